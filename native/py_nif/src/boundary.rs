@@ -1,0 +1,345 @@
+//! The NIFs behind `py_nif.erl`. Nothing here waits, and nothing here touches Python.
+//!
+//! The two on the hot path, `submit/2` and `pool_context/1`, are written against the raw
+//! interface; the rest leaves decoding and encoding to Rustler.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use py_runtime::boot::{self, BootError};
+use py_runtime::context::{Config, Context as Runtime};
+use py_runtime::mailbox::Refused;
+use py_runtime::mode::Mode;
+use py_runtime::request::Cancel;
+use rustler::sys::{
+    ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_get_local_pid, enif_is_tuple, enif_make_badarg,
+    enif_make_uint64, enif_self,
+};
+use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, OwnedEnv, ResourceArc, Term};
+
+use crate::call::Call;
+use crate::directory::{self, Context};
+use crate::error::{Death, Error};
+use crate::pool::Pool;
+use crate::python_module;
+use crate::resources::{ContextHandle, Process};
+use crate::scheduler;
+use crate::settings;
+use crate::term::{Saved, atom};
+
+mod atoms {
+    rustler::atoms! {
+        ok, error, undefined, not_running, none, infinity,
+        worker, subinterp, owngil,
+        py_boot, boot_failed, running_as, system_limit, unsupported_mode,
+        id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
+        done, failed, timed_out, cancelled, idle, busy, closing, python_interp,
+    }
+}
+
+// ---------------------------------------------------------------- hot path
+
+/// `submit(Ctx, Request) -> Seq | {error, Reason}`
+extern "C" fn submit(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
+    // SAFETY: the VM calls this with its two arguments and the calling process's environment.
+    unsafe {
+        let (context, request) = (*argv, *argv.add(1));
+        let mut pid = std::mem::MaybeUninit::<ErlNifPid>::uninit();
+        if enif_is_tuple(env, request) == 0 {
+            return enif_make_badarg(env);
+        }
+        if enif_get_local_pid(env, context, pid.as_mut_ptr()) == 0 {
+            return Error::ContextDied(Death::NoProc).to_term(env);
+        }
+        let submitted = directory::with(pid.assume_init(), |context| {
+            let mut caller = std::mem::MaybeUninit::uninit();
+            enif_self(env, caller.as_mut_ptr());
+            let call = Call::new(caller.assume_init(), request);
+            context.submit(call).map_err(|refused| (refused, context.max_queue()))
+        });
+        match submitted {
+            Some(Ok(seq)) => enif_make_uint64(env, seq),
+            Some(Err((Refused::Overloaded { queue, .. }, max_queue))) => {
+                Error::Overloaded { queue, max_queue }.to_term(env)
+            }
+            Some(Err((Refused::Closed(_), _))) | None => {
+                Error::ContextDied(Death::NoProc).to_term(env)
+            }
+        }
+    }
+}
+
+rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+    name: c"submit".as_ptr(),
+    arity: 2,
+    flags: 0,
+    raw_func: submit,
+});
+
+/// `pool_context(Pool) -> pid() | none | unknown`; `unknown`: ask again with the scheduler's id.
+#[rustler::nif]
+fn pool_context(env: Env, pool: ResourceArc<Pool>) -> Term {
+    match scheduler::current() {
+        Some(id) => route(env, &pool, id),
+        None => {
+            // SAFETY: the NIF call's own environment.
+            unsafe { Term::new(env, atom(env.as_c_arg(), "unknown")) }
+        }
+    }
+}
+
+/// `pool_context(Pool, SchedulerId) -> pid() | none`
+#[rustler::nif(name = "pool_context")]
+fn pool_context_by_id(env: Env, pool: ResourceArc<Pool>, id: usize) -> NifResult<Term> {
+    if id == 0 { Err(rustler::Error::BadArg) } else { Ok(route(env, &pool, id)) }
+}
+
+fn route<'a>(env: Env<'a>, pool: &Pool, scheduler: usize) -> Term<'a> {
+    // SAFETY: the NIF call's own environment; pids are immediate terms, valid in any.
+    unsafe {
+        match pool.route(env.as_c_arg(), scheduler) {
+            Some(pid) => Term::new(env, pid),
+            None => atoms::none().encode(env),
+        }
+    }
+}
+
+/// `scheduler_id() -> pos_integer() | undefined`
+#[rustler::nif]
+fn scheduler_id(env: Env) -> Term {
+    scheduler::current().map_or_else(|| atoms::undefined().encode(env), |id| id.encode(env))
+}
+
+// ---------------------------------------------------------------- requests
+
+/// `cancel(Ctx, Seq) -> boolean()`; `true`: no reply will come.
+#[rustler::nif]
+fn cancel(context: LocalPid, seq: u64) -> bool {
+    let outcome = directory::with(*context.as_c_arg(), |context| context.cancel(seq));
+    // A context that is gone has answered, or is about to.
+    matches!(outcome, Some(Cancel::Waiting | Cancel::Running))
+}
+
+/// `interrupt(Ctx) -> ok | not_running | undefined`
+#[rustler::nif]
+fn interrupt(context: LocalPid) -> Atom {
+    match directory::with(*context.as_c_arg(), Context::interrupt) {
+        Some(true) => atoms::ok(),
+        Some(false) => atoms::not_running(),
+        None => atoms::undefined(),
+    }
+}
+
+// ---------------------------------------------------------------- Python itself
+
+/// `boot(Executable :: binary() | undefined, MaxDepth, SpinUs) -> ok`, then `{py_boot, Outcome}`:
+/// `ok | {error, {boot_failed, Why} | {running_as, Executable}}`.
+#[rustler::nif]
+fn boot(env: Env, executable: Term, max_depth: u32, spin_us: u32) -> NifResult<Atom> {
+    settings::set(max_depth, spin_us);
+    let executable = match executable.decode::<Binary>() {
+        Ok(path) => Some(PathBuf::from(String::from_utf8_lossy(path.as_slice()).into_owned())),
+        Err(_) => None,
+    };
+    let caller = env.pid();
+    let boot = move || {
+        let outcome = boot::boot(&boot::Options {
+            executable,
+            modules: &[(python_module::NAME, python_module::init)],
+        });
+        // The caller may be gone; then nobody waits.
+        let _ = OwnedEnv::new().send_and_clear(&caller, |env| {
+            (
+                atoms::py_boot(),
+                outcome.map_err(|error| boot_error(env, error)).map_or_else(
+                    |error| (atoms::error(), error).encode(env),
+                    |()| atoms::ok().encode(env),
+                ),
+            )
+        });
+    };
+    std::thread::Builder::new()
+        .name("py_boot".into())
+        .spawn(boot)
+        .map_err(|_| rustler::Error::Term(Box::new(atoms::system_limit())))?;
+    Ok(atoms::ok())
+}
+
+fn boot_error(env: Env, error: BootError) -> Term {
+    match error {
+        BootError::Failed(why) => (atoms::boot_failed(), why).encode(env),
+        BootError::RunningAs(path) => {
+            let path = path.map(|path| path.to_string_lossy().into_owned());
+            (atoms::running_as(), path).encode(env)
+        }
+    }
+}
+
+/// `version() -> binary()`: of the linked Python.
+#[rustler::nif]
+fn version() -> &'static str {
+    boot::version()
+}
+
+/// `check_mode(Mode) -> ok | {error, {unsupported_mode, Mode, Why}}`
+#[rustler::nif]
+fn check_mode(env: Env, mode: Atom) -> NifResult<Term> {
+    Ok(match decode_mode(mode)?.check() {
+        Ok(()) => atoms::ok().encode(env),
+        Err(why) => (atoms::error(), (atoms::unsupported_mode(), mode, why)).encode(env),
+    })
+}
+
+// ---------------------------------------------------------------- contexts
+
+/// `context_start(Ref, Mode, MaxQueue, Preload :: binary() | undefined) -> Handle`, called by the
+/// context's process; then `{py_context, Ref, started | {error, Reason}}` and, when its thread is
+/// gone, `{py_context, Ref, ended}`.
+#[rustler::nif]
+fn context_start<'a>(
+    env: Env<'a>,
+    reference: Term<'a>,
+    mode: Atom,
+    max_queue: Term<'a>,
+    preload: Term<'a>,
+) -> NifResult<ResourceArc<ContextHandle>> {
+    static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+    let config = Config {
+        id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        mode: decode_mode(mode)?,
+        max_queue: if max_queue.is_atom() { usize::MAX } else { max_queue.decode()? },
+        preload: preload.decode::<Binary>().ok().map(|source| source.as_slice().to_vec()),
+        spin: settings::spin(),
+    };
+    let pid = env.pid();
+    // SAFETY: the reference is a term of this NIF call.
+    let reference = unsafe { Saved::new(reference.as_c_arg()) };
+    let owner = Box::new(Process::new(*pid.as_c_arg(), reference));
+    let context = Runtime::start(config, owner)
+        .map_err(|_| rustler::Error::Term(Box::new(atoms::system_limit())))?;
+    let handle = ResourceArc::new(ContextHandle { context });
+    // Fails only for a dead process, and this one is running.
+    env.monitor(&handle, &pid);
+    directory::insert(*pid.as_c_arg(), handle.clone());
+    Ok(handle)
+}
+
+/// `context_drain(Handle) -> ok`: what waits is run, then the thread ends.
+#[rustler::nif]
+fn context_drain(handle: ResourceArc<ContextHandle>) -> Atom {
+    handle.context.drain();
+    atoms::ok()
+}
+
+/// `context_close(Handle, Reason) -> ok`: waiting jobs are answered, the running one may finish.
+#[rustler::nif]
+fn context_close(handle: ResourceArc<ContextHandle>, reason: Term) -> Atom {
+    handle.context.close(death(reason));
+    atoms::ok()
+}
+
+/// `context_kill(Handle, Reason) -> ok`: the running job is answered too, and interrupted.
+#[rustler::nif]
+fn context_kill(handle: ResourceArc<ContextHandle>, reason: Term) -> Atom {
+    handle.context.kill(death(reason));
+    atoms::ok()
+}
+
+fn death(reason: Term) -> Death {
+    // SAFETY: the reason is a term of this NIF call.
+    Death::Reason(Arc::new(unsafe { Saved::new(reason.as_c_arg()) }))
+}
+
+/// `context_info(Ctx) -> map() | undefined`
+#[rustler::nif]
+fn context_info(env: Env, context: LocalPid) -> Term {
+    directory::with(*context.as_c_arg(), |context| info(env, context))
+        .unwrap_or_else(|| atoms::undefined().encode(env))
+}
+
+fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
+    let counts = context.counts();
+    let busy = context.busy_for();
+    let state = match busy {
+        _ if context.is_closed() => atoms::closing(),
+        Some(_) => atoms::busy(),
+        None => atoms::idle(),
+    };
+    let max_queue = match context.max_queue() {
+        usize::MAX => atoms::infinity().encode(env),
+        bound => bound.encode(env),
+    };
+    let busy_ms = busy.map_or_else(
+        || atoms::undefined().encode(env),
+        |busy| u64::try_from(busy.as_millis()).unwrap_or(u64::MAX).encode(env),
+    );
+    let numbers = [
+        (atoms::interp_id(), context.id()),
+        (atoms::thread_id(), context.native_thread_id()),
+        (atoms::queue(), context.waiting() as u64),
+        (atoms::done(), counts.done),
+        (atoms::failed(), counts.failed),
+        (atoms::timed_out(), counts.timed_out),
+        (atoms::cancelled(), counts.cancelled),
+    ];
+    let mut map: HashMap<Atom, Term> =
+        numbers.into_iter().map(|(key, number)| (key, number.encode(env))).collect();
+    map.insert(atoms::mode(), encode_mode(context.mode()).encode(env));
+    map.insert(atoms::state(), state.encode(env));
+    map.insert(atoms::max_queue(), max_queue);
+    map.insert(atoms::busy_ms(), busy_ms);
+    map.insert(atoms::python_interp(), context.interpreter_number().encode(env));
+    map.encode(env)
+}
+
+fn decode_mode(mode: Atom) -> NifResult<Mode> {
+    match mode {
+        mode if mode == atoms::worker() => Ok(Mode::Worker),
+        mode if mode == atoms::subinterp() => Ok(Mode::SubInterpreter),
+        mode if mode == atoms::owngil() => Ok(Mode::OwnGil),
+        _ => Err(rustler::Error::BadArg),
+    }
+}
+
+fn encode_mode(mode: Mode) -> Atom {
+    match mode {
+        Mode::Worker => atoms::worker(),
+        Mode::SubInterpreter => atoms::subinterp(),
+        Mode::OwnGil => atoms::owngil(),
+    }
+}
+
+// ---------------------------------------------------------------- pools
+
+/// `pool_new(Size) -> Pool`
+#[rustler::nif]
+fn pool_new(size: usize) -> NifResult<ResourceArc<Pool>> {
+    if size == 0 { Err(rustler::Error::BadArg) } else { Ok(ResourceArc::new(Pool::new(size))) }
+}
+
+/// `pool_set(Pool, Slot, Pid) -> ok`; slots from 1.
+#[rustler::nif]
+fn pool_set(pool: ResourceArc<Pool>, slot: usize, pid: LocalPid) -> NifResult<Atom> {
+    let slot = slot.checked_sub(1).ok_or(rustler::Error::BadArg)?;
+    pool.set(slot, *pid.as_c_arg());
+    Ok(atoms::ok())
+}
+
+/// `pool_resize(Pool, Size) -> ok`
+#[rustler::nif]
+fn pool_resize(pool: ResourceArc<Pool>, size: usize) -> NifResult<Atom> {
+    if size == 0 {
+        return Err(rustler::Error::BadArg);
+    }
+    pool.resize(size);
+    Ok(atoms::ok())
+}
+
+/// `pool_contexts(Pool) -> [pid()]`, in slot order.
+#[rustler::nif]
+fn pool_contexts(env: Env, pool: ResourceArc<Pool>) -> Vec<Term> {
+    // SAFETY: pids are immediate terms, valid in any environment.
+    pool.pids().into_iter().map(|pid| unsafe { Term::new(env, pid) }).collect()
+}

@@ -1,0 +1,484 @@
+//! Lists, tuples and maps, both ways.
+//!
+//! Runs on a context thread, attached. Converting an element may run Python code (a numpy scalar's
+//! `__index__`) or let another thread in, so a container can change under our hands: an element is
+//! held by a reference of our own while it is converted, and a container that changed its size is
+//! refused. Must never make a map or a dict that is smaller than what it was made from.
+
+use std::mem::MaybeUninit;
+
+use py_runtime::object::{Attached, Object};
+use pyo3_ffi as ffi;
+use rustler::sys::{
+    ErlNifEnv, ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, enif_alloc_env,
+    enif_free_env, enif_get_list_cell, enif_get_list_length, enif_get_map_size, enif_get_tuple,
+    enif_make_copy, enif_make_list_from_array, enif_make_map_from_arrays, enif_make_map_put,
+    enif_make_new_map, enif_make_tuple_from_array, enif_map_iterator_create,
+    enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next,
+};
+
+use super::py_to_term::Writer;
+use super::term_to_py::{Reader, deeper};
+use super::{Fail, made, opaque, text, type_name};
+
+/// A map of up to this many keys is flat in the VM.
+const FLAT_MAP: usize = 32;
+
+/// The VM's header word for a tuple has 24 bits for the arity; what happens beyond is undefined.
+const MAX_ARITY: usize = (1 << 24) - 1;
+
+/// # Safety
+/// `list` is a list of the reader's environment, proper or not.
+pub(super) unsafe fn list_to_python(
+    reader: Reader<'_>,
+    list: ErlNifTerm,
+    room: u32,
+) -> Result<Object, Fail> {
+    let mut length = 0;
+    // SAFETY: `list` belongs to `env`, so its elements do. The new Python list has `length` empty
+    // places, and each is filled once.
+    unsafe {
+        if enif_get_list_length(reader.env, list, &raw mut length) == 0 {
+            return Err(Fail::refuse("improper list"));
+        }
+        let object = made(reader.at, ffi::PyList_New(length as ffi::Py_ssize_t))?;
+        let (mut head, mut rest) = (list, list);
+        for index in 0..length as ffi::Py_ssize_t {
+            enif_get_list_cell(reader.env, rest, &raw mut head, &raw mut rest);
+            let value = match reader.value(head, room) {
+                Ok(value) => value,
+                Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+            };
+            ffi::PyList_SET_ITEM(object.as_ptr(), index, value.into_ptr());
+        }
+        Ok(object)
+    }
+}
+
+/// A tuple; `{bytes, Binary}` becomes `bytes`, and takes no level of nesting.
+///
+/// # Safety
+/// `tuple` is a tuple of the reader's environment.
+pub(super) unsafe fn tuple_to_python(
+    reader: Reader<'_>,
+    tuple: ErlNifTerm,
+    room: u32,
+) -> Result<Object, Fail> {
+    let mut arity = 0;
+    let mut elements = std::ptr::null();
+    // SAFETY: `tuple` belongs to `env` and is a tuple, so arity and elements are written and live
+    // as long. The new Python tuple has as many places, and each is filled once.
+    unsafe {
+        enif_get_tuple(reader.env, tuple, &raw mut arity, &raw mut elements);
+        let elements =
+            if arity == 0 { &[] } else { std::slice::from_raw_parts(elements, arity as usize) };
+        if let &[tag, binary] = elements
+            && tag == reader.types.known.bytes
+            && let Some(bytes) = text::inspect(reader.env, binary)
+        {
+            return text::bytes_to_python(reader.at, bytes);
+        }
+        let room = deeper(room)?;
+        let object = made(reader.at, ffi::PyTuple_New(arity as ffi::Py_ssize_t))?;
+        for (index, &element) in elements.iter().enumerate() {
+            let value = match reader.value(element, room) {
+                Ok(value) => value,
+                Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+            };
+            ffi::PyTuple_SET_ITEM(object.as_ptr(), index as ffi::Py_ssize_t, value.into_ptr());
+        }
+        Ok(object)
+    }
+}
+
+/// Walks a map. The VM may have allocated for the walk, so it must be told of its end.
+struct Pairs {
+    env: *mut ErlNifEnv,
+    iterator: MaybeUninit<ErlNifMapIterator>,
+}
+
+impl Pairs {
+    /// # Safety
+    /// `map` is a map of `env`, and stays while the walk does.
+    unsafe fn new(env: *mut ErlNifEnv, map: ErlNifTerm) -> Self {
+        let mut iterator = MaybeUninit::uninit();
+        let head = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
+        // SAFETY: `map` is a map of `env`, so the iterator is initialised.
+        unsafe { enif_map_iterator_create(env, map, iterator.as_mut_ptr(), head) };
+        Pairs { env, iterator }
+    }
+}
+
+impl Iterator for Pairs {
+    type Item = (ErlNifTerm, ErlNifTerm);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (mut key, mut value) = (ErlNifTerm::default(), ErlNifTerm::default());
+        let iterator = self.iterator.as_mut_ptr();
+        // SAFETY: initialised by `new`; at the end there is no pair to get.
+        unsafe {
+            if enif_map_iterator_get_pair(self.env, iterator, &raw mut key, &raw mut value) == 0 {
+                return None;
+            }
+            enif_map_iterator_next(self.env, iterator);
+        }
+        Some((key, value))
+    }
+}
+
+impl Drop for Pairs {
+    fn drop(&mut self) {
+        // SAFETY: initialised by `new`, and destroyed only here.
+        unsafe { enif_map_iterator_destroy(self.env, self.iterator.as_mut_ptr()) };
+    }
+}
+
+/// # Safety
+/// `map` is a map of the reader's environment.
+pub(super) unsafe fn map_to_python(
+    reader: Reader<'_>,
+    map: ErlNifTerm,
+    room: u32,
+) -> Result<Object, Fail> {
+    let Reader { at, env, .. } = reader;
+    // SAFETY: `map` belongs to `env`, so its keys and values do; attached.
+    unsafe {
+        let dict = made(at, ffi::PyDict_New())?;
+        for (count, (key, value)) in Pairs::new(env, map).enumerate() {
+            let place = || key_step(env, key);
+            let name = match reader.value(key, room) {
+                Ok(name) => name,
+                Err(fail) => return Err(fail.under(|| format!(".key({})", opaque::print(key)))),
+            };
+            let value = match reader.value(value, room) {
+                Ok(value) => value,
+                Err(fail) => return Err(fail.under(place)),
+            };
+            if ffi::PyDict_SetItem(dict.as_ptr(), name.as_ptr(), value.as_ptr()) != 0 {
+                return Err(refuse_key(at, &name).under(place));
+            }
+            // Equal in Python though not in Erlang: `a` and `<<"a">>`, 1 and 1.0, true and 1.
+            if ffi::PyDict_Size(dict.as_ptr()) as usize != count + 1 {
+                return Err(Fail::refuse("key that equals another one in Python").under(place));
+            }
+        }
+        Ok(dict)
+    }
+}
+
+/// Python keeps lists and dicts from being keys, alone or within a tuple.
+#[cold]
+fn refuse_key(at: Attached<'_>, key: &Object) -> Fail {
+    // SAFETY: attached, with an exception set.
+    if unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_TypeError) } == 0 {
+        return Fail::raised(at);
+    }
+    py_runtime::exception::clear(at);
+    // SAFETY: `key` is live.
+    let class = unsafe { type_name(key.as_ptr()) };
+    let within = if class == "tuple" { " with a list or dict in it" } else { "" };
+    Fail::refuse(format!("{class}{within} as a key, which Python can't hash"))
+}
+
+/// `.name` for a key that reads like one, `[Key]` for others.
+///
+/// # Safety
+/// `key` belongs to `env`.
+#[cold]
+unsafe fn key_step(env: *mut ErlNifEnv, key: ErlNifTerm) -> String {
+    // SAFETY: `key` belongs to `env`.
+    unsafe {
+        let name = text::inspect(env, key)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok().map(str::to_owned))
+            .or_else(|| text::atom_name(env, key));
+        match name {
+            Some(name) if is_name(&name) => format!(".{name}"),
+            _ => format!("[{}]", opaque::print(key)),
+        }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.len() <= 64
+        && text.starts_with(|first: char| first.is_alphabetic() || first == '_')
+        && text.chars().all(|character| character.is_alphanumeric() || character == '_')
+}
+
+/// # Safety
+/// `list` is a live list, or an instance of a subclass, that the caller keeps alive.
+pub(super) unsafe fn list_to_term(
+    writer: &mut Writer<'_>,
+    list: *mut ffi::PyObject,
+    room: u32,
+) -> Result<ErlNifTerm, Fail> {
+    // SAFETY: `list` is a live list; an element is looked at only through a reference of our own.
+    unsafe {
+        let length = ffi::PyList_GET_SIZE(list);
+        let Ok(count) = u32::try_from(length) else {
+            return Err(Fail::refuse("list of more than 2^32 elements"));
+        };
+        let start = writer.parts.len();
+        writer.parts.reserve(count as usize);
+        for index in 0..length {
+            let Some(item) = list_item(writer.at, list, index) else { break };
+            let term = match writer.value(item.as_ptr(), room) {
+                Ok(term) => term,
+                Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+            };
+            writer.parts.push(term);
+        }
+        if ffi::PyList_GET_SIZE(list) != length || writer.parts.len() - start != count as usize {
+            return Err(Fail::refuse("list that changed while it was converted"));
+        }
+        let term = enif_make_list_from_array(writer.env, writer.parts[start..].as_ptr(), count);
+        writer.parts.truncate(start);
+        Ok(term)
+    }
+}
+
+/// A reference of our own to an element; `None` when the list has shrunk.
+///
+/// # Safety
+/// `list` is a live list.
+unsafe fn list_item(
+    at: Attached<'_>,
+    list: *mut ffi::PyObject,
+    index: ffi::Py_ssize_t,
+) -> Option<Object> {
+    #[cfg(not(Py_GIL_DISABLED))]
+    // SAFETY: attached, so nobody changes the list between the check and the reference.
+    unsafe {
+        if index >= ffi::PyList_GET_SIZE(list) {
+            return None;
+        }
+        Object::from_borrowed(at, ffi::PyList_GET_ITEM(list, index))
+    }
+    #[cfg(Py_GIL_DISABLED)]
+    // SAFETY: the call takes its reference atomically, other threads notwithstanding.
+    unsafe {
+        let item = Object::from_owned(at, ffi::PyList_GetItemRef(list, index));
+        if item.is_none() {
+            py_runtime::exception::clear(at);
+        }
+        item
+    }
+}
+
+/// # Safety
+/// `tuple` is a live tuple, or an instance of a subclass, that the caller keeps alive.
+pub(super) unsafe fn tuple_to_term(
+    writer: &mut Writer<'_>,
+    tuple: *mut ffi::PyObject,
+    room: u32,
+) -> Result<ErlNifTerm, Fail> {
+    // SAFETY: `tuple` is a live tuple. It never changes, so it keeps its elements alive.
+    unsafe {
+        let arity = ffi::PyTuple_GET_SIZE(tuple);
+        if arity as usize > MAX_ARITY {
+            return Err(Fail::refuse(format!(
+                "tuple of {arity} elements: Erlang's limit is 2^24-1"
+            )));
+        }
+        let start = writer.parts.len();
+        for index in 0..arity {
+            let term = match writer.value(ffi::PyTuple_GET_ITEM(tuple, index), room) {
+                Ok(term) => term,
+                Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+            };
+            writer.parts.push(term);
+        }
+        let elements = writer.parts[start..].as_ptr();
+        let term = enif_make_tuple_from_array(writer.env, elements, arity as u32);
+        writer.parts.truncate(start);
+        Ok(term)
+    }
+}
+
+/// # Safety
+/// `dict` is a live dict, or an instance of a subclass, that the caller keeps alive.
+pub(super) unsafe fn dict_to_term(
+    writer: &mut Writer<'_>,
+    dict: *mut ffi::PyObject,
+    room: u32,
+) -> Result<ErlNifTerm, Fail> {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        #[cfg(Py_GIL_DISABLED)]
+        // Walking a dict that other threads can change needs a lock for the whole walk; a copy
+        // needs it for the moment of copying.
+        let copy = made(writer.at, ffi::PyDict_Copy(dict))?;
+        #[cfg(Py_GIL_DISABLED)]
+        let dict = copy.as_ptr();
+        let size = ffi::PyDict_Size(dict) as usize;
+        if size <= FLAT_MAP || writer.in_scratch {
+            return pairs_to_term(writer, dict, size, room);
+        }
+        // A large map is made key by key, and leaves each of its former selves behind.
+        let scratch = Scratch(enif_alloc_env());
+        let env = std::mem::replace(&mut writer.env, scratch.0);
+        writer.in_scratch = true;
+        let map = pairs_to_term(writer, dict, size, room);
+        writer.in_scratch = false;
+        writer.env = env;
+        Ok(enif_make_copy(env, map?))
+    }
+}
+
+/// An environment for what is thrown away.
+struct Scratch(*mut ErlNifEnv);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // SAFETY: allocated for this value, and freed only here.
+        unsafe { enif_free_env(self.0) };
+    }
+}
+
+/// # Safety
+/// As for [`dict_to_term`]; nobody but this thread can change the dict.
+#[inline(never)]
+unsafe fn pairs_to_term(
+    writer: &mut Writer<'_>,
+    dict: *mut ffi::PyObject,
+    size: usize,
+    room: u32,
+) -> Result<ErlNifTerm, Fail> {
+    let at = writer.at;
+    let start = writer.parts.len();
+    let mut position = 0;
+    let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: the walk stops as soon as the dict's size isn't what it was, and `PyDict_Next` checks
+    // its position against the dict as it is; keys and values are looked at only through
+    // references of our own.
+    unsafe {
+        while ffi::PyDict_Next(dict, &raw mut position, &raw mut key, &raw mut value) != 0 {
+            let (Some(key), Some(value)) =
+                (Object::from_borrowed(at, key), Object::from_borrowed(at, value))
+            else {
+                break;
+            };
+            let term = match writer.value(key.as_ptr(), room) {
+                Ok(term) => term,
+                Err(fail) => return Err(fail.under(|| format!(".key({})", show(at, &key)))),
+            };
+            writer.parts.push(term);
+            let term = match writer.value(value.as_ptr(), room) {
+                Ok(term) => term,
+                Err(fail) => return Err(fail.under(|| object_step(at, &key))),
+            };
+            writer.parts.push(term);
+            if ffi::PyDict_Size(dict) as usize != size {
+                break;
+            }
+        }
+        let pairs = &writer.parts[start..];
+        if ffi::PyDict_Size(dict) as usize != size || pairs.len() != 2 * size {
+            return Err(Fail::refuse("dict that changed while it was converted"));
+        }
+        let term = build_map(writer.env, pairs)?;
+        writer.parts.truncate(start);
+        Ok(term)
+    }
+}
+
+/// A map from alternating keys and values.
+///
+/// # Safety
+/// The terms belong to `env`, which may be written to.
+#[inline(never)]
+unsafe fn build_map(env: *mut ErlNifEnv, pairs: &[ErlNifTerm]) -> Result<ErlNifTerm, Fail> {
+    let size = pairs.len() / 2;
+    let mut map = ErlNifTerm::default();
+    if size <= FLAT_MAP {
+        let mut keys = [ErlNifTerm::default(); FLAT_MAP];
+        let mut values = keys;
+        for (index, pair) in pairs.chunks_exact(2).enumerate() {
+            (keys[index], values[index]) = (pair[0], pair[1]);
+        }
+        // SAFETY: both arrays have `size` terms of `env`.
+        let unique = unsafe {
+            enif_make_map_from_arrays(env, keys.as_ptr(), values.as_ptr(), size, &raw mut map)
+        };
+        if unique != 0 {
+            return Ok(map);
+        }
+    } else {
+        // `enif_make_map_from_arrays` would crash OTP before 27.3 on this thread (otp#8208), and
+        // builds a broken map when two of more than 32 keys are equal (otp#10975).
+        //
+        // SAFETY: all terms belong to `env`, and `map` is a map throughout.
+        unsafe {
+            map = enif_make_new_map(env);
+            for pair in pairs.chunks_exact(2) {
+                enif_make_map_put(env, map, pair[0], pair[1], &raw mut map);
+            }
+            let mut made = 0;
+            enif_get_map_size(env, map, &raw mut made);
+            if made == size {
+                return Ok(map);
+            }
+        }
+    }
+    // Equal in Erlang though not in Python: "a" and b"a", None and Atom("none").
+    // SAFETY: the terms are live.
+    let twice = unsafe { first_twice(pairs) };
+    Err(Fail::refuse(format!("dict with two keys that are both {twice} in Erlang")))
+}
+
+/// Prints the first key that occurs twice. Only for messages: it compares each with each.
+///
+/// # Safety
+/// The terms are live.
+#[cold]
+unsafe fn first_twice(pairs: &[ErlNifTerm]) -> String {
+    let mut keys: Vec<ErlNifTerm> = pairs.iter().copied().step_by(2).collect();
+    // SAFETY: the terms are live.
+    unsafe {
+        keys.sort_by(|&one, &other| rustler::sys::enif_compare(one, other).cmp(&0));
+        keys.windows(2)
+            .find(|two| rustler::sys::enif_is_identical(two[0], two[1]) != 0)
+            .map_or_else(|| "the same".to_owned(), |two| opaque::print(two[0]))
+    }
+}
+
+/// `.name` for a key that reads like one, `[key]` for others.
+#[cold]
+fn object_step(at: Attached<'_>, key: &Object) -> String {
+    // SAFETY: `key` is live and lends its text for the moment.
+    let name = unsafe {
+        if ffi::PyUnicode_CheckExact(key.as_ptr()) != 0 {
+            text::utf8(at, key.as_ptr()).ok().and_then(|text| std::str::from_utf8(text).ok())
+        } else {
+            None
+        }
+    };
+    match name {
+        Some(name) if is_name(name) => format!(".{name}"),
+        _ => format!("[{}]", show(at, key)),
+    }
+}
+
+/// A key for a message: numbers, text and bytes as Python prints them, of others the type, because
+/// their `repr` could be anything, also endless.
+#[cold]
+fn show(at: Attached<'_>, key: &Object) -> String {
+    const LONGEST: usize = 60;
+    let ptr = key.as_ptr();
+    // SAFETY: `key` is live; the exact types' `repr` runs no user code.
+    unsafe {
+        let plain = ffi::PyUnicode_CheckExact(ptr) != 0
+            || ffi::PyBytes_CheckExact(ptr) != 0
+            || ffi::PyLong_CheckExact(ptr) != 0
+            || ffi::PyFloat_CheckExact(ptr) != 0;
+        let shown = if plain { Object::from_owned(at, ffi::PyObject_Repr(ptr)) } else { None };
+        let Some(shown) = shown.and_then(|shown| py_runtime::exception::lossy_text(at, &shown))
+        else {
+            py_runtime::exception::clear(at);
+            return type_name(ptr);
+        };
+        match shown.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("{}…", &shown[..end]),
+            None => shown,
+        }
+    }
+}

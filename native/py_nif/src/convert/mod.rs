@@ -1,0 +1,224 @@
+//! Values between Erlang terms and Python objects, both ways, with nothing lost in silence.
+//!
+//! Runs on a context thread that is attached to its interpreter: never on a scheduler, because a
+//! large value takes as long as it takes. The term's environment is that thread's alone.
+//!
+//! It must never guess: what has no exact counterpart is an error that names the place
+//! (`args[2].x`), two keys that would become one are an error, and an atom is never minted from
+//! Python data. It keeps no Python state of its own; what belongs to an interpreter is in [`Types`].
+
+mod container;
+mod number;
+pub(crate) mod opaque;
+mod py_to_term;
+mod term_to_py;
+pub(crate) mod text;
+
+use py_runtime::exception::Exception;
+use py_runtime::object::{Attached, Object};
+use pyo3_ffi as ffi;
+use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_get_list_cell, enif_get_list_length};
+
+use crate::python_module;
+use py_to_term::Writer;
+use term_to_py::Reader;
+use text::KnownAtoms;
+
+/// What conversion needs to have at hand in one interpreter. Made and dropped on its thread.
+pub struct Types {
+    pub(crate) atom: Object,
+    pub(crate) pid: Object,
+    pub(crate) reference: Object,
+    known: KnownAtoms,
+}
+
+impl Types {
+    /// Imports the built-in module `erlang` and takes its types.
+    ///
+    /// # Errors
+    /// The import's exception, or an `ImportError` when something else goes by that name.
+    pub fn load(at: Attached<'_>) -> Result<Types, Exception> {
+        let python_module::Classes { atom, pid, reference } = python_module::classes(at)?;
+        Ok(Types { atom, pid, reference, known: KnownAtoms::new() })
+    }
+}
+
+/// Why a value could not cross.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConvertError {
+    /// A part of the value has no counterpart.
+    Unconvertible {
+        /// Where it is, from the root: `args[2].x`.
+        path: String,
+        /// What it is: `bitstring of 3 bits`.
+        what: String,
+    },
+    /// Nested deeper than this many levels, or without end.
+    TooDeep(u32),
+    /// Python raised an exception on the way, e.g. `MemoryError`.
+    Python(Exception),
+}
+
+/// Converts values in one interpreter.
+pub struct Converter<'a> {
+    /// Proof that this thread is attached to the interpreter of `types`.
+    pub at: Attached<'a>,
+    /// The interpreter's types.
+    pub types: &'a Types,
+    /// How many containers may be nested in one value. One level takes less than 1 KiB of the
+    /// thread's stack in a release build (about 400 bytes, as measured).
+    pub max_depth: u32,
+}
+
+impl Converter<'_> {
+    /// The Python object for a term. `root` names the term in errors.
+    ///
+    /// # Errors
+    /// See [`ConvertError`].
+    ///
+    /// # Safety
+    /// `term` belongs to `env`, which nobody else changes meanwhile.
+    pub unsafe fn to_python(
+        &self,
+        env: *mut ErlNifEnv,
+        term: ErlNifTerm,
+        root: &str,
+    ) -> Result<Object, ConvertError> {
+        let reader = Reader { at: self.at, types: self.types, env };
+        // SAFETY: passed on to the caller.
+        unsafe { reader.value(term, self.max_depth) }
+            .map_err(|fail| fail.rooted(root, self.max_depth))
+    }
+
+    /// Appends the objects for the elements of a proper list to `out`; they are called `args[0]`,
+    /// `args[1]`, … in errors.
+    ///
+    /// # Errors
+    /// See [`ConvertError`]. `out` may then hold some of them.
+    ///
+    /// # Safety
+    /// `list` belongs to `env`, which nobody else changes meanwhile.
+    pub unsafe fn to_arguments(
+        &self,
+        env: *mut ErlNifEnv,
+        list: ErlNifTerm,
+        out: &mut Vec<Object>,
+    ) -> Result<(), ConvertError> {
+        const ROOT: &str = "args";
+        let reader = Reader { at: self.at, types: self.types, env };
+        let mut length = 0;
+        // SAFETY: `list` belongs to `env`, as the caller vouches.
+        if unsafe { enif_get_list_length(env, list, &raw mut length) } == 0 {
+            return Err(Fail::refuse("not a proper list").rooted(ROOT, self.max_depth));
+        }
+        out.reserve(length as usize);
+        let (mut head, mut rest) = (list, list);
+        for index in 0..length as usize {
+            // SAFETY: as above; the list has `length` cells, so both outputs are written, and the
+            // elements belong to `env` too.
+            let value = unsafe {
+                enif_get_list_cell(env, rest, &raw mut head, &raw mut rest);
+                reader.value(head, self.max_depth)
+            };
+            out.push(value.map_err(|fail| {
+                fail.under(|| format!("[{index}]")).rooted(ROOT, self.max_depth)
+            })?);
+        }
+        Ok(())
+    }
+
+    /// The term for a Python object, built in `env`. The object is called `result` in errors.
+    ///
+    /// # Errors
+    /// See [`ConvertError`]. `env` may then hold pieces that are no part of anything.
+    ///
+    /// # Safety
+    /// `env` is a process-independent environment that nobody else uses meanwhile.
+    pub unsafe fn to_term(
+        &self,
+        env: *mut ErlNifEnv,
+        value: &Object,
+    ) -> Result<ErlNifTerm, ConvertError> {
+        let mut writer = Writer::new(self.at, self.types, env);
+        // SAFETY: `value` is live; the caller vouches for `env`.
+        unsafe { writer.value(value.as_ptr(), self.max_depth) }
+            .map_err(|fail| fail.rooted("result", self.max_depth))
+    }
+}
+
+/// A failure on its way out of the nested value. One word wide, because every level returns it.
+#[derive(Debug)]
+struct Fail(Box<Cause>);
+
+#[derive(Debug)]
+enum Cause {
+    /// `steps` from the culprit up to the root: known only while unwinding, so that the good case
+    /// never builds a path.
+    Unconvertible {
+        steps: Vec<String>,
+        what: String,
+    },
+    TooDeep,
+    Python(Exception),
+}
+
+impl Fail {
+    #[cold]
+    fn refuse(what: impl Into<String>) -> Self {
+        Fail(Box::new(Cause::Unconvertible { steps: Vec::new(), what: what.into() }))
+    }
+
+    #[cold]
+    fn too_deep() -> Self {
+        Fail(Box::new(Cause::TooDeep))
+    }
+
+    /// Takes the Python exception that is set.
+    #[cold]
+    fn raised(at: Attached<'_>) -> Self {
+        Fail(Box::new(Cause::Python(Exception::take(at))))
+    }
+
+    /// The same failure, seen from one level further out.
+    #[cold]
+    fn under(mut self, step: impl FnOnce() -> String) -> Self {
+        if let Cause::Unconvertible { steps, .. } = &mut *self.0 {
+            steps.push(step());
+        }
+        self
+    }
+
+    #[cold]
+    fn rooted(self, root: &str, max_depth: u32) -> ConvertError {
+        match *self.0 {
+            Cause::Unconvertible { steps, what } => {
+                let steps = steps.iter().rev().map(String::as_str);
+                let path = std::iter::once(root).chain(steps).collect();
+                ConvertError::Unconvertible { path, what }
+            }
+            Cause::TooDeep => ConvertError::TooDeep(max_depth),
+            Cause::Python(exception) => ConvertError::Python(exception),
+        }
+    }
+}
+
+/// Takes over the result of a C API call that returns a new reference.
+///
+/// # Safety
+/// `ptr` is a reference that the caller owns and gives up, or null with an exception set.
+unsafe fn made(at: Attached<'_>, ptr: *mut ffi::PyObject) -> Result<Object, Fail> {
+    // SAFETY: as the caller vouches.
+    unsafe { Object::from_owned(at, ptr) }.ok_or_else(|| Fail::raised(at))
+}
+
+/// The name of an object's type, for messages.
+///
+/// # Safety
+/// `value` is a live object and the thread is attached.
+unsafe fn type_name(value: *mut ffi::PyObject) -> String {
+    // SAFETY: every type has a name that ends in NUL and lives as long as the type.
+    let name = unsafe { std::ffi::CStr::from_ptr((*ffi::Py_TYPE(value)).tp_name) };
+    let name = name.to_string_lossy();
+    // A type made in C names its module too: `numpy.ndarray`, `datetime.date`.
+    name.rsplit('.').next().unwrap_or(&name).to_owned()
+}

@@ -1,0 +1,50 @@
+//! Erlang term → Python object: looks at the term's type once and hands it to the right file.
+//!
+//! Runs on a context thread, attached. Must never recurse on the length of a list, only on nesting,
+//! and never deeper than it is told to.
+
+use py_runtime::object::{Attached, Object};
+use rustler::sys::{ErlNifEnv, ErlNifTerm, ErlNifTermType, enif_term_type};
+
+use super::{Fail, Types, container, number, opaque, text};
+
+/// Reads terms of one environment.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) at: Attached<'a>,
+    pub(super) types: &'a Types,
+    pub(super) env: *mut ErlNifEnv,
+}
+
+impl Reader<'_> {
+    /// The object for `term`, which may nest `room` levels of containers.
+    ///
+    /// # Safety
+    /// `term` belongs to this reader's environment, which nobody else changes meanwhile.
+    pub(super) unsafe fn value(self, term: ErlNifTerm, room: u32) -> Result<Object, Fail> {
+        use ErlNifTermType::*;
+        // SAFETY: the caller vouches that `term` belongs to `env`; each reader below is given a
+        // term of the type that it asks for.
+        unsafe {
+            match enif_term_type(self.env, term) {
+                ERL_NIF_TERM_TYPE_INTEGER => number::int_to_python(self.at, self.env, term),
+                ERL_NIF_TERM_TYPE_BITSTRING => text::binary_to_python(self, term),
+                ERL_NIF_TERM_TYPE_ATOM => text::atom_to_python(self, term),
+                ERL_NIF_TERM_TYPE_FLOAT => number::float_to_python(self.at, self.env, term),
+                ERL_NIF_TERM_TYPE_LIST => container::list_to_python(self, term, deeper(room)?),
+                ERL_NIF_TERM_TYPE_TUPLE => container::tuple_to_python(self, term, room),
+                ERL_NIF_TERM_TYPE_MAP => container::map_to_python(self, term, deeper(room)?),
+                ERL_NIF_TERM_TYPE_PID => opaque::to_python(self, &self.types.pid, term),
+                ERL_NIF_TERM_TYPE_REFERENCE => opaque::to_python(self, &self.types.reference, term),
+                ERL_NIF_TERM_TYPE_FUN => Err(Fail::refuse("fun")),
+                ERL_NIF_TERM_TYPE_PORT => Err(Fail::refuse("port")),
+                _ => Err(Fail::refuse("term of an unknown type")),
+            }
+        }
+    }
+}
+
+/// The room left one level further in.
+pub(super) fn deeper(room: u32) -> Result<u32, Fail> {
+    room.checked_sub(1).ok_or_else(Fail::too_deep)
+}

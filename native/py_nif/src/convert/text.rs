@@ -1,0 +1,409 @@
+//! Binaries and atoms on one side; `str`, bytes and the constants on the other.
+//!
+//! Runs on a context thread, attached. Text is UTF-8 on the Erlang side, always: a `str` that has
+//! no UTF-8 form (lone surrogates) is refused, not patched. Must never create an atom from Python
+//! data: atoms live for ever, and a million of them end the VM.
+
+use std::ffi::c_uint;
+use std::mem::MaybeUninit;
+
+use py_runtime::object::{Attached, Object};
+use pyo3_ffi as ffi;
+use rustler::sys::{
+    ERL_NIF_BIN2TERM_SAFE, ErlNifBinary, ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_alloc_env,
+    enif_binary_to_term, enif_free_env, enif_get_atom, enif_inspect_binary, enif_make_atom_len,
+    enif_make_existing_atom_len, enif_make_new_binary, enif_release_binary, enif_term_to_binary,
+};
+
+use super::py_to_term::Writer;
+use super::term_to_py::Reader;
+use super::{Fail, made};
+use crate::python_module;
+
+/// Tags of the external term format.
+const VERSION: u8 = 131;
+const ATOM_LATIN1: u8 = 100;
+const ATOM_UTF8: u8 = 118;
+const SMALL_ATOM_UTF8: u8 = 119;
+const BIT_BINARY: u8 = 77;
+
+/// No atom is longer, in characters.
+const MAX_ATOM: usize = 255;
+
+/// The atoms that mean something. Atoms are the same word in every environment and stay for the
+/// VM's life, so they are made once and compared as words.
+#[derive(Clone, Copy)]
+pub(super) struct KnownAtoms {
+    pub(super) r#true: ErlNifTerm,
+    pub(super) r#false: ErlNifTerm,
+    pub(super) none: ErlNifTerm,
+    pub(super) nil: ErlNifTerm,
+    pub(super) undefined: ErlNifTerm,
+    pub(super) nan: ErlNifTerm,
+    pub(super) infinity: ErlNifTerm,
+    pub(super) neg_infinity: ErlNifTerm,
+    pub(super) bytes: ErlNifTerm,
+}
+
+impl KnownAtoms {
+    pub(super) fn new() -> Self {
+        // SAFETY: the environment is made for this and freed after; an atom doesn't live in it.
+        // Names and lengths come from `&str`s.
+        unsafe {
+            let env = enif_alloc_env();
+            let atom = |name: &str| enif_make_atom_len(env, name.as_ptr().cast(), name.len());
+            let known = KnownAtoms {
+                r#true: atom("true"),
+                r#false: atom("false"),
+                none: atom("none"),
+                nil: atom("nil"),
+                undefined: atom("undefined"),
+                nan: atom("nan"),
+                infinity: atom("infinity"),
+                neg_infinity: atom("neg_infinity"),
+                bytes: atom("bytes"),
+            };
+            enif_free_env(env);
+            known
+        }
+    }
+}
+
+/// A term in the external term format.
+pub(super) struct Encoded(ErlNifBinary);
+
+impl Encoded {
+    /// # Safety
+    /// `term` belongs to `env`.
+    pub(super) unsafe fn new(env: *mut ErlNifEnv, term: ErlNifTerm) -> Self {
+        let mut binary = MaybeUninit::<ErlNifBinary>::zeroed();
+        // SAFETY: `term` belongs to `env`. The call fills the binary in (it fails for no term; a
+        // zeroed one is an empty one in any case).
+        unsafe {
+            enif_term_to_binary(env, term, binary.as_mut_ptr());
+            Encoded(binary.assume_init())
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        slice(&self.0)
+    }
+}
+
+impl Drop for Encoded {
+    fn drop(&mut self) {
+        if !self.0.data.is_null() {
+            // SAFETY: filled in by `enif_term_to_binary`, which made us its owner.
+            unsafe { enif_release_binary(&raw mut self.0) };
+        }
+    }
+}
+
+fn slice(binary: &ErlNifBinary) -> &[u8] {
+    if binary.data.is_null() {
+        return &[];
+    }
+    // SAFETY: the VM filled in both, and the binary outlives the borrow.
+    unsafe { std::slice::from_raw_parts(binary.data, binary.size) }
+}
+
+/// The bytes of a binary. `None` for a bitstring that isn't one, and for any other term.
+///
+/// # Safety
+/// `term` belongs to `env`, and stays as long as the slice is used.
+pub(crate) unsafe fn inspect<'e>(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<&'e [u8]> {
+    let mut binary = MaybeUninit::<ErlNifBinary>::zeroed();
+    // SAFETY: `term` belongs to `env`; on success the VM has filled in pointer and length of bytes
+    // that live as long as the environment.
+    unsafe {
+        if enif_inspect_binary(env, term, binary.as_mut_ptr()) == 0 {
+            return None;
+        }
+        let binary = binary.assume_init();
+        if binary.size == 0 {
+            return Some(&[]);
+        }
+        Some(std::slice::from_raw_parts(binary.data, binary.size))
+    }
+}
+
+/// # Safety
+/// `term` is a bitstring of the reader's environment.
+pub(super) unsafe fn binary_to_python(
+    reader: Reader<'_>,
+    term: ErlNifTerm,
+) -> Result<Object, Fail> {
+    // SAFETY: `term` belongs to `env` and stays until the caller is done with it.
+    let Some(bytes) = (unsafe { inspect(reader.env, term) }) else {
+        // SAFETY: as above.
+        return Err(unsafe { refuse_bits(reader.env, term) });
+    };
+    if std::str::from_utf8(bytes).is_err() {
+        return bytes_to_python(reader.at, bytes);
+    }
+    let Ok(length) = ffi::Py_ssize_t::try_from(bytes.len()) else {
+        return Err(Fail::refuse("binary that is too large"));
+    };
+    // SAFETY: pointer and length are those of one slice of valid UTF-8, the same set of strings
+    // for Rust as for Python.
+    unsafe { made(reader.at, ffi::PyUnicode_FromStringAndSize(bytes.as_ptr().cast(), length)) }
+}
+
+/// A `bytes` object, whatever is in it.
+pub(super) fn bytes_to_python(at: Attached<'_>, bytes: &[u8]) -> Result<Object, Fail> {
+    let Ok(length) = ffi::Py_ssize_t::try_from(bytes.len()) else {
+        return Err(Fail::refuse("binary that is too large"));
+    };
+    // SAFETY: pointer and length are those of one slice; attached.
+    unsafe { made(at, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length)) }
+}
+
+/// Says how many bits there are, which no NIF function tells but the encoding does.
+///
+/// # Safety
+/// `term` is a bitstring of `env`.
+#[cold]
+unsafe fn refuse_bits(env: *mut ErlNifEnv, term: ErlNifTerm) -> Fail {
+    // SAFETY: `term` belongs to `env`.
+    let encoded = unsafe { Encoded::new(env, term) };
+    match encoded.bytes() {
+        [VERSION, BIT_BINARY, _, _, _, _, in_last, data @ ..] if !data.is_empty() => {
+            let bits = (data.len() - 1) * 8 + usize::from(*in_last);
+            let plural = if bits == 1 { "" } else { "s" };
+            Fail::refuse(format!("bitstring of {bits} bit{plural}"))
+        }
+        _ => Fail::refuse("bitstring"),
+    }
+}
+
+/// # Safety
+/// `term` is an atom of the reader's environment.
+pub(super) unsafe fn atom_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Object, Fail> {
+    let (at, known) = (reader.at, &reader.types.known);
+    // SAFETY: the constants are live in every interpreter; the buffer has room for the longest
+    // atom and its NUL, and the call says how much of it is written.
+    unsafe {
+        if term == known.r#true {
+            return constant(at, ffi::Py_True());
+        }
+        if term == known.r#false {
+            return constant(at, ffi::Py_False());
+        }
+        if term == known.none || term == known.nil || term == known.undefined {
+            return Ok(Object::none(at));
+        }
+        let mut name = [MaybeUninit::<u8>::uninit(); MAX_ATOM + 1];
+        let room = name.len() as c_uint;
+        let buffer = name.as_mut_ptr().cast();
+        // Counts the final NUL; 0 says that a character is beyond Latin-1.
+        match enif_get_atom(reader.env, term, buffer, room, ErlNifCharEncoding::ERL_NIF_LATIN1) {
+            0 => wide_atom_to_python(reader, term),
+            written => {
+                let length = written as ffi::Py_ssize_t - 1;
+                made(at, ffi::PyUnicode_DecodeLatin1(buffer, length, std::ptr::null()))
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `object` is live, and the thread attached.
+unsafe fn constant(at: Attached<'_>, object: *mut ffi::PyObject) -> Result<Object, Fail> {
+    // SAFETY: as the caller vouches.
+    unsafe { Object::from_borrowed(at, object) }.ok_or_else(|| Fail::raised(at))
+}
+
+/// An atom with characters beyond Latin-1, which the NIF interface of OTP 25 can't read: only the
+/// external term format can.
+///
+/// # Safety
+/// `term` is an atom of the reader's environment.
+#[cold]
+#[inline(never)]
+unsafe fn wide_atom_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Object, Fail> {
+    // SAFETY: `term` belongs to `env`.
+    let encoded = unsafe { Encoded::new(reader.env, term) };
+    let name = match encoded.bytes() {
+        [VERSION, SMALL_ATOM_UTF8, _, name @ ..] | [VERSION, ATOM_UTF8, _, _, name @ ..] => name,
+        _ => return Err(Fail::refuse("atom in an unknown encoding")),
+    };
+    // SAFETY: pointer and length are those of one slice (of at most 1020 bytes).
+    unsafe {
+        let length = name.len() as ffi::Py_ssize_t;
+        made(reader.at, ffi::PyUnicode_FromStringAndSize(name.as_ptr().cast(), length))
+    }
+}
+
+/// The name of an atom for a message or a path; `None` for any other term.
+///
+/// # Safety
+/// `term` belongs to `env`.
+pub(crate) unsafe fn atom_name(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<String> {
+    // SAFETY: `term` belongs to `env`.
+    let encoded = unsafe { Encoded::new(env, term) };
+    match encoded.bytes() {
+        [VERSION, SMALL_ATOM_UTF8, _, name @ ..] | [VERSION, ATOM_UTF8, _, _, name @ ..] => {
+            Some(String::from_utf8_lossy(name).into_owned())
+        }
+        [VERSION, ATOM_LATIN1, _, _, name @ ..] => {
+            Some(name.iter().copied().map(char::from).collect())
+        }
+        _ => None,
+    }
+}
+
+/// # Safety
+/// `value` is a live `str`, or an instance of a subclass; the writer's `env` may be written to.
+pub(super) unsafe fn str_to_term(
+    writer: &Writer<'_>,
+    value: *mut ffi::PyObject,
+) -> Result<ErlNifTerm, Fail> {
+    // SAFETY: the text lives as long as `value`, which the caller keeps alive.
+    unsafe { utf8(writer.at, value) }.map(|text| binary(writer.env, text))
+}
+
+/// The UTF-8 form of a `str`.
+///
+/// # Safety
+/// `value` is a live `str`, or an instance of a subclass, and outlives the slice.
+pub(super) unsafe fn utf8<'v>(
+    at: Attached<'_>,
+    value: *mut ffi::PyObject,
+) -> Result<&'v [u8], Fail> {
+    let mut length = 0;
+    // SAFETY: `value` is a `str`, so on success there are `length` bytes that live as long as it.
+    unsafe {
+        let text = ffi::PyUnicode_AsUTF8AndSize(value, &raw mut length);
+        if text.is_null() {
+            return Err(refuse_str(at));
+        }
+        Ok(std::slice::from_raw_parts(text.cast(), length as usize))
+    }
+}
+
+#[cold]
+fn refuse_str(at: Attached<'_>) -> Fail {
+    // SAFETY: attached, with an exception set.
+    if unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_UnicodeEncodeError) } == 0 {
+        return Fail::raised(at);
+    }
+    py_runtime::exception::clear(at);
+    Fail::refuse("str with a lone surrogate")
+}
+
+/// # Safety
+/// `value` is a live `bytes`, or an instance of a subclass; the writer's `env` may be written to.
+pub(super) unsafe fn bytes_to_term(writer: &Writer<'_>, value: *mut ffi::PyObject) -> ErlNifTerm {
+    // SAFETY: a `bytes` has that many bytes there, never changes them, and the caller keeps it
+    // alive.
+    unsafe {
+        let start = ffi::PyBytes_AsString(value).cast::<u8>();
+        let length = ffi::PyBytes_Size(value) as usize;
+        binary(writer.env, std::slice::from_raw_parts(start, length))
+    }
+}
+
+/// A `bytearray` or a `memoryview`, also one that is not contiguous.
+///
+/// # Safety
+/// `value` is live and offers the buffer protocol; the writer's `env` may be written to.
+pub(super) unsafe fn buffer_to_term(
+    writer: &Writer<'_>,
+    value: *mut ffi::PyObject,
+) -> Result<ErlNifTerm, Fail> {
+    let at = writer.at;
+    let mut view = MaybeUninit::<ffi::Py_buffer>::zeroed();
+    // SAFETY: on success the view is filled in, and keeps its bytes in place until it is released;
+    // it is released once. On failure there is nothing to release.
+    unsafe {
+        if ffi::PyObject_GetBuffer(value, view.as_mut_ptr(), ffi::PyBUF_SIMPLE) == 0 {
+            let view = view.assume_init_mut();
+            let term = if view.len > 0 {
+                let bytes = std::slice::from_raw_parts(view.buf.cast::<u8>(), view.len as usize);
+                binary(writer.env, bytes)
+            } else {
+                binary(writer.env, &[])
+            };
+            ffi::PyBuffer_Release(view);
+            return Ok(term);
+        }
+        // Strided views have no simple buffer; copying puts them in order.
+        py_runtime::exception::clear(at);
+        let bytes = made(at, ffi::PyBytes_FromObject(value))?;
+        Ok(bytes_to_term(writer, bytes.as_ptr()))
+    }
+}
+
+/// A new binary in `env`, which the caller may write to.
+fn binary(env: *mut ErlNifEnv, bytes: &[u8]) -> ErlNifTerm {
+    let mut term = ErlNifTerm::default();
+    // SAFETY: the VM gives as many bytes as are asked for (or ends, when there is no memory), and
+    // they are new, so nothing overlaps.
+    unsafe {
+        let start = enif_make_new_binary(env, bytes.len(), &raw mut term);
+        if !bytes.is_empty() {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len());
+        }
+    }
+    term
+}
+
+/// # Safety
+/// `value` is a live instance of this interpreter's `erlang.Atom`; the writer's `env` may be
+/// written to.
+pub(super) unsafe fn atom_to_term(
+    writer: &Writer<'_>,
+    value: *mut ffi::PyObject,
+) -> Result<ErlNifTerm, Fail> {
+    // SAFETY: the atom keeps its name alive, and the caller the atom.
+    let name = unsafe { utf8(writer.at, python_module::atom_name(value)) }?;
+    // A `str`'s UTF-8 form is valid.
+    let name = std::str::from_utf8(name).unwrap_or_default();
+    existing_atom(writer.env, name)
+        .ok_or_else(|| Fail::refuse(format!("erlang.Atom({name:?}): no such atom exists")))
+}
+
+/// The atom of that name, if there is one already.
+fn existing_atom(env: *mut ErlNifEnv, name: &str) -> Option<ErlNifTerm> {
+    let mut term = ErlNifTerm::default();
+    // Latin-1 has at most one byte for each of UTF-8's, so what doesn't fit is too long anyway.
+    let mut latin1 = [0; MAX_ATOM];
+    let mut length = 0;
+    for character in name.chars() {
+        let Ok(byte) = u8::try_from(character) else { return existing_wide_atom(env, name) };
+        *latin1.get_mut(length)? = byte;
+        length += 1;
+    }
+    // SAFETY: the buffer has `length` bytes; `env` is the caller's to write to.
+    let found = unsafe {
+        enif_make_existing_atom_len(
+            env,
+            latin1.as_ptr().cast(),
+            length,
+            &raw mut term,
+            ErlNifCharEncoding::ERL_NIF_LATIN1,
+        )
+    };
+    (found != 0).then_some(term)
+}
+
+/// For names beyond Latin-1, which the NIF interface of OTP 25 can't look up: decoding in safe mode
+/// refuses to create atoms.
+fn existing_wide_atom(env: *mut ErlNifEnv, name: &str) -> Option<ErlNifTerm> {
+    let length = u16::try_from(name.len()).ok()?;
+    let mut encoded = vec![VERSION, ATOM_UTF8];
+    encoded.extend(length.to_be_bytes());
+    encoded.extend(name.as_bytes());
+    let mut term = ErlNifTerm::default();
+    // SAFETY: pointer and length are those of one buffer; `env` is the caller's to write to.
+    let read = unsafe {
+        enif_binary_to_term(
+            env,
+            encoded.as_ptr(),
+            encoded.len(),
+            &raw mut term,
+            ERL_NIF_BIN2TERM_SAFE,
+        )
+    };
+    (read != 0).then_some(term)
+}

@@ -1,0 +1,154 @@
+//! Everything that can go wrong for a caller, and its one rendering as a term.
+
+use std::sync::Arc;
+
+use py_runtime::exception::Exception;
+use rustler::sys::{
+    ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_make_existing_atom_len, enif_make_map_put,
+    enif_make_new_map, enif_make_uint64,
+};
+
+use crate::convert::ConvertError;
+use crate::term::{Saved, atom, binary, tuple};
+
+/// What a caller is told instead of a result. Rendered as `{error, Reason}` by [`Error::to_term`].
+#[derive(Clone, Debug)]
+pub(crate) enum Error {
+    /// Python raised.
+    Python(Exception),
+    /// A value had no counterpart, was too deep, or raised on its way.
+    Convert(ConvertError),
+    /// Somebody asked for the job to be interrupted.
+    Interrupted,
+    /// The context is gone.
+    ContextDied(Death),
+    /// The context's queue is full.
+    Overloaded { queue: usize, max_queue: usize },
+    /// An object or environment belongs to another context.
+    WrongContext(&'static str),
+    /// A bug of ours, contained.
+    Panicked,
+}
+
+/// Why a context is gone.
+#[derive(Clone, Debug)]
+pub(crate) enum Death {
+    /// There is no such context (any more).
+    NoProc,
+    /// Its process was killed.
+    Killed,
+    /// Its thread ended on its own: a bug of ours.
+    ThreadEnded,
+    /// The reason its process gave.
+    Reason(Arc<Saved>),
+}
+
+impl From<ConvertError> for Error {
+    fn from(error: ConvertError) -> Self {
+        match error {
+            ConvertError::Python(exception) => Error::Python(exception),
+            other => Error::Convert(other),
+        }
+    }
+}
+
+impl From<Exception> for Error {
+    fn from(exception: Exception) -> Self {
+        Error::Python(exception)
+    }
+}
+
+impl Error {
+    /// `{error, Reason}`.
+    ///
+    /// # Safety
+    /// `env` belongs to the current thread.
+    pub(crate) unsafe fn to_term(&self, env: *mut ErlNifEnv) -> ErlNifTerm {
+        // SAFETY: passed on to the caller; every term made here is of `env`.
+        unsafe { tuple(env, &[atom(env, "error"), self.reason(env)]) }
+    }
+
+    /// # Safety
+    /// `env` belongs to the current thread.
+    unsafe fn reason(&self, env: *mut ErlNifEnv) -> ErlNifTerm {
+        // SAFETY: passed on to the caller; every term made here is of `env`.
+        unsafe {
+            match self {
+                Error::Python(exception) => python(env, exception),
+                Error::Convert(ConvertError::Python(exception)) => python(env, exception),
+                Error::Convert(ConvertError::Unconvertible { path, what }) => {
+                    let path = binary(env, path.as_bytes());
+                    tuple(env, &[atom(env, "unconvertible"), path, binary(env, what.as_bytes())])
+                }
+                Error::Convert(ConvertError::TooDeep(limit)) => {
+                    tuple(env, &[atom(env, "too_deep"), enif_make_uint64(env, u64::from(*limit))])
+                }
+                Error::Interrupted => atom(env, "interrupted"),
+                Error::ContextDied(death) => {
+                    tuple(env, &[atom(env, "context_died"), death.to_term(env)])
+                }
+                Error::Overloaded { queue, max_queue } => overloaded(env, *queue, *max_queue),
+                Error::WrongContext(what) => {
+                    tuple(env, &[atom(env, "wrong_context"), atom(env, what)])
+                }
+                Error::Panicked => atom(env, "panicked"),
+            }
+        }
+    }
+}
+
+impl Death {
+    /// # Safety
+    /// `env` belongs to the current thread.
+    unsafe fn to_term(&self, env: *mut ErlNifEnv) -> ErlNifTerm {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            match self {
+                Death::NoProc => atom(env, "noproc"),
+                Death::Killed => atom(env, "killed"),
+                Death::ThreadEnded => atom(env, "thread_ended"),
+                Death::Reason(reason) => reason.copy_to(env),
+            }
+        }
+    }
+}
+
+/// `{Type, Message}`; the type is an atom if that atom exists, else a binary: Python data never
+/// makes atoms. Those of the built-in exceptions exist because `py_error` names them.
+///
+/// # Safety
+/// `env` belongs to the current thread.
+unsafe fn python(env: *mut ErlNifEnv, exception: &Exception) -> ErlNifTerm {
+    let name = exception.class.as_bytes();
+    let mut class = ErlNifTerm::default();
+    // SAFETY: pointer and length come from one slice, which the VM only reads; `env` is ours.
+    unsafe {
+        let latin1 = ErlNifCharEncoding::ERL_NIF_LATIN1;
+        let known = exception.class.is_ascii()
+            && enif_make_existing_atom_len(
+                env,
+                name.as_ptr().cast(),
+                name.len(),
+                &raw mut class,
+                latin1,
+            ) != 0;
+        if !known {
+            class = binary(env, name);
+        }
+        tuple(env, &[class, binary(env, exception.message.as_bytes())])
+    }
+}
+
+/// # Safety
+/// `env` belongs to the current thread.
+unsafe fn overloaded(env: *mut ErlNifEnv, queue: usize, max_queue: usize) -> ErlNifTerm {
+    // SAFETY: passed on to the caller; a put of two distinct keys into a new map succeeds.
+    unsafe {
+        let mut map = enif_make_new_map(env);
+        for (key, value) in [("queue", queue), ("max_queue", max_queue)] {
+            let value = enif_make_uint64(env, value as u64);
+            enif_make_map_put(env, map, atom(env, key), value, &raw mut map);
+        }
+        tuple(env, &[atom(env, "overloaded"), map])
+    }
+}

@@ -1,0 +1,421 @@
+//! What a request does: call, eval, exec, and making a namespace.
+//!
+//! Runs on a context thread, attached. A failure is plain data when it leaves here; no exception
+//! stays set.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use py_runtime::code::{self, Kind};
+use py_runtime::context::Scope;
+use py_runtime::escape::Escaped;
+use py_runtime::exception::Exception;
+use py_runtime::ffi;
+use py_runtime::namespace::new_namespace;
+use py_runtime::object::{Attached, Object};
+use rustler::sys::{
+    ErlNifEnv, ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, enif_is_atom,
+    enif_map_iterator_create, enif_map_iterator_destroy, enif_map_iterator_get_pair,
+    enif_map_iterator_next,
+};
+
+use crate::call::Call;
+use crate::convert::{ConvertError, Converter, Types, text};
+use crate::directory::Context;
+use crate::error::Error;
+use crate::names::{Name, Names};
+use crate::resources;
+use crate::settings;
+use crate::term::{atom, tuple};
+
+/// Compiled sources to keep per context, and the longest one worth keeping.
+const MOST_CODE: usize = 512;
+const LONGEST_CODE: usize = 4096;
+
+/// What the jobs of one context share on its thread.
+pub(crate) struct Local {
+    types: Types,
+    names: Names,
+    code: CodeCache,
+    /// Scratch space for arguments, empty between calls.
+    arguments: Vec<Object>,
+}
+
+impl Local {
+    pub(crate) fn new(at: Attached<'_>) -> Result<Self, Exception> {
+        Ok(Local {
+            types: Types::load(at)?,
+            names: Names::default(),
+            code: CodeCache::default(),
+            arguments: Vec::new(),
+        })
+    }
+}
+
+/// One request on its way through.
+struct Run<'a, 's> {
+    at: Attached<'s>,
+    context: &'s Arc<Context>,
+    namespace: &'s Object,
+    local: &'a mut Local,
+    /// Where the request's terms live.
+    env: *mut ErlNifEnv,
+}
+
+/// Does what the request says and makes the result term, `ok` or `{ok, Value}`, in `reply_env`.
+pub(crate) fn run(
+    call: &Call,
+    scope: &mut Scope<'_, Call>,
+    reply_env: *mut ErlNifEnv,
+) -> Result<ErlNifTerm, Error> {
+    let Scope { at, context, namespace, local } = scope;
+    let mut run = Run { at: *at, context, namespace, local, env: call.env() };
+    // The shapes of `py_nif:submit/2`, told apart by their length.
+    let value = match *call.elements() {
+        [_, _, module, function, args, kwargs, env] => {
+            Some(run.call(module, function, args, kwargs, env)?)
+        }
+        [_, _, source, locals, env] => Some(run.eval(source, locals, env)?),
+        [_, _, source, env] => {
+            run.exec(source, env)?;
+            None
+        }
+        [_, _] => return run.new_env(reply_env),
+        _ => return Err(Error::Panicked),
+    };
+    // SAFETY: the reply's environment is this thread's alone.
+    unsafe {
+        let ok = atom(reply_env, "ok");
+        match value {
+            None => Ok(ok),
+            Some(value) => {
+                let term = run.converter().to_term(reply_env, &value)?;
+                Ok(tuple(reply_env, &[ok, term]))
+            }
+        }
+    }
+}
+
+impl Run<'_, '_> {
+    fn call(
+        &mut self,
+        module: ErlNifTerm,
+        function: ErlNifTerm,
+        args: ErlNifTerm,
+        kwargs: ErlNifTerm,
+        env: ErlNifTerm,
+    ) -> Result<Object, Error> {
+        let callable = self.find(module, function, env)?;
+        let mut arguments = std::mem::take(&mut self.local.arguments);
+        let result = self.call_with(&callable, &mut arguments, args, kwargs);
+        arguments.clear();
+        self.local.arguments = arguments;
+        result
+    }
+
+    fn call_with(
+        &mut self,
+        callable: &Object,
+        arguments: &mut Vec<Object>,
+        args: ErlNifTerm,
+        kwargs: ErlNifTerm,
+    ) -> Result<Object, Error> {
+        // SAFETY: the request's terms are read-only.
+        unsafe { self.converter().to_arguments(self.env, args, arguments) }?;
+        let keywords = self.named_values(kwargs, "kwargs")?;
+        let keywords = keywords.as_ref().map_or(std::ptr::null_mut(), Object::as_ptr);
+        // SAFETY: attached; `Object` is a transparent pointer, so a slice of them is an array of
+        // `PyObject*`, and the objects live until after the call.
+        let result = unsafe {
+            let start = arguments.as_ptr().cast::<*mut ffi::PyObject>();
+            let value =
+                ffi::PyObject_VectorcallDict(callable.as_ptr(), start, arguments.len(), keywords);
+            Object::from_owned(self.at, value)
+        };
+        self.or_raised(result)
+    }
+
+    /// The function, looked up afresh each time, so that redefinitions and reloads are seen.
+    fn find(
+        &mut self,
+        module: ErlNifTerm,
+        function: ErlNifTerm,
+        env: ErlNifTerm,
+    ) -> Result<Object, Error> {
+        // SAFETY: the request's terms are read-only.
+        let (module, function) = unsafe {
+            let names = &mut self.local.names;
+            (
+                names.get(self.at, self.env, module, "module")?,
+                names.get(self.at, self.env, function, "function")?,
+            )
+        };
+        let mut parts = function.parts.iter();
+        let mut found = if is_main(self.at, &module) {
+            self.global(env, parts.next().expect("a name has a part"))?
+        } else {
+            self.module(&module)?
+        };
+        for part in parts {
+            let attribute = found.getattr(self.at, part);
+            found = self.or_raised(attribute)?;
+        }
+        Ok(found)
+    }
+
+    /// A global of the namespace in use.
+    fn global(&self, env: ErlNifTerm, name: &Object) -> Result<Object, Error> {
+        let namespace = self.namespace(env)?;
+        // SAFETY: attached; a namespace is a dictionary, and the borrowed value gets a reference
+        // before anything else runs.
+        let value = unsafe {
+            let value = ffi::PyDict_GetItemWithError(namespace.as_ptr(), name.as_ptr());
+            Object::from_borrowed(self.at, value)
+        };
+        value.ok_or_else(|| {
+            // SAFETY: attached.
+            if unsafe { ffi::PyErr_Occurred() }.is_null() {
+                let name = py_runtime::exception::lossy_text(self.at, name).unwrap_or_default();
+                let message = format!("name '{name}' is not defined");
+                Error::Python(Exception { class: "NameError".into(), message })
+            } else {
+                Exception::take(self.at).into()
+            }
+        })
+    }
+
+    /// The module, from `sys.modules` or by importing it. A module that another thread is just
+    /// importing is waited for, as `import` does.
+    fn module(&self, name: &Name) -> Result<Object, Error> {
+        // SAFETY: attached; the name is a `str`.
+        let module = unsafe {
+            let known = Object::from_owned(self.at, ffi::PyImport_GetModule(name.whole.as_ptr()));
+            match known {
+                Some(known) if !is_initializing(self.at, &known) => Some(known),
+                _ => {
+                    ffi::PyErr_Clear();
+                    Object::from_owned(self.at, ffi::PyImport_Import(name.whole.as_ptr()))
+                }
+            }
+        };
+        self.or_raised(module)
+    }
+
+    fn eval(
+        &mut self,
+        source: ErlNifTerm,
+        locals: ErlNifTerm,
+        env: ErlNifTerm,
+    ) -> Result<Object, Error> {
+        let code = self.compiled(source, Kind::Expression)?;
+        let globals = self.namespace(env)?;
+        let globals = match self.named_values(locals, "locals")? {
+            None => globals,
+            Some(locals) => self.overlaid(&globals, &locals)?,
+        };
+        self.or_raised(code::run(self.at, &code, &globals, &globals))
+    }
+
+    fn exec(&mut self, source: ErlNifTerm, env: ErlNifTerm) -> Result<(), Error> {
+        let code = self.compiled(source, Kind::Statements)?;
+        let globals = self.namespace(env)?;
+        self.or_raised(code::run(self.at, &code, &globals, &globals)).map(drop)
+    }
+
+    fn new_env(&mut self, reply_env: *mut ErlNifEnv) -> Result<ErlNifTerm, Error> {
+        let namespace = Escaped::new(new_namespace(self.at)?);
+        let reference = resources::new_env(reply_env, Arc::clone(self.context), namespace);
+        // SAFETY: the reply's environment is this thread's alone.
+        Ok(unsafe { tuple(reply_env, &[atom(reply_env, "ok"), reference]) })
+    }
+
+    /// The namespace in use: the context's own, or the one that the request names.
+    fn namespace(&self, env: ErlNifTerm) -> Result<Object, Error> {
+        // SAFETY: the request's terms are read-only.
+        if unsafe { enif_is_atom(self.env, env) } != 0 {
+            return Ok(self.namespace.clone_ref(self.at));
+        }
+        resources::env_namespace(self.at, self.env, env, self.context.id())
+    }
+
+    /// A copy of `globals` with `locals` over it. Real locals would not do: the body of a lambda
+    /// or comprehension inside the expression doesn't see those.
+    fn overlaid(&self, globals: &Object, locals: &Object) -> Result<Object, Error> {
+        // SAFETY: attached; both are dictionaries.
+        let copy = unsafe {
+            let copy = Object::from_owned(self.at, ffi::PyDict_Copy(globals.as_ptr()));
+            copy.filter(|copy| ffi::PyDict_Update(copy.as_ptr(), locals.as_ptr()) == 0)
+        };
+        self.or_raised(copy)
+    }
+
+    fn compiled(&mut self, source: ErlNifTerm, kind: Kind) -> Result<Object, Error> {
+        // SAFETY: the request's terms are read-only, and live as long as the request.
+        let source = unsafe { text::inspect(self.env, source) }.ok_or_else(|| {
+            Error::Convert(ConvertError::Unconvertible {
+                path: "code".into(),
+                what: "not a binary".into(),
+            })
+        })?;
+        Ok(self.local.code.get(self.at, source, kind)?)
+    }
+
+    /// A dictionary from a map whose keys are names: keyword arguments or variables. `None` for an
+    /// empty map. Keys are names whatever they would convert to as values: `none` is "none" here.
+    fn named_values(&mut self, map: ErlNifTerm, root: &str) -> Result<Option<Object>, Error> {
+        let mut dict = None;
+        // SAFETY: the request's terms are read-only.
+        for (key, value) in unsafe { MapPairs::new(self.env, map) } {
+            let dict = match &mut dict {
+                Some(dict) => dict,
+                // SAFETY: attached.
+                none => none.insert(
+                    self.or_raised(unsafe { Object::from_owned(self.at, ffi::PyDict_New()) })?,
+                ),
+            };
+            self.set_named(dict, key, value, root)?;
+        }
+        Ok(dict)
+    }
+
+    fn set_named(
+        &mut self,
+        dict: &Object,
+        key: ErlNifTerm,
+        value: ErlNifTerm,
+        root: &str,
+    ) -> Result<(), Error> {
+        // SAFETY: the request's terms are read-only.
+        let name = unsafe { self.local.names.get(self.at, self.env, key, root) }?;
+        let path = || {
+            let name = py_runtime::exception::lossy_text(self.at, &name.whole).unwrap_or_default();
+            format!("{root}.{name}")
+        };
+        // SAFETY: as above.
+        let value = match unsafe { self.converter().to_python(self.env, value, "") } {
+            Err(ConvertError::Unconvertible { path: rest, what }) => {
+                return Err(Error::Convert(ConvertError::Unconvertible {
+                    path: path() + &rest,
+                    what,
+                }));
+            }
+            other => other?,
+        };
+        // SAFETY: attached; a dictionary, a `str`, a live object.
+        unsafe {
+            if ffi::PyDict_Contains(dict.as_ptr(), name.whole.as_ptr()) == 1 {
+                let what = "the same name twice".into();
+                return Err(Error::Convert(ConvertError::Unconvertible { path: path(), what }));
+            }
+            let done = ffi::PyDict_SetItem(dict.as_ptr(), name.whole.as_ptr(), value.as_ptr());
+            self.or_raised((done == 0).then_some(()))
+        }
+    }
+
+    fn converter(&self) -> Converter<'_> {
+        Converter { at: self.at, types: &self.local.types, max_depth: settings::max_depth() }
+    }
+
+    fn or_raised<T>(&self, value: Option<T>) -> Result<T, Error> {
+        value.ok_or_else(|| Exception::take(self.at).into())
+    }
+}
+
+fn is_main(at: Attached<'_>, module: &Name) -> bool {
+    let _ = at;
+    // SAFETY: attached; the name is a `str`, the text ends in NUL.
+    unsafe {
+        ffi::PyUnicode_CompareWithASCIIString(module.whole.as_ptr(), c"__main__".as_ptr()) == 0
+    }
+}
+
+/// Whether a module found in `sys.modules` is still being imported (by another thread).
+///
+/// # Safety
+/// Attached.
+unsafe fn is_initializing(at: Attached<'_>, module: &Object) -> bool {
+    let flag =
+        module.getattr_c(at, c"__spec__").and_then(|spec| spec.getattr_c(at, c"_initializing"));
+    // SAFETY: attached; the flag is a live object. A module without one (put there by hand) has
+    // nothing to wait for; the AttributeError is cleared.
+    unsafe {
+        if flag.is_none() {
+            ffi::PyErr_Clear();
+        }
+        flag.is_some_and(|flag| ffi::PyObject_IsTrue(flag.as_ptr()) == 1)
+    }
+}
+
+/// Compiled code by source text.
+#[derive(Default)]
+struct CodeCache {
+    expressions: HashMap<Vec<u8>, Object>,
+    statements: HashMap<Vec<u8>, Object>,
+}
+
+impl CodeCache {
+    fn get(&mut self, at: Attached<'_>, source: &[u8], kind: Kind) -> Result<Object, Exception> {
+        let cache = match kind {
+            Kind::Expression => &mut self.expressions,
+            Kind::Statements => &mut self.statements,
+        };
+        if let Some(code) = cache.get(source) {
+            return Ok(code.clone_ref(at));
+        }
+        let code = code::compile(at, source, "<erlang>", kind)?;
+        if source.len() <= LONGEST_CODE {
+            // Sources made up per call would fill it; starting over is cheaper than keeping score.
+            if cache.len() >= MOST_CODE {
+                cache.clear();
+            }
+            cache.insert(source.to_vec(), code.clone_ref(at));
+        }
+        Ok(code)
+    }
+}
+
+/// The pairs of a map term. Anything else has none.
+struct MapPairs {
+    env: *mut ErlNifEnv,
+    iterator: Option<ErlNifMapIterator>,
+}
+
+impl MapPairs {
+    /// # Safety
+    /// `map` belongs to `env`, and both stay unchanged while the iterator lives.
+    unsafe fn new(env: *mut ErlNifEnv, map: ErlNifTerm) -> Self {
+        let mut iterator = std::mem::MaybeUninit::uninit();
+        let first = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
+        // SAFETY: the caller vouches for the term; the iterator is filled when it is a map.
+        let iterator = unsafe {
+            (enif_map_iterator_create(env, map, iterator.as_mut_ptr(), first) != 0)
+                .then(|| iterator.assume_init())
+        };
+        MapPairs { env, iterator }
+    }
+}
+
+impl Iterator for MapPairs {
+    type Item = (ErlNifTerm, ErlNifTerm);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (mut key, mut value) = (ErlNifTerm::default(), ErlNifTerm::default());
+        let iterator = self.iterator.as_mut()?;
+        // SAFETY: the iterator was created for this environment.
+        unsafe {
+            let found =
+                enif_map_iterator_get_pair(self.env, iterator, &raw mut key, &raw mut value);
+            enif_map_iterator_next(self.env, iterator);
+            (found != 0).then_some((key, value))
+        }
+    }
+}
+
+impl Drop for MapPairs {
+    fn drop(&mut self) {
+        if let Some(iterator) = &mut self.iterator {
+            // SAFETY: created, and destroyed once.
+            unsafe { enif_map_iterator_destroy(self.env, iterator) };
+        }
+    }
+}

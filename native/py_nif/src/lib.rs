@@ -1,0 +1,23 @@
+//! The NIF library of `py_context_router`.
+//!
+//! The files follow a call: the [`boundary`] takes a request in on the caller's scheduler, the
+//! [`directory`] finds the context, a [`call`] waits in its mailbox (in `py_runtime`), [`exec`]
+//! runs it on the context's thread, [`convert`] carries values both ways, and the call sends its
+//! one reply.
+
+mod boundary;
+mod call;
+#[allow(unreachable_pub, missing_docs, reason = "the crate has no Rust users")]
+mod convert;
+mod directory;
+mod error;
+mod exec;
+mod names;
+mod pool;
+mod python_module;
+mod resources;
+mod scheduler;
+mod settings;
+mod term;
+
+rustler::init!("py_nif");

@@ -1,0 +1,120 @@
+//! Names of modules, functions and variables, from terms to Python strings.
+//!
+//! Runs on a context thread. Atoms stand for the same text for the VM's whole life, so each
+//! context keeps the interned string of every atom it has met: a call by atoms makes no strings.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+
+use py_runtime::exception::Exception;
+use py_runtime::object::{Attached, Object};
+use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_is_atom};
+
+use crate::convert::{ConvertError, text};
+use crate::error::Error;
+use crate::term::word;
+
+/// How many atoms to remember. More than any program calls; a bound all the same.
+const MOST: usize = 4096;
+
+/// A name, whole and at its dots.
+#[derive(Debug)]
+pub(crate) struct Name {
+    /// The whole name, interned.
+    pub(crate) whole: Object,
+    /// Its parts, interned: one for `sqrt`, two for `datetime.now`.
+    pub(crate) parts: Vec<Object>,
+}
+
+/// The names of one context.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    by_atom: HashMap<usize, Rc<Name>, BuildHasherDefault<WordHasher>>,
+}
+
+impl Names {
+    /// The name that a term (atom or UTF-8 binary) stands for.
+    ///
+    /// # Safety
+    /// `term` belongs to `env`, which nobody else changes meanwhile.
+    pub(crate) unsafe fn get(
+        &mut self,
+        at: Attached<'_>,
+        env: *mut ErlNifEnv,
+        term: ErlNifTerm,
+        what: &str,
+    ) -> Result<Rc<Name>, Error> {
+        // SAFETY: the caller vouches for the term.
+        if unsafe { enif_is_atom(env, term) } == 0 {
+            // SAFETY: as above.
+            return Ok(Rc::new(unsafe { read(at, env, term, what) }?));
+        }
+        if let Some(name) = self.by_atom.get(&word(term)) {
+            return Ok(Rc::clone(name));
+        }
+        // SAFETY: as above.
+        let name = Rc::new(unsafe { read(at, env, term, what) }?);
+        if self.by_atom.len() >= MOST {
+            self.by_atom.clear();
+        }
+        self.by_atom.insert(word(term), Rc::clone(&name));
+        Ok(name)
+    }
+}
+
+/// # Safety
+/// `term` belongs to `env`, which nobody else changes meanwhile.
+unsafe fn read(
+    at: Attached<'_>,
+    env: *mut ErlNifEnv,
+    term: ErlNifTerm,
+    what: &str,
+) -> Result<Name, Error> {
+    // SAFETY: passed on to the caller.
+    let text = unsafe { text_of(env, term) }.ok_or_else(|| {
+        Error::Convert(ConvertError::Unconvertible {
+            path: what.into(),
+            what: "not a name: an atom or a UTF-8 binary is needed".into(),
+        })
+    })?;
+    let interned = |part| Object::interned(at, part).ok_or_else(|| Exception::take(at));
+    let parts = text.split('.').map(interned).collect::<Result<_, _>>()?;
+    Ok(Name { whole: interned(&text)?, parts })
+}
+
+/// # Safety
+/// `term` belongs to `env`, which nobody else changes meanwhile.
+unsafe fn text_of(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<String> {
+    // SAFETY: passed on to the caller; the bytes are copied.
+    unsafe {
+        match text::inspect(env, term) {
+            Some(bytes) => std::str::from_utf8(bytes).ok().map(String::from),
+            None => text::atom_name(env, term),
+        }
+    }
+}
+
+/// Atoms are small distinct words already: one multiplication spreads them well enough.
+#[derive(Default)]
+struct WordHasher(u64);
+
+impl Hasher for WordHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+}

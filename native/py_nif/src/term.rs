@@ -1,0 +1,121 @@
+//! The few raw term operations that everything else builds on.
+//!
+//! Terms are built on context threads in process-independent environments, where Rustler's `Term`
+//! (tied to a NIF call's `Env`) is in the way and costs twice the time for lists.
+
+use rustler::sys::{
+    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_make_atom_len,
+    enif_make_copy, enif_make_new_binary, enif_make_pid, enif_make_tuple_from_array,
+};
+
+/// An immediate term (an atom or local pid) as a word that can be kept: it is the same in every
+/// environment and needs none.
+pub(crate) fn word(term: ErlNifTerm) -> usize {
+    // SAFETY: a term is a transparent machine word.
+    unsafe { std::mem::transmute::<ErlNifTerm, usize>(term) }
+}
+
+/// The term that [`word`] took.
+///
+/// # Safety
+/// The word is that of an immediate term.
+pub(crate) unsafe fn from_word(word: usize) -> ErlNifTerm {
+    // SAFETY: as above; the caller says that it is a valid term.
+    unsafe { std::mem::transmute::<usize, ErlNifTerm>(word) }
+}
+
+/// A local pid as a term, which it is in every environment.
+pub(crate) fn pid_term(pid: ErlNifPid) -> ErlNifTerm {
+    // SAFETY: the environment is not looked at.
+    unsafe { enif_make_pid(std::ptr::null_mut(), pid) }
+}
+
+/// A process-independent environment, freed with its terms when dropped.
+#[derive(Debug)]
+pub(crate) struct OwnedEnv(*mut ErlNifEnv);
+
+// SAFETY: a process-independent environment may be used by any thread, one at a time; `&OwnedEnv`
+// only hands out the pointer, whose users say why they are alone or only read.
+unsafe impl Send for OwnedEnv {}
+// SAFETY: as above.
+unsafe impl Sync for OwnedEnv {}
+
+impl OwnedEnv {
+    pub(crate) fn new() -> Self {
+        // SAFETY: no preconditions; the VM aborts rather than return null.
+        OwnedEnv(unsafe { enif_alloc_env() })
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut ErlNifEnv {
+        self.0
+    }
+}
+
+impl Drop for OwnedEnv {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new`, freed once.
+        unsafe { enif_free_env(self.0) };
+    }
+}
+
+/// A term that outlives the call it came with. Read-only once made.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    term: ErlNifTerm,
+    _env: OwnedEnv,
+}
+
+impl Saved {
+    /// Copies `term`.
+    ///
+    /// # Safety
+    /// `term` is valid in an environment of the current thread.
+    pub(crate) unsafe fn new(term: ErlNifTerm) -> Self {
+        let env = OwnedEnv::new();
+        // SAFETY: the new environment is ours; the caller vouches for the term.
+        let term = unsafe { enif_make_copy(env.as_ptr(), term) };
+        Saved { term, _env: env }
+    }
+
+    /// A copy of the term in `env`.
+    ///
+    /// # Safety
+    /// `env` belongs to the current thread.
+    pub(crate) unsafe fn copy_to(&self, env: *mut ErlNifEnv) -> ErlNifTerm {
+        // SAFETY: our own environment is never written again.
+        unsafe { enif_make_copy(env, self.term) }
+    }
+}
+
+/// An atom known to this library at compile time.
+///
+/// # Safety
+/// `env` belongs to the current thread.
+pub(crate) unsafe fn atom(env: *mut ErlNifEnv, name: &str) -> ErlNifTerm {
+    // SAFETY: the name is at most a few ASCII characters.
+    unsafe { enif_make_atom_len(env, name.as_ptr().cast(), name.len()) }
+}
+
+/// A tuple.
+///
+/// # Safety
+/// `env` belongs to the current thread and the elements are its terms.
+pub(crate) unsafe fn tuple(env: *mut ErlNifEnv, elements: &[ErlNifTerm]) -> ErlNifTerm {
+    let arity = u32::try_from(elements.len()).expect("our tuples are small");
+    // SAFETY: pointer and length come from one slice.
+    unsafe { enif_make_tuple_from_array(env, elements.as_ptr(), arity) }
+}
+
+/// A binary with a copy of `bytes`.
+///
+/// # Safety
+/// `env` belongs to the current thread.
+pub(crate) unsafe fn binary(env: *mut ErlNifEnv, bytes: &[u8]) -> ErlNifTerm {
+    let mut term = ErlNifTerm::default();
+    // SAFETY: the VM gives `len` writable bytes, which are all written before anyone reads them.
+    unsafe {
+        let start = enif_make_new_binary(env, bytes.len(), &raw mut term);
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len());
+    }
+    term
+}

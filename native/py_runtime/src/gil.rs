@@ -1,0 +1,65 @@
+//! Who holds the shared GIL, and when it is handed on.
+//!
+//! Contexts in worker and subinterp mode take turns on one GIL. A thread that lets go and at once
+//! asks again nearly always gets it back before the thread it woke has even started to run, so
+//! "release and retake" starves the others for tens of milliseconds. And a thread that calls C
+//! functions one after another never reaches the point where CPython itself would make it yield.
+//! So the contexts keep score: whoever waits is counted, whoever has got it turns a generation,
+//! and a thread that hands over stays away until the generation has turned.
+//!
+//! Threads that Python code starts are not counted; they have CPython's own switch interval.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use pyo3_ffi as ffi;
+
+/// How long a thread may run job after job while another waits.
+const BUDGET: Duration = Duration::from_micros(200);
+/// How long a thread stays away at most while it hands over. The one it waits for may have been
+/// scheduled out for good by a busy machine; then it is not worth standing still.
+const HAND_OVER: Duration = Duration::from_millis(2);
+
+static WAITERS: AtomicUsize = AtomicUsize::new(0);
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+/// Attaches the thread, waiting for the GIL if another holds it.
+///
+/// # Safety
+/// `tstate` belongs to the current thread, which is not attached.
+pub(crate) unsafe fn attach(tstate: *mut ffi::PyThreadState, shared: bool) {
+    if shared {
+        WAITERS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: passed on to the caller.
+        unsafe { ffi::PyEval_RestoreThread(tstate) };
+        GENERATION.fetch_add(1, Ordering::SeqCst);
+        WAITERS.fetch_sub(1, Ordering::SeqCst);
+    } else {
+        // SAFETY: passed on to the caller.
+        unsafe { ffi::PyEval_RestoreThread(tstate) };
+    }
+}
+
+/// Whether a thread that has been attached since `since` should hand over now.
+pub(crate) fn is_turn_over(since: Instant) -> bool {
+    WAITERS.load(Ordering::Relaxed) > 0 && since.elapsed() > BUDGET
+}
+
+/// Detaches, lets a waiting context have its turn, and attaches again.
+///
+/// # Safety
+/// The current thread is attached with `tstate`.
+pub(crate) unsafe fn hand_over(tstate: *mut ffi::PyThreadState) {
+    let generation = GENERATION.load(Ordering::SeqCst);
+    // SAFETY: the caller says we are attached.
+    unsafe { ffi::PyEval_SaveThread() };
+    let start = Instant::now();
+    while GENERATION.load(Ordering::SeqCst) == generation
+        && WAITERS.load(Ordering::SeqCst) > 0
+        && start.elapsed() < HAND_OVER
+    {
+        std::thread::yield_now();
+    }
+    // SAFETY: detached above, on this thread.
+    unsafe { attach(tstate, true) };
+}

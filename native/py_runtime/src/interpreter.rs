@@ -1,0 +1,216 @@
+//! A context's interpreter, as one value: it exists from `enter` until it is dropped.
+//!
+//! The thread that enters it uses it and ends it; nobody else. Attaching and detaching goes
+//! through here, so that the GIL policy sees every turn.
+
+use std::time::Instant;
+
+use pyo3_ffi as ffi;
+
+use crate::gil;
+use crate::mode::Mode;
+use crate::object::Attached;
+
+/// The interpreter of the current thread, with the thread's own state in it.
+///
+/// The state is kept for the thread's life: `threading.local`, numpy and torch keep theirs in it.
+/// `enter` returns attached; drop must happen attached, after every object has been let go.
+#[derive(Debug)]
+pub struct Interpreter {
+    mode: Mode,
+    tstate: *mut ffi::PyThreadState,
+    attached_since: Instant,
+}
+
+/// The interpreter as seen by a thread that wants to strike a blow in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InterpreterPtr(*mut ffi::PyInterpreterState);
+
+// SAFETY: the pointer is used only under the context's gate, which the owner closes before it
+// ends the interpreter.
+unsafe impl Send for InterpreterPtr {}
+
+impl Interpreter {
+    /// Creates the interpreter (or joins the main one) and attaches this thread to it.
+    pub fn enter(mode: Mode) -> Result<Self, String> {
+        mode.check()?;
+        // SAFETY: Python runs and is never finalized; this thread has no state yet. The main
+        // interpreter is where every thread starts from.
+        let main = unsafe { ffi::PyThreadState_New(ffi::PyInterpreterState_Main()) };
+        if main.is_null() {
+            return Err("no memory for a thread state".into());
+        }
+        // SAFETY: the state is new, of this thread, and not attached.
+        unsafe { gil::attach(main, Mode::Worker.shares_gil()) };
+        let tstate = match mode {
+            Mode::Worker => main,
+            // SAFETY: attached with `main`, which is given up.
+            Mode::SubInterpreter | Mode::OwnGil => unsafe { create(mode, main) }?,
+        };
+        Ok(Interpreter { mode, tstate, attached_since: Instant::now() })
+    }
+
+    /// The token for touching Python.
+    #[must_use]
+    pub fn attached(&self) -> Attached<'_> {
+        // SAFETY: attached except between `detach` and `attach`, which take `&mut self`; the
+        // token borrows from `self`.
+        unsafe { Attached::assume() }
+    }
+
+    /// Lets go of the GIL.
+    pub(crate) fn detach(&mut self) {
+        // SAFETY: attached, see the type's invariant.
+        unsafe { ffi::PyEval_SaveThread() };
+    }
+
+    /// Takes the GIL again.
+    pub(crate) fn attach(&mut self) {
+        // SAFETY: called after `detach`, on the owning thread (the type is not `Send`).
+        unsafe { gil::attach(self.tstate, self.mode.shares_gil()) };
+        self.attached_since = Instant::now();
+    }
+
+    /// Hands the GIL on if another context has waited for it long enough.
+    pub(crate) fn take_turns(&mut self) {
+        if self.mode.shares_gil() && gil::is_turn_over(self.attached_since) {
+            // SAFETY: attached, with our own state.
+            unsafe { gil::hand_over(self.tstate) };
+            self.attached_since = Instant::now();
+        }
+    }
+
+    /// The pointer for [`strike`].
+    pub(crate) fn pointer(&self) -> InterpreterPtr {
+        // SAFETY: the state is alive.
+        InterpreterPtr(unsafe { ffi::PyThreadState_GetInterpreter(self.tstate) })
+    }
+
+    /// CPython's own number for the interpreter; 0 is the main one.
+    #[must_use]
+    pub fn number(&self) -> i64 {
+        // SAFETY: the interpreter is alive as long as `self`.
+        unsafe { ffi::PyInterpreterState_GetID(self.pointer().0) }
+    }
+}
+
+impl Drop for Interpreter {
+    fn drop(&mut self) {
+        match self.mode {
+            // SAFETY: attached with `tstate`; clearing it runs destructors, deleting it detaches.
+            Mode::Worker => unsafe {
+                ffi::PyThreadState_Clear(self.tstate);
+                ffi::PyThreadState_DeleteCurrent();
+            },
+            // SAFETY: attached with the interpreter's own state; this ends both, and detaches.
+            Mode::SubInterpreter | Mode::OwnGil => unsafe {
+                ffi::Py_EndInterpreter(self.tstate);
+                release_leftover_gil();
+            },
+        }
+    }
+}
+
+/// Before 3.12 `Py_EndInterpreter` leaves the GIL held with no thread state.
+///
+/// # Safety
+/// Called right after `Py_EndInterpreter`.
+unsafe fn release_leftover_gil() {
+    #[cfg(not(Py_3_12))]
+    // SAFETY: a state for the main interpreter is swapped in under the GIL that is still held,
+    // and deleted, which releases it.
+    unsafe {
+        let state = ffi::PyThreadState_New(ffi::PyInterpreterState_Main());
+        ffi::PyThreadState_Swap(state);
+        ffi::PyThreadState_Clear(state);
+        ffi::PyThreadState_DeleteCurrent();
+    }
+}
+
+/// Makes a new interpreter and leaves the thread attached to it, and to it alone.
+///
+/// # Safety
+/// The thread is attached with `main`, which is ended here.
+unsafe fn create(
+    mode: Mode,
+    main: *mut ffi::PyThreadState,
+) -> Result<*mut ffi::PyThreadState, String> {
+    // SAFETY: passed on.
+    let created = unsafe { new_interpreter(mode) };
+    // The bootstrap state has to go: while two states share one thread id, an asynchronous
+    // exception for this thread may be set on the wrong one.
+    // SAFETY: the new interpreter's state, or after a failure `main`, is current; `main` is made
+    // current to be cleared and deleted, then the new one is attached.
+    unsafe {
+        match created {
+            Ok(tstate) => {
+                ffi::PyEval_SaveThread();
+                ffi::PyEval_RestoreThread(main);
+                ffi::PyThreadState_Clear(main);
+                ffi::PyThreadState_DeleteCurrent();
+                gil::attach(tstate, mode.shares_gil());
+                Ok(tstate)
+            }
+            Err(why) => {
+                ffi::PyThreadState_Clear(main);
+                ffi::PyThreadState_DeleteCurrent();
+                Err(why)
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The thread is attached to the main interpreter. On success it is attached to the new one.
+#[cfg(Py_3_12)]
+unsafe fn new_interpreter(mode: Mode) -> Result<*mut ffi::PyThreadState, String> {
+    let own = mode == Mode::OwnGil;
+    let config = ffi::PyInterpreterConfig {
+        use_main_obmalloc: i32::from(!own),
+        allow_fork: 0,
+        allow_exec: 0,
+        allow_threads: 1,
+        allow_daemon_threads: i32::from(!own),
+        check_multi_interp_extensions: i32::from(own || cfg!(Py_GIL_DISABLED)),
+        gil: if own {
+            ffi::PyInterpreterConfig_OWN_GIL
+        } else {
+            ffi::PyInterpreterConfig_SHARED_GIL
+        },
+    };
+    let mut tstate = std::ptr::null_mut();
+    // SAFETY: attached; both pointers are valid for the call.
+    let status = unsafe { ffi::Py_NewInterpreterFromConfig(&raw mut tstate, &raw const config) };
+    // SAFETY: reads the status by value.
+    if unsafe { ffi::PyStatus_Exception(status) } != 0 {
+        return Err(crate::boot::status_text(&status));
+    }
+    Ok(tstate)
+}
+
+/// # Safety
+/// The thread is attached to the main interpreter. On success it is attached to the new one.
+#[cfg(not(Py_3_12))]
+unsafe fn new_interpreter(_: Mode) -> Result<*mut ffi::PyThreadState, String> {
+    // SAFETY: attached.
+    let tstate = unsafe { ffi::Py_NewInterpreter() };
+    if tstate.is_null() { Err("Py_NewInterpreter failed".into()) } else { Ok(tstate) }
+}
+
+/// Runs `blow` attached to `interpreter`, from a thread that has nothing to do with it.
+///
+/// # Safety
+/// The interpreter is not ended meanwhile, and the current thread is not attached to any.
+pub(crate) unsafe fn strike(interpreter: InterpreterPtr, blow: impl FnOnce()) {
+    // SAFETY: the caller keeps the interpreter alive; the state is made, used and ended here.
+    unsafe {
+        let state = ffi::PyThreadState_New(interpreter.0);
+        if state.is_null() {
+            return;
+        }
+        ffi::PyEval_RestoreThread(state);
+        blow();
+        ffi::PyThreadState_Clear(state);
+        ffi::PyThreadState_DeleteCurrent();
+    }
+}

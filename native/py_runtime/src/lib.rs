@@ -1,0 +1,24 @@
+//! CPython contexts on threads of their own.
+//!
+//! This crate knows CPython and nothing of the BEAM, so that all that is unsafe about CPython is
+//! tested by plain `cargo test`. The files follow the data: a job enters a [`mailbox`], a
+//! [`context`]'s thread takes it, runs it attached to its [`interpreter`], and the job answers for
+//! itself, once, as its [`request`] state allows.
+
+mod backstage;
+pub mod boot;
+pub mod code;
+pub mod context;
+pub mod escape;
+pub mod exception;
+mod gil;
+pub mod interpreter;
+pub mod mailbox;
+pub mod mode;
+pub mod namespace;
+pub mod object;
+pub mod request;
+mod spin;
+mod sync;
+
+pub use pyo3_ffi as ffi;

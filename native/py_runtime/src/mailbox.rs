@@ -1,0 +1,347 @@
+//! A context's mailbox: a bounded queue before a single owner.
+//!
+//! Any thread pushes, cancels and closes; only the context thread takes. One mutex guards the
+//! queue, the jobs being run and the parked flag together. That is what makes the hard questions
+//! easy: a job is always either in the queue or among the running ones, so a cancellation never
+//! falls between the two; and a producer sees the flag that the consumer set before it looked at
+//! the queue for the last time, so no wake-up is lost. The lock is held for a few dozen
+//! instructions and never while Python is attached or dropped; each context has its own.
+
+use std::collections::VecDeque;
+
+use crate::sync::{AtomicUsize, Mutex, Ordering, Thread, current, park};
+
+/// Number of a job within its context, in the order of arrival.
+pub type Seq = u64;
+
+/// Why a job was not taken in. The job comes back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused<J> {
+    /// The queue is full.
+    Overloaded {
+        /// The job.
+        job: J,
+        /// Jobs waiting now.
+        queue: usize,
+    },
+    /// The mailbox is closed.
+    Closed(J),
+}
+
+/// What the context thread does next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next<J, R> {
+    /// Run this job; it counts as running until the next call.
+    Run(Seq, J),
+    /// Let go of these first.
+    Release(Vec<R>),
+    /// Nothing to do.
+    Empty,
+    /// Closed, and nothing is left: end.
+    Closed,
+}
+
+/// A job in the hands of the context thread.
+#[derive(Debug)]
+struct Running<J> {
+    seq: Seq,
+    job: J,
+    interrupted: bool,
+}
+
+#[derive(Debug)]
+struct Inner<J, R> {
+    /// Cancelled jobs leave a hole, so that positions keep following the numbers.
+    queue: VecDeque<Option<J>>,
+    /// The number of the queue's first place.
+    first: Seq,
+    /// Jobs in the queue, holes not counted.
+    waiting: usize,
+    /// Innermost last: a job that calls back into Erlang may have others run meanwhile.
+    running: Vec<Running<J>>,
+    releases: Vec<R>,
+    closed: bool,
+    parked: Option<Thread>,
+}
+
+/// The mailbox. `J` is a job, `R` something that only the context thread may let go of.
+#[derive(Debug)]
+pub struct Mailbox<J, R> {
+    inner: Mutex<Inner<J, R>>,
+    /// Things to take, as a hint that can be read without the lock while spinning.
+    hint: AtomicUsize,
+    max_queue: usize,
+}
+
+impl<J: Clone, R> Mailbox<J, R> {
+    /// An open, empty mailbox for at most `max_queue` waiting jobs.
+    pub fn new(max_queue: usize) -> Self {
+        Mailbox {
+            inner: Mutex::new(Inner {
+                queue: VecDeque::new(),
+                first: 0,
+                waiting: 0,
+                running: Vec::new(),
+                releases: Vec::new(),
+                closed: false,
+                parked: None,
+            }),
+            hint: AtomicUsize::new(0),
+            max_queue,
+        }
+    }
+
+    /// Takes a job in. Wakes the context thread only if it sleeps.
+    pub fn push(&self, job: J) -> Result<Seq, Refused<J>> {
+        let (seq, sleeper) = {
+            let mut inner = self.inner.lock();
+            if inner.closed {
+                return Err(Refused::Closed(job));
+            }
+            if inner.waiting >= self.max_queue {
+                return Err(Refused::Overloaded { job, queue: inner.waiting });
+            }
+            let seq = inner.first + inner.queue.len() as Seq;
+            inner.queue.push_back(Some(job));
+            inner.waiting += 1;
+            self.hint.fetch_add(1, Ordering::Relaxed);
+            (seq, inner.parked.take())
+        };
+        wake(sleeper);
+        Ok(seq)
+    }
+
+    /// Hands something over to be let go of by the context thread. Gives it back when closed.
+    pub fn push_release(&self, release: R) -> Result<(), R> {
+        let sleeper = {
+            let mut inner = self.inner.lock();
+            if inner.closed {
+                return Err(release);
+            }
+            inner.releases.push(release);
+            self.hint.fetch_add(1, Ordering::Relaxed);
+            inner.parked.take()
+        };
+        wake(sleeper);
+        Ok(())
+    }
+
+    /// Takes the job numbered `seq`, so that its request can be cancelled: out of the queue if it
+    /// waits there, a second handle on it if it runs. `None`: it has ended.
+    pub fn take(&self, seq: Seq) -> Option<J> {
+        let mut inner = self.inner.lock();
+        if let Some(running) = inner.running.iter().find(|running| running.seq == seq) {
+            return Some(running.job.clone());
+        }
+        let place = usize::try_from(seq.checked_sub(inner.first)?).ok()?;
+        let job = inner.queue.get_mut(place)?.take();
+        inner.waiting -= usize::from(job.is_some());
+        job
+    }
+
+    /// Closes the mailbox and gives back what was waiting, in order. What runs goes on.
+    pub fn close(&self) -> Vec<J> {
+        let (jobs, sleeper) = {
+            let mut inner = self.inner.lock();
+            inner.closed = true;
+            inner.waiting = 0;
+            self.hint.fetch_add(1, Ordering::Relaxed);
+            (std::mem::take(&mut inner.queue), inner.parked.take())
+        };
+        wake(sleeper);
+        jobs.into_iter().flatten().collect()
+    }
+
+    /// Refuses new jobs, but lets the waiting ones run: the owner finds it closed after them.
+    pub fn drain(&self) {
+        let sleeper = {
+            let mut inner = self.inner.lock();
+            inner.closed = true;
+            self.hint.fetch_add(1, Ordering::Relaxed);
+            inner.parked.take()
+        };
+        wake(sleeper);
+    }
+
+    /// Whether the mailbox was closed.
+    pub fn is_closed(&self) -> bool {
+        self.inner.lock().closed
+    }
+
+    /// The jobs being run, outermost first.
+    pub fn running(&self) -> Vec<(Seq, J)> {
+        self.inner.lock().running.iter().map(|running| (running.seq, running.job.clone())).collect()
+    }
+
+    /// The number of waiting jobs.
+    pub fn waiting(&self) -> usize {
+        self.inner.lock().waiting
+    }
+
+    /// Runs `strike` if the innermost running job is `seq`, and remembers that it was struck.
+    /// Under the lock, so that the job can't end in between and leave the blow to its successor.
+    pub fn strike(&self, seq: Seq, strike: impl FnOnce()) -> bool {
+        let mut inner = self.inner.lock();
+        match inner.running.last_mut() {
+            Some(running) if running.seq == seq => {
+                running.interrupted = true;
+                strike();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    // What follows is for the context thread alone.
+
+    /// What to do next.
+    pub fn next(&self) -> Next<J, R> {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        if !inner.releases.is_empty() {
+            self.hint.fetch_sub(inner.releases.len(), Ordering::Relaxed);
+            return Next::Release(std::mem::take(&mut inner.releases));
+        }
+        while let Some(place) = inner.queue.pop_front() {
+            self.hint.fetch_sub(1, Ordering::Relaxed);
+            let seq = inner.first;
+            inner.first += 1;
+            if let Some(job) = place {
+                inner.waiting -= 1;
+                inner.running.push(Running { seq, job: job.clone(), interrupted: false });
+                return Next::Run(seq, job);
+            }
+        }
+        if inner.closed { Next::Closed } else { Next::Empty }
+    }
+
+    /// Ends the innermost running job. `true`: it was struck, and the blow may still be pending.
+    pub fn end_running(&self) -> bool {
+        let ended = self.inner.lock().running.pop();
+        ended.is_some_and(|running| running.interrupted)
+    }
+
+    /// Whether there may be something to take. A hint for spinning; only `next` knows.
+    pub fn looks_empty(&self) -> bool {
+        self.hint.load(Ordering::Relaxed) == 0
+    }
+
+    /// Sleeps until there is something to take, or the mailbox is closed.
+    pub fn park(&self) {
+        loop {
+            {
+                let mut inner = self.inner.lock();
+                if !inner.queue.is_empty() || !inner.releases.is_empty() || inner.closed {
+                    inner.parked = None;
+                    return;
+                }
+                inner.parked = Some(current());
+            }
+            park();
+        }
+    }
+}
+
+fn wake(sleeper: Option<Thread>) {
+    if let Some(thread) = sleeper {
+        thread.unpark();
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    fn mailbox(max: usize) -> Mailbox<u32, ()> {
+        Mailbox::new(max)
+    }
+
+    #[test]
+    fn jobs_come_out_in_order() {
+        let mailbox = mailbox(8);
+        assert_eq!(mailbox.push(10), Ok(0));
+        assert_eq!(mailbox.push(11), Ok(1));
+        assert_eq!(mailbox.next(), Next::Run(0, 10));
+        assert_eq!(mailbox.next(), Next::Run(1, 11));
+        assert_eq!(mailbox.next(), Next::Empty);
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_gives_the_job_back() {
+        let mailbox = mailbox(1);
+        assert_eq!(mailbox.push(1), Ok(0));
+        assert_eq!(mailbox.push(2), Err(Refused::Overloaded { job: 2, queue: 1 }));
+    }
+
+    #[test]
+    fn a_cancelled_job_makes_room_and_never_comes_out() {
+        let mailbox = mailbox(2);
+        let first = mailbox.push(1).unwrap();
+        mailbox.push(2).unwrap();
+        assert_eq!(mailbox.take(first), Some(1));
+        assert_eq!(mailbox.take(first), None);
+        assert_eq!(mailbox.push(3), Ok(2));
+        assert_eq!(mailbox.next(), Next::Run(1, 2));
+        assert_eq!(mailbox.next(), Next::Run(2, 3));
+    }
+
+    #[test]
+    fn a_running_job_is_found_until_it_ends() {
+        let mailbox = mailbox(2);
+        let seq = mailbox.push(7).unwrap();
+        mailbox.next();
+        assert_eq!(mailbox.take(seq), Some(7));
+        assert!(!mailbox.end_running());
+        assert_eq!(mailbox.take(seq), None);
+    }
+
+    #[test]
+    fn a_strike_hits_only_the_job_it_was_meant_for() {
+        let mailbox = mailbox(2);
+        let first = mailbox.push(1).unwrap();
+        let second = mailbox.push(2).unwrap();
+        mailbox.next();
+        assert!(!mailbox.strike(second, || panic!("not running yet")));
+        assert!(mailbox.strike(first, || ()));
+        assert!(mailbox.end_running());
+        mailbox.next();
+        assert!(!mailbox.strike(first, || panic!("ended")));
+        assert!(!mailbox.end_running());
+    }
+
+    #[test]
+    fn closing_returns_what_waits_and_refuses_what_comes() {
+        let mailbox = mailbox(4);
+        for job in 1..=3 {
+            mailbox.push(job).unwrap();
+        }
+        mailbox.next();
+        assert_eq!(mailbox.close(), vec![2, 3]);
+        assert_eq!(mailbox.push(4), Err(Refused::Closed(4)));
+        assert_eq!(mailbox.next(), Next::Closed);
+    }
+
+    #[test]
+    fn draining_refuses_what_comes_and_runs_what_waits() {
+        let mailbox = mailbox(4);
+        mailbox.push(1).unwrap();
+        mailbox.drain();
+        assert_eq!(mailbox.push(2), Err(Refused::Closed(2)));
+        assert_eq!(mailbox.next(), Next::Run(0, 1));
+        assert_eq!(mailbox.next(), Next::Closed);
+    }
+
+    #[test]
+    fn a_parked_owner_is_woken_by_a_push() {
+        let mailbox = std::sync::Arc::new(mailbox(1));
+        let owner = {
+            let mailbox = std::sync::Arc::clone(&mailbox);
+            std::thread::spawn(move || {
+                mailbox.park();
+                mailbox.next()
+            })
+        };
+        mailbox.push(5).unwrap();
+        assert_eq!(owner.join().unwrap(), Next::Run(0, 5));
+    }
+}

@@ -1,0 +1,33 @@
+//! The few synchronisation types of the mailbox and the request state, exchangeable for loom's.
+//!
+//! `tests/interleavings.rs` builds the crate with the feature `loom` and runs every interleaving
+//! of the code that uses these.
+
+#[cfg(not(feature = "loom"))]
+mod imp {
+    pub use parking_lot::Mutex;
+    pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+    pub use std::thread::{Thread, current, park};
+}
+
+#[cfg(feature = "loom")]
+mod imp {
+    pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+    pub use loom::thread::{Thread, current, park};
+
+    /// loom's mutex with parking_lot's signature: no poisoning to speak of.
+    #[derive(Debug)]
+    pub struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub fn new(value: T) -> Self {
+            Mutex(loom::sync::Mutex::new(value))
+        }
+
+        pub fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().expect("a model never poisons")
+        }
+    }
+}
+
+pub(crate) use imp::*;

@@ -1,0 +1,48 @@
+%% The application environment, read once when the application starts.
+%%
+%% Only the keys that have an effect are known; a bad value stops the start and is named.
+-module(py_config).
+
+-export([check/0, value/1]).
+
+-export_type([key/0]).
+
+-type key() :: python | max_depth | spin_us.
+%% `python': path of an executable or of a virtual environment, or `undefined' for the one that
+%% the library was built with.
+%% `max_depth': how many levels deep a value may be nested; default 1000.
+%% `spin_us': how long an idle context waits awake for its next job, in µs; default 20.
+
+%% How deep a conversion may go at most: what the stack of a context thread has room for.
+-define(DEEPEST, 4000).
+
+%% Checks every key.
+-spec check() -> ok | {error, {bad_option, {atom(), term()}}}.
+check() ->
+    check([python, max_depth, spin_us]).
+
+-spec check([key()]) -> ok | {error, {bad_option, {atom(), term()}}}.
+check([]) ->
+    ok;
+check([Key | Keys]) ->
+    Value = value(Key),
+    case is_valid(Key, Value) of
+        true -> check(Keys);
+        false -> {error, {bad_option, {Key, Value}}}
+    end.
+
+%% The value of a key, or its default.
+-spec value(key()) -> term().
+value(Key) ->
+    application:get_env(py_context_router, Key, default(Key)).
+
+-spec default(key()) -> term().
+default(python) -> undefined;
+default(max_depth) -> 1000;
+default(spin_us) -> 20.
+
+-spec is_valid(key(), term()) -> boolean().
+is_valid(python, undefined) -> true;
+is_valid(python, Path) -> is_binary(Path) orelse io_lib:printable_unicode_list(Path);
+is_valid(max_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST;
+is_valid(spin_us, N) -> is_integer(N) andalso N >= 0 andalso N =< 1000.

@@ -1,0 +1,347 @@
+%% @doc One Python context: an OS thread of its own with a namespace (or interpreter) of its own.
+%%
+%% A context is a `pid()': a supervised process that owns the lifecycle. Calls don't pass through
+%% that process; they go from the caller to the thread's mailbox and the reply comes back as a
+%% message that the function waits for. The calling scheduler never waits for Python.
+%%
+%% All functions that run Python return `{ok, Value}' (or `ok') or `{error, Reason}' with `Reason':
+%%
+%% <ul>
+%% <li>`{Type, Message}': a Python exception; `Type' is the class name as an atom if that exists
+%%     (the built-in exceptions' do), else a binary; `Message' is `str(exception)'.</li>
+%% <li>`timeout': the time ran out. The job is stopped (a waiting one never runs, a running one is
+%%     interrupted at its next bytecode) and no message arrives later.</li>
+%% <li>`interrupted': by `interrupt/1'.</li>
+%% <li>`{context_died, Why}': the context was dead (`noproc') or died during the call.</li>
+%% <li>`{overloaded, #{queue, max_queue}}': the context's queue is full; nothing was queued.</li>
+%% <li>`{unconvertible, Path, What}', `{too_deep, Limit}': a value couldn't cross.</li>
+%% <li>`{wrong_context, What}': the environment belongs to another context.</li>
+%% </ul>
+%%
+%% Timeouts are in ms or `infinity'; `0' doesn't wait. With a context on another node, the same call
+%% runs there through `erpc', with the same results; a lost connection is
+%% `{error, {context_died, noconnection}}'. An argument of the wrong type is a `badarg'.
+-module(py_context).
+
+%% Lifecycle.
+-export([new/1, start_link/2, stop/1, destroy/1]).
+%% Running Python.
+-export([call/4, call/5, call/6, call/7]).
+-export([eval/2, eval/3, eval/4, eval/5]).
+-export([exec/2, exec/3, exec/4]).
+-export([create_local_env/1, interrupt/1]).
+%% What it is.
+-export([get_interp_id/1, is_subinterp/1, info/1]).
+
+-export_type([context_mode/0, options/0, name/0, args/0, kwargs/0, locals/0, env/0, source/0,
+              python_error/0, error/0]).
+
+-type context_mode() :: worker | subinterp | owngil.
+%% `worker': a namespace in the main interpreter. `subinterp': an interpreter of its own that
+%% shares the GIL. `owngil': one with a GIL of its own (PEP 684), CPython 3.12 and newer.
+-type options() :: #{mode => context_mode(),
+                     max_queue => pos_integer() | infinity,
+                     preload => iodata(),
+                     shutdown => timeout()}.
+%% `mode': default `worker'. `max_queue': how many jobs may wait, default 10 000. `preload': Python
+%% source that is run once in the new context. `shutdown': ms that a running job has to finish when
+%% the context stops, default 5 000; then it is interrupted.
+-type name() :: atom() | binary() | string().
+%% A dotted Python name: `math', `'os.path'', `<<"datetime.now">>'.
+-type args() :: [term()].
+-type kwargs() :: #{name() => term()} | [{name(), term()}].
+-type locals() :: #{name() => term()} | [{name(), term()}].
+-type env() :: reference().
+%% A namespace made by `create_local_env/1'.
+-type source() :: iodata() | string().
+-type python_error() :: {Type :: atom() | binary(), Message :: binary()}.
+-type error() :: python_error()
+               | timeout
+               | interrupted
+               | panicked
+               | {context_died, term()}
+               | {overloaded, #{queue := non_neg_integer(), max_queue := pos_integer()}}
+               | {unconvertible, Path :: binary(), What :: binary()}
+               | {too_deep, pos_integer()}
+               | {wrong_context, atom()}.
+
+-define(BADARG(Args, Cause),
+        erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
+-define(IS_TIMEOUT(T), (T =:= infinity orelse (is_integer(T) andalso T >= 0))).
+-define(IS_NAME(N), (is_atom(N) orelse is_binary(N))).
+
+%% ------------------------------------------------------------------ lifecycle
+
+%% @doc Starts a context that is linked to the caller, and waits until it serves. Starts the
+%% application first if it isn't running.
+-spec new(options()) -> {ok, pid()} | {error, term()}.
+new(Options) ->
+    case py_options:context(Options) of
+        {ok, Checked} -> start_checked(undefined, Checked);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc As `new/1', with a name for reports (any term) and a mode.
+-spec start_link(Id :: term(), context_mode()) -> {ok, pid()} | {error, term()}.
+start_link(Id, Mode) ->
+    case py_options:context(#{mode => Mode}) of
+        {ok, Checked} -> start_checked(Id, Checked);
+        {error, _} = Error -> Error
+    end.
+
+-spec start_checked(term(), py_options:context()) -> {ok, pid()} | {error, term()}.
+start_checked(Id, Options) ->
+    py_context_server:start_by(fun() -> py_context_server:start_link(Id, Options) end, Options).
+
+%% @doc Stops a context. Waiting jobs are answered `{error, {context_died, shutdown}}', the running
+%% one has its grace, then is interrupted. On return the process and its thread are gone.
+%% Idempotent. A context of a pool is replaced by a new one.
+-spec stop(pid()) -> ok.
+stop(Ctx) when is_pid(Ctx) ->
+    case is_linked(Ctx) of
+        true ->
+            %% The end that was asked for must not take the caller along.
+            true = unlink(Ctx),
+            py_context_server:stop(Ctx);
+        false ->
+            py_context_server:stop(Ctx)
+    end;
+stop(Ctx) ->
+    ?BADARG([Ctx], {argument, 1, <<"not a pid">>}).
+
+-spec is_linked(pid()) -> boolean().
+is_linked(Ctx) ->
+    {links, Links} = process_info(self(), links),
+    lists:member(Ctx, Links).
+
+%% @equiv stop(Ctx)
+-spec destroy(pid()) -> ok.
+destroy(Ctx) ->
+    stop(Ctx).
+
+%% ------------------------------------------------------------------ running Python
+
+%% @doc Calls `Module.Func(*Args)' and waits for the result.
+%%
+%% `Module' is imported in the context if need be; `'__main__'' stands for the namespace in use.
+%% Both may be dotted: `call(Ctx, 'os.path', join, [<<"a">>, <<"b">>])',
+%% `call(Ctx, datetime, 'datetime.now', [])'.
+-spec call(pid(), name(), name(), args()) -> {ok, term()} | {error, error()}.
+call(Ctx, Module, Func, Args) ->
+    call(Ctx, Module, Func, Args, #{}, infinity, none).
+
+%% @doc With keyword arguments: a map or list of pairs; keys are atoms, binaries or strings.
+-spec call(pid(), name(), name(), args(), kwargs()) -> {ok, term()} | {error, error()}.
+call(Ctx, Module, Func, Args, Kwargs) ->
+    call(Ctx, Module, Func, Args, Kwargs, infinity, none).
+
+%% @doc With a timeout, in ms; default `infinity'.
+-spec call(pid(), name(), name(), args(), kwargs(), timeout()) -> {ok, term()} | {error, error()}.
+call(Ctx, Module, Func, Args, Kwargs, Timeout) ->
+    call(Ctx, Module, Func, Args, Kwargs, Timeout, none).
+
+%% @doc In an environment made by `create_local_env/1'; it is where `'__main__'' finds functions.
+-spec call(pid(), name(), name(), args(), kwargs(), timeout(), env() | none) ->
+    {ok, term()} | {error, error()}.
+call(Ctx, Module, Func, Args, Kwargs, Timeout, Env)
+  when ?IS_NAME(Module), ?IS_NAME(Func), Kwargs =:= #{}, is_pid(Ctx), node(Ctx) =:= node(),
+       is_list(Args), ?IS_TIMEOUT(Timeout) ->
+    Ref = make_ref(),
+    case py_nif:submit(Ctx, {call, Ref, Module, Func, Args, Kwargs, Env}) of
+        Seq when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
+        Error -> Error
+    end;
+call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) when is_list(Args) ->
+    All = [Ctx, Module, Func, Args, Kwargs, Timeout, Env],
+    M = name(Module, 2, All),
+    F = name(Func, 3, All),
+    K = named(Kwargs, 5, All),
+    run(Ctx, fun(Ref) -> {call, Ref, M, F, Args, K, Env} end, Timeout, {call, All});
+call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) ->
+    ?BADARG([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {argument, 4, <<"not a list">>}).
+
+%% @doc Evaluates a Python expression in the context's own namespace.
+-spec eval(pid(), source()) -> {ok, term()} | {error, error()}.
+eval(Ctx, Source) ->
+    eval(Ctx, Source, #{}, infinity, none).
+
+%% @doc With variables: a map or list of names and values, visible to this expression only.
+-spec eval(pid(), source(), locals()) -> {ok, term()} | {error, error()}.
+eval(Ctx, Source, Locals) ->
+    eval(Ctx, Source, Locals, infinity, none).
+
+%% @doc With a timeout, in ms; default `infinity'.
+-spec eval(pid(), source(), locals(), timeout()) -> {ok, term()} | {error, error()}.
+eval(Ctx, Source, Locals, Timeout) ->
+    eval(Ctx, Source, Locals, Timeout, none).
+
+%% @doc In an environment made by `create_local_env/1'.
+-spec eval(pid(), source(), locals(), timeout(), env() | none) -> {ok, term()} | {error, error()}.
+eval(Ctx, Source, Locals, Timeout, Env) ->
+    All = [Ctx, Source, Locals, Timeout, Env],
+    Text = text(Source, All),
+    Names = named(Locals, 3, All),
+    run(Ctx, fun(Ref) -> {eval, Ref, Text, Names, Env} end, Timeout, {eval, All}).
+
+%% @doc Runs Python statements in the context's own namespace.
+-spec exec(pid(), source()) -> ok | {error, error()}.
+exec(Ctx, Source) ->
+    exec(Ctx, Source, infinity, none).
+
+%% @doc In an environment (a reference), or with a timeout in ms.
+-spec exec(pid(), source(), env() | timeout()) -> ok | {error, error()}.
+exec(Ctx, Source, Env) when is_reference(Env) ->
+    exec(Ctx, Source, infinity, Env);
+exec(Ctx, Source, Timeout) ->
+    exec(Ctx, Source, Timeout, none).
+
+%% @doc With a timeout, in ms, in an environment. Either order.
+-spec exec(pid(), source(), timeout() | env(), env() | none | timeout()) -> ok | {error, error()}.
+exec(Ctx, Source, Env, Timeout) when is_reference(Env) ->
+    exec(Ctx, Source, Timeout, Env);
+exec(Ctx, Source, Timeout, Env) ->
+    All = [Ctx, Source, Timeout, Env],
+    Text = text(Source, All),
+    run(Ctx, fun(Ref) -> {exec, Ref, Text, Env} end, Timeout, {exec, All}).
+
+%% @doc Makes a fresh namespace inside the context, separate from the context's own. It is freed
+%% when the reference is garbage collected, or with the context.
+-spec create_local_env(pid()) -> {ok, env()} | {error, error()}.
+create_local_env(Ctx) ->
+    run(Ctx, fun(Ref) -> {new_env, Ref} end, infinity, {create_local_env, [Ctx]}).
+
+%% @doc Interrupts the running job: its caller gets `{error, interrupted}'. Python sees a
+%% `KeyboardInterrupt' at its next bytecode; code that is blocked in C sees it when it returns.
+-spec interrupt(pid()) -> ok | not_running | {error, {context_died, term()}}.
+interrupt(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
+    alive_or_died(py_nif:interrupt(Ctx));
+interrupt(Ctx) when is_pid(Ctx) ->
+    remotely(Ctx, interrupt, [Ctx]);
+interrupt(Ctx) ->
+    ?BADARG([Ctx], {argument, 1, <<"not a pid">>}).
+
+%% ------------------------------------------------------------------ what it is
+
+%% @doc The context's number, unique among the contexts of this VM's life.
+-spec get_interp_id(pid()) -> {ok, pos_integer()} | {error, {context_died, term()}}.
+get_interp_id(Ctx) ->
+    case info(Ctx) of
+        #{interp_id := Id} -> {ok, Id};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Whether the context has an interpreter of its own: not in worker mode, and not if dead.
+-spec is_subinterp(pid()) -> boolean().
+is_subinterp(Ctx) ->
+    case info(Ctx) of
+        #{mode := Mode} -> Mode =/= worker;
+        {error, _} -> false
+    end.
+
+%% @doc What is known of a context, without asking its thread:
+%% `mode'; `interp_id' (as `get_interp_id/1'); `python_interp' (CPython's own number of the
+%% interpreter, 0 is the main one); `thread_id' (the OS's); `state' (`idle', `busy' or `closing');
+%% `queue' (jobs waiting) and `max_queue'; `busy_ms' (how long the running job has been running, or
+%% `undefined'); and how its jobs ended: `done', `failed', `timed_out', `cancelled' (interrupted).
+-spec info(pid()) -> map() | {error, {context_died, term()}}.
+info(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
+    case alive_or_died(py_nif:context_info(Ctx)) of
+        Info when is_map(Info) -> Info#{pid => Ctx};
+        {error, _} = Error -> Error
+    end;
+info(Ctx) when is_pid(Ctx) ->
+    remotely(Ctx, info, [Ctx]);
+info(Ctx) ->
+    ?BADARG([Ctx], {argument, 1, <<"not a pid">>}).
+
+-spec alive_or_died(undefined | T) -> T | {error, {context_died, noproc}}.
+alive_or_died(undefined) -> {error, {context_died, noproc}};
+alive_or_died(Answer) -> Answer.
+
+%% ------------------------------------------------------------------ inside
+
+%% Submits a request and waits. `Again' is the function and arguments to run where the context is.
+-spec run(pid(), fun((reference()) -> py_nif:request()), timeout(), {atom(), [term()]}) ->
+    term().
+run(Ctx, Request, Timeout, _Again)
+  when is_pid(Ctx), node(Ctx) =:= node(), ?IS_TIMEOUT(Timeout) ->
+    Ref = make_ref(),
+    case py_nif:submit(Ctx, Request(Ref)) of
+        Seq when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
+        Error -> Error
+    end;
+run(Ctx, _Request, Timeout, {Func, Args}) when is_pid(Ctx), ?IS_TIMEOUT(Timeout) ->
+    remotely(Ctx, Func, Args);
+run(Ctx, _Request, _Timeout, {_Func, Args}) when not is_pid(Ctx) ->
+    ?BADARG(Args, {argument, 1, <<"not a pid">>});
+run(_Ctx, _Request, _Timeout, {_Func, Args}) ->
+    ?BADARG(Args, <<"the timeout is neither a number of ms nor infinity">>).
+
+%% When the time is up the request is given up. Either that succeeds, and no reply will ever come;
+%% or the reply was faster, and is here or on its way.
+-spec await(reference(), pid(), py_nif:seq(), timeout()) -> term().
+await(Ref, Ctx, Seq, Timeout) ->
+    receive
+        {Ref, Result} -> Result
+    after Timeout ->
+        case py_nif:cancel(Ctx, Seq) of
+            true -> {error, timeout};
+            false -> receive {Ref, Result} -> Result end
+        end
+    end.
+
+%% The timeout is kept by the other node, where the job is stopped too; a node that is gone is seen
+%% by erpc.
+-spec remotely(pid(), atom(), [term()]) -> term().
+remotely(Ctx, Func, Args) ->
+    try
+        erpc:call(node(Ctx), ?MODULE, Func, Args)
+    catch
+        error:{erpc, Reason} -> {error, {context_died, Reason}};
+        error:{exception, Reason, _Stack} -> erlang:error(Reason, Args)
+    end.
+
+-spec name(name(), pos_integer(), [term()]) -> atom() | binary().
+name(Name, _N, _All) when ?IS_NAME(Name) ->
+    Name;
+name(Name, N, All) when is_list(Name) ->
+    try unicode:characters_to_binary(Name) of
+        Binary when is_binary(Binary) -> Binary;
+        _ -> ?BADARG(All, {argument, N, <<"not a name">>})
+    catch
+        error:badarg -> ?BADARG(All, {argument, N, <<"not a name">>})
+    end;
+name(_Name, N, All) ->
+    ?BADARG(All, {argument, N, <<"not a name: an atom, a binary or a string is needed">>}).
+
+%% Names as keys: strings become binaries, pairs a map. A name given twice is refused: one of the
+%% values would be lost.
+-spec named(kwargs() | locals(), pos_integer(), [term()]) -> #{atom() | binary() => term()}.
+named(Empty, _N, _All) when Empty =:= #{}; Empty =:= [] ->
+    #{};
+named(Map, N, All) when is_map(Map) ->
+    named(maps:to_list(Map), N, All);
+named(Pairs, N, All) when is_list(Pairs) ->
+    Named = try [{name(Key, N, All), Value} || {Key, Value} <- Pairs]
+            catch error:badarg -> []
+            end,
+    Map = maps:from_list(Named),
+    case map_size(Map) =:= length(Pairs) of
+        true -> Map;
+        false -> ?BADARG(All, {argument, N, <<"not names with values, or a name twice">>})
+    end;
+named(_Other, N, All) ->
+    ?BADARG(All, {argument, N, <<"neither a map nor a list of pairs">>}).
+
+-spec text(source(), [term()]) -> binary().
+text(Source, _All) when is_binary(Source) ->
+    Source;
+text(Source, All) when is_list(Source) ->
+    try unicode:characters_to_binary(Source) of
+        Text when is_binary(Text) -> Text;
+        _ -> ?BADARG(All, {argument, 2, <<"not text in UTF-8">>})
+    catch
+        error:badarg -> ?BADARG(All, {argument, 2, <<"not text">>})
+    end;
+text(_Source, All) ->
+    ?BADARG(All, {argument, 2, <<"not text: a binary, a string or iodata is needed">>}).

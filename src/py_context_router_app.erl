@@ -1,0 +1,25 @@
+%% The application: loads the native library, starts Python, then the supervision tree.
+-module(py_context_router_app).
+
+-behaviour(application).
+
+-export([start/2, stop/1]).
+
+-spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
+start(_Type, _Args) ->
+    %% Loads the module, and with it the atoms of the built-in exceptions.
+    _ = py_error:builtin_exceptions(),
+    maybe_ok([fun py_config:check/0, fun py_python:start/0], fun py_context_router_sup:start_link/0).
+
+-spec stop(term()) -> ok.
+stop(_State) ->
+    ok.
+
+-spec maybe_ok([fun(() -> ok | {error, term()})], fun(() -> Result)) -> Result | {error, term()}.
+maybe_ok([], Last) ->
+    Last();
+maybe_ok([Step | Steps], Last) ->
+    case Step() of
+        ok -> maybe_ok(Steps, Last);
+        {error, _} = Error -> Error
+    end.

@@ -1,0 +1,26 @@
+%% The top of the tree:
+%%
+%%   py_context_router_sup
+%%   ├── py_registry      writes the registrations
+%%   ├── py_context_sup   single contexts
+%%   └── py_pool_sup      pools, each a py_pool with a py_slot_sup below it
+%%
+%% The three don't need each other, so none takes another down.
+-module(py_context_router_sup).
+
+-behaviour(supervisor).
+
+-export([start_link/0]).
+-export([init/1]).
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    Registry = #{id => py_registry, start => {py_registry, start_link, []}},
+    Contexts = #{id => py_context_sup, start => {py_context_sup, start_link, []},
+                 type => supervisor},
+    Pools = #{id => py_pool_sup, start => {py_pool_sup, start_link, []}, type => supervisor},
+    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, [Registry, Contexts, Pools]}}.

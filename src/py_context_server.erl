@@ -1,0 +1,253 @@
+%% The process of one context: it owns the lifecycle of a native thread, and is the pid that users
+%% see. It is not a hop: calls go from the caller straight to the thread's mailbox.
+%%
+%% It starts its thread without waiting for it, so that the contexts of a pool start side by side.
+%% In a pool's slot it tells the pool once the thread serves, and tries again, later and later, when
+%% the thread can't start; alone it reports the failure and ends.
+%%
+%% It dies of any exit signal, like a process that doesn't trap exits; it traps them only to stop
+%% its thread in order: waiting jobs are answered, the running one gets its grace. When it is
+%% killed outright, the native side notices (a NIF monitor) and does that without the grace.
+-module(py_context_server).
+
+-behaviour(gen_server).
+
+-export([start_link/2, start_link_slot/3, start_by/2, stop/1, stop_soon/1, drain/1]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-export_type([slot/0]).
+
+-type slot() :: #{pool := atom(), slot := pos_integer(), key := term(), owner := pid()}.
+%% Where in which pool, and whom to tell `{slot, Key, Pid, started | {error, _} | drained}'.
+
+-record(state, {
+    id :: term(),
+    options :: py_options:context(),
+    slot :: undefined | slot(),
+    handle :: undefined | py_nif:handle(),
+    ref :: undefined | reference(),
+    status = starting :: starting | serving | waiting | draining | stopping,
+    %% When the running job's grace is over, once stopping has begun; in monotonic ms.
+    deadline :: undefined | integer() | infinity,
+    %% Callers of `start_by/2', answered when the outcome is known.
+    waiting = [] :: [gen_server:from()],
+    %% Failed starts in a row.
+    failures = 0 :: non_neg_integer()
+}).
+
+%% The back-off of a slot whose context can't start, in ms.
+-define(FIRST_BACKOFF, 50).
+-define(LAST_BACKOFF, 5_000).
+%% How long an interrupted job may take to end before its thread is left to itself, in ms.
+-define(INTERRUPT_GRACE, 1_000).
+
+-spec start_link(Id :: term(), py_options:context()) -> {ok, pid()} | {error, term()}.
+start_link(Id, Options) ->
+    gen_server:start_link(?MODULE, {Id, Options, undefined}, []).
+
+-spec start_link_slot(Id :: term(), py_options:context(), slot()) -> {ok, pid()} | {error, term()}.
+start_link_slot(Id, Options, Slot) ->
+    gen_server:start_link(?MODULE, {Id, Options, Slot}, []).
+
+%% Starts a context with `Start' and waits until it serves. Brings the application up first.
+-spec start_by(fun(() -> {ok, pid()} | {error, term()}), py_options:context()) ->
+    {ok, pid()} | {error, term()}.
+start_by(Start, #{mode := Mode}) ->
+    case py_context_router:ensure_started(Mode) of
+        ok -> await(Start());
+        {error, _} = Error -> Error
+    end.
+
+-spec await({ok, pid()} | {error, term()}) -> {ok, pid()} | {error, term()}.
+await({ok, Pid}) ->
+    try gen_server:call(Pid, await, infinity) of
+        ok -> {ok, Pid};
+        {error, _} = Error -> Error
+    catch
+        exit:{Reason, _} -> {error, {context_died, Reason}}
+    end;
+await({error, _} = Error) ->
+    Error.
+
+%% Stops it, and returns when it and its thread are gone. Idempotent.
+-spec stop(pid()) -> ok.
+stop(Pid) ->
+    try
+        gen_server:stop(Pid, shutdown, infinity)
+    catch
+        exit:_ -> ok
+    end.
+
+%% Begins to stop: waiting jobs are answered now and the grace of the running one starts, so that
+%% the contexts of a pool, which are terminated one after the other, end side by side.
+-spec stop_soon(pid()) -> ok.
+stop_soon(Pid) ->
+    gen_server:cast(Pid, stop_soon).
+
+%% Has the waiting jobs run, takes no new ones, and tells the owner when all is done.
+-spec drain(pid()) -> ok.
+drain(Pid) ->
+    gen_server:cast(Pid, drain).
+
+-spec init({term(), py_options:context(), undefined | slot()}) ->
+    {ok, #state{}, {continue, start}}.
+init({Id, Options, Slot}) ->
+    _ = process_flag(trap_exit, true),
+    {ok, #state{id = Id, options = Options, slot = Slot}, {continue, start}}.
+
+-spec handle_continue(start, #state{}) -> {noreply, #state{}}.
+handle_continue(start, State) ->
+    {noreply, start_thread(State)}.
+
+-spec start_thread(#state{}) -> #state{}.
+start_thread(#state{options = Options} = State) ->
+    #{mode := Mode, max_queue := MaxQueue, preload := Preload} = Options,
+    Ref = make_ref(),
+    try py_nif:context_start(Ref, Mode, MaxQueue, Preload) of
+        Handle -> State#state{ref = Ref, handle = Handle, status = starting}
+    catch
+        error:Reason ->
+            self() ! {py_context, Ref, {error, Reason}},
+            self() ! {py_context, Ref, ended},
+            State#state{ref = Ref, handle = undefined, status = starting}
+    end.
+
+-spec handle_call(await, gen_server:from(), #state{}) ->
+    {noreply, #state{}} | {reply, ok, #state{}}.
+handle_call(await, _From, #state{status = serving} = State) ->
+    {reply, ok, State};
+handle_call(await, From, State) ->
+    {noreply, State#state{waiting = [From | State#state.waiting]}}.
+
+-spec handle_cast(stop_soon | drain, #state{}) -> {noreply, #state{}}.
+handle_cast(stop_soon, State) ->
+    {noreply, begin_stop(shutdown, State)};
+handle_cast(drain, #state{status = serving, handle = Handle} = State) ->
+    ok = py_nif:context_drain(Handle),
+    {noreply, State#state{status = draining}};
+handle_cast(drain, State) ->
+    ok = tell_owner(drained, State),
+    {noreply, State#state{status = draining}}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({py_context, Ref, started}, #state{ref = Ref, status = starting} = State) ->
+    {noreply, started(State)};
+handle_info({py_context, Ref, {error, _} = Error}, #state{ref = Ref, status = starting} = State) ->
+    failed(Error, State);
+handle_info({py_context, Ref, ended}, #state{ref = Ref, status = serving} = State) ->
+    {stop, thread_ended, State#state{handle = undefined}};
+handle_info({py_context, Ref, ended}, #state{ref = Ref, status = draining} = State) ->
+    ok = tell_owner(drained, State),
+    {noreply, State#state{handle = undefined}};
+handle_info({py_context, Ref, ended}, #state{ref = Ref, status = stopping} = State) ->
+    {noreply, State#state{handle = undefined}};
+handle_info(grace_over, #state{handle = Handle} = State) when Handle =/= undefined ->
+    ok = py_nif:context_kill(Handle, shutdown),
+    {noreply, State};
+handle_info(retry, #state{status = waiting} = State) ->
+    {noreply, start_thread(State)};
+handle_info({'EXIT', _From, normal}, State) ->
+    {noreply, State};
+handle_info({'EXIT', _From, Reason}, State) ->
+    {stop, Reason, State};
+handle_info(_Message, State) ->
+    %% The end of a thread that never served, or somebody's stray message.
+    {noreply, State}.
+
+-spec started(#state{}) -> #state{}.
+started(State) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, ok) end, State#state.waiting),
+    ok = tell_owner(started, State),
+    ok = report_recovery(State),
+    State#state{status = serving, waiting = [], failures = 0}.
+
+-spec failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
+failed(Error, #state{slot = undefined} = State) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, Error) end, State#state.waiting),
+    %% Whoever awaits has the error; a crash report on top would say nothing new.
+    {stop, normal, State#state{waiting = [], handle = undefined}};
+failed({error, Reason} = Error, #state{failures = Failures} = State) ->
+    ok = tell_owner(Error, State),
+    ok = report_failure(Reason, State),
+    _ = erlang:send_after(backoff(Failures), self(), retry),
+    {noreply, State#state{status = waiting, failures = Failures + 1, handle = undefined}}.
+
+-spec tell_owner(started | {error, term()} | drained, #state{}) -> ok.
+tell_owner(_Event, #state{slot = undefined}) ->
+    ok;
+tell_owner(Event, #state{slot = #{owner := Owner, key := Key}}) ->
+    Owner ! {slot, Key, self(), Event},
+    ok.
+
+-spec backoff(non_neg_integer()) -> pos_integer().
+backoff(Failures) ->
+    min(?LAST_BACKOFF, ?FIRST_BACKOFF bsl min(Failures, 10)).
+
+%% One report per streak: the first failure, and the recovery.
+-spec report_failure(term(), #state{}) -> ok.
+report_failure(Reason, #state{failures = 0, slot = #{pool := Name, slot := Slot}}) ->
+    logger:error(#{label => {py_context, start_failed}, pool => Name, slot => Slot,
+                   reason => Reason},
+                 #{report_cb => fun py_error:report/1, domain => [py_context_router]});
+report_failure(_Reason, _State) ->
+    ok.
+
+-spec report_recovery(#state{}) -> ok.
+report_recovery(#state{failures = Failures, slot = #{pool := Name, slot := Slot}}) when Failures > 0 ->
+    logger:notice(#{label => {py_context, recovered}, pool => Name, slot => Slot,
+                    failures => Failures},
+                  #{report_cb => fun py_error:report/1, domain => [py_context_router]});
+report_recovery(_State) ->
+    ok.
+
+-spec terminate(term(), #state{}) -> ok.
+terminate(Reason, State) ->
+    await_end(Reason, begin_stop(died(Reason), State)).
+
+-spec begin_stop(term(), #state{}) -> #state{}.
+begin_stop(_Why, #state{handle = undefined} = State) ->
+    State#state{status = stopping};
+begin_stop(_Why, #state{status = stopping} = State) ->
+    State;
+begin_stop(Why, #state{handle = Handle, options = #{shutdown := Grace}} = State) ->
+    ok = py_nif:context_close(Handle, Why),
+    State#state{status = stopping, deadline = deadline(Grace)}.
+
+-spec deadline(timeout()) -> integer() | infinity.
+deadline(infinity) ->
+    infinity;
+deadline(Grace) ->
+    _ = erlang:send_after(Grace, self(), grace_over),
+    erlang:monotonic_time(millisecond) + Grace.
+
+-spec await_end(term(), #state{}) -> ok.
+await_end(_Reason, #state{handle = undefined}) ->
+    ok;
+await_end(Reason, #state{handle = Handle, ref = Ref, deadline = Deadline}) ->
+    case ended_within(Ref, left(Deadline)) of
+        true ->
+            ok;
+        false ->
+            ok = py_nif:context_kill(Handle, died(Reason)),
+            %% A thread that is stuck in C sees the interrupt only when it returns; it ends then.
+            _ = ended_within(Ref, ?INTERRUPT_GRACE),
+            ok
+    end.
+
+-spec left(integer() | infinity) -> timeout().
+left(infinity) -> infinity;
+left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+
+-spec ended_within(reference(), timeout()) -> boolean().
+ended_within(Ref, Timeout) ->
+    receive
+        {py_context, Ref, ended} -> true
+    after Timeout ->
+        false
+    end.
+
+%% What callers are told: every orderly stop is a shutdown.
+-spec died(term()) -> term().
+died(normal) -> shutdown;
+died({shutdown, _}) -> shutdown;
+died(Reason) -> Reason.

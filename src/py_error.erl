@@ -1,0 +1,100 @@
+%% Errors, rendered for people. Errors are atoms and data everywhere else.
+-module(py_error).
+
+-export([format/1, format_error/2, report/1, builtin_exceptions/0]).
+
+%% @doc Renders a reason, or `{error, Reason}', of any function of this application as a sentence.
+-spec format(term()) -> unicode:unicode_binary().
+format({error, Reason}) ->
+    format(Reason);
+format(Reason) ->
+    unicode:characters_to_binary(sentence(Reason)).
+
+-spec sentence(term()) -> iodata().
+sentence(timeout) ->
+    "the call took longer than its timeout";
+sentence(interrupted) ->
+    "the call was interrupted";
+sentence(panicked) ->
+    "the native library hit a bug; it was contained, see the log";
+sentence({context_died, noproc}) ->
+    "there is no such context (any more)";
+sentence({context_died, Reason}) ->
+    io_lib:format("the context died: ~0tp", [Reason]);
+sentence({overloaded, #{queue := Queue, max_queue := Max}}) ->
+    io_lib:format("the context has ~b calls waiting and takes no more than ~b", [Queue, Max]);
+sentence({pool_not_started, Pool}) ->
+    io_lib:format("no pool named ~tp is started", [Pool]);
+sentence({already_started, Options}) ->
+    io_lib:format("the pool runs already, with other options: ~0tp", [Options]);
+sentence({unconvertible, Path, What}) ->
+    io_lib:format("~ts has no counterpart on the other side: ~ts", [Path, What]);
+sentence({too_deep, Limit}) ->
+    io_lib:format("the value is nested deeper than ~b levels, or contains itself", [Limit]);
+sentence({wrong_context, What}) ->
+    io_lib:format("the ~tp belongs to another context", [What]);
+sentence({unsupported_mode, Mode, Why}) ->
+    io_lib:format("mode ~tp is not available: ~ts", [Mode, Why]);
+sentence({bad_option, {Key, Value}}) ->
+    io_lib:format("option ~0tp can't be ~0tp", [Key, Value]);
+sentence({no_interpreter, Why}) ->
+    io_lib:format("no Python interpreter could be made: ~ts", [Why]);
+sentence({python_not_found, Tried}) ->
+    io_lib:format("Python was not found; tried ~ts", [lists:join(", ", Tried)]);
+sentence({python_mismatch, #{python := Python, version := Version, linked := Linked}}) ->
+    io_lib:format("~ts is Python ~ts, but the library is linked with ~ts",
+                  [Python, Version, Linked]);
+sentence({python_already_running, undefined}) ->
+    "Python runs already, as the executable it was built with; it can't be started again";
+sentence({python_already_running, Executable}) ->
+    io_lib:format("Python runs already, as ~ts; it can't be started again", [Executable]);
+sentence({python_failed, Why}) ->
+    io_lib:format("Python did not start: ~ts", [Why]);
+sentence({Type, Message}) when is_binary(Message), (is_atom(Type) orelse is_binary(Type)) ->
+    io_lib:format("~ts: ~ts", [Type, Message]);
+sentence(Reason) ->
+    io_lib:format("~0tp", [Reason]).
+
+%% @doc Explains the `badarg's of this application to the shell (EEP 54).
+-spec format_error(term(), erlang:stacktrace()) -> #{general | pos_integer() => binary()}.
+format_error(badarg, [{_M, _F, _As, Info} | _]) ->
+    Cause = maps:get(cause, proplists:get_value(error_info, Info, #{}), undefined),
+    case Cause of
+        {argument, N, Why} -> #{N => format_cause(Why)};
+        Why -> #{general => format_cause(Why)}
+    end;
+format_error(_Reason, _Stacktrace) ->
+    #{}.
+
+-spec format_cause(term()) -> binary().
+format_cause(Why) when is_binary(Why) -> Why;
+format_cause(Why) -> format(Why).
+
+%% The report_cb of the application's log events.
+-spec report(logger:report()) -> {io:format(), [term()]}.
+report(#{label := {py_context, start_failed}, pool := Pool, slot := Slot, reason := Reason}) ->
+    {"Python context ~b of pool ~tp can't start and is being retried: ~ts",
+     [Slot, Pool, format(Reason)]};
+report(#{label := {py_context, recovered}, pool := Pool, slot := Slot, failures := Failures}) ->
+    {"Python context ~b of pool ~tp has started, after ~b failures", [Slot, Pool, Failures]}.
+
+%% The built-in exceptions. Naming them here makes their atoms exist, so that errors carry them as
+%% atoms; the native side never makes an atom from what Python says.
+-spec builtin_exceptions() -> [atom()].
+builtin_exceptions() ->
+    ['ArithmeticError', 'AssertionError', 'AttributeError', 'BaseException',
+     'BaseExceptionGroup', 'BlockingIOError', 'BrokenPipeError', 'BufferError', 'BytesWarning',
+     'ChildProcessError', 'ConnectionAbortedError', 'ConnectionError', 'ConnectionRefusedError',
+     'ConnectionResetError', 'DeprecationWarning', 'EOFError', 'EncodingWarning',
+     'EnvironmentError', 'Exception', 'ExceptionGroup', 'FileExistsError', 'FileNotFoundError',
+     'FloatingPointError', 'FutureWarning', 'GeneratorExit', 'IOError', 'ImportError',
+     'ImportWarning', 'IndentationError', 'IndexError', 'InterruptedError', 'IsADirectoryError',
+     'KeyError', 'KeyboardInterrupt', 'LookupError', 'MemoryError', 'ModuleNotFoundError',
+     'NameError', 'NotADirectoryError', 'NotImplementedError', 'OSError', 'OverflowError',
+     'PendingDeprecationWarning', 'PermissionError', 'ProcessLookupError',
+     'PythonFinalizationError', 'RecursionError', 'ReferenceError', 'ResourceWarning',
+     'RuntimeError', 'RuntimeWarning', 'StopAsyncIteration', 'StopIteration', 'SyntaxError',
+     'SyntaxWarning', 'SystemError', 'SystemExit', 'TabError', 'TimeoutError', 'TypeError',
+     'UnboundLocalError', 'UnicodeDecodeError', 'UnicodeEncodeError', 'UnicodeError',
+     'UnicodeTranslateError', 'UnicodeWarning', 'UserWarning', 'ValueError', 'Warning',
+     'ZeroDivisionError'].

@@ -1,0 +1,121 @@
+%% The boundary to the native library: one stub per NIF, and nothing else.
+%%
+%% No function here blocks: calls enqueue, starting and stopping answer by message. The library is
+%% loaded by the application when it starts, not when this module is loaded, so that a missing
+%% libpython is an error with a name instead of a crash report about on_load. Before that, stubs
+%% answer what is true of a system without Python: there are no contexts.
+-module(py_nif).
+
+-export([load/0]).
+-export([boot/3, version/0, check_mode/1]).
+-export([submit/2, cancel/2, interrupt/1]).
+-export([context_start/4, context_drain/1, context_close/2, context_kill/2, context_info/1]).
+-export([pool_new/1, pool_set/3, pool_resize/2, pool_context/1, pool_context/2, pool_contexts/1]).
+-export([scheduler_id/0]).
+
+-export_type([handle/0, pool/0, request/0, seq/0]).
+
+-nifs([boot/3, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, context_start/4,
+       context_drain/1, context_close/2, context_kill/2, context_info/1, pool_new/1, pool_set/3, pool_resize/2,
+       pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0]).
+
+-opaque handle() :: reference().
+%% The native half of a context process.
+-opaque pool() :: reference().
+%% The slots of a pool.
+-type seq() :: non_neg_integer().
+%% Number of a request within its context.
+-type env() :: none | reference().
+-type request() ::
+    {call, reference(), name(), name(), Args :: list(), Kwargs :: map(), env()}
+  | {eval, reference(), Source :: binary(), Locals :: map(), env()}
+  | {exec, reference(), Source :: binary(), env()}
+  | {new_env, reference()}.
+%% What a context can be asked. The native side tells them apart by their length.
+-type name() :: atom() | binary().
+
+-define(NOT_LOADED, erlang:nif_error({not_loaded, ?MODULE})).
+
+%% Loads the library. Fine to call again.
+-spec load() -> ok | {error, {load_failed | atom(), string()}}.
+load() ->
+    case erlang:load_nif(filename:join(priv_dir(), "py_nif"), 0) of
+        ok -> ok;
+        {error, {reload, _}} -> ok;
+        {error, _} = Error -> Error
+    end.
+
+-spec priv_dir() -> file:filename_all().
+priv_dir() ->
+    case code:priv_dir(py_context_router) of
+        {error, bad_name} ->
+            %% Not installed as an application: a bare `erl -pa ebin`.
+            filename:join(filename:dirname(filename:dirname(code:which(?MODULE))), "priv");
+        Dir ->
+            Dir
+    end.
+
+%% Starts Python, or finds it running; then `{py_boot, Outcome}` is sent to the caller.
+-spec boot(Executable :: binary() | undefined, MaxDepth :: pos_integer(),
+           SpinUs :: non_neg_integer()) -> ok.
+boot(_Executable, _MaxDepth, _SpinUs) -> ?NOT_LOADED.
+
+%% The linked Python's version, such as `<<"3.13.0">>'.
+-spec version() -> binary().
+version() -> ?NOT_LOADED.
+
+-spec check_mode(py_context:context_mode()) -> ok | {error, {unsupported_mode, atom(), binary()}}.
+check_mode(_Mode) -> ?NOT_LOADED.
+
+%% Hands a request to a context. Its reply is one message `{Ref, Result}`.
+-spec submit(pid(), request()) -> seq() | {error, term()}.
+submit(_Context, _Request) -> {error, {context_died, noproc}}.
+
+%% Gives a request up. `true': no reply will come. `false': it has come, or is on its way.
+-spec cancel(pid(), seq()) -> boolean().
+cancel(_Context, _Seq) -> ?NOT_LOADED.
+
+-spec interrupt(pid()) -> ok | not_running | undefined.
+interrupt(_Context) -> undefined.
+
+%% Starts the thread of the calling process's context. Then `{py_context, Ref, Event}' is sent to
+%% it: `started | {error, Reason}', and `ended' when the thread is gone.
+-spec context_start(reference(), py_context:context_mode(), pos_integer() | infinity,
+                    Preload :: binary() | undefined) -> handle().
+context_start(_Ref, _Mode, _MaxQueue, _Preload) -> ?NOT_LOADED.
+
+-spec context_drain(handle()) -> ok.
+context_drain(_Handle) -> ?NOT_LOADED.
+
+-spec context_close(handle(), Reason :: term()) -> ok.
+context_close(_Handle, _Reason) -> ?NOT_LOADED.
+
+-spec context_kill(handle(), Reason :: term()) -> ok.
+context_kill(_Handle, _Reason) -> ?NOT_LOADED.
+
+-spec context_info(pid()) -> map() | undefined.
+context_info(_Context) -> undefined.
+
+-spec pool_new(Size :: pos_integer()) -> pool().
+pool_new(_Size) -> ?NOT_LOADED.
+
+-spec pool_set(pool(), Slot :: pos_integer(), pid()) -> ok.
+pool_set(_Pool, _Slot, _Pid) -> ?NOT_LOADED.
+
+-spec pool_resize(pool(), Size :: pos_integer()) -> ok.
+pool_resize(_Pool, _Size) -> ?NOT_LOADED.
+
+%% The context for the current scheduler. `unknown': the VM's thread names are not what they were;
+%% ask with the id.
+-spec pool_context(pool()) -> pid() | none | unknown.
+pool_context(_Pool) -> ?NOT_LOADED.
+
+-spec pool_context(pool(), SchedulerId :: pos_integer()) -> pid() | none.
+pool_context(_Pool, _SchedulerId) -> ?NOT_LOADED.
+
+-spec pool_contexts(pool()) -> [pid()].
+pool_contexts(_Pool) -> ?NOT_LOADED.
+
+%% What `erlang:system_info(scheduler_id)' says, read natively.
+-spec scheduler_id() -> pos_integer() | undefined.
+scheduler_id() -> ?NOT_LOADED.

@@ -1,0 +1,89 @@
+%% Options, checked key by key: an unknown key or a bad value is `{bad_option, {Key, Value}}'.
+-module(py_options).
+
+-export([context/1, pool/1, pool_name/1, differ/2]).
+
+-export_type([context/0, pool/0, error/0]).
+
+-type context() :: #{mode := py_context:context_mode(),
+                     max_queue := pos_integer() | infinity,
+                     preload := binary() | undefined,
+                     shutdown := timeout()}.
+%% The options of one context, complete.
+-type pool() :: #{contexts := pos_integer(),
+                  mode := py_context:context_mode(),
+                  max_queue := pos_integer() | infinity,
+                  preload := binary() | undefined,
+                  shutdown := timeout()}.
+%% The options of a pool, complete.
+-type error() :: {bad_option, {Key :: term(), Value :: term()}}.
+
+%% More contexts than this is a mistake: each has an OS thread.
+-define(MOST_CONTEXTS, 65_536).
+%% The largest number the native side takes; practically no bound.
+-define(LONGEST_QUEUE, 1_000_000_000).
+
+%% Checks the options of one context and fills in the defaults.
+-spec context(term()) -> {ok, context()} | {error, error()}.
+context(Options) ->
+    check(Options, maps:remove(contexts, defaults())).
+
+%% Checks the options of a pool and fills in the defaults.
+-spec pool(term()) -> {ok, pool()} | {error, error()}.
+pool(Options) ->
+    check(Options, defaults()).
+
+%% Checks a pool's name.
+-spec pool_name(term()) -> ok | {error, error()}.
+pool_name(Name) when is_atom(Name), Name =/= undefined -> ok;
+pool_name(Name) -> {error, {bad_option, {name, Name}}}.
+
+%% Whether any of the explicitly given options is not as in the running set.
+-spec differ(Given :: map(), Running :: map()) -> boolean().
+differ(Given, Running) ->
+    {ok, Complete} = check(Given, Running),
+    Complete =/= Running.
+
+-spec defaults() -> pool().
+defaults() ->
+    #{contexts => erlang:system_info(schedulers),
+      mode => worker,
+      max_queue => 10_000,
+      preload => undefined,
+      shutdown => 5_000}.
+
+-spec check(term(), map()) -> {ok, map()} | {error, error()}.
+check(Options, Defaults) when is_map(Options) ->
+    check_each(lists:sort(maps:to_list(Options)), Defaults, Defaults);
+check(Options, _Defaults) ->
+    {error, {bad_option, {options, Options}}}.
+
+-spec check_each([{term(), term()}], map(), map()) -> {ok, map()} | {error, error()}.
+check_each([], _Known, Checked) ->
+    {ok, Checked};
+check_each([{Key, Value} | Rest], Known, Checked) ->
+    case is_map_key(Key, Known) andalso value(Key, Value) of
+        {ok, Normal} -> check_each(Rest, Known, Checked#{Key := Normal});
+        false -> {error, {bad_option, {Key, Value}}}
+    end.
+
+-spec value(atom(), term()) -> {ok, term()} | false.
+value(contexts, N) when is_integer(N), N > 0, N =< ?MOST_CONTEXTS -> {ok, N};
+value(mode, Mode) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil -> {ok, Mode};
+value(max_queue, infinity) -> {ok, infinity};
+value(max_queue, N) when is_integer(N), N > 0, N =< ?LONGEST_QUEUE -> {ok, N};
+value(shutdown, infinity) -> {ok, infinity};
+value(shutdown, Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> {ok, Ms};
+value(preload, undefined) -> {ok, undefined};
+value(preload, Source) when is_binary(Source); is_list(Source) -> text(Source);
+value(_Key, _Value) -> false.
+
+%% iodata of UTF-8, or a string.
+-spec text(iodata() | string()) -> {ok, binary()} | false.
+text(Source) ->
+    try unicode:characters_to_binary(Source) of
+        Text when is_binary(Text) -> {ok, Text};
+        _ -> false
+    catch
+        error:badarg -> false
+    end.

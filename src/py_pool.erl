@@ -1,0 +1,266 @@
+%% The process of one pool: it starts and stops the pool's contexts, keeps the native slots, and is
+%% the one writer of the pool's persistent_term entry. Calls don't pass through it, and it never
+%% waits for a context to start, so that healing is not held up.
+%%
+%% The entry is written once all contexts serve, and erased when the pool stops. A context that
+%% dies is restarted by the supervisor below and put into the native slot here; the entry stays.
+-module(py_pool).
+
+-behaviour(gen_server).
+
+-export([start_link/2, await/2, stop/1, resize/2, info/1, lookup/1, whereis_pool/1, names/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-record(state, {
+    name :: atom(),
+    options :: py_options:pool(),
+    pool :: py_nif:pool(),
+    sup :: pid(),
+    %% The child of each slot that is in use.
+    slots = #{} :: #{pos_integer() => key()},
+    %% Slots whose first start is being waited for, and what is to be done then.
+    pending = #{} :: #{key() => []},
+    change :: undefined | starting | {growing, gen_server:from(), OldSize :: non_neg_integer()},
+    %% Callers waiting for the first start, and resizes waiting for their turn.
+    waiting = [] :: [gen_server:from()],
+    resizes = [] :: [{gen_server:from(), pos_integer()}],
+    %% Times that a slot has been filled again.
+    restarts = 0 :: non_neg_integer()
+}).
+
+-type key() :: {Slot :: pos_integer(), integer()}.
+%% Unique per child, so that a slot that is drained and one that has taken its number differ.
+
+-define(KEY(Name), {py_context_router, pool, Name}).
+
+%% Starts the process; the contexts come up on their own, see `await/2'.
+-spec start_link(atom(), py_options:pool()) ->
+    {ok, pid()} | {error, {already_started, pid()} | term()}.
+start_link(Name, Options) ->
+    gen_server:start_link({local, registered_name(Name)}, ?MODULE, {Name, Options}, []).
+
+%% Waits until all contexts serve. `Given' are the options that the caller asked for.
+-spec await(pid(), map()) -> {ok, [pid()]} | {error, term()} | gone.
+await(Pid, Given) ->
+    ask(Pid, {await, Given}).
+
+%% Stops it; returns when its contexts and their threads are gone. Idempotent.
+-spec stop(atom()) -> ok.
+stop(Name) ->
+    try
+        gen_server:stop(registered_name(Name), shutdown, infinity)
+    catch
+        exit:_ -> ok
+    end.
+
+-spec resize(atom(), pos_integer()) -> ok | {error, term()} | gone.
+resize(Name, Size) ->
+    ask(registered_name(Name), {resize, Size}).
+
+-spec info(atom()) -> map() | gone.
+info(Name) ->
+    ask(registered_name(Name), info).
+
+-spec ask(pid() | atom(), term()) -> term().
+ask(Server, Request) ->
+    try
+        gen_server:call(Server, Request, infinity)
+    catch
+        exit:_ -> gone
+    end.
+
+%% The native slots of a running pool.
+-spec lookup(atom()) -> py_nif:pool() | undefined.
+lookup(Name) ->
+    persistent_term:get(?KEY(Name), undefined).
+
+-spec whereis_pool(atom()) -> pid() | undefined.
+whereis_pool(Name) ->
+    whereis(registered_name(Name)).
+
+%% The names of all pools whose process runs.
+-spec names() -> [atom()].
+names() ->
+    lists:sort([Name || {?KEY(Name), _} <- persistent_term:get()]).
+
+%% One atom more per pool name, which is an atom of the user's already.
+-spec registered_name(atom()) -> atom().
+registered_name(Name) ->
+    binary_to_atom(<<"py_pool_", (atom_to_binary(Name))/binary>>).
+
+-spec init({atom(), py_options:pool()}) -> {ok, #state{}}.
+init({Name, #{contexts := Size} = Options}) ->
+    _ = process_flag(trap_exit, true),
+    {ok, Sup} = py_slot_sup:start_link(),
+    Empty = #state{name = Name, options = Options, pool = native(Name, Size), sup = Sup},
+    State = add_slots(1, Size, Empty),
+    case lookup(Name) of
+        undefined -> {ok, State#state{change = starting}};
+        %% A killed pool that has come back: nobody waits, its slots fill as they can.
+        _ -> {ok, State#state{pending = #{}}}
+    end.
+
+%% The slots of the pool's earlier life are used on: then the entry needn't change.
+-spec native(atom(), pos_integer()) -> py_nif:pool().
+native(Name, Size) ->
+    case lookup(Name) of
+        undefined ->
+            py_nif:pool_new(Size);
+        Pool ->
+            ok = py_nif:pool_resize(Pool, Size),
+            Pool
+    end.
+
+-spec add_slots(pos_integer(), non_neg_integer(), #state{}) -> #state{}.
+add_slots(From, To, State) ->
+    lists:foldl(fun add_slot/2, State, lists:seq(From, To)).
+
+-spec add_slot(pos_integer(), #state{}) -> #state{}.
+add_slot(N, #state{name = Name, sup = Sup, options = Options} = State) ->
+    Key = {N, erlang:unique_integer()},
+    Slot = #{pool => Name, slot => N, key => Key, owner => self()},
+    {ok, _} = py_slot_sup:start_slot(Sup, maps:remove(contexts, Options), Slot),
+    State#state{slots = (State#state.slots)#{N => Key},
+                pending = (State#state.pending)#{Key => []}}.
+
+-spec handle_call({await, map()} | {resize, pos_integer()} | info, gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call({await, Given}, From, #state{options = Options} = State) ->
+    case py_options:differ(Given, Options) of
+        true -> {reply, {error, {already_started, public(Options)}}, State};
+        false when State#state.change =:= starting ->
+            {noreply, State#state{waiting = [From | State#state.waiting]}};
+        false -> {reply, {ok, py_nif:pool_contexts(State#state.pool)}, State}
+    end;
+handle_call({resize, Size}, From, State) ->
+    {noreply, next_change(State#state{resizes = State#state.resizes ++ [{From, Size}]})};
+handle_call(info, _From, #state{options = Options, restarts = Restarts} = State) ->
+    {reply, (public(Options))#{restarts => Restarts}, State}.
+
+-spec public(py_options:pool()) -> map().
+public(Options) ->
+    maps:with([contexts, mode, max_queue, shutdown], Options).
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({slot, {N, _} = Key, Pid, Event}, #state{slots = Slots} = State) ->
+    case Slots of
+        #{N := Key} -> slot_event(Event, Key, Pid, State);
+        _ -> {noreply, old_slot_event(Event, Key, State)}
+    end;
+handle_info({'EXIT', Sup, Reason}, #state{sup = Sup} = State) ->
+    {stop, Reason, State};
+handle_info({'EXIT', _From, normal}, State) ->
+    {noreply, State};
+handle_info({'EXIT', _From, Reason}, State) ->
+    {stop, Reason, State};
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+-spec slot_event(started | {error, term()} | drained, key(), pid(), #state{}) ->
+    {noreply, #state{}} | {stop, normal, #state{}}.
+slot_event(started, {N, _} = Key, Pid, #state{pool = Pool, pending = Pending} = State) ->
+    ok = py_nif:pool_set(Pool, N, Pid),
+    case maps:take(Key, Pending) of
+        {[], Rest} when map_size(Rest) =:= 0 -> {noreply, all_started(State#state{pending = Rest})};
+        {[], Rest} -> {noreply, State#state{pending = Rest}};
+        error -> {noreply, State#state{restarts = State#state.restarts + 1}}
+    end;
+slot_event({error, _} = Error, Key, _Pid, #state{pending = Pending} = State) ->
+    case is_map_key(Key, Pending) of
+        true -> start_failed(Error, State);
+        %% A slot that had been filled: its context keeps trying.
+        false -> {noreply, State}
+    end;
+slot_event(drained, _Key, _Pid, State) ->
+    {noreply, State}.
+
+%% A slot that a resize has removed: it is drained, or was killed while it drained and has come
+%% back. Either way it goes now.
+-spec old_slot_event(term(), key(), #state{}) -> #state{}.
+old_slot_event(_Event, Key, #state{sup = Sup} = State) ->
+    _ = [py_slot_sup:stop_slot(Sup, Key)
+         || {Id, _, _, _} <- supervisor:which_children(Sup), Id =:= Key],
+    State.
+
+-spec all_started(#state{}) -> #state{}.
+all_started(#state{change = starting, name = Name, pool = Pool} = State) ->
+    ok = persistent_term:put(?KEY(Name), Pool),
+    ok = reply_all(State#state.waiting, {ok, py_nif:pool_contexts(Pool)}),
+    next_change(State#state{change = undefined, waiting = []});
+all_started(#state{change = {growing, From, _OldSize}} = State) ->
+    ok = gen_server:reply(From, ok),
+    next_change(State#state{change = undefined});
+all_started(State) ->
+    State.
+
+%% All or nothing: one failure undoes the rest.
+-spec start_failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
+start_failed(Error, #state{change = starting} = State) ->
+    %% The contexts go before the callers hear of it: nothing is left when they do.
+    ok = stop_contexts(State),
+    ok = reply_all(State#state.waiting, Error),
+    ok = reply_all([From || {From, _} <- State#state.resizes], Error),
+    {stop, normal, State#state{waiting = [], resizes = []}};
+start_failed(Error, #state{change = {growing, From, OldSize}} = State) ->
+    ok = gen_server:reply(From, Error),
+    {noreply, next_change((shrink(OldSize, State))#state{change = undefined, pending = #{}})}.
+
+-spec reply_all([gen_server:from()], term()) -> ok.
+reply_all(Froms, Reply) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, Reply) end, Froms).
+
+%% One change at a time, in order.
+-spec next_change(#state{}) -> #state{}.
+next_change(#state{change = undefined, resizes = [{From, Size} | Rest]} = State) ->
+    change_size(From, Size, State#state{resizes = Rest});
+next_change(State) ->
+    State.
+
+-spec change_size(gen_server:from(), pos_integer(), #state{}) -> #state{}.
+change_size(From, Size, #state{slots = Slots, pool = Pool, options = Options} = State) ->
+    case map_size(Slots) of
+        Old when Size > Old ->
+            ok = py_nif:pool_resize(Pool, Size),
+            Grown = add_slots(Old + 1, Size, State),
+            Grown#state{change = {growing, From, Old}, options = Options#{contexts := Size}};
+        _ ->
+            Shrunk = shrink(Size, State),
+            ok = gen_server:reply(From, ok),
+            next_change(Shrunk)
+    end.
+
+%% Takes the slots beyond `Size' out of routing; they end once what waits in them has run.
+-spec shrink(non_neg_integer(), #state{}) -> #state{}.
+shrink(Size, #state{slots = Slots, pool = Pool, sup = Sup, options = Options} = State) ->
+    ok = py_nif:pool_resize(Pool, Size),
+    Gone = maps:filter(fun(N, _) -> N > Size end, Slots),
+    Keys = maps:values(Gone),
+    _ = [py_context_server:drain(Pid)
+         || {Key, Pid, _, _} <- supervisor:which_children(Sup), is_pid(Pid),
+            lists:member(Key, Keys)],
+    State#state{slots = maps:without(maps:keys(Gone), Slots), options = Options#{contexts := Size}}.
+
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{name = Name} = State) ->
+    _ = persistent_term:erase(?KEY(Name)),
+    stop_contexts(State).
+
+%% All at once first, then one after the other in the supervisor's way: the grace is one for all.
+-spec stop_contexts(#state{}) -> ok.
+stop_contexts(#state{sup = Sup}) ->
+    try [py_context_server:stop_soon(Pid)
+         || {_, Pid, _, _} <- supervisor:which_children(Sup), is_pid(Pid)] of
+        _ -> ok
+    catch
+        %% The supervisor is gone, and its children with it.
+        exit:_ -> ok
+    end,
+    Monitor = monitor(process, Sup),
+    exit(Sup, shutdown),
+    receive
+        {'DOWN', Monitor, process, Sup, _} -> ok
+    end.

@@ -1,0 +1,29 @@
+%% The application's pools. Pools stop side by side when the application does.
+-module(py_pool_sup).
+
+-behaviour(supervisor).
+
+-export([start_link/0, start_pool/2]).
+-export([init/1]).
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+
+%% Starts a pool's process; its contexts come up on their own.
+-spec start_pool(atom(), py_options:pool()) -> {ok, pid()} | {error, term()}.
+start_pool(Name, Options) ->
+    supervisor:start_child(?MODULE, [Name, Options]).
+
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    %% Transient: a pool that is stopped, or whose first start fails, is gone; one that is killed
+    %% comes back. However often: a user's `exit(Pid, kill)' must not end the other pools.
+    Pool = #{id => py_pool,
+             start => {py_pool, start_link, []},
+             restart => transient,
+             shutdown => infinity,
+             type => supervisor,
+             modules => [py_pool]},
+    Flags = #{strategy => simple_one_for_one, intensity => 1_000_000, period => 1},
+    {ok, {Flags, [Pool]}}.

@@ -1,0 +1,95 @@
+%% Starting the linked Python, as the executable that the application environment names.
+%%
+%% Runs in the process that starts the application.
+-module(py_python).
+
+-export([start/0]).
+
+-export_type([start_error/0]).
+
+-type start_error() ::
+    {python_not_found, Tried :: [binary()]}
+  | {python_mismatch, #{python := binary(), version := binary(), linked := binary()}}
+  | {python_already_running, Executable :: binary() | undefined}
+  | {python_failed, Why :: binary()}.
+%% `python_not_found': no libpython where the library looks for it, or no such executable.
+%% `python_mismatch': the executable is of another version than the linked library.
+%% `python_already_running': started earlier in this VM, as another executable. CPython can't be
+%% started twice in one OS process.
+
+%% How long an executable may take to say its version, in ms.
+-define(PROBE_TIMEOUT, 30_000).
+
+%% Loads the library and starts Python. Python stays for the life of the VM.
+-spec start() -> ok | {error, start_error()}.
+start() ->
+    case py_nif:load() of
+        ok -> start_as(py_config:value(python));
+        {error, {_, Why}} -> {error, {python_not_found, [unicode:characters_to_binary(Why)]}}
+    end.
+
+-spec start_as(undefined | file:name_all()) -> ok | {error, start_error()}.
+start_as(undefined) ->
+    boot(undefined);
+start_as(Path) ->
+    case executable(unicode:characters_to_binary(Path)) of
+        {ok, Executable} -> start_matching(Executable, probe(Executable));
+        {error, _} = Error -> Error
+    end.
+
+-spec start_matching(binary(), {ok, binary()} | error) -> ok | {error, start_error()}.
+start_matching(Executable, {ok, Version}) ->
+    Linked = py_nif:version(),
+    case minor_version(Version) =:= minor_version(Linked) of
+        true ->
+            boot(Executable);
+        false ->
+            {error, {python_mismatch,
+                     #{python => Executable, version => Version, linked => Linked}}}
+    end;
+start_matching(Executable, error) ->
+    {error, {python_not_found, [Executable]}}.
+
+%% An executable file as it is; of a virtual environment, the one in its bin folder.
+-spec executable(binary()) -> {ok, binary()} | {error, start_error()}.
+executable(Path) ->
+    Tried = [Path, filename:join([Path, "bin", "python3"]), filename:join([Path, "bin", "python"])],
+    case lists:filter(fun filelib:is_regular/1, Tried) of
+        [Found | _] -> {ok, filename:absname(Found)};
+        [] -> {error, {python_not_found, Tried}}
+    end.
+
+%% Asks an executable for its version. No shell: the arguments are a list.
+-spec probe(binary()) -> {ok, binary()} | error.
+probe(Executable) ->
+    Code = "import platform; print(platform.python_version())",
+    Options = [{args, ["-I", "-S", "-c", Code]}, exit_status, binary, stderr_to_stdout, hide],
+    try open_port({spawn_executable, Executable}, Options) of
+        Port -> probed(Port, <<>>)
+    catch
+        error:_ -> error
+    end.
+
+-spec probed(port(), binary()) -> {ok, binary()} | error.
+probed(Port, Output) ->
+    receive
+        {Port, {data, Data}} -> probed(Port, <<Output/binary, Data/binary>>);
+        {Port, {exit_status, 0}} -> {ok, string:trim(Output)};
+        {Port, {exit_status, _}} -> error
+    after ?PROBE_TIMEOUT ->
+        true = port_close(Port),
+        error
+    end.
+
+-spec minor_version(binary()) -> [binary()].
+minor_version(Version) ->
+    lists:sublist(binary:split(Version, <<".">>, [global]), 2).
+
+-spec boot(binary() | undefined) -> ok | {error, start_error()}.
+boot(Executable) ->
+    ok = py_nif:boot(Executable, py_config:value(max_depth), py_config:value(spin_us)),
+    receive
+        {py_boot, ok} -> ok;
+        {py_boot, {error, {boot_failed, Why}}} -> {error, {python_failed, Why}};
+        {py_boot, {error, {running_as, Running}}} -> {error, {python_already_running, Running}}
+    end.

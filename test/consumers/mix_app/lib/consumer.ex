@@ -1,0 +1,8 @@
+defmodule Consumer do
+  @moduledoc "Asks Python for a square root, the way a Mix project that depends on the library does."
+
+  def sqrt(number) do
+    {:ok, _contexts} = :py_context_router.start()
+    :py_context.call(:py_context_router.get_context(), :math, :sqrt, [number])
+  end
+end

@@ -32,6 +32,8 @@
 %% Unique per child, so that a slot that is drained and one that has taken its number differ.
 
 -define(KEY(Name), {py_context_router, pool, Name}).
+%% The default pool is looked up on nearly every call, and an atom is found faster than a tuple.
+-define(DEFAULT_KEY, '$py_default_pool').
 
 %% Starts the process; the contexts come up on their own, see `await/2'.
 -spec start_link(atom(), py_options:pool()) ->
@@ -71,8 +73,14 @@ ask(Server, Request) ->
 
 %% The native slots of a running pool.
 -spec lookup(atom()) -> py_nif:pool() | undefined.
+lookup(default) ->
+    persistent_term:get(?DEFAULT_KEY, undefined);
 lookup(Name) ->
     persistent_term:get(?KEY(Name), undefined).
+
+-spec key(atom()) -> term().
+key(default) -> ?DEFAULT_KEY;
+key(Name) -> ?KEY(Name).
 
 -spec whereis_pool(atom()) -> pid() | undefined.
 whereis_pool(Name) ->
@@ -81,7 +89,8 @@ whereis_pool(Name) ->
 %% The names of all pools whose process runs.
 -spec names() -> [atom()].
 names() ->
-    lists:sort([Name || {?KEY(Name), _} <- persistent_term:get()]).
+    Default = [default || lookup(default) =/= undefined],
+    lists:sort(Default ++ [Name || {?KEY(Name), _} <- persistent_term:get()]).
 
 %% One atom more per pool name, which is an atom of the user's already.
 -spec registered_name(atom()) -> atom().
@@ -188,7 +197,7 @@ old_slot_event(_Event, Key, #state{sup = Sup} = State) ->
 
 -spec all_started(#state{}) -> #state{}.
 all_started(#state{change = starting, name = Name, pool = Pool} = State) ->
-    ok = persistent_term:put(?KEY(Name), Pool),
+    ok = persistent_term:put(key(Name), Pool),
     ok = reply_all(State#state.waiting, {ok, py_nif:pool_contexts(Pool)}),
     next_change(State#state{change = undefined, waiting = []});
 all_started(#state{change = {growing, From, _OldSize}} = State) ->
@@ -246,7 +255,7 @@ shrink(Size, #state{slots = Slots, pool = Pool, sup = Sup, options = Options} = 
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{name = Name} = State) ->
-    _ = persistent_term:erase(?KEY(Name)),
+    _ = persistent_term:erase(key(Name)),
     stop_contexts(State).
 
 %% All at once first, then one after the other in the supervisor's way: the grace is one for all.

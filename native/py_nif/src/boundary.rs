@@ -79,31 +79,45 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
 });
 
 /// `pool_context(Pool) -> pid() | none | unknown`; `unknown`: ask again with the scheduler's id.
-#[rustler::nif]
-fn pool_context(env: Env, pool: ResourceArc<Pool>) -> Term {
-    match scheduler::current() {
-        Some(id) => route(env, &pool, id),
-        None => {
-            // SAFETY: the NIF call's own environment.
-            unsafe { Term::new(env, atom(env.as_c_arg(), "unknown")) }
+extern "C" fn pool_context(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
+    // SAFETY: the VM calls this with its one argument and the calling process's environment.
+    unsafe {
+        match scheduler::current() {
+            Some(id) => route(env, *argv, id),
+            None => atom(env, "unknown"),
+        }
+    }
+}
+
+rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+    name: c"pool_context".as_ptr(),
+    arity: 1,
+    flags: 0,
+    raw_func: pool_context,
+});
+
+/// # Safety
+/// `pool` belongs to `env`, that of the running NIF call.
+unsafe fn route(env: *mut ErlNifEnv, pool: ErlNifTerm, scheduler: usize) -> ErlNifTerm {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match Pool::from_term(env, pool) {
+            Some(pool) => pool.route(env, scheduler).unwrap_or_else(|| atom(env, "none")),
+            None => enif_make_badarg(env),
         }
     }
 }
 
 /// `pool_context(Pool, SchedulerId) -> pid() | none`
 #[rustler::nif(name = "pool_context")]
-fn pool_context_by_id(env: Env, pool: ResourceArc<Pool>, id: usize) -> NifResult<Term> {
-    if id == 0 { Err(rustler::Error::BadArg) } else { Ok(route(env, &pool, id)) }
-}
-
-fn route<'a>(env: Env<'a>, pool: &Pool, scheduler: usize) -> Term<'a> {
-    // SAFETY: the NIF call's own environment; pids are immediate terms, valid in any.
-    unsafe {
-        match pool.route(env.as_c_arg(), scheduler) {
-            Some(pid) => Term::new(env, pid),
-            None => atoms::none().encode(env),
-        }
+fn pool_context_by_id<'a>(env: Env<'a>, pool: Term<'a>, id: usize) -> NifResult<Term<'a>> {
+    let pool = decode_pool(pool)?;
+    if id == 0 {
+        return Err(rustler::Error::BadArg);
     }
+    // SAFETY: the NIF call's own environment; pids are immediate terms, valid in any.
+    let pid = unsafe { pool.route(env.as_c_arg(), id).map(|pid| Term::new(env, pid)) };
+    Ok(pid.unwrap_or_else(|| atoms::none().encode(env)))
 }
 
 /// `scheduler_id() -> pos_integer() | undefined`
@@ -315,21 +329,32 @@ fn encode_mode(mode: Mode) -> Atom {
 
 /// `pool_new(Size) -> Pool`
 #[rustler::nif]
-fn pool_new(size: usize) -> NifResult<ResourceArc<Pool>> {
-    if size == 0 { Err(rustler::Error::BadArg) } else { Ok(ResourceArc::new(Pool::new(size))) }
+fn pool_new(env: Env, size: usize) -> NifResult<Term> {
+    if size == 0 {
+        return Err(rustler::Error::BadArg);
+    }
+    // SAFETY: the NIF call's own environment.
+    Ok(unsafe { Term::new(env, Pool::new(size).into_term(env.as_c_arg())) })
+}
+
+fn decode_pool<'a>(pool: Term<'a>) -> NifResult<&'a Pool> {
+    // SAFETY: the term belongs to the NIF call's environment.
+    unsafe { Pool::from_term(pool.get_env().as_c_arg(), pool.as_c_arg()) }
+        .ok_or(rustler::Error::BadArg)
 }
 
 /// `pool_set(Pool, Slot, Pid) -> ok`; slots from 1.
 #[rustler::nif]
-fn pool_set(pool: ResourceArc<Pool>, slot: usize, pid: LocalPid) -> NifResult<Atom> {
+fn pool_set(pool: Term, slot: usize, pid: LocalPid) -> NifResult<Atom> {
     let slot = slot.checked_sub(1).ok_or(rustler::Error::BadArg)?;
-    pool.set(slot, *pid.as_c_arg());
+    decode_pool(pool)?.set(slot, *pid.as_c_arg());
     Ok(atoms::ok())
 }
 
 /// `pool_resize(Pool, Size) -> ok`
 #[rustler::nif]
-fn pool_resize(pool: ResourceArc<Pool>, size: usize) -> NifResult<Atom> {
+fn pool_resize(pool: Term, size: usize) -> NifResult<Atom> {
+    let pool = decode_pool(pool)?;
     if size == 0 {
         return Err(rustler::Error::BadArg);
     }
@@ -339,7 +364,7 @@ fn pool_resize(pool: ResourceArc<Pool>, size: usize) -> NifResult<Atom> {
 
 /// `pool_contexts(Pool) -> [pid()]`, in slot order.
 #[rustler::nif]
-fn pool_contexts(env: Env, pool: ResourceArc<Pool>) -> Vec<Term> {
+fn pool_contexts<'a>(env: Env<'a>, pool: Term<'a>) -> NifResult<Vec<Term<'a>>> {
     // SAFETY: pids are immediate terms, valid in any environment.
-    pool.pids().into_iter().map(|pid| unsafe { Term::new(env, pid) }).collect()
+    Ok(decode_pool(pool)?.pids().into_iter().map(|pid| unsafe { Term::new(env, pid) }).collect())
 }

@@ -20,4 +20,8 @@ mod scheduler;
 mod settings;
 mod term;
 
-rustler::init!("py_nif");
+rustler::init!("py_nif", load = load);
+
+fn load(env: rustler::Env, _: rustler::Term) -> bool {
+    pool::register_type(env)
+}

@@ -13,8 +13,8 @@ use rustler::sys::{
     ErlNifEnv, ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, enif_alloc_env,
     enif_free_env, enif_get_list_cell, enif_get_list_length, enif_get_map_size, enif_get_tuple,
     enif_make_copy, enif_make_list_from_array, enif_make_map_from_arrays, enif_make_map_put,
-    enif_make_new_map, enif_make_tuple_from_array, enif_map_iterator_create,
-    enif_map_iterator_destroy, enif_map_iterator_get_pair, enif_map_iterator_next,
+    enif_make_tuple_from_array, enif_map_iterator_create, enif_map_iterator_destroy,
+    enif_map_iterator_get_pair, enif_map_iterator_next,
 };
 
 use super::py_to_term::Writer;
@@ -389,27 +389,21 @@ unsafe fn pairs_to_term(
 unsafe fn build_map(env: *mut ErlNifEnv, pairs: &[ErlNifTerm]) -> Result<ErlNifTerm, Fail> {
     let size = pairs.len() / 2;
     let mut map = ErlNifTerm::default();
-    if size <= FLAT_MAP {
-        let mut keys = [ErlNifTerm::default(); FLAT_MAP];
-        let mut values = keys;
-        for (index, pair) in pairs.chunks_exact(2).enumerate() {
-            (keys[index], values[index]) = (pair[0], pair[1]);
-        }
-        // SAFETY: both arrays have `size` terms of `env`.
-        let unique = unsafe {
-            enif_make_map_from_arrays(env, keys.as_ptr(), values.as_ptr(), size, &raw mut map)
-        };
-        if unique != 0 {
-            return Ok(map);
-        }
-    } else {
-        // `enif_make_map_from_arrays` would crash OTP before 27.3 on this thread (otp#8208), and
-        // builds a broken map when two of more than 32 keys are equal (otp#10975).
-        //
-        // SAFETY: all terms belong to `env`, and `map` is a map throughout.
-        unsafe {
-            map = enif_make_new_map(env);
-            for pair in pairs.chunks_exact(2) {
+    // The first keys at once: a flat map is copied as a whole for each key that is put.
+    let (first, more) = pairs.split_at(pairs.len().min(2 * FLAT_MAP));
+    let mut keys = [ErlNifTerm::default(); FLAT_MAP];
+    let mut values = keys;
+    for (index, pair) in first.chunks_exact(2).enumerate() {
+        (keys[index], values[index]) = (pair[0], pair[1]);
+    }
+    // SAFETY: both arrays have that many terms of `env`, and all terms belong to `env`.
+    //
+    // The others one by one: `enif_make_map_from_arrays` of more would crash OTP before 27.3 on
+    // this thread (otp#8208), and builds a broken map when two of its keys are equal (otp#10975).
+    unsafe {
+        let (keys, values) = (keys.as_ptr(), values.as_ptr());
+        if enif_make_map_from_arrays(env, keys, values, first.len() / 2, &raw mut map) != 0 {
+            for pair in more.chunks_exact(2) {
                 enif_make_map_put(env, map, pair[0], pair[1], &raw mut map);
             }
             let mut made = 0;

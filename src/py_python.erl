@@ -3,7 +3,7 @@
 %% Runs in the process that starts the application.
 -module(py_python).
 
--export([start/0]).
+-export([start/0, load/0]).
 
 -export_type([start_error/0]).
 
@@ -23,8 +23,16 @@
 %% Loads the library and starts Python. Python stays for the life of the VM.
 -spec start() -> ok | {error, start_error()}.
 start() ->
-    case py_nif:load() of
+    case load() of
         ok -> start_as(py_config:value(python));
+        {error, _} = Error -> Error
+    end.
+
+%% Loads the library, and libpython with it.
+-spec load() -> ok | {error, {python_not_found, [binary()]}}.
+load() ->
+    case py_nif:load() of
+        ok -> ok;
         {error, {_, Why}} -> {error, {python_not_found, [unicode:characters_to_binary(Why)]}}
     end.
 

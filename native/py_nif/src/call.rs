@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use py_runtime::context::{Job, Outcome, Scope};
 use py_runtime::exception::Exception;
+use py_runtime::mode::Mode;
 use py_runtime::object::Attached;
 use py_runtime::request::RequestState;
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_tuple, enif_make_copy, enif_send};
@@ -116,7 +117,7 @@ impl Job for Call {
         let mut failure = None;
         let sent = self.reply(|env| {
             exec::run(self, scope, env).unwrap_or_else(|error| {
-                let error = self.tell_interruption(error);
+                let error = self.explain(error, scope.context.mode());
                 // SAFETY: `reply` gives an environment of this thread.
                 let term = unsafe { error.to_term(env) };
                 failure = Some(error);
@@ -141,15 +142,31 @@ impl Job for Call {
 }
 
 impl Call {
-    /// A `KeyboardInterrupt` in a job that was to be interrupted is that interruption.
-    fn tell_interruption(&self, error: Error) -> Error {
+    /// Says more about an exception than Python can know.
+    fn explain(&self, error: Error, mode: Mode) -> Error {
         match error {
             Error::Python(e)
                 if e.class == "KeyboardInterrupt" && self.0.state.was_interrupted() =>
             {
                 Error::Interrupted
             }
+            Error::Python(e) if mode != Mode::Worker && refuses_interpreter(&e) => {
+                let message = e.message + WORKER_HINT;
+                Error::Python(Exception { message, ..e })
+            }
             other => other,
         }
     }
+}
+
+const WORKER_HINT: &str = "\n(An extension module that refuses sub-interpreters works in a worker \
+    context: start a pool of mode worker and route the module to it with \
+    py_context_router:register_pool/2.)";
+
+/// Whether this is how an extension module, or CPython for it, refuses a second interpreter.
+fn refuses_interpreter(exception: &Exception) -> bool {
+    matches!(exception.class.as_str(), "ImportError" | "ModuleNotFoundError")
+        && ["subinterpreter", "sub-interpreter", "more than once per process"]
+            .iter()
+            .any(|words| exception.message.contains(words))
 }

@@ -9,7 +9,7 @@ use pyo3_ffi as ffi;
 
 use crate::gil;
 use crate::mode::Mode;
-use crate::object::Attached;
+use crate::object::{Attached, Object};
 
 /// The interpreter of the current thread, with the thread's own state in it.
 ///
@@ -102,11 +102,55 @@ impl Drop for Interpreter {
                 ffi::PyThreadState_Clear(self.tstate);
                 ffi::PyThreadState_DeleteCurrent();
             },
-            // SAFETY: attached with the interpreter's own state; this ends both, and detaches.
-            Mode::SubInterpreter | Mode::OwnGil => unsafe {
+            Mode::SubInterpreter | Mode::OwnGil => self.end_interpreter(),
+        }
+    }
+}
+
+impl Interpreter {
+    /// Ends the interpreter, unless threads that Python code started still run in it: CPython
+    /// aborts the process then ("not the last thread"). Such an interpreter is left behind.
+    fn end_interpreter(&self) {
+        self.join_python_threads();
+        // SAFETY: attached with the interpreter's own state. Either this ends both, and detaches;
+        // or it only detaches, and the state stays behind with the interpreter.
+        unsafe {
+            if self.is_last_thread() {
                 ffi::Py_EndInterpreter(self.tstate);
                 release_leftover_gil();
-            },
+            } else {
+                eprintln!(
+                    "py_context_router: threads started by Python code outlive their context; \
+                     its interpreter is left behind"
+                );
+                ffi::PyEval_SaveThread();
+            }
+        }
+    }
+
+    /// What Python does at its own exit: waits for the threads that aren't daemons.
+    fn join_python_threads(&self) {
+        let at = self.attached();
+        // SAFETY: attached; the name is an owned `str`, and only what is imported is looked at.
+        unsafe {
+            let joined = Object::text(at, "threading")
+                .and_then(|name| Object::from_owned(at, ffi::PyImport_GetModule(name.as_ptr())))
+                .and_then(|threading| threading.getattr_c(at, c"_shutdown"))
+                .and_then(|shutdown| {
+                    Object::from_owned(at, ffi::PyObject_CallNoArgs(shutdown.as_ptr()))
+                });
+            drop(joined);
+            ffi::PyErr_Clear();
+        }
+    }
+
+    /// Whether no other thread has a state in the interpreter. Nobody can come in meanwhile: that
+    /// takes the GIL, which this thread holds, or the gate, which is closed.
+    fn is_last_thread(&self) -> bool {
+        // SAFETY: the interpreter is alive and its list of states is not being changed.
+        unsafe {
+            let first = ffi::PyInterpreterState_ThreadHead(self.pointer().0);
+            first == self.tstate && ffi::PyThreadState_Next(first).is_null()
         }
     }
 }
@@ -170,7 +214,8 @@ unsafe fn new_interpreter(mode: Mode) -> Result<*mut ffi::PyThreadState, String>
         allow_fork: 0,
         allow_exec: 0,
         allow_threads: 1,
-        allow_daemon_threads: i32::from(!own),
+        // A daemon thread would outlive the interpreter, which CPython can't bear.
+        allow_daemon_threads: 0,
         check_multi_interp_extensions: i32::from(own || cfg!(Py_GIL_DISABLED)),
         gil: if own {
             ffi::PyInterpreterConfig_OWN_GIL

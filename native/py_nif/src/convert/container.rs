@@ -19,7 +19,7 @@ use rustler::sys::{
 
 use super::py_to_term::Writer;
 use super::term_to_py::{Reader, deeper};
-use super::{Fail, made, opaque, text, type_name};
+use super::{Fail, key_step, made, object_step, opaque, show, text, type_name};
 
 /// A map of up to this many keys is flat in the VM.
 const FLAT_MAP: usize = 32;
@@ -178,30 +178,6 @@ fn refuse_key(at: Attached<'_>, key: &Object) -> Fail {
     let class = unsafe { type_name(key.as_ptr()) };
     let within = if class == "tuple" { " with a list or dict in it" } else { "" };
     Fail::refuse(format!("{class}{within} as a key, which Python can't hash"))
-}
-
-/// `.name` for a key that reads like one, `[Key]` for others.
-///
-/// # Safety
-/// `key` belongs to `env`.
-#[cold]
-unsafe fn key_step(env: *mut ErlNifEnv, key: ErlNifTerm) -> String {
-    // SAFETY: `key` belongs to `env`.
-    unsafe {
-        let name = text::inspect(env, key)
-            .and_then(|bytes| std::str::from_utf8(bytes).ok().map(str::to_owned))
-            .or_else(|| text::atom_name(env, key));
-        match name {
-            Some(name) if is_name(&name) => format!(".{name}"),
-            _ => format!("[{}]", opaque::print(key)),
-        }
-    }
-}
-
-fn is_name(text: &str) -> bool {
-    text.len() <= 64
-        && text.starts_with(|first: char| first.is_alphabetic() || first == '_')
-        && text.chars().all(|character| character.is_alphanumeric() || character == '_')
 }
 
 /// # Safety
@@ -432,47 +408,5 @@ unsafe fn first_twice(pairs: &[ErlNifTerm]) -> String {
         keys.windows(2)
             .find(|two| rustler::sys::enif_is_identical(two[0], two[1]) != 0)
             .map_or_else(|| "the same".to_owned(), |two| opaque::print(two[0]))
-    }
-}
-
-/// `.name` for a key that reads like one, `[key]` for others.
-#[cold]
-fn object_step(at: Attached<'_>, key: &Object) -> String {
-    // SAFETY: `key` is live and lends its text for the moment.
-    let name = unsafe {
-        if ffi::PyUnicode_CheckExact(key.as_ptr()) != 0 {
-            text::utf8(at, key.as_ptr()).ok().and_then(|text| std::str::from_utf8(text).ok())
-        } else {
-            None
-        }
-    };
-    match name {
-        Some(name) if is_name(name) => format!(".{name}"),
-        _ => format!("[{}]", show(at, key)),
-    }
-}
-
-/// A key for a message: numbers, text and bytes as Python prints them, of others the type, because
-/// their `repr` could be anything, also endless.
-#[cold]
-fn show(at: Attached<'_>, key: &Object) -> String {
-    const LONGEST: usize = 60;
-    let ptr = key.as_ptr();
-    // SAFETY: `key` is live; the exact types' `repr` runs no user code.
-    unsafe {
-        let plain = ffi::PyUnicode_CheckExact(ptr) != 0
-            || ffi::PyBytes_CheckExact(ptr) != 0
-            || ffi::PyLong_CheckExact(ptr) != 0
-            || ffi::PyFloat_CheckExact(ptr) != 0;
-        let shown = if plain { Object::from_owned(at, ffi::PyObject_Repr(ptr)) } else { None };
-        let Some(shown) = shown.and_then(|shown| py_runtime::exception::lossy_text(at, &shown))
-        else {
-            py_runtime::exception::clear(at);
-            return type_name(ptr);
-        };
-        match shown.char_indices().nth(LONGEST) {
-            Some((end, _)) => format!("{}…", &shown[..end]),
-            None => shown,
-        }
     }
 }

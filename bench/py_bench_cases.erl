@@ -1,0 +1,175 @@
+%% What is measured, and the targets.
+-module(py_bench_cases).
+
+-export([all/0, run/2]).
+-export([boot_main/0]).
+
+-spec all() -> [{atom(), What :: string()}].
+all() ->
+    [{get_context, "py_context_router:get_context/0, bound and unbound; the loop's cost subtracted"},
+     {call, "one caller, one py_context:call(Ctx, math, sqrt, [2.0]) after the other"},
+     {eval, "one caller, py_context:eval(Ctx, <<\"1+1\">>)"},
+     {callers, "calls/s of 1, 10, 50, 200 callers that each route and call, and their fairness"},
+     {binary, "16 MB of bytes there and back"},
+     {lists, "100 000 integers, 100 000 floats there and back"},
+     {map, "a map with 10 000 keys there and back"},
+     {pool, "starting and stopping a pool of 8 worker contexts"},
+     {boot, "application start to the first result, each in a new VM"}].
+
+-spec run(atom(), py_bench:scale()) -> [py_bench:row()].
+run(get_context, #{loops := Loops, rounds := Rounds}) ->
+    Bound = fun(Turns) ->
+                Ctx = py_context_router:get_context(),
+                ok = py_context_router:bind_context(Ctx),
+                get_context(Turns)
+            end,
+    [py_bench_stats:row("unbound", py_bench_stats:loop(fun get_context/1, Loops, Rounds),
+                        {at_most, 60}),
+     py_bench_stats:row("bound", py_bench_stats:loop(Bound, Loops, Rounds), {at_most, 60})];
+run(call, Scale) ->
+    Ctx = py_context_router:get_context(),
+    {ok, 2.0} = py_context:call(Ctx, math, sqrt, [4.0]),
+    short("math.sqrt", fun() -> {ok, _} = py_context:call(Ctx, math, sqrt, [2.0]) end,
+          {at_most, 3_000}, Scale);
+run(eval, Scale) ->
+    Ctx = py_context_router:get_context(),
+    {ok, 2} = py_context:eval(Ctx, <<"1+1">>),
+    short("1+1", fun() -> {ok, _} = py_context:eval(Ctx, <<"1+1">>) end, {at_most, 5_000}, Scale);
+run(callers, Scale) ->
+    lists:append([callers(N, Scale) || N <- [1, 10, 50, 200]]);
+run(binary, Scale) ->
+    echo("16 MB of bytes", binary:copy(<<0, 255, 1, 254>>, 4_000_000), {at_most, 100_000}, Scale);
+run(lists, Scale) ->
+    echo("100 000 integers", lists:seq(1, 100_000), {at_most, 6_000_000}, Scale) ++
+    echo("100 000 floats", [N * 1.1 || N <- lists:seq(1, 100_000)], {at_most, 18_000_000}, Scale);
+run(map, Scale) ->
+    Map = maps:from_list([{<<"key ", (integer_to_binary(N))/binary>>, N}
+                          || N <- lists:seq(1, 10_000)]),
+    echo("10 000 keys", Map, {at_most, 5_400_000}, Scale);
+run(pool, #{heavy := Samples, rounds := Rounds}) ->
+    Times = [start_stop() || _ <- lists:seq(1, Samples * Rounds)],
+    {Starts, Stops} = lists:unzip(Times),
+    [py_bench_stats:row("start 8 worker contexts", summary(Starts), {at_most, 5_000_000}),
+     py_bench_stats:row("stop them", summary(Stops), none)];
+run(boot, #{boots := Boots}) ->
+    [py_bench_stats:row("start to first result", summary([boot() || _ <- lists:seq(1, Boots)]),
+                        {at_most, 150_000_000})].
+
+-spec get_context(non_neg_integer()) -> ok.
+get_context(0) ->
+    ok;
+get_context(N) ->
+    _ = py_context_router:get_context(),
+    get_context(N - 1).
+
+-spec short(iodata(), fun(() -> term()), {at_most, number()}, py_bench:scale()) ->
+    [py_bench:row()].
+short(Work, Fun, Target, #{samples := Samples, rounds := Rounds}) ->
+    [py_bench_stats:row(Work, py_bench_stats:latency(Fun, Samples, Rounds), Target)].
+
+%% ------------------------------------------------------------------ many callers
+
+%% All call for the same time; then each says how often it got its turn.
+-spec callers(pos_integer(), py_bench:scale()) -> [py_bench:row()].
+callers(N, #{window_ms := Window, rounds := Rounds}) ->
+    _ = window(N, Window div 5 + 1),
+    {Rates, Shares} = lists:unzip(py_bench_stats:rounds(Rounds, fun() -> window(N, Window) end)),
+    Rate = py_bench_stats:row([integer_to_list(N), callers_word(N)], summary(Rates),
+                              rate_target(N), fun show_rate/1),
+    Fair = py_bench_stats:row("  least served / mean", summary(Shares), {at_least, 0.5},
+                              fun(Share) -> io_lib:format("~.2f", [Share]) end),
+    [Rate | [Fair || N > 1]].
+
+-spec callers_word(pos_integer()) -> string().
+callers_word(1) -> " caller";
+callers_word(_) -> " callers".
+
+-spec rate_target(pos_integer()) -> none | {at_least, number()}.
+rate_target(50) -> {at_least, 250_000};
+rate_target(_) -> none.
+
+-spec show_rate(number()) -> iodata().
+show_rate(Rate) ->
+    io_lib:format("~bk/s", [round(Rate / 1_000)]).
+
+%% Calls per second, and the least-served caller's share of the mean.
+-spec window(pos_integer(), pos_integer()) -> {float(), float()}.
+window(N, Ms) ->
+    %% The clock must not wait behind 200 busy callers.
+    Before = process_flag(priority, high),
+    Stop = atomics:new(1, []),
+    Self = self(),
+    Pids = [spawn_link(fun() -> caller(Self, Stop) end) || _ <- lists:seq(1, N)],
+    Start = erlang:monotonic_time(microsecond),
+    _ = [Pid ! go || Pid <- Pids],
+    ok = timer:sleep(Ms),
+    ok = atomics:put(Stop, 1, 1),
+    Elapsed = erlang:monotonic_time(microsecond) - Start,
+    Counts = [receive {Pid, Count} -> Count end || Pid <- Pids],
+    _ = process_flag(priority, Before),
+    Mean = lists:sum(Counts) / N,
+    {lists:sum(Counts) * 1_000_000 / Elapsed, lists:min(Counts) / Mean}.
+
+-spec caller(pid(), atomics:atomics_ref()) -> {pid(), non_neg_integer()}.
+caller(Parent, Stop) ->
+    receive go -> ok end,
+    Parent ! {self(), call_until(Stop, 0)}.
+
+-spec call_until(atomics:atomics_ref(), non_neg_integer()) -> non_neg_integer().
+call_until(Stop, Count) ->
+    {ok, _} = py_context:call(py_context_router:get_context(), math, sqrt, [2.0]),
+    case atomics:get(Stop, 1) of
+        0 -> call_until(Stop, Count + 1);
+        1 -> Count
+    end.
+
+%% ------------------------------------------------------------------ big values
+
+-spec echo(iodata(), term(), {at_most, number()}, py_bench:scale()) -> [py_bench:row()].
+echo(Work, Value, Target, #{heavy := Samples, rounds := Rounds}) ->
+    Ctx = py_context_router:get_context(),
+    ok = py_context:exec(Ctx, <<"def echo(value):\n    return value\n">>),
+    {ok, Value} = py_context:call(Ctx, '__main__', echo, [Value]),
+    Echo = fun() -> {ok, _} = py_context:call(Ctx, '__main__', echo, [Value]) end,
+    [py_bench_stats:row(Work, py_bench_stats:latency(Echo, Samples, Rounds), Target)].
+
+%% ------------------------------------------------------------------ starting
+
+-spec start_stop() -> {pos_integer(), pos_integer()}.
+start_stop() ->
+    {Start, {ok, _}} = py_bench_stats:timed(fun() -> py_context_router:start_pool(py_bench, 8) end),
+    {Stop, ok} = py_bench_stats:timed(fun() -> py_context_router:stop_pool(py_bench) end),
+    {Start, Stop}.
+
+%% Python starts once in the life of a VM, so each sample takes a VM of its own.
+-spec boot() -> pos_integer().
+boot() ->
+    Paths = lists:append([["-pa", filename:dirname(code:which(Module))]
+                          || Module <- [?MODULE, py_context_router]]),
+    Args = ["-noinput" | Paths] ++ ["-s", atom_to_list(?MODULE), "boot_main"],
+    Port = open_port({spawn_executable, os:find_executable("erl")},
+                     [{args, Args}, binary, {line, 100}, exit_status]),
+    receive
+        {Port, {data, {eol, Ns}}} ->
+            receive {Port, {exit_status, 0}} -> binary_to_integer(Ns) end
+    end.
+
+%% In the new VM.
+-spec boot_main() -> no_return().
+boot_main() ->
+    {Ns, {ok, 4.0}} =
+        py_bench_stats:timed(
+          fun() ->
+              {ok, _} = py_context_router:start(),
+              py_context:call(py_context_router:get_context(), math, sqrt, [16])
+          end),
+    io:format("~b~n", [Ns]),
+    halt(0).
+
+-spec summary([number(), ...]) -> py_bench_stats:summary().
+summary(Numbers) ->
+    Sorted = lists:sort(Numbers),
+    #{median => py_bench_stats:percentile(Sorted, 50),
+      p10 => py_bench_stats:percentile(Sorted, 10),
+      p90 => py_bench_stats:percentile(Sorted, 90),
+      p99 => py_bench_stats:percentile(Sorted, 99)}.

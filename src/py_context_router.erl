@@ -74,8 +74,10 @@ start() ->
 %% value is `{error, {bad_option, {Key, Value}}}'. All or nothing: if one context fails to start,
 %% its error is returned and none is left. The pool survives the caller.
 -spec start(start_opts()) -> {ok, [pid()]} | {error, start_error()}.
+start(Options) when is_map(Options) ->
+    start_pool(default, Options);
 start(Options) ->
-    start_pool(default, Options).
+    {error, {bad_option, {options, Options}}}.
 
 %% @doc Stops pool `default'. @equiv stop_pool(default)
 -spec stop() -> ok.
@@ -209,9 +211,9 @@ await_linked({error, _} = Error, _Given) ->
 %% @doc The context for this process in pool `default'. @equiv get_context(default)
 -spec get_context() -> pid().
 get_context() ->
-    case get(?DEFAULT_BINDING) of
-        undefined -> route(default);
-        Ctx -> bound(Ctx, default)
+    case context_of(get(?DEFAULT_BINDING), default) of
+        undefined -> ?BADARG([], {pool_not_started, default});
+        Ctx -> Ctx
     end.
 
 %% @doc With a pool's name: the context that this process has bound in it, if that is alive; else
@@ -225,9 +227,9 @@ get_context() ->
 get_context(default) ->
     get_context();
 get_context(Pool) when is_atom(Pool) ->
-    case get(?BINDING(Pool)) of
-        undefined -> route(Pool);
-        Ctx -> bound(Ctx, Pool)
+    case context_of(get(?BINDING(Pool)), Pool) of
+        undefined -> ?BADARG([Pool], {pool_not_started, Pool});
+        Ctx -> Ctx
     end;
 get_context(N) when is_integer(N) ->
     case contexts(default) of
@@ -242,19 +244,18 @@ get_context(Other) ->
 slot_range(Size) ->
     iolist_to_binary(io_lib:format("the slots are 1 to ~b", [Size])).
 
--spec bound(pid(), pool_name()) -> pid().
-bound(Ctx, Pool) ->
-    case node(Ctx) =/= node() orelse is_process_alive(Ctx) of
-        true -> Ctx;
-        false -> route(Pool)
+-spec context_of(undefined | pid(), pool_name()) -> pid() | undefined.
+context_of(undefined, Pool) ->
+    route(py_pool:lookup(Pool));
+context_of(Bound, Pool) ->
+    case node(Bound) =/= node() orelse is_process_alive(Bound) of
+        true -> Bound;
+        false -> route(py_pool:lookup(Pool))
     end.
 
--spec route(pool_name()) -> pid().
-route(Name) ->
-    case py_pool:lookup(Name) of
-        undefined -> ?BADARG([Name], {pool_not_started, Name});
-        Pool -> routed(py_nif:pool_context(Pool), Pool)
-    end.
+-spec route(undefined | py_nif:pool()) -> pid() | undefined.
+route(undefined) -> undefined;
+route(Pool) -> routed(py_nif:pool_context(Pool), Pool).
 
 -spec routed(pid() | unknown, py_nif:pool()) -> pid().
 routed(unknown, Pool) ->

@@ -1,0 +1,401 @@
+//! A job whose reply goes to a channel, and a context that reports what becomes of it.
+//!
+//! Tests wait for channels, never for time to pass. One test runs at a time, so that threads can
+//! be counted and turns compared.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
+
+use py_runtime::boot;
+use py_runtime::code::{self, Kind};
+use py_runtime::context::{Config, Context, Job, Outcome, Owner, Scope, StartError};
+use py_runtime::exception::{Exception, lossy_text};
+use py_runtime::ffi;
+use py_runtime::mailbox::{Refused, Seq};
+use py_runtime::mode::Mode;
+use py_runtime::object::{Attached, Object};
+use py_runtime::request::{Cancel, RequestState};
+
+/// Longer than anything takes, even under valgrind. Only a failing test waits this long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs `test` in every mode that the linked Python supports, with no other test beside it.
+pub(crate) fn in_each_mode(test: impl Fn(Mode)) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    static BOOT: Once = Once::new();
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    BOOT.call_once(|| boot::boot(&boot::Options { executable: None, modules: &[] }).unwrap());
+    for mode in [Mode::Worker, Mode::SubInterpreter, Mode::OwnGil] {
+        if mode.check().is_ok() {
+            // Shown only if the test fails: which mode it was.
+            println!("mode: {mode:?}");
+            test(mode);
+        }
+    }
+}
+
+/// What a caller is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Value(String),
+    Raised(String),
+    Interrupted,
+    Died(&'static str),
+    Panicked,
+}
+
+/// What a job gives back: text, or the exception.
+pub(crate) type Answer = Result<String, Exception>;
+
+type Work = Box<dyn Fn(&mut Scope<'_, TestJob>) -> Answer + Send + Sync>;
+
+/// A job made of a closure. Its reply channel closes when the last handle on it is gone.
+#[derive(Clone)]
+pub(crate) struct TestJob(Arc<Inner>);
+
+struct Inner {
+    state: RequestState,
+    work: Work,
+    replies: Sender<Reply>,
+    /// Whether being told of a panic panics too.
+    cursed: bool,
+}
+
+impl fmt::Debug for TestJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TestJob").field(&self.0.state).finish()
+    }
+}
+
+impl TestJob {
+    fn reply(&self, reply: Reply) -> bool {
+        let won = self.0.state.claim_reply();
+        if won {
+            // A test that dropped its ticket doesn't want to know.
+            let _ = self.0.replies.send(reply);
+        }
+        won
+    }
+}
+
+impl Job for TestJob {
+    /// Some object, to see that it is let go of in the right place.
+    type Local = Object;
+    type Death = &'static str;
+
+    fn thread_ended() -> &'static str {
+        "thread ended"
+    }
+
+    fn prepare(at: Attached<'_>) -> Result<Object, Exception> {
+        // SAFETY: attached; the result is null or ours.
+        unsafe { Object::from_owned(at, ffi::PyDict_New()) }.ok_or_else(|| Exception::take(at))
+    }
+
+    fn state(&self) -> &RequestState {
+        &self.0.state
+    }
+
+    fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome {
+        let (reply, outcome) = match (self.0.work)(scope) {
+            Ok(value) => (Reply::Value(value), Outcome::Done),
+            Err(e) if e.class == "KeyboardInterrupt" && self.0.state.was_interrupted() => {
+                (Reply::Interrupted, Outcome::Interrupted)
+            }
+            Err(e) => (Reply::Raised(format!("{}: {}", e.class, e.message)), Outcome::Failed),
+        };
+        if self.reply(reply) { outcome } else { Outcome::Unwanted }
+    }
+
+    fn abandon(&self, why: &&'static str) {
+        self.reply(Reply::Died(why));
+    }
+
+    fn panicked(&self) {
+        assert!(!self.0.cursed, "on purpose: a panic while answering for a panic");
+        self.reply(Reply::Panicked);
+    }
+}
+
+/// The caller's side of one job.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) seq: Seq,
+    replies: Receiver<Reply>,
+}
+
+impl Ticket {
+    /// Waits for the reply.
+    pub(crate) fn reply(&self) -> Reply {
+        self.replies.recv_timeout(PATIENCE).expect("a reply")
+    }
+
+    /// Waits for the reply and for the job to be gone, and finds no second reply.
+    pub(crate) fn only_reply(self) -> Reply {
+        let reply = self.reply();
+        self.silence();
+        reply
+    }
+
+    /// Waits for the job to be gone and finds no (more) replies.
+    pub(crate) fn silence(self) {
+        assert_eq!(self.replies.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
+    }
+}
+
+enum Event {
+    Started(Result<(), StartError>),
+    Ended,
+}
+
+struct Reporter(Sender<Event>);
+
+impl Owner for Reporter {
+    fn started(&self, outcome: Result<(), StartError>) {
+        // A test that is over doesn't want to know.
+        let _ = self.0.send(Event::Started(outcome));
+    }
+
+    fn ended(&self) {
+        let _ = self.0.send(Event::Ended);
+    }
+}
+
+/// A context under test.
+pub(crate) struct Subject {
+    pub(crate) context: Arc<Context<TestJob>>,
+    events: Receiver<Event>,
+}
+
+impl Subject {
+    /// A context that serves.
+    pub(crate) fn start(mode: Mode) -> Self {
+        let subject = Self::launch(mode, 1 << 20, None);
+        subject.started().unwrap();
+        subject
+    }
+
+    /// A context of which it is not yet known whether it serves.
+    pub(crate) fn launch(mode: Mode, max_queue: usize, preload: Option<&str>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let config = Config {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            mode,
+            max_queue,
+            preload: preload.map(|source| source.as_bytes().to_vec()),
+            spin: Duration::from_micros(20),
+        };
+        let (sender, events) = channel();
+        let context = Context::start(config, Box::new(Reporter(sender))).unwrap();
+        Subject { context, events }
+    }
+
+    /// Waits until it serves or has failed to.
+    pub(crate) fn started(&self) -> Result<(), StartError> {
+        match self.events.recv_timeout(PATIENCE).expect("a word from the owner") {
+            Event::Started(outcome) => outcome,
+            Event::Ended => panic!("it ended without having started"),
+        }
+    }
+
+    /// Waits until nothing of it is left.
+    pub(crate) fn ended(&self) {
+        match self.events.recv_timeout(PATIENCE).expect("a word from the owner") {
+            Event::Ended => (),
+            Event::Started(outcome) => panic!("it should have ended, and started: {outcome:?}"),
+        }
+    }
+
+    /// Lets it finish its jobs and end.
+    pub(crate) fn end(self) {
+        self.context.drain();
+        self.ended();
+    }
+
+    pub(crate) fn try_submit(
+        &self,
+        work: impl Fn(&mut Scope<'_, TestJob>) -> Answer + Send + Sync + 'static,
+    ) -> Result<Ticket, Refused<TestJob>> {
+        submit_to(&self.context, Box::new(work), false)
+    }
+
+    pub(crate) fn submit(
+        &self,
+        work: impl Fn(&mut Scope<'_, TestJob>) -> Answer + Send + Sync + 'static,
+    ) -> Ticket {
+        self.try_submit(work).unwrap()
+    }
+
+    /// A job that panics, and panics again when it is told so.
+    pub(crate) fn submit_cursed(&self) -> Ticket {
+        submit_to(&self.context, Box::new(|_| panic!("on purpose")), true).unwrap()
+    }
+
+    /// Submits statements.
+    pub(crate) fn exec(&self, source: &str) -> Ticket {
+        let source = source.to_owned();
+        self.submit(move |scope| {
+            code::exec(scope.at, source.as_bytes(), "<test>", scope.namespace)?;
+            Ok(String::new())
+        })
+    }
+
+    /// Submits an expression; the reply is its `str`.
+    pub(crate) fn eval(&self, source: &str) -> Ticket {
+        let source = source.to_owned();
+        self.submit(move |scope| eval(scope.at, scope.namespace, &source))
+    }
+
+    /// Runs statements and waits for their end.
+    pub(crate) fn run(&self, source: &str) {
+        assert_eq!(self.exec(source).only_reply(), Reply::Value(String::new()));
+    }
+
+    /// Evaluates an expression and waits for its `str`.
+    pub(crate) fn value(&self, source: &str) -> String {
+        match self.eval(source).only_reply() {
+            Reply::Value(value) => value,
+            other => panic!("{source}: {other:?}"),
+        }
+    }
+
+    pub(crate) fn cancel(&self, ticket: &Ticket) -> Cancel {
+        self.context.cancel(ticket.seq)
+    }
+
+    /// Submits a job that blocks in "C", detached, until it is let go, and waits until it does.
+    pub(crate) fn block(&self) -> Blocked {
+        let (entered, is_in) = channel();
+        let (go, gone) = channel::<()>();
+        let gone = Mutex::new(gone);
+        let ticket = self.submit(move |scope| {
+            entered.send(()).unwrap();
+            detached(scope.at, || {
+                // Ends with an error too: when the test is over.
+                let _ = gone.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            });
+            eval(scope.at, scope.namespace, "'let go'")
+        });
+        is_in.recv_timeout(PATIENCE).expect("the job should be running");
+        Blocked { ticket, go }
+    }
+}
+
+fn submit_to(
+    context: &Context<TestJob>,
+    work: Work,
+    cursed: bool,
+) -> Result<Ticket, Refused<TestJob>> {
+    let (sender, replies) = channel();
+    let state = RequestState::default();
+    let seq = context.submit(TestJob(Arc::new(Inner { state, work, replies: sender, cursed })))?;
+    Ok(Ticket { seq, replies })
+}
+
+/// A job that is blocked. Dropping this lets it go, too.
+pub(crate) struct Blocked {
+    ticket: Ticket,
+    go: Sender<()>,
+}
+
+impl Blocked {
+    pub(crate) fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    pub(crate) fn let_go(self) -> Ticket {
+        self.go.send(()).unwrap();
+        self.ticket
+    }
+}
+
+/// Does something without the GIL, as C code does that blocks. It may not panic.
+pub(crate) fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
+    // SAFETY: attached, says the token; `work` touches no Python, and the thread is attached again
+    // with its own state before anybody can tell.
+    unsafe {
+        let state = ffi::PyEval_SaveThread();
+        let result = work();
+        ffi::PyEval_RestoreThread(state);
+        result
+    }
+}
+
+/// The value of an expression, as an object.
+pub(crate) fn object(at: Attached<'_>, globals: &Object, source: &str) -> Result<Object, Exception> {
+    let code = code::compile(at, source.as_bytes(), "<test>", Kind::Expression)?;
+    code::run(at, &code, globals, globals).ok_or_else(|| Exception::take(at))
+}
+
+/// The `str` of an expression's value.
+pub(crate) fn eval(at: Attached<'_>, globals: &Object, source: &str) -> Answer {
+    let value = object(at, globals, source)?;
+    // SAFETY: attached, and the object is live.
+    let text = unsafe { Object::from_owned(at, ffi::PyObject_Str(value.as_ptr())) };
+    text.and_then(|text| lossy_text(at, &text)).ok_or_else(|| Exception::take(at))
+}
+
+/// The names of this process's threads that belong to contexts.
+pub(crate) fn context_threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    // A thread may end between being listed and being read.
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("py_ctx_") || name.starts_with("py_interrupt")).collect()
+}
+
+/// Waits until no context has a thread. A joined thread may still be listed for a moment: the
+/// kernel wakes the joiner first and takes the thread off the list then.
+pub(crate) fn wait_for_no_threads() {
+    let start = Instant::now();
+    loop {
+        let threads = context_threads();
+        if threads.is_empty() {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "left behind: {threads:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// A pipe to hear from Python code whose context is gone.
+pub(crate) struct Pipe {
+    reader: std::io::PipeReader,
+    writer: std::io::PipeWriter,
+}
+
+impl Pipe {
+    pub(crate) fn new() -> Self {
+        let (reader, writer) = std::io::pipe().unwrap();
+        Pipe { reader, writer }
+    }
+
+    /// What Python code gives to `os.write`.
+    pub(crate) fn write_end(&self) -> i32 {
+        use std::os::fd::AsRawFd;
+        self.writer.as_raw_fd()
+    }
+
+    /// What Python code gives to `os.read`.
+    pub(crate) fn read_end(&self) -> i32 {
+        use std::os::fd::AsRawFd;
+        self.reader.as_raw_fd()
+    }
+
+    /// Lets `os.read` return.
+    pub(crate) fn write(&self) {
+        use std::io::Write;
+        (&self.writer).write_all(b".").unwrap();
+    }
+
+    /// Waits for a line.
+    pub(crate) fn line(&self) -> String {
+        use std::io::{BufRead, BufReader, Read};
+        let mut line = String::new();
+        // One byte at a time: what follows the line stays in the pipe.
+        BufReader::with_capacity(1, self.reader.by_ref_once()).read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}

@@ -1,0 +1,325 @@
+//! Every interleaving of the request state and the mailbox, by loom.
+//!
+//! `cargo test -p py_runtime --features loom --release --test interleavings`. Without the feature
+//! there is nothing here: the crate is then built with the real mutexes and atomics.
+
+#![cfg(feature = "loom")]
+
+use std::sync::Arc;
+
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread;
+
+use py_runtime::mailbox::{Mailbox, Next};
+use py_runtime::request::{Cancel, RequestState};
+
+// The request state: of all who want to end a request, exactly one does.
+
+/// What the context thread makes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Run {
+    Refused,
+    Unwanted,
+    Replied,
+}
+
+fn run(state: &RequestState) -> Run {
+    if !state.start() {
+        return Run::Refused;
+    }
+    if state.claim_reply() { Run::Replied } else { Run::Unwanted }
+}
+
+#[test]
+fn of_a_result_and_a_cancellation_exactly_one_wins() {
+    loom::model(|| {
+        let state = Arc::new(RequestState::default());
+        let owner = {
+            let state = Arc::clone(&state);
+            thread::spawn(move || run(&state))
+        };
+        let cancel = state.cancel();
+        let run = owner.join().unwrap();
+        let expected = match cancel {
+            Cancel::Waiting => Run::Refused,
+            Cancel::Running => Run::Unwanted,
+            Cancel::TooLate => Run::Replied,
+        };
+        assert_eq!(run, expected);
+        assert_eq!(state.is_cancelled(), cancel != Cancel::TooLate);
+    });
+}
+
+#[test]
+fn of_a_result_and_an_abandonment_exactly_one_replies() {
+    loom::model(|| {
+        let state = Arc::new(RequestState::default());
+        let owner = {
+            let state = Arc::clone(&state);
+            thread::spawn(move || run(&state))
+        };
+        let abandoned = state.claim_reply();
+        let replied = owner.join().unwrap() == Run::Replied;
+        assert!(abandoned != replied, "abandoned: {abandoned}, replied: {replied}");
+    });
+}
+
+#[test]
+fn of_result_cancellation_and_abandonment_exactly_one_wins() {
+    loom::model(|| {
+        let state = Arc::new(RequestState::default());
+        let owner = {
+            let state = Arc::clone(&state);
+            thread::spawn(move || run(&state))
+        };
+        let abandon = {
+            let state = Arc::clone(&state);
+            thread::spawn(move || state.claim_reply())
+        };
+        let cancel = state.cancel();
+        let run = owner.join().unwrap();
+        let winners = [run == Run::Replied, abandon.join().unwrap(), cancel != Cancel::TooLate];
+        assert_eq!(winners.iter().filter(|won| **won).count(), 1, "{winners:?}");
+        assert!(cancel != Cancel::Waiting || run == Run::Refused, "cancelled while waiting, ran");
+    });
+}
+
+#[test]
+fn of_two_cancellations_one_is_too_late() {
+    loom::model(|| {
+        let state = Arc::new(RequestState::default());
+        assert!(state.start());
+        let other = {
+            let state = Arc::clone(&state);
+            thread::spawn(move || state.cancel())
+        };
+        let outcomes = [state.cancel(), other.join().unwrap()];
+        assert!(outcomes.contains(&Cancel::Running) && outcomes.contains(&Cancel::TooLate));
+    });
+}
+
+// The mailbox. loom reports a thread that sleeps for ever as a deadlock, so each model that ends
+// shows that no wake-up was lost.
+
+/// What the owner got out of a mailbox.
+#[derive(Debug, Default)]
+struct Got {
+    jobs: Vec<u32>,
+    releases: Vec<u8>,
+}
+
+impl Got {
+    fn things(&self) -> usize {
+        self.jobs.len() + self.releases.len()
+    }
+}
+
+/// The context thread's loop, without Python: until `enough` things came, or the mailbox is closed.
+fn own(mailbox: &Mailbox<u32, u8>, enough: usize) -> Got {
+    let mut got = Got::default();
+    while got.things() < enough {
+        match mailbox.next() {
+            Next::Run(_, job) => {
+                got.jobs.push(job);
+                mailbox.end_running();
+            }
+            Next::Release(objects) => got.releases.extend(objects),
+            Next::Empty => mailbox.park(),
+            Next::Closed => break,
+        }
+    }
+    got
+}
+
+fn owned(enough: usize) -> (Arc<Mailbox<u32, u8>>, thread::JoinHandle<Got>) {
+    let mailbox = Arc::new(Mailbox::new(8));
+    let owner = {
+        let mailbox = Arc::clone(&mailbox);
+        thread::spawn(move || own(&mailbox, enough))
+    };
+    (mailbox, owner)
+}
+
+#[test]
+fn a_push_always_wakes_the_owner() {
+    loom::model(|| {
+        let (mailbox, owner) = owned(2);
+        let producer = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || mailbox.push(1).unwrap())
+        };
+        mailbox.push(2).unwrap();
+        producer.join().unwrap();
+        let mut jobs = owner.join().unwrap().jobs;
+        jobs.sort_unstable();
+        assert_eq!(jobs, [1, 2]);
+    });
+}
+
+#[test]
+fn a_release_always_wakes_the_owner() {
+    loom::model(|| {
+        let (mailbox, owner) = owned(2);
+        let releaser = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || mailbox.push_release(7).unwrap())
+        };
+        mailbox.push(1).unwrap();
+        releaser.join().unwrap();
+        let got = owner.join().unwrap();
+        assert_eq!((got.jobs, got.releases), (vec![1], vec![7]));
+    });
+}
+
+#[test]
+fn closing_gives_each_accepted_job_to_one_side_and_wakes_the_owner() {
+    loom::model(|| {
+        let (mailbox, owner) = owned(usize::MAX);
+        let producer = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || {
+                [1, 2].into_iter().filter(|job| mailbox.push(*job).is_ok()).collect::<Vec<_>>()
+            })
+        };
+        let mut jobs = mailbox.close();
+        jobs.extend(owner.join().unwrap().jobs);
+        jobs.sort_unstable();
+        assert_eq!(jobs, producer.join().unwrap());
+    });
+}
+
+#[test]
+fn draining_runs_each_accepted_job_and_wakes_the_owner() {
+    loom::model(|| {
+        let (mailbox, owner) = owned(usize::MAX);
+        let producer = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || {
+                [1, 2].into_iter().filter(|job| mailbox.push(*job).is_ok()).collect::<Vec<_>>()
+            })
+        };
+        mailbox.drain();
+        let accepted = producer.join().unwrap();
+        assert_eq!(owner.join().unwrap().jobs, accepted);
+    });
+}
+
+#[test]
+fn of_two_closers_each_job_goes_to_one() {
+    loom::model(|| {
+        let (mailbox, owner) = owned(usize::MAX);
+        mailbox.push(1).unwrap();
+        let closer = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || mailbox.close())
+        };
+        let mut jobs = mailbox.close();
+        jobs.extend(closer.join().unwrap());
+        jobs.extend(owner.join().unwrap().jobs);
+        assert_eq!(jobs, [1]);
+    });
+}
+
+/// A job as the context sees it: a request, and whether its code ran.
+#[derive(Debug, Default)]
+struct Request {
+    state: RequestState,
+    ran: AtomicBool,
+}
+
+type Requests = Mailbox<Arc<Request>, ()>;
+
+/// Runs jobs as `Context` does, until the mailbox is closed. Returns how many replies it sent.
+fn run_jobs(mailbox: &Requests) -> usize {
+    let mut replies = 0;
+    loop {
+        match mailbox.next() {
+            Next::Run(_, job) => {
+                if job.state.start() {
+                    job.ran.store(true, Ordering::Relaxed);
+                    replies += usize::from(job.state.claim_reply());
+                }
+                mailbox.end_running();
+            }
+            Next::Release(_) => unreachable!("nothing was released"),
+            Next::Empty => mailbox.park(),
+            Next::Closed => return replies,
+        }
+    }
+}
+
+#[test]
+fn a_cancellation_never_falls_between_waiting_and_running() {
+    loom::model(|| {
+        let mailbox = Arc::new(Requests::new(2));
+        let request = Arc::new(Request::default());
+        let seq = mailbox.push(Arc::clone(&request)).unwrap();
+        mailbox.drain();
+        let owner = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || run_jobs(&mailbox))
+        };
+        let cancel = mailbox.take(seq).map_or(Cancel::TooLate, |job| job.state.cancel());
+        let replies = owner.join().unwrap();
+        let ran = request.ran.load(Ordering::Relaxed);
+        let expected = match cancel {
+            Cancel::Waiting => (false, 0),
+            Cancel::Running => (true, 0),
+            Cancel::TooLate => (true, 1),
+        };
+        assert_eq!((ran, replies), expected, "{cancel:?}");
+    });
+}
+
+#[test]
+fn cancelled_while_closing_a_job_is_answered_at_most_once_and_never_lost() {
+    loom::model(|| {
+        let mailbox = Arc::new(Requests::new(2));
+        let request = Arc::new(Request::default());
+        let seq = mailbox.push(Arc::clone(&request)).unwrap();
+        let owner = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || run_jobs(&mailbox))
+        };
+        let closer = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || {
+                mailbox.close().iter().filter(|job| job.state.claim_reply()).count()
+            })
+        };
+        // A job that was closed is out of the mailbox, but still to be answered.
+        let given_up = mailbox.take(seq).is_some_and(|job| job.state.cancel() != Cancel::TooLate);
+        let replies = owner.join().unwrap() + closer.join().unwrap();
+        assert_eq!(replies, usize::from(!given_up));
+    });
+}
+
+#[test]
+fn a_blow_never_outlives_the_job_it_was_meant_for() {
+    loom::model(|| {
+        let mailbox = Arc::new(Requests::new(2));
+        // Where CPython keeps the exception that the thread raises at its next bytecode.
+        let blow = Arc::new(AtomicUsize::new(0));
+        let first = mailbox.push(Arc::default()).unwrap();
+        mailbox.push(Arc::default()).unwrap();
+        let owner = {
+            let (mailbox, blow) = (Arc::clone(&mailbox), Arc::clone(&blow));
+            thread::spawn(move || {
+                let mut parried = 0;
+                for seq in 0..2 {
+                    assert!(matches!(mailbox.next(), Next::Run(running, _) if running == seq));
+                    assert!(seq == first || blow.load(Ordering::Relaxed) == 0, "hit the next job");
+                    if mailbox.end_running() {
+                        parried += blow.swap(0, Ordering::Relaxed);
+                    }
+                }
+                parried
+            })
+        };
+        let struck = mailbox.strike(first, || {
+            blow.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(owner.join().unwrap(), usize::from(struck));
+        assert_eq!(blow.load(Ordering::Relaxed), 0);
+    });
+}

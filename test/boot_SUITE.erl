@@ -1,0 +1,189 @@
+%% Starting and ending Python in a VM of its own: which executable, what goes wrong, and how a VM
+%% with busy contexts ends. Each case has a child VM, because Python starts once per OS process.
+-module(boot_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0]).
+-export([starts_from_a_bare_shell/1, acts_as_the_executable_it_was_built_with/1,
+         acts_as_the_configured_virtual_environment/1, missing_executable_is_named/1,
+         executable_of_another_version_is_refused/1, missing_libpython_is_an_error/1,
+         bad_setting_stops_the_start/1, application_restarts_in_one_vm/1,
+         another_executable_needs_another_vm/1, halt_with_busy_contexts_is_clean/1,
+         init_stop_with_busy_contexts_is_clean/1, too_deep_is_a_setting/1]).
+
+all() ->
+    [starts_from_a_bare_shell, acts_as_the_executable_it_was_built_with,
+     acts_as_the_configured_virtual_environment, missing_executable_is_named,
+     executable_of_another_version_is_refused, missing_libpython_is_an_error,
+     bad_setting_stops_the_start, application_restarts_in_one_vm,
+     another_executable_needs_another_vm, halt_with_busy_contexts_is_clean,
+     init_stop_with_busy_contexts_is_clean, too_deep_is_a_setting].
+
+%% ------------------------------------------------------------------ cases
+
+starts_from_a_bare_shell(_Config) ->
+    with_vm(fun(Vm) ->
+        ?assertEqual(false, peer:call(Vm, py_context_router, is_started, [])),
+        {ok, [_ | _]} = peer:call(Vm, py_context_router, start, []),
+        %% Whoever called is gone by now; the pool isn't.
+        ?assertEqual(true, peer:call(Vm, py_context_router, is_started, []))
+    end).
+
+acts_as_the_executable_it_was_built_with(_Config) ->
+    with_vm(fun(Vm) ->
+        {ok, Prefix} = eval(Vm, <<"__import__('sys').prefix">>),
+        {ok, Executable} = eval(Vm, <<"__import__('sys').executable">>),
+        ?assert(filelib:is_dir(Prefix)),
+        ?assert(filelib:is_regular(Executable))
+    end).
+
+acts_as_the_configured_virtual_environment(Config) ->
+    {Base, _Version} = linked_python(),
+    Venv = filename:join(proplists:get_value(priv_dir, Config), "venv"),
+    ok = run(Base, ["-m", "venv", "--without-pip", Venv]),
+    with_vm(#{python => Venv}, fun(Vm) ->
+        {ok, Prefix} = eval(Vm, <<"__import__('sys').prefix">>),
+        ?assertEqual(unicode:characters_to_binary(Venv), Prefix)
+    end).
+
+missing_executable_is_named(_Config) ->
+    with_vm(#{python => "/no/such/python"}, fun(Vm) ->
+        {error, {python_not_found, [First | _]}} = start(Vm),
+        ?assertEqual(<<"/no/such/python">>, First)
+    end).
+
+executable_of_another_version_is_refused(Config) ->
+    Fake = filename:join(proplists:get_value(priv_dir, Config), "python-of-old"),
+    ok = file:write_file(Fake, <<"#!/bin/sh\necho 2.7.18\n">>),
+    ok = file:change_mode(Fake, 8#755),
+    with_vm(#{python => Fake}, fun(Vm) ->
+        {error, {python_mismatch, Versions}} = start(Vm),
+        {_Base, Linked} = linked_python(),
+        ?assertMatch(#{version := <<"2.7.18">>, linked := Linked}, Versions)
+    end).
+
+%% A copy of the library that looks for a libpython which doesn't exist.
+missing_libpython_is_an_error(Config) ->
+    App = filename:join([proplists:get_value(priv_dir, Config), "py_context_router"]),
+    ok = filelib:ensure_dir(filename:join([App, "priv", "x"])),
+    ok = filelib:ensure_dir(filename:join([App, "ebin", "x"])),
+    [{ok, _} = file:copy(File, filename:join([App, "ebin", filename:basename(File)]))
+     || File <- filelib:wildcard(filename:join(ebin(), "*"))],
+    {ok, Library} = file:read_file(filename:join(code:priv_dir(py_context_router), "py_nif.so")),
+    Broken = binary:replace(Library, <<"libpython3">>, <<"libpythonX">>, [global]),
+    ok = file:write_file(filename:join([App, "priv", "py_nif.so"]), Broken),
+    with_vm(#{}, filename:join(App, "ebin"), fun(Vm) ->
+        {error, {python_not_found, [Why]}} = start(Vm),
+        ?assertMatch({_, _}, binary:match(Why, <<"libpythonX">>)),
+        {error, {python_not_found, _}} = peer:call(Vm, py, version, []),
+        ?assertEqual(false, peer:call(Vm, py_context_router, is_started, []))
+    end).
+
+bad_setting_stops_the_start(_Config) ->
+    with_vm(#{max_depth => 0}, fun(Vm) ->
+        ?assertEqual({error, {bad_option, {max_depth, 0}}}, start(Vm))
+    end).
+
+application_restarts_in_one_vm(_Config) ->
+    with_vm(fun(Vm) ->
+        lists:foreach(fun(N) ->
+            {ok, _} = start(Vm),
+            ok = peer:call(Vm, py_context_router, register_pool, [io, requests]),
+            {ok, N} = eval(Vm, integer_to_binary(N)),
+            ok = peer:call(Vm, application, stop, [py_context_router]),
+            ?assertEqual(0, peer:call(Vm, py_context_router, num_contexts, [])),
+            ?assertEqual([], peer:call(Vm, py_context_router, list_pool_registrations, []))
+        end, lists:seq(1, 50))
+    end).
+
+another_executable_needs_another_vm(Config) ->
+    {Base, _Version} = linked_python(),
+    Venv = filename:join(proplists:get_value(priv_dir, Config), "venv2"),
+    ok = run(Base, ["-m", "venv", "--without-pip", Venv]),
+    with_vm(fun(Vm) ->
+        {ok, _} = start(Vm),
+        ok = peer:call(Vm, application, stop, [py_context_router]),
+        ok = peer:call(Vm, application, set_env, [py_context_router, python, Venv]),
+        ?assertMatch({error, {python_already_running, _}}, start(Vm))
+    end).
+
+halt_with_busy_contexts_is_clean(_Config) ->
+    ends_cleanly("halt(0)").
+
+init_stop_with_busy_contexts_is_clean(_Config) ->
+    ends_cleanly("init:stop(0)").
+
+too_deep_is_a_setting(_Config) ->
+    with_vm(#{max_depth => 3}, fun(Vm) ->
+        ?assertEqual({ok, [[[1]]]}, eval(Vm, <<"[[[1]]]">>)),
+        ?assertEqual({error, {too_deep, 3}}, eval(Vm, <<"[[[[1]]]]">>))
+    end).
+
+%% ------------------------------------------------------------------ helpers
+
+%% A VM with an endless loop, a sleeper and an idle context ends with status 0.
+ends_cleanly(End) ->
+    Program =
+        "{ok, [A, B, _]} = py_context_router:start(#{contexts => 3, shutdown => 100}),"
+        "Busy = fun(Ctx, Code) -> spawn(fun() -> py_context:exec(Ctx, Code) end) end,"
+        "Busy(A, <<\"while True: pass\">>), Busy(B, <<\"import time; time.sleep(1)\">>),"
+        "Wait = fun(W, Ctx) ->"
+        "    case py_context:info(Ctx) of #{state := busy} -> ok; _ -> W(W, Ctx) end "
+        "end,"
+        "Wait(Wait, A), Wait(Wait, B), io:format(\"busy~n\"), " ++ End ++ ".",
+    Erl = os:find_executable("erl"),
+    Port = open_port({spawn_executable, Erl},
+                     [{args, ["-noshell", "-pa", ebin(), "-eval", Program]},
+                      {env, [{"ERL_CRASH_DUMP_SECONDS", "0"}]},
+                      exit_status, stderr_to_stdout, binary]),
+    ?assertEqual({0, <<"busy\n">>}, collect(Port, <<>>)).
+
+linked_python() ->
+    {ok, Version} = py:version(),
+    with_vm(fun(Vm) ->
+        {ok, Base} = eval(Vm, <<"__import__('sys').executable">>),
+        {binary_to_list(Base), Version}
+    end).
+
+run(Executable, Args) ->
+    Port = open_port({spawn_executable, Executable},
+                     [{args, Args}, exit_status, stderr_to_stdout, binary]),
+    {0, _} = collect(Port, <<>>),
+    ok.
+
+collect(Port, Output) ->
+    receive
+        {Port, {data, Data}} -> collect(Port, <<Output/binary, Data/binary>>);
+        {Port, {exit_status, Status}} -> {Status, Output}
+    after 60_000 ->
+        error({no_end, Output})
+    end.
+
+start(Vm) ->
+    peer:call(Vm, py_context_router, start, [], 60_000).
+
+eval(Vm, Source) ->
+    {ok, _} = start(Vm),
+    Ctx = peer:call(Vm, py_context_router, get_context, [1]),
+    peer:call(Vm, py_context, eval, [Ctx, Source]).
+
+with_vm(Fun) ->
+    with_vm(#{}, Fun).
+
+with_vm(Settings, Fun) ->
+    with_vm(Settings, ebin(), Fun).
+
+with_vm(Settings, Ebin, Fun) ->
+    {ok, Vm, _Node} = peer:start(#{connection => standard_io, args => ["-pa", Ebin]}),
+    try
+        _ = peer:call(Vm, application, load, [py_context_router]),
+        [ok = peer:call(Vm, application, set_env, [py_context_router, Key, Value])
+         || {Key, Value} <- maps:to_list(Settings)],
+        Fun(Vm)
+    after
+        peer:stop(Vm)
+    end.
+
+ebin() ->
+    filename:dirname(code:which(py_context_router)).

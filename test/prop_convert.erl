@@ -1,0 +1,152 @@
+%% -*- coding: utf-8 -*-
+%% Properties of the conversion, against a model of the documented mapping.
+%%
+%% The model says, for any term, what comes back from Python's identity function, or that it is
+%% refused. It is written from the documentation: from what Python calls equal and hashable, not
+%% from what the code does.
+-module(prop_convert).
+
+-include_lib("proper/include/proper.hrl").
+
+-export([prop_round_trip/1, prop_integers/1, prop_binaries/1, prop_refusal_names_the_place/1]).
+
+%% Any term comes back as the documentation says, or is refused if it says so.
+prop_round_trip(Ctx) ->
+    ?FORALL(T, value(),
+            begin
+                Got = py_context:call(Ctx, '__main__', ident, [T]),
+                Expected = model(T),
+                ?WHENFAIL(io:format("~p~n  expected ~p~n  got ~p~n", [T, Expected, Got]),
+                          agrees(Expected, Got))
+            end).
+
+%% Python reads the very number that Erlang wrote.
+prop_integers(Ctx) ->
+    ?FORALL(N, integer_of_any_size(),
+            begin
+                Hex = string:lowercase(integer_to_binary(abs(N), 16)),
+                {ok, {Hex, N < 0}} =:= py_context:call(Ctx, '__main__', hex_and_sign, [N])
+            end).
+
+%% A binary is text exactly when it is UTF-8, and no byte is lost or changed either way.
+prop_binaries(Ctx) ->
+    ?FORALL(B, oneof([binary(), utf8(), almost_utf8()]),
+            begin
+                Kind = case is_utf8(B) of true -> <<"str">>; false -> <<"bytes">> end,
+                Bytes = binary_to_list(B),
+                {ok, {Kind, Bytes, B}} =:= py_context:call(Ctx, '__main__', kind_and_bytes, [B])
+            end).
+
+%% However deep something that can't cross is hidden, the error says where.
+prop_refusal_names_the_place(Ctx) ->
+    ?FORALL({Steps, {Culprit, What}}, {resize(12, list(step())), culprit()},
+            begin
+                T = lists:foldr(fun({Wrap, _}, Inner) -> Wrap(Inner) end, Culprit, Steps),
+                Path = iolist_to_binary(["args[1]" | [Step || {_, Step} <- Steps]]),
+                {error, {unconvertible, Path, What}}
+                    =:= py_context:call(Ctx, '__main__', ident, [0, T])
+            end).
+
+%% ------------------------------------------------------------------ generators
+
+value() -> ?SIZED(Size, value(Size)).
+
+value(0) -> scalar();
+value(Size) ->
+    Smaller = Size div 3,
+    frequency([{4, scalar()},
+               {2, ?LAZY(list(value(Smaller)))},
+               {2, ?LAZY(?LET(L, list(value(Smaller)), list_to_tuple(L)))},
+               {2, ?LAZY(map(key(Smaller), value(Smaller)))}]).
+
+%% Keys are mostly of the kinds that are used, and a few that collide or can't be hashed.
+key(Size) ->
+    frequency([{6, scalar()}, {2, oneof([0, 1, 0.0, 1.0, true, false, a, <<"a">>, {bytes, <<"a">>}])},
+               {2, ?LAZY(?LET(L, resize(3, list(scalar())), list_to_tuple(L)))},
+               {1, value(min(Size, 2))}]).
+
+scalar() ->
+    oneof([integer_of_any_size(), integer(), float(), binary(), utf8(), known_atom(), boolean(),
+           {bytes, binary()}]).
+
+integer_of_any_size() ->
+    ?LET({Bits, Off, Sign}, {range(0, 5000), range(-3, 3), oneof([1, -1])},
+         Sign * ((1 bsl Bits) + Off)).
+
+%% Property tests must not fill the atom table: a few are enough.
+known_atom() ->
+    oneof([none, nil, undefined, ok, error, a, bytes, '', 'a b', nan, infinity, 'æ', '日本',
+           'Elixir.String']).
+
+utf8() ->
+    ?LET(L, list(oneof([range(0, 127), range(128, 16#D7FF), range(16#E000, 16#10FFFF)])),
+         unicode:characters_to_binary(L)).
+
+%% UTF-8 with one byte gone or changed: what decoders get wrong.
+almost_utf8() ->
+    ?LET({Text, At, Byte}, {utf8(), non_neg_integer(), byte()},
+         case byte_size(Text) of
+             0 -> <<Byte>>;
+             Size ->
+                 Before = At rem Size,
+                 <<Head:Before/binary, _, Tail/binary>> = Text,
+                 <<Head/binary, Byte, Tail/binary>>
+         end).
+
+culprit() ->
+    oneof([{<<5:3>>, <<"bitstring of 3 bits">>}, {<<1:9>>, <<"bitstring of 9 bits">>},
+           {fun lists:map/2, <<"fun">>}, {[1 | 2], <<"improper list">>}]).
+
+%% A way of wrapping something, and what it adds to the path.
+step() ->
+    oneof([?LET(N, range(0, 5), {fun(T) -> lists:duplicate(N, 0) ++ [T, 0] end, index(N)}),
+           ?LET(N, range(0, 5), {fun(T) -> list_to_tuple(lists:duplicate(N, 0) ++ [T]) end, index(N)}),
+           ?LET(K, oneof([x, <<"key">>, 'name_1']),
+                {fun(T) -> #{K => T, <<"other">> => 0} end,
+                 [$., if is_atom(K) -> atom_to_binary(K); true -> K end]}),
+           ?LET(N, integer(), {fun(T) -> #{N => T} end, index(N)})]).
+
+index(N) -> io_lib:format("[~b]", [N]).
+
+%% ------------------------------------------------------------------ model
+
+agrees(refused, {error, {unconvertible, Path, What}}) -> is_binary(Path) andalso is_binary(What);
+agrees(Expected, Got) -> Expected =:= Got.
+
+model(T) ->
+    try {ok, back(T)} catch throw:refused -> refused end.
+
+back(nil) -> none;
+back(undefined) -> none;
+back(A) when is_boolean(A); A =:= none -> A;
+back(A) when is_atom(A) -> atom_to_binary(A);
+back({bytes, B}) when is_binary(B) -> B;
+back(T) when is_tuple(T) -> list_to_tuple([back(E) || E <- tuple_to_list(T)]);
+back(L) when is_list(L) -> [back(E) || E <- L];
+back(M) when is_map(M) ->
+    Pairs = maps:to_list(M),
+    distinct([in_python(K) || {K, _} <- Pairs]),
+    Back = [{back(K), back(V)} || {K, V} <- Pairs],
+    distinct([K || {K, _} <- Back]),
+    maps:from_list(Back);
+back(Other) -> Other.
+
+distinct(Keys) ->
+    length(lists:usort(Keys)) =:= length(Keys) orelse throw(refused).
+
+%% A key as Python tells it from others: numbers by value, text from bytes. Lists and dicts can't
+%% be keys.
+in_python(true) -> {number, 1};
+in_python(false) -> {number, 0};
+in_python(A) when A =:= none; A =:= nil; A =:= undefined -> none;
+in_python(A) when is_atom(A) -> {str, atom_to_binary(A)};
+in_python(I) when is_integer(I) -> {number, I};
+in_python(F) when is_float(F), F == trunc(F) -> {number, trunc(F)};
+in_python(F) when is_float(F) -> {number, F};
+in_python({bytes, B}) when is_binary(B) -> {bytes, B};
+in_python(B) when is_binary(B) ->
+    case is_utf8(B) of true -> {str, B}; false -> {bytes, B} end;
+in_python(T) when is_tuple(T) -> {tuple, [in_python(E) || E <- tuple_to_list(T)]};
+in_python(_ListOrMap) -> throw(refused).
+
+is_utf8(B) -> is_list(unicode:characters_to_list(B)).

@@ -32,6 +32,8 @@
 -export([create_local_env/1, interrupt/1]).
 %% What it is.
 -export([get_interp_id/1, is_subinterp/1, info/1]).
+%% For the same module on other nodes.
+-export([create_local_env/2]).
 
 -export_type([context_mode/0, options/0, name/0, args/0, kwargs/0, locals/0, env/0, source/0,
               python_error/0, error/0]).
@@ -67,8 +69,13 @@
 
 -define(BADARG(Args, Cause),
         erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
--define(IS_TIMEOUT(T), (T =:= infinity orelse (is_integer(T) andalso T >= 0))).
+%% The longest that `receive' can wait, some 49 days; beyond it raises, with the request on its way.
+-define(IS_TIMEOUT(T),
+        (T =:= infinity orelse (is_integer(T) andalso T >= 0 andalso T =< 16#ffffffff))).
+-define(IS_ENV(E), (E =:= none orelse is_reference(E))).
 -define(IS_NAME(N), (is_atom(N) orelse is_binary(N))).
+-define(NOT_PAIRS, <<"neither a map nor a list of pairs">>).
+-define(NOT_AN_ENV, <<"neither an environment of create_local_env/1 nor none">>).
 
 %% ------------------------------------------------------------------ lifecycle
 
@@ -95,24 +102,20 @@ start_checked(Id, Options) ->
 
 %% @doc Stops a context. Waiting jobs are answered `{error, {context_died, shutdown}}', the running
 %% one has its grace, then is interrupted. On return the process and its thread are gone.
-%% Idempotent. A context of a pool is replaced by a new one.
+%% Idempotent; a process that is no context is left alone. A context of a pool is replaced by a
+%% new one.
 -spec stop(pid()) -> ok.
 stop(Ctx) when is_pid(Ctx) ->
-    case is_linked(Ctx) of
-        true ->
+    case info(Ctx) of
+        {error, _} ->
+            ok;
+        #{} ->
             %% The end that was asked for must not take the caller along.
             true = unlink(Ctx),
-            py_context_server:stop(Ctx);
-        false ->
             py_context_server:stop(Ctx)
     end;
 stop(Ctx) ->
     ?BADARG([Ctx], {argument, 1, <<"not a pid">>}).
-
--spec is_linked(pid()) -> boolean().
-is_linked(Ctx) ->
-    {links, Links} = process_info(self(), links),
-    lists:member(Ctx, Links).
 
 %% @equiv stop(Ctx)
 -spec destroy(pid()) -> ok.
@@ -145,20 +148,22 @@ call(Ctx, Module, Func, Args, Kwargs, Timeout) ->
     {ok, term()} | {error, error()}.
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env)
   when ?IS_NAME(Module), ?IS_NAME(Func), Kwargs =:= #{}, is_pid(Ctx), node(Ctx) =:= node(),
-       is_list(Args), ?IS_TIMEOUT(Timeout) ->
+       is_list(Args), ?IS_TIMEOUT(Timeout), ?IS_ENV(Env) ->
     Ref = make_ref(),
     case py_nif:submit(Ctx, {call, Ref, Module, Func, Args, Kwargs, Env}) of
         Seq when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
         Error -> Error
     end;
-call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) when is_list(Args) ->
+call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) when is_list(Args), ?IS_ENV(Env) ->
     All = [Ctx, Module, Func, Args, Kwargs, Timeout, Env],
     M = name(Module, 2, All),
     F = name(Func, 3, All),
     K = named(Kwargs, 5, All),
     run(Ctx, fun(Ref) -> {call, Ref, M, F, Args, K, Env} end, Timeout, {call, All});
+call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) when not is_list(Args) ->
+    ?BADARG([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {argument, 4, <<"not a list">>});
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) ->
-    ?BADARG([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {argument, 4, <<"not a list">>}).
+    ?BADARG([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {argument, 7, ?NOT_AN_ENV}).
 
 %% @doc Evaluates a Python expression in the context's own namespace.
 -spec eval(pid(), source()) -> {ok, term()} | {error, error()}.
@@ -177,6 +182,8 @@ eval(Ctx, Source, Locals, Timeout) ->
 
 %% @doc In an environment made by `create_local_env/1'.
 -spec eval(pid(), source(), locals(), timeout(), env() | none) -> {ok, term()} | {error, error()}.
+eval(Ctx, Source, Locals, Timeout, Env) when not ?IS_ENV(Env) ->
+    ?BADARG([Ctx, Source, Locals, Timeout, Env], {argument, 5, ?NOT_AN_ENV});
 eval(Ctx, Source, Locals, Timeout, Env) ->
     All = [Ctx, Source, Locals, Timeout, Env],
     Text = text(Source, All),
@@ -199,16 +206,29 @@ exec(Ctx, Source, Timeout) ->
 -spec exec(pid(), source(), timeout() | env(), env() | none | timeout()) -> ok | {error, error()}.
 exec(Ctx, Source, Env, Timeout) when is_reference(Env) ->
     exec(Ctx, Source, Timeout, Env);
+exec(Ctx, Source, Timeout, Env) when not ?IS_ENV(Env) ->
+    ?BADARG([Ctx, Source, Timeout, Env], {argument, 4, ?NOT_AN_ENV});
 exec(Ctx, Source, Timeout, Env) ->
     All = [Ctx, Source, Timeout, Env],
     Text = text(Source, All),
     run(Ctx, fun(Ref) -> {exec, Ref, Text, Env} end, Timeout, {exec, All}).
 
 %% @doc Makes a fresh namespace inside the context, separate from the context's own. It is freed
-%% when the reference is garbage collected, or with the context.
+%% when the reference is garbage collected, or with the context; that of a context on another node,
+%% where a reference here keeps nothing alive, when the calling process ends.
 -spec create_local_env(pid()) -> {ok, env()} | {error, error()}.
+create_local_env(Ctx) when is_pid(Ctx), node(Ctx) =/= node() ->
+    remotely(Ctx, create_local_env, [Ctx, self()]);
 create_local_env(Ctx) ->
     run(Ctx, fun(Ref) -> {new_env, Ref} end, infinity, {create_local_env, [Ctx]}).
+
+%% For a caller on another node.
+-spec create_local_env(pid(), Owner :: pid()) -> {ok, env()} | {error, error()}.
+create_local_env(Ctx, Owner) ->
+    case create_local_env(Ctx) of
+        {ok, Env} -> py_context_server:hold(Ctx, Env, Owner);
+        {error, _} = Error -> Error
+    end.
 
 %% @doc Interrupts the running job: its caller gets `{error, interrupted}'. Python sees a
 %% `KeyboardInterrupt' at its next bytecode; code that is blocked in C sees it when it returns.
@@ -322,16 +342,21 @@ named(Empty, _N, _All) when Empty =:= #{}; Empty =:= [] ->
 named(Map, N, All) when is_map(Map) ->
     named(maps:to_list(Map), N, All);
 named(Pairs, N, All) when is_list(Pairs) ->
-    Named = try [{name(Key, N, All), Value} || {Key, Value} <- Pairs]
-            catch error:badarg -> []
-            end,
-    Map = maps:from_list(Named),
-    case map_size(Map) =:= length(Pairs) of
+    Map = named(Pairs, #{}, N, All),
+    case length(Pairs) =:= map_size(Map) of
         true -> Map;
-        false -> ?BADARG(All, {argument, N, <<"not names with values, or a name twice">>})
+        false -> ?BADARG(All, {argument, N, <<"a name is given twice">>})
     end;
 named(_Other, N, All) ->
-    ?BADARG(All, {argument, N, <<"neither a map nor a list of pairs">>}).
+    ?BADARG(All, {argument, N, ?NOT_PAIRS}).
+
+-spec named(term(), Map, pos_integer(), [term()]) -> Map when Map :: #{atom() | binary() => term()}.
+named([{Key, Value} | Pairs], Map, N, All) ->
+    named(Pairs, Map#{name(Key, N, All) => Value}, N, All);
+named([], Map, _N, _All) ->
+    Map;
+named(_Other, _Map, N, All) ->
+    ?BADARG(All, {argument, N, ?NOT_PAIRS}).
 
 -spec text(source(), [term()]) -> binary().
 text(Source, _All) when is_binary(Source) ->

@@ -6,19 +6,21 @@
 %% the thread can't start; alone it reports the failure and ends.
 %%
 %% It dies of any exit signal, like a process that doesn't trap exits; it traps them only to stop
-%% its thread in order: waiting jobs are answered, the running one gets its grace. When it is
-%% killed outright, the native side notices (a NIF monitor) and does that without the grace.
+%% its thread in order: waiting jobs are answered and, when it is a `shutdown', the running one gets
+%% its grace. Any other reason is a death without grace, so that a slot is refilled at once. When
+%% it is killed outright, the native side notices (a NIF monitor) and answers everybody.
 -module(py_context_server).
 
 -behaviour(gen_server).
 
--export([start_link/2, start_link_slot/3, start_by/2, stop/1, stop_soon/1, drain/1]).
+-export([start_link/2, start_link_slot/3, start_by/2, stop/1, stop_soon/1, drain/1, hold/3]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([slot/0]).
 
 -type slot() :: #{pool := atom(), slot := pos_integer(), key := term(), owner := pid()}.
-%% Where in which pool, and whom to tell `{slot, Key, Pid, started | {error, _} | drained}'.
+%% Where in which pool, and whom to tell `{slot, Key, Pid, Event}': `started', `drained', or
+%% `{error, Reason, FailuresBefore}'.
 
 -record(state, {
     id :: term(),
@@ -32,7 +34,9 @@
     %% Callers of `start_by/2', answered when the outcome is known.
     waiting = [] :: [gen_server:from()],
     %% Failed starts in a row.
-    failures = 0 :: non_neg_integer()
+    failures = 0 :: non_neg_integer(),
+    %% Namespaces in use on other nodes, by the monitors of their users.
+    held = #{} :: #{reference() => py_context:env()}
 }).
 
 %% The back-off of a slot whose context can't start, in ms.
@@ -62,12 +66,22 @@ start_by(Start, #{mode := Mode}) ->
 await({ok, Pid}) ->
     try gen_server:call(Pid, await, infinity) of
         ok -> {ok, Pid};
-        {error, _} = Error -> Error
+        {error, _} = Error -> unlinked(Pid, Error)
     catch
-        exit:{Reason, _} -> {error, {context_died, Reason}}
+        exit:{Reason, _} -> unlinked(Pid, {error, {context_died, Reason}})
     end;
 await({error, _} = Error) ->
     Error.
+
+%% A caller that traps exits has the error and needs no message about it.
+-spec unlinked(pid(), Error) -> Error.
+unlinked(Pid, Error) ->
+    true = unlink(Pid),
+    receive
+        {'EXIT', Pid, _} -> Error
+    after 0 ->
+        Error
+    end.
 
 %% Stops it, and returns when it and its thread are gone. Idempotent.
 -spec stop(pid()) -> ok.
@@ -88,6 +102,16 @@ stop_soon(Pid) ->
 -spec drain(pid()) -> ok.
 drain(Pid) ->
     gen_server:cast(Pid, drain).
+
+%% Keeps a namespace alive for a process on another node, as long as that process lives.
+-spec hold(pid(), py_context:env(), pid()) -> {ok, py_context:env()} | {error, term()}.
+hold(Pid, Env, User) ->
+    try
+        ok = gen_server:call(Pid, {hold, Env, User}, infinity),
+        {ok, Env}
+    catch
+        exit:{Reason, _} -> {error, {context_died, Reason}}
+    end.
 
 -spec init({term(), py_options:context(), undefined | slot()}) ->
     {ok, #state{}, {continue, start}}.
@@ -112,12 +136,14 @@ start_thread(#state{options = Options} = State) ->
             State#state{ref = Ref, handle = undefined, status = starting}
     end.
 
--spec handle_call(await, gen_server:from(), #state{}) ->
+-spec handle_call(await | {hold, py_context:env(), pid()}, gen_server:from(), #state{}) ->
     {noreply, #state{}} | {reply, ok, #state{}}.
 handle_call(await, _From, #state{status = serving} = State) ->
     {reply, ok, State};
 handle_call(await, From, State) ->
-    {noreply, State#state{waiting = [From | State#state.waiting]}}.
+    {noreply, State#state{waiting = [From | State#state.waiting]}};
+handle_call({hold, Env, User}, _From, #state{held = Held} = State) ->
+    {reply, ok, State#state{held = Held#{monitor(process, User) => Env}}}.
 
 -spec handle_cast(stop_soon | drain, #state{}) -> {noreply, #state{}}.
 handle_cast(stop_soon, State) ->
@@ -146,6 +172,8 @@ handle_info(grace_over, #state{handle = Handle} = State) when Handle =/= undefin
     {noreply, State};
 handle_info(retry, #state{status = waiting} = State) ->
     {noreply, start_thread(State)};
+handle_info({'DOWN', Monitor, process, _User, _Reason}, #state{held = Held} = State) ->
+    {noreply, State#state{held = maps:remove(Monitor, Held)}};
 handle_info({'EXIT', _From, normal}, State) ->
     {noreply, State};
 handle_info({'EXIT', _From, Reason}, State) ->
@@ -166,13 +194,12 @@ failed(Error, #state{slot = undefined} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, Error) end, State#state.waiting),
     %% Whoever awaits has the error; a crash report on top would say nothing new.
     {stop, normal, State#state{waiting = [], handle = undefined}};
-failed({error, Reason} = Error, #state{failures = Failures} = State) ->
-    ok = tell_owner(Error, State),
-    ok = report_failure(Reason, State),
+failed({error, Reason}, #state{failures = Failures} = State) ->
+    ok = tell_owner({error, Reason, Failures}, State),
     _ = erlang:send_after(backoff(Failures), self(), retry),
     {noreply, State#state{status = waiting, failures = Failures + 1, handle = undefined}}.
 
--spec tell_owner(started | {error, term()} | drained, #state{}) -> ok.
+-spec tell_owner(started | {error, term(), non_neg_integer()} | drained, #state{}) -> ok.
 tell_owner(_Event, #state{slot = undefined}) ->
     ok;
 tell_owner(Event, #state{slot = #{owner := Owner, key := Key}}) ->
@@ -183,15 +210,7 @@ tell_owner(Event, #state{slot = #{owner := Owner, key := Key}}) ->
 backoff(Failures) ->
     min(?LAST_BACKOFF, ?FIRST_BACKOFF bsl min(Failures, 10)).
 
-%% One report per streak: the first failure, and the recovery.
--spec report_failure(term(), #state{}) -> ok.
-report_failure(Reason, #state{failures = 0, slot = #{pool := Name, slot := Slot}}) ->
-    logger:error(#{label => {py_context, start_failed}, pool => Name, slot => Slot,
-                   reason => Reason},
-                 #{report_cb => fun py_error:report/1, domain => [py_context_router]});
-report_failure(_Reason, _State) ->
-    ok.
-
+%% The counterpart of what the pool reports of the first failure.
 -spec report_recovery(#state{}) -> ok.
 report_recovery(#state{failures = Failures, slot = #{pool := Name, slot := Slot}}) when Failures > 0 ->
     logger:notice(#{label => {py_context, recovered}, pool => Name, slot => Slot,
@@ -201,8 +220,23 @@ report_recovery(_State) ->
     ok.
 
 -spec terminate(term(), #state{}) -> ok.
-terminate(Reason, State) ->
-    await_end(Reason, begin_stop(died(Reason), State)).
+terminate(Reason, #state{handle = Handle} = State) ->
+    case is_orderly(Reason) of
+        true ->
+            await_end(Reason, begin_stop(died(Reason), State));
+        false when Handle =:= undefined ->
+            ok;
+        false ->
+            %% Died rather than stopped: everybody is told at once, and nothing holds up the
+            %% replacement.
+            py_nif:context_kill(Handle, Reason)
+    end.
+
+-spec is_orderly(term()) -> boolean().
+is_orderly(normal) -> true;
+is_orderly(shutdown) -> true;
+is_orderly({shutdown, _}) -> true;
+is_orderly(_Reason) -> false.
 
 -spec begin_stop(term(), #state{}) -> #state{}.
 begin_stop(_Why, #state{handle = undefined} = State) ->

@@ -24,7 +24,7 @@ start_context(Id, Mode) ->
 
 %% @doc Stops a context started by `start_context/2'. Idempotent.
 -spec stop_context(pid()) -> ok.
-stop_context(Pid) when is_pid(Pid) ->
+stop_context(Pid) ->
     py_context:stop(Pid).
 
 %% @doc The living contexts started by `start_context/2'.

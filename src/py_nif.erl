@@ -35,6 +35,9 @@
 -type name() :: atom() | binary().
 
 -define(NOT_LOADED, erlang:nif_error({not_loaded, ?MODULE})).
+%% What is true before the library is loaded. Written so that dialyzer doesn't take it for all that
+%% the function can return.
+-define(BEFORE_LOADING(Value), try ?NOT_LOADED catch error:_ -> Value end).
 
 %% Loads the library. Fine to call again.
 -spec load() -> ok | {error, {load_failed | atom(), string()}}.
@@ -69,14 +72,14 @@ check_mode(_Mode) -> ?NOT_LOADED.
 
 %% Hands a request to a context. Its reply is one message `{Ref, Result}`.
 -spec submit(pid(), request()) -> seq() | {error, term()}.
-submit(_Context, _Request) -> {error, {context_died, noproc}}.
+submit(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
 %% Gives a request up. `true': no reply will come. `false': it has come, or is on its way.
 -spec cancel(pid(), seq()) -> boolean().
 cancel(_Context, _Seq) -> ?NOT_LOADED.
 
 -spec interrupt(pid()) -> ok | not_running | undefined.
-interrupt(_Context) -> undefined.
+interrupt(_Context) -> ?BEFORE_LOADING(undefined).
 
 %% Starts the thread of the calling process's context. Then `{py_context, Ref, Event}' is sent to
 %% it: `started | {error, Reason}', and `ended' when the thread is gone.
@@ -94,7 +97,7 @@ context_close(_Handle, _Reason) -> ?NOT_LOADED.
 context_kill(_Handle, _Reason) -> ?NOT_LOADED.
 
 -spec context_info(pid()) -> map() | undefined.
-context_info(_Context) -> undefined.
+context_info(_Context) -> ?BEFORE_LOADING(undefined).
 
 -spec pool_new(Size :: pos_integer()) -> pool().
 pool_new(_Size) -> ?NOT_LOADED.

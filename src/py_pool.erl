@@ -92,10 +92,11 @@ names() ->
     Default = [default || lookup(default) =/= undefined],
     lists:sort(Default ++ [Name || {?KEY(Name), _} <- persistent_term:get()]).
 
-%% One atom more per pool name, which is an atom of the user's already.
+%% One atom more per pool name, which is an atom of the user's already. Not `py_pool_Name': a pool
+%% may be called `sup'.
 -spec registered_name(atom()) -> atom().
 registered_name(Name) ->
-    binary_to_atom(<<"py_pool_", (atom_to_binary(Name))/binary>>).
+    binary_to_atom(<<"py_pool:", (atom_to_binary(Name))/binary>>).
 
 -spec init({atom(), py_options:pool()}) -> {ok, #state{}}.
 init({Name, #{contexts := Size} = Options}) ->
@@ -169,7 +170,7 @@ handle_info({'EXIT', _From, Reason}, State) ->
 handle_info(_Message, State) ->
     {noreply, State}.
 
--spec slot_event(started | {error, term()} | drained, key(), pid(), #state{}) ->
+-spec slot_event(started | {error, term(), non_neg_integer()} | drained, key(), pid(), #state{}) ->
     {noreply, #state{}} | {stop, normal, #state{}}.
 slot_event(started, {N, _} = Key, Pid, #state{pool = Pool, pending = Pending} = State) ->
     ok = py_nif:pool_set(Pool, N, Pid),
@@ -178,14 +179,26 @@ slot_event(started, {N, _} = Key, Pid, #state{pool = Pool, pending = Pending} = 
         {[], Rest} -> {noreply, State#state{pending = Rest}};
         error -> {noreply, State#state{restarts = State#state.restarts + 1}}
     end;
-slot_event({error, _} = Error, Key, _Pid, #state{pending = Pending} = State) ->
+slot_event({error, Reason, Before}, {N, _} = Key, _Pid, #state{pending = Pending} = State) ->
     case is_map_key(Key, Pending) of
-        true -> start_failed(Error, State);
-        %% A slot that had been filled: its context keeps trying.
-        false -> {noreply, State}
+        true ->
+            start_failed({error, Reason}, State);
+        false ->
+            %% A slot that had been filled: its context keeps trying.
+            ok = report_failure(N, Reason, Before, State),
+            {noreply, State}
     end;
 slot_event(drained, _Key, _Pid, State) ->
     {noreply, State}.
+
+%% One report per streak. A failure while the pool starts or grows goes to the caller instead.
+-spec report_failure(pos_integer(), term(), non_neg_integer(), #state{}) -> ok.
+report_failure(Slot, Reason, 0, #state{name = Name}) ->
+    logger:error(#{label => {py_context, start_failed}, pool => Name, slot => Slot,
+                   reason => Reason},
+                 #{report_cb => fun py_error:report/1, domain => [py_context_router]});
+report_failure(_Slot, _Reason, _Before, _State) ->
+    ok.
 
 %% A slot that a resize has removed: it is drained, or was killed while it drained and has come
 %% back. Either way it goes now.

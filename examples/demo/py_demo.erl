@@ -1,0 +1,293 @@
+%% The demo: a few hundred Erlang processes have Python analyse text. See bin/demo.
+%%
+%% An example of the library in use, not part of the application.
+-module(py_demo).
+
+-export([main/0]).
+
+-import(py_demo_report, [title/1, section/1, line/2, number/1, duration/1]).
+
+%% About how many processes analyse, and how many call for speed.
+-define(PIECES, 400).
+-define(CALLERS, 200).
+%% Longer results tables end in a row that says how many files are left out.
+-define(MOST_ROWS, 30).
+
+-record(job, {
+    number :: pos_integer(),
+    scheduler :: pos_integer(),
+    context :: pid(),
+    result :: term()
+}).
+
+-spec main() -> no_return().
+main() ->
+    ok = io:setopts(standard_io, [{encoding, unicode}]),
+    ok = io:setopts(standard_error, [{encoding, unicode}]),
+    halt(command(init:get_plain_arguments())).
+
+-spec command([string()]) -> 0..2.
+command(["-" ++ _ = Flag | _]) when Flag =:= "-h"; Flag =:= "--help" ->
+    io:format("bin/demo [FILE|FOLDER]...: has Python analyse texts, by default the licences in~n"
+              "/usr/share/common-licenses, from a few hundred Erlang processes, and reports.~n"),
+    0;
+command(["-" ++ _ = Flag | _]) ->
+    complain(["there is no option ", Flag, "; for a file of that name write ./", Flag]);
+command(Paths) ->
+    case py_demo_texts:read(Paths) of
+        {ok, Found} -> start(Found);
+        {error, Why} -> complain(Why)
+    end.
+
+-spec complain(unicode:chardata()) -> 2.
+complain(Why) ->
+    io:format(standard_error, "bin/demo: ~ts~n", [Why]),
+    2.
+
+-spec start(py_demo_texts:found()) -> 0..2.
+start(Found) ->
+    case py_context_router:start() of
+        {ok, Contexts} ->
+            try
+                demo(Found, Contexts)
+            catch
+                throw:{python, Reason} ->
+                    complain(["Python did not do as it should: ", py_error:format(Reason)])
+            after
+                py_context_router:stop()
+            end;
+        {error, Reason} ->
+            complain(["the router did not start: ", py_error:format(Reason)])
+    end.
+
+-spec demo(py_demo_texts:found(), [pid()]) -> 0.
+demo(#{texts := Texts} = Found, Contexts) ->
+    ok = prepare(Contexts),
+    title("Python inside the BEAM"),
+    ok = versions(Contexts),
+    Pieces = py_demo_texts:pieces(Texts, ?PIECES),
+    {Us, {Analysed, Fingerprints}} =
+        timer:tc(fun() -> {parallel(fun analyse/2, Pieces),
+                           parallel(fun fingerprint/2, numbered(Texts))} end),
+    Rows = results(Texts, Analysed, Fingerprints),
+    ok = texts(Found, length(Pieces)),
+    ok = routing(Contexts, Analysed ++ Fingerprints),
+    ok = results_table(Rows),
+    ok = often(Analysed),
+    ok = python_error(),
+    ok = endless_loop(),
+    ok = speed(length(Analysed) + length(Fingerprints), Us),
+    io:nl(),
+    0.
+
+%% Each context has a namespace of its own, so each runs the file.
+-spec prepare([pid()]) -> ok.
+prepare(Contexts) ->
+    {ok, [[Root]]} = init:get_argument(root_of_demo),
+    {ok, Source} = file:read_file(filename:join([Root, "examples", "demo", "analyse.py"])),
+    lists:foreach(fun(Ctx) -> value({ok, py_context:exec(Ctx, Source)}) end, Contexts).
+
+%% ------------------------------------------------------------------ the work
+
+%% A process for each item, all at once. Each is routed by the scheduler that it happens to run on.
+-spec parallel(fun((pid(), Item) -> term()), [{pos_integer(), Item}]) -> [#job{}].
+parallel(Fun, Items) ->
+    Started = [spawn_monitor(fun() -> exit(job(Fun, N, Item)) end) || {N, Item} <- Items],
+    [receive
+         {'DOWN', Monitor, process, Pid, #job{} = Job} -> Job;
+         {'DOWN', Monitor, process, Pid, {{nocatch, {python, _} = Reason}, _}} -> throw(Reason)
+     end || {Pid, Monitor} <- Started].
+
+-spec job(fun((pid(), Item) -> term()), pos_integer(), Item) -> #job{}.
+job(Fun, N, Item) ->
+    {Scheduler, Ctx} = route(),
+    #job{number = N, scheduler = Scheduler, context = Ctx, result = Fun(Ctx, Item)}.
+
+%% For the report only: the scheduler that the routing saw.
+-spec route() -> {pos_integer(), pid()}.
+route() ->
+    Before = erlang:system_info(scheduler_id),
+    Ctx = py_context_router:get_context(),
+    case erlang:system_info(scheduler_id) of
+        Before -> {Before, Ctx};
+        _Moved -> route()
+    end.
+
+-spec analyse(pid(), binary()) -> map().
+analyse(Ctx, Piece) ->
+    value(py_context:call(Ctx, '__main__', analyse, [Piece])).
+
+-spec fingerprint(pid(), py_demo_texts:text()) -> {binary(), non_neg_integer()}.
+fingerprint(Ctx, #{content := Content}) ->
+    value(py_context:call(Ctx, '__main__', fingerprint, [{bytes, Content}])).
+
+-spec value({ok, Value} | {ok, {error, term()}} | {error, term()}) -> Value.
+value({ok, {error, Reason}}) -> throw({python, Reason});
+value({ok, Value}) -> Value;
+value({error, Reason}) -> throw({python, Reason}).
+
+-spec numbered([T]) -> [{pos_integer(), T}].
+numbered(Items) ->
+    lists:zip(lists:seq(1, length(Items)), Items).
+
+%% ------------------------------------------------------------------ the report
+
+-spec versions([pid()]) -> ok.
+versions(Contexts) ->
+    Ctx = py_context_router:get_context(),
+    Version = value(py_context:eval(Ctx, <<"__import__('platform').python_version()">>)),
+    line("Python ~ts in Erlang/OTP ~ts, OS process ~ts, ~b schedulers, ~b contexts in ~ts mode",
+         [Version, erlang:system_info(otp_release), os:getpid(),
+          erlang:system_info(schedulers_online), length(Contexts),
+          maps:get(mode, py_context:info(Ctx))]).
+
+-spec texts(py_demo_texts:found(), pos_integer()) -> ok.
+texts(#{from := From, texts := Texts, skipped := Skipped, left := Left}, Pieces) ->
+    Bytes = lists:sum([byte_size(Content) || #{content := Content} <- Texts]),
+    section("The text"),
+    line("~ts: ~ts, ~ts", [From, count(length(Texts), "file"), count(Bytes, "byte")]),
+    _ = [line("~ts left out, not text in UTF-8", [count(Skipped, "file")]) || Skipped > 0],
+    _ = [line("~ts left out, more than this demo takes", [count(Left, "file")]) || Left > 0],
+    line("~ts with a piece each (re, collections), ~ts with a file each (hashlib, zlib)",
+         [count(Pieces, "process"), number(length(Texts))]).
+
+-spec count(non_neg_integer(), string()) -> string().
+count(1, What) -> "1 " ++ What;
+count(N, "process") -> number(N) ++ " processes";
+count(N, What) -> number(N) ++ " " ++ What ++ "s".
+
+-spec routing([pid()], [#job{}]) -> ok.
+routing(Contexts, Jobs) ->
+    section("Which scheduler was routed to which context"),
+    Seen = lists:usort([{Scheduler, Ctx} || #job{scheduler = Scheduler, context = Ctx} <- Jobs]),
+    Slots = maps:from_list([{Ctx, N} || {N, Ctx} <- numbered(Contexts)]),
+    lists:foreach(fun({Scheduler, Ctx}) ->
+                      #{thread_id := Thread} = py_context:info(Ctx),
+                      line("scheduler ~b -> context ~b, ~p, OS thread ~b: ~ts",
+                           [Scheduler, maps:get(Ctx, Slots), Ctx, Thread,
+                            count(length([x || #job{scheduler = S, context = C} <- Jobs,
+                                               S =:= Scheduler, C =:= Ctx]), "process")])
+                  end, Seen).
+
+-spec results([py_demo_texts:text()], [#job{}], [#job{}]) -> [map()].
+results(Texts, Analysed, Fingerprints) ->
+    ByText = maps:groups_from_list(fun(#job{number = N}) -> N end, fun(#job{result = R}) -> R end,
+                                   Analysed),
+    [text_result(Text, maps:get(N, ByText), Fingerprint)
+     || {{N, Text}, #job{result = Fingerprint}} <- lists:zip(numbered(Texts), Fingerprints)].
+
+%% What the pieces of one text come to. The median needs Python once more.
+-spec text_result(py_demo_texts:text(), [map()], {binary(), non_neg_integer()}) -> map().
+text_result(#{name := Name, content := Content}, Pieces, {Digest, Compressed}) ->
+    Lengths = lists:append([Lengths || #{<<"sentences">> := Lengths} <- Pieces]),
+    Ctx = py_context_router:get_context(),
+    Median = value(py_context:eval(Ctx, <<"average(lengths)">>, #{lengths => Lengths})),
+    #{name => Name, bytes => byte_size(Content), lines => sum(<<"lines">>, Pieces),
+      words => sum(<<"words">>, Pieces), sentences => length(Lengths), median => Median,
+      compressed => Compressed, digest => Digest}.
+
+-spec sum(term(), [map()]) -> non_neg_integer().
+sum(Key, Maps) ->
+    lists:sum([maps:get(Key, Map) || Map <- Maps]).
+
+-spec results_table([map()]) -> ok.
+results_table(Rows) ->
+    section("What Python found"),
+    Largest = lists:sublist(lists:sort(fun(#{bytes := A}, #{bytes := B}) -> A >= B end, Rows),
+                            ?MOST_ROWS),
+    Left = length(Rows) - length(Largest),
+    Cells = [result_cells(Row) || Row <- Largest]
+        ++ [["and " ++ count(Left, "smaller file"), "", "", "", "", "", "", ""] || Left > 0]
+        ++ [total_cells(Rows) || length(Rows) > 1],
+    py_demo_report:table([left, right, right, right, right, right, right, left],
+                         ["file", "bytes", "lines", "words", "sentences", "words/sentence",
+                          "zlib", "sha256"], Cells).
+
+-spec result_cells(map()) -> [unicode:chardata()].
+result_cells(#{name := Name, bytes := Bytes, median := Median, compressed := Compressed,
+               digest := Digest} = Row) ->
+    [shortened(Name), number(Bytes), number(maps:get(lines, Row)), number(maps:get(words, Row)),
+     number(maps:get(sentences, Row)), io_lib:format("~.1f", [float(Median)]),
+     py_demo_report:percent(Compressed, Bytes), [string:slice(Digest, 0, 16), "…"]].
+
+-spec total_cells([map()]) -> [unicode:chardata()].
+total_cells(Rows) ->
+    Bytes = sum(bytes, Rows),
+    ["total", number(Bytes), number(sum(lines, Rows)), number(sum(words, Rows)),
+     number(sum(sentences, Rows)), "", py_demo_report:percent(sum(compressed, Rows), Bytes), ""].
+
+-spec shortened(unicode:chardata()) -> unicode:chardata().
+shortened(Name) ->
+    case string:length(Name) of
+        Length when Length > 30 -> ["…", string:slice(Name, Length - 29)];
+        _ -> Name
+    end.
+
+-spec often([#job{}]) -> ok.
+often(Analysed) ->
+    Counts = lists:foldl(fun(#job{result = #{<<"often">> := Often}}, Sum) ->
+                             maps:merge_with(fun(_Word, A, B) -> A + B end, Sum, Often)
+                         end, #{}, Analysed),
+    Most = lists:sublist(lists:sort(fun({V, A}, {W, B}) -> {-A, V} =< {-B, W} end,
+                                    maps:to_list(Counts)), 6),
+    line("~ts of five letters or more; most frequent: ~ts",
+         [count(map_size(Counts), "word"),
+          lists:join(", ", [[Word, " ", number(Times)] || {Word, Times} <- Most])]).
+
+-spec python_error() -> ok.
+python_error() ->
+    section("A Python error, as Erlang sees it"),
+    Error = {error, Reason} = py_context:call(py_context_router:get_context(), builtins, int,
+                                              [<<"forty-two">>]),
+    line("py_context:call(Ctx, builtins, int, [<<\"forty-two\">>])", []),
+    line("~0tp", [Error]),
+    line("py_error:format/1: ~ts", [py_error:format(Reason)]).
+
+%% A loop that never ends, in a namespace of its own; afterwards its counter must stand still.
+-spec endless_loop() -> ok.
+endless_loop() ->
+    section("An endless loop, with a timeout of 200 ms"),
+    Ctx = py_context_router:get_context(),
+    {ok, Env} = py_context:create_local_env(Ctx),
+    Code = <<"turns = 0\nwhile True:\n    turns += 1\n">>,
+    {Us, Result} = timer:tc(fun() -> py_context:exec(Ctx, Code, 200, Env) end),
+    line("py_context:exec(Ctx, <<\"while True: turns += 1\">>, 200, Env)", []),
+    line("~0tp, after ~ts", [Result, duration(Us)]),
+    Turns = value(py_context:eval(Ctx, <<"turns">>, #{}, 5_000, Env)),
+    ok = timer:sleep(100),
+    case value(py_context:eval(Ctx, <<"turns">>, #{}, 5_000, Env)) of
+        Turns -> line("it had turned ~ts times, and 100 ms later no more: it has been stopped",
+                      [number(Turns)]);
+        More -> throw({python, {still_running, Turns, More}})
+    end.
+
+-spec speed(pos_integer(), pos_integer()) -> ok.
+speed(Calls, Us) ->
+    section("How fast"),
+    line("the analysis: ~ts calls, all of the text, in ~ts", [number(Calls), duration(Us)]),
+    {Count, Elapsed} = calls_for(1_000),
+    line("~b processes calling math.sqrt for a second: ~ts calls per second",
+         [?CALLERS, number(Count * 1_000_000 div Elapsed)]).
+
+-spec calls_for(pos_integer()) -> {pos_integer(), pos_integer()}.
+calls_for(Ms) ->
+    Stop = atomics:new(1, []),
+    Before = process_flag(priority, high),
+    Start = erlang:monotonic_time(microsecond),
+    Pids = [spawn_monitor(fun() -> exit({calls, calls(Stop, 0)}) end)
+            || _ <- lists:seq(1, ?CALLERS)],
+    ok = timer:sleep(Ms),
+    ok = atomics:put(Stop, 1, 1),
+    Counts = [receive {'DOWN', Monitor, process, Pid, {calls, Count}} -> Count end
+              || {Pid, Monitor} <- Pids],
+    Elapsed = erlang:monotonic_time(microsecond) - Start,
+    _ = process_flag(priority, Before),
+    {lists:sum(Counts), Elapsed}.
+
+-spec calls(atomics:atomics_ref(), non_neg_integer()) -> non_neg_integer().
+calls(Stop, Count) ->
+    {ok, _} = py_context:call(py_context_router:get_context(), math, sqrt, [Count]),
+    case atomics:get(Stop, 1) of
+        0 -> calls(Stop, Count + 1);
+        1 -> Count + 1
+    end.

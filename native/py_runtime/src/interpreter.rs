@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use pyo3_ffi as ffi;
 
+use crate::escape::Escaped;
 use crate::gil;
 use crate::mode::Mode;
 use crate::object::{Attached, Object};
+use crate::spare;
 
 /// The interpreter of the current thread, with the thread's own state in it.
 ///
@@ -20,6 +22,8 @@ pub struct Interpreter {
     mode: Mode,
     tstate: *mut ffi::PyThreadState,
     attached_since: Instant,
+    /// Makes the interpreter as new for the next context, where interpreters are kept.
+    reset: Option<Object>,
 }
 
 /// The interpreter as seen by a thread that wants to strike a blow in it.
@@ -31,15 +35,16 @@ pub(crate) struct InterpreterPtr(*mut ffi::PyInterpreterState);
 unsafe impl Send for InterpreterPtr {}
 
 impl Interpreter {
-    /// Creates the interpreter (or joins the main one) and attaches this thread to it.
+    /// Creates the interpreter (or joins the main one, or takes one that was set aside) and
+    /// attaches this thread to it.
     pub fn enter(mode: Mode) -> Result<Self, String> {
         mode.check()?;
-        // SAFETY: Python runs and is never finalized; this thread has no state yet. The main
-        // interpreter is where every thread starts from.
-        let main = unsafe { ffi::PyThreadState_New(ffi::PyInterpreterState_Main()) };
-        if main.is_null() {
-            return Err("no memory for a thread state".into());
+        if let Some((spare, reset)) = spare::take(mode) {
+            return Self::enter_spare(mode, spare, reset);
         }
+        // SAFETY: Python runs and is never finalized. The main interpreter is where every thread
+        // starts from.
+        let main = unsafe { new_state(InterpreterPtr(ffi::PyInterpreterState_Main())) }?;
         // SAFETY: the state is new, of this thread, and not attached.
         unsafe { gil::attach(main, Mode::Worker.shares_gil()) };
         let tstate = match mode {
@@ -47,7 +52,22 @@ impl Interpreter {
             // SAFETY: attached with `main`, which is given up.
             Mode::SubInterpreter | Mode::OwnGil => unsafe { create(mode, main) }?,
         };
-        Ok(Interpreter { mode, tstate, attached_since: Instant::now() })
+        let mut new = Interpreter { mode, tstate, attached_since: Instant::now(), reset: None };
+        if mode != Mode::Worker && spare::KEPT {
+            new.reset = spare::note(new.attached());
+        }
+        Ok(new)
+    }
+
+    fn enter_spare(mode: Mode, spare: InterpreterPtr, reset: Escaped) -> Result<Self, String> {
+        // SAFETY: an interpreter that was set aside is alive, and no thread's but ours from now on.
+        let tstate = unsafe { new_state(spare) }?;
+        // SAFETY: the state is new, of this thread, and not attached.
+        unsafe { gil::attach(tstate, mode.shares_gil()) };
+        let mut entered = Interpreter { mode, tstate, attached_since: Instant::now(), reset: None };
+        // SAFETY: attached to the interpreter that the function belongs to.
+        entered.reset = Some(unsafe { reset.recover(entered.attached()) });
+        Ok(entered)
     }
 
     /// The token for touching Python.
@@ -110,20 +130,28 @@ impl Drop for Interpreter {
 impl Interpreter {
     /// Ends the interpreter, unless threads that Python code started still run in it: CPython
     /// aborts the process then ("not the last thread"). Such an interpreter is left behind.
-    fn end_interpreter(&self) {
+    fn end_interpreter(&mut self) {
         self.join_python_threads();
-        // SAFETY: attached with the interpreter's own state. Either this ends both, and detaches;
-        // or it only detaches, and the state stays behind with the interpreter.
+        // SAFETY: attached with the interpreter's own state. Every branch detaches: leaving the
+        // state behind with the interpreter, ending the state alone, or ending both.
         unsafe {
-            if self.is_last_thread() {
-                ffi::Py_EndInterpreter(self.tstate);
-                release_leftover_gil();
-            } else {
+            if !self.is_last_thread() {
                 eprintln!(
                     "py_context_router: threads started by Python code outlive their context; \
                      its interpreter is left behind"
                 );
                 ffi::PyEval_SaveThread();
+            } else if let Some(reset) =
+                self.reset.take().filter(|f| spare::reset(self.attached(), f))
+            {
+                let interpreter = self.pointer();
+                let reset = Escaped::new(reset);
+                ffi::PyThreadState_Clear(self.tstate);
+                ffi::PyThreadState_DeleteCurrent();
+                spare::put(self.mode, interpreter, reset);
+            } else {
+                ffi::Py_EndInterpreter(self.tstate);
+                release_leftover_gil();
             }
         }
     }
@@ -153,6 +181,16 @@ impl Interpreter {
             first == self.tstate && ffi::PyThreadState_Next(first).is_null()
         }
     }
+}
+
+/// A state for this thread, which has none.
+///
+/// # Safety
+/// The interpreter is alive.
+unsafe fn new_state(interpreter: InterpreterPtr) -> Result<*mut ffi::PyThreadState, String> {
+    // SAFETY: as the caller says.
+    let state = unsafe { ffi::PyThreadState_New(interpreter.0) };
+    if state.is_null() { Err("no memory for a thread state".into()) } else { Ok(state) }
 }
 
 /// Before 3.12 `Py_EndInterpreter` leaves the GIL held with no thread state.

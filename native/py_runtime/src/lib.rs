@@ -18,6 +18,7 @@ pub mod mode;
 pub mod namespace;
 pub mod object;
 pub mod request;
+mod spare;
 mod spin;
 mod sync;
 

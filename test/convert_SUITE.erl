@@ -310,7 +310,9 @@ flat_values_of_any_length_convert(Config) ->
     Tuple = list_to_tuple(List),
     {ok, Tuple} = call(Config, ident, [Tuple]),
     Binary = binary:copy(<<"0123456789abcdef">>, 1 bsl 20),
-    {ok, Binary} = call(Config, ident, [Binary]).
+    {ok, Binary} = call(Config, ident, [Binary]),
+    %% Common Test logs what a case returns: not that.
+    ok.
 
 large_maps_convert(Config) ->
     %% Around where the VM changes a map's shape, and where building one used to crash it.
@@ -320,7 +322,8 @@ large_maps_convert(Config) ->
     [] = wrong([{M, {ok, M}} || M <- Maps], fun(M) -> call(Config, ident, [M]) end),
     Nested = maps:from_list([{N, maps:from_list([{M, {[M]}} || M <- lists:seq(1, 40)])}
                              || N <- lists:seq(1, 40)]),
-    {ok, [Nested, Nested]} = call(Config, ident, [[Nested, Nested]]).
+    {ok, [Nested, Nested]} = call(Config, ident, [[Nested, Nested]]),
+    ok.
 
 oversized_tuples_are_refused(Config) ->
     Most = 1 bsl 24 - 1,
@@ -329,29 +332,38 @@ oversized_tuples_are_refused(Config) ->
     {error, {unconvertible, <<"result">>, <<"tuple of 16777216 elements", _/binary>>}} =
         eval(Config, ["(0,) * ", integer_to_list(Most + 1)]).
 
-%% A strided view is copied by Python code, and a finalizer may run on the way. What can change a
-%% container here is another thread of Python, so let one try.
+%% Converting a numpy scalar runs Python code; a class by that name does as well as the real one.
 containers_that_change_meanwhile_are_refused(Config) ->
     ok = py_context:exec(ctx(Config), <<
-        "import threading, sys\n"
-        "items = [str(i) for i in range(1000)]\n"
-        "table = {str(i): [i] for i in range(1000)}\n"
-        "going = True\n"
-        "def churn():\n"
-        "  while going:\n"
-        "    items.append('x'); items.pop(0); del items[500:]; items.extend(map(str, range(500)))\n"
-        "    table['more'] = 1; table.pop('more'); table['5'] = []\n"
-        "thread = threading.Thread(target=churn)\n"
-        "thread.start()\n">>),
-    Results = [eval(Config, "[items, table]") || _ <- lists:seq(1, 300)],
-    ok = py_context:exec(ctx(Config), <<"going = False\nthread.join()">>),
-    [] = [R || R <- Results, not is_whole_or_refused(R)].
-
-is_whole_or_refused({ok, [Items, Table]}) -> is_list(Items) andalso is_map(Table);
-is_whole_or_refused({error, {unconvertible, _, What}}) ->
-    lists:member(What, [<<"list that changed while it was converted">>,
-                        <<"dict that changed while it was converted">>]);
-is_whole_or_refused(_) -> false.
+        "def scalar(change):\n"
+        "  def index(self):\n"
+        "    change()\n"
+        "    return 7\n"
+        "  return type('numpy.integer', (), {'__index__': index})()\n"
+        "def in_list(change, others=3):\n"
+        "  items = [str(x) for x in range(others)]\n"
+        "  items.insert(1, scalar(lambda: change(items)))\n"
+        "  return items\n"
+        "def in_dict(change, others=3):\n"
+        "  table = {str(x): str(x) for x in range(others)}\n"
+        "  table['1'] = scalar(lambda: change(table))\n"
+        "  return table\n">>),
+    List = {error, {unconvertible, <<"result">>, <<"list that changed while it was converted">>}},
+    Dict = {error, {unconvertible, <<"result">>, <<"dict that changed while it was converted">>}},
+    Rows = [{"in_list(lambda l: None)", {ok, [<<"0">>, 7, <<"1">>, <<"2">>]}},
+            {"in_list(lambda l: l.clear())", List}, {"in_list(lambda l: l.pop())", List},
+            {"in_list(lambda l: l.append(1))", List},
+            {"in_list(lambda l: l.extend(range(100000)))", List},
+            {"in_dict(lambda d: None)", {ok, #{<<"0">> => <<"0">>, <<"1">> => 7, <<"2">> => <<"2">>}}},
+            {"in_dict(lambda d: d.clear())", Dict}, {"in_dict(lambda d: d.pop('2'))", Dict},
+            {"in_dict(lambda d: d.update({'3': 1}))", Dict},
+            {"in_dict(lambda d: d.update({str(i): i for i in range(100000)}))", Dict},
+            {"in_dict(lambda d: d.clear(), 1000)", Dict},
+            %% The scalar itself goes away while it is being converted.
+            {"in_list(lambda l: l.__setitem__(1, None))", {ok, [<<"0">>, 7, <<"1">>, <<"2">>]}},
+            {"in_dict(lambda d: d.__setitem__('1', None))",
+             {ok, #{<<"0">> => <<"0">>, <<"1">> => 7, <<"2">> => <<"2">>}}}],
+    [] = wrong(Rows, fun(E) -> eval(Config, E) end).
 
 %% ------------------------------------------------------------------ identities
 
@@ -387,16 +399,19 @@ pids_and_references_compare_and_hash_as_in_erlang(Config) ->
 
 references_outlive_their_process_heap(Config) ->
     ok = py_context:exec(ctx(Config), <<"kept = []\ndef keep(x): kept.append(x)">>),
+    Make = fun() -> [{make_ref(), remote_pid()} || _ <- lists:seq(1, 1000)] end,
     Keep = fun() ->
-                   Ref = make_ref(),
-                   {ok, none} = call(Config, keep, [{Ref, remote_pid()}]),
-                   exit({kept, Ref})
+                   Refs = Make(),
+                   {ok, none} = call(Config, keep, [Refs]),
+                   exit({kept, Refs})
            end,
     {Pid, Monitor} = spawn_monitor(Keep),
-    Ref = receive {'DOWN', Monitor, process, Pid, {kept, R}} -> R end,
-    garbage_collect(),
-    RemotePid = remote_pid(),
-    {ok, {Ref, RemotePid}} = eval(Config, "kept.pop()").
+    Refs = receive {'DOWN', Monitor, process, Pid, {kept, R}} -> R end,
+    true = garbage_collect(),
+    %% Whatever memory they came in is by now used for others of the same size.
+    [{ok, Others} = call(Config, ident, [Others]) || _ <- lists:seq(1, 50), Others <- [Make()]],
+    {ok, Refs} = eval(Config, "kept.pop()"),
+    ok.
 
 identities_cannot_be_forged(Config) ->
     ok = py_context:exec(ctx(Config), <<

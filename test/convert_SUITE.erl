@@ -159,20 +159,21 @@ subclasses_convert_as_their_base(Config) ->
             {"Liar(7)", 7}, {"Liar(-2**70)", -(1 bsl 70)}],
     [] = wrong([{E, {ok, T}} || {E, T} <- Rows], fun(E) -> eval(Config, E) end).
 
-numpy_scalars_become_numbers(Config) ->
-    case py_context:exec(ctx(Config), <<"import numpy as np">>) of
-        ok ->
-            Rows = [{"np.int64(5)", 5}, {"np.int8(-5)", -5}, {"np.uint64(2**64-1)", (1 bsl 64) - 1},
-                    {"np.float64(1.5)", 1.5}, {"np.float32(0.5)", 0.5}, {"np.float32('nan')", nan},
-                    {"np.float32('-inf')", neg_infinity}, {"np.bool_(True)", true},
-                    {"np.longdouble(2)", 2.0}, {"np.str_('x')", <<"x">>},
-                    {"{np.int8(1): np.float16(2)}", #{1 => 2.0}}],
-            [] = wrong([{E, {ok, T}} || {E, T} <- Rows], fun(E) -> eval(Config, E) end),
-            {error, {unconvertible, <<"result">>, <<"longdouble that no float can hold">>}} =
-                eval(Config, "np.longdouble(1) / 3");
-        {error, {'ModuleNotFoundError', _}} ->
-            {skip, "no numpy in this Python"}
-    end.
+numpy_scalars_become_numbers(_Config) ->
+    test_helpers:with_numpy(fun(Vm) ->
+        {ok, _} = peer:call(Vm, py_context_router, start, [], 60_000),
+        Ctx = peer:call(Vm, py_context_router, get_context, [1]),
+        Eval = fun(E) -> peer:call(Vm, py_context, eval, [Ctx, E], 60_000) end,
+        ok = peer:call(Vm, py_context, exec, [Ctx, <<"import numpy as np">>], 60_000),
+        Rows = [{"np.int64(5)", 5}, {"np.int8(-5)", -5}, {"np.uint64(2**64-1)", (1 bsl 64) - 1},
+                {"np.float64(1.5)", 1.5}, {"np.float32(0.5)", 0.5}, {"np.float32('nan')", nan},
+                {"np.float32('-inf')", neg_infinity}, {"np.bool_(True)", true},
+                {"np.longdouble(2)", 2.0}, {"np.str_('x')", <<"x">>},
+                {"{np.int8(1): np.float16(2)}", #{1 => 2.0}}],
+        [] = wrong([{E, {ok, T}} || {E, T} <- Rows], Eval),
+        {error, {unconvertible, <<"result">>, <<"longdouble that no float can hold">>}} =
+            Eval("np.longdouble(1) / 3")
+    end).
 
 views_become_binaries(Config) ->
     Rows = [{"memoryview(b'abc')", <<"abc">>}, {"memoryview(b'')", <<>>},

@@ -144,7 +144,7 @@ busy_contexts_run_at_the_same_time(Config) ->
     end).
 
 module_that_refuses_gets_a_hint(_Config) ->
-    with_numpy(fun(Vm) ->
+    test_helpers:with_numpy(fun(Vm) ->
         {ok, [Ctx]} = peer:call(Vm, py_context_router, start_pool, [own, 1, owngil], 60_000),
         {error, {Class, Message}} = peer:call(Vm, py_context, call, [Ctx, numpy, sum, [[1]]], 60_000),
         ?assertEqual('ImportError', Class),
@@ -152,7 +152,7 @@ module_that_refuses_gets_a_hint(_Config) ->
     end).
 
 mixed_pools_serve_what_each_can(_Config) ->
-    with_numpy(fun(Vm) ->
+    test_helpers:with_numpy(fun(Vm) ->
         {ok, [Pure | _]} = peer:call(Vm, py_context_router, start, [#{mode => owngil}], 60_000),
         {ok, _} = peer:call(Vm, py_context_router, start_pool, [native, 2], 60_000),
         ok = peer:call(Vm, py_context_router, register_pool, [native, numpy]),
@@ -180,16 +180,4 @@ with_contexts(Mode, N, Fun) ->
                 || _ <- lists:seq(1, N)],
     try Fun(Contexts)
     after [py_context:stop(Ctx) || Ctx <- Contexts]
-    end.
-
-%% A VM whose Python is that of a virtual environment with numpy in it.
-with_numpy(Fun) ->
-    Venv = test_helpers:numpy_venv(),
-    {ok, Vm, _Node} = test_helpers:start_peer(#{connection => standard_io}),
-    try
-        ok = peer:call(Vm, application, load, [py_context_router]),
-        ok = peer:call(Vm, application, set_env, [py_context_router, python, Venv]),
-        Fun(Vm)
-    after
-        peer:stop(Vm)
     end.

@@ -7,7 +7,7 @@
 -export([await_busy/1, await_queue/2, is_alive/1, published/0]).
 -export([capture_log/1, log/2]).
 -export([rendered/1]).
--export([start_peer/1, start_distribution/0, run_program/2, numpy_venv/0]).
+-export([start_peer/1, start_distribution/0, run_program/2, with_numpy/1]).
 
 %% For things that send no message. Long, because it only decides how late a failure is seen.
 -define(DEADLINE, 30_000).
@@ -214,12 +214,25 @@ start_distribution() ->
             running;
         false ->
             {ok, _} = run_program(os:find_executable("epmd"), ["-daemon"]),
+            _ = eventually(fun() -> element(1, erl_epmd:names("localhost")) =:= ok end),
             Name = list_to_atom("py_tests_" ++ os:getpid()),
             {ok, _} = net_kernel:start(Name, #{name_domain => shortnames}),
             started
     end.
 
 %% ------------------------------------------------------------------ numpy
+
+%% A VM whose Python is that of a virtual environment with numpy in it.
+with_numpy(Fun) ->
+    Venv = numpy_venv(),
+    {ok, Vm, _Node} = start_peer(#{connection => standard_io}),
+    try
+        ok = peer:call(Vm, application, load, [py_context_router]),
+        ok = peer:call(Vm, application, set_env, [py_context_router, python, Venv]),
+        Fun(Vm)
+    after
+        peer:stop(Vm)
+    end.
 
 %% A virtual environment of the linked Python with numpy in it. Made once per build folder; a
 %% half-made one is made again.

@@ -1,0 +1,129 @@
+%% README.md and docs/ say what is true: the Erlang examples give the results that are shown, and
+%% what is named is there. The Elixir examples are run by readme_test.exs.
+%%
+%% In a block of Erlang that begins with a prompt, each expression is one line, `N> Expression.',
+%% and the lines up to the next prompt are its result as the shell prints it. White space doesn't
+%% count, one pid is as good as another, and an ellipsis stands for anything. Other blocks of
+%% Erlang are terms of configuration.
+-module(readme_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, init_per_suite/1, end_per_suite/1]).
+-export([the_examples_give_the_results_that_are_shown/1, the_configuration_is_erlang/1,
+         the_names_in_the_diagrams_are_files/1, the_links_lead_somewhere/1,
+         the_commands_are_there/1]).
+
+all() ->
+    [the_examples_give_the_results_that_are_shown, the_configuration_is_erlang,
+     the_names_in_the_diagrams_are_files, the_links_lead_somewhere, the_commands_are_there].
+
+init_per_suite(Config) ->
+    %% As a new user finds it: nothing is started.
+    ok = py_context_router:stop(),
+    [{root, root(proplists:get_value(data_dir, Config))} | Config].
+
+end_per_suite(_Config) ->
+    py_context_router:stop().
+
+the_examples_give_the_results_that_are_shown(Config) ->
+    Examples = [Example || Block <- blocks("erlang", "README.md", Config), is_transcript(Block),
+                           Example <- examples(Block)],
+    ?assert(length(Examples) > 20),
+    _ = lists:foldl(fun example/2, [], Examples),
+    ok.
+
+the_configuration_is_erlang(Config) ->
+    Terms = [Block || Block <- blocks("erlang", "README.md", Config), not is_transcript(Block)],
+    ?assertMatch([_ | _], Terms),
+    [?assertMatch({ok, _}, parse_term(Term)) || Term <- Terms].
+
+the_names_in_the_diagrams_are_files(Config) ->
+    Diagrams = blocks("text", "README.md", Config) ++ blocks("text", "docs/architecture.md", Config),
+    Names = matches("(\\bpy_[a-z_]+\\b|\\b[a-z_]+\\.rs\\b)", lists:append(Diagrams)),
+    Files = [filename:basename(File)
+             || Folder <- ["src", "native"],
+                File <- filelib:wildcard("**", in_root(Folder, Config))],
+    ?assertEqual([], [Name || [Name] <- Names,
+                              not lists:member(Name, Files),
+                              not lists:member(Name ++ ".erl", Files)]).
+
+the_links_lead_somewhere(Config) ->
+    [?assert(filelib:is_regular(in_root(filename:join(filename:dirname(Page), Link), Config)), Link)
+     || Page <- ["README.md", "docs/architecture.md"],
+        Link <- links(text(Page, Config))].
+
+the_commands_are_there(Config) ->
+    Commands = matches("\\b(bin/[a-z]+)", text("README.md", Config)),
+    [?assert(filelib:is_regular(in_root(Command, Config)), Command) || [Command] <- Commands].
+
+%% ------------------------------------------------------------------ running the examples
+
+example({Source, Shown}, Bindings) ->
+    {ok, Tokens, _} = erl_scan:string(Source),
+    {ok, Expressions} = erl_parse:parse_exprs(Tokens),
+    {value, Value, Bound} = erl_eval:exprs(Expressions, Bindings),
+    Result = io_lib:format("~tp", [Value]),
+    ct:pal("~ts~n~ts", [Source, Result]),
+    ?assertMatch({match, _}, re:run(stripped(Result), pattern(Shown), [unicode]),
+                 unicode:characters_to_list([Source, " gives ", Result, ", not ", Shown])),
+    Bound.
+
+stripped(Text) ->
+    [Char || Char <- unicode:characters_to_list(Text), Char =/= $\s, Char =/= $\n].
+
+pattern(Shown) ->
+    Escaped = re:replace(stripped(Shown), "[][(){}.*+?|^$\\\\]", "\\\\&",
+                         [global, unicode, {return, list}]),
+    AnyPid = re:replace(Escaped, "<[0-9]+(\\\\\\.[0-9]+){2}>", "<[0-9.]+>",
+                        [global, unicode, {return, list}]),
+    "^" ++ lists:append([case Char of
+                             $… -> ".*";
+                             _ -> [Char]
+                         end || Char <- AnyPid]) ++ "$".
+
+%% ------------------------------------------------------------------ reading
+
+%% The contents of the blocks of a language.
+blocks(Language, Page, Config) ->
+    lists:append(matches("^```" ++ Language ++ "\\n(.*?)^```$", text(Page, Config))).
+
+is_transcript(Block) ->
+    re:run(Block, "^[0-9]+> ", [unicode]) =/= nomatch.
+
+%% {Expression, Result as shown}
+examples(Block) ->
+    [{Source, Shown}
+     || [Source, Shown] <- matches("^[0-9]+> ([^\\n]*)\\n(.*?)(?=^[0-9]+> |\\z)", Block)].
+
+parse_term(Text) ->
+    {ok, Tokens, _} = erl_scan:string(string:trim(Text, trailing, ".\n") ++ "."),
+    erl_parse:parse_term(Tokens).
+
+links(Text) ->
+    lists:append(matches("\\]\\(([^)#:]+)\\)", Text)).
+
+%% The groups of each match.
+matches(Pattern, Text) ->
+    Options = [global, multiline, dotall, unicode, {capture, all_but_first, list}],
+    case re:run(Text, Pattern, Options) of
+        {match, Matches} -> Matches;
+        nomatch -> []
+    end.
+
+text(Page, Config) ->
+    {ok, Text} = file:read_file(in_root(Page, Config)),
+    unicode:characters_to_list(Text).
+
+in_root(Path, Config) ->
+    filename:join(proplists:get_value(root, Config), Path).
+
+%% The build has put a copy of this suite somewhere below the repository.
+root(Folder) ->
+    case filelib:is_regular(filename:join(Folder, "README.md")) of
+        true -> Folder;
+        false ->
+            Parent = filename:dirname(Folder),
+            ?assertNotEqual(Folder, Parent),
+            root(Parent)
+    end.

@@ -35,7 +35,7 @@ command(["--quick"], Names) ->
                          window_ms => 60, boots => 1});
 command([], Names) ->
     run(chosen(Names), #{rounds => 7, samples => 20_000, heavy => 15, loops => 1_000_000,
-                         window_ms => 1_000, boots => 7});
+                         window_ms => 300, boots => 7});
 command(_Help, _Names) ->
     io:format("~ts", [usage()]),
     0.

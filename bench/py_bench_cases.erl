@@ -6,7 +6,7 @@
 
 -spec all() -> [{atom(), What :: string()}].
 all() ->
-    [{get_context, "py_context_router:get_context/0, bound and unbound; the loop's cost subtracted"},
+    [{get_context, "py_context_router:get_context/0, bound and unbound, less the loop's cost"},
      {call, "one caller, one py_context:call(Ctx, math, sqrt, [2.0]) after the other"},
      {eval, "one caller, py_context:eval(Ctx, <<\"1+1\">>)"},
      {callers, "calls/s of 1, 10, 50, 200 callers that each route and call, and their fairness"},

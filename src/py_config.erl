@@ -43,6 +43,7 @@ default(spin_us) -> 20.
 
 -spec is_valid(key(), term()) -> boolean().
 is_valid(python, undefined) -> true;
-is_valid(python, Path) -> is_binary(Path) orelse io_lib:printable_unicode_list(Path);
+is_valid(python, Path) when is_binary(Path) -> is_binary(unicode:characters_to_binary(Path));
+is_valid(python, Path) -> io_lib:printable_unicode_list(Path);
 is_valid(max_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST;
 is_valid(spin_us, N) -> is_integer(N) andalso N >= 0 andalso N =< 1000.

@@ -222,7 +222,7 @@ create_local_env(Ctx) when is_pid(Ctx), node(Ctx) =/= node() ->
 create_local_env(Ctx) ->
     run(Ctx, fun(Ref) -> {new_env, Ref} end, infinity, {create_local_env, [Ctx]}).
 
-%% For a caller on another node.
+%% @private For a caller on another node.
 -spec create_local_env(pid(), Owner :: pid()) -> {ok, env()} | {error, error()}.
 create_local_env(Ctx, Owner) ->
     case create_local_env(Ctx) of

@@ -119,10 +119,15 @@ start_checked(Pool, Given, #{mode := Mode} = Options) ->
 -spec start_or_join(pool_name(), start_opts(), py_options:pool()) ->
     {ok, [pid()]} | {error, start_error()}.
 start_or_join(Pool, Given, Options) ->
-    Pid = case py_pool_sup:start_pool(Pool, Options) of
-              {ok, New} -> New;
-              {error, {already_started, Running}} -> Running
-          end,
+    case py_pool_sup:start_pool(Pool, Options) of
+        {ok, Pid} -> join(Pid, Pool, Given, Options);
+        {error, {already_started, Pid}} -> join(Pid, Pool, Given, Options);
+        {error, _} = Error -> Error
+    end.
+
+-spec join(pid(), pool_name(), start_opts(), py_options:pool()) ->
+    {ok, [pid()]} | {error, start_error()}.
+join(Pid, Pool, Given, Options) ->
     case py_pool:await(Pid, Given) of
         %% It was just being stopped; this start comes after that.
         gone -> start_or_join(Pool, Given, Options);
@@ -393,6 +398,9 @@ list_pool_registrations() ->
 
 %% Registrations are made by programs, not from data: their names may become atoms.
 -spec key(atom() | binary(), pos_integer(), [term()]) -> atom().
+key(Name, N, All) when Name =:= ''; Name =:= <<>> ->
+    %% What an unknown name becomes in a look-up.
+    ?BADARG(All, {argument, N, <<"an empty name">>});
 key(Name, _N, _All) when is_atom(Name) ->
     Name;
 key(Name, N, All) when is_binary(Name) ->

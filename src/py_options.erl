@@ -20,6 +20,8 @@
 
 %% More contexts than this is a mistake: each has an OS thread.
 -define(MOST_CONTEXTS, 65_536).
+%% The pool's process is registered under the name with a prefix, and an atom has 255 characters.
+-define(LONGEST_NAME, 240).
 %% The largest number the native side takes; practically no bound.
 -define(LONGEST_QUEUE, 1_000_000_000).
 
@@ -35,8 +37,13 @@ pool(Options) ->
 
 %% Checks a pool's name.
 -spec pool_name(term()) -> ok | {error, error()}.
-pool_name(Name) when is_atom(Name), Name =/= undefined -> ok;
-pool_name(Name) -> {error, {bad_option, {name, Name}}}.
+pool_name(Name) when is_atom(Name), Name =/= undefined ->
+    case length(atom_to_list(Name)) =< ?LONGEST_NAME of
+        true -> ok;
+        false -> {error, {bad_option, {name, Name}}}
+    end;
+pool_name(Name) ->
+    {error, {bad_option, {name, Name}}}.
 
 %% Whether any of the explicitly given options is not as in the running set.
 -spec differ(Given :: map(), Running :: map()) -> boolean().

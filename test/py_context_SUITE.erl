@@ -14,9 +14,12 @@
 
 -define(LOOP, <<"while True: pass">>).
 
+%% The same cases for each mode that the linked Python has (modes_SUITE tests that it says which).
 all() ->
-    [{group, worker}, {group, subinterp}, {group, owngil}, {group, lifecycle}, {group, remote},
-     {group, misuse}].
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()]
+    ++ [{group, lifecycle}, {group, remote}, {group, misuse}].
 
 groups() ->
     Modes = [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]],
@@ -84,10 +87,7 @@ end_per_suite(Config) ->
 
 init_per_group(Mode, Config) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil ->
     ok = py_context_router:init_pool_registry(),
-    case py_nif:check_mode(Mode) of
-        ok -> [{mode, Mode} | Config];
-        {error, {unsupported_mode, Mode, Why}} -> {skip, binary_to_list(Why)}
-    end;
+    [{mode, Mode} | Config];
 init_per_group(remote, Config) ->
     Distribution = test_helpers:start_distribution(),
     [{distribution, Distribution} | Config];
@@ -309,6 +309,7 @@ an_environment_of_another_context_is_refused(Config) ->
 
 an_environment_may_outlive_its_context(Config) ->
     Ctx = new(Config),
+    true = unlink(Ctx),
     User = ask(fun() ->
         {ok, Env} = py_context:create_local_env(Ctx),
         ok = py_context:exec(Ctx, <<"x = [1]">>, Env),
@@ -496,6 +497,7 @@ everybody_is_answered_once(Config, End, Reason) ->
 
 stopping_waits_for_the_running_job_and_no_longer(Config) ->
     Ctx = new(#{shutdown => infinity}, Config),
+    true = unlink(Ctx),
     ok = py_context:exec(Ctx, <<"import threading\n"
                                 "go = False\n"
                                 "def job():\n"

@@ -39,7 +39,8 @@ the_configuration_is_erlang(Config) ->
     [?assertMatch({ok, _}, parse_term(Term)) || Term <- Terms].
 
 the_names_in_the_diagrams_are_files(Config) ->
-    Diagrams = blocks("text", "README.md", Config) ++ blocks("text", "docs/architecture.md", Config),
+    Diagrams = blocks("text", "README.md", Config)
+        ++ blocks("text", "docs/architecture.md", Config),
     Names = matches("(\\bpy_[a-z_]+\\b|\\b[a-z_]+\\.rs\\b)", lists:append(Diagrams)),
     Files = [filename:basename(File)
              || Folder <- ["src", "native"],
@@ -50,7 +51,7 @@ the_names_in_the_diagrams_are_files(Config) ->
 
 the_links_lead_somewhere(Config) ->
     [?assert(filelib:is_regular(in_root(filename:join(filename:dirname(Page), Link), Config)), Link)
-     || Page <- ["README.md", "docs/architecture.md"],
+     || Page <- ["README.md" | filelib:wildcard("docs/*.md", in_root("", Config))],
         Link <- links(text(Page, Config))].
 
 the_commands_are_there(Config) ->

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # For bin/matrix: makes the chroots, as fresh Debian systems without any of what this project
 # needs, so that bin/setup has to find it all. Reads cache and fresh, sets why. Sourced.
 #
@@ -22,9 +23,7 @@ make_root() {
     can_make_roots && remove_tree "$target" || return
 
     # Where apt gets its packages from, debootstrap gets its own, with the same proxy.
-    mirror=${PY_MATRIX_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' \
-        'Created-By: Packages' 2>/dev/null | grep -E '/debian/?$' | head -n 1 || true)}
-    mirror=${mirror:-http://deb.debian.org/debian}
+    mirror=${PY_MATRIX_MIRROR:-$(host_mirror)}
     local http_proxy=${http_proxy:-$(setting Acquire::http::Proxy)}
     local https_proxy=${https_proxy:-$(setting Acquire::https::Proxy)}
     export http_proxy https_proxy
@@ -63,6 +62,13 @@ can_make_roots() {
         fi
     fi
     [ -z "$why" ]
+}
+
+host_mirror() {
+    # The parentheses are apt's own syntax.
+    # shellcheck disable=SC2016
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+        grep -m 1 -E '/debian/?$' || echo http://deb.debian.org/debian
 }
 
 setting() { apt-config dump --format '%v' "$1" 2>/dev/null || true; }

@@ -146,7 +146,7 @@ texts(#{from := From, texts := Texts, skipped := Skipped, left := Left}, Pieces)
     Bytes = lists:sum([byte_size(Content) || #{content := Content} <- Texts]),
     section("The text"),
     line("~ts: ~ts, ~ts", [From, count(length(Texts), "file"), count(Bytes, "byte")]),
-    _ = [line("~ts left out, not text in UTF-8", [count(Skipped, "file")]) || Skipped > 0],
+    _ = [line("~ts left out, empty or not text in UTF-8", [count(Skipped, "file")]) || Skipped > 0],
     _ = [line("~ts left out, more than this demo takes", [count(Left, "file")]) || Left > 0],
     line("~ts with a piece each (re, collections), ~ts with a file each (hashlib, zlib)",
          [count(Pieces, "process"), number(length(Texts))]).
@@ -159,15 +159,18 @@ count(N, What) -> number(N) ++ " " ++ What ++ "s".
 -spec routing([pid()], [#job{}]) -> ok.
 routing(Contexts, Jobs) ->
     section("Which scheduler was routed to which context"),
-    Seen = lists:usort([{Scheduler, Ctx} || #job{scheduler = Scheduler, context = Ctx} <- Jobs]),
     Slots = maps:from_list([{Ctx, N} || {N, Ctx} <- numbered(Contexts)]),
+    Seen = lists:usort([{Scheduler, Ctx} || #job{scheduler = Scheduler, context = Ctx} <- Jobs]),
+    Idle = lists:seq(1, erlang:system_info(schedulers_online)) -- [S || {S, _} <- Seen],
     lists:foreach(fun({Scheduler, Ctx}) ->
                       #{thread_id := Thread} = py_context:info(Ctx),
                       line("scheduler ~b -> context ~b, ~p, OS thread ~b: ~ts",
                            [Scheduler, maps:get(Ctx, Slots), Ctx, Thread,
                             count(length([x || #job{scheduler = S, context = C} <- Jobs,
                                                S =:= Scheduler, C =:= Ctx]), "process")])
-                  end, Seen).
+                  end, Seen),
+    %% The VM puts work on few schedulers while they keep up with it.
+    lists:foreach(fun(Scheduler) -> line("scheduler ~b ran none of them", [Scheduler]) end, Idle).
 
 -spec results([py_demo_texts:text()], [#job{}], [#job{}]) -> [map()].
 results(Texts, Analysed, Fingerprints) ->
@@ -230,9 +233,11 @@ often(Analysed) ->
                          end, #{}, Analysed),
     Most = lists:sublist(lists:sort(fun({V, A}, {W, B}) -> {-A, V} =< {-B, W} end,
                                     maps:to_list(Counts)), 6),
-    line("~ts of five letters or more; most frequent: ~ts",
+    line("~ts of five letters or more~ts",
          [count(map_size(Counts), "word"),
-          lists:join(", ", [[Word, " ", number(Times)] || {Word, Times} <- Most])]).
+          [["; most frequent: ",
+            lists:join(", ", [[Word, " ", number(Times)] || {Word, Times} <- Most])]
+           || Most =/= []]]).
 
 -spec python_error() -> ok.
 python_error() ->

@@ -14,6 +14,7 @@
 %% All texts are kept in memory.
 -define(MOST_FILES, 1_000).
 -define(MOST_BYTES, 100_000_000).
+-define(LONGEST_PARAGRAPH, 50_000).
 
 %% Of files and folders, or of what any machine has: licences.
 -spec read([string()]) -> {ok, found()} | {error, unicode:chardata()}.
@@ -151,26 +152,28 @@ pieces(Texts, Count) ->
     Numbered = lists:zip(lists:seq(1, length(Texts)), Texts),
     [{N, Piece} || {N, #{content := Content}} <- Numbered, Piece <- cut(Content, Size)].
 
-%% Cut at blank lines, so that no sentence is torn; where there is none for long, at any line.
+%% Cut at blank lines, where sentences end in any case, so that the pieces have the numbers of the
+%% whole; where there is no blank line for long, at any line.
 -spec cut(binary(), pos_integer()) -> [binary()].
 cut(Content, Size) when byte_size(Content) =< Size ->
     [Content];
 cut(Content, Size) ->
-    Near = min(3 * Size, byte_size(Content) - Size),
-    case first_match(Content, [{<<"\n\n">>, Near}, {<<"\n">>, byte_size(Content) - Size}], Size) of
-        nomatch -> [Content];
-        End when End =:= byte_size(Content) -> [Content];
-        End ->
+    Near = min(?LONGEST_PARAGRAPH, byte_size(Content) - Size),
+    Far = byte_size(Content) - Size - Near,
+    case first_match(Content, [{<<"\n\n">>, Size, Near}, {<<"\n">>, Size + Near, Far}]) of
+        End when is_integer(End), End < byte_size(Content) ->
             <<Piece:End/binary, Rest/binary>> = Content,
-            [Piece | cut(Rest, Size)]
+            [Piece | cut(Rest, Size)];
+        _ -> [Content]
     end.
 
--spec first_match(binary(), [{binary(), non_neg_integer()}], pos_integer()) ->
+%% Where the first of the patterns that occurs in its part of the content ends.
+-spec first_match(binary(), [{binary(), From :: pos_integer(), Length :: non_neg_integer()}]) ->
     nomatch | pos_integer().
-first_match(_Content, [], _From) ->
+first_match(_Content, []) ->
     nomatch;
-first_match(Content, [{Pattern, Length} | Others], From) ->
+first_match(Content, [{Pattern, From, Length} | Others]) ->
     case binary:match(Content, Pattern, [{scope, {From, Length}}]) of
         {At, Size} -> At + Size;
-        nomatch -> first_match(Content, Others, From)
+        nomatch -> first_match(Content, Others)
     end.

@@ -4,6 +4,7 @@
 //! work is sent here and done in order: the jobs of a closed context are answered before its
 //! thread is joined, and only then is its owner told that nothing is left.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use crossbeam::channel::{Sender, unbounded};
@@ -20,7 +21,13 @@ fn tasks() -> &'static Sender<Task> {
     static TASKS: OnceLock<Sender<Task>> = OnceLock::new();
     TASKS.get_or_init(|| {
         let (sender, tasks) = unbounded::<Task>();
-        let thread = move || tasks.into_iter().for_each(|task| task());
+        let thread = move || {
+            for task in tasks {
+                // A task that panics has been reported by the panic hook. The others go on: without
+                // this thread no context would ever be seen to end.
+                let _ = catch_unwind(AssertUnwindSafe(task));
+            }
+        };
         std::thread::Builder::new()
             .name("py_backstage".into())
             .spawn(thread)

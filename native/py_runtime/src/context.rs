@@ -4,9 +4,9 @@
 //! ends what it made. Everybody else has an `Arc<Context>`, through which jobs are submitted,
 //! cancelled and interrupted without ever waiting for Python.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,9 @@ use crate::interpreter::{self, Interpreter, InterpreterPtr};
 use crate::mailbox::{Mailbox, Next, Refused, Seq};
 use crate::mode::Mode;
 use crate::namespace::new_namespace;
+use crate::nudge;
 use crate::object::{Attached, Object};
+use crate::preload::Preload;
 use crate::request::{Cancel, RequestState};
 use crate::spin::Spin;
 
@@ -132,11 +134,19 @@ pub struct Counts {
     pub cancelled: u64,
 }
 
+/// What a blow is meant for.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Job(Seq),
+    Preload,
+}
+
 /// A context, as everybody but its own thread sees it.
 #[derive(Debug)]
 pub struct Context<J: Job> {
     config: Config,
     mailbox: Mailbox<J, Escaped>,
+    preload: Preload,
     /// Open while the interpreter may be struck; the thread closes it before it ends.
     gate: Mutex<Option<InterpreterPtr>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -158,6 +168,7 @@ impl<J: Job> Context<J> {
     pub fn start(config: Config, owner: Box<dyn Owner>) -> std::io::Result<Arc<Self>> {
         let context = Arc::new(Context {
             mailbox: Mailbox::new(config.max_queue),
+            preload: Preload::default(),
             gate: Mutex::new(None),
             thread: Mutex::new(None),
             ident: AtomicU64::new(0),
@@ -199,7 +210,7 @@ impl<J: Job> Context<J> {
         // A job that was cancelled between being taken up and being started still counts as
         // waiting: it will not run, so there is nothing to interrupt.
         if outcome == Cancel::Running {
-            self.interrupt_in_background(seq);
+            self.interrupt_in_background(Target::Job(seq));
         }
         outcome
     }
@@ -209,7 +220,7 @@ impl<J: Job> Context<J> {
         let innermost = self.mailbox.running().pop();
         if let Some((seq, job)) = &innermost {
             job.state().interrupt();
-            self.interrupt_in_background(*seq);
+            self.interrupt_in_background(Target::Job(*seq));
         }
         innermost.is_some()
     }
@@ -228,13 +239,20 @@ impl<J: Job> Context<J> {
         self.mailbox.drain();
     }
 
-    /// As [`Context::close`], but the running jobs are answered too, and interrupted.
+    /// As [`Context::close`], but the running jobs are answered too, and interrupted; so is the
+    /// preload.
     pub fn kill(self: &Arc<Self>, why: J::Death) {
         self.close(why.clone());
         for (seq, job) in self.mailbox.running() {
-            let why = why.clone();
-            backstage::run(move || job.abandon(&why));
-            self.interrupt_in_background(seq);
+            let (context, why) = (Arc::clone(self), why.clone());
+            backstage::run(move || {
+                // In this order: a job that is struck first would answer with an exception.
+                job.abandon(&why);
+                context.interrupt_in_background(Target::Job(seq));
+            });
+        }
+        if self.preload.kill() {
+            self.interrupt_in_background(Target::Preload);
         }
     }
 
@@ -300,13 +318,13 @@ impl<J: Job> Context<J> {
         }
     }
 
-    /// Strikes job `seq` until it ends. On a thread of its own, because attaching to a busy
+    /// Strikes the target until it ends. On a thread of its own, because attaching to a busy
     /// interpreter takes a while, and a stuck one for ever.
-    fn interrupt_in_background(self: &Arc<Self>, seq: Seq) {
+    fn interrupt_in_background(self: &Arc<Self>, target: Target) {
         let context = Arc::clone(self);
         let spawned = std::thread::Builder::new().name("py_interrupt".into()).spawn(move || {
             for _ in 0..INTERRUPT_TIMES {
-                if !context.strike(seq) {
+                if !context.strike(target) {
                     return;
                 }
                 std::thread::sleep(INTERRUPT_EVERY);
@@ -316,9 +334,13 @@ impl<J: Job> Context<J> {
         drop(spawned);
     }
 
-    /// Raises `KeyboardInterrupt` in job `seq`. `false`: it has ended.
-    fn strike(&self, seq: Seq) -> bool {
-        if !self.mailbox.running().iter().any(|(running, _)| *running == seq) {
+    /// Raises `KeyboardInterrupt` in the target. `false`: it has ended.
+    fn strike(&self, target: Target) -> bool {
+        let is_running = match target {
+            Target::Job(seq) => self.mailbox.running().iter().any(|(running, _)| *running == seq),
+            Target::Preload => self.preload.is_running(),
+        };
+        if !is_running {
             return false;
         }
         let gate = self.gate.lock();
@@ -327,8 +349,11 @@ impl<J: Job> Context<J> {
         // SAFETY: the open gate keeps the interpreter alive; this is a thread without a state.
         unsafe {
             interpreter::strike(interpreter, || {
-                self.mailbox
-                    .strike(seq, || set_async_exception(ident, ffi::PyExc_KeyboardInterrupt));
+                let blow = || set_async_exception(ident, ffi::PyExc_KeyboardInterrupt);
+                match target {
+                    Target::Job(seq) => drop(self.mailbox.strike(seq, blow)),
+                    Target::Preload => self.preload.strike(blow),
+                }
             });
         }
         true
@@ -361,16 +386,25 @@ impl<J: Job> Context<J> {
         };
         self.interpreter_number.store(interpreter.number(), Ordering::Relaxed);
         *self.gate.lock() = Some(interpreter.pointer());
-        match self.prepare(&interpreter) {
+        if self.config.mode.shares_gil() {
+            let holder: Weak<Self> = Arc::downgrade(self);
+            nudge::watch(holder, self.config.mode != Mode::Worker);
+        }
+        let served = catch_unwind(AssertUnwindSafe(|| match self.prepare(&interpreter) {
             Ok((namespace, mut local)) => {
                 owner.started(Ok(()));
                 self.serve_mailbox(&mut interpreter, &namespace, &mut local);
-                drop((namespace, local));
             }
             Err(error) => owner.started(Err(error)),
-        }
+        }));
         self.close(J::thread_ended());
+        release(&interpreter, self.mailbox.end());
+        // After a panic too: a blow in an interpreter that is gone would be undefined.
         self.close_gate(&mut interpreter);
+        if let Err(panic) = served {
+            crate::exception::clear(interpreter.attached());
+            resume_unwind(panic);
+        }
     }
 
     fn prepare(&self, interpreter: &Interpreter) -> Result<(Object, J::Local), StartError> {
@@ -378,9 +412,25 @@ impl<J: Job> Context<J> {
         let namespace = new_namespace(at).map_err(StartError::Python)?;
         let local = J::prepare(at).map_err(StartError::Python)?;
         if let Some(source) = &self.config.preload {
-            crate::code::exec(at, source, "<preload>", &namespace).map_err(StartError::Python)?;
+            self.run_preload(at, source, &namespace)?;
         }
         Ok((namespace, local))
+    }
+
+    fn run_preload(
+        &self,
+        at: Attached<'_>,
+        source: &[u8],
+        namespace: &Object,
+    ) -> Result<(), StartError> {
+        if !self.preload.begin() {
+            return Err(StartError::Interpreter("it was killed while it started".into()));
+        }
+        let done = crate::code::exec(at, source, "<preload>", namespace);
+        if self.preload.end() {
+            self.parry(at);
+        }
+        done.map_err(StartError::Python)
     }
 
     fn serve_mailbox(
@@ -400,12 +450,7 @@ impl<J: Job> Context<J> {
                     drop(job);
                     interpreter.take_turns();
                 }
-                Next::Release(objects) => {
-                    for object in objects {
-                        // SAFETY: attached, and only this interpreter's objects are sent here.
-                        drop(unsafe { object.recover(interpreter.attached()) });
-                    }
-                }
+                Next::Release(objects) => release(interpreter, objects),
                 Next::Empty => {
                     interpreter.detach();
                     spin.wait_until(|| !self.mailbox.looks_empty(), || self.mailbox.park());
@@ -425,6 +470,8 @@ impl<J: Job> Context<J> {
             self.busy_since.store(0, Ordering::Relaxed);
             if outcome.is_err() {
                 log_panic("a job");
+                // What it left unfinished may have left an exception, which the next job would meet.
+                crate::exception::clear(at);
                 job.panicked();
             }
             self.count(outcome.unwrap_or(Outcome::Failed));
@@ -456,6 +503,32 @@ impl<J: Job> Context<J> {
         interpreter.detach();
         *self.gate.lock() = None;
         interpreter.attach();
+    }
+}
+
+impl<J: Job> nudge::Holder for Context<J> {
+    fn interpreter_number(&self) -> i64 {
+        self.interpreter_number()
+    }
+
+    fn is_running_for(&self, long: Duration) -> bool {
+        self.busy_for().is_some_and(|busy| busy > long) || self.preload.is_running()
+    }
+
+    fn nudge(&self) {
+        let gate = self.gate.lock();
+        if let Some(interpreter) = *gate {
+            // SAFETY: the open gate keeps the interpreter alive; this is a thread without a state.
+            unsafe { interpreter::strike(interpreter, || ()) };
+        }
+    }
+}
+
+/// Lets go of references that were handed back.
+fn release(interpreter: &Interpreter, objects: Vec<Escaped>) {
+    for object in objects {
+        // SAFETY: attached, and only this interpreter's objects are sent here.
+        drop(unsafe { object.recover(interpreter.attached()) });
     }
 }
 

@@ -7,18 +7,29 @@
 //! So the contexts keep score: whoever waits is counted, whoever has got it turns a generation,
 //! and a thread that hands over stays away until the generation has turned.
 //!
-//! Threads that Python code starts are not counted; they have CPython's own switch interval.
+//! Threads that wait inside CPython are not counted: those that Python code started, those that
+//! come back from a blocking call, those that strike. They ask CPython for the GIL, which asks its
+//! holder in the eval breaker, which C functions one after another never reach. So a thread lets go
+//! for a moment now and then; if somebody has asked, CPython itself waits until that one has it.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pyo3_ffi as ffi;
 
+use crate::nudge;
+
 /// How long a thread may run job after job while another waits.
 const BUDGET: Duration = Duration::from_micros(200);
 /// How long a thread stays away at most while it hands over. The one it waits for may have been
 /// scheduled out for good by a busy machine; then it is not worth standing still.
 const HAND_OVER: Duration = Duration::from_millis(2);
+
+/// How long a thread may run job after job while nobody waits that is counted.
+const OTHERS: Duration = Duration::from_millis(1);
+
+/// How long it then stays away where CPython can't tell whether somebody has asked.
+const LINGER: Duration = Duration::from_micros(50);
 
 static WAITERS: AtomicUsize = AtomicUsize::new(0);
 static GENERATION: AtomicU64 = AtomicU64::new(0);
@@ -40,9 +51,29 @@ pub(crate) unsafe fn attach(tstate: *mut ffi::PyThreadState, shared: bool) {
     }
 }
 
-/// Whether a thread that has been attached since `since` should hand over now.
-pub(crate) fn is_turn_over(since: Instant) -> bool {
-    WAITERS.load(Ordering::Relaxed) > 0 && since.elapsed() > BUDGET
+/// Whether a thread that has been attached for so long should hand over to another context now.
+pub(crate) fn is_turn_over(held: Duration) -> bool {
+    held > BUDGET && WAITERS.load(Ordering::Relaxed) > 0
+}
+
+/// Whether a thread that has been attached for so long should let those in that are not counted.
+pub(crate) fn is_turn_of_others(held: Duration) -> bool {
+    held > OTHERS
+}
+
+/// Detaches and attaches again, so that those are let in that are not counted.
+///
+/// # Safety
+/// The current thread is attached with `tstate`.
+pub(crate) unsafe fn let_others_in(tstate: *mut ffi::PyThreadState, shared: bool) {
+    // SAFETY: the caller says we are attached.
+    unsafe { ffi::PyEval_SaveThread() };
+    if shared && nudge::is_on() {
+        // CPython doesn't wait for threads of other interpreters to have it: give them the time.
+        std::thread::sleep(LINGER);
+    }
+    // SAFETY: detached above, on this thread.
+    unsafe { attach(tstate, shared) };
 }
 
 /// Detaches, lets a waiting context have its turn, and attaches again.

@@ -34,13 +34,21 @@ pub(crate) struct InterpreterPtr(*mut ffi::PyInterpreterState);
 // ends the interpreter.
 unsafe impl Send for InterpreterPtr {}
 
+/// An interpreter that no thread is in, by a state that no thread uses. CPython up to 3.12 can't make
+/// a state in an interpreter that has none ("thread state already initialized", and aborts).
+#[derive(Debug)]
+pub(crate) struct Keeper(*mut ffi::PyThreadState);
+
+// SAFETY: the state is never attached; it only changes hands, and whoever has it may delete it.
+unsafe impl Send for Keeper {}
+
 impl Interpreter {
     /// Creates the interpreter (or joins the main one, or takes one that was set aside) and
     /// attaches this thread to it.
     pub fn enter(mode: Mode) -> Result<Self, String> {
         mode.check()?;
-        if let Some((spare, reset)) = spare::take(mode) {
-            return Self::enter_spare(mode, spare, reset);
+        if let Some((keeper, reset)) = spare::take(mode) {
+            return Self::enter_spare(mode, &keeper, reset);
         }
         // SAFETY: Python runs and is never finalized. The main interpreter is where every thread
         // starts from.
@@ -59,11 +67,17 @@ impl Interpreter {
         Ok(new)
     }
 
-    fn enter_spare(mode: Mode, spare: InterpreterPtr, reset: Escaped) -> Result<Self, String> {
+    fn enter_spare(mode: Mode, keeper: &Keeper, reset: Escaped) -> Result<Self, String> {
         // SAFETY: an interpreter that was set aside is alive, and no thread's but ours from now on.
-        let tstate = unsafe { new_state(spare) }?;
-        // SAFETY: the state is new, of this thread, and not attached.
-        unsafe { gil::attach(tstate, mode.shares_gil()) };
+        let tstate =
+            unsafe { new_state(InterpreterPtr(ffi::PyThreadState_GetInterpreter(keeper.0))) }?;
+        // SAFETY: the new state is of this thread and not attached; the keeper's is nobody's, and
+        // while it stayed, a blow meant for a thread might find it instead.
+        unsafe {
+            gil::attach(tstate, mode.shares_gil());
+            ffi::PyThreadState_Clear(keeper.0);
+            ffi::PyThreadState_Delete(keeper.0);
+        }
         let mut entered = Interpreter { mode, tstate, attached_since: Instant::now(), reset: None };
         // SAFETY: attached to the interpreter that the function belongs to.
         entered.reset = Some(unsafe { reset.recover(entered.attached()) });
@@ -91,11 +105,16 @@ impl Interpreter {
         self.attached_since = Instant::now();
     }
 
-    /// Hands the GIL on if another context has waited for it long enough.
+    /// Hands the GIL on if another thread has waited for it long enough.
     pub(crate) fn take_turns(&mut self) {
-        if self.mode.shares_gil() && gil::is_turn_over(self.attached_since) {
+        let held = self.attached_since.elapsed();
+        if self.mode.shares_gil() && gil::is_turn_over(held) {
             // SAFETY: attached, with our own state.
             unsafe { gil::hand_over(self.tstate) };
+            self.attached_since = Instant::now();
+        } else if gil::is_turn_of_others(held) {
+            // SAFETY: as above.
+            unsafe { gil::let_others_in(self.tstate, self.mode.shares_gil()) };
             self.attached_since = Instant::now();
         }
     }
@@ -132,28 +151,39 @@ impl Interpreter {
     /// aborts the process then ("not the last thread"). Such an interpreter is left behind.
     fn end_interpreter(&mut self) {
         self.join_python_threads();
-        // SAFETY: attached with the interpreter's own state. Every branch detaches: leaving the
-        // state behind with the interpreter, ending the state alone, or ending both.
+        // SAFETY: attached with the interpreter's own state. Every branch detaches: leaving only
+        // the keeper in the interpreter, ending both, or leaving the state behind with it.
         unsafe {
-            if !self.is_last_thread() {
+            if let Some((keeper, reset)) = self.reset() {
+                ffi::PyThreadState_Clear(self.tstate);
+                ffi::PyThreadState_DeleteCurrent();
+                spare::put(self.mode, keeper, reset);
+            } else if self.is_last_thread() {
+                ffi::Py_EndInterpreter(self.tstate);
+                release_leftover_gil();
+            } else {
                 eprintln!(
                     "py_context_router: threads started by Python code outlive their context; \
                      its interpreter is left behind"
                 );
                 ffi::PyEval_SaveThread();
-            } else if let Some(reset) =
-                self.reset.take().filter(|f| spare::reset(self.attached(), f))
-            {
-                let interpreter = self.pointer();
-                let reset = Escaped::new(reset);
-                ffi::PyThreadState_Clear(self.tstate);
-                ffi::PyThreadState_DeleteCurrent();
-                spare::put(self.mode, interpreter, reset);
-            } else {
-                ffi::Py_EndInterpreter(self.tstate);
-                release_leftover_gil();
             }
         }
+    }
+
+    /// Makes the interpreter as new, if it is to be kept and can be.
+    fn reset(&mut self) -> Option<(Keeper, Escaped)> {
+        let reset = self.reset.take()?;
+        // Resetting runs Python code, so threads are looked for before and after.
+        if !(self.is_last_thread()
+            && spare::reset(self.attached(), &reset)
+            && self.is_last_thread())
+        {
+            return None;
+        }
+        // SAFETY: the interpreter is alive.
+        let keeper = unsafe { new_state(self.pointer()) }.ok()?;
+        Some((Keeper(keeper), Escaped::new(reset)))
     }
 
     /// What Python does at its own exit: waits for the threads that aren't daemons.
@@ -183,7 +213,7 @@ impl Interpreter {
     }
 }
 
-/// A state for this thread, which has none.
+/// A new state, made by this thread.
 ///
 /// # Safety
 /// The interpreter is alive.

@@ -51,16 +51,17 @@ struct Running<J> {
 
 #[derive(Debug)]
 struct Inner<J, R> {
-    /// Cancelled jobs leave a hole, so that positions keep following the numbers.
-    queue: VecDeque<Option<J>>,
-    /// The number of the queue's first place.
-    first: Seq,
-    /// Jobs in the queue, holes not counted.
-    waiting: usize,
+    /// In the order of their numbers.
+    queue: VecDeque<(Seq, J)>,
+    /// The number of the next job to come.
+    next: Seq,
     /// Innermost last: a job that calls back into Erlang may have others run meanwhile.
     running: Vec<Running<J>>,
     releases: Vec<R>,
+    /// No more jobs are taken in.
     closed: bool,
+    /// Nothing at all is taken in: the owner won't look again.
+    ended: bool,
     parked: Option<Thread>,
 }
 
@@ -79,11 +80,11 @@ impl<J: Clone, R> Mailbox<J, R> {
         Mailbox {
             inner: Mutex::new(Inner {
                 queue: VecDeque::new(),
-                first: 0,
-                waiting: 0,
+                next: 0,
                 running: Vec::new(),
                 releases: Vec::new(),
                 closed: false,
+                ended: false,
                 parked: None,
             }),
             hint: AtomicUsize::new(0),
@@ -98,12 +99,12 @@ impl<J: Clone, R> Mailbox<J, R> {
             if inner.closed {
                 return Err(Refused::Closed(job));
             }
-            if inner.waiting >= self.max_queue {
-                return Err(Refused::Overloaded { job, queue: inner.waiting });
+            if inner.queue.len() >= self.max_queue {
+                return Err(Refused::Overloaded { job, queue: inner.queue.len() });
             }
-            let seq = inner.first + inner.queue.len() as Seq;
-            inner.queue.push_back(Some(job));
-            inner.waiting += 1;
+            let seq = inner.next;
+            inner.next += 1;
+            inner.queue.push_back((seq, job));
             self.hint.fetch_add(1, Ordering::Relaxed);
             (seq, inner.parked.take())
         };
@@ -111,11 +112,12 @@ impl<J: Clone, R> Mailbox<J, R> {
         Ok(seq)
     }
 
-    /// Hands something over to be let go of by the context thread. Gives it back when closed.
+    /// Hands something over to be let go of by the context thread. A closed mailbox still takes
+    /// it, because a job that runs still holds the owner; one that has ended gives it back.
     pub fn push_release(&self, release: R) -> Result<(), R> {
         let sleeper = {
             let mut inner = self.inner.lock();
-            if inner.closed {
+            if inner.ended {
                 return Err(release);
             }
             inner.releases.push(release);
@@ -133,10 +135,11 @@ impl<J: Clone, R> Mailbox<J, R> {
         if let Some(running) = inner.running.iter().find(|running| running.seq == seq) {
             return Some(running.job.clone());
         }
-        let place = usize::try_from(seq.checked_sub(inner.first)?).ok()?;
-        let job = inner.queue.get_mut(place)?.take();
-        inner.waiting -= usize::from(job.is_some());
-        job
+        // No hole is left: a context that is stuck while its callers give up must not grow.
+        let place = inner.queue.binary_search_by_key(&seq, |(waiting, _)| *waiting).ok()?;
+        let (_, job) = inner.queue.remove(place)?;
+        self.hint.fetch_sub(1, Ordering::Relaxed);
+        Some(job)
     }
 
     /// Closes the mailbox and gives back what was waiting, in order. What runs goes on.
@@ -144,12 +147,11 @@ impl<J: Clone, R> Mailbox<J, R> {
         let (jobs, sleeper) = {
             let mut inner = self.inner.lock();
             inner.closed = true;
-            inner.waiting = 0;
             self.hint.fetch_add(1, Ordering::Relaxed);
             (std::mem::take(&mut inner.queue), inner.parked.take())
         };
         wake(sleeper);
-        jobs.into_iter().flatten().collect()
+        jobs.into_iter().map(|(_, job)| job).collect()
     }
 
     /// Refuses new jobs, but lets the waiting ones run: the owner finds it closed after them.
@@ -175,7 +177,7 @@ impl<J: Clone, R> Mailbox<J, R> {
 
     /// The number of waiting jobs.
     pub fn waiting(&self) -> usize {
-        self.inner.lock().waiting
+        self.inner.lock().queue.len()
     }
 
     /// Runs `strike` if the innermost running job is `seq`, and remembers that it was struck.
@@ -202,15 +204,10 @@ impl<J: Clone, R> Mailbox<J, R> {
             self.hint.fetch_sub(inner.releases.len(), Ordering::Relaxed);
             return Next::Release(std::mem::take(&mut inner.releases));
         }
-        while let Some(place) = inner.queue.pop_front() {
+        if let Some((seq, job)) = inner.queue.pop_front() {
             self.hint.fetch_sub(1, Ordering::Relaxed);
-            let seq = inner.first;
-            inner.first += 1;
-            if let Some(job) = place {
-                inner.waiting -= 1;
-                inner.running.push(Running { seq, job: job.clone(), interrupted: false });
-                return Next::Run(seq, job);
-            }
+            inner.running.push(Running { seq, job: job.clone(), interrupted: false });
+            return Next::Run(seq, job);
         }
         if inner.closed { Next::Closed } else { Next::Empty }
     }
@@ -219,6 +216,14 @@ impl<J: Clone, R> Mailbox<J, R> {
     pub fn end_running(&self) -> bool {
         let ended = self.inner.lock().running.pop();
         ended.is_some_and(|running| running.interrupted)
+    }
+
+    /// Takes in nothing any more, and gives back what is still to be let go of. The last thing that
+    /// the context thread does here, once closed.
+    pub fn end(&self) -> Vec<R> {
+        let mut inner = self.inner.lock();
+        inner.ended = true;
+        std::mem::take(&mut inner.releases)
     }
 
     /// Whether there may be something to take. A hint for spinning; only `next` knows.
@@ -283,6 +288,31 @@ mod tests {
         assert_eq!(mailbox.push(3), Ok(2));
         assert_eq!(mailbox.next(), Next::Run(1, 2));
         assert_eq!(mailbox.next(), Next::Run(2, 3));
+    }
+
+    #[test]
+    fn cancelled_jobs_leave_nothing_behind() {
+        let mailbox = mailbox(2);
+        mailbox.push(0).unwrap();
+        for job in 1..100 {
+            let seq = mailbox.push(job).unwrap();
+            assert_eq!(mailbox.take(seq), Some(job));
+        }
+        assert_eq!(mailbox.inner.lock().queue.len(), 1);
+        assert_eq!(mailbox.next(), Next::Run(0, 0));
+        assert!(mailbox.looks_empty());
+    }
+
+    #[test]
+    fn releases_are_taken_in_until_the_end() {
+        let mailbox = mailbox(2);
+        mailbox.drain();
+        assert_eq!(mailbox.push_release(()), Ok(()));
+        assert_eq!(mailbox.next(), Next::Release(vec![()]));
+        assert_eq!(mailbox.next(), Next::Closed);
+        assert_eq!(mailbox.push_release(()), Ok(()));
+        assert_eq!(mailbox.end(), vec![()]);
+        assert_eq!(mailbox.push_release(()), Err(()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use pyo3_ffi as ffi;
 
 use crate::code;
 use crate::escape::Escaped;
-use crate::interpreter::InterpreterPtr;
+use crate::interpreter::Keeper;
 use crate::mode::Mode;
 use crate::namespace::new_namespace;
 use crate::object::{Attached, Object};
@@ -62,7 +62,7 @@ def reset():
 /// An interpreter without a thread, and its `reset`.
 struct Spare {
     mode: Mode,
-    interpreter: InterpreterPtr,
+    keeper: Keeper,
     reset: Escaped,
 }
 
@@ -92,15 +92,15 @@ pub(crate) fn reset(at: Attached<'_>, reset: &Object) -> bool {
     done.is_some()
 }
 
-/// Sets a reset interpreter aside; no thread has a state in it any more.
-pub(crate) fn put(mode: Mode, interpreter: InterpreterPtr, reset: Escaped) {
-    SPARES.lock().push(Spare { mode, interpreter, reset });
+/// Sets a reset interpreter aside; no thread is in it any more.
+pub(crate) fn put(mode: Mode, keeper: Keeper, reset: Escaped) {
+    SPARES.lock().push(Spare { mode, keeper, reset });
 }
 
 /// Takes one of a mode that was set aside.
-pub(crate) fn take(mode: Mode) -> Option<(InterpreterPtr, Escaped)> {
+pub(crate) fn take(mode: Mode) -> Option<(Keeper, Escaped)> {
     let mut spares = SPARES.lock();
     let place = spares.iter().rposition(|spare| spare.mode == mode)?;
     let spare = spares.swap_remove(place);
-    Some((spare.interpreter, spare.reset))
+    Some((spare.keeper, spare.reset))
 }

@@ -4,6 +4,8 @@
 //! be counted and turns compared.
 
 use std::fmt;
+use std::io::{BufRead, BufReader, PipeWriter, pipe};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, Once, PoisonError};
@@ -28,13 +30,17 @@ pub(crate) fn in_each_mode(test: impl Fn(Mode)) {
     static BOOT: Once = Once::new();
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     BOOT.call_once(|| boot::boot(&boot::Options { executable: None, modules: &[] }).unwrap());
-    for mode in [Mode::Worker, Mode::SubInterpreter, Mode::OwnGil] {
-        if mode.check().is_ok() {
-            // Shown only if the test fails: which mode it was.
-            println!("mode: {mode:?}");
-            test(mode);
-        }
+    for mode in supported_modes() {
+        // Shown only if the test fails: which mode it was.
+        println!("mode: {mode:?}");
+        test(mode);
     }
+}
+
+/// The modes of the linked Python.
+pub(crate) fn supported_modes() -> impl Iterator<Item = Mode> {
+    let all = [Mode::Worker, Mode::SubInterpreter, Mode::OwnGil];
+    all.into_iter().filter(|mode| mode.check().is_ok())
 }
 
 /// What a caller is told.
@@ -71,6 +77,19 @@ impl fmt::Debug for TestJob {
 }
 
 impl TestJob {
+    /// A job whose reply nobody waits for.
+    pub(crate) fn unheard(
+        work: impl Fn(&mut Scope<'_, TestJob>) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(Box::new(work), false).0
+    }
+
+    fn new(work: Work, cursed: bool) -> (Self, Receiver<Reply>) {
+        let (sender, replies) = channel();
+        let state = RequestState::default();
+        (TestJob(Arc::new(Inner { state, work, replies: sender, cursed })), replies)
+    }
+
     fn reply(&self, reply: Reply) -> bool {
         let won = self.0.state.claim_reply();
         if won {
@@ -151,7 +170,7 @@ enum Event {
     Ended,
 }
 
-struct Reporter(Sender<Event>);
+struct Reporter(crossbeam::channel::Sender<Event>);
 
 impl Owner for Reporter {
     fn started(&self, outcome: Result<(), StartError>) {
@@ -167,7 +186,8 @@ impl Owner for Reporter {
 /// A context under test.
 pub(crate) struct Subject {
     pub(crate) context: Arc<Context<TestJob>>,
-    events: Receiver<Event>,
+    /// crossbeam's, because a subject is shared between threads.
+    events: crossbeam::channel::Receiver<Event>,
 }
 
 impl Subject {
@@ -188,7 +208,7 @@ impl Subject {
             preload: preload.map(|source| source.as_bytes().to_vec()),
             spin: Duration::from_micros(20),
         };
-        let (sender, events) = channel();
+        let (sender, events) = crossbeam::channel::unbounded();
         let context = Context::start(config, Box::new(Reporter(sender))).unwrap();
         Subject { context, events }
     }
@@ -284,15 +304,26 @@ impl Subject {
     }
 }
 
+/// Submits statements and waits until they run.
+pub(crate) fn running_code(subject: &Subject, source: &str) -> Ticket {
+    let (running, is_running) = channel();
+    let source = source.to_owned();
+    let ticket = subject.submit(move |scope| {
+        running.send(()).unwrap();
+        code::exec(scope.at, source.as_bytes(), "<test>", scope.namespace)?;
+        Ok(String::new())
+    });
+    is_running.recv_timeout(PATIENCE).expect("the job should be running");
+    ticket
+}
+
 fn submit_to(
     context: &Context<TestJob>,
     work: Work,
     cursed: bool,
 ) -> Result<Ticket, Refused<TestJob>> {
-    let (sender, replies) = channel();
-    let state = RequestState::default();
-    let seq = context.submit(TestJob(Arc::new(Inner { state, work, replies: sender, cursed })))?;
-    Ok(Ticket { seq, replies })
+    let (job, replies) = TestJob::new(work, cursed);
+    Ok(Ticket { seq: context.submit(job)?, replies })
 }
 
 /// A job that is blocked. Dropping this lets it go, too.
@@ -325,7 +356,11 @@ pub(crate) fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
 }
 
 /// The value of an expression, as an object.
-pub(crate) fn object(at: Attached<'_>, globals: &Object, source: &str) -> Result<Object, Exception> {
+pub(crate) fn object(
+    at: Attached<'_>,
+    globals: &Object,
+    source: &str,
+) -> Result<Object, Exception> {
     let code = code::compile(at, source.as_bytes(), "<test>", Kind::Expression)?;
     code::run(at, &code, globals, globals).ok_or_else(|| Exception::take(at))
 }
@@ -342,7 +377,8 @@ pub(crate) fn eval(at: Attached<'_>, globals: &Object, source: &str) -> Answer {
 pub(crate) fn context_threads() -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     // A thread may end between being listed and being read.
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    let names =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names.filter(|name| name.starts_with("py_ctx_") || name.starts_with("py_interrupt")).collect()
 }
 
@@ -360,42 +396,33 @@ pub(crate) fn wait_for_no_threads() {
     }
 }
 
-/// A pipe to hear from Python code whose context is gone.
-pub(crate) struct Pipe {
-    reader: std::io::PipeReader,
-    writer: std::io::PipeWriter,
+/// A pipe to hear from Python code whose context may be gone.
+pub(crate) struct Lines {
+    writer: PipeWriter,
+    lines: Receiver<String>,
 }
 
-impl Pipe {
+impl Lines {
     pub(crate) fn new() -> Self {
-        let (reader, writer) = std::io::pipe().unwrap();
-        Pipe { reader, writer }
+        let (reader, writer) = pipe().unwrap();
+        let (sender, lines) = channel();
+        // Ends with the write end.
+        std::thread::spawn(move || {
+            BufReader::new(reader)
+                .lines()
+                .map_while(Result::ok)
+                .all(|line| sender.send(line).is_ok())
+        });
+        Lines { writer, lines }
     }
 
     /// What Python code gives to `os.write`.
     pub(crate) fn write_end(&self) -> i32 {
-        use std::os::fd::AsRawFd;
         self.writer.as_raw_fd()
     }
 
-    /// What Python code gives to `os.read`.
-    pub(crate) fn read_end(&self) -> i32 {
-        use std::os::fd::AsRawFd;
-        self.reader.as_raw_fd()
-    }
-
-    /// Lets `os.read` return.
-    pub(crate) fn write(&self) {
-        use std::io::Write;
-        (&self.writer).write_all(b".").unwrap();
-    }
-
     /// Waits for a line.
-    pub(crate) fn line(&self) -> String {
-        use std::io::{BufRead, BufReader, Read};
-        let mut line = String::new();
-        // One byte at a time: what follows the line stays in the pipe.
-        BufReader::with_capacity(1, self.reader.by_ref_once()).read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+    pub(crate) fn next(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line from Python")
     }
 }

@@ -1,0 +1,189 @@
+//! Cancelling and interrupting: the job meant, nobody else, and never its successor.
+
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::sync::mpsc::channel;
+
+use py_runtime::request::Cancel;
+
+use crate::harness::{
+    Lines, PATIENCE, Reply, Subject, Ticket, eval, in_each_mode, running_code, wait_for_no_threads,
+};
+
+#[test]
+fn a_cancelled_waiting_job_never_runs() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        subject.run("ran = False");
+        let blocked = subject.block();
+        let waiting = subject.exec("ran = True");
+        assert_eq!(subject.cancel(&waiting), Cancel::Waiting);
+        assert_eq!(subject.cancel(&waiting), Cancel::TooLate);
+        waiting.silence();
+        assert_eq!(blocked.let_go().only_reply(), Reply::Value("let go".into()));
+        assert_eq!(subject.value("ran"), "False");
+        assert_eq!(subject.context.counts().timed_out, 1);
+        subject.end();
+    });
+}
+
+#[test]
+fn a_cancelled_endless_loop_is_stopped_in_silence() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let hog = running_code(&subject, "while True: pass");
+        assert_eq!(subject.cancel(&hog), Cancel::Running);
+        hog.silence();
+        assert_eq!(subject.value("'alive'"), "alive");
+        subject.end();
+        wait_for_no_threads();
+    });
+}
+
+#[test]
+fn an_interrupted_endless_loop_says_so() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        assert!(!subject.context.interrupt(), "nothing runs yet");
+        let hog = running_code(&subject, "while True: pass");
+        assert!(subject.context.interrupt());
+        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        assert_eq!(subject.value("'alive'"), "alive");
+        assert_eq!(subject.context.counts().cancelled, 1);
+        subject.end();
+        wait_for_no_threads();
+    });
+}
+
+#[test]
+fn code_that_swallows_interrupts_is_struck_again() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let lines = Lines::new();
+        let source = "\
+import os
+def stubborn():
+    for _ in range(3):
+        try:
+            os.write(FD, b'in\\n')
+            while True: pass
+        except KeyboardInterrupt: pass
+    return 'gave in'
+";
+        subject.run(&source.replace("FD", &lines.write_end().to_string()));
+        let stubborn = subject.eval("stubborn()");
+        assert_eq!(lines.next(), "in");
+        assert!(subject.context.interrupt());
+        assert_eq!(stubborn.only_reply(), Reply::Value("gave in".into()));
+        // Neither the blow that was too late nor a later one hits this.
+        assert_eq!(subject.value("sum(1 for _ in range(1000))"), "1000");
+        subject.end();
+    });
+}
+
+#[test]
+fn code_blocked_in_c_is_interrupted_on_its_return() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        subject.run("import os");
+        let blocked = running_code(
+            &subject,
+            &format!("os.read({}, 1)\nwhile True: pass", reader.as_raw_fd()),
+        );
+        assert_eq!(subject.cancel(&blocked), Cancel::Running);
+        writer.write_all(b".").unwrap();
+        blocked.silence();
+        assert_eq!(subject.value("'alive'"), "alive");
+        subject.end();
+    });
+}
+
+#[test]
+fn a_raised_keyboard_interrupt_is_an_exception_like_others() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let raised = subject.exec("raise KeyboardInterrupt('mine')").only_reply();
+        assert_eq!(raised, Reply::Raised("KeyboardInterrupt: mine".into()));
+        subject.end();
+    });
+}
+
+/// Lengths of jobs between too short to be hit and never over without being hit.
+const LENGTHS: [u64; 5] = [0, 100, 1000, 10_000, u64::MAX];
+
+/// Submits a job that counts so far, and waits until it runs.
+fn running_count(subject: &Subject, length: u64) -> Ticket {
+    let (running, is_running) = channel();
+    let source = format!("sum(1 for _ in range({length}))");
+    let ticket = subject.submit(move |scope| {
+        running.send(()).unwrap();
+        eval(scope.at, scope.namespace, &source)
+    });
+    is_running.recv_timeout(PATIENCE).expect("the job should be running");
+    ticket
+}
+
+#[test]
+fn a_late_interrupt_never_hits_the_next_job() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let (mut stopped, mut done) = (0, 0);
+        for round in 0..400 {
+            let length = LENGTHS[round % LENGTHS.len()];
+            let short = running_count(&subject, length);
+            subject.context.interrupt();
+            // Submitted at once, so that a blow still on its way finds the next job running.
+            let next = subject.eval("sum(1 for _ in range(300))");
+            match short.only_reply() {
+                Reply::Value(value) if value == length.to_string() => done += 1,
+                Reply::Interrupted => stopped += 1,
+                other => panic!("round {round}: {other:?}"),
+            }
+            assert_eq!(next.only_reply(), Reply::Value("300".into()), "round {round}");
+        }
+        println!("{done} done, {stopped} stopped");
+        subject.end();
+        wait_for_no_threads();
+    });
+}
+
+#[test]
+fn a_late_cancellation_never_hits_the_next_job() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let (mut silent, mut done) = (0, 0);
+        for round in 0..400 {
+            let length = LENGTHS[round % LENGTHS.len()];
+            let short = running_count(&subject, length);
+            let cancel = subject.cancel(&short);
+            let next = subject.eval("sum(1 for _ in range(300))");
+            if cancel == Cancel::TooLate {
+                assert_eq!(short.only_reply(), Reply::Value(length.to_string()));
+                done += 1;
+            } else {
+                assert_eq!(cancel, Cancel::Running);
+                short.silence();
+                silent += 1;
+            }
+            assert_eq!(next.only_reply(), Reply::Value("300".into()), "round {round}");
+        }
+        println!("{done} done, {silent} silent");
+        subject.end();
+        wait_for_no_threads();
+    });
+}
+
+#[test]
+fn an_interrupt_stays_in_its_own_context() {
+    in_each_mode(|mode| {
+        let (one, other) = (Subject::start(mode), Subject::start(mode));
+        let hog = running_code(&one, "while True: pass");
+        let bystander = other.eval("sum(1 for _ in range(300000))");
+        assert_eq!(one.cancel(&hog), Cancel::Running);
+        hog.silence();
+        assert_eq!(bystander.only_reply(), Reply::Value("300000".into()));
+        one.end();
+        other.end();
+    });
+}

@@ -1,0 +1,200 @@
+//! Who gets the GIL: nobody starves. Counts are compared, never times.
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+
+use py_runtime::context::{Context, Scope};
+use py_runtime::exception::Exception;
+use py_runtime::ffi;
+use py_runtime::mode::Mode;
+use py_runtime::object::Object;
+
+use crate::harness::{
+    Answer, Lines, PATIENCE, Reply, Subject, TestJob, in_each_mode, running_code, supported_modes,
+};
+
+/// Some 10 µs in one C function, which never lets go of the GIL by itself.
+fn c_work(scope: &mut Scope<'_, TestJob>) -> Answer {
+    let at = scope.at;
+    // SAFETY: attached; the list is live between its creation and its drop.
+    let sorted = unsafe {
+        let list = Object::from_owned(at, ffi::PyList_New(0)).ok_or_else(|| Exception::take(at))?;
+        for number in 0..200 {
+            let number = ffi::PyLong_FromLong(number * 7919 % 211);
+            ffi::PyList_Append(list.as_ptr(), number);
+            ffi::Py_DECREF(number);
+        }
+        ffi::PyList_Sort(list.as_ptr())
+    };
+    Ok(sorted.to_string())
+}
+
+/// Gives two busy contexts the same many jobs. Returns how many the other had done when the first
+/// was through with its own.
+fn race(mode: Mode, jobs: usize) -> usize {
+    let subjects = [Subject::start(mode), Subject::start(mode)];
+    let done = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    // Neither starts before both have all their jobs.
+    let blocked = subjects.each_ref().map(Subject::block);
+    let (finished, first) = channel();
+    for (index, subject) in subjects.iter().enumerate() {
+        for job in 1..=jobs {
+            let done = done.clone();
+            let finished = (job == jobs).then(|| finished.clone());
+            drop(subject.submit(move |scope| {
+                let answer = c_work(scope);
+                done[index].fetch_add(1, Ordering::Relaxed);
+                if let Some(finished) = &finished {
+                    finished.send(done[1 - index].load(Ordering::Relaxed)).unwrap();
+                }
+                answer
+            }));
+        }
+    }
+    drop(blocked);
+    let others = first.recv_timeout(PATIENCE).unwrap();
+    subjects.into_iter().for_each(Subject::end);
+    others
+}
+
+#[test]
+fn of_two_busy_contexts_neither_starves() {
+    in_each_mode(|mode| {
+        let jobs = 20_000;
+        let others = race(mode, jobs);
+        println!("when one had done {jobs}, the other had done {others}");
+        assert!(others > jobs / 4, "when one had done {jobs}, the other had done {others}");
+    });
+}
+
+/// Short calls on one context beside something on another.
+fn short_calls(subject: &Subject) {
+    for i in 0..200 {
+        assert_eq!(
+            subject.eval(&format!("{i} + 1")).only_reply(),
+            Reply::Value((i + 1).to_string())
+        );
+    }
+}
+
+#[test]
+fn a_python_hog_does_not_stop_anothers_short_jobs_whatever_the_modes() {
+    in_each_mode(|hogs| {
+        for others in supported_modes() {
+            let (hog, other) = (Subject::start(hogs), Subject::start(others));
+            let endless = running_code(&hog, "while True: pass");
+            short_calls(&other);
+            // Waits for the GIL inside CPython.
+            assert_eq!(other.block().let_go().only_reply(), Reply::Value("let go".into()));
+            assert!(hog.context.busy_for().is_some());
+            hog.context.cancel(endless.seq);
+            endless.silence();
+            hog.end();
+            other.end();
+        }
+    });
+}
+
+#[test]
+fn an_endless_preload_does_not_stop_anothers_short_jobs() {
+    in_each_mode(|mode| {
+        let (lines, other) = (Lines::new(), Subject::start(mode));
+        let source = "import os\nos.write(FD, b'in\\n')\nwhile True: pass";
+        let source = source.replace("FD", &lines.write_end().to_string());
+        let hog = Subject::launch(mode, 8, Some(&source));
+        assert_eq!(lines.next(), "in");
+        short_calls(&other);
+        hog.context.kill("killed");
+        assert!(hog.started().is_err());
+        hog.ended();
+        other.end();
+    });
+}
+
+/// Keeps a context busy with jobs in C, without a pause, until the flag is cleared.
+fn keep_busy(subject: &Subject) -> Arc<AtomicBool> {
+    fn submit_next(context: &Context<TestJob>, more: &Arc<AtomicBool>) {
+        let again = Arc::clone(more);
+        let job = TestJob::unheard(move |scope| {
+            let answer = c_work(scope);
+            if again.load(Ordering::Relaxed) {
+                submit_next(scope.context, &again);
+            }
+            answer
+        });
+        // Refused only when the test has failed and ends.
+        let _ = context.submit(job);
+    }
+    let more = Arc::new(AtomicBool::new(true));
+    (0..8).for_each(|_| submit_next(&subject.context, &more));
+    more
+}
+
+#[test]
+fn a_stream_of_c_jobs_does_not_stop_anothers_short_jobs() {
+    in_each_mode(|mode| {
+        let (busy, other) = (Subject::start(mode), Subject::start(mode));
+        let more = keep_busy(&busy);
+        short_calls(&other);
+        more.store(false, Ordering::Relaxed);
+        busy.end();
+        other.end();
+    });
+}
+
+#[test]
+fn a_job_blocked_in_c_does_not_stop_anothers_short_jobs() {
+    in_each_mode(|mode| {
+        let (blocked, other) = (Subject::start(mode), Subject::start(mode));
+        let (reader, writer) = std::io::pipe().unwrap();
+        let read =
+            running_code(&blocked, &format!("import os; os.read({}, 1)", reader.as_raw_fd()));
+        short_calls(&other);
+        assert!(blocked.context.busy_for().is_some());
+        drop(writer);
+        assert_eq!(read.only_reply(), Reply::Value(String::new()));
+        blocked.end();
+        other.end();
+    });
+}
+
+#[test]
+fn a_stream_of_c_jobs_does_not_keep_a_job_from_coming_back_from_c() {
+    in_each_mode(|busy| {
+        for others in supported_modes() {
+            let (busy, other) = (Subject::start(busy), Subject::start(others));
+            let more = keep_busy(&busy);
+            for _ in 0..20 {
+                // Coming back, it waits for the GIL inside CPython.
+                assert_eq!(other.block().let_go().only_reply(), Reply::Value("let go".into()));
+            }
+            more.store(false, Ordering::Relaxed);
+            busy.end();
+            other.end();
+        }
+    });
+}
+
+#[test]
+fn a_stream_of_c_jobs_does_not_stop_the_threads_that_python_started() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let lines = Lines::new();
+        let source = "\
+import os, threading
+def count():
+    for _ in range(20):
+        os.write(FD, b'on\\n')
+thread = threading.Thread(target=count)
+thread.start()
+";
+        let more = keep_busy(&subject);
+        subject.run(&source.replace("FD", &lines.write_end().to_string()));
+        (0..20).for_each(|_| assert_eq!(lines.next(), "on"));
+        more.store(false, Ordering::Relaxed);
+        subject.run("thread.join()");
+        subject.end();
+    });
+}

@@ -1,0 +1,522 @@
+%% Pools over time: contexts that die and come back, slots that can't start, resizing, stopping
+%% under load, and life in somebody else's supervision tree.
+-module(py_pool_SUITE).
+
+-behaviour(supervisor).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, init_per_suite/1, end_per_suite/1]).
+-export([init_per_testcase/2, end_per_testcase/2, init/1]).
+-compile([export_all, nowarn_export_all]).
+
+-import(test_helpers, [ask/1, answer/1, leftovers/1, await_busy/1, await_queue/2, eventually/1]).
+
+-define(LOOP, <<"while True: pass">>).
+
+all() ->
+    [{group, healing}, {group, stopping}, {group, resizing}, {group, embedding}].
+
+groups() ->
+    [{healing, [],
+      [killed_context_is_replaced,
+       a_context_that_dies_at_work_is_replaced_at_once,
+       a_context_that_is_stopped_is_replaced,
+       a_replacement_has_run_the_preload,
+       deaths_do_not_take_the_pool_down,
+       a_healing_pool_keeps_its_term,
+       a_slot_that_cannot_start_is_tried_again_and_reported_once,
+       a_new_streak_is_reported_again,
+       a_pool_whose_process_is_killed_comes_back,
+       supervisors_that_are_killed_come_back]},
+     {stopping, [],
+      [stopping_answers_waiting_jobs,
+       a_running_job_may_finish_within_its_grace,
+       a_running_job_is_interrupted_after_its_grace,
+       the_grace_is_one_for_all_contexts,
+       no_grace_is_no_wait,
+       stopping_ends_a_slot_that_cannot_start]},
+     {resizing, [],
+      [a_pool_grows,
+       a_pool_shrinks_once_its_work_is_done,
+       a_shrunken_pool_can_grow_again,
+       a_pool_that_cannot_grow_stays_as_it_was,
+       a_slot_that_dies_while_it_drains_is_not_replaced,
+       resizes_at_once_happen_one_after_the_other,
+       a_resized_pool_is_known_by_its_new_size,
+       bad_resizes_are_errors]},
+     {embedding, [],
+      [a_pool_lives_in_the_users_tree,
+       a_pool_that_crashes_is_restarted_by_the_users_tree,
+       a_stopped_pool_is_not_restarted,
+       a_pool_that_cannot_start_fails_the_users_tree,
+       a_linked_pool_ends_with_its_owner,
+       a_name_can_be_used_once]}].
+
+init_per_suite(Config) ->
+    test_helpers:quiet(Config).
+
+end_per_suite(Config) ->
+    test_helpers:loud(Config).
+
+init_per_testcase(_Case, Config) ->
+    ok = test_helpers:stop_all(),
+    Config.
+
+end_per_testcase(_Case, _Config) ->
+    test_helpers:stop_all().
+
+start(Options) ->
+    {ok, Pids} = py_context_router:start(Options),
+    Pids.
+
+end_it(Pid, End) ->
+    Monitor = monitor(process, Pid),
+    _ = End(Pid),
+    receive {'DOWN', Monitor, process, Pid, Reason} -> Reason end.
+
+kill(Pid) ->
+    killed = end_it(Pid, fun(_) -> exit(Pid, kill) end),
+    ok.
+
+%% Until every slot has a living context, none of them among the dead.
+await_healed(Size, Dead) ->
+    eventually(fun() ->
+        Contexts = py_context_router:contexts(),
+        length(Contexts) =:= Size
+            andalso lists:all(fun is_process_alive/1, Contexts)
+            andalso not lists:any(fun(Pid) -> lists:member(Pid, Dead) end, Contexts)
+    end).
+
+%% ------------------------------------------------------------------ healing
+
+killed_context_is_replaced(_Config) ->
+    [First, Second, Third] = start(#{contexts => 3}),
+    kill(Second),
+    _ = await_healed(3, [Second]),
+    [First, New, Third] = py_context_router:contexts(),
+    ?assertEqual({ok, 2}, py_context:eval(New, <<"1 + 1">>)),
+    ?assertEqual({error, {context_died, noproc}}, py_context:eval(Second, <<"1 + 1">>)),
+    ?assertMatch(#{restarts := 1, alive := 3, size := 3}, py_context_router:info(default)).
+
+%% It must not wait for the grace of the job, which is for stopping.
+a_context_that_dies_at_work_is_replaced_at_once(_Config) ->
+    [begin
+         [First, Second] = start(#{contexts => 2, shutdown => infinity}),
+         Looping = ask(fun() -> py_context:exec(First, ?LOOP) end),
+         _ = await_busy(First),
+         ?assertEqual(Reason, end_it(First, End)),
+         ?assertEqual({error, {context_died, Reason}}, answer(Looping)),
+         _ = await_healed(2, [First]),
+         [New, Second] = py_context_router:contexts(),
+         ?assertEqual({ok, 2}, py_context:eval(New, <<"1 + 1">>)),
+         %% The old thread doesn't loop on.
+         _ = eventually(fun() -> test_helpers:context_threads() =:= 2 end),
+         ?assertEqual([], leftovers(Looping)),
+         ok = py_context_router:stop()
+     end || {Reason, End} <- [{killed, fun(Pid) -> exit(Pid, kill) end},
+                              {boom, fun(Pid) -> exit(Pid, boom) end}]].
+
+a_context_that_is_stopped_is_replaced(_Config) ->
+    [First, Second] = start(#{contexts => 2}),
+    ok = py_context:stop(First),
+    ?assertNot(is_process_alive(First)),
+    _ = await_healed(2, [First]),
+    [_New, Second] = py_context_router:contexts().
+
+a_replacement_has_run_the_preload(_Config) ->
+    [Ctx] = start(#{contexts => 1, preload => <<"ready = 'yes'">>}),
+    ok = py_context:exec(Ctx, <<"ready = 'no'">>),
+    kill(Ctx),
+    _ = await_healed(1, [Ctx]),
+    ?assertEqual({ok, <<"yes">>},
+                 py_context:eval(py_context_router:get_context(), <<"ready">>)).
+
+deaths_do_not_take_the_pool_down(_Config) ->
+    _ = start(#{contexts => 2}),
+    {ok, [Other]} = py_context_router:start_pool(other, 1),
+    Pool = py_pool:whereis_pool(default),
+    [[exit(Ctx, kill) || Ctx <- py_context_router:contexts()] || _ <- lists:seq(1, 200)],
+    _ = eventually(fun() -> lists:all(fun is_process_alive/1, py_context_router:contexts()) end),
+    ?assertEqual(Pool, py_pool:whereis_pool(default)),
+    ?assertEqual([Other], py_context_router:contexts(other)),
+    [?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>))
+     || Ctx <- py_context_router:contexts()],
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 3 end).
+
+%% A new term would have every process scanned for the old one.
+a_healing_pool_keeps_its_term(_Config) ->
+    [Ctx, _] = start(#{contexts => 2}),
+    Before = [{Key, persistent_term:get(Key)} || Key <- test_helpers:published()],
+    ?assertMatch([_ | _], Before),
+    kill(Ctx),
+    _ = await_healed(2, [Ctx]),
+    ok = py_context_router:resize_pool(default, 4),
+    ?assertEqual(Before, [{Key, persistent_term:get(Key)} || Key <- test_helpers:published()]).
+
+a_slot_that_cannot_start_is_tried_again_and_reported_once(Config) ->
+    {Counter, Preload} = counting_preload(Config),
+    [Ctx, Other] = start(#{contexts => 2, preload => Preload}),
+    ok = file:write_file(Counter, <<"broken">>),
+    Log = test_helpers:capture_log(fun() ->
+        kill(Ctx),
+        %% It keeps trying.
+        _ = eventually(fun() -> attempts(Counter) >= 4 end),
+        ?assertEqual(Other, py_context_router:get_context()),
+        ?assertMatch(#{alive := 1, size := 2, restarts := 0}, py_context_router:info(default)),
+        ok = file:delete(Counter),
+        _ = await_healed(2, [Ctx])
+    end),
+    ?assertMatch([{error, _}, {notice, _}], Log),
+    [{error, Failed}, {notice, Recovered}] = Log,
+    [?assertNotEqual(nomatch, string:find(Failed, Part), Failed)
+     || Part <- ["context 1 of pool default", "OSError: not now"]],
+    ?assertNotEqual(nomatch, string:find(Recovered, "context 1 of pool default has started")),
+    [New, Other] = py_context_router:contexts(),
+    ?assertEqual({ok, 2}, py_context:eval(New, <<"1 + 1">>)),
+    ?assertMatch(#{alive := 2, restarts := 1}, py_context_router:info(default)).
+
+a_new_streak_is_reported_again(Config) ->
+    {Counter, Preload} = counting_preload(Config),
+    _ = start(#{contexts => 1, preload => Preload}),
+    Log = test_helpers:capture_log(fun() ->
+        [begin
+             ok = file:write_file(Counter, <<"broken">>),
+             Ctx = py_context_router:get_context(),
+             kill(Ctx),
+             _ = eventually(fun() -> attempts(Counter) >= 2 end),
+             ok = file:delete(Counter),
+             _ = await_healed(1, [Ctx])
+         end || _ <- [1, 2]]
+    end),
+    ?assertMatch([{error, _}, {notice, _}, {error, _}, {notice, _}], Log).
+
+%% Fails while the file exists, and leaves a mark there.
+counting_preload(Config) ->
+    Counter = filename:join(?config(priv_dir, Config), "counter"),
+    _ = file:delete(Counter),
+    {Counter, ["import os\n"
+               "if os.path.exists('", Counter, "'):\n"
+               "  with open('", Counter, "', 'a') as f: f.write('.')\n"
+               "  raise OSError('not now')\n"]}.
+
+attempts(Counter) ->
+    {ok, Content} = file:read_file(Counter),
+    length(binary:matches(Content, <<".">>)).
+
+a_pool_whose_process_is_killed_comes_back(_Config) ->
+    Before = start(#{contexts => 2}),
+    Term = persistent_term:get('$py_default_pool'),
+    Pool = py_pool:whereis_pool(default),
+    kill(Pool),
+    _ = eventually(fun() -> is_pid(py_pool:whereis_pool(default)) end),
+    _ = await_healed(2, Before),
+    ?assertEqual(Term, persistent_term:get('$py_default_pool')),
+    ?assertEqual([{ok, 2}, {ok, 2}],
+                 [py_context:eval(Ctx, <<"1 + 1">>) || Ctx <- py_context_router:contexts()]),
+    ok = py_context_router:stop(),
+    ?assertEqual([], test_helpers:published()),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
+
+supervisors_that_are_killed_come_back(_Config) ->
+    _ = start(#{contexts => 2}),
+    [begin
+         Old = whereis(Name),
+         kill(Old),
+         _ = eventually(fun() -> not lists:member(whereis(Name), [Old, undefined]) end)
+     end || Name <- [py_registry, py_context_sup, py_pool_sup]],
+    ?assert(lists:keymember(py_context_router, 1, application:which_applications())),
+    %% Nobody has asked for the pool to be stopped, but whoever had started it is gone; what counts
+    %% is that it can be had, and that nothing of the old one is in the way.
+    {ok, Pids} = py_context_router:start(#{contexts => 3}),
+    ?assertEqual(3, length([Pid || Pid <- Pids, is_process_alive(Pid)])),
+    {ok, _} = py_context_sup:start_context(x, worker),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 4 end).
+
+%% ------------------------------------------------------------------ stopping
+
+stopping_answers_waiting_jobs(_Config) ->
+    [Ctx] = start(#{contexts => 1, shutdown => 10}),
+    Looping = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
+    _ = await_busy(Ctx),
+    Waiting = [ask(fun() -> py_context:eval(Ctx, <<"1">>) end) || _ <- lists:seq(1, 50)],
+    _ = await_queue(Ctx, 50),
+    ok = py_context_router:stop(),
+    ?assertEqual([{error, {context_died, shutdown}}],
+                 lists:usort([answer(Pid) || Pid <- [Looping | Waiting]])),
+    ?assertEqual([[]], lists:usort([leftovers(Pid) || Pid <- [Looping | Waiting]])).
+
+a_running_job_may_finish_within_its_grace(_Config) ->
+    Pids = start(#{contexts => 2, shutdown => infinity}),
+    Running = [ask(fun() ->
+                   {ok, none} = py_context:call(Pid, time, sleep, [0.2]),
+                   is_process_alive(Pid)
+               end) || Pid <- Pids],
+    _ = [await_busy(Pid) || Pid <- Pids],
+    ok = py_context_router:stop(),
+    ?assertEqual([], [Pid || Pid <- Pids, is_process_alive(Pid)]),
+    ?assertEqual(2, length([answer(Pid) || Pid <- Running])),
+    ?assertEqual(0, test_helpers:context_threads()).
+
+a_running_job_is_interrupted_after_its_grace(_Config) ->
+    [Ctx] = start(#{contexts => 1, shutdown => 50}),
+    Looping = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
+    _ = await_busy(Ctx),
+    ok = py_context_router:stop(),
+    ?assertEqual({error, {context_died, shutdown}}, answer(Looping)),
+    ?assertEqual([], leftovers(Looping)),
+    ?assertEqual(0, py_context_router:num_contexts()),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
+
+the_grace_is_one_for_all_contexts(_Config) ->
+    Grace = 300,
+    Size = 6,
+    Pids = start(#{contexts => Size, shutdown => Grace}),
+    Looping = [ask(fun() -> py_context:exec(Pid, ?LOOP) end) || Pid <- Pids],
+    _ = [await_busy(Pid) || Pid <- Pids],
+    {Us, ok} = timer:tc(fun py_context_router:stop/0),
+    ?assertEqual([{error, {context_died, shutdown}}],
+                 lists:usort([answer(Pid) || Pid <- Looping])),
+    ct:comment("~b ms for ~b contexts with a grace of ~b ms", [Us div 1000, Size, Grace]),
+    ?assert(Us div 1000 >= Grace),
+    ?assert(Us div 1000 < Size * Grace).
+
+no_grace_is_no_wait(_Config) ->
+    [Ctx] = start(#{contexts => 1, shutdown => 0}),
+    Looping = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
+    _ = await_busy(Ctx),
+    ok = py_context_router:stop(),
+    ?assertEqual({error, {context_died, shutdown}}, answer(Looping)).
+
+stopping_ends_a_slot_that_cannot_start(Config) ->
+    {Counter, Preload} = counting_preload(Config),
+    [Ctx] = start(#{contexts => 1, preload => Preload}),
+    ok = file:write_file(Counter, <<>>),
+    kill(Ctx),
+    _ = eventually(fun() -> attempts(Counter) >= 2 end),
+    ok = py_context_router:stop(),
+    ok = file:write_file(Counter, <<>>),
+    ?assertEqual({0, 0}, {py_context_router:num_contexts(), test_helpers:context_threads()}),
+    %% Its next attempt would have come by now: they are further apart each time, but this early
+    %% not by a second.
+    receive after 1000 -> ok end,
+    ?assertEqual(0, attempts(Counter)).
+
+%% ------------------------------------------------------------------ resizing
+
+a_pool_grows(_Config) ->
+    Old = start(#{contexts => 2, preload => <<"ready = True">>}),
+    ?assertEqual(ok, py_context_router:resize_pool(default, 5)),
+    Contexts = py_context_router:contexts(),
+    ?assertEqual({Old, 5}, {lists:sublist(Contexts, 2), length(lists:usort(Contexts))}),
+    ?assertEqual([{ok, true}], lists:usort([py_context:eval(Ctx, <<"ready">>) || Ctx <- Contexts])),
+    ?assertEqual(lists:last(Contexts), py_context_router:get_context(5)),
+    ?assertMatch(#{size := 5, alive := 5, restarts := 0}, py_context_router:info(default)),
+    %% A new slot is healed like an old one.
+    kill(lists:last(Contexts)),
+    _ = await_healed(5, [lists:last(Contexts)]).
+
+a_pool_shrinks_once_its_work_is_done(_Config) ->
+    [First, Second, Third] = start(#{contexts => 3}),
+    ok = py_context:exec(Third, <<"go = False\n"
+                                  "def wait():\n"
+                                  "  while not go: pass\n"
+                                  "  return 'done'">>),
+    Running = ask(fun() -> py_context:call(Third, '__main__', wait, []) end),
+    _ = await_busy(Third),
+    Waiting = [ask(fun() -> py_context:eval(Third, [integer_to_binary(N)]) end)
+               || N <- lists:seq(1, 20)],
+    _ = await_queue(Third, 20),
+    ?assertEqual(ok, py_context_router:resize_pool(default, 1)),
+    %% Nobody new gets there.
+    ?assertEqual([First], py_context_router:contexts()),
+    ?assertEqual([First], lists:usort([test_helpers:answer(test_helpers:ask_on(N,
+                              fun py_context_router:get_context/0))
+                          || N <- lists:seq(1, erlang:system_info(schedulers_online))])),
+    ?assertError(badarg, py_context_router:get_context(3)),
+    ?assertEqual({error, {context_died, noproc}}, py_context:eval(Third, <<"1">>)),
+    _ = eventually(fun() -> not is_process_alive(Second) end),
+    ?assert(is_process_alive(Third)),
+    %% What it had taken on is done.
+    release(Third),
+    ?assertEqual({ok, <<"done">>}, answer(Running)),
+    ?assertEqual([{ok, N} || N <- lists:seq(1, 20)], [answer(Pid) || Pid <- Waiting]),
+    _ = eventually(fun() -> not is_process_alive(Third) end),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 1 end),
+    ?assertMatch(#{size := 1, alive := 1, restarts := 0}, py_context_router:info(default)).
+
+%% Lets `wait' of a context that takes no more calls go on: workers see each other's objects.
+release(_Ctx) ->
+    {ok, Helper} = py_context:new(#{}),
+    ok = py_context:exec(Helper, <<"import gc, types\n"
+                                   "for f in gc.get_objects():\n"
+                                   "  if isinstance(f, types.FunctionType) and f.__name__ == 'wait'"
+                                   " and 'go' in f.__globals__:\n"
+                                   "    f.__globals__['go'] = True">>),
+    py_context:stop(Helper).
+
+a_shrunken_pool_can_grow_again(_Config) ->
+    [First, Second, Third] = start(#{contexts => 3}),
+    Looping = ask(fun() -> py_context:exec(Third, ?LOOP) end),
+    _ = await_busy(Third),
+    ok = py_context_router:resize_pool(default, 2),
+    ok = py_context_router:resize_pool(default, 3),
+    %% The third slot has somebody new while the old one still works.
+    [First, Second, New] = py_context_router:contexts(),
+    ?assertNotEqual(Third, New),
+    ?assertEqual({ok, 2}, py_context:eval(New, <<"1 + 1">>)),
+    ?assertEqual(ok, py_context:interrupt(Third)),
+    ?assertEqual({error, interrupted}, answer(Looping)),
+    _ = eventually(fun() -> not is_process_alive(Third) end),
+    ?assertEqual([First, Second, New], py_context_router:contexts()),
+    ?assert(is_process_alive(New)).
+
+a_pool_that_cannot_grow_stays_as_it_was(Config) ->
+    {Counter, Preload} = counting_preload(Config),
+    Pids = start(#{contexts => 2, preload => Preload}),
+    ok = file:write_file(Counter, <<>>),
+    Log = test_helpers:capture_log(fun() ->
+        ?assertEqual({error, {'OSError', <<"not now">>}}, py_context_router:resize_pool(default, 4))
+    end),
+    ?assertEqual([], Log),
+    ?assertEqual(Pids, py_context_router:contexts()),
+    ?assertMatch(#{size := 2, alive := 2}, py_context_router:info(default)),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 2 end),
+    ok = file:delete(Counter),
+    ?assertEqual(ok, py_context_router:resize_pool(default, 4)),
+    ?assertEqual(4, py_context_router:num_contexts()).
+
+a_slot_that_dies_while_it_drains_is_not_replaced(_Config) ->
+    [First, Second] = start(#{contexts => 2}),
+    Looping = ask(fun() -> py_context:exec(Second, ?LOOP) end),
+    _ = await_busy(Second),
+    ok = py_context_router:resize_pool(default, 1),
+    kill(Second),
+    ?assertEqual({error, {context_died, killed}}, answer(Looping)),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 1 end),
+    ?assertEqual([First], py_context_router:contexts()),
+    ?assertMatch(#{size := 1, alive := 1, restarts := 0}, py_context_router:info(default)).
+
+resizes_at_once_happen_one_after_the_other(_Config) ->
+    _ = start(#{contexts => 2}),
+    Resizers = [ask(fun() -> py_context_router:resize_pool(default, Size) end)
+                || Size <- [5, 1, 7, 3, 2, 6, 4, 1, 8, 3]],
+    ?assertEqual([ok], lists:usort([answer(Resizer) || Resizer <- Resizers])),
+    Size = maps:get(size, py_context_router:info(default)),
+    ?assert(lists:member(Size, lists:seq(1, 8))),
+    _ = eventually(fun() -> py_context_router:num_contexts() =:= Size end),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= Size end),
+    ?assertEqual([{ok, 2}], lists:usort([py_context:eval(Ctx, <<"1 + 1">>)
+                                         || Ctx <- py_context_router:contexts()])).
+
+a_resized_pool_is_known_by_its_new_size(_Config) ->
+    _ = start(#{contexts => 2}),
+    ok = py_context_router:resize_pool(default, 2),
+    ok = py_context_router:resize_pool(default, 3),
+    Pids = py_context_router:contexts(),
+    ?assertEqual({ok, Pids}, py_context_router:start(#{contexts => 3})),
+    ?assertMatch({error, {already_started, #{contexts := 3}}},
+                 py_context_router:start(#{contexts => 2})).
+
+bad_resizes_are_errors(_Config) ->
+    Pids = start(#{contexts => 2}),
+    [?assertEqual({error, {bad_option, {contexts, Size}}},
+                  py_context_router:resize_pool(default, Size))
+     || Size <- [0, -1, 1.5, two, infinity]],
+    ?assertEqual({error, {pool_not_started, io}}, py_context_router:resize_pool(io, 2)),
+    ?assertEqual(Pids, py_context_router:contexts()).
+
+%% ------------------------------------------------------------------ embedding
+
+%% A supervisor as a user would have one.
+init(Children) ->
+    {ok, {#{strategy => one_for_one, intensity => 3, period => 10}, Children}}.
+
+start_tree(Specs) ->
+    supervisor:start_link(?MODULE, [py_context_router:child_spec(Spec) || Spec <- Specs]).
+
+stop_tree(Tree) ->
+    true = unlink(Tree),
+    shutdown = end_it(Tree, fun(_) -> exit(Tree, shutdown) end),
+    ok.
+
+a_pool_lives_in_the_users_tree(_Config) ->
+    {ok, Tree} = start_tree([#{name => io, contexts => 2}, #{name => default, contexts => 1}]),
+    %% It serves by the time that the next child starts.
+    ?assertEqual({2, 1}, {py_context_router:num_contexts(io), py_context_router:num_contexts()}),
+    ?assertEqual({ok, 2}, py_context:eval(py_context_router:get_context(io), <<"1 + 1">>)),
+    ?assertEqual([default, io], py_context_router:pools()),
+    ?assertMatch(#{size := 2}, py_context_router:info(io)),
+    %% The same pool, whoever asks for it.
+    Pids = py_context_router:contexts(io),
+    ?assertEqual({ok, Pids}, py_context_router:start_pool(io, 2)),
+    ok = stop_tree(Tree),
+    ?assertEqual([], [Pid || Pid <- Pids, is_process_alive(Pid)]),
+    ?assertEqual({[], []}, {py_context_router:pools(), test_helpers:published()}),
+    ?assertEqual(0, test_helpers:context_threads()).
+
+a_pool_that_crashes_is_restarted_by_the_users_tree(_Config) ->
+    {ok, Tree} = start_tree([#{name => io, contexts => 2}]),
+    Old = py_context_router:contexts(io),
+    [{Id, Pool, supervisor, _}] = supervisor:which_children(Tree),
+    kill(Pool),
+    _ = eventually(fun() ->
+        Contexts = py_context_router:contexts(io),
+        lists:all(fun is_process_alive/1, Contexts) andalso Contexts -- Old =:= Contexts
+    end),
+    [{Id, New, supervisor, _}] = supervisor:which_children(Tree),
+    ?assertNotEqual(Pool, New),
+    ?assertEqual({ok, 2}, py_context:eval(py_context_router:get_context(io), <<"1 + 1">>)),
+    ok = stop_tree(Tree),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
+
+a_stopped_pool_is_not_restarted(_Config) ->
+    {ok, Tree} = start_tree([#{name => io, contexts => 1}]),
+    ok = py_context_router:stop_pool(io),
+    ?assertNot(py_context_router:pool_started(io)),
+    ?assertMatch([{Id, undefined, supervisor, _}] when Id =/= undefined,
+                 supervisor:which_children(Tree)),
+    %% Unless the tree is told to.
+    [{Id, _, _, _}] = supervisor:which_children(Tree),
+    {ok, _} = supervisor:restart_child(Tree, Id),
+    ?assert(py_context_router:pool_started(io)),
+    ok = supervisor:terminate_child(Tree, Id),
+    ?assertNot(py_context_router:pool_started(io)),
+    ok = stop_tree(Tree).
+
+a_pool_that_cannot_start_fails_the_users_tree(_Config) ->
+    _ = process_flag(trap_exit, true),
+    ?assertMatch({error, {shutdown, {failed_to_start_child, _, {'ZeroDivisionError', _}}}},
+                 start_tree([#{name => io, contexts => 2, preload => <<"1/0">>}])),
+    ?assertMatch({error, {shutdown, {failed_to_start_child, _, {bad_option, {contexts, 0}}}}},
+                 start_tree([#{name => io, contexts => 0}])),
+    ?assertEqual({error, {bad_option, {size, 1}}},
+                 py_context_router:start_link(#{name => io, size => 1})),
+    ?assertEqual({error, {bad_option, {name, "io"}}},
+                 py_context_router:start_link(#{name => "io"})),
+    ?assertMatch({error, {bad_option, _}}, py_context_router:start_link(#{contexts => 1})),
+    ?assertEqual([], test_helpers:published()),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
+
+a_linked_pool_ends_with_its_owner(_Config) ->
+    Self = self(),
+    {Owner, Monitor} = spawn_monitor(fun() ->
+        Self ! py_context_router:start_link(#{name => io, contexts => 2}),
+        receive leave -> exit(crashed) end
+    end),
+    {ok, Pool} = receive {ok, _} = Started -> Started end,
+    PoolMonitor = monitor(process, Pool),
+    ?assertEqual(2, py_context_router:num_contexts(io)),
+    Owner ! leave,
+    receive {'DOWN', Monitor, process, Owner, crashed} -> ok end,
+    receive {'DOWN', PoolMonitor, process, Pool, _} -> ok end,
+    ?assertEqual({0, []}, {py_context_router:num_contexts(io), test_helpers:published()}),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
+
+a_name_can_be_used_once(_Config) ->
+    {ok, [_]} = py_context_router:start_pool(io, 1),
+    Running = py_pool:whereis_pool(io),
+    ?assertEqual({error, {already_started, Running}},
+                 py_context_router:start_link(#{name => io, contexts => 1})),
+    ?assert(is_process_alive(Running)).

@@ -28,7 +28,7 @@
     slot :: undefined | slot(),
     handle :: undefined | py_nif:handle(),
     ref :: undefined | reference(),
-    status = starting :: starting | serving | waiting | draining | stopping,
+    status = starting :: starting | serving | waiting | draining | stopping | {failed, term()},
     %% When the running job's grace is over, once stopping has begun; in monotonic ms.
     deadline :: undefined | integer() | infinity,
     %% Callers of `start_by/2', answered when the outcome is known.
@@ -44,6 +44,8 @@
 -define(LAST_BACKOFF, 5_000).
 %% How long an interrupted job may take to end before its thread is left to itself, in ms.
 -define(INTERRUPT_GRACE, 1_000).
+%% How long the error of a single context is kept for the process that starts it, in ms.
+-define(UNASKED, 5_000).
 
 -spec start_link(Id :: term(), py_options:context()) -> {ok, pid()} | {error, term()}.
 start_link(Id, Options) ->
@@ -137,9 +139,11 @@ start_thread(#state{options = Options} = State) ->
     end.
 
 -spec handle_call(await | {hold, py_context:env(), pid()}, gen_server:from(), #state{}) ->
-    {noreply, #state{}} | {reply, ok, #state{}}.
+    {noreply, #state{}} | {reply, ok, #state{}} | {stop, normal, {error, term()}, #state{}}.
 handle_call(await, _From, #state{status = serving} = State) ->
     {reply, ok, State};
+handle_call(await, _From, #state{status = {failed, Error}} = State) ->
+    {stop, normal, Error, State};
 handle_call(await, From, State) ->
     {noreply, State#state{waiting = [From | State#state.waiting]}};
 handle_call({hold, Env, User}, _From, #state{held = Held} = State) ->
@@ -172,6 +176,8 @@ handle_info(grace_over, #state{handle = Handle} = State) when Handle =/= undefin
     {noreply, State};
 handle_info(retry, #state{status = waiting} = State) ->
     {noreply, start_thread(State)};
+handle_info(unasked, #state{status = {failed, _}} = State) ->
+    {stop, normal, State};
 handle_info({'DOWN', Monitor, process, _User, _Reason}, #state{held = Held} = State) ->
     {noreply, State#state{held = maps:remove(Monitor, Held)}};
 handle_info({'EXIT', _From, normal}, State) ->
@@ -190,6 +196,10 @@ started(State) ->
     State#state{status = serving, waiting = [], failures = 0}.
 
 -spec failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
+failed({error, _} = Error, #state{slot = undefined, waiting = []} = State) ->
+    %% So fast that nobody has asked yet. Whoever starts it is about to, if he lives.
+    _ = erlang:send_after(?UNASKED, self(), unasked),
+    {noreply, State#state{status = {failed, Error}, handle = undefined}};
 failed(Error, #state{slot = undefined} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, Error) end, State#state.waiting),
     %% Whoever awaits has the error; a crash report on top would say nothing new.

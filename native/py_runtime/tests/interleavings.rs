@@ -85,6 +85,24 @@ fn of_result_cancellation_and_abandonment_exactly_one_wins() {
 }
 
 #[test]
+fn a_job_that_is_just_starting_can_be_answered_and_cancelled() {
+    let ends: [fn(&RequestState) -> bool; 2] =
+        [|state| state.claim_reply(), |state| state.cancel() != Cancel::TooLate];
+    for end in ends {
+        loom::model(move || {
+            let state = Arc::new(RequestState::default());
+            let owner = {
+                let state = Arc::clone(&state);
+                // Blocked ever after: nobody else will answer.
+                thread::spawn(move || state.start())
+            };
+            assert!(end(&state), "nobody else has claimed the reply");
+            owner.join().unwrap();
+        });
+    }
+}
+
+#[test]
 fn of_two_cancellations_one_is_too_late() {
     loom::model(|| {
         let state = Arc::new(RequestState::default());

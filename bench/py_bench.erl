@@ -17,7 +17,11 @@
 -spec main() -> no_return().
 main() ->
     ok = io:setopts(standard_io, [{encoding, unicode}]),
-    halt(command(init:get_plain_arguments())).
+    halt(try command(init:get_plain_arguments())
+         catch
+             %% Nobody reads any more: the output goes to a pipe that is closed.
+             error:terminated -> 1
+         end).
 
 -spec command([string()]) -> 0..2.
 command(Args) ->
@@ -61,7 +65,8 @@ run(Names, #{rounds := Rounds} = Scale) ->
     Quiet = py_bench_machine:others_now(),
     {ok, _} = py_context_router:start(),
     io:format("~ts~ts~n", [py_bench_machine:lines(), warning(Quiet)]),
-    io:format("~b rounds of each; figures and percentiles are medians over the rounds.~n"
+    io:format("~b rounds of each. Single calls: percentiles of the calls, medians of the rounds;~n"
+              "the others: percentiles of the rounds.~n"
               "others: what share of the CPUs other programs took meanwhile.~n~n", [Rounds]),
     print("", "", "median", "p10 / p90 / p99", "target", "", "others"),
     lists:foreach(fun(Name) -> run_case(Name, Scale) end, Names),

@@ -20,7 +20,8 @@
     slots = #{} :: #{pos_integer() => key()},
     %% Slots whose first start is being waited for, and what is to be done then.
     pending = #{} :: #{key() => []},
-    change :: undefined | starting | {growing, gen_server:from(), OldSize :: non_neg_integer()},
+    change :: undefined | starting | {growing, gen_server:from(), OldSize :: non_neg_integer()}
+            | {failed, {error, term()}},
     %% Callers waiting for the first start, and resizes waiting for their turn.
     waiting = [] :: [gen_server:from()],
     resizes = [] :: [{gen_server:from(), pos_integer()}],
@@ -31,6 +32,8 @@
 -type key() :: {Slot :: pos_integer(), integer()}.
 %% Unique per child, so that a slot that is drained and one that has taken its number differ.
 
+%% How long the error of a failed start is kept for whoever started it, in ms.
+-define(UNASKED, 5_000).
 -define(KEY(Name), {py_context_router, pool, Name}).
 %% The default pool is looked up on nearly every call, and an atom is found faster than a tuple.
 -define(DEFAULT_KEY, '$py_default_pool').
@@ -44,7 +47,14 @@ start_link(Name, Options) ->
 %% Waits until all contexts serve. `Given' are the options that the caller asked for.
 -spec await(pid(), map()) -> {ok, [pid()]} | {error, term()} | gone.
 await(Pid, Given) ->
-    ask(Pid, {await, Given}).
+    case ask(Pid, {await, Given}) of
+        {failed, Error} ->
+            %% Its name is free again when the caller hears of it.
+            Monitor = monitor(process, Pid),
+            receive {'DOWN', Monitor, process, Pid, _} -> Error end;
+        Outcome ->
+            Outcome
+    end.
 
 %% Stops it; returns when its contexts and their threads are gone. Idempotent.
 -spec stop(atom()) -> ok.
@@ -137,7 +147,9 @@ add_slot(N, #state{name = Name, sup = Sup, options = Options} = State) ->
                 pending = (State#state.pending)#{Key => []}}.
 
 -spec handle_call({await, map()} | {resize, pos_integer()} | info, gen_server:from(), #state{}) ->
-    {reply, term(), #state{}} | {noreply, #state{}}.
+    {reply, term(), #state{}} | {noreply, #state{}} | {stop, normal, term(), #state{}}.
+handle_call({await, _Given}, _From, #state{change = {failed, _} = Failed} = State) ->
+    {stop, normal, Failed, State};
 handle_call({await, Given}, From, #state{options = Options} = State) ->
     case py_options:differ(Given, Options) of
         true -> {reply, {error, {already_started, public(Options)}}, State};
@@ -159,6 +171,11 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info(unasked, State) ->
+    {stop, normal, State};
+handle_info(_Message, #state{change = {failed, _}} = State) ->
+    %% Of contexts that are gone.
+    {noreply, State};
 handle_info({slot, {N, _} = Key, Pid, Event}, #state{slots = Slots} = State) ->
     case Slots of
         #{N := Key} -> slot_event(Event, Key, Pid, State);
@@ -224,10 +241,15 @@ all_started(State) ->
 
 %% All or nothing: one failure undoes the rest.
 -spec start_failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
+start_failed(Error, #state{change = starting, waiting = []} = State) ->
+    %% So fast that nobody has asked yet. Whoever starts it is about to, if he lives.
+    ok = stop_contexts(State),
+    _ = erlang:send_after(?UNASKED, self(), unasked),
+    {noreply, State#state{change = {failed, Error}}};
 start_failed(Error, #state{change = starting} = State) ->
     %% The contexts go before the callers hear of it: nothing is left when they do.
     ok = stop_contexts(State),
-    ok = reply_all(State#state.waiting, Error),
+    ok = reply_all(State#state.waiting, {failed, Error}),
     ok = reply_all([From || {From, _} <- State#state.resizes], Error),
     {stop, normal, State#state{waiting = [], resizes = []}};
 start_failed(Error, #state{change = {growing, From, OldSize}} = State) ->

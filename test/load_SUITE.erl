@@ -235,7 +235,15 @@ three_endless_loops_leave_the_others_answering(_Config) ->
 -define(CALLS, 1_000_000).
 -define(MOST_GROWTH_KB, 5 * 1024).
 
+%% In a VM of its own: in this one, memory that earlier cases have left could hide a leak.
 a_million_calls_do_not_grow_the_vm(_Config) ->
+    {ok, Peer, _} = test_helpers:start_peer(#{connection => standard_io}),
+    {Before, After} = peer:call(Peer, ?MODULE, million_calls, [], infinity),
+    ok = peer:stop(Peer),
+    report("~b KiB before, ~b KiB after: ~b KiB", [Before, After, After - Before]),
+    ?assert(After - Before < ?MOST_GROWTH_KB).
+
+million_calls() ->
     {ok, [Ctx | _]} = py_context_router:start(#{contexts => 2}),
     [ok = py_context:exec(Pid, <<"def echo(*args, **kwargs): return args[0]\n"
                                  "def fail(*args): raise ValueError(args)">>)
@@ -244,9 +252,9 @@ a_million_calls_do_not_grow_the_vm(_Config) ->
     Before = rss_at_rest(),
     ok = make_calls(?CALLS),
     After = rss_at_rest(),
-    report("~b KiB before, ~b KiB after: ~b KiB", [Before, After, After - Before]),
     ?assertMatch(#{queue := 0}, py_context:info(Ctx)),
-    ?assert(After - Before < ?MOST_GROWTH_KB).
+    ok = py_context_router:stop(),
+    {Before, After}.
 
 rss_at_rest() ->
     _ = [garbage_collect(Pid) || Pid <- processes()],

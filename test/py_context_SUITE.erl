@@ -31,6 +31,7 @@ groups() ->
        starting_brings_the_application_up,
        bad_options_are_named,
        a_context_that_cannot_start_leaves_nothing,
+       a_failure_is_told_however_fast_it_comes,
        a_caller_that_traps_exits_gets_no_message_about_a_failed_start,
        stopping_leaves_processes_that_are_no_contexts_alone,
        modules_are_shared_by_workers_and_by_nobody_else]},
@@ -496,39 +497,33 @@ everybody_is_answered_once(Config, End, Reason) ->
     ?assertEqual([[]], lists:usort([leftovers(Pid) || Pid <- [Looping | Waiting]])).
 
 stopping_waits_for_the_running_job_and_no_longer(Config) ->
-    Ctx = new(#{shutdown => infinity}, Config),
+    {Gate, Wait} = test_helpers:gate(Config),
+    Ctx = new(#{shutdown => infinity, preload => Wait}, Config),
     true = unlink(Ctx),
-    ok = py_context:exec(Ctx, <<"import threading\n"
-                                "go = False\n"
-                                "def job():\n"
-                                "  while not go: pass\n"
-                                "  return 'finished'">>),
-    ok = py_context:exec(Ctx, <<"import time\n"
-                                "def later():\n"
-                                "  global go\n"
-                                "  time.sleep(0.2)\n"
-                                "  go = True\n"
-                                "threading.Thread(target=later).start()">>),
-    Running = ask(fun() -> py_context:call(Ctx, '__main__', job, []) end),
+    Running = ask(fun() -> py_context:call(Ctx, '__main__', wait, []) end),
     _ = await_busy(Ctx),
     Waiting = ask(fun() -> py_context:eval(Ctx, <<"1 + 1">>) end),
     _ = await_queue(Ctx, 1),
     Stopper = ask(fun() -> py_context:stop(Ctx) end),
     %% The waiting one hears of it while the running one still runs.
     ?assertEqual({error, {context_died, shutdown}}, answer(Waiting)),
+    ?assert(is_process_alive(Ctx)),
+    test_helpers:open_gate(Gate),
     ?assertEqual({ok, <<"finished">>}, answer(Running)),
     ?assertEqual(ok, answer(Stopper)),
     ?assertNot(is_process_alive(Ctx)).
 
 a_job_whose_caller_dies_holds_nobody_up(Config) ->
-    Ctx = new(Config),
-    {Caller, Monitor} = spawn_monitor(fun() ->
-        py_context:exec(Ctx, <<"import time\ntime.sleep(0.05)\nran = True">>)
-    end),
+    {Gate, Wait} = test_helpers:gate(Config),
+    Ctx = new(#{preload => Wait}, Config),
+    {Caller, Monitor} = spawn_monitor(fun() -> py_context:exec(Ctx, <<"ran = wait()">>) end),
     _ = await_busy(Ctx),
     exit(Caller, kill),
     receive {'DOWN', Monitor, process, Caller, killed} -> ok end,
-    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"ran">>)).
+    Next = ask(fun() -> py_context:eval(Ctx, <<"ran">>) end),
+    _ = await_queue(Ctx, 1),
+    test_helpers:open_gate(Gate),
+    ?assertEqual({ok, <<"finished">>}, answer(Next)).
 
 %% ------------------------------------------------------------------ info
 
@@ -643,6 +638,12 @@ a_context_that_cannot_start_leaves_nothing(_Config) ->
     _ = eventually(fun() -> test_helpers:context_threads() =:= Threads end),
     {links, Links} = process_info(self(), links),
     ?assertEqual([], [Pid || Pid <- Links, is_pid(Pid), is_map(py_context:info(Pid))]).
+
+%% The thread may have failed before anybody waits for it.
+a_failure_is_told_however_fast_it_comes(_Config) ->
+    Starts = [fun() -> py_context:new(#{preload => <<"x = = 1">>}) end || _ <- lists:seq(1, 500)],
+    [?assertMatch({error, {'SyntaxError', _}}, Start()) || Start <- Starts],
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
 
 a_caller_that_traps_exits_gets_no_message_about_a_failed_start(_Config) ->
     Caller = ask(fun() ->

@@ -51,6 +51,7 @@ groups() ->
        a_pool_that_crashes_is_restarted_by_the_users_tree,
        a_stopped_pool_is_not_restarted,
        a_pool_that_cannot_start_fails_the_users_tree,
+       a_failed_start_leaves_the_name_free_and_no_message,
        a_linked_pool_ends_with_its_owner,
        a_name_can_be_used_once]}].
 
@@ -247,16 +248,19 @@ stopping_answers_waiting_jobs(_Config) ->
                  lists:usort([answer(Pid) || Pid <- [Looping | Waiting]])),
     ?assertEqual([[]], lists:usort([leftovers(Pid) || Pid <- [Looping | Waiting]])).
 
-a_running_job_may_finish_within_its_grace(_Config) ->
-    Pids = start(#{contexts => 2, shutdown => infinity}),
-    Running = [ask(fun() ->
-                   {ok, none} = py_context:call(Pid, time, sleep, [0.2]),
-                   is_process_alive(Pid)
-               end) || Pid <- Pids],
+a_running_job_may_finish_within_its_grace(Config) ->
+    {Gate, Wait} = test_helpers:gate(Config),
+    Pids = start(#{contexts => 2, shutdown => infinity, preload => Wait}),
+    Running = [ask(fun() -> py_context:call(Pid, '__main__', wait, []) end) || Pid <- Pids],
     _ = [await_busy(Pid) || Pid <- Pids],
-    ok = py_context_router:stop(),
+    Stopper = ask(fun py_context_router:stop/0),
+    %% By now it stops.
+    _ = eventually(fun() -> test_helpers:published() =:= [] end),
+    ?assertEqual(Pids, [Pid || Pid <- Pids, is_process_alive(Pid)]),
+    test_helpers:open_gate(Gate),
+    ?assertEqual([{ok, <<"finished">>}], lists:usort([answer(Pid) || Pid <- Running])),
+    ?assertEqual(ok, answer(Stopper)),
     ?assertEqual([], [Pid || Pid <- Pids, is_process_alive(Pid)]),
-    ?assertEqual(2, length([answer(Pid) || Pid <- Running])),
     ?assertEqual(0, test_helpers:context_threads()).
 
 a_running_job_is_interrupted_after_its_grace(_Config) ->
@@ -317,12 +321,9 @@ a_pool_grows(_Config) ->
     kill(lists:last(Contexts)),
     _ = await_healed(5, [lists:last(Contexts)]).
 
-a_pool_shrinks_once_its_work_is_done(_Config) ->
-    [First, Second, Third] = start(#{contexts => 3}),
-    ok = py_context:exec(Third, <<"go = False\n"
-                                  "def wait():\n"
-                                  "  while not go: pass\n"
-                                  "  return 'done'">>),
+a_pool_shrinks_once_its_work_is_done(Config) ->
+    {Gate, Wait} = test_helpers:gate(Config),
+    [First, Second, Third] = start(#{contexts => 3, preload => Wait}),
     Running = ask(fun() -> py_context:call(Third, '__main__', wait, []) end),
     _ = await_busy(Third),
     Waiting = [ask(fun() -> py_context:eval(Third, [integer_to_binary(N)]) end)
@@ -339,22 +340,12 @@ a_pool_shrinks_once_its_work_is_done(_Config) ->
     _ = eventually(fun() -> not is_process_alive(Second) end),
     ?assert(is_process_alive(Third)),
     %% What it had taken on is done.
-    release(Third),
-    ?assertEqual({ok, <<"done">>}, answer(Running)),
+    test_helpers:open_gate(Gate),
+    ?assertEqual({ok, <<"finished">>}, answer(Running)),
     ?assertEqual([{ok, N} || N <- lists:seq(1, 20)], [answer(Pid) || Pid <- Waiting]),
     _ = eventually(fun() -> not is_process_alive(Third) end),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 1 end),
     ?assertMatch(#{size := 1, alive := 1, restarts := 0}, py_context_router:info(default)).
-
-%% Lets `wait' of a context that takes no more calls go on: workers see each other's objects.
-release(_Ctx) ->
-    {ok, Helper} = py_context:new(#{}),
-    ok = py_context:exec(Helper, <<"import gc, types\n"
-                                   "for f in gc.get_objects():\n"
-                                   "  if isinstance(f, types.FunctionType) and f.__name__ == 'wait'"
-                                   " and 'go' in f.__globals__:\n"
-                                   "    f.__globals__['go'] = True">>),
-    py_context:stop(Helper).
 
 a_shrunken_pool_can_grow_again(_Config) ->
     [First, Second, Third] = start(#{contexts => 3}),
@@ -498,6 +489,15 @@ a_pool_that_cannot_start_fails_the_users_tree(_Config) ->
     ?assertMatch({error, {bad_option, _}}, py_context_router:start_link(#{contexts => 1})),
     ?assertEqual([], test_helpers:published()),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
+
+a_failed_start_leaves_the_name_free_and_no_message(_Config) ->
+    _ = process_flag(trap_exit, true),
+    Outcomes = [py_context_router:start_link(#{name => io, contexts => 2, preload => <<"x = = 1">>})
+                || _ <- lists:seq(1, 200)],
+    ?assertMatch([{error, {'SyntaxError', _}}], lists:usort(Outcomes)),
+    ?assertEqual(undefined, py_pool:whereis_pool(io)),
+    ?assertEqual([], test_helpers:messages()),
+    {ok, _} = py_context_router:start_pool(io, 1).
 
 a_linked_pool_ends_with_its_owner(_Config) ->
     Self = self(),

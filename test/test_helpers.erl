@@ -4,7 +4,7 @@
 -export([quiet/1, loud/1, stop_all/0, eventually/1, eventually/2]).
 -export([ask/1, ask_on/2, answer/1, leftovers/1, messages/0]).
 -export([threads/0, context_threads/0, await_threads/1, rss_kb/0]).
--export([await_busy/1, await_queue/2, is_alive/1, published/0]).
+-export([gate/1, open_gate/1, await_busy/1, await_queue/2, is_alive/1, published/0]).
 -export([capture_log/1, log/2]).
 -export([rendered/1]).
 -export([start_peer/1, start_distribution/0, run_program/2, with_numpy/1]).
@@ -129,6 +129,18 @@ output(Port, Sofar) ->
     end.
 
 %% ------------------------------------------------------------------ contexts
+
+%% A job that lasts until its gate is opened: the gate, and the code of a function `wait'.
+gate(Config) ->
+    Gate = filename:join(proplists:get_value(priv_dir, Config), "gate"),
+    _ = file:delete(Gate),
+    {Gate, ["def wait():\n"
+            "  import os, time\n"
+            "  while not os.path.exists('", Gate, "'): time.sleep(0.001)\n"
+            "  return 'finished'\n"]}.
+
+open_gate(Gate) ->
+    ok = file:write_file(Gate, <<>>).
 
 %% Until the context runs a job.
 await_busy(Ctx) ->

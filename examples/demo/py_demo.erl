@@ -24,7 +24,11 @@
 main() ->
     ok = io:setopts(standard_io, [{encoding, unicode}]),
     ok = io:setopts(standard_error, [{encoding, unicode}]),
-    halt(command(init:get_plain_arguments())).
+    halt(try command(init:get_plain_arguments())
+         catch
+             %% Nobody reads any more: the output goes to a pipe that is closed.
+             error:terminated -> 1
+         end).
 
 -spec command([string()]) -> 0..2.
 command(["-" ++ _ = Flag | _]) when Flag =:= "-h"; Flag =:= "--help" ->

@@ -254,8 +254,19 @@ begin_stop(_Why, #state{handle = undefined} = State) ->
 begin_stop(_Why, #state{status = stopping} = State) ->
     State;
 begin_stop(Why, #state{handle = Handle, options = #{shutdown := Grace}} = State) ->
+    ok = leave_slot(State),
     ok = py_nif:context_close(Handle, Why),
     State#state{status = stopping, deadline = deadline(Grace)}.
+
+%% While its grace runs the process is alive, but no caller should be sent to it any more.
+-spec leave_slot(#state{}) -> ok.
+leave_slot(#state{slot = undefined}) ->
+    ok;
+leave_slot(#state{slot = #{pool := Name, slot := Slot}}) ->
+    case py_pool:lookup(Name) of
+        undefined -> ok;
+        Pool -> py_nif:pool_leave(Pool, Slot)
+    end.
 
 -spec deadline(timeout()) -> integer() | infinity.
 deadline(infinity) ->

@@ -10,13 +10,15 @@
 -export([boot/3, version/0, check_mode/1]).
 -export([submit/2, cancel/2, interrupt/1]).
 -export([context_start/4, context_drain/1, context_close/2, context_kill/2, context_info/1]).
--export([pool_new/1, pool_set/3, pool_resize/2, pool_context/1, pool_context/2, pool_contexts/1]).
+-export([pool_new/1, pool_set/3, pool_leave/2, pool_resize/2]).
+-export([pool_context/1, pool_context/2, pool_contexts/1]).
 -export([scheduler_id/0]).
 
 -export_type([handle/0, pool/0, request/0, seq/0]).
 
 -nifs([boot/3, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, context_start/4,
-       context_drain/1, context_close/2, context_kill/2, context_info/1, pool_new/1, pool_set/3, pool_resize/2,
+       context_drain/1, context_close/2, context_kill/2, context_info/1, pool_new/1,
+       pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0]).
 
 -opaque handle() :: reference().
@@ -104,6 +106,10 @@ pool_new(_Size) -> ?NOT_LOADED.
 
 -spec pool_set(pool(), Slot :: pos_integer(), pid()) -> ok.
 pool_set(_Pool, _Slot, _Pid) -> ?NOT_LOADED.
+
+%% The calling process is the context in that slot, and begins to stop.
+-spec pool_leave(pool(), Slot :: pos_integer()) -> ok.
+pool_leave(_Pool, _Slot) -> ?NOT_LOADED.
 
 -spec pool_resize(pool(), Size :: pos_integer()) -> ok.
 pool_resize(_Pool, _Size) -> ?NOT_LOADED.

@@ -14,7 +14,7 @@
 -record(state, {
     name :: atom(),
     options :: py_options:pool(),
-    pool :: py_nif:pool(),
+    pool :: undefined | py_nif:pool(),
     sup :: pid(),
     %% The child of each slot that is in use.
     slots = #{} :: #{pos_integer() => key()},
@@ -112,27 +112,20 @@ registered_name(Name) ->
     end.
 
 -spec init({atom(), py_options:pool()}) -> {ok, #state{}}.
-init({Name, #{contexts := Size} = Options}) ->
+init({Name, Options}) ->
     _ = process_flag(trap_exit, true),
     {ok, Sup} = py_slot_sup:start_link(),
-    Empty = #state{name = Name, options = Options, pool = native(Name, Size), sup = Sup},
-    State = add_slots(1, Size, Empty),
-    case lookup(Name) of
-        undefined -> {ok, State#state{change = starting}};
-        %% A killed pool that has come back: nobody waits, its slots fill as they can.
-        _ -> {ok, State#state{pending = #{}}}
-    end.
+    {ok, fill(lookup(Name), #state{name = Name, options = Options, sup = Sup})}.
 
-%% The slots of the pool's earlier life are used on: then the entry needn't change.
--spec native(atom(), pos_integer()) -> py_nif:pool().
-native(Name, Size) ->
-    case lookup(Name) of
-        undefined ->
-            py_nif:pool_new(Size);
-        Pool ->
-            ok = py_nif:pool_resize(Pool, Size),
-            Pool
-    end.
+-spec fill(undefined | py_nif:pool(), #state{}) -> #state{}.
+fill(undefined, #state{options = #{contexts := Size}} = State) ->
+    (add_slots(1, Size, State#state{pool = py_nif:pool_new(Size)}))#state{change = starting};
+fill(Pool, #state{options = Options} = State) ->
+    %% A killed pool that has come back: nobody waits, its slots fill as they can. They are those of
+    %% its earlier life, resized as they may have been; then the entry needn't change.
+    Size = length(py_nif:pool_contexts(Pool)),
+    Known = State#state{pool = Pool, options = Options#{contexts := Size}},
+    (add_slots(1, Size, Known))#state{pending = #{}}.
 
 -spec add_slots(pos_integer(), non_neg_integer(), #state{}) -> #state{}.
 add_slots(From, To, State) ->

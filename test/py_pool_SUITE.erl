@@ -23,12 +23,14 @@ groups() ->
       [killed_context_is_replaced,
        a_context_that_dies_at_work_is_replaced_at_once,
        a_context_that_is_stopped_is_replaced,
+       a_context_that_is_stopping_gets_no_callers,
        a_replacement_has_run_the_preload,
        deaths_do_not_take_the_pool_down,
        a_healing_pool_keeps_its_term,
        a_slot_that_cannot_start_is_tried_again_and_reported_once,
        a_new_streak_is_reported_again,
        a_pool_whose_process_is_killed_comes_back,
+       a_pool_that_comes_back_has_the_size_it_had,
        supervisors_that_are_killed_come_back]},
      {stopping, [],
       [stopping_answers_waiting_jobs,
@@ -126,6 +128,23 @@ a_context_that_is_stopped_is_replaced(_Config) ->
     _ = await_healed(2, [First]),
     [_New, Second] = py_context_router:contexts().
 
+%% Alive for its grace, but of no use to anybody.
+a_context_that_is_stopping_gets_no_callers(Config) ->
+    {Gate, Wait} = test_helpers:gate(Config),
+    [First, Second] = start(#{contexts => 2, shutdown => infinity, preload => Wait}),
+    Running = ask(fun() -> py_context:call(First, '__main__', wait, []) end),
+    _ = await_busy(First),
+    Stopper = ask(fun() -> py_context:stop(First) end),
+    _ = eventually(fun() ->
+        Routed = [answer(test_helpers:ask_on(Id, fun py_context_router:get_context/0))
+                  || Id <- lists:seq(1, erlang:system_info(schedulers))],
+        lists:usort(Routed) =:= [Second]
+    end),
+    ?assert(is_process_alive(First)),
+    test_helpers:open_gate(Gate),
+    ?assertEqual({ok, <<"finished">>}, answer(Running)),
+    ?assertEqual(ok, answer(Stopper)).
+
 a_replacement_has_run_the_preload(_Config) ->
     [Ctx] = start(#{contexts => 1, preload => <<"ready = 'yes'">>}),
     ok = py_context:exec(Ctx, <<"ready = 'no'">>),
@@ -219,6 +238,17 @@ a_pool_whose_process_is_killed_comes_back(_Config) ->
     ok = py_context_router:stop(),
     ?assertEqual([], test_helpers:published()),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
+
+a_pool_that_comes_back_has_the_size_it_had(_Config) ->
+    Before = start(#{contexts => 2}),
+    ok = py_context_router:resize_pool(default, 3),
+    exit(py_pool:whereis_pool(default), kill),
+    _ = eventually(fun() ->
+        Now = py_context_router:contexts(),
+        length(Now) =:= 3 andalso Now -- Before =:= Now
+            andalso lists:all(fun is_process_alive/1, Now)
+    end),
+    ?assertMatch(#{size := 3, alive := 3}, py_context_router:info(default)).
 
 supervisors_that_are_killed_come_back(_Config) ->
     _ = start(#{contexts => 2}),

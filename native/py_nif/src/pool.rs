@@ -3,7 +3,7 @@
 //! A slot is one word, read and replaced atomically, so that routing takes no lock and a restarted
 //! context changes nothing but its slot: the term in `persistent_term` stays the same.
 
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use rustler::Env;
@@ -19,7 +19,37 @@ use crate::term::{from_word, pid_term, word};
 const NOBODY: usize = 0;
 
 /// The slots of a pool. Resizing replaces the array, which is rare; reading it is not.
-pub(crate) struct Pool(ArcSwap<Vec<AtomicUsize>>);
+pub(crate) struct Pool(ArcSwap<Vec<Slot>>);
+
+/// A place for a context.
+struct Slot {
+    /// The word of its pid.
+    pid: AtomicUsize,
+    /// Its context is alive, but takes no more jobs.
+    leaving: AtomicBool,
+}
+
+impl Slot {
+    fn new(pid: usize, leaving: bool) -> Self {
+        Slot { pid: AtomicUsize::new(pid), leaving: AtomicBool::new(leaving) }
+    }
+
+    fn pid(&self) -> usize {
+        self.pid.load(Ordering::Acquire)
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// # Safety
+    /// `env` is that of the running NIF call.
+    unsafe fn serves(&self, env: *mut ErlNifEnv) -> bool {
+        let pid = self.pid();
+        // SAFETY: what is not nobody is a pid; the caller vouches for the environment.
+        pid != NOBODY && !self.is_leaving() && unsafe { is_alive(env, pid) }
+    }
+}
 
 /// The resource type of pools. Rustler's own registration finds a type through a hash map on every
 /// decoding, which is a third of what routing costs; this is one load.
@@ -86,49 +116,58 @@ impl Pool {
     }
 
     pub(crate) fn new(size: usize) -> Self {
-        Pool(ArcSwap::from_pointee((0..size).map(|_| AtomicUsize::new(NOBODY)).collect()))
+        Pool(ArcSwap::from_pointee((0..size).map(|_| Slot::new(NOBODY, false)).collect()))
     }
 
     /// Puts a context into its slot (from 0). Slots that a resize has removed are ignored.
     pub(crate) fn set(&self, slot: usize, pid: ErlNifPid) {
         if let Some(slot) = self.0.load().get(slot) {
-            slot.store(word(pid_term(pid)), Ordering::Release);
+            slot.leaving.store(false, Ordering::Release);
+            slot.pid.store(word(pid_term(pid)), Ordering::Release);
+        }
+    }
+
+    /// The context in a slot stops: it gets no more callers while another lives.
+    pub(crate) fn leave(&self, slot: usize, pid: ErlNifPid) {
+        if let Some(slot) = self.0.load().get(slot)
+            && slot.pid() == word(pid_term(pid))
+        {
+            slot.leaving.store(true, Ordering::Release);
         }
     }
 
     /// Grows or shrinks. Called by the pool's one process only.
     pub(crate) fn resize(&self, size: usize) {
         let old = self.0.load();
-        let slot = |n| old.get(n).map_or(NOBODY, |slot: &AtomicUsize| slot.load(Ordering::Acquire));
-        self.0.store((0..size).map(|n| AtomicUsize::new(slot(n))).collect::<Vec<_>>().into());
+        let slot = |n: usize| match old.get(n) {
+            Some(slot) => Slot::new(slot.pid(), slot.is_leaving()),
+            None => Slot::new(NOBODY, false),
+        };
+        self.0.store((0..size).map(slot).collect::<Vec<_>>().into());
     }
 
-    /// The context for a scheduler (from 1): its slot's, or the next living one's. While none
-    /// lives, the slot's last. `None`: no slot of this pool has ever been filled.
+    /// The context for a scheduler (from 1): its slot's, or the next one's that serves. While none
+    /// does, the slot's last. `None`: no slot of this pool has ever been filled.
     ///
     /// # Safety
     /// `env` is that of the running NIF call.
     pub(crate) unsafe fn route(&self, env: *mut ErlNifEnv, scheduler: usize) -> Option<ErlNifTerm> {
         let slots = self.0.load();
         let first = (scheduler - 1) % slots.len();
-        let after = slots[first..].iter().chain(&slots[..first]);
-        let mut pids = after.map(|slot| slot.load(Ordering::Acquire)).filter(|pid| *pid != NOBODY);
-        let last = pids.next()?;
-        // SAFETY: slots hold pids; the caller vouches for the environment.
-        unsafe {
-            if is_alive(env, last) {
-                return Some(from_word(last));
-            }
-            Some(from_word(pids.find(|pid| is_alive(env, *pid)).unwrap_or(last)))
-        }
+        let mut after = slots[first..].iter().chain(&slots[..first]);
+        // SAFETY: passed on to the caller.
+        let serving = after.clone().find(|slot| unsafe { slot.serves(env) });
+        let slot = serving.or_else(|| after.find(|slot| slot.pid() != NOBODY))?;
+        // SAFETY: what is not nobody is a pid.
+        Some(unsafe { from_word(slot.pid()) })
     }
 
     /// Everybody in the slots, in order.
     pub(crate) fn pids(&self) -> Vec<ErlNifTerm> {
         let slots = self.0.load();
-        let pids = slots.iter().map(|slot| slot.load(Ordering::Acquire));
+        let pids = slots.iter().map(Slot::pid).filter(|pid| *pid != NOBODY);
         // SAFETY: slots hold pids.
-        pids.filter(|pid| *pid != NOBODY).map(|pid| unsafe { from_word(pid) }).collect()
+        pids.map(|pid| unsafe { from_word(pid) }).collect()
     }
 }
 

@@ -185,7 +185,7 @@ defmodule PyContextRouter do
       iex> PyContextRouter.with_context(ctx, fn -> PyContextRouter.get_context() == ctx end)
       true
   """
-  @spec with_context(pid(), (() -> result)) :: result when result: term()
+  @spec with_context(pid(), fun()) :: term()
   defdelegate with_context(ctx, fun), to: :py_context_router
 
   @doc """

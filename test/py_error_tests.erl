@@ -27,7 +27,7 @@ reasons() ->
      {{python_failed, <<"no encodings">>}, "did not start: no encodings"},
      {{'ValueError', <<"math domain error">>}, "ValueError: math domain error"},
      {{<<"MyError">>, <<"Grüße"/utf8>>}, "MyError: Grüße"},
-     {{something, [else]}, "{something,[else]}"}].
+     {{something, [other]}, "{something,[other]}"}].
 
 every_reason_is_a_sentence_test_() ->
     [{lists:flatten(io_lib:format("~0p", [Reason])),

@@ -205,21 +205,11 @@ start_linked(Name, Given, Options, Mode) ->
 await_linked({ok, Pid}, Given) ->
     case py_pool:await(Pid, Given) of
         {ok, _Contexts} -> {ok, Pid};
-        {error, _} = Error -> unlinked(Pid, Error);
-        gone -> unlinked(Pid, {error, killed})
+        {error, _} = Error -> py_context_server:unlinked(Pid, Error);
+        gone -> py_context_server:unlinked(Pid, {error, killed})
     end;
 await_linked({error, _} = Error, _Given) ->
     Error.
-
-%% A caller that traps exits has the error and needs no message about it.
--spec unlinked(pid(), Error) -> Error.
-unlinked(Pid, Error) ->
-    true = unlink(Pid),
-    receive
-        {'EXIT', Pid, _} -> Error
-    after 0 ->
-        Error
-    end.
 
 %% ------------------------------------------------------------------ routing
 

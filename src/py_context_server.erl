@@ -13,7 +13,8 @@
 
 -behaviour(gen_server).
 
--export([start_link/2, start_link_slot/3, start_by/2, stop/1, stop_soon/1, drain/1, hold/3]).
+-export([start_link/2, start_link_slot/3, start_by/2, unlinked/2]).
+-export([stop/1, stop_soon/1, drain/1, hold/3]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([slot/0]).
@@ -75,7 +76,8 @@ await({ok, Pid}) ->
 await({error, _} = Error) ->
     Error.
 
-%% A caller that traps exits has the error and needs no message about it.
+%% Lets go of a process whose start has failed: a caller that traps exits has the error and needs no
+%% message about it.
 -spec unlinked(pid(), Error) -> Error.
 unlinked(Pid, Error) ->
     true = unlink(Pid),

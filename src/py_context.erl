@@ -150,7 +150,7 @@ call(Ctx, Module, Func, Args, Kwargs, Timeout, Env)
   when ?IS_NAME(Module), ?IS_NAME(Func), Kwargs =:= #{}, is_pid(Ctx), node(Ctx) =:= node(),
        is_list(Args), ?IS_TIMEOUT(Timeout), ?IS_ENV(Env) ->
     Ref = make_ref(),
-    case py_nif:submit(Ctx, {call, Ref, Module, Func, Args, Kwargs, Env}) of
+    case py_nif:submit(Ctx, {call, Ref, 0, Module, Func, Args, Kwargs, Env}) of
         Seq when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
         Error -> Error
     end;
@@ -159,7 +159,7 @@ call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) when is_list(Args), ?IS_ENV(
     M = name(Module, 2, All),
     F = name(Func, 3, All),
     K = named(Kwargs, 5, All),
-    run(Ctx, fun(Ref) -> {call, Ref, M, F, Args, K, Env} end, Timeout, {call, All});
+    run(Ctx, fun(Ref) -> {call, Ref, 0, M, F, Args, K, Env} end, Timeout, {call, All});
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) when not is_list(Args) ->
     ?BADARG([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {argument, 4, <<"not a list">>});
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) ->
@@ -188,7 +188,7 @@ eval(Ctx, Source, Locals, Timeout, Env) ->
     All = [Ctx, Source, Locals, Timeout, Env],
     Text = text(Source, All),
     Names = named(Locals, 3, All),
-    run(Ctx, fun(Ref) -> {eval, Ref, Text, Names, Env} end, Timeout, {eval, All}).
+    run(Ctx, fun(Ref) -> {eval, Ref, 0, Text, Names, Env} end, Timeout, {eval, All}).
 
 %% @doc Runs Python statements in the context's own namespace.
 -spec exec(pid(), source()) -> ok | {error, error()}.
@@ -211,7 +211,7 @@ exec(Ctx, Source, Timeout, Env) when not ?IS_ENV(Env) ->
 exec(Ctx, Source, Timeout, Env) ->
     All = [Ctx, Source, Timeout, Env],
     Text = text(Source, All),
-    run(Ctx, fun(Ref) -> {exec, Ref, Text, Env} end, Timeout, {exec, All}).
+    run(Ctx, fun(Ref) -> {exec, Ref, 0, Text, Env} end, Timeout, {exec, All}).
 
 %% @doc Makes a fresh namespace inside the context, separate from the context's own. It is freed
 %% when the reference is garbage collected, or with the context; that of a context on another node,
@@ -220,7 +220,7 @@ exec(Ctx, Source, Timeout, Env) ->
 create_local_env(Ctx) when is_pid(Ctx), node(Ctx) =/= node() ->
     remotely(Ctx, create_local_env, [Ctx, self()]);
 create_local_env(Ctx) ->
-    run(Ctx, fun(Ref) -> {new_env, Ref} end, infinity, {create_local_env, [Ctx]}).
+    run(Ctx, fun(Ref) -> {new_env, Ref, 0} end, infinity, {create_local_env, [Ctx]}).
 
 %% @private For a caller on another node.
 -spec create_local_env(pid(), Owner :: pid()) -> {ok, env()} | {error, error()}.

@@ -14,7 +14,7 @@
 -export([pool_context/1, pool_context/2, pool_contexts/1]).
 -export([scheduler_id/0]).
 
--export_type([handle/0, pool/0, request/0, seq/0]).
+-export_type([handle/0, pool/0, request/0, flags/0, seq/0]).
 
 -nifs([boot/3, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, context_start/4,
        context_drain/1, context_close/2, context_kill/2, context_info/1, pool_new/1,
@@ -29,11 +29,13 @@
 %% Number of a request within its context.
 -type env() :: none | reference().
 -type request() ::
-    {call, reference(), name(), name(), Args :: list(), Kwargs :: map(), env()}
-  | {eval, reference(), Source :: binary(), Locals :: map(), env()}
-  | {exec, reference(), Source :: binary(), env()}
-  | {new_env, reference()}.
-%% What a context can be asked. The native side tells them apart by their length.
+    {call, reference(), flags(), name(), name(), Args :: list(), Kwargs :: map(), env()}
+  | {eval, reference(), flags(), Source :: binary(), Locals :: map(), env()}
+  | {exec, reference(), flags(), Source :: binary(), env()}
+  | {new_env, reference(), flags()}.
+%% What a context can be asked; taken apart in native/py_nif/src/request.rs.
+-type flags() :: non_neg_integer().
+%% What the caller wants beyond the result, a sum of bits; 0 is nothing.
 -type name() :: atom() | binary().
 
 -define(NOT_LOADED, erlang:nif_error({not_loaded, ?MODULE})).

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use py_runtime::context::{Job, Outcome, Scope};
 use py_runtime::exception::Exception;
+use py_runtime::job::{Job, Outcome, Scope};
 use py_runtime::mode::Mode;
 use py_runtime::object::Attached;
 use py_runtime::request::RequestState;
@@ -15,6 +15,7 @@ use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_tuple, enif_make_c
 
 use crate::error::{Death, Error};
 use crate::exec::{self, Local};
+use crate::request::REFERENCE;
 use crate::term::{OwnedEnv, tuple};
 
 /// A request, shared between the mailbox and whoever might have to answer it.
@@ -25,7 +26,7 @@ pub(crate) struct Call(Arc<Inner>);
 struct Inner {
     state: RequestState,
     caller: ErlNifPid,
-    /// `{Tag, Ref, …}`, see `py_nif:submit/2`. Read-only; the caller knows the reply by `Ref`.
+    /// See [`crate::request`]. Read-only; the caller knows the reply by `Ref`.
     request: ErlNifTerm,
     /// Holds `request`. Not used for the reply: what came with a large request need not travel
     /// back with a small answer.
@@ -54,7 +55,7 @@ impl Call {
         self.0.env.as_ptr()
     }
 
-    /// The request's elements; the first is the tag, the second the caller's reference.
+    /// The request's elements, see [`crate::request`].
     pub(crate) fn elements(&self) -> &[ErlNifTerm] {
         let (mut arity, mut elements) = (0, std::ptr::null());
         // SAFETY: the term belongs to the environment, which lives as long as `self` and whose
@@ -80,7 +81,7 @@ impl Call {
         if !self.0.state.claim_reply() {
             return false;
         }
-        let Some(reference) = self.elements().get(1) else { return false };
+        let Some(reference) = self.elements().get(REFERENCE) else { return false };
         // SAFETY: the environment is ours alone; a sent message empties it, and it is freed after.
         unsafe {
             let reference = enif_make_copy(env.as_ptr(), *reference);

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use py_runtime::code::{self, Kind};
-use py_runtime::context::Scope;
 use py_runtime::escape::Escaped;
 use py_runtime::exception::Exception;
 use py_runtime::ffi;
+use py_runtime::job::Scope;
 use py_runtime::namespace::new_namespace;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{
@@ -24,6 +24,7 @@ use crate::convert::{ConvertError, Converter, Types, text};
 use crate::directory::Context;
 use crate::error::Error;
 use crate::names::{Name, Names};
+use crate::request::Request;
 use crate::resources;
 use crate::settings;
 use crate::term::{atom, tuple};
@@ -70,18 +71,16 @@ pub(crate) fn run(
 ) -> Result<ErlNifTerm, Error> {
     let Scope { at, context, namespace, local } = scope;
     let mut run = Run { at: *at, context, namespace, local, env: call.env() };
-    // The shapes of `py_nif:submit/2`, told apart by their length.
-    let value = match *call.elements() {
-        [_, _, module, function, args, kwargs, env] => {
+    let value = match Request::decode(call.elements()).ok_or(Error::Panicked)? {
+        Request::Call { module, function, args, kwargs, env } => {
             Some(run.call(module, function, args, kwargs, env)?)
         }
-        [_, _, source, locals, env] => Some(run.eval(source, locals, env)?),
-        [_, _, source, env] => {
+        Request::Eval { source, locals, env } => Some(run.eval(source, locals, env)?),
+        Request::Exec { source, env } => {
             run.exec(source, env)?;
             None
         }
-        [_, _] => return run.new_env(reply_env),
-        _ => return Err(Error::Panicked),
+        Request::NewEnv => return run.new_env(reply_env),
     };
     // SAFETY: the reply's environment is this thread's alone.
     unsafe {

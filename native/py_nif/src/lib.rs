@@ -15,6 +15,7 @@ mod exec;
 mod names;
 mod pool;
 mod python_module;
+mod request;
 mod resources;
 mod scheduler;
 mod settings;

@@ -13,6 +13,7 @@ pub mod escape;
 pub mod exception;
 mod gil;
 pub mod interpreter;
+pub mod job;
 pub mod mailbox;
 pub mod mode;
 pub mod namespace;

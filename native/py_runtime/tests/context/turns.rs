@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
-use py_runtime::context::{Context, Scope};
+use py_runtime::context::Context;
 use py_runtime::exception::Exception;
 use py_runtime::ffi;
+use py_runtime::job::Scope;
 use py_runtime::mode::Mode;
 use py_runtime::object::Object;
 

@@ -1,0 +1,184 @@
+//! The context's own thread: it makes its interpreter, serves the mailbox and ends what it made.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+
+use super::strike::set_async_exception;
+use super::{Context, Owner, StartError};
+use crate::backstage;
+use crate::escape::Escaped;
+use crate::interpreter::Interpreter;
+use crate::job::{Job, Outcome, Scope};
+use crate::mailbox::Next;
+use crate::mode::Mode;
+use crate::namespace::new_namespace;
+use crate::nudge;
+use crate::object::{Attached, Object};
+use crate::spin::Spin;
+
+impl<J: Job> Context<J> {
+    pub(super) fn thread_main(self: Arc<Self>, owner: Box<dyn Owner>) {
+        let served = catch_unwind(AssertUnwindSafe(|| self.serve(owner.as_ref())));
+        if served.is_err() {
+            log_panic("a context thread");
+        }
+        self.kill(J::thread_ended());
+        let handle = self.thread.lock().take();
+        backstage::run(move || {
+            // A panic was contained and logged on the thread itself.
+            let _ = handle.map(JoinHandle::join);
+            owner.ended();
+        });
+    }
+
+    fn serve(self: &Arc<Self>, owner: &dyn Owner) {
+        // SAFETY: no preconditions; the value is an integer on every supported platform.
+        let ident = unsafe { libc::pthread_self() } as u64;
+        self.ident.store(ident, Ordering::Release);
+        self.native_id.store(native_thread_id(), Ordering::Relaxed);
+        let mut interpreter = match Interpreter::enter(self.config.mode) {
+            Ok(interpreter) => interpreter,
+            Err(why) => return owner.started(Err(StartError::Interpreter(why))),
+        };
+        self.interpreter_number.store(interpreter.number(), Ordering::Relaxed);
+        *self.gate.lock() = Some(interpreter.pointer());
+        if self.config.mode.shares_gil() {
+            let holder: Weak<Self> = Arc::downgrade(self);
+            nudge::watch(holder, self.config.mode != Mode::Worker);
+        }
+        let served = catch_unwind(AssertUnwindSafe(|| match self.prepare(&interpreter) {
+            Ok((namespace, mut local)) => {
+                owner.started(Ok(()));
+                self.serve_mailbox(&mut interpreter, &namespace, &mut local);
+            }
+            Err(error) => owner.started(Err(error)),
+        }));
+        self.close(J::thread_ended());
+        release(&interpreter, self.mailbox.end());
+        // After a panic too: a blow in an interpreter that is gone would be undefined.
+        self.close_gate(&mut interpreter);
+        if let Err(panic) = served {
+            crate::exception::clear(interpreter.attached());
+            resume_unwind(panic);
+        }
+    }
+
+    fn prepare(&self, interpreter: &Interpreter) -> Result<(Object, J::Local), StartError> {
+        let at = interpreter.attached();
+        let namespace = new_namespace(at).map_err(StartError::Python)?;
+        let local = J::prepare(at).map_err(StartError::Python)?;
+        if let Some(source) = &self.config.preload {
+            self.run_preload(at, source, &namespace)?;
+        }
+        Ok((namespace, local))
+    }
+
+    fn run_preload(
+        &self,
+        at: Attached<'_>,
+        source: &[u8],
+        namespace: &Object,
+    ) -> Result<(), StartError> {
+        if !self.preload.begin() {
+            return Err(StartError::Interpreter("it was killed while it started".into()));
+        }
+        let done = crate::code::exec(at, source, "<preload>", namespace);
+        if self.preload.end() {
+            self.parry(at);
+        }
+        done.map_err(StartError::Python)
+    }
+
+    fn serve_mailbox(
+        self: &Arc<Self>,
+        interpreter: &mut Interpreter,
+        namespace: &Object,
+        local: &mut J::Local,
+    ) {
+        let mut spin = Spin::new(self.config.spin);
+        loop {
+            match self.mailbox.next() {
+                Next::Run(_, job) => {
+                    let scope =
+                        Scope { at: interpreter.attached(), context: self, namespace, local };
+                    self.run(&job, scope);
+                    // Its terms are freed before the next job's turn, not while others wait.
+                    drop(job);
+                    interpreter.take_turns();
+                }
+                Next::Release(objects) => release(interpreter, objects),
+                Next::Empty => {
+                    interpreter.detach();
+                    spin.wait_until(|| !self.mailbox.looks_empty(), || self.mailbox.park());
+                    interpreter.attach();
+                }
+                Next::Closed => return,
+            }
+        }
+    }
+
+    fn run(&self, job: &J, mut scope: Scope<'_, J>) {
+        let at = scope.at;
+        if job.state().start() {
+            let began = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
+            self.busy_since.store(began, Ordering::Relaxed);
+            let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut scope)));
+            self.busy_since.store(0, Ordering::Relaxed);
+            if outcome.is_err() {
+                log_panic("a job");
+                // What it left unfinished may have left an exception, which the next job would meet.
+                crate::exception::clear(at);
+                job.panicked();
+            }
+            self.count(outcome.unwrap_or(Outcome::Failed));
+        }
+        if self.mailbox.end_running() {
+            self.parry(at);
+        }
+    }
+
+    /// Clears a blow that came after the job's last bytecode, so that it doesn't hit the next.
+    fn parry(&self, at: Attached<'_>) {
+        set_async_exception(self.ident.load(Ordering::Relaxed), std::ptr::null_mut());
+        crate::exception::clear(at);
+    }
+
+    /// Only this thread adds to these, so that a load and a store will do.
+    fn count(&self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Done => &self.done,
+            Outcome::Failed => &self.failed,
+            Outcome::Interrupted => &self.cancelled,
+            Outcome::Unwanted => return,
+        };
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Waits for a thread that is just striking, without the GIL that it needs.
+    fn close_gate(&self, interpreter: &mut Interpreter) {
+        interpreter.detach();
+        *self.gate.lock() = None;
+        interpreter.attach();
+    }
+}
+
+/// Lets go of references that were handed back.
+fn release(interpreter: &Interpreter, objects: Vec<Escaped>) {
+    for object in objects {
+        // SAFETY: attached, and only this interpreter's objects are sent here.
+        drop(unsafe { object.recover(interpreter.attached()) });
+    }
+}
+
+fn native_thread_id() -> u64 {
+    // SAFETY: `gettid` can't fail.
+    let id = unsafe { libc::syscall(libc::SYS_gettid) };
+    u64::try_from(id).unwrap_or(0)
+}
+
+fn log_panic(whose: &str) {
+    // The panic hook has written the message and place; this says what became of it.
+    eprintln!("py_context_router: {whose} panicked; the panic was contained and answered");
+}

@@ -1,0 +1,62 @@
+//! What a context runs: a unit of work that answers for itself, and what it finds on its thread.
+
+use std::sync::Arc;
+
+use crate::context::Context;
+use crate::exception::Exception;
+use crate::object::{Attached, Object};
+use crate::request::RequestState;
+
+/// A unit of work that answers for itself.
+pub trait Job: Clone + Send + Sync + 'static {
+    /// What the jobs of one context share on its thread, e.g. cached names. Dropped attached,
+    /// before the interpreter ends.
+    type Local: 'static;
+
+    /// Why a context is gone, as its callers are told.
+    type Death: Clone + Send + 'static;
+
+    /// What callers are told when the thread ends on its own, which is a bug of ours.
+    fn thread_ended() -> Self::Death;
+
+    /// Makes the thread's `Local`, attached, before the first job.
+    fn prepare(at: Attached<'_>) -> Result<Self::Local, Exception>;
+
+    /// Who may still answer.
+    fn state(&self) -> &RequestState;
+
+    /// Does the work, attached, on the context thread, and replies.
+    fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome;
+
+    /// Replies that the context is gone, unless somebody has replied. Never on a scheduler.
+    fn abandon(&self, why: &Self::Death);
+
+    /// Replies that the job hit a bug of ours. On the context thread.
+    fn panicked(&self);
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It replied with a result.
+    Done,
+    /// It replied with an error.
+    Failed,
+    /// It was interrupted on request, and replied so.
+    Interrupted,
+    /// Nobody wanted its result any more.
+    Unwanted,
+}
+
+/// What a running job finds on its thread.
+#[allow(missing_debug_implementations, reason = "`Local` needs none")]
+pub struct Scope<'a, J: Job> {
+    /// Proof of being attached.
+    pub at: Attached<'a>,
+    /// The context that runs it.
+    pub context: &'a Arc<Context<J>>,
+    /// The context's own namespace, a `dict`.
+    pub namespace: &'a Object,
+    /// See [`Job::Local`].
+    pub local: &'a mut J::Local,
+}

@@ -7,11 +7,13 @@
 
 -export_type([key/0]).
 
--type key() :: python | max_depth | spin_us.
+-type key() :: python | max_depth | spin_us | traceback.
 %% `python': path of an executable or of a virtual environment, or `undefined' for the one that
 %% the library was built with.
 %% `max_depth': how many levels deep a value may be nested; default 1000.
 %% `spin_us': how long an idle context waits awake for its next job, in µs; default 20.
+%% `traceback': whether exceptions come with their tracebacks, where the call doesn't say; default
+%% false.
 
 %% How deep a conversion may go at most: what the stack of a context thread has room for.
 -define(DEEPEST, 4000).
@@ -19,7 +21,7 @@
 %% Checks every key.
 -spec check() -> ok | {error, {bad_option, {atom(), term()}}}.
 check() ->
-    check([python, max_depth, spin_us]).
+    check([python, max_depth, spin_us, traceback]).
 
 -spec check([key()]) -> ok | {error, {bad_option, {atom(), term()}}}.
 check([]) ->
@@ -39,11 +41,13 @@ value(Key) ->
 -spec default(key()) -> term().
 default(python) -> undefined;
 default(max_depth) -> 1000;
-default(spin_us) -> 20.
+default(spin_us) -> 20;
+default(traceback) -> false.
 
 -spec is_valid(key(), term()) -> boolean().
 is_valid(python, undefined) -> true;
 is_valid(python, Path) when is_binary(Path) -> is_binary(unicode:characters_to_binary(Path));
 is_valid(python, Path) -> io_lib:printable_unicode_list(Path);
 is_valid(max_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST;
-is_valid(spin_us, N) -> is_integer(N) andalso N >= 0 andalso N =< 1000.
+is_valid(spin_us, N) -> is_integer(N) andalso N >= 0 andalso N =< 1000;
+is_valid(traceback, Value) -> is_boolean(Value).

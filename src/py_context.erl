@@ -8,14 +8,15 @@
 %%
 %% <ul>
 %% <li>`{Type, Message}': a Python exception; `Type' is the class name as an atom if that exists
-%%     (the built-in exceptions' do), else a binary; `Message' is `str(exception)'.</li>
+%%     (the built-in exceptions' do), else a binary; `Message' is `str(exception)'. With the option
+%%     or application setting `traceback' it is `{Type, Message, Traceback}'.</li>
 %% <li>`timeout': the time ran out. The job is stopped (a waiting one never runs, a running one is
 %%     interrupted at its next bytecode) and no message arrives later.</li>
 %% <li>`interrupted': by `interrupt/1'.</li>
 %% <li>`{context_died, Why}': the context was dead (`noproc') or died during the call.</li>
 %% <li>`{overloaded, #{queue, max_queue}}': the context's queue is full; nothing was queued.</li>
 %% <li>`{unconvertible, Path, What}', `{too_deep, Limit}': a value couldn't cross.</li>
-%% <li>`{wrong_context, What}': the environment belongs to another context.</li>
+%% <li>`{wrong_context, What}': the environment or object belongs to another context.</li>
 %% </ul>
 %%
 %% Timeouts are in ms or `infinity'; `0' doesn't wait. With a context on another node, the same call
@@ -30,13 +31,16 @@
 -export([eval/2, eval/3, eval/4, eval/5]).
 -export([exec/2, exec/3, exec/4]).
 -export([create_local_env/1, interrupt/1]).
+%% Objects.
+-export([call_method/4, call_method/5, call_method/6, getattr/3, to_term/1]).
+-export([to_buffer/1, to_buffer/2, is_ref/1]).
 %% What it is.
 -export([get_interp_id/1, is_subinterp/1, info/1]).
 %% For the same module on other nodes.
 -export([create_local_env/2]).
 
--export_type([context_mode/0, options/0, name/0, args/0, kwargs/0, locals/0, env/0, source/0,
-              python_error/0, error/0]).
+-export_type([context_mode/0, options/0, call_options/0, name/0, args/0, kwargs/0, locals/0, env/0,
+              source/0, object/0, buffer/0, python_error/0, traceback/0, error/0]).
 
 -type context_mode() :: worker | subinterp | owngil.
 %% `worker': a namespace in the main interpreter. `subinterp': an interpreter of its own that
@@ -48,6 +52,9 @@
 %% `mode': default `worker'. `max_queue': how many jobs may wait, default 10 000. `preload': Python
 %% source that is run once in the new context. `shutdown': ms that a running job has to finish when
 %% the context stops, default 5 000; then it is interrupted.
+-type call_options() :: #{timeout => timeout(), env => env() | none, traceback => boolean()}.
+%% `timeout': in ms, default `infinity'. `env': an environment made by `create_local_env/1'.
+%% `traceback': whether an exception comes with its traceback; default as the application's setting.
 -type name() :: atom() | binary() | string().
 %% A dotted Python name: `math', `'os.path'', `<<"datetime.now">>'.
 -type args() :: [term()].
@@ -56,7 +63,17 @@
 -type env() :: reference().
 %% A namespace made by `create_local_env/1'.
 -type source() :: iodata() | string().
--type python_error() :: {Type :: atom() | binary(), Message :: binary()}.
+-type object() :: reference().
+%% A handle on a Python object, which lives as long as the handle does, or until its context ends.
+%% It is made for each result that has no term of its own.
+-type buffer() :: #{dtype := binary(), shape := [non_neg_integer()], data := binary()}.
+%% `dtype' is numpy's name, such as `<<"float64">>'.
+-type python_error() :: {Type :: atom() | binary(), Message :: binary()}
+                      | {Type :: atom() | binary(), Message :: binary(), traceback()}.
+-type traceback() :: #{frames := [#{file := binary(), line := integer(), function := binary()}],
+                       formatted := binary()}.
+%% The calls that led to the exception, the outermost first; and what Python prints for it, with its
+%% causes.
 -type error() :: python_error()
                | timeout
                | interrupted
@@ -65,7 +82,9 @@
                | {overloaded, #{queue := non_neg_integer(), max_queue := pos_integer()}}
                | {unconvertible, Path :: binary(), What :: binary()}
                | {too_deep, pos_integer()}
-               | {wrong_context, atom()}.
+               | {wrong_context, atom()}
+               | {no_term, Type :: binary()}
+               | {bad_option, {term(), term()}}.
 
 -define(BADARG(Args, Cause),
         erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
@@ -138,8 +157,12 @@ call(Ctx, Module, Func, Args) ->
 call(Ctx, Module, Func, Args, Kwargs) ->
     call(Ctx, Module, Func, Args, Kwargs, infinity, none).
 
-%% @doc With a timeout, in ms; default `infinity'.
--spec call(pid(), name(), name(), args(), kwargs(), timeout()) -> {ok, term()} | {error, error()}.
+%% @doc With a timeout, in ms, default `infinity'; or with options.
+-spec call(pid(), name(), name(), args(), kwargs(), timeout() | call_options()) ->
+    {ok, term()} | {error, error()}.
+call(Ctx, Module, Func, Args, Kwargs, Options) when is_map(Options) ->
+    All = [Ctx, Module, Func, Args, Kwargs, Options],
+    with_options(Options, fun(Call) -> call_checked(All, Call) end);
 call(Ctx, Module, Func, Args, Kwargs, Timeout) ->
     call(Ctx, Module, Func, Args, Kwargs, Timeout, none).
 
@@ -154,16 +177,20 @@ call(Ctx, Module, Func, Args, Kwargs, Timeout, Env)
         Seq when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
         Error -> Error
     end;
-call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) when is_list(Args), ?IS_ENV(Env) ->
-    All = [Ctx, Module, Func, Args, Kwargs, Timeout, Env],
+call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) when ?IS_ENV(Env) ->
+    call_checked([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {Timeout, Env, 0});
+call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) ->
+    ?BADARG([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {argument, 7, ?NOT_AN_ENV}).
+
+-spec call_checked([term()], py_options:call()) -> {ok, term()} | {error, error()}.
+call_checked([Ctx, Module, Func, Args, Kwargs | _] = All, {Timeout, Env, Flags})
+  when is_list(Args) ->
     M = name(Module, 2, All),
     F = name(Func, 3, All),
     K = named(Kwargs, 5, All),
-    run(Ctx, fun(Ref) -> {call, Ref, 0, M, F, Args, K, Env} end, Timeout, {call, All});
-call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) when not is_list(Args) ->
-    ?BADARG([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {argument, 4, <<"not a list">>});
-call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) ->
-    ?BADARG([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {argument, 7, ?NOT_AN_ENV}).
+    run(Ctx, fun(Ref) -> {call, Ref, Flags, M, F, Args, K, Env} end, Timeout, {call, All});
+call_checked(All, _Call) ->
+    ?BADARG(All, {argument, 4, <<"not a list">>}).
 
 %% @doc Evaluates a Python expression in the context's own namespace.
 -spec eval(pid(), source()) -> {ok, term()} | {error, error()}.
@@ -175,8 +202,12 @@ eval(Ctx, Source) ->
 eval(Ctx, Source, Locals) ->
     eval(Ctx, Source, Locals, infinity, none).
 
-%% @doc With a timeout, in ms; default `infinity'.
--spec eval(pid(), source(), locals(), timeout()) -> {ok, term()} | {error, error()}.
+%% @doc With a timeout, in ms, default `infinity'; or with options.
+-spec eval(pid(), source(), locals(), timeout() | call_options()) ->
+    {ok, term()} | {error, error()}.
+eval(Ctx, Source, Locals, Options) when is_map(Options) ->
+    All = [Ctx, Source, Locals, Options],
+    with_options(Options, fun(Call) -> eval_checked(All, Call) end);
 eval(Ctx, Source, Locals, Timeout) ->
     eval(Ctx, Source, Locals, Timeout, none).
 
@@ -185,20 +216,26 @@ eval(Ctx, Source, Locals, Timeout) ->
 eval(Ctx, Source, Locals, Timeout, Env) when not ?IS_ENV(Env) ->
     ?BADARG([Ctx, Source, Locals, Timeout, Env], {argument, 5, ?NOT_AN_ENV});
 eval(Ctx, Source, Locals, Timeout, Env) ->
-    All = [Ctx, Source, Locals, Timeout, Env],
+    eval_checked([Ctx, Source, Locals, Timeout, Env], {Timeout, Env, 0}).
+
+-spec eval_checked([term()], py_options:call()) -> {ok, term()} | {error, error()}.
+eval_checked([Ctx, Source, Locals | _] = All, {Timeout, Env, Flags}) ->
     Text = text(Source, All),
     Names = named(Locals, 3, All),
-    run(Ctx, fun(Ref) -> {eval, Ref, 0, Text, Names, Env} end, Timeout, {eval, All}).
+    run(Ctx, fun(Ref) -> {eval, Ref, Flags, Text, Names, Env} end, Timeout, {eval, All}).
 
 %% @doc Runs Python statements in the context's own namespace.
 -spec exec(pid(), source()) -> ok | {error, error()}.
 exec(Ctx, Source) ->
     exec(Ctx, Source, infinity, none).
 
-%% @doc In an environment (a reference), or with a timeout in ms.
--spec exec(pid(), source(), env() | timeout()) -> ok | {error, error()}.
+%% @doc In an environment (a reference), with a timeout in ms, or with options.
+-spec exec(pid(), source(), env() | timeout() | call_options()) -> ok | {error, error()}.
 exec(Ctx, Source, Env) when is_reference(Env) ->
     exec(Ctx, Source, infinity, Env);
+exec(Ctx, Source, Options) when is_map(Options) ->
+    All = [Ctx, Source, Options],
+    with_options(Options, fun(Call) -> exec_checked(All, Call) end);
 exec(Ctx, Source, Timeout) ->
     exec(Ctx, Source, Timeout, none).
 
@@ -209,9 +246,95 @@ exec(Ctx, Source, Env, Timeout) when is_reference(Env) ->
 exec(Ctx, Source, Timeout, Env) when not ?IS_ENV(Env) ->
     ?BADARG([Ctx, Source, Timeout, Env], {argument, 4, ?NOT_AN_ENV});
 exec(Ctx, Source, Timeout, Env) ->
-    All = [Ctx, Source, Timeout, Env],
+    exec_checked([Ctx, Source, Timeout, Env], {Timeout, Env, 0}).
+
+-spec exec_checked([term()], py_options:call()) -> ok | {error, error()}.
+exec_checked([Ctx, Source | _] = All, {Timeout, Env, Flags}) ->
     Text = text(Source, All),
-    run(Ctx, fun(Ref) -> {exec, Ref, 0, Text, Env} end, Timeout, {exec, All}).
+    run(Ctx, fun(Ref) -> {exec, Ref, Flags, Text, Env} end, Timeout, {exec, All}).
+
+%% ------------------------------------------------------------------ objects
+
+%% @doc Calls a method of the object behind a handle: `Object.Method(*Args)'. `Method' may be dotted.
+-spec call_method(pid(), object(), name(), args()) -> {ok, term()} | {error, error()}.
+call_method(Ctx, Object, Method, Args) ->
+    call_method(Ctx, Object, Method, Args, #{}, #{}).
+
+%% @doc With keyword arguments.
+-spec call_method(pid(), object(), name(), args(), kwargs()) -> {ok, term()} | {error, error()}.
+call_method(Ctx, Object, Method, Args, Kwargs) ->
+    call_method(Ctx, Object, Method, Args, Kwargs, #{}).
+
+%% @doc With a timeout, in ms, default `infinity'; or with options (`env' is of no use here).
+-spec call_method(pid(), object(), name(), args(), kwargs(), timeout() | call_options()) ->
+    {ok, term()} | {error, error()}.
+call_method(Ctx, Object, Method, Args, Kwargs, Options) when is_list(Args) ->
+    All = [Ctx, Object, Method, Args, Kwargs, Options],
+    Name = name(Method, 3, All),
+    K = named(Kwargs, 5, All),
+    with_options(Options, fun({Timeout, _Env, Flags}) ->
+        run(Ctx, fun(Ref) -> {call_method, Ref, Flags, Object, Name, Args, K} end, Timeout,
+            {call_method, All})
+    end);
+call_method(Ctx, Object, Method, Args, Kwargs, Options) ->
+    ?BADARG([Ctx, Object, Method, Args, Kwargs, Options], {argument, 4, <<"not a list">>}).
+
+%% @doc An attribute of the object behind a handle. `Name' may be dotted.
+-spec getattr(pid(), object(), name()) -> {ok, term()} | {error, error()}.
+getattr(Ctx, Object, Name) ->
+    All = [Ctx, Object, Name],
+    Checked = name(Name, 3, All),
+    run(Ctx, fun(Ref) -> {getattr, Ref, 0, Object, Checked} end, infinity, {getattr, All}).
+
+%% @doc The object behind a handle as a term: what has no counterpart becomes what it stands for, at
+%% any depth. Sets, ranges, iterators and other collections become lists; mappings and dataclasses
+%% maps; dates and times ISO 8601 text; Decimal, Fraction, UUID and paths text; members of an enum
+%% their values; numpy arrays nested lists. For anything else `{error, {no_term, TypeName}}'.
+%%
+%% An iterator is used up by this.
+-spec to_term(object()) -> {ok, term()} | {error, error()}.
+to_term(Object) ->
+    with_home(Object, fun(Ctx) ->
+        run(Ctx, fun(Ref) -> {to_term, Ref, 0, Object} end, infinity, {to_term, [Object]})
+    end).
+
+%% @doc The memory of an object that offers the buffer protocol, such as a numpy array:
+%% `#{dtype, shape, data}', which `{ndarray, DType, Shape, Data}' as an argument makes an array again.
+%% @equiv to_buffer(Object, #{})
+-spec to_buffer(object()) -> {ok, buffer()} | {error, error()}.
+to_buffer(Object) ->
+    to_buffer(Object, #{}).
+
+%% @doc With `share => true' contiguous memory of 64 KiB and more is not copied: the binary is the
+%% object's own memory, and you promise that nothing in Python changes it any more. Without it, only
+%% memory that can't change is shared.
+-spec to_buffer(object(), #{share => boolean(), timeout => timeout()}) ->
+    {ok, buffer()} | {error, error()}.
+to_buffer(Object, #{share := Share}) when not is_boolean(Share) ->
+    _ = with_home(Object, fun(_) -> ok end),
+    {error, {bad_option, {share, Share}}};
+to_buffer(Object, Options) when is_map(Options) ->
+    Share = maps:get(share, Options, false),
+    with_home(Object, fun(Ctx) ->
+        with_options(maps:remove(share, Options), fun({Timeout, _Env, Flags}) ->
+            run(Ctx, fun(Ref) -> {to_buffer, Ref, Flags, Object, Share} end, Timeout,
+                {to_buffer, [Object, Options]})
+        end)
+    end);
+to_buffer(_Object, Options) ->
+    {error, {bad_option, {options, Options}}}.
+
+%% @doc Whether a term is a handle on a Python object.
+-spec is_ref(term()) -> boolean().
+is_ref(Term) ->
+    py_nif:object_context(Term) =/= undefined.
+
+-spec with_home(object(), fun((pid()) -> Result)) -> Result.
+with_home(Object, Fun) ->
+    case py_nif:object_context(Object) of
+        undefined -> ?BADARG([Object], {argument, 1, <<"not a handle on a Python object">>});
+        Ctx -> Fun(Ctx)
+    end.
 
 %% @doc Makes a fresh namespace inside the context, separate from the context's own. It is freed
 %% when the reference is garbage collected, or with the context; that of a context on another node,
@@ -279,6 +402,17 @@ alive_or_died(undefined) -> {error, {context_died, noproc}};
 alive_or_died(Answer) -> Answer.
 
 %% ------------------------------------------------------------------ inside
+
+%% Options of one call, or just its timeout.
+-spec with_options(timeout() | call_options(), fun((py_options:call()) -> Result)) ->
+    Result | {error, {bad_option, term()}}.
+with_options(Options, Fun) when is_map(Options) ->
+    case py_options:call(Options) of
+        {ok, Call} -> Fun(Call);
+        {error, _} = Error -> Error
+    end;
+with_options(Timeout, Fun) ->
+    Fun({Timeout, none, 0}).
 
 %% Submits a request and waits. `Again' is the function and arguments to run where the context is.
 -spec run(pid(), fun((reference()) -> py_nif:request()), timeout(), {atom(), [term()]}) ->

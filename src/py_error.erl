@@ -31,6 +31,8 @@ sentence({unconvertible, Path, What}) ->
     io_lib:format("~ts has no counterpart on the other side: ~ts", [Path, What]);
 sentence({too_deep, Limit}) ->
     io_lib:format("the value is nested deeper than ~b levels, or contains itself", [Limit]);
+sentence({no_term, Type}) ->
+    io_lib:format("a Python ~ts stands for no Erlang term", [Type]);
 sentence({wrong_context, What}) ->
     io_lib:format("the ~tp belongs to another context", [What]);
 sentence({unsupported_mode, Mode, Why}) ->
@@ -50,6 +52,8 @@ sentence({python_already_running, Executable}) ->
     io_lib:format("Python runs already, as ~ts; it can't be started again", [Executable]);
 sentence({python_failed, Why}) ->
     io_lib:format("Python did not start: ~ts", [Why]);
+sentence({_Type, _Message, #{formatted := Formatted}}) ->
+    string:trim(Formatted, trailing);
 sentence({Type, Message}) when is_binary(Message), (is_atom(Type) orelse is_binary(Type)) ->
     io_lib:format("~ts: ~ts", [Type, Message]);
 sentence(Reason) ->

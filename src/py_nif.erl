@@ -7,16 +7,17 @@
 -module(py_nif).
 
 -export([load/0]).
--export([boot/3, version/0, check_mode/1]).
--export([submit/2, cancel/2, interrupt/1]).
+-export([boot/2, version/0, check_mode/1]).
+-export([submit/2, cancel/2, interrupt/1, object_context/1]).
 -export([context_start/4, context_drain/1, context_close/2, context_kill/2, context_info/1]).
 -export([pool_new/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_contexts/1]).
 -export([scheduler_id/0]).
 
--export_type([handle/0, pool/0, request/0, flags/0, seq/0]).
+-export_type([handle/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0]).
 
--nifs([boot/3, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, context_start/4,
+-nifs([boot/2, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, object_context/1,
+       context_start/4,
        context_drain/1, context_close/2, context_kill/2, context_info/1, pool_new/1,
        pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0]).
@@ -32,10 +33,18 @@
     {call, reference(), flags(), name(), name(), Args :: list(), Kwargs :: map(), env()}
   | {eval, reference(), flags(), Source :: binary(), Locals :: map(), env()}
   | {exec, reference(), flags(), Source :: binary(), env()}
+  | {call_method, reference(), flags(), Object :: term(), name(), Args :: list(), Kwargs :: map()}
+  | {getattr, reference(), flags(), Object :: term(), name()}
+  | {to_term, reference(), flags(), Object :: term()}
+  | {to_buffer, reference(), flags(), Object :: term(), Share :: boolean()}
   | {new_env, reference(), flags()}.
 %% What a context can be asked; taken apart in native/py_nif/src/request.rs.
 -type flags() :: non_neg_integer().
-%% What the caller wants beyond the result, a sum of bits; 0 is nothing.
+%% What the caller wants beyond the result, a sum of bits: 1 a traceback with an exception, 2 none
+%% (without either, as the application's settings say).
+-type settings() :: #{max_depth := pos_integer(), spin_us := non_neg_integer(),
+                      traceback := boolean()}.
+%% Of the application environment, for the native side.
 -type name() :: atom() | binary().
 
 -define(NOT_LOADED, erlang:nif_error({not_loaded, ?MODULE})).
@@ -63,9 +72,8 @@ priv_dir() ->
     end.
 
 %% Starts Python, or finds it running; then `{py_boot, Outcome}` is sent to the caller.
--spec boot(Executable :: binary() | undefined, MaxDepth :: pos_integer(),
-           SpinUs :: non_neg_integer()) -> ok.
-boot(_Executable, _MaxDepth, _SpinUs) -> ?NOT_LOADED.
+-spec boot(Executable :: binary() | undefined, settings()) -> ok.
+boot(_Executable, _Settings) -> ?NOT_LOADED.
 
 %% The linked Python's version, such as `<<"3.13.0">>'.
 -spec version() -> binary().
@@ -84,6 +92,10 @@ cancel(_Context, _Seq) -> ?NOT_LOADED.
 
 -spec interrupt(pid()) -> ok | not_running | undefined.
 interrupt(_Context) -> ?BEFORE_LOADING(undefined).
+
+%% The context of a handle on a Python object; `undefined` for any other term.
+-spec object_context(term()) -> pid() | undefined.
+object_context(_Term) -> ?BEFORE_LOADING(undefined).
 
 %% Starts the thread of the calling process's context. Then `{py_context, Ref, Event}' is sent to
 %% it: `started | {error, Reason}', and `ended' when the thread is gone.

@@ -1,9 +1,9 @@
 %% Options, checked key by key: an unknown key or a bad value is `{bad_option, {Key, Value}}'.
 -module(py_options).
 
--export([context/1, pool/1, pool_name/1, differ/2]).
+-export([context/1, pool/1, pool_name/1, differ/2, call/1]).
 
--export_type([context/0, pool/0, error/0]).
+-export_type([context/0, pool/0, call/0, error/0]).
 
 -type context() :: #{mode := py_context:context_mode(),
                      max_queue := pos_integer() | infinity,
@@ -16,6 +16,8 @@
                   preload := binary() | undefined,
                   shutdown := timeout()}.
 %% The options of a pool, complete.
+-type call() :: {timeout(), py_nif:env(), py_nif:flags()}.
+%% The options of one call, complete. Without an environment it is `none'.
 -type error() :: {bad_option, {Key :: term(), Value :: term()}}.
 
 %% More contexts than this is a mistake: each has an OS thread.
@@ -50,6 +52,30 @@ pool_name(Name) ->
 differ(Given, Running) ->
     {ok, Complete} = check(Given, Running),
     Complete =/= Running.
+
+%% Checks the options of one call.
+-spec call(map()) -> {ok, call()} | {error, error()}.
+call(Options) ->
+    call(lists:sort(maps:to_list(Options)), {infinity, none, 0}).
+
+-spec call([{term(), term()}], call()) -> {ok, call()} | {error, error()}.
+call([], Checked) ->
+    {ok, Checked};
+call([{Key, Value} | Rest], Checked) ->
+    case call_option(Key, Value, Checked) of
+        bad -> {error, {bad_option, {Key, Value}}};
+        Next -> call(Rest, Next)
+    end.
+
+-spec call_option(term(), term(), call()) -> call() | bad.
+call_option(timeout, infinity, {_, Env, Flags}) -> {infinity, Env, Flags};
+call_option(timeout, Ms, {_, Env, Flags}) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff ->
+    {Ms, Env, Flags};
+call_option(env, Env, {Timeout, _, Flags}) when Env =:= none; is_reference(Env) ->
+    {Timeout, Env, Flags};
+call_option(traceback, true, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 1};
+call_option(traceback, false, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 2};
+call_option(_Key, _Value, _Checked) -> bad.
 
 -spec defaults() -> pool().
 defaults() ->

@@ -95,7 +95,9 @@ minor_version(Version) ->
 
 -spec boot(binary() | undefined) -> ok | {error, start_error()}.
 boot(Executable) ->
-    ok = py_nif:boot(Executable, py_config:value(max_depth), py_config:value(spin_us)),
+    Settings = maps:from_list([{Key, py_config:value(Key)}
+                               || Key <- [max_depth, spin_us, traceback]]),
+    ok = py_nif:boot(Executable, Settings),
     receive
         {py_boot, ok} -> ok;
         {py_boot, {error, {boot_failed, Why}}} -> {error, {python_failed, Why}};

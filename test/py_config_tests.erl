@@ -4,7 +4,7 @@
 
 %% The environment as it is without anybody's setting.
 clean_environment_test_() ->
-    Keys = [python, max_depth, spin_us],
+    Keys = [python, max_depth, spin_us, traceback],
     {foreach,
      fun() ->
          Saved = [{Key, application:get_env(py_context_router, Key)} || Key <- Keys],
@@ -22,7 +22,8 @@ defaults() ->
     ?assertEqual(ok, py_config:check()),
     ?assertEqual(undefined, py_config:value(python)),
     ?assertEqual(1000, py_config:value(max_depth)),
-    ?assertEqual(20, py_config:value(spin_us)).
+    ?assertEqual(20, py_config:value(spin_us)),
+    ?assertEqual(false, py_config:value(traceback)).
 
 good_values() ->
     lists:foreach(fun({Key, Value}) ->
@@ -32,7 +33,7 @@ good_values() ->
         application:unset_env(py_context_router, Key)
     end, [{python, undefined}, {python, <<"/usr/bin/python3">>}, {python, "/usr/bin/python3"},
           {python, "/home/zoë/venv"}, {max_depth, 1}, {max_depth, 4000}, {spin_us, 0},
-          {spin_us, 1000}]).
+          {spin_us, 1000}, {traceback, true}, {traceback, false}]).
 
 bad_values() ->
     lists:foreach(fun({Key, Value}) ->
@@ -42,7 +43,7 @@ bad_values() ->
     end, [{python, 3}, {python, python3}, {python, [0, foo]}, {python, <<255>>},
           {max_depth, 0}, {max_depth, -1}, {max_depth, 4001}, {max_depth, 10.0},
           {max_depth, infinity}, {spin_us, -1}, {spin_us, 1001}, {spin_us, 1.5},
-          {spin_us, infinity}]).
+          {spin_us, infinity}, {traceback, yes}, {traceback, 1}]).
 
 set(Key, Value) ->
     application:set_env(py_context_router, Key, Value).

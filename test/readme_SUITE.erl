@@ -78,10 +78,12 @@ pattern(Shown) ->
                          [global, unicode, {return, list}]),
     AnyPid = re:replace(Escaped, "<[0-9]+(\\\\\\.[0-9]+){2}>", "<[0-9.]+>",
                         [global, unicode, {return, list}]),
+    AnyRef = re:replace(AnyPid, "#Ref<[0-9]+(\\\\\\.[0-9]+){3}>", "#Ref<[0-9.]+>",
+                        [global, unicode, {return, list}]),
     "^" ++ lists:append([case Char of
                              $… -> ".*";
                              _ -> [Char]
-                         end || Char <- AnyPid]) ++ "$".
+                         end || Char <- AnyRef]) ++ "$".
 
 %% ------------------------------------------------------------------ reading
 

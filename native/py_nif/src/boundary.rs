@@ -24,10 +24,10 @@ use crate::directory::{self, Context};
 use crate::error::{Death, Error};
 use crate::pool::Pool;
 use crate::python_module;
-use crate::resources::{ContextHandle, Process};
+use crate::resources::{ContextHandle, ObjectHandle, Process};
 use crate::scheduler;
-use crate::settings;
-use crate::term::{Saved, atom};
+use crate::settings::{self, Settings};
+use crate::term::{Saved, atom, from_word, pid_term, word};
 
 mod atoms {
     rustler::atoms! {
@@ -35,7 +35,7 @@ mod atoms {
         worker, subinterp, owngil,
         py_boot, boot_failed, running_as, system_limit, unsupported_mode,
         id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
-        done, failed, timed_out, cancelled, idle, busy, closing, python_interp,
+        done, failed, timed_out, cancelled, idle, busy, closing, python_interp, held_objects,
     }
 }
 
@@ -146,13 +146,24 @@ fn interrupt(context: LocalPid) -> Atom {
     }
 }
 
+/// `object_context(Term) -> pid() | undefined`: of a handle on a Python object; `undefined` for
+/// anything else.
+#[rustler::nif]
+fn object_context<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
+    match term.decode::<ResourceArc<ObjectHandle>>() {
+        // SAFETY: the label is the word of a local pid.
+        Ok(handle) => unsafe { Term::new(env, from_word(handle.context().label() as usize)) },
+        Err(_) => atoms::undefined().encode(env),
+    }
+}
+
 // ---------------------------------------------------------------- Python itself
 
-/// `boot(Executable :: binary() | undefined, MaxDepth, SpinUs) -> ok`, then `{py_boot, Outcome}`:
+/// `boot(Executable :: binary() | undefined, Settings) -> ok`, then `{py_boot, Outcome}`:
 /// `ok | {error, {boot_failed, Why} | {running_as, Executable}}`.
 #[rustler::nif]
-fn boot(env: Env, executable: Term, max_depth: u32, spin_us: u32) -> NifResult<Atom> {
-    settings::set(max_depth, spin_us);
+fn boot(env: Env, executable: Term, settings: Settings) -> NifResult<Atom> {
+    settings.apply();
     let executable = match executable.decode::<Binary>() {
         Ok(path) => Some(PathBuf::from(String::from_utf8_lossy(path.as_slice()).into_owned())),
         Err(_) => None,
@@ -220,14 +231,15 @@ fn context_start<'a>(
     preload: Term<'a>,
 ) -> NifResult<ResourceArc<ContextHandle>> {
     static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+    let pid = env.pid();
     let config = Config {
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        label: word(pid_term(*pid.as_c_arg())) as u64,
         mode: decode_mode(mode)?,
         max_queue: if max_queue.is_atom() { usize::MAX } else { max_queue.decode()? },
         preload: preload.decode::<Binary>().ok().map(|source| source.as_slice().to_vec()),
         spin: settings::spin(),
     };
-    let pid = env.pid();
     // SAFETY: the reference is a term of this NIF call.
     let reference = unsafe { Saved::new(reference.as_c_arg()) };
     let owner = Box::new(Process::new(*pid.as_c_arg(), reference));
@@ -293,6 +305,7 @@ fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
         (atoms::interp_id(), context.id()),
         (atoms::thread_id(), context.native_thread_id()),
         (atoms::queue(), context.waiting() as u64),
+        (atoms::held_objects(), context.held() as u64),
         (atoms::done(), counts.done),
         (atoms::failed(), counts.failed),
         (atoms::timed_out(), counts.timed_out),

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use py_runtime::exception::Exception;
+use py_runtime::exception::{Exception, Traceback};
 use rustler::sys::{
-    ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_make_existing_atom_len, enif_make_map_put,
-    enif_make_new_map, enif_make_uint64,
+    ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_make_existing_atom_len, enif_make_int64,
+    enif_make_list_from_array, enif_make_uint64,
 };
 
 use crate::convert::ConvertError;
-use crate::term::{Saved, atom, binary, tuple};
+use crate::term::{Saved, atom, atom_map, binary, tuple};
 
 /// What a caller is told instead of a result. Rendered as `{error, Reason}` by [`Error::to_term`].
 #[derive(Clone, Debug)]
@@ -83,11 +83,24 @@ impl Error {
                 Error::Convert(ConvertError::TooDeep(limit)) => {
                     tuple(env, &[atom(env, "too_deep"), enif_make_uint64(env, u64::from(*limit))])
                 }
+                Error::Convert(ConvertError::WrongContext) => {
+                    tuple(env, &[atom(env, "wrong_context"), atom(env, "object")])
+                }
+                Error::Convert(ConvertError::ContextEnded) => {
+                    Error::ContextDied(Death::NoProc).reason(env)
+                }
+                Error::Convert(ConvertError::NoTerm(class)) => {
+                    tuple(env, &[atom(env, "no_term"), binary(env, class.as_bytes())])
+                }
                 Error::Interrupted => atom(env, "interrupted"),
                 Error::ContextDied(death) => {
                     tuple(env, &[atom(env, "context_died"), death.to_term(env)])
                 }
-                Error::Overloaded { queue, max_queue } => overloaded(env, *queue, *max_queue),
+                Error::Overloaded { queue, max_queue } => {
+                    let number = |number: usize| enif_make_uint64(env, number as u64);
+                    let numbers = [("queue", number(*queue)), ("max_queue", number(*max_queue))];
+                    tuple(env, &[atom(env, "overloaded"), atom_map(env, &numbers)])
+                }
                 Error::WrongContext(what) => {
                     tuple(env, &[atom(env, "wrong_context"), atom(env, what)])
                 }
@@ -113,7 +126,7 @@ impl Death {
     }
 }
 
-/// `{Type, Message}`; the type is an atom if that atom exists, else a binary: Python data never
+/// `{Type, Message}`, or with its traceback `{Type, Message, Traceback}`; the type is an atom if that atom exists, else a binary: Python data never
 /// makes atoms. Those of the built-in exceptions exist because `py_error` names them.
 ///
 /// # Safety
@@ -135,20 +148,33 @@ unsafe fn python(env: *mut ErlNifEnv, exception: &Exception) -> ErlNifTerm {
         if !known {
             class = binary(env, name);
         }
-        tuple(env, &[class, binary(env, exception.message.as_bytes())])
+        let message = binary(env, exception.message.as_bytes());
+        match &exception.traceback {
+            None => tuple(env, &[class, message]),
+            Some(trace) => tuple(env, &[class, message, traceback(env, trace)]),
+        }
     }
 }
 
+/// `#{frames => [#{file, line, function}], formatted => Text}`.
+///
 /// # Safety
 /// `env` belongs to the current thread.
-unsafe fn overloaded(env: *mut ErlNifEnv, queue: usize, max_queue: usize) -> ErlNifTerm {
-    // SAFETY: passed on to the caller; a put of two distinct keys into a new map succeeds.
+unsafe fn traceback(env: *mut ErlNifEnv, trace: &Traceback) -> ErlNifTerm {
+    // SAFETY: passed on to the caller; a list from an array of as many terms of `env`.
     unsafe {
-        let mut map = enif_make_new_map(env);
-        for (key, value) in [("queue", queue), ("max_queue", max_queue)] {
-            let value = enif_make_uint64(env, value as u64);
-            enif_make_map_put(env, map, atom(env, key), value, &raw mut map);
-        }
-        tuple(env, &[atom(env, "overloaded"), map])
+        let frames: Vec<_> = trace
+            .frames
+            .iter()
+            .map(|frame| {
+                let file = binary(env, frame.file.as_bytes());
+                let line = enif_make_int64(env, frame.line);
+                let function = binary(env, frame.function.as_bytes());
+                atom_map(env, &[("file", file), ("line", line), ("function", function)])
+            })
+            .collect();
+        let count = u32::try_from(frames.len()).expect("their number is bounded");
+        let frames = enif_make_list_from_array(env, frames.as_ptr(), count);
+        atom_map(env, &[("frames", frames), ("formatted", binary(env, trace.formatted.as_bytes()))])
     }
 }

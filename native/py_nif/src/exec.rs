@@ -3,35 +3,29 @@
 //! Runs on a context thread, attached. A failure is plain data when it leaves here; no exception
 //! stays set.
 
-use std::collections::HashMap;
+mod code_cache;
+
 use std::sync::Arc;
 
 use py_runtime::code::{self, Kind};
-use py_runtime::escape::Escaped;
-use py_runtime::exception::Exception;
+use py_runtime::exception::{Exception, TracebacksWanted};
 use py_runtime::ffi;
+use py_runtime::hold::Held;
 use py_runtime::job::Scope;
 use py_runtime::namespace::new_namespace;
 use py_runtime::object::{Attached, Object};
-use rustler::sys::{
-    ErlNifEnv, ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, enif_is_atom,
-    enif_map_iterator_create, enif_map_iterator_destroy, enif_map_iterator_get_pair,
-    enif_map_iterator_next,
-};
+use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_is_atom};
 
 use crate::call::Call;
-use crate::convert::{ConvertError, Converter, Types, text};
+use crate::convert::{ConvertError, Converter, Pairs, Types, text};
 use crate::directory::Context;
-use crate::error::Error;
+use crate::error::{Death, Error};
 use crate::names::{Name, Names};
-use crate::request::Request;
-use crate::resources;
+use crate::request::{Flags, Request};
+use crate::resources::{self, Found};
 use crate::settings;
 use crate::term::{atom, tuple};
-
-/// Compiled sources to keep per context, and the longest one worth keeping.
-const MOST_CODE: usize = 512;
-const LONGEST_CODE: usize = 4096;
+use code_cache::CodeCache;
 
 /// What the jobs of one context share on its thread.
 pub(crate) struct Local {
@@ -70,8 +64,13 @@ pub(crate) fn run(
     reply_env: *mut ErlNifEnv,
 ) -> Result<ErlNifTerm, Error> {
     let Scope { at, context, namespace, local } = scope;
+    // SAFETY: the request's terms are read-only.
+    let flags = unsafe { Flags::of(call.env(), call.elements()) };
+    let _tracebacks = TracebacksWanted::from_now(flags.tracebacks());
     let mut run = Run { at: *at, context, namespace, local, env: call.env() };
-    let value = match Request::decode(call.elements()).ok_or(Error::Panicked)? {
+    let request = Request::decode(call.elements()).ok_or(Error::Panicked)?;
+    let plainly = matches!(request, Request::ToTerm { .. });
+    let value = match request {
         Request::Call { module, function, args, kwargs, env } => {
             Some(run.call(module, function, args, kwargs, env)?)
         }
@@ -80,6 +79,12 @@ pub(crate) fn run(
             run.exec(source, env)?;
             None
         }
+        Request::CallMethod { object, method, args, kwargs } => {
+            Some(run.call_method(object, method, args, kwargs)?)
+        }
+        Request::GetAttr { object, name } => Some(run.getattr(object, name)?),
+        Request::ToTerm { object } => Some(run.object(object)?),
+        Request::ToBuffer { object, share } => return run.buffer(reply_env, object, share),
         Request::NewEnv => return run.new_env(reply_env),
     };
     // SAFETY: the reply's environment is this thread's alone.
@@ -88,7 +93,7 @@ pub(crate) fn run(
         match value {
             None => Ok(ok),
             Some(value) => {
-                let term = run.converter().to_term(reply_env, &value)?;
+                let term = run.converter().to_term(reply_env, &value, plainly)?;
                 Ok(tuple(reply_env, &[ok, term]))
             }
         }
@@ -105,8 +110,17 @@ impl Run<'_, '_> {
         env: ErlNifTerm,
     ) -> Result<Object, Error> {
         let callable = self.find(module, function, env)?;
+        self.apply(&callable, args, kwargs)
+    }
+
+    fn apply(
+        &mut self,
+        callable: &Object,
+        args: ErlNifTerm,
+        kwargs: ErlNifTerm,
+    ) -> Result<Object, Error> {
         let mut arguments = std::mem::take(&mut self.local.arguments);
-        let result = self.call_with(&callable, &mut arguments, args, kwargs);
+        let result = self.call_with(callable, &mut arguments, args, kwargs);
         arguments.clear();
         self.local.arguments = arguments;
         result
@@ -176,7 +190,7 @@ impl Run<'_, '_> {
             if unsafe { ffi::PyErr_Occurred() }.is_null() {
                 let name = py_runtime::exception::lossy_text(self.at, name).unwrap_or_default();
                 let message = format!("name '{name}' is not defined");
-                Error::Python(Exception { class: "NameError".into(), message })
+                Error::Python(Exception::new("NameError", message))
             } else {
                 Exception::take(self.at).into()
             }
@@ -185,7 +199,7 @@ impl Run<'_, '_> {
 
     /// The module, from `sys.modules` or by importing it. A module that another thread is just
     /// importing is waited for, as `import` does.
-    fn module(&self, name: &Name) -> Result<Object, Error> {
+    fn module(&mut self, name: &Name) -> Result<Object, Error> {
         // SAFETY: attached; the name is a `str`.
         let module = unsafe {
             let known = Object::from_owned(self.at, ffi::PyImport_GetModule(name.whole.as_ptr()));
@@ -221,9 +235,63 @@ impl Run<'_, '_> {
         self.or_raised(code::run(self.at, &code, &globals, &globals)).map(drop)
     }
 
+    /// The object behind a handle.
+    fn object(&self, term: ErlNifTerm) -> Result<Object, Error> {
+        // SAFETY: the request's terms are read-only; attached to the context's interpreter.
+        match unsafe { resources::handle_object(self.at, self.context, self.env, term) } {
+            Found::Object(object) => Ok(object),
+            Found::NoHandle => Err(Error::Convert(ConvertError::Unconvertible {
+                path: "object".into(),
+                what: "not a handle on a Python object".into(),
+            })),
+            Found::Elsewhere => Err(ConvertError::WrongContext.into()),
+            Found::Gone => Err(ConvertError::ContextEnded.into()),
+        }
+    }
+
+    /// An attribute, or with a dotted name an attribute's attribute.
+    fn getattr(&mut self, object: ErlNifTerm, name: ErlNifTerm) -> Result<Object, Error> {
+        let mut found = self.object(object)?;
+        // SAFETY: the request's terms are read-only.
+        let name = unsafe { self.local.names.get(self.at, self.env, name, "name") }?;
+        for part in &name.parts {
+            let attribute = found.getattr(self.at, part);
+            found = self.or_raised(attribute)?;
+        }
+        Ok(found)
+    }
+
+    fn call_method(
+        &mut self,
+        object: ErlNifTerm,
+        method: ErlNifTerm,
+        args: ErlNifTerm,
+        kwargs: ErlNifTerm,
+    ) -> Result<Object, Error> {
+        let method = self.getattr(object, method)?;
+        self.apply(&method, args, kwargs)
+    }
+
+    fn buffer(
+        &mut self,
+        reply_env: *mut ErlNifEnv,
+        object: ErlNifTerm,
+        share: ErlNifTerm,
+    ) -> Result<ErlNifTerm, Error> {
+        let object = self.object(object)?;
+        // SAFETY: the reply's environment is this thread's alone; whoever asks for a share vouches
+        // for it.
+        unsafe {
+            let share = share == atom(self.env, "true");
+            let buffer = self.converter().to_buffer(reply_env, &object, share)?;
+            Ok(tuple(reply_env, &[atom(reply_env, "ok"), buffer]))
+        }
+    }
+
     fn new_env(&mut self, reply_env: *mut ErlNifEnv) -> Result<ErlNifTerm, Error> {
-        let namespace = Escaped::new(new_namespace(self.at)?);
-        let reference = resources::new_env(reply_env, Arc::clone(self.context), namespace);
+        let held = Held::new(self.context, new_namespace(self.at)?);
+        let reference =
+            resources::new_env(reply_env, held.ok_or(Error::ContextDied(Death::NoProc))?);
         // SAFETY: the reply's environment is this thread's alone.
         Ok(unsafe { tuple(reply_env, &[atom(reply_env, "ok"), reference]) })
     }
@@ -234,12 +302,12 @@ impl Run<'_, '_> {
         if unsafe { enif_is_atom(self.env, env) } != 0 {
             return Ok(self.namespace.clone_ref(self.at));
         }
-        resources::env_namespace(self.at, self.env, env, self.context.id())
+        resources::env_namespace(self.at, self.env, env, self.context)
     }
 
     /// A copy of `globals` with `locals` over it. Real locals would not do: the body of a lambda
     /// or comprehension inside the expression doesn't see those.
-    fn overlaid(&self, globals: &Object, locals: &Object) -> Result<Object, Error> {
+    fn overlaid(&mut self, globals: &Object, locals: &Object) -> Result<Object, Error> {
         // SAFETY: attached; both are dictionaries.
         let copy = unsafe {
             let copy = Object::from_owned(self.at, ffi::PyDict_Copy(globals.as_ptr()));
@@ -264,7 +332,7 @@ impl Run<'_, '_> {
     fn named_values(&mut self, map: ErlNifTerm, root: &str) -> Result<Option<Object>, Error> {
         let mut dict = None;
         // SAFETY: the request's terms are read-only.
-        for (key, value) in unsafe { MapPairs::new(self.env, map) } {
+        for (key, value) in unsafe { Pairs::new(self.env, map) } {
             let dict = match &mut dict {
                 Some(dict) => dict,
                 // SAFETY: attached.
@@ -312,11 +380,21 @@ impl Run<'_, '_> {
     }
 
     fn converter(&self) -> Converter<'_> {
-        Converter { at: self.at, types: &self.local.types, max_depth: settings::max_depth() }
+        Converter {
+            at: self.at,
+            types: &self.local.types,
+            context: self.context,
+            max_depth: settings::max_depth(),
+        }
     }
 
-    fn or_raised<T>(&self, value: Option<T>) -> Result<T, Error> {
-        value.ok_or_else(|| Exception::take(self.at).into())
+    fn or_raised<T>(&mut self, value: Option<T>) -> Result<T, Error> {
+        value.ok_or_else(|| {
+            if TracebacksWanted::now() {
+                self.local.code.show_lines(self.at);
+            }
+            Exception::take(self.at).into()
+        })
     }
 }
 
@@ -342,79 +420,5 @@ unsafe fn is_initializing(at: Attached<'_>, module: &Object) -> bool {
             ffi::PyErr_Clear();
         }
         flag.is_some_and(|flag| ffi::PyObject_IsTrue(flag.as_ptr()) == 1)
-    }
-}
-
-/// Compiled code by source text.
-#[derive(Default)]
-struct CodeCache {
-    expressions: HashMap<Vec<u8>, Object>,
-    statements: HashMap<Vec<u8>, Object>,
-}
-
-impl CodeCache {
-    fn get(&mut self, at: Attached<'_>, source: &[u8], kind: Kind) -> Result<Object, Exception> {
-        let cache = match kind {
-            Kind::Expression => &mut self.expressions,
-            Kind::Statements => &mut self.statements,
-        };
-        if let Some(code) = cache.get(source) {
-            return Ok(code.clone_ref(at));
-        }
-        let code = code::compile(at, source, "<erlang>", kind)?;
-        if source.len() <= LONGEST_CODE {
-            // Sources made up per call would fill it; starting over is cheaper than keeping score.
-            if cache.len() >= MOST_CODE {
-                cache.clear();
-            }
-            cache.insert(source.to_vec(), code.clone_ref(at));
-        }
-        Ok(code)
-    }
-}
-
-/// The pairs of a map term. Anything else has none.
-struct MapPairs {
-    env: *mut ErlNifEnv,
-    iterator: Option<ErlNifMapIterator>,
-}
-
-impl MapPairs {
-    /// # Safety
-    /// `map` belongs to `env`, and both stay unchanged while the iterator lives.
-    unsafe fn new(env: *mut ErlNifEnv, map: ErlNifTerm) -> Self {
-        let mut iterator = std::mem::MaybeUninit::uninit();
-        let first = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
-        // SAFETY: the caller vouches for the term; the iterator is filled when it is a map.
-        let iterator = unsafe {
-            (enif_map_iterator_create(env, map, iterator.as_mut_ptr(), first) != 0)
-                .then(|| iterator.assume_init())
-        };
-        MapPairs { env, iterator }
-    }
-}
-
-impl Iterator for MapPairs {
-    type Item = (ErlNifTerm, ErlNifTerm);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (mut key, mut value) = (ErlNifTerm::default(), ErlNifTerm::default());
-        let iterator = self.iterator.as_mut()?;
-        // SAFETY: the iterator was created for this environment.
-        unsafe {
-            let found =
-                enif_map_iterator_get_pair(self.env, iterator, &raw mut key, &raw mut value);
-            enif_map_iterator_next(self.env, iterator);
-            (found != 0).then_some((key, value))
-        }
-    }
-}
-
-impl Drop for MapPairs {
-    fn drop(&mut self) {
-        if let Some(iterator) = &mut self.iterator {
-            // SAFETY: created, and destroyed once.
-            unsafe { enif_map_iterator_destroy(self.env, iterator) };
-        }
     }
 }

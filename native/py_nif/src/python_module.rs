@@ -12,7 +12,7 @@ use py_runtime::exception::Exception;
 use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 
-use crate::convert::opaque;
+use crate::convert::{buffer, opaque};
 
 /// The module's name, for `PyImport_AppendInittab`.
 pub const NAME: &CStr = c"erlang";
@@ -22,6 +22,7 @@ pub(crate) struct Classes {
     pub(crate) atom: Object,
     pub(crate) pid: Object,
     pub(crate) reference: Object,
+    pub(crate) buffer: Object,
 }
 
 /// Imports the module and takes the types from its state, so that it makes no difference what
@@ -44,15 +45,16 @@ pub(crate) fn classes(at: Attached<'_>) -> Result<Classes, Exception> {
             atom: class((*state).atom)?,
             pid: class((*state).pid)?,
             reference: class((*state).reference)?,
+            buffer: class((*state).buffer)?,
         })
     }
 }
 
 fn not_ours() -> Exception {
-    Exception {
-        class: "ImportError".into(),
-        message: "another module has taken the place of the built-in module erlang".into(),
-    }
+    Exception::new(
+        "ImportError",
+        "another module has taken the place of the built-in module erlang",
+    )
 }
 
 /// The module's initialiser, for `PyImport_AppendInittab`.
@@ -68,6 +70,7 @@ struct State {
     atom: *mut ffi::PyObject,
     pid: *mut ffi::PyObject,
     reference: *mut ffi::PyObject,
+    buffer: *mut ffi::PyObject,
 }
 
 struct Definition(UnsafeCell<ffi::PyModuleDef>);
@@ -126,7 +129,11 @@ unsafe extern "C" fn exec(module: *mut ffi::PyObject) -> c_int {
             return -1;
         }
         (*state).reference = opaque::make_type(at, module, c"erlang.Ref", c"An Erlang reference.");
-        ffi::PyModule_AddObjectRef(module, c"Ref".as_ptr(), (*state).reference)
+        if ffi::PyModule_AddObjectRef(module, c"Ref".as_ptr(), (*state).reference) < 0 {
+            return -1;
+        }
+        (*state).buffer = buffer::make_type(module);
+        ffi::PyModule_AddObjectRef(module, c"Buffer".as_ptr(), (*state).buffer)
     }
 }
 
@@ -141,7 +148,7 @@ unsafe extern "C" fn traverse(
         if state.is_null() {
             return 0;
         }
-        for class in [(*state).atom, (*state).pid, (*state).reference] {
+        for class in [(*state).atom, (*state).pid, (*state).reference, (*state).buffer] {
             if !class.is_null() {
                 let stop = visit(class, argument);
                 if stop != 0 {
@@ -159,9 +166,12 @@ unsafe extern "C" fn clear(module: *mut ffi::PyObject) -> c_int {
     unsafe {
         let state = ffi::PyModule_GetState(module).cast::<State>();
         if !state.is_null() {
-            for class in
-                [&raw mut (*state).atom, &raw mut (*state).pid, &raw mut (*state).reference]
-            {
+            for class in [
+                &raw mut (*state).atom,
+                &raw mut (*state).pid,
+                &raw mut (*state).reference,
+                &raw mut (*state).buffer,
+            ] {
                 ffi::Py_XDECREF(class.replace(null_mut()));
             }
         }

@@ -5,12 +5,14 @@
 
 use std::sync::LazyLock;
 
-use rustler::sys::{ErlNifTerm, enif_alloc_env, enif_free_env};
+use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_alloc_env, enif_free_env, enif_get_uint};
 
+use crate::settings;
 use crate::term::{atom, word};
 
 /// Place of the caller's reference, by which it knows the reply.
 pub(crate) const REFERENCE: usize = 1;
+const FLAGS: usize = 2;
 
 /// An operation and its terms.
 #[derive(Clone, Copy)]
@@ -27,6 +29,14 @@ pub(crate) enum Request {
     Eval { source: ErlNifTerm, locals: ErlNifTerm, env: ErlNifTerm },
     /// Statements.
     Exec { source: ErlNifTerm, env: ErlNifTerm },
+    /// `object.method(*Args, **Kwargs)`.
+    CallMethod { object: ErlNifTerm, method: ErlNifTerm, args: ErlNifTerm, kwargs: ErlNifTerm },
+    /// `object.name`.
+    GetAttr { object: ErlNifTerm, name: ErlNifTerm },
+    /// What the object stands for, as a term.
+    ToTerm { object: ErlNifTerm },
+    /// The object's memory, shared or copied.
+    ToBuffer { object: ErlNifTerm, share: ErlNifTerm },
     /// A fresh namespace.
     NewEnv,
 }
@@ -36,6 +46,10 @@ struct Operations {
     call: usize,
     eval: usize,
     exec: usize,
+    call_method: usize,
+    getattr: usize,
+    to_term: usize,
+    to_buffer: usize,
     new_env: usize,
 }
 
@@ -48,6 +62,10 @@ static OPERATIONS: LazyLock<Operations> = LazyLock::new(|| {
             call: operation("call"),
             eval: operation("eval"),
             exec: operation("exec"),
+            call_method: operation("call_method"),
+            getattr: operation("getattr"),
+            to_term: operation("to_term"),
+            to_buffer: operation("to_buffer"),
             new_env: operation("new_env"),
         };
         enif_free_env(env);
@@ -68,8 +86,42 @@ impl Request {
                 Some(Request::Eval { source, locals, env })
             }
             [source, env] if operation == known.exec => Some(Request::Exec { source, env }),
+            [object, method, args, kwargs] if operation == known.call_method => {
+                Some(Request::CallMethod { object, method, args, kwargs })
+            }
+            [object, name] if operation == known.getattr => Some(Request::GetAttr { object, name }),
+            [object] if operation == known.to_term => Some(Request::ToTerm { object }),
+            [object, share] if operation == known.to_buffer => {
+                Some(Request::ToBuffer { object, share })
+            }
             [] if operation == known.new_env => Some(Request::NewEnv),
             _ => None,
         }
+    }
+}
+
+/// What the caller wants of a request beyond its result: a sum of the bits in `py_request.hrl`.
+#[derive(Clone, Copy)]
+pub(crate) struct Flags(u32);
+
+impl Flags {
+    const TRACEBACK: u32 = 1;
+    const NO_TRACEBACK: u32 = 2;
+
+    /// # Safety
+    /// The elements are terms of `env`.
+    pub(crate) unsafe fn of(env: *mut ErlNifEnv, elements: &[ErlNifTerm]) -> Self {
+        let mut bits = 0;
+        if let Some(&flags) = elements.get(FLAGS) {
+            // SAFETY: the caller vouches for the term; what is no number has no bits.
+            unsafe { enif_get_uint(env, flags, &raw mut bits) };
+        }
+        Flags(bits)
+    }
+
+    /// Whether exceptions shall come with their tracebacks.
+    pub(crate) fn tracebacks(self) -> bool {
+        self.0 & Self::TRACEBACK != 0
+            || (self.0 & Self::NO_TRACEBACK == 0 && settings::tracebacks())
     }
 }

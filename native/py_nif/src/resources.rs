@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use py_runtime::context::{Owner, StartError};
-use py_runtime::escape::Escaped;
+use py_runtime::hold::Held;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_send};
 use rustler::{Encoder, Env, LocalPid, Monitor, Resource, ResourceArc, Term};
 
+use crate::call::Call;
 use crate::directory::{self, Context};
 use crate::error::{Death, Error};
 use crate::term::{OwnedEnv, Saved, atom, binary, tuple};
@@ -87,30 +88,30 @@ impl Owner for Process {
 }
 
 /// A namespace made by `py_context:create_local_env/1`.
-pub(crate) struct EnvHandle {
-    context: Arc<Context>,
-    /// Taken by the destructor only.
-    namespace: Option<Escaped>,
-}
+pub(crate) struct EnvHandle(Held<Call>);
 
 #[rustler::resource_impl]
 impl Resource for EnvHandle {}
 
-impl Drop for EnvHandle {
-    fn drop(&mut self) {
-        if let Some(namespace) = self.namespace.take() {
-            self.context.release(namespace);
-        }
+/// A Python object that Erlang has no term for.
+pub(crate) struct ObjectHandle(Held<Call>);
+
+#[rustler::resource_impl]
+impl Resource for ObjectHandle {}
+
+// Looking at a handle changes nothing.
+impl std::panic::RefUnwindSafe for ObjectHandle {}
+
+impl ObjectHandle {
+    /// The context that the object is in.
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        self.0.context()
     }
 }
 
-/// A reference to a new namespace of `context`, as a term of `env`.
-pub(crate) fn new_env(
-    env: *mut ErlNifEnv,
-    context: Arc<Context>,
-    namespace: Escaped,
-) -> ErlNifTerm {
-    let handle = ResourceArc::new(EnvHandle { context, namespace: Some(namespace) });
+/// A reference to a new namespace, as a term of `env`.
+pub(crate) fn new_env(env: *mut ErlNifEnv, namespace: Held<Call>) -> ErlNifTerm {
+    let handle = ResourceArc::new(EnvHandle(namespace));
     // SAFETY: `env` belongs to the current thread.
     handle.encode(unsafe { Env::new(&env, env) }).as_c_arg()
 }
@@ -120,15 +121,63 @@ pub(crate) fn env_namespace(
     at: Attached<'_>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
-    context: u64,
+    context: &Arc<Context>,
 ) -> Result<Object, Error> {
     // SAFETY: the term belongs to `env`, which lives as long as its request.
     let term = unsafe { Term::new(Env::new(&env, env), term) };
-    let handle: ResourceArc<EnvHandle> =
-        term.decode().map_err(|_| Error::WrongContext("not_an_environment"))?;
-    match &handle.namespace {
-        // SAFETY: the namespace belongs to this context, whose thread this is.
-        Some(namespace) if handle.context.id() == context => Ok(unsafe { namespace.borrow(at) }),
-        _ => Err(Error::WrongContext("environment")),
+    let EnvHandle(held) = &*term
+        .decode::<ResourceArc<EnvHandle>>()
+        .map_err(|_| Error::WrongContext("not_an_environment"))?;
+    if !Arc::ptr_eq(held.context(), context) {
+        return Err(Error::WrongContext("environment"));
     }
+    // SAFETY: the namespace belongs to this context, whose thread this is.
+    unsafe { held.get(at) }.ok_or(Error::ContextDied(Death::NoProc))
+}
+
+/// A handle on `object`, as a term of `env`. `None`: the context has ended.
+///
+/// # Safety
+/// `env` belongs to the current thread, which is attached to the context's interpreter.
+pub(crate) unsafe fn new_handle(
+    env: *mut ErlNifEnv,
+    context: &Arc<Context>,
+    object: Object,
+) -> Option<ErlNifTerm> {
+    let handle = ResourceArc::new(ObjectHandle(Held::new(context, object)?));
+    // SAFETY: as the caller vouches.
+    Some(handle.encode(unsafe { Env::new(&env, env) }).as_c_arg())
+}
+
+/// What became of looking for the object behind a handle.
+pub(crate) enum Found {
+    /// Here it is.
+    Object(Object),
+    /// The term is no handle.
+    NoHandle,
+    /// It is in another interpreter.
+    Elsewhere,
+    /// Its context has ended.
+    Gone,
+}
+
+/// The object behind a handle.
+///
+/// # Safety
+/// `term` belongs to `env`, and the thread is attached to the interpreter of `context`.
+pub(crate) unsafe fn handle_object(
+    at: Attached<'_>,
+    context: &Arc<Context>,
+    env: *mut ErlNifEnv,
+    term: ErlNifTerm,
+) -> Found {
+    // SAFETY: as the caller vouches.
+    let term = unsafe { Term::new(Env::new(&env, env), term) };
+    let Ok(handle) = term.decode::<ResourceArc<ObjectHandle>>() else { return Found::NoHandle };
+    let ObjectHandle(held) = &*handle;
+    if !held.is_at_home_in(context) {
+        return Found::Elsewhere;
+    }
+    // SAFETY: it is at home in the interpreter that this thread is attached to.
+    unsafe { held.get(at) }.map_or(Found::Gone, Found::Object)
 }

@@ -1,15 +1,27 @@
 //! The application's settings, read once when it starts.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 static MAX_DEPTH: AtomicU32 = AtomicU32::new(1000);
 static SPIN_US: AtomicU32 = AtomicU32::new(20);
+static TRACEBACKS: AtomicBool = AtomicBool::new(false);
 
-/// Takes over what the application environment says.
-pub(crate) fn set(max_depth: u32, spin_us: u32) {
-    MAX_DEPTH.store(max_depth, Ordering::Relaxed);
-    SPIN_US.store(spin_us, Ordering::Relaxed);
+/// What the application environment says.
+#[derive(rustler::NifMap)]
+pub(crate) struct Settings {
+    max_depth: u32,
+    spin_us: u32,
+    traceback: bool,
+}
+
+impl Settings {
+    /// Takes them over.
+    pub(crate) fn apply(&self) {
+        MAX_DEPTH.store(self.max_depth, Ordering::Relaxed);
+        SPIN_US.store(self.spin_us, Ordering::Relaxed);
+        TRACEBACKS.store(self.traceback, Ordering::Relaxed);
+    }
 }
 
 /// How deep a value may be nested.
@@ -20,4 +32,9 @@ pub(crate) fn max_depth() -> u32 {
 /// How long an idle context spins before it sleeps.
 pub(crate) fn spin() -> Duration {
     Duration::from_micros(u64::from(SPIN_US.load(Ordering::Relaxed)))
+}
+
+/// Whether exceptions come with their tracebacks, where the call doesn't say.
+pub(crate) fn tracebacks() -> bool {
+    TRACEBACKS.load(Ordering::Relaxed)
 }

@@ -5,7 +5,8 @@
 
 use rustler::sys::{
     ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_make_atom_len,
-    enif_make_copy, enif_make_new_binary, enif_make_pid, enif_make_tuple_from_array,
+    enif_make_copy, enif_make_map_put, enif_make_new_binary, enif_make_new_map, enif_make_pid,
+    enif_make_tuple_from_array,
 };
 
 /// An immediate term (an atom or local pid) as a word that can be kept: it is the same in every
@@ -115,7 +116,24 @@ pub(crate) unsafe fn binary(env: *mut ErlNifEnv, bytes: &[u8]) -> ErlNifTerm {
     // SAFETY: the VM gives `len` writable bytes, which are all written before anyone reads them.
     unsafe {
         let start = enif_make_new_binary(env, bytes.len(), &raw mut term);
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len());
+        if !bytes.is_empty() {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len());
+        }
     }
     term
+}
+
+/// A map whose keys are atoms, all different.
+///
+/// # Safety
+/// `env` belongs to the current thread and the values are its terms.
+pub(crate) unsafe fn atom_map(env: *mut ErlNifEnv, pairs: &[(&str, ErlNifTerm)]) -> ErlNifTerm {
+    // SAFETY: passed on to the caller; putting into a map succeeds.
+    unsafe {
+        let mut map = enif_make_new_map(env);
+        for (key, value) in pairs {
+            enif_make_map_put(env, map, atom(env, key), *value, &raw mut map);
+        }
+        map
+    }
 }

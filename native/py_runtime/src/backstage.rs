@@ -1,8 +1,7 @@
-//! The thread for what must not be done where it is noticed.
+//! Threads for what must not be done where it is noticed.
 //!
 //! A thread can't join itself, and a scheduler must neither wait nor send a thousand replies. Such
-//! work is sent here and done in order: the jobs of a closed context are answered before its
-//! thread is joined, and only then is its owner told that nothing is left.
+//! work is sent here and done in order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -11,15 +10,31 @@ use crossbeam::channel::{Sender, unbounded};
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// Does `task` soon, after those before it. It may not wait for anything that takes long.
-pub(crate) fn run(task: impl FnOnce() + Send + 'static) {
-    // Sending can't fail: the receiving thread never ends.
-    let _ = tasks().send(Box::new(task));
+/// For what doesn't take long: the jobs of a closed context are answered before its thread is
+/// joined, and only then is its owner told that nothing is left.
+pub(crate) static SOON: Backstage = Backstage::new("py_backstage");
+
+/// For what waits for a GIL: letting go of what outlived its context.
+pub(crate) static LATE: Backstage = Backstage::new("py_late");
+
+/// A thread that is started when it is first needed, and never ends.
+pub(crate) struct Backstage {
+    name: &'static str,
+    tasks: OnceLock<Sender<Task>>,
 }
 
-fn tasks() -> &'static Sender<Task> {
-    static TASKS: OnceLock<Sender<Task>> = OnceLock::new();
-    TASKS.get_or_init(|| {
+impl Backstage {
+    const fn new(name: &'static str) -> Self {
+        Backstage { name, tasks: OnceLock::new() }
+    }
+
+    /// Does `task` soon, after those before it.
+    pub(crate) fn run(&self, task: impl FnOnce() + Send + 'static) {
+        // Sending can't fail: the receiving thread never ends.
+        let _ = self.tasks.get_or_init(|| self.start()).send(Box::new(task));
+    }
+
+    fn start(&self) -> Sender<Task> {
         let (sender, tasks) = unbounded::<Task>();
         let thread = move || {
             for task in tasks {
@@ -29,9 +44,9 @@ fn tasks() -> &'static Sender<Task> {
             }
         };
         std::thread::Builder::new()
-            .name("py_backstage".into())
+            .name(self.name.into())
             .spawn(thread)
             .expect("the first context needs a thread to end on");
         sender
-    })
+    }
 }

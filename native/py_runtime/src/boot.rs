@@ -1,18 +1,15 @@
 //! Starting CPython, once per OS process, on a thread that lives as long as it does.
 //!
-//! That thread is Python's "main thread"; afterwards it only waits, to let go of objects of the
-//! main interpreter whose context has ended. The interpreter is never finalized: doing so under
-//! running threads aborts the VM, and `halt` is clean without it.
+//! That thread is Python's "main thread"; afterwards it only waits. The interpreter is never
+//! finalized: doing so under running threads aborts the VM, and `halt` is clean without it.
 
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, mpsc};
 
-use crossbeam::channel::{Receiver, Sender, unbounded};
 use pyo3_ffi as ffi;
 
-use crate::escape::Escaped;
 use crate::exception::Exception;
 use crate::object::{Attached, Object};
 
@@ -38,7 +35,7 @@ pub enum BootError {
     RunningAs(Option<PathBuf>),
 }
 
-static BOOTED: OnceLock<Sender<Escaped>> = OnceLock::new();
+static BOOTED: OnceLock<()> = OnceLock::new();
 /// The outcome of the first boot. Held during the boot, so that it happens once.
 static OUTCOME: Mutex<Option<Result<Option<PathBuf>, BootError>>> = Mutex::new(None);
 
@@ -79,28 +76,18 @@ pub fn build_executable() -> Option<&'static Path> {
     path.is_file().then_some(path)
 }
 
-/// Lets go of an object of the main interpreter whose own thread is gone.
-pub(crate) fn release_in_main(object: Escaped) {
-    match BOOTED.get() {
-        // The receiver lives as long as the OS process.
-        Some(main_thread) => {
-            let _ = main_thread.send(object);
-        }
-        None => unreachable!("an object exists, so Python was started"),
-    }
-}
-
 fn boot_thread(options: Options) -> Result<(), BootError> {
     let (done, outcome) = mpsc::channel();
-    let (sender, objects) = unbounded();
     std::thread::Builder::new()
         .name("py_main".into())
         .stack_size(crate::context::STACK_SIZE)
         .spawn(move || match initialise(&options) {
             Ok(()) => {
-                let _ = BOOTED.set(sender);
+                let _ = BOOTED.set(());
                 let _ = done.send(Ok(()));
-                release_loop(&objects);
+                loop {
+                    std::thread::park();
+                }
             }
             Err(error) => {
                 let _ = done.send(Err(error));
@@ -124,7 +111,7 @@ fn initialise(options: &Options) -> Result<(), BootError> {
     // SAFETY: a successful initialisation leaves this thread attached to the main interpreter.
     let at = unsafe { Attached::assume() };
     let prepared = prepare_main(at);
-    // SAFETY: attached; the state stays with this thread, which re-attaches with `PyGILState`.
+    // SAFETY: attached; the state stays with this thread.
     unsafe { ffi::PyEval_SaveThread() };
     prepared.map_err(|e| BootError::Failed(format!("{}: {}", e.class, e.message)))
 }
@@ -253,19 +240,4 @@ fn prepare_main(at: Attached<'_>) -> Result<(), Exception> {
         }
     };
     set.map(drop).ok_or_else(|| Exception::take(at))
-}
-
-fn release_loop(objects: &Receiver<Escaped>) {
-    while let Ok(object) = objects.recv() {
-        // SAFETY: this thread's own thread state is bound to the main interpreter, to which the
-        // objects sent here belong.
-        unsafe {
-            let state = ffi::PyGILState_Ensure();
-            drop(object.recover(Attached::assume()));
-            while let Ok(object) = objects.try_recv() {
-                drop(object.recover(Attached::assume()));
-            }
-            ffi::PyGILState_Release(state);
-        }
-    }
 }

@@ -24,10 +24,7 @@ pub fn compile(
     kind: Kind,
 ) -> Result<Object, Exception> {
     let (Ok(source), Ok(filename)) = (CString::new(source), CString::new(filename)) else {
-        return Err(Exception {
-            class: "ValueError".into(),
-            message: "source code cannot contain null bytes".into(),
-        });
+        return Err(Exception::new("ValueError", "source code cannot contain null bytes"));
     };
     let start: c_int = match kind {
         Kind::Expression => ffi::Py_eval_input,

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::backstage;
-use crate::escape::Escaped;
+use crate::backstage::SOON;
 use crate::exception::Exception;
+use crate::export::{Buffer, Exports};
+use crate::hold::Holds;
 use crate::interpreter::InterpreterPtr;
 use crate::job::Job;
 use crate::mailbox::{Mailbox, Refused, Seq};
@@ -34,6 +35,8 @@ pub(crate) const STACK_SIZE: usize = 8 << 20;
 pub struct Config {
     /// Its unique number.
     pub id: u64,
+    /// By what its owner knows it.
+    pub label: u64,
     /// How it gets its Python.
     pub mode: Mode,
     /// How many jobs may wait.
@@ -74,11 +77,22 @@ pub struct Counts {
     pub cancelled: u64,
 }
 
+/// What only the context thread may let go of.
+#[derive(Debug)]
+pub(crate) enum Release {
+    /// A held object, by number.
+    Hold(usize),
+    /// A buffer that was read from outside.
+    Export(Buffer),
+}
+
 /// A context, as everybody but its own thread sees it.
 #[derive(Debug)]
 pub struct Context<J: Job> {
     config: Config,
-    mailbox: Mailbox<J, Escaped>,
+    mailbox: Mailbox<J, Release>,
+    holds: Holds,
+    exports: Exports,
     preload: Preload,
     /// Open while the interpreter may be struck; the thread closes it before it ends.
     gate: Mutex<Option<InterpreterPtr>>,
@@ -101,6 +115,8 @@ impl<J: Job> Context<J> {
     pub fn start(config: Config, owner: Box<dyn Owner>) -> std::io::Result<Arc<Self>> {
         let context = Arc::new(Context {
             mailbox: Mailbox::new(config.max_queue),
+            holds: Holds::default(),
+            exports: Exports::default(),
             preload: Preload::default(),
             gate: Mutex::new(None),
             thread: Mutex::new(None),
@@ -163,7 +179,7 @@ impl<J: Job> Context<J> {
     pub fn close(&self, why: J::Death) {
         let jobs = self.mailbox.close();
         if !jobs.is_empty() {
-            backstage::run(move || jobs.iter().for_each(|job| job.abandon(&why)));
+            SOON.run(move || jobs.iter().for_each(|job| job.abandon(&why)));
         }
     }
 
@@ -178,7 +194,7 @@ impl<J: Job> Context<J> {
         self.close(why.clone());
         for (seq, job) in self.mailbox.running() {
             let (context, why) = (Arc::clone(self), why.clone());
-            backstage::run(move || {
+            SOON.run(move || {
                 // In this order: a job that is struck first would answer with an exception.
                 job.abandon(&why);
                 context.interrupt_in_background(Target::Job(seq));
@@ -189,20 +205,40 @@ impl<J: Job> Context<J> {
         }
     }
 
-    /// Hands a reference back to the thread that owns it, to be let go of. Any thread.
-    pub fn release(&self, object: Escaped) {
-        if let Err(object) = self.mailbox.push_release(object) {
-            match self.config.mode {
-                Mode::Worker => crate::boot::release_in_main(object),
-                // It went, or will go, with its interpreter.
-                Mode::SubInterpreter | Mode::OwnGil => drop(object),
-            }
+    /// Has the context thread let go of a held object. One whose context has ended has gone with it.
+    pub(crate) fn release_hold(&self, number: usize) {
+        let _ = self.mailbox.push_release(Release::Hold(number));
+    }
+
+    /// Has the context thread release an export, or gives it back when the context has ended.
+    pub(crate) fn release_export(&self, buffer: Buffer) -> Result<(), Buffer> {
+        match self.mailbox.push_release(Release::Export(buffer)) {
+            Err(Release::Export(buffer)) => Err(buffer),
+            _ => Ok(()),
         }
+    }
+
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.holds
+    }
+
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.exports
+    }
+
+    /// Objects of the context that somebody outside holds.
+    pub fn held(&self) -> usize {
+        self.holds.count()
     }
 
     /// The context's number.
     pub fn id(&self) -> u64 {
         self.config.id
+    }
+
+    /// By what its owner knows it.
+    pub fn label(&self) -> u64 {
+        self.config.label
     }
 
     /// Its mode.

@@ -1,13 +1,16 @@
 //! Python exceptions as plain data.
 //!
 //! An exception object belongs to its interpreter and may not leave the thread. What travels is
-//! this: the class name and the message.
+//! this: the class name, the message and, if wanted, the traceback.
+
+mod traceback;
 
 use std::ffi::CStr;
 
 use pyo3_ffi as ffi;
 
 use crate::object::{Attached, Object};
+pub use traceback::{Frame, Traceback, TracebacksWanted};
 
 /// What is left of a Python exception once it leaves its thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +19,17 @@ pub struct Exception {
     pub class: String,
     /// `str(exception)`, or a sentence about why that failed.
     pub message: String,
+    /// Where it came from, if that was [wanted](TracebacksWanted).
+    pub traceback: Option<Box<Traceback>>,
 }
 
 impl Exception {
+    /// One that Python hasn't raised, but might have.
+    #[must_use]
+    pub fn new(class: &str, message: impl Into<String>) -> Self {
+        Exception { class: class.into(), message: message.into(), traceback: None }
+    }
+
     /// Takes the exception that is set on this thread, and clears it.
     ///
     /// A C function that failed without setting one (a bug in an extension) still yields an error:
@@ -27,15 +38,13 @@ impl Exception {
     pub fn take(at: Attached<'_>) -> Self {
         match take_raised(at) {
             Some(raised) => Self::describe(at, &raised),
-            None => Exception {
-                class: "SystemError".into(),
-                message: "a call failed without setting an exception".into(),
-            },
+            None => Exception::new("SystemError", "a call failed without setting an exception"),
         }
     }
 
     fn describe(at: Attached<'_>, raised: &Object) -> Self {
-        Exception { class: class_name(at, raised), message: message(at, raised) }
+        let traceback = TracebacksWanted::now().then(|| Box::new(traceback::describe(at, raised)));
+        Exception { class: class_name(at, raised), message: message(at, raised), traceback }
     }
 }
 
@@ -78,10 +87,47 @@ fn class_name(at: Attached<'_>, raised: &Object) -> String {
 fn message(at: Attached<'_>, raised: &Object) -> String {
     // SAFETY: `raised` is live and the thread attached.
     let text = unsafe { Object::from_owned(at, ffi::PyObject_Str(raised.as_ptr())) };
-    text.and_then(|text| lossy_text(at, &text)).unwrap_or_else(|| {
+    let Some(text) = text.and_then(|text| lossy_text(at, &text)) else {
         let second = take_raised(at).map_or_else(String::new, |second| class_name(at, &second));
-        format!("<the exception's __str__ raised {second}>")
-    })
+        return format!("<the exception's __str__ raised {second}>");
+    };
+    match column(at, raised) {
+        Some(column) => with_column(text, column),
+        None => text,
+    }
+}
+
+/// The column of a `SyntaxError`, which its text leaves out.
+fn column(at: Attached<'_>, raised: &Object) -> Option<i64> {
+    // SAFETY: attached; both are live.
+    if unsafe { ffi::PyObject_IsInstance(raised.as_ptr(), ffi::PyExc_SyntaxError) } != 1 {
+        return None;
+    }
+    let column = integer_attribute(at, raised, c"offset");
+    clear(at);
+    column
+}
+
+/// `invalid syntax (<file>, line 1)` becomes `invalid syntax (<file>, line 1, column 5)`.
+fn with_column(text: String, column: i64) -> String {
+    match text.strip_suffix(')') {
+        Some(start) if start.contains(", line ") => format!("{start}, column {column})"),
+        _ => text,
+    }
+}
+
+/// An integer of an object. `None`: it has none of that name, and an exception may be set.
+fn integer_attribute(at: Attached<'_>, object: &Object, name: &CStr) -> Option<i64> {
+    let value = object.getattr_c(at, name)?;
+    // SAFETY: attached; `value` is live, and looked into only if it is an int.
+    unsafe {
+        if ffi::PyLong_Check(value.as_ptr()) == 0 {
+            return None;
+        }
+        let mut overflow = 0;
+        let number = ffi::PyLong_AsLongLongAndOverflow(value.as_ptr(), &raw mut overflow);
+        (overflow == 0).then_some(number)
+    }
 }
 
 /// The text of a `str` as UTF-8; lone surrogates come out as `\udcXX` escapes instead of failing.
@@ -109,4 +155,30 @@ pub fn lossy_text(at: Attached<'_>, text: &Object) -> Option<String> {
 pub fn clear(_: Attached<'_>) {
     // SAFETY: attached.
     unsafe { ffi::PyErr_Clear() };
+}
+
+/// Does something that may raise while an exception is set, which stays in its place.
+pub fn aside(at: Attached<'_>, f: impl FnOnce()) {
+    let raised = take_raised(at);
+    f();
+    clear(at);
+    if let Some(raised) = raised {
+        restore(raised);
+    }
+}
+
+fn restore(raised: Object) {
+    #[cfg(Py_3_12)]
+    // SAFETY: attached, as whoever has an `Object` is; the call takes the reference over.
+    unsafe {
+        ffi::PyErr_SetRaisedException(raised.into_ptr());
+    }
+    #[cfg(not(Py_3_12))]
+    // SAFETY: as above; it takes over all three references, and finds the traceback in the exception.
+    unsafe {
+        let class = ffi::Py_TYPE(raised.as_ptr()).cast::<ffi::PyObject>();
+        ffi::Py_INCREF(class);
+        let trace = ffi::PyException_GetTraceback(raised.as_ptr());
+        ffi::PyErr_Restore(class, raised.into_ptr(), trace);
+    }
 }

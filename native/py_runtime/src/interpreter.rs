@@ -37,18 +37,55 @@ unsafe impl Send for InterpreterPtr {}
 /// An interpreter that no thread is in, by a state that no thread uses. CPython up to 3.12 can't make
 /// a state in an interpreter that has none ("thread state already initialized", and aborts).
 #[derive(Debug)]
-pub(crate) struct Keeper(*mut ffi::PyThreadState);
+#[must_use = "nobody else can end it"]
+pub(crate) struct Vacant {
+    mode: Mode,
+    keeper: *mut ffi::PyThreadState,
+    reset: Option<Escaped>,
+}
 
 // SAFETY: the state is never attached; it only changes hands, and whoever has it may delete it.
-unsafe impl Send for Keeper {}
+unsafe impl Send for Vacant {}
+
+impl Vacant {
+    /// Its mode.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Attaches this thread to it, which owns it from now on.
+    pub(crate) fn enter(self) -> Result<Interpreter, String> {
+        let Vacant { mode, keeper, reset } = self;
+        // SAFETY: a vacant interpreter is alive, and no thread's but ours from now on.
+        let tstate =
+            unsafe { new_state(InterpreterPtr(ffi::PyThreadState_GetInterpreter(keeper))) }?;
+        // SAFETY: the new state is of this thread and not attached; the keeper's is nobody's, and
+        // while it stayed, a blow meant for a thread might find it instead.
+        unsafe {
+            gil::attach(tstate, mode.shares_gil());
+            ffi::PyThreadState_Clear(keeper);
+            ffi::PyThreadState_Delete(keeper);
+        }
+        let mut entered = Interpreter { mode, tstate, attached_since: Instant::now(), reset: None };
+        // SAFETY: attached to the interpreter that the function belongs to.
+        entered.reset = reset.map(|reset| unsafe { reset.recover(entered.attached()) });
+        Ok(entered)
+    }
+
+    /// Runs `f` attached to it, and leaves it vacant.
+    pub(crate) fn visit(&self, f: impl FnOnce()) {
+        // SAFETY: a vacant interpreter is alive, and stays so while we have it.
+        unsafe { visit(InterpreterPtr(ffi::PyThreadState_GetInterpreter(self.keeper)), f) };
+    }
+}
 
 impl Interpreter {
     /// Creates the interpreter (or joins the main one, or takes one that was set aside) and
     /// attaches this thread to it.
     pub fn enter(mode: Mode) -> Result<Self, String> {
         mode.check()?;
-        if let Some((keeper, reset)) = spare::take(mode) {
-            return Self::enter_spare(mode, &keeper, reset);
+        if let Some(spare) = spare::take(mode) {
+            return spare.enter();
         }
         // SAFETY: Python runs and is never finalized. The main interpreter is where every thread
         // starts from.
@@ -65,23 +102,6 @@ impl Interpreter {
             new.reset = spare::note(new.attached());
         }
         Ok(new)
-    }
-
-    fn enter_spare(mode: Mode, keeper: &Keeper, reset: Escaped) -> Result<Self, String> {
-        // SAFETY: an interpreter that was set aside is alive, and no thread's but ours from now on.
-        let tstate =
-            unsafe { new_state(InterpreterPtr(ffi::PyThreadState_GetInterpreter(keeper.0))) }?;
-        // SAFETY: the new state is of this thread and not attached; the keeper's is nobody's, and
-        // while it stayed, a blow meant for a thread might find it instead.
-        unsafe {
-            gil::attach(tstate, mode.shares_gil());
-            ffi::PyThreadState_Clear(keeper.0);
-            ffi::PyThreadState_Delete(keeper.0);
-        }
-        let mut entered = Interpreter { mode, tstate, attached_since: Instant::now(), reset: None };
-        // SAFETY: attached to the interpreter that the function belongs to.
-        entered.reset = Some(unsafe { reset.recover(entered.attached()) });
-        Ok(entered)
     }
 
     /// The token for touching Python.
@@ -119,7 +139,7 @@ impl Interpreter {
         }
     }
 
-    /// The pointer for [`strike`].
+    /// The pointer for [`visit`].
     pub(crate) fn pointer(&self) -> InterpreterPtr {
         // SAFETY: the state is alive.
         InterpreterPtr(unsafe { ffi::PyThreadState_GetInterpreter(self.tstate) })
@@ -151,14 +171,17 @@ impl Interpreter {
     /// aborts the process then ("not the last thread"). Such an interpreter is left behind.
     fn end_interpreter(&mut self) {
         self.join_python_threads();
-        // SAFETY: attached with the interpreter's own state. Every branch detaches: leaving only
-        // the keeper in the interpreter, ending both, or leaving the state behind with it.
+        if self.is_as_new() {
+            match self.leave() {
+                Ok(vacant) => spare::put(vacant),
+                Err(why) => eprintln!("py_context_router: an interpreter is left behind: {why}"),
+            }
+            return;
+        }
+        // SAFETY: attached with the interpreter's own state. Both branches detach: ending both, or
+        // leaving the state behind with the interpreter.
         unsafe {
-            if let Some((keeper, reset)) = self.reset() {
-                ffi::PyThreadState_Clear(self.tstate);
-                ffi::PyThreadState_DeleteCurrent();
-                spare::put(self.mode, keeper, reset);
-            } else if self.is_last_thread() {
+            if self.is_last_thread() {
                 ffi::Py_EndInterpreter(self.tstate);
                 release_leftover_gil();
             } else {
@@ -171,19 +194,31 @@ impl Interpreter {
         }
     }
 
-    /// Makes the interpreter as new, if it is to be kept and can be.
-    fn reset(&mut self) -> Option<(Keeper, Escaped)> {
-        let reset = self.reset.take()?;
-        // Resetting runs Python code, so threads are looked for before and after.
-        if !(self.is_last_thread()
-            && spare::reset(self.attached(), &reset)
-            && self.is_last_thread())
-        {
-            return None;
+    /// Leaves the interpreter to whoever gets it next; this thread is detached. `None`: it is lost.
+    pub(crate) fn vacate(self) -> Option<Vacant> {
+        let mut this = std::mem::ManuallyDrop::new(self);
+        this.join_python_threads();
+        this.leave().ok()
+    }
+
+    /// Detaches for good and leaves only a state that keeps the interpreter.
+    fn leave(&mut self) -> Result<Vacant, String> {
+        let reset = self.reset.take().map(Escaped::new);
+        // SAFETY: the interpreter is alive. The thread is attached with its own state, which goes.
+        unsafe {
+            let keeper = new_state(self.pointer());
+            ffi::PyThreadState_Clear(self.tstate);
+            ffi::PyThreadState_DeleteCurrent();
+            Ok(Vacant { mode: self.mode, keeper: keeper?, reset })
         }
-        // SAFETY: the interpreter is alive.
-        let keeper = unsafe { new_state(self.pointer()) }.ok()?;
-        Some((Keeper(keeper), Escaped::new(reset)))
+    }
+
+    /// Makes the interpreter as new, if it is to be kept. `false`: it isn't, or can't be.
+    fn is_as_new(&self) -> bool {
+        // Resetting runs Python code, so threads are looked for before and after.
+        self.reset.as_ref().is_some_and(|reset| {
+            self.is_last_thread() && spare::reset(self.attached(), reset) && self.is_last_thread()
+        })
     }
 
     /// What Python does at its own exit: waits for the threads that aren't daemons.
@@ -310,11 +345,20 @@ unsafe fn new_interpreter(_: Mode) -> Result<*mut ffi::PyThreadState, String> {
     if tstate.is_null() { Err("Py_NewInterpreter failed".into()) } else { Ok(tstate) }
 }
 
-/// Runs `blow` attached to `interpreter`, from a thread that has nothing to do with it.
+/// Runs `f` attached to the main interpreter, from a thread that has nothing to do with it.
+///
+/// # Safety
+/// The current thread is not attached to any interpreter.
+pub(crate) unsafe fn visit_main(f: impl FnOnce()) {
+    // SAFETY: Python runs and is never finalized.
+    unsafe { visit(InterpreterPtr(ffi::PyInterpreterState_Main()), f) };
+}
+
+/// Runs `f` attached to `interpreter`, from a thread that has nothing to do with it.
 ///
 /// # Safety
 /// The interpreter is not ended meanwhile, and the current thread is not attached to any.
-pub(crate) unsafe fn strike(interpreter: InterpreterPtr, blow: impl FnOnce()) {
+pub(crate) unsafe fn visit(interpreter: InterpreterPtr, f: impl FnOnce()) {
     // SAFETY: the caller keeps the interpreter alive; the state is made, used and ended here.
     unsafe {
         let state = ffi::PyThreadState_New(interpreter.0);
@@ -322,7 +366,7 @@ pub(crate) unsafe fn strike(interpreter: InterpreterPtr, blow: impl FnOnce()) {
             return;
         }
         ffi::PyEval_RestoreThread(state);
-        blow();
+        f();
         ffi::PyThreadState_Clear(state);
         ffi::PyThreadState_DeleteCurrent();
     }

@@ -10,8 +10,7 @@ use parking_lot::Mutex;
 use pyo3_ffi as ffi;
 
 use crate::code;
-use crate::escape::Escaped;
-use crate::interpreter::Keeper;
+use crate::interpreter::Vacant;
 use crate::mode::Mode;
 use crate::namespace::new_namespace;
 use crate::object::{Attached, Object};
@@ -59,14 +58,7 @@ def reset():
     gc.collect()
 "#;
 
-/// An interpreter without a thread, and its `reset`.
-struct Spare {
-    mode: Mode,
-    keeper: Keeper,
-    reset: Escaped,
-}
-
-static SPARES: Mutex<Vec<Spare>> = Mutex::new(Vec::new());
+static SPARES: Mutex<Vec<Vacant>> = Mutex::new(Vec::new());
 
 /// Whether interpreters are kept on the linked Python.
 pub(crate) const KEPT: bool = cfg!(all(Py_3_12, not(Py_3_14)));
@@ -92,15 +84,14 @@ pub(crate) fn reset(at: Attached<'_>, reset: &Object) -> bool {
     done.is_some()
 }
 
-/// Sets a reset interpreter aside; no thread is in it any more.
-pub(crate) fn put(mode: Mode, keeper: Keeper, reset: Escaped) {
-    SPARES.lock().push(Spare { mode, keeper, reset });
+/// Sets a reset interpreter aside.
+pub(crate) fn put(vacant: Vacant) {
+    SPARES.lock().push(vacant);
 }
 
 /// Takes one of a mode that was set aside.
-pub(crate) fn take(mode: Mode) -> Option<(Keeper, Escaped)> {
+pub(crate) fn take(mode: Mode) -> Option<Vacant> {
     let mut spares = SPARES.lock();
-    let place = spares.iter().rposition(|spare| spare.mode == mode)?;
-    let spare = spares.swap_remove(place);
-    Some((spare.keeper, spare.reset))
+    let place = spares.iter().rposition(|spare| spare.mode() == mode)?;
+    Some(spares.swap_remove(place))
 }

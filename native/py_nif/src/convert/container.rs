@@ -19,7 +19,7 @@ use rustler::sys::{
 
 use super::py_to_term::Writer;
 use super::term_to_py::{Reader, deeper};
-use super::{Fail, key_step, made, object_step, opaque, show, text, type_name};
+use super::{Fail, buffer, key_step, made, object_step, opaque, show, tensor, text, type_name};
 
 /// A map of up to this many keys is flat in the VM.
 const FLAT_MAP: usize = 32;
@@ -55,7 +55,32 @@ pub(super) unsafe fn list_to_python(
     }
 }
 
-/// A tuple; `{bytes, Binary}` becomes `bytes`, and takes no level of nesting.
+/// What isn't a tuple though it is written as one: `{bytes, Binary}`, `{buffer, Binary}` and
+/// `{ndarray, DType, Shape, Binary}`. Takes no level of nesting.
+///
+/// # Safety
+/// The elements are terms of the reader's environment.
+unsafe fn tagged_to_python(
+    reader: Reader<'_>,
+    elements: &[ErlNifTerm],
+    room: u32,
+) -> Option<Result<Object, Fail>> {
+    let known = &reader.types.known;
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match *elements {
+            [tag, binary] if tag == known.bytes => text::inspect(reader.env, binary)
+                .map(|bytes| text::bytes_to_python(reader.at, bytes)),
+            [tag, binary] if tag == known.buffer => buffer::to_python(reader, binary),
+            [tag, dtype, shape, data] if tag == known.ndarray => {
+                tensor::to_python(reader, [dtype, shape, data], room)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A tuple, or what is [tagged](tagged_to_python) like one.
 ///
 /// # Safety
 /// `tuple` is a tuple of the reader's environment.
@@ -72,11 +97,8 @@ pub(super) unsafe fn tuple_to_python(
         enif_get_tuple(reader.env, tuple, &raw mut arity, &raw mut elements);
         let elements =
             if arity == 0 { &[] } else { std::slice::from_raw_parts(elements, arity as usize) };
-        if let &[tag, binary] = elements
-            && tag == reader.types.known.bytes
-            && let Some(bytes) = text::inspect(reader.env, binary)
-        {
-            return text::bytes_to_python(reader.at, bytes);
+        if let Some(special) = tagged_to_python(reader, elements, room) {
+            return special;
         }
         let room = deeper(room)?;
         let object = made(reader.at, ffi::PyTuple_New(arity as ffi::Py_ssize_t))?;
@@ -92,7 +114,7 @@ pub(super) unsafe fn tuple_to_python(
 }
 
 /// Walks a map. The VM may have allocated for the walk, so it must be told of its end.
-struct Pairs {
+pub(crate) struct Pairs {
     env: *mut ErlNifEnv,
     iterator: MaybeUninit<ErlNifMapIterator>,
 }
@@ -100,7 +122,7 @@ struct Pairs {
 impl Pairs {
     /// # Safety
     /// `map` is a map of `env`, and stays while the walk does.
-    unsafe fn new(env: *mut ErlNifEnv, map: ErlNifTerm) -> Self {
+    pub(crate) unsafe fn new(env: *mut ErlNifEnv, map: ErlNifTerm) -> Self {
         let mut iterator = MaybeUninit::uninit();
         let head = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
         // SAFETY: `map` is a map of `env`, so the iterator is initialised.

@@ -7,19 +7,27 @@
 //! (`args[2].x`), two keys that would become one are an error, and an atom is never minted from
 //! Python data. It keeps no Python state of its own; what belongs to an interpreter is in [`Types`].
 
+pub(crate) mod buffer;
 mod container;
 mod number;
 pub(crate) mod opaque;
+mod plain;
 mod py_to_term;
+mod tensor;
 mod term_to_py;
 pub(crate) mod text;
+
+use std::cell::OnceCell;
+use std::sync::Arc;
 
 use py_runtime::exception::Exception;
 use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_get_list_cell, enif_get_list_length};
 
+use crate::directory::Context;
 use crate::python_module;
+pub(crate) use container::Pairs;
 use py_to_term::Writer;
 use term_to_py::Reader;
 use text::KnownAtoms;
@@ -29,7 +37,9 @@ pub struct Types {
     pub(crate) atom: Object,
     pub(crate) pid: Object,
     pub(crate) reference: Object,
+    buffer: Object,
     known: KnownAtoms,
+    plain: OnceCell<Object>,
 }
 
 impl Types {
@@ -38,8 +48,9 @@ impl Types {
     /// # Errors
     /// The import's exception, or an `ImportError` when something else goes by that name.
     pub fn load(at: Attached<'_>) -> Result<Types, Exception> {
-        let python_module::Classes { atom, pid, reference } = python_module::classes(at)?;
-        Ok(Types { atom, pid, reference, known: KnownAtoms::new() })
+        let python_module::Classes { atom, pid, reference, buffer } = python_module::classes(at)?;
+        let known = KnownAtoms::new();
+        Ok(Types { atom, pid, reference, buffer, known, plain: OnceCell::new() })
     }
 }
 
@@ -55,6 +66,12 @@ pub enum ConvertError {
     },
     /// Nested deeper than this many levels, or without end.
     TooDeep(u32),
+    /// A handle on an object of another interpreter.
+    WrongContext,
+    /// A handle on an object whose context has ended.
+    ContextEnded,
+    /// `to_term` was asked for, and an object of this type stands for nothing else.
+    NoTerm(String),
     /// Python raised an exception on the way, e.g. `MemoryError`.
     Python(Exception),
 }
@@ -65,6 +82,8 @@ pub struct Converter<'a> {
     pub at: Attached<'a>,
     /// The interpreter's types.
     pub types: &'a Types,
+    /// A context of that interpreter: the one that will hold what has no term.
+    pub context: &'a Arc<Context>,
     /// How many containers may be nested in one value. One level takes up to 260 bytes
     /// of the thread's stack in a release build: 8000 levels fit in 2 MiB, as measured.
     pub max_depth: u32,
@@ -84,7 +103,7 @@ impl Converter<'_> {
         term: ErlNifTerm,
         root: &str,
     ) -> Result<Object, ConvertError> {
-        let reader = Reader { at: self.at, types: self.types, env };
+        let reader = self.reader(env);
         // SAFETY: passed on to the caller.
         unsafe { reader.value(term, self.max_depth) }
             .map_err(|fail| fail.rooted(root, self.max_depth))
@@ -105,7 +124,7 @@ impl Converter<'_> {
         out: &mut Vec<Object>,
     ) -> Result<(), ConvertError> {
         const ROOT: &str = "args";
-        let reader = Reader { at: self.at, types: self.types, env };
+        let reader = self.reader(env);
         let mut length = 0;
         // SAFETY: `list` belongs to `env`, as the caller vouches.
         if unsafe { enif_get_list_length(env, list, &raw mut length) } == 0 {
@@ -127,7 +146,33 @@ impl Converter<'_> {
         Ok(())
     }
 
-    /// The term for a Python object, built in `env`. The object is called `result` in errors.
+    /// `#{dtype, shape, data}` of an object that offers the buffer protocol, built in `env`. Its memory
+    /// is copied unless it never changes or, with `share`, is contiguous.
+    ///
+    /// # Errors
+    /// See [`ConvertError`].
+    ///
+    /// # Safety
+    /// `env` is a process-independent environment that nobody else uses meanwhile. With `share`,
+    /// nobody changes the object's bytes from now on.
+    pub unsafe fn to_buffer(
+        &self,
+        env: *mut ErlNifEnv,
+        object: &Object,
+        share: bool,
+    ) -> Result<ErlNifTerm, ConvertError> {
+        let writer = Writer::new(self, env, false);
+        // SAFETY: passed on to the caller.
+        unsafe { tensor::to_term(&writer, object, share) }
+            .map_err(|fail| fail.rooted("object", self.max_depth))
+    }
+
+    fn reader(&self, env: *mut ErlNifEnv) -> Reader<'_> {
+        Reader { at: self.at, types: self.types, context: self.context, env }
+    }
+
+    /// The term for a Python object, built in `env`. The object is called `result` in errors. What
+    /// has no term becomes a handle or, with `plainly`, what it stands for.
     ///
     /// # Errors
     /// See [`ConvertError`]. `env` may then hold pieces that are no part of anything.
@@ -138,8 +183,9 @@ impl Converter<'_> {
         &self,
         env: *mut ErlNifEnv,
         value: &Object,
+        plainly: bool,
     ) -> Result<ErlNifTerm, ConvertError> {
-        let mut writer = Writer::new(self.at, self.types, env);
+        let mut writer = Writer::new(self, env, plainly);
         // SAFETY: `value` is live; the caller vouches for `env`.
         unsafe { writer.value(value.as_ptr(), self.max_depth) }
             .map_err(|fail| fail.rooted("result", self.max_depth))
@@ -159,7 +205,8 @@ enum Cause {
         what: String,
     },
     TooDeep,
-    Python(Exception),
+    /// Has no place: it is the same wherever in the value it is.
+    Other(ConvertError),
 }
 
 impl Fail {
@@ -173,10 +220,15 @@ impl Fail {
         Fail(Box::new(Cause::TooDeep))
     }
 
+    #[cold]
+    fn of(error: ConvertError) -> Self {
+        Fail(Box::new(Cause::Other(error)))
+    }
+
     /// Takes the Python exception that is set.
     #[cold]
     fn raised(at: Attached<'_>) -> Self {
-        Fail(Box::new(Cause::Python(Exception::take(at))))
+        Fail::of(ConvertError::Python(Exception::take(at)))
     }
 
     /// The same failure, seen from one level further out.
@@ -197,7 +249,7 @@ impl Fail {
                 ConvertError::Unconvertible { path, what }
             }
             Cause::TooDeep => ConvertError::TooDeep(max_depth),
-            Cause::Python(exception) => ConvertError::Python(exception),
+            Cause::Other(error) => error,
         }
     }
 }

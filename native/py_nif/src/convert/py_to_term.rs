@@ -4,18 +4,26 @@
 //! every value is one; subclasses after. Must never turn an object that it doesn't know into
 //! something else: see [`Writer::unknown`].
 
-use py_runtime::object::Attached;
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
 use super::term_to_py::deeper;
-use super::{Fail, Types, container, number, opaque, text, type_name};
+use super::{ConvertError, Converter, Fail, Types, buffer, container, number, opaque, plain, text};
+use crate::directory::Context;
+use crate::resources::new_handle;
 
 /// Writes terms into one environment.
 pub(super) struct Writer<'a> {
     pub(super) at: Attached<'a>,
     pub(super) types: &'a Types,
+    context: &'a Arc<Context>,
     pub(super) env: *mut ErlNifEnv,
+    /// What has no term: is it to become what it stands for, instead of a handle?
+    plainly: bool,
     /// The elements of the containers that are being built, innermost last: one buffer for the
     /// whole value instead of an allocation for each list in it.
     pub(super) parts: Vec<ErlNifTerm>,
@@ -24,8 +32,9 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(at: Attached<'a>, types: &'a Types, env: *mut ErlNifEnv) -> Self {
-        Writer { at, types, env, parts: Vec::new(), in_scratch: false }
+    pub(super) fn new(converter: &Converter<'a>, env: *mut ErlNifEnv, plainly: bool) -> Self {
+        let Converter { at, types, context, .. } = *converter;
+        Writer { at, types, context, env, plainly, parts: Vec::new(), in_scratch: false }
     }
 
     /// The term for `value`, which may nest `room` levels of containers.
@@ -79,8 +88,12 @@ impl<'a> Writer<'a> {
                 text::atom_to_term(self, value)
             } else if class == self.types.pid.as_ptr() || class == self.types.reference.as_ptr() {
                 Ok(opaque::to_term(self.env, value))
-            } else if ffi::PyByteArray_Check(value) != 0 || ffi::PyMemoryView_Check(value) != 0 {
-                text::buffer_to_term(self, value)
+            } else if class == self.types.buffer.as_ptr() {
+                Ok(buffer::to_term(self.env, value))
+            } else if ffi::PyByteArray_Check(value) != 0 {
+                text::bytearray_to_term(self, value)
+            } else if ffi::PyMemoryView_Check(value) != 0 {
+                text::memoryview_to_term(self, value)
             } else if ffi::PyUnicode_Check(value) != 0 {
                 text::str_to_term(self, value)
             } else if ffi::PyLong_Check(value) != 0 {
@@ -98,18 +111,67 @@ impl<'a> Writer<'a> {
             } else if let Some(kind) = number::numpy_scalar(value) {
                 number::numpy_to_term(self, value, kind)
             } else {
-                self.unknown(value)
+                self.unknown(value, room)
             }
         }
     }
 
-    /// Everything else: the one place where object handles will be made.
+    /// A binary that shares the memory of `value`.
+    ///
+    /// # Safety
+    /// As for [`Writer::value`]; nobody changes the object's bytes from now on.
+    pub(super) unsafe fn share(&self, value: *mut ffi::PyObject) -> Option<ErlNifTerm> {
+        // SAFETY: passed on to the caller; attached to the context's interpreter.
+        unsafe {
+            let object = Object::from_borrowed(self.at, value)?;
+            buffer::share(self.at, self.context, self.env, &object)
+        }
+    }
+
+    /// Whether the bytes of an object are the same for ever: they are an Erlang binary's or those of a
+    /// `bytes`, also through views and arrays.
+    pub(super) fn never_changes(&self, object: &Object) -> bool {
+        const DEEPEST: u32 = 8;
+        let mut object = object.clone_ref(self.at);
+        for _ in 0..DEEPEST {
+            // SAFETY: attached; the object and its type are live, and the type's name ends in NUL.
+            let next = unsafe {
+                let class = ffi::Py_TYPE(object.as_ptr());
+                if ffi::PyBytes_CheckExact(object.as_ptr()) != 0
+                    || class.cast() == self.types.buffer.as_ptr()
+                {
+                    return true;
+                }
+                match CStr::from_ptr((*class).tp_name).to_bytes() {
+                    b"memoryview" => object.getattr_c(self.at, c"obj"),
+                    b"numpy.ndarray" => object.getattr_c(self.at, c"base"),
+                    _ => return false,
+                }
+            };
+            match next {
+                Some(next) => object = next,
+                None => break,
+            }
+        }
+        py_runtime::exception::clear(self.at);
+        false
+    }
+
+    /// Everything else: a handle on the object, or what it stands for.
     ///
     /// # Safety
     /// As for [`Writer::value`].
-    #[cold]
-    unsafe fn unknown(&mut self, value: *mut ffi::PyObject) -> Result<ErlNifTerm, Fail> {
-        // SAFETY: `value` is live.
-        Err(Fail::refuse(format!("{} object", unsafe { type_name(value) })))
+    #[inline(never)]
+    unsafe fn unknown(&mut self, value: *mut ffi::PyObject, room: u32) -> Result<ErlNifTerm, Fail> {
+        // SAFETY: `value` is live, and gets a reference.
+        let object = unsafe { Object::from_borrowed(self.at, value) }.expect("not null");
+        if self.plainly {
+            let plain = plain::stand_in(self.at, &self.types.plain, &object)?;
+            // SAFETY: as for `value`.
+            return unsafe { self.value(plain.as_ptr(), deeper(room)?) };
+        }
+        // SAFETY: the environment may be written to; attached to the context's interpreter.
+        unsafe { new_handle(self.env, self.context, object) }
+            .ok_or_else(|| Fail::of(ConvertError::ContextEnded))
     }
 }

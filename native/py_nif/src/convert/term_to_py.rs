@@ -3,16 +3,21 @@
 //! Runs on a context thread, attached. Must never recurse on the length of a list, only on nesting,
 //! and never deeper than it is told to.
 
+use std::sync::Arc;
+
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, ErlNifTermType, enif_term_type};
 
-use super::{Fail, Types, container, number, opaque, text};
+use super::{ConvertError, Fail, Types, container, number, opaque, text};
+use crate::directory::Context;
+use crate::resources::{Found, handle_object};
 
 /// Reads terms of one environment.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub(super) at: Attached<'a>,
     pub(super) types: &'a Types,
+    pub(super) context: &'a Arc<Context>,
     pub(super) env: *mut ErlNifEnv,
 }
 
@@ -35,11 +40,26 @@ impl Reader<'_> {
                 ERL_NIF_TERM_TYPE_TUPLE => container::tuple_to_python(self, term, room),
                 ERL_NIF_TERM_TYPE_MAP => container::map_to_python(self, term, deeper(room)?),
                 ERL_NIF_TERM_TYPE_PID => opaque::to_python(self, &self.types.pid, term),
-                ERL_NIF_TERM_TYPE_REFERENCE => opaque::to_python(self, &self.types.reference, term),
+                ERL_NIF_TERM_TYPE_REFERENCE => self.reference(term),
                 ERL_NIF_TERM_TYPE_FUN => Err(Fail::refuse("fun")),
                 ERL_NIF_TERM_TYPE_PORT => Err(Fail::refuse("port")),
                 _ => Err(Fail::refuse("term of an unknown type")),
             }
+        }
+    }
+
+    /// An object behind a handle, or an `erlang.Ref`.
+    ///
+    /// # Safety
+    /// As for [`Reader::value`]; `term` is a reference.
+    unsafe fn reference(self, term: ErlNifTerm) -> Result<Object, Fail> {
+        // SAFETY: passed on to the caller; the thread is attached to the context's interpreter.
+        match unsafe { handle_object(self.at, self.context, self.env, term) } {
+            Found::Object(object) => Ok(object),
+            // SAFETY: as above.
+            Found::NoHandle => unsafe { opaque::to_python(self, &self.types.reference, term) },
+            Found::Elsewhere => Err(Fail::of(ConvertError::WrongContext)),
+            Found::Gone => Err(Fail::of(ConvertError::ContextEnded)),
         }
     }
 }

@@ -15,10 +15,12 @@ use rustler::sys::{
     enif_make_existing_atom_len, enif_make_new_binary, enif_release_binary, enif_term_to_binary,
 };
 
+use super::buffer::SHARED_FROM;
 use super::py_to_term::Writer;
 use super::term_to_py::Reader;
 use super::{Fail, made};
 use crate::python_module;
+use crate::term::binary;
 
 /// Tags of the external term format.
 const VERSION: u8 = 131;
@@ -43,6 +45,8 @@ pub(super) struct KnownAtoms {
     pub(super) infinity: ErlNifTerm,
     pub(super) neg_infinity: ErlNifTerm,
     pub(super) bytes: ErlNifTerm,
+    pub(super) buffer: ErlNifTerm,
+    pub(super) ndarray: ErlNifTerm,
 }
 
 impl KnownAtoms {
@@ -62,6 +66,8 @@ impl KnownAtoms {
                 infinity: atom("infinity"),
                 neg_infinity: atom("neg_infinity"),
                 bytes: atom("bytes"),
+                buffer: atom("buffer"),
+                ndarray: atom("ndarray"),
             };
             enif_free_env(env);
             known
@@ -259,7 +265,7 @@ pub(super) unsafe fn str_to_term(
     value: *mut ffi::PyObject,
 ) -> Result<ErlNifTerm, Fail> {
     // SAFETY: the text lives as long as `value`, which the caller keeps alive.
-    unsafe { utf8(writer.at, value) }.map(|text| binary(writer.env, text))
+    unsafe { Ok(binary(writer.env, utf8(writer.at, value)?)) }
 }
 
 /// The UTF-8 form of a `str`.
@@ -291,19 +297,70 @@ fn refuse_str(at: Attached<'_>) -> Fail {
     Fail::refuse("str with a lone surrogate")
 }
 
+/// A `bytes`; a large one is shared, because it never changes.
+///
 /// # Safety
 /// `value` is a live `bytes`, or an instance of a subclass; the writer's `env` may be written to.
 pub(super) unsafe fn bytes_to_term(writer: &Writer<'_>, value: *mut ffi::PyObject) -> ErlNifTerm {
     // SAFETY: a `bytes` has that many bytes there, never changes them, and the caller keeps it
     // alive.
     unsafe {
-        let start = ffi::PyBytes_AsString(value).cast::<u8>();
         let length = ffi::PyBytes_Size(value) as usize;
+        if length >= SHARED_FROM
+            && let Some(term) = writer.share(value)
+        {
+            return term;
+        }
+        let start = ffi::PyBytes_AsString(value).cast::<u8>();
         binary(writer.env, std::slice::from_raw_parts(start, length))
     }
 }
 
-/// A `bytearray` or a `memoryview`, also one that is not contiguous.
+/// A `bytearray`. Its owner may change it later, so a large one is shared only where it is the very
+/// result, and nobody but us has it.
+///
+/// # Safety
+/// As for [`buffer_to_term`]; `value` is a bytearray, or an instance of a subclass.
+pub(super) unsafe fn bytearray_to_term(
+    writer: &Writer<'_>,
+    value: *mut ffi::PyObject,
+) -> Result<ErlNifTerm, Fail> {
+    // SAFETY: as the caller vouches. With the GIL, a reference count of one is ours, and stays so.
+    unsafe {
+        let is_ours = cfg!(not(Py_GIL_DISABLED))
+            && ffi::PyByteArray_CheckExact(value) != 0
+            && ffi::Py_REFCNT(value) == 1;
+        if is_ours
+            && ffi::PyByteArray_Size(value) as usize >= SHARED_FROM
+            && let Some(term) = writer.share(value)
+        {
+            return Ok(term);
+        }
+        buffer_to_term(writer, value)
+    }
+}
+
+/// A `memoryview`; a large one of what never changes is shared.
+///
+/// # Safety
+/// As for [`buffer_to_term`]; `value` is a memoryview.
+pub(super) unsafe fn memoryview_to_term(
+    writer: &Writer<'_>,
+    value: *mut ffi::PyObject,
+) -> Result<ErlNifTerm, Fail> {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let object = made(writer.at, ffi::Py_NewRef(value))?;
+        if writer.never_changes(&object)
+            && let Some(term) = writer.share(value)
+        {
+            return Ok(term);
+        }
+        buffer_to_term(writer, value)
+    }
+}
+
+/// The bytes behind a view, copied; also of one that is not contiguous.
 ///
 /// # Safety
 /// `value` is live and offers the buffer protocol; the writer's `env` may be written to.
@@ -314,38 +371,19 @@ pub(super) unsafe fn buffer_to_term(
     let at = writer.at;
     let mut view = MaybeUninit::<ffi::Py_buffer>::zeroed();
     // SAFETY: on success the view is filled in, and keeps its bytes in place until it is released;
-    // it is released once. On failure there is nothing to release.
+    // it is released once. On failure there is nothing to release. The new binary has room for all.
     unsafe {
-        if ffi::PyObject_GetBuffer(value, view.as_mut_ptr(), ffi::PyBUF_SIMPLE) == 0 {
-            let view = view.assume_init_mut();
-            let term = if view.len > 0 {
-                let bytes = std::slice::from_raw_parts(view.buf.cast::<u8>(), view.len as usize);
-                binary(writer.env, bytes)
-            } else {
-                binary(writer.env, &[])
-            };
-            ffi::PyBuffer_Release(view);
-            return Ok(term);
+        if ffi::PyObject_GetBuffer(value, view.as_mut_ptr(), ffi::PyBUF_FULL_RO) != 0 {
+            return Err(Fail::raised(at));
         }
-        // Strided views have no simple buffer; copying puts them in order.
-        py_runtime::exception::clear(at);
-        let bytes = made(at, ffi::PyBytes_FromObject(value))?;
-        Ok(bytes_to_term(writer, bytes.as_ptr()))
+        let view = view.assume_init_mut();
+        let mut term = ErlNifTerm::default();
+        let start = enif_make_new_binary(writer.env, view.len as usize, &raw mut term);
+        let order = b'C' as std::ffi::c_char;
+        let done = ffi::PyBuffer_ToContiguous(start.cast(), view, view.len, order);
+        ffi::PyBuffer_Release(view);
+        if done == 0 { Ok(term) } else { Err(Fail::raised(at)) }
     }
-}
-
-/// A new binary in `env`, which the caller may write to.
-fn binary(env: *mut ErlNifEnv, bytes: &[u8]) -> ErlNifTerm {
-    let mut term = ErlNifTerm::default();
-    // SAFETY: the VM gives as many bytes as are asked for (or ends, when there is no memory), and
-    // they are new, so nothing overlaps.
-    unsafe {
-        let start = enif_make_new_binary(env, bytes.len(), &raw mut term);
-        if !bytes.is_empty() {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len());
-        }
-    }
-    term
 }
 
 /// # Safety

@@ -55,7 +55,7 @@ impl<J: Job> Context<J> {
         let ident = self.ident.load(Ordering::Acquire);
         // SAFETY: the open gate keeps the interpreter alive; this is a thread without a state.
         unsafe {
-            interpreter::strike(interpreter, || {
+            interpreter::visit(interpreter, || {
                 let blow = || set_async_exception(ident, ffi::PyExc_KeyboardInterrupt);
                 match target {
                     Target::Job(seq) => drop(self.mailbox.strike(seq, blow)),
@@ -80,7 +80,7 @@ impl<J: Job> nudge::Holder for Context<J> {
         let gate = self.gate.lock();
         if let Some(interpreter) = *gate {
             // SAFETY: the open gate keeps the interpreter alive; this is a thread without a state.
-            unsafe { interpreter::strike(interpreter, || ()) };
+            unsafe { interpreter::visit(interpreter, || ()) };
         }
     }
 }

@@ -6,9 +6,9 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use super::strike::set_async_exception;
-use super::{Context, Owner, StartError};
-use crate::backstage;
-use crate::escape::Escaped;
+use super::{Context, Owner, Release, StartError};
+use crate::backstage::SOON;
+use crate::export;
 use crate::interpreter::Interpreter;
 use crate::job::{Job, Outcome, Scope};
 use crate::mailbox::Next;
@@ -26,7 +26,7 @@ impl<J: Job> Context<J> {
         }
         self.kill(J::thread_ended());
         let handle = self.thread.lock().take();
-        backstage::run(move || {
+        SOON.run(move || {
             // A panic was contained and logged on the thread itself.
             let _ = handle.map(JoinHandle::join);
             owner.ended();
@@ -56,11 +56,16 @@ impl<J: Job> Context<J> {
             Err(error) => owner.started(Err(error)),
         }));
         self.close(J::thread_ended());
-        release(&interpreter, self.mailbox.end());
+        self.release(&interpreter, self.mailbox.end());
+        for object in self.holds.end() {
+            // SAFETY: attached, and only this interpreter's objects are held here.
+            drop(unsafe { object.recover(interpreter.attached()) });
+        }
         // After a panic too: a blow in an interpreter that is gone would be undefined.
         self.close_gate(&mut interpreter);
+        crate::exception::clear(interpreter.attached());
+        export::settle(self, interpreter);
         if let Err(panic) = served {
-            crate::exception::clear(interpreter.attached());
             resume_unwind(panic);
         }
     }
@@ -108,7 +113,7 @@ impl<J: Job> Context<J> {
                     drop(job);
                     interpreter.take_turns();
                 }
-                Next::Release(objects) => release(interpreter, objects),
+                Next::Release(released) => self.release(interpreter, released),
                 Next::Empty => {
                     interpreter.detach();
                     spin.wait_until(|| !self.mailbox.looks_empty(), || self.mailbox.park());
@@ -139,6 +144,22 @@ impl<J: Job> Context<J> {
         }
     }
 
+    /// Lets go of what was handed back.
+    fn release(&self, interpreter: &Interpreter, released: Vec<Release>) {
+        for release in released {
+            match release {
+                // SAFETY: attached, and only this interpreter's objects are held here.
+                Release::Hold(number) => drop(
+                    self.holds
+                        .remove(number)
+                        .map(|object| unsafe { object.recover(interpreter.attached()) }),
+                ),
+                // SAFETY: as above, and only its buffers are exported here.
+                Release::Export(buffer) => unsafe { self.exports.release(buffer) },
+            }
+        }
+    }
+
     /// Clears a blow that came after the job's last bytecode, so that it doesn't hit the next.
     fn parry(&self, at: Attached<'_>) {
         set_async_exception(self.ident.load(Ordering::Relaxed), std::ptr::null_mut());
@@ -161,14 +182,6 @@ impl<J: Job> Context<J> {
         interpreter.detach();
         *self.gate.lock() = None;
         interpreter.attach();
-    }
-}
-
-/// Lets go of references that were handed back.
-fn release(interpreter: &Interpreter, objects: Vec<Escaped>) {
-    for object in objects {
-        // SAFETY: attached, and only this interpreter's objects are sent here.
-        drop(unsafe { object.recover(interpreter.attached()) });
     }
 }
 

@@ -204,6 +204,7 @@ impl Subject {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let config = Config {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            label: 0,
             mode,
             max_queue,
             preload: preload.map(|source| source.as_bytes().to_vec()),

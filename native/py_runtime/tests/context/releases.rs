@@ -1,11 +1,13 @@
-//! References that left their thread are let go of by the thread that owns them.
+//! What somebody outside holds, or reads without a copy, is let go of by the right thread.
 
 use std::sync::mpsc::{Receiver, channel};
 
-use py_runtime::escape::Escaped;
-use py_runtime::mode::Mode;
+use py_runtime::export::Export;
+use py_runtime::hold::Held;
+use py_runtime::job::Scope;
+use py_runtime::object::Object;
 
-use crate::harness::{Lines, Reply, Subject, in_each_mode, object, wait_for_no_threads};
+use crate::harness::{Lines, Reply, Subject, TestJob, in_each_mode, object, wait_for_no_threads};
 
 /// A class whose instances say, when they go, in which thread that is.
 fn define_teller(subject: &Subject, lines: &Lines) {
@@ -18,16 +20,32 @@ class Teller:
     subject.run(&source.replace("FD", &lines.write_end().to_string()));
 }
 
-/// Has the context evaluate `source` and hand out a reference to the value.
-fn escape(subject: &Subject, source: &str) -> Escaped {
-    let (sender, escaped): (_, Receiver<Escaped>) = channel();
+/// Has the context evaluate `source` and make something of the value that may leave the thread.
+fn take_out<T: Send + 'static>(
+    subject: &Subject,
+    source: &str,
+    make: impl Fn(&mut Scope<'_, TestJob>, Object) -> T + Send + Sync + 'static,
+) -> T {
+    let (sender, taken): (_, Receiver<T>) = channel();
     let source = source.to_owned();
     let ticket = subject.submit(move |scope| {
-        sender.send(Escaped::new(object(scope.at, scope.namespace, &source)?)).unwrap();
+        let value = object(scope.at, scope.namespace, &source)?;
+        sender.send(make(scope, value)).unwrap();
         Ok(String::new())
     });
     assert_eq!(ticket.only_reply(), Reply::Value(String::new()));
-    escaped.recv().unwrap()
+    taken.recv().unwrap()
+}
+
+fn hold(subject: &Subject, source: &str) -> Held<TestJob> {
+    take_out(subject, source, |scope, value| Held::new(scope.context, value).unwrap())
+}
+
+fn export(subject: &Subject, source: &str) -> Export<TestJob> {
+    take_out(subject, source, |scope, value| {
+        // SAFETY: on the context's thread, attached; nobody changes the value.
+        unsafe { Export::new(scope.context, scope.at, &value) }.unwrap()
+    })
 }
 
 fn thread_name(id: &str) -> String {
@@ -41,9 +59,9 @@ fn released_elsewhere_an_object_goes_on_its_own_thread() {
         define_teller(&subject, &lines);
         let owner = subject.context.native_thread_id().to_string();
         for _ in 0..100 {
-            let escaped = escape(&subject, "Teller()");
+            let held = hold(&subject, "Teller()");
             std::thread::scope(|scope| {
-                scope.spawn(|| subject.context.release(escaped));
+                scope.spawn(|| drop(held));
             });
             assert_eq!(lines.next(), owner);
         }
@@ -57,9 +75,9 @@ fn a_release_is_one_reference_of_many() {
         let subject = Subject::start(mode);
         subject
             .run("import sys\nclass Thing: pass\nkept = Thing()\nbefore = sys.getrefcount(kept)");
-        let many: Vec<_> = (0..100).map(|_| escape(&subject, "kept")).collect();
+        let many: Vec<_> = (0..100).map(|_| hold(&subject, "kept")).collect();
         assert_eq!(subject.value("sys.getrefcount(kept) - before"), "100");
-        many.into_iter().for_each(|escaped| subject.context.release(escaped));
+        drop(many);
         assert_eq!(subject.value("sys.getrefcount(kept) - before"), "0");
         subject.end();
     });
@@ -71,10 +89,10 @@ fn released_while_the_context_finishes_an_object_goes_on_its_own_thread() {
         let (subject, lines) = (Subject::start(mode), Lines::new());
         define_teller(&subject, &lines);
         let owner = subject.context.native_thread_id().to_string();
-        let escaped = escape(&subject, "Teller()");
+        let held = hold(&subject, "Teller()");
         let blocked = subject.block();
         subject.context.close("closed");
-        subject.context.release(escaped);
+        drop(held);
         blocked.let_go().only_reply();
         assert_eq!(lines.next(), owner);
         subject.ended();
@@ -82,19 +100,86 @@ fn released_while_the_context_finishes_an_object_goes_on_its_own_thread() {
 }
 
 #[test]
-fn released_after_the_contexts_end_an_object_of_the_main_interpreter_goes_on_the_main_thread() {
+fn what_is_still_held_goes_with_its_context() {
     in_each_mode(|mode| {
         let (subject, lines) = (Subject::start(mode), Lines::new());
         define_teller(&subject, &lines);
-        let context = std::sync::Arc::clone(&subject.context);
-        let escaped = escape(&subject, "Teller()");
+        let owner = subject.context.native_thread_id().to_string();
+        let held = hold(&subject, "Teller()");
+        assert_eq!(subject.context.held(), 1);
+        subject.end();
+        assert_eq!(lines.next(), owner);
+        wait_for_no_threads();
+        drop(held);
+    });
+}
+
+#[test]
+fn exported_bytes_are_the_objects_own() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        subject.run("data = bytes(range(256)) * 1000");
+        let export = export(&subject, "data");
+        assert_eq!(export.bytes().len(), 256_000);
+        assert_eq!(export.bytes()[..4], [0, 1, 2, 3]);
+        let address = export.bytes().as_ptr() as usize;
+        subject.run("import ctypes");
+        let theirs = subject.value("ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value");
+        assert_eq!(address.to_string(), theirs);
+        drop(export);
+        subject.end();
+    });
+}
+
+#[test]
+fn an_export_that_goes_lets_its_object_go_on_its_own_thread() {
+    in_each_mode(|mode| {
+        let (subject, lines) = (Subject::start(mode), Lines::new());
+        define_teller(&subject, &lines);
+        let owner = subject.context.native_thread_id().to_string();
+        subject.run("class Data(bytes):\n  __del__ = Teller.__del__");
+        let export = export(&subject, "Data(b'x' * 100000)");
+        drop(export);
+        assert_eq!(lines.next(), owner);
+        subject.end();
+    });
+}
+
+#[test]
+fn exported_bytes_outlive_their_context_and_are_freed_in_the_end() {
+    in_each_mode(|mode| {
+        let (subject, lines) = (Subject::start(mode), Lines::new());
+        define_teller(&subject, &lines);
+        subject.run("class Data(bytes):\n  __del__ = Teller.__del__");
+        let one = export(&subject, "Data(b'x' * 100000)");
+        let other = export(&subject, "Data(b'y' * 100000)");
         subject.end();
         wait_for_no_threads();
-        context.release(escaped);
-        // Elsewhere it went with its interpreter, and there is nothing to be heard.
-        if mode == Mode::Worker {
-            assert_eq!(thread_name(&lines.next()), "py_main");
-        }
+        assert!(one.bytes().iter().all(|byte| *byte == b'x'));
+        drop(one);
+        assert_eq!(thread_name(&lines.next()), "py_late");
+        assert!(other.bytes().iter().all(|byte| *byte == b'y'));
+        drop(other);
+        assert_eq!(thread_name(&lines.next()), "py_late");
+        // The interpreter has been ended, or kept as new; either way the next one serves.
+        let next = Subject::start(mode);
+        assert_eq!(next.value("'alive'"), "alive");
+        next.end();
+    });
+}
+
+#[test]
+fn what_offers_no_bytes_is_not_exported() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let none = take_out(&subject, "3", |scope, value| {
+            // SAFETY: on the context's thread, attached.
+            let export = unsafe { Export::new(scope.context, scope.at, &value) };
+            py_runtime::exception::clear(scope.at);
+            export.is_none()
+        });
+        assert!(none);
+        subject.end();
     });
 }
 
@@ -106,8 +191,8 @@ fn a_finaliser_that_raises_does_not_hit_the_next_job() {
             "import sys\nsys.unraisablehook = lambda _: None\n\
              class Bad:\n  def __del__(self): raise ValueError('on purpose')",
         );
-        let escaped = escape(&subject, "Bad()");
-        subject.context.release(escaped);
+        let held = hold(&subject, "Bad()");
+        drop(held);
         assert_eq!(subject.value("'alive'"), "alive");
         subject.run("sys.unraisablehook = sys.__unraisablehook__");
         subject.end();

@@ -1,0 +1,161 @@
+//! Arrays as `{ndarray, DType, Shape, Binary}` on the way in and `#{dtype, shape, data}` on the way out.
+//!
+//! In: numpy makes the array over an `erlang.Buffer`, read-only and without a copy. Out: any object
+//! that offers the buffer protocol.
+
+use std::ffi::{CStr, c_char};
+use std::mem::MaybeUninit;
+
+use py_runtime::exception::{clear, lossy_text};
+use py_runtime::object::{Attached, Object};
+use pyo3_ffi as ffi;
+use rustler::sys::{ErlNifTerm, enif_make_int64, enif_make_list_from_array};
+
+use super::buffer::SHARED_FROM;
+use super::py_to_term::Writer;
+use super::term_to_py::{Reader, deeper};
+use super::{Fail, buffer, made, text};
+use crate::term::{atom_map, binary};
+
+/// The array for the three terms behind the tag. `None`: they aren't those of an array.
+///
+/// # Safety
+/// The terms belong to the reader's environment.
+pub(super) unsafe fn to_python(
+    reader: Reader<'_>,
+    [dtype, shape, data]: [ErlNifTerm; 3],
+    room: u32,
+) -> Option<Result<Object, Fail>> {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        let length = text::inspect(reader.env, data)?.len();
+        Some(buffer::to_python(reader, data)?.and_then(|bytes| {
+            let dtype = reader.value(dtype, room)?;
+            let shape = reader.value(shape, deeper(room)?)?;
+            array(reader.at, &dtype, &shape, &bytes, length)
+        }))
+    }
+}
+
+/// `numpy.ndarray(shape, dtype, bytes)`, which has to use all of the bytes.
+fn array(
+    at: Attached<'_>,
+    dtype: &Object,
+    shape: &Object,
+    bytes: &Object,
+    length: usize,
+) -> Result<Object, Fail> {
+    // SAFETY: attached; each call gets live objects, and a failure is a null with an exception set.
+    let (array, used) = unsafe {
+        let numpy = made(at, ffi::PyImport_ImportModule(c"numpy".as_ptr()))?;
+        let class = numpy.getattr_c(at, c"ndarray").ok_or_else(|| Fail::raised(at))?;
+        let call = ffi::PyObject_CallFunctionObjArgs(
+            class.as_ptr(),
+            shape.as_ptr(),
+            dtype.as_ptr(),
+            bytes.as_ptr(),
+            std::ptr::null_mut::<ffi::PyObject>(),
+        );
+        let array = made(at, call)?;
+        let used = array.getattr_c(at, c"nbytes").ok_or_else(|| Fail::raised(at))?;
+        let used = ffi::PyLong_AsSize_t(used.as_ptr());
+        (array, used)
+    };
+    clear(at);
+    if used == length {
+        Ok(array)
+    } else {
+        Err(Fail::refuse(format!("binary of {length} bytes for an array of {used}")))
+    }
+}
+
+/// See [`super::Converter::to_buffer`].
+///
+/// # Safety
+/// `object` is live; the writer's `env` may be written to. With `share`, nobody changes the object's
+/// bytes from now on.
+pub(super) unsafe fn to_term(
+    writer: &Writer<'_>,
+    object: &Object,
+    share: bool,
+) -> Result<ErlNifTerm, Fail> {
+    let mut view = MaybeUninit::<ffi::Py_buffer>::zeroed();
+    // SAFETY: attached; on success the view is filled in, and released once. It has as many
+    // dimensions as it says, none for a scalar.
+    unsafe {
+        if ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_FULL_RO) != 0 {
+            return Err(Fail::raised(writer.at));
+        }
+        let view = view.assume_init_mut();
+        let dimensions = if view.shape.is_null() || view.ndim <= 0 {
+            &[]
+        } else {
+            std::slice::from_raw_parts(view.shape, view.ndim.unsigned_abs() as usize)
+        };
+        let shape: Vec<_> =
+            dimensions.iter().map(|&size| enif_make_int64(writer.env, size as i64)).collect();
+        let contiguous = ffi::PyBuffer_IsContiguous(view, b'C' as c_char) != 0;
+        let shareable = contiguous
+            && view.len as usize >= SHARED_FROM
+            && (share || writer.never_changes(object));
+        let dtype = dtype(writer.at, object, view.format);
+        ffi::PyBuffer_Release(view);
+        let shared = if shareable { writer.share(object.as_ptr()) } else { None };
+        let data = match shared {
+            Some(term) => term,
+            None => text::buffer_to_term(writer, object.as_ptr())?,
+        };
+        let shape = enif_make_list_from_array(writer.env, shape.as_ptr(), shape.len() as u32);
+        let dtype = binary(writer.env, dtype.as_bytes());
+        Ok(atom_map(writer.env, &[("dtype", dtype), ("shape", shape), ("data", data)]))
+    }
+}
+
+/// The element type as numpy names it: `float64`, or `>f8` where the bytes are the other way round;
+/// for what numpy has no name for, the format of the buffer (as in Python's `struct`).
+///
+/// # Safety
+/// `format` is null or ends in NUL.
+unsafe fn dtype(at: Attached<'_>, object: &Object, format: *const c_char) -> String {
+    if let Some(name) = numpy_dtype(at, object) {
+        return name;
+    }
+    clear(at);
+    // SAFETY: as the caller vouches.
+    let format = match unsafe { format.as_ref() } {
+        None => "B".into(),
+        // SAFETY: as above.
+        Some(format) => unsafe { CStr::from_ptr(format) }.to_string_lossy(),
+    };
+    let plain = format.trim_start_matches(['@', '=']);
+    let name = match plain {
+        "?" => "bool",
+        "b" => "int8",
+        "B" | "c" => "uint8",
+        "h" => "int16",
+        "H" => "uint16",
+        "i" => "int32",
+        "I" => "uint32",
+        "l" | "q" | "n" => "int64",
+        "L" | "Q" | "N" => "uint64",
+        "e" => "float16",
+        "f" => "float32",
+        "d" => "float64",
+        "Zf" => "complex64",
+        "Zd" => "complex128",
+        other => other,
+    };
+    name.into()
+}
+
+/// `object.dtype.name`, or `.str` for foreign byte order and structures.
+fn numpy_dtype(at: Attached<'_>, object: &Object) -> Option<String> {
+    let dtype = object.getattr_c(at, c"dtype")?;
+    let fields = dtype.getattr_c(at, c"fields")?;
+    let native = dtype.getattr_c(at, c"isnative")?;
+    // SAFETY: attached; the constants are live.
+    let has_name =
+        unsafe { native.as_ptr() == ffi::Py_True() && fields.as_ptr() == ffi::Py_None() };
+    let name = dtype.getattr_c(at, if has_name { c"name" } else { c"str" })?;
+    lossy_text(at, &name)
+}

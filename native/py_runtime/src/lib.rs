@@ -5,6 +5,7 @@
 //! [`context`]'s thread takes it, runs it attached to its [`interpreter`], and the job answers for
 //! itself, once, as its [`request`] state allows.
 
+mod arenas;
 mod backstage;
 pub mod boot;
 pub mod code;

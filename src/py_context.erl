@@ -37,7 +37,7 @@
 %% What it is.
 -export([get_interp_id/1, is_subinterp/1, info/1]).
 %% For the same module on other nodes.
--export([create_local_env/2]).
+-export([answer/3]).
 
 -export_type([context_mode/0, options/0, call_options/0, name/0, args/0, kwargs/0, locals/0, env/0,
               source/0, object/0, buffer/0, python_error/0, traceback/0, error/0]).
@@ -65,7 +65,8 @@
 -type source() :: iodata() | string().
 -type object() :: reference().
 %% A handle on a Python object, which lives as long as the handle does, or until its context ends.
-%% It is made for each result that has no term of its own.
+%% It is made for each result that has no term of its own. That of a context on another node keeps
+%% its object until the process that got it ends.
 -type buffer() :: #{dtype := binary(), shape := [non_neg_integer()], data := binary()}.
 %% `dtype' is numpy's name, such as `<<"float64">>'.
 -type python_error() :: {Type :: atom() | binary(), Message :: binary()}
@@ -293,6 +294,8 @@ getattr(Ctx, Object, Name) ->
 %%
 %% An iterator is used up by this.
 -spec to_term(object()) -> {ok, term()} | {error, error()}.
+to_term(Object) when is_reference(Object), node(Object) =/= node() ->
+    on_node(node(Object), to_term, [Object]);
 to_term(Object) ->
     with_home(Object, fun(Ctx) ->
         run(Ctx, fun(Ref) -> {to_term, Ref, 0, Object} end, infinity, {to_term, [Object]})
@@ -310,6 +313,8 @@ to_buffer(Object) ->
 %% memory that can't change is shared.
 -spec to_buffer(object(), #{share => boolean(), timeout => timeout()}) ->
     {ok, buffer()} | {error, error()}.
+to_buffer(Object, Options) when is_reference(Object), node(Object) =/= node() ->
+    on_node(node(Object), to_buffer, [Object, Options]);
 to_buffer(Object, #{share := Share}) when not is_boolean(Share) ->
     _ = with_home(Object, fun(_) -> ok end),
     {error, {bad_option, {share, Share}}};
@@ -324,7 +329,7 @@ to_buffer(Object, Options) when is_map(Options) ->
 to_buffer(_Object, Options) ->
     {error, {bad_option, {options, Options}}}.
 
-%% @doc Whether a term is a handle on a Python object.
+%% @doc Whether a term is a handle on a Python object in a context of this node.
 -spec is_ref(term()) -> boolean().
 is_ref(Term) ->
     py_nif:object_context(Term) =/= undefined.
@@ -341,17 +346,9 @@ with_home(Object, Fun) ->
 %% where a reference here keeps nothing alive, when the calling process ends.
 -spec create_local_env(pid()) -> {ok, env()} | {error, error()}.
 create_local_env(Ctx) when is_pid(Ctx), node(Ctx) =/= node() ->
-    remotely(Ctx, create_local_env, [Ctx, self()]);
+    remotely(Ctx, create_local_env, [Ctx]);
 create_local_env(Ctx) ->
     run(Ctx, fun(Ref) -> {new_env, Ref, 0} end, infinity, {create_local_env, [Ctx]}).
-
-%% @private For a caller on another node.
--spec create_local_env(pid(), Owner :: pid()) -> {ok, env()} | {error, error()}.
-create_local_env(Ctx, Owner) ->
-    case create_local_env(Ctx) of
-        {ok, Env} -> py_context_server:hold(Ctx, Env, Owner);
-        {error, _} = Error -> Error
-    end.
 
 %% @doc Interrupts the running job: its caller gets `{error, interrupted}'. Python sees a
 %% `KeyboardInterrupt' at its next bytecode; code that is blocked in C sees it when it returns.
@@ -448,12 +445,21 @@ await(Ref, Ctx, Seq, Timeout) ->
 %% by erpc.
 -spec remotely(pid(), atom(), [term()]) -> term().
 remotely(Ctx, Func, Args) ->
+    on_node(node(Ctx), Func, Args).
+
+-spec on_node(node(), atom(), [term()]) -> term().
+on_node(Node, Func, Args) ->
     try
-        erpc:call(node(Ctx), ?MODULE, Func, Args)
+        erpc:call(Node, ?MODULE, answer, [self(), Func, Args])
     catch
         error:{erpc, Reason} -> {error, {context_died, Reason}};
         error:{exception, Reason, _Stack} -> erlang:error(Reason, Args)
     end.
+
+%% @private For a caller on another node, who uses what is in the result as long as it lives.
+-spec answer(User :: pid(), atom(), [term()]) -> term().
+answer(User, Func, Args) ->
+    py_held:keep(apply(?MODULE, Func, Args), User).
 
 -spec name(name(), pos_integer(), [term()]) -> atom() | binary().
 name(Name, _N, _All) when ?IS_NAME(Name) ->

@@ -37,7 +37,7 @@
     %% Failed starts in a row.
     failures = 0 :: non_neg_integer(),
     %% Namespaces in use on other nodes, by the monitors of their users.
-    held = #{} :: #{reference() => py_context:env()}
+    held = #{} :: #{reference() => py_context:env() | py_context:object()}
 }).
 
 %% The back-off of a slot whose context can't start, in ms.
@@ -107,14 +107,14 @@ stop_soon(Pid) ->
 drain(Pid) ->
     gen_server:cast(Pid, drain).
 
-%% Keeps a namespace alive for a process on another node, as long as that process lives.
--spec hold(pid(), py_context:env(), pid()) -> {ok, py_context:env()} | {error, term()}.
-hold(Pid, Env, User) ->
+%% Keeps what a reference stands for alive for a process on another node, as long as that lives.
+-spec hold(pid(), py_context:env() | py_context:object(), pid()) -> ok.
+hold(Pid, Ref, User) ->
     try
-        ok = gen_server:call(Pid, {hold, Env, User}, infinity),
-        {ok, Env}
+        gen_server:call(Pid, {hold, Ref, User}, infinity)
     catch
-        exit:{Reason, _} -> {error, {context_died, Reason}}
+        %% Then what the reference stands for is gone as well.
+        exit:_ -> ok
     end.
 
 -spec init({term(), py_options:context(), undefined | slot()}) ->
@@ -161,7 +161,8 @@ handle_cast(drain, State) ->
     ok = tell_owner(drained, State),
     {noreply, State#state{status = draining}}.
 
--spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+-spec handle_info(term(), #state{}) ->
+    {noreply, #state{}} | {noreply, #state{}, hibernate} | {stop, term(), #state{}}.
 handle_info({py_context, Ref, started}, #state{ref = Ref, status = starting} = State) ->
     {noreply, started(State)};
 handle_info({py_context, Ref, {error, _} = Error}, #state{ref = Ref, status = starting} = State) ->
@@ -181,7 +182,8 @@ handle_info(retry, #state{status = waiting} = State) ->
 handle_info(unasked, #state{status = {failed, _}} = State) ->
     {stop, normal, State};
 handle_info({'DOWN', Monitor, process, _User, _Reason}, #state{held = Held} = State) ->
-    {noreply, State#state{held = maps:remove(Monitor, Held)}};
+    %% A reference that lies about as garbage here would keep its object for ever.
+    {noreply, State#state{held = maps:remove(Monitor, Held)}, hibernate};
 handle_info({'EXIT', _From, normal}, State) ->
     {noreply, State};
 handle_info({'EXIT', _From, Reason}, State) ->

@@ -8,7 +8,7 @@
 
 -export([load/0]).
 -export([boot/2, version/0, check_mode/1]).
--export([submit/2, cancel/2, interrupt/1, object_context/1]).
+-export([submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
 -export([context_start/4, context_drain/1, context_close/2, context_kill/2, context_info/1]).
 -export([pool_new/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_contexts/1]).
@@ -17,7 +17,7 @@
 -export_type([handle/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0]).
 
 -nifs([boot/2, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, object_context/1,
-       context_start/4,
+       reference_context/1, context_start/4,
        context_drain/1, context_close/2, context_kill/2, context_info/1, pool_new/1,
        pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0]).
@@ -96,6 +96,10 @@ interrupt(_Context) -> ?BEFORE_LOADING(undefined).
 %% The context of a handle on a Python object; `undefined` for any other term.
 -spec object_context(term()) -> pid() | undefined.
 object_context(_Term) -> ?BEFORE_LOADING(undefined).
+
+%% The context of a handle or of an environment; `undefined` for any other term.
+-spec reference_context(term()) -> pid() | undefined.
+reference_context(_Term) -> ?BEFORE_LOADING(undefined).
 
 %% Starts the thread of the calling process's context. Then `{py_context, Ref, Event}' is sent to
 %% it: `started | {error, Reason}', and `ended' when the thread is gone.

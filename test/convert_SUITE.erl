@@ -5,7 +5,8 @@
 %% comes back.
 -module(convert_SUITE).
 
--export([all/0, groups/0, init_per_testcase/2, end_per_testcase/2]).
+-export([all/0, groups/0, init_per_group/2, end_per_group/2]).
+-export([init_per_testcase/2, end_per_testcase/2]).
 -export([terms_become_the_documented_objects/1, objects_become_the_documented_terms/1,
          terms_survive_the_round_trip/1, integers_are_exact_at_any_size/1,
          integers_beyond_erlangs_limit_are_refused/1, subclasses_convert_as_their_base/1,
@@ -24,10 +25,15 @@
          references_outlive_their_process_heap/1, identities_cannot_be_forged/1,
          atom_objects_are_values/1, conversion_leaks_no_python_objects/1]).
 
+%% The same cases for each mode that the linked Python has.
 all() ->
-    [{group, values}, {group, refusals}, {group, size}, {group, identities}].
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()].
 
 groups() ->
+    Each = [{group, values}, {group, refusals}, {group, size}, {group, identities}],
+    [{Mode, [], Each} || Mode <- [worker, subinterp, owngil]] ++
     [{values, [terms_become_the_documented_objects, objects_become_the_documented_terms,
                terms_survive_the_round_trip, integers_are_exact_at_any_size,
                integers_beyond_erlangs_limit_are_refused, subclasses_convert_as_their_base,
@@ -45,8 +51,16 @@ groups() ->
                    references_outlive_their_process_heap, identities_cannot_be_forged,
                    atom_objects_are_values, conversion_leaks_no_python_objects]}].
 
+init_per_group(Mode, Config) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil ->
+    [{mode, Mode} | Config];
+init_per_group(_Group, Config) ->
+    Config.
+
+end_per_group(_Group, _Config) ->
+    ok.
+
 init_per_testcase(_Case, Config) ->
-    {ok, Ctx} = py_context:new(#{mode => worker}),
+    {ok, Ctx} = py_context:new(#{mode => proplists:get_value(mode, Config)}),
     ok = py_context:exec(Ctx, <<
         "import erlang\n"
         "def ident(x): return x\n"

@@ -24,7 +24,7 @@ use crate::directory::{self, Context};
 use crate::error::{Death, Error};
 use crate::pool::Pool;
 use crate::python_module;
-use crate::resources::{ContextHandle, ObjectHandle, Process};
+use crate::resources::{ContextHandle, EnvHandle, ObjectHandle, Process};
 use crate::scheduler;
 use crate::settings::{self, Settings};
 use crate::term::{Saved, atom, from_word, pid_term, word};
@@ -150,10 +150,23 @@ fn interrupt(context: LocalPid) -> Atom {
 /// anything else.
 #[rustler::nif]
 fn object_context<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
-    match term.decode::<ResourceArc<ObjectHandle>>() {
-        // SAFETY: the label is the word of a local pid.
-        Ok(handle) => unsafe { Term::new(env, from_word(handle.context().label() as usize)) },
-        Err(_) => atoms::undefined().encode(env),
+    let handle = term.decode::<ResourceArc<ObjectHandle>>();
+    encode_owner(env, handle.ok().map(|handle| handle.context().label()))
+}
+
+/// `reference_context(Term) -> pid() | undefined`: of a handle or an environment.
+#[rustler::nif]
+fn reference_context<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
+    let object = || Some(term.decode::<ResourceArc<ObjectHandle>>().ok()?.context().label());
+    let namespace = || Some(term.decode::<ResourceArc<EnvHandle>>().ok()?.context().label());
+    encode_owner(env, object().or_else(namespace))
+}
+
+fn encode_owner(env: Env, label: Option<u64>) -> Term {
+    match label {
+        // SAFETY: a context's label is the word of a local pid.
+        Some(label) => unsafe { Term::new(env, from_word(label as usize)) },
+        None => atoms::undefined().encode(env),
     }
 }
 

@@ -99,8 +99,16 @@ pub(crate) struct ObjectHandle(Held<Call>);
 #[rustler::resource_impl]
 impl Resource for ObjectHandle {}
 
-// Looking at a handle changes nothing.
+// Looking at either changes nothing.
+impl std::panic::RefUnwindSafe for EnvHandle {}
 impl std::panic::RefUnwindSafe for ObjectHandle {}
+
+impl EnvHandle {
+    /// The context that the namespace is in.
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        self.0.context()
+    }
+}
 
 impl ObjectHandle {
     /// The context that the object is in.

@@ -1,0 +1,305 @@
+%% Handles on Python objects: made for what has no term, used, let go of, and refused where they
+%% don't belong. Once per mode that the linked Python has.
+-module(objects_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, init_per_suite/1, end_per_suite/1]).
+-export([init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
+-compile([export_all, nowarn_export_all]).
+
+-import(test_helpers, [eventually/1, rendered/1]).
+
+all() ->
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()]
+    ++ [{group, between}, {group, remote}].
+
+groups() ->
+    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]] ++
+    [{between, [],
+      [workers_share_their_objects,
+       an_object_of_another_interpreter_is_refused,
+       numpy_arrays_become_nested_lists]},
+     {remote, [], [handles_of_a_remote_context_live_as_long_as_their_user]}].
+
+each_mode() ->
+    [what_has_no_term_becomes_a_handle,
+     a_handle_is_the_object_again_as_an_argument,
+     methods_and_attributes_are_used,
+     objects_become_what_they_stand_for,
+     what_stands_for_nothing_is_named,
+     a_value_that_contains_itself_is_too_deep,
+     handles_that_are_dropped_let_their_objects_go,
+     a_handle_keeps_its_object,
+     a_handle_that_outlives_its_context_is_an_error,
+     no_handle_is_no_object,
+     options_are_checked].
+
+init_per_suite(Config) ->
+    test_helpers:quiet(Config).
+
+end_per_suite(Config) ->
+    test_helpers:loud(Config).
+
+init_per_group(remote, Config) ->
+    [{mode, worker}, {distribution, test_helpers:start_distribution()} | Config];
+init_per_group(between, Config) ->
+    [{mode, worker} | Config];
+init_per_group(Mode, Config) ->
+    [{mode, Mode} | Config].
+
+end_per_group(remote, Config) ->
+    case ?config(distribution, Config) of
+        started -> net_kernel:stop();
+        running -> ok
+    end;
+end_per_group(_Group, _Config) ->
+    test_helpers:stop_all().
+
+init_per_testcase(_Case, Config) ->
+    [{ctx, new(?config(mode, Config))} | Config].
+
+end_per_testcase(_Case, Config) ->
+    py_context:stop(?config(ctx, Config)).
+
+new(Mode) ->
+    {ok, Ctx} = py_context:new(#{mode => Mode}),
+    Ctx.
+
+eval(Ctx, Source) ->
+    {ok, Value} = py_context:eval(Ctx, Source),
+    Value.
+
+held(Ctx) ->
+    maps:get(held_objects, py_context:info(Ctx)).
+
+%% ------------------------------------------------------------------ in one context
+
+what_has_no_term_becomes_a_handle(Config) ->
+    Ctx = ?config(ctx, Config),
+    Sources = [<<"{1, 2}">>, <<"frozenset()">>, <<"object()">>, <<"1j">>, <<"range(3)">>, <<"int">>,
+               <<"lambda: 1">>, <<"(x for x in 'ab')">>, <<"__import__('decimal').Decimal(1)">>,
+               <<"__import__('datetime').datetime.now()">>, <<"__import__('array').array('d')">>],
+    Values = [eval(Ctx, Source) || Source <- Sources],
+    ?assertEqual([], [Source || {Source, Value} <- lists:zip(Sources, Values),
+                                not py_context:is_ref(Value)]),
+    %% Also inside a value, and different objects are different handles.
+    [A, #{<<"b">> := {B}}] = eval(Ctx, <<"[object(), {'b': (object(),)}]">>),
+    ?assert(py_context:is_ref(A) andalso py_context:is_ref(B) andalso A =/= B),
+    ?assertNot(lists:any(fun py_context:is_ref/1, [make_ref(), self(), 1, <<>>, [A], {A}])).
+
+a_handle_is_the_object_again_as_an_argument(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"class Thing: pass\nthing = Thing()">>),
+    Thing = eval(Ctx, <<"thing">>),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"x is thing">>, #{x => Thing})),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"x[0]['k'] is thing">>,
+                                             #{x => [#{k => Thing}]})),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"list(x)[0] is thing">>, #{x => #{Thing => 1}})),
+    ok = py_context:exec(Ctx, <<"def same(x, *, y): return x is y is thing">>),
+    ?assertEqual({ok, true}, py_context:call(Ctx, '__main__', same, [Thing], #{y => Thing})).
+
+methods_and_attributes_are_used(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"class Sum:\n"
+                                "  total = 0\n"
+                                "  def add(self, n, *, times=1):\n"
+                                "    self.total += n * times\n"
+                                "    return self\n">>),
+    Sum = eval(Ctx, <<"Sum()">>),
+    {ok, Same} = py_context:call_method(Ctx, Sum, add, [2]),
+    {ok, _} = py_context:call_method(Ctx, Same, <<"add">>, [3], #{times => 4}),
+    ?assertEqual({ok, 14}, py_context:getattr(Ctx, Sum, total)),
+    ?assertEqual({ok, <<"Sum">>}, py_context:getattr(Ctx, Sum, '__class__.__name__')),
+    ?assertMatch({error, {'AttributeError', _}}, py_context:getattr(Ctx, Sum, "none_such")),
+    ?assertMatch({error, {'TypeError', _}}, py_context:call_method(Ctx, Sum, add, [])),
+    ?assertMatch({error, {'TypeError', _, #{frames := _}}},
+                 py_context:call_method(Ctx, Sum, add, [], #{}, #{traceback => true})),
+    Loop = eval(Ctx, <<"type('Loop', (), {'run': lambda self: [0 for _ in iter(int, 1)]})()">>),
+    ?assertEqual({error, timeout}, py_context:call_method(Ctx, Loop, run, [], #{}, 20)).
+
+objects_become_what_they_stand_for(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<
+        "import collections, dataclasses, datetime, decimal, enum, fractions, pathlib, uuid\n"
+        "import types\n"
+        "class Colour(enum.Enum): RED = 'r'\n"
+        "@dataclasses.dataclass\n"
+        "class Point:\n"
+        "  x: int\n"
+        "  more: object = None\n"
+        "Pair = collections.namedtuple('Pair', 'a b')\n"
+        "class Steps:\n"
+        "  def __init__(self): self.left = 2\n"
+        "  def __iter__(self): return self\n"
+        "  def __next__(self):\n"
+        "    if not self.left: raise StopIteration\n"
+        "    self.left -= 1\n"
+        "    return self.left\n"
+        "def gen():\n"
+        "  yield 1\n"
+        "  yield {2}\n">>),
+    Rows = [{"{5}", [5]}, {"frozenset()", []}, {"range(3)", [0, 1, 2]}, {"iter([1, 2])", [1, 2]},
+            {"gen()", [1, [2]]}, {"Steps()", [1, 0]}, {"{1: 2}.keys()", [1]},
+            {"{1: 2}.items()", [{1, 2}]}, {"collections.deque([1])", [1]},
+            {"types.MappingProxyType({'a': 1})", #{<<"a">> => 1}},
+            {"datetime.datetime(2020, 1, 2, 3, 4, 5)", <<"2020-01-02T03:04:05">>},
+            {"datetime.date(2020, 1, 2)", <<"2020-01-02">>},
+            {"datetime.time(3, 4)", <<"03:04:00">>},
+            {"decimal.Decimal('1.50')", <<"1.50">>}, {"fractions.Fraction(1, 3)", <<"1/3">>},
+            {"uuid.UUID(int=1)", <<"00000000-0000-0000-0000-000000000001">>},
+            {"pathlib.PurePosixPath('/a/b')", <<"/a/b">>}, {"Colour.RED", <<"r">>},
+            {"Point(1)", #{<<"x">> => 1, <<"more">> => none}},
+            {"Point(1, [Point(2, {3})])",
+             #{<<"x">> => 1, <<"more">> => [#{<<"x">> => 2, <<"more">> => [3]}]}}],
+    ?assertEqual([], [{Source, Got}
+                      || {Source, Term} <- Rows,
+                         Got <- [py_context:to_term(eval(Ctx, Source))], Got =/= {ok, Term}]),
+    ?assertEqual({ok, {1, 2}}, py_context:eval(Ctx, <<"Pair(1, 2)">>)).
+
+what_stands_for_nothing_is_named(Config) ->
+    Ctx = ?config(ctx, Config),
+    ?assertEqual({error, {no_term, <<"object">>}}, py_context:to_term(eval(Ctx, <<"object()">>))),
+    ?assertEqual({error, {no_term, <<"complex">>}},
+                 py_context:to_term(eval(Ctx, <<"iter([1, {2j}])">>))),
+    ?assertEqual(<<"a Python object stands for no Erlang term">>,
+                 py_error:format({no_term, <<"object">>})),
+    Broken = eval(Ctx, <<"(1 // 0 for _ in 'a')">>),
+    ?assertMatch({error, {'ZeroDivisionError', _}}, py_context:to_term(Broken)).
+
+a_value_that_contains_itself_is_too_deep(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"import collections\nd = collections.deque()\nd.append(d)">>),
+    ?assertEqual({error, {too_deep, 1000}}, py_context:to_term(eval(Ctx, <<"d">>))),
+    ?assertEqual({ok, 1}, py_context:eval(Ctx, <<"len(d)">>)).
+
+%% The count is Python's own: instances that live.
+handles_that_are_dropped_let_their_objects_go(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"class Thing:\n"
+                                "  living = 0\n"
+                                "  def __init__(self): Thing.living += 1\n"
+                                "  def __del__(self): Thing.living -= 1\n">>),
+    Before = held(Ctx),
+    {Pid, Monitor} = spawn_monitor(fun() ->
+        [py_context:eval(Ctx, <<"Thing()">>) || _ <- lists:seq(1, 50_000)],
+        {ok, Many} = py_context:eval(Ctx, <<"[Thing() for _ in range(50_000)]">>),
+        50_000 = length(lists:usort(Many))
+    end),
+    receive {'DOWN', Monitor, process, Pid, normal} -> ok end,
+    _ = eventually(fun() -> eval(Ctx, <<"Thing.living">>) =:= 0 end),
+    ?assertEqual(Before, held(Ctx)).
+
+a_handle_keeps_its_object(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"import weakref, gc\nclass Thing: pass">>),
+    Thing = eval(Ctx, <<"Thing()">>),
+    Weak = py_context:call(Ctx, weakref, ref, [Thing]),
+    _ = eval(Ctx, <<"gc.collect()">>),
+    true = erlang:garbage_collect(),
+    {ok, Ref} = Weak,
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"r() is t">>, #{r => Ref, t => Thing})).
+
+a_handle_that_outlives_its_context_is_an_error(Config) ->
+    Ctx = new(?config(mode, Config)),
+    Thing = eval(Ctx, <<"{1}">>),
+    ok = py_context:stop(Ctx),
+    ?assertEqual({error, {context_died, noproc}}, py_context:to_term(Thing)),
+    ?assertEqual({error, {context_died, noproc}}, py_context:call_method(Ctx, Thing, pop, [])),
+    Other = ?config(ctx, Config),
+    {error, Reason} = py_context:eval(Other, <<"x">>, #{x => Thing}),
+    ?assert(lists:member(Reason, [{context_died, noproc}, {wrong_context, object}])),
+    %% Also when its interpreter is in use again.
+    Next = new(?config(mode, Config)),
+    ?assertMatch({error, {_, _}}, py_context:call(Next, builtins, len, [Thing])),
+    ok = py_context:stop(Next).
+
+no_handle_is_no_object(Config) ->
+    Ctx = ?config(ctx, Config),
+    ?assertMatch({error, {unconvertible, <<"object">>, _}},
+                 py_context:call_method(Ctx, make_ref(), pop, [])),
+    ?assertMatch({error, {unconvertible, <<"object">>, _}}, py_context:getattr(Ctx, 3, real)),
+    ?assertMatch({match, _}, re:run(rendered(fun() -> py_context:to_term(make_ref()) end),
+                                    "not a handle on a Python object")).
+
+options_are_checked(Config) ->
+    Ctx = ?config(ctx, Config),
+    ?assertEqual({error, {bad_option, {colour, red}}},
+                 py_context:eval(Ctx, <<"1">>, #{}, #{colour => red})),
+    ?assertEqual({error, {bad_option, {traceback, yes}}},
+                 py_context:exec(Ctx, <<"1">>, #{traceback => yes})),
+    ?assertEqual({error, {bad_option, {timeout, soon}}},
+                 py_context:call(Ctx, math, sqrt, [1], #{}, #{timeout => soon})),
+    {ok, Env} = py_context:create_local_env(Ctx),
+    ok = py_context:exec(Ctx, <<"here = 1">>, #{env => Env, timeout => 5000}),
+    ?assertEqual({ok, 1}, py_context:eval(Ctx, <<"here">>, #{}, #{env => Env})),
+    ?assertEqual({error, timeout},
+                 py_context:exec(Ctx, <<"while True: pass">>, #{timeout => 10})).
+
+%% ------------------------------------------------------------------ between contexts
+
+workers_share_their_objects(Config) ->
+    Ctx = ?config(ctx, Config),
+    Other = new(worker),
+    Thing = eval(Ctx, <<"{1, 2}">>),
+    ?assertEqual({ok, 2}, py_context:call(Other, builtins, len, [Thing])),
+    {ok, none} = py_context:call_method(Other, Thing, add, [3]),
+    ?assertEqual({ok, [1, 2, 3]}, py_context:to_term(Thing)),
+    ok = py_context:stop(Other).
+
+an_object_of_another_interpreter_is_refused(Config) ->
+    Ctx = ?config(ctx, Config),
+    Thing = eval(Ctx, <<"{1, 2}">>),
+    Others = [new(Mode) || {Mode, true} <- [{subinterp, py:subinterp_supported()},
+                                            {subinterp, py:subinterp_supported()},
+                                            {owngil, py:owngil_supported()}]],
+    Wrong = {error, {wrong_context, object}},
+    [begin
+         ?assertEqual(Wrong, py_context:call(Other, builtins, len, [Thing])),
+         ?assertEqual(Wrong, py_context:call_method(Other, Thing, pop, [])),
+         Theirs = eval(Other, <<"{1}">>),
+         ?assertEqual(Wrong, py_context:call(Ctx, builtins, len, [Theirs])),
+         [?assertEqual(Wrong, py_context:call(Third, builtins, len, [Theirs]))
+          || Third <- Others, Third =/= Other]
+     end || Other <- Others],
+    [ok = py_context:stop(Other) || Other <- Others].
+
+numpy_arrays_become_nested_lists(_Config) ->
+    test_helpers:with_numpy(fun(Vm) ->
+        {ok, Ctx} = peer:call(Vm, py_context_sup, start_context, [numpy, worker]),
+        ok = peer:call(Vm, py_context, exec, [Ctx, <<"import numpy as np">>]),
+        Plain = fun(Source) ->
+                    peer:call(Vm, erlang, apply, [fun() ->
+                        {ok, Array} = py_context:eval(Ctx, Source),
+                        py_context:to_term(Array)
+                    end, []])
+                end,
+        ?assertEqual({ok, [[0, 1, 2], [3, 4, 5]]}, Plain(<<"np.arange(6).reshape(2, 3)">>)),
+        ?assertEqual({ok, [1.5, nan]}, Plain(<<"np.array([1.5, float('nan')])">>)),
+        ?assertEqual({ok, 7}, Plain(<<"np.array(7)">>)),
+        ?assertEqual({ok, [<<"2020-01-02">>]}, Plain(<<"np.array(['2020-01-02'], 'M8[D]')">>))
+    end).
+
+%% ------------------------------------------------------------------ on another node
+
+handles_of_a_remote_context_live_as_long_as_their_user(_Config) ->
+    {ok, Vm, Node} = test_helpers:start_peer(#{name => peer:random_name()}),
+    {ok, _} = erpc:call(Node, application, ensure_all_started, [py_context_router]),
+    {ok, Ctx} = erpc:call(Node, py_context_sup, start_context, [remote, worker]),
+    Parent = self(),
+    {User, Monitor} = spawn_monitor(fun() ->
+        {ok, [Set]} = py_context:eval(Ctx, <<"[{1, 2}]">>),
+        {ok, none} = py_context:call_method(Ctx, Set, add, [3]),
+        {ok, 3} = py_context:call(Ctx, builtins, len, [Set]),
+        {ok, [1, 2, 3]} = py_context:to_term(Set),
+        Parent ! {self(), maps:get(held_objects, py_context:info(Ctx))},
+        receive {Parent, go} -> ok end
+    end),
+    receive {User, Held} -> ?assertEqual(1, Held) end,
+    User ! {self(), go},
+    receive {'DOWN', Monitor, process, User, Reason} -> ?assertEqual(normal, Reason) end,
+    _ = eventually(fun() -> maps:get(held_objects, py_context:info(Ctx)) =:= 0 end),
+    peer:stop(Vm).

@@ -98,7 +98,7 @@ pub(super) unsafe fn to_term(
         let shareable = contiguous
             && view.len as usize >= SHARED_FROM
             && (share || writer.never_changes(object));
-        let dtype = dtype(writer.at, object, view.format);
+        let dtype = dtype(writer.at, object, view.format, view.itemsize);
         ffi::PyBuffer_Release(view);
         let shared = if shareable { writer.share(object.as_ptr()) } else { None };
         let data = match shared {
@@ -116,7 +116,12 @@ pub(super) unsafe fn to_term(
 ///
 /// # Safety
 /// `format` is null or ends in NUL.
-unsafe fn dtype(at: Attached<'_>, object: &Object, format: *const c_char) -> String {
+unsafe fn dtype(
+    at: Attached<'_>,
+    object: &Object,
+    format: *const c_char,
+    item_size: ffi::Py_ssize_t,
+) -> String {
     if let Some(name) = numpy_dtype(at, object) {
         return name;
     }
@@ -127,25 +132,17 @@ unsafe fn dtype(at: Attached<'_>, object: &Object, format: *const c_char) -> Str
         // SAFETY: as above.
         Some(format) => unsafe { CStr::from_ptr(format) }.to_string_lossy(),
     };
-    let plain = format.trim_start_matches(['@', '=']);
-    let name = match plain {
-        "?" => "bool",
-        "b" => "int8",
-        "B" | "c" => "uint8",
-        "h" => "int16",
-        "H" => "uint16",
-        "i" => "int32",
-        "I" => "uint32",
-        "l" | "q" | "n" => "int64",
-        "L" | "Q" | "N" => "uint64",
-        "e" => "float16",
-        "f" => "float32",
-        "d" => "float64",
-        "Zf" => "complex64",
-        "Zd" => "complex128",
-        other => other,
+    let native = if cfg!(target_endian = "little") { '<' } else { '>' };
+    // The letters' sizes differ between exporters; the size of an item doesn't.
+    let kind = match format.trim_start_matches(['@', '=', native]) {
+        "?" => return "bool".into(),
+        "b" | "h" | "i" | "l" | "q" | "n" => "int",
+        "B" | "H" | "I" | "L" | "Q" | "N" | "c" => "uint",
+        "e" | "f" | "d" => "float",
+        "Ze" | "Zf" | "Zd" => "complex",
+        _ => return format.into_owned(),
     };
-    name.into()
+    format!("{kind}{}", item_size * 8)
 }
 
 /// `object.dtype.name`, or `.str` for foreign byte order and structures.

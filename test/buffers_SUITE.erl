@@ -1,0 +1,309 @@
+%% Bytes that cross without a copy, arrays, and what becomes of memory that both sides use. Once per
+%% mode that the linked Python has; numpy in a worker.
+-module(buffers_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, init_per_suite/1, end_per_suite/1]).
+-export([init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
+-compile([export_all, nowarn_export_all]).
+
+-import(test_helpers, [eventually/1]).
+
+all() ->
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()]
+    ++ [numpy_arrays_cross_both_ways, numpy_is_needed_for_arrays].
+
+groups() ->
+    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]].
+
+each_mode() ->
+    [a_buffer_is_bytes_like,
+     a_buffer_cannot_be_written_to,
+     a_buffer_shares_the_binarys_memory,
+     a_buffer_comes_back_as_the_binary,
+     a_buffer_keeps_its_binary,
+     large_bytes_are_shared,
+     a_bytearray_that_others_have_is_copied,
+     views_are_shared_where_nothing_can_change,
+     strided_views_are_put_in_order,
+     shared_bytes_outlive_their_context,
+     shared_bytes_are_freed_in_the_end,
+     memory_of_objects_is_described,
+     what_has_no_memory_is_refused,
+     a_large_value_holds_no_scheduler_up].
+
+init_per_suite(Config) ->
+    test_helpers:quiet(Config).
+
+end_per_suite(Config) ->
+    test_helpers:loud(Config).
+
+init_per_group(Mode, Config) ->
+    [{mode, Mode} | Config].
+
+end_per_group(_Group, _Config) ->
+    test_helpers:stop_all().
+
+init_per_testcase(_Case, Config) ->
+    {ok, Ctx} = py_context:new(#{mode => proplists:get_value(mode, Config, worker)}),
+    %% Where the bytes of an object are, by Python's own account.
+    ok = py_context:exec(Ctx, <<"import ctypes\n"
+                                "def address(x):\n"
+                                "  b = (ctypes.c_char * 0)\n"
+                                "  class View(ctypes.Structure):\n"
+                                "    _fields_ = [('buf', ctypes.c_void_p), ('rest', ctypes.c_char * 200)]\n"
+                                "  view = View()\n"
+                                "  get = ctypes.pythonapi.PyObject_GetBuffer\n"
+                                "  get.argtypes = [ctypes.py_object, ctypes.c_void_p, ctypes.c_int]\n"
+                                "  get(x, ctypes.addressof(view), 0)\n"
+                                "  found = view.buf\n"
+                                "  ctypes.pythonapi.PyBuffer_Release(ctypes.byref(view))\n"
+                                "  return found\n">>),
+    [{ctx, Ctx} | Config].
+
+end_per_testcase(_Case, Config) ->
+    py_context:stop(?config(ctx, Config)).
+
+large() ->
+    << <<(N rem 251)>> || N <- lists:seq(1, 200_000) >>.
+
+eval(Ctx, Source, Locals) ->
+    {ok, Value} = py_context:eval(Ctx, Source, Locals),
+    Value.
+
+%% ------------------------------------------------------------------ in
+
+a_buffer_is_bytes_like(Config) ->
+    Ctx = ?config(ctx, Config),
+    Rows = [{"type(b).__name__", <<"Buffer">>}, {"len(b)", 3}, {"bytes(b)", <<1, 2, 255>>},
+            {"memoryview(b)[2]", 255}, {"bytes(memoryview(b)[1:])", <<2, 255>>},
+            {"__import__('zlib').crc32(b)", erlang:crc32(<<1, 2, 255>>)},
+            {"int.from_bytes(b, 'big')", 16#0102ff}, {"isinstance(b, bytes)", false},
+            {"b''.join([b, b])", <<1, 2, 255, 1, 2, 255>>}],
+    ?assertEqual([], [{Source, Got}
+                      || {Source, Value} <- Rows,
+                         Got <- [py_context:eval(Ctx, Source, #{b => {buffer, <<1, 2, 255>>}})],
+                         Got =/= {ok, Value}]),
+    ?assertEqual({ok, 0}, py_context:eval(Ctx, <<"len(b)">>, #{b => {buffer, <<>>}})),
+    %% What isn't a binary is a tuple as ever; a bitstring is refused.
+    ?assertEqual({ok, {<<"buffer">>, [1]}}, py_context:eval(Ctx, <<"b">>, #{b => {buffer, [1]}})),
+    ?assertMatch({error, {unconvertible, <<"locals.b", _/binary>>, _}},
+                 py_context:eval(Ctx, <<"b">>, #{b => {buffer, <<1:3>>}})).
+
+a_buffer_cannot_be_written_to(Config) ->
+    Ctx = ?config(ctx, Config),
+    Binary = large(),
+    ?assertMatch({error, {'TypeError', _}},
+                 py_context:eval(Ctx, <<"memoryview(b).__setitem__(0, 1)">>,
+                                 #{b => {buffer, Binary}})),
+    ?assertMatch({error, {'TypeError', _}}, py_context:eval(Ctx, <<"type(b)()">>,
+                                                            #{b => {buffer, <<>>}})),
+    ?assertEqual(large(), Binary).
+
+a_buffer_shares_the_binarys_memory(Config) ->
+    Ctx = ?config(ctx, Config),
+    Binary = large(),
+    Part = binary:part(Binary, 1000, 100_000),
+    Where = eval(Ctx, <<"address(b)">>, #{b => {buffer, Binary}}),
+    ?assertEqual(Where, eval(Ctx, <<"address(b)">>, #{b => {buffer, Binary}})),
+    ?assertEqual(Where + 1000, eval(Ctx, <<"address(b)">>, #{b => {buffer, Part}})).
+
+a_buffer_comes_back_as_the_binary(Config) ->
+    Ctx = ?config(ctx, Config),
+    Binary = large(),
+    Back = eval(Ctx, <<"b">>, #{b => {buffer, Binary}}),
+    ?assertEqual(Binary, Back),
+    ?assertEqual(eval(Ctx, <<"address(b)">>, #{b => {buffer, Binary}}),
+                 eval(Ctx, <<"address(b)">>, #{b => {buffer, Back}})),
+    ?assertEqual([<<"a">>, <<>>], eval(Ctx, <<"[a, b]">>, #{a => {buffer, <<"a">>},
+                                                            b => {buffer, <<>>}})).
+
+a_buffer_keeps_its_binary(Config) ->
+    Ctx = ?config(ctx, Config),
+    {Pid, Monitor} = spawn_monitor(fun() ->
+        ok = py_context:exec(Ctx, <<"kept = []\ndef keep(b): kept.append(b)">>),
+        {ok, none} = py_context:call(Ctx, '__main__', keep, [{buffer, large()}]),
+        {ok, none} = py_context:call(Ctx, '__main__', keep, [{buffer, <<"small">>}])
+    end),
+    receive {'DOWN', Monitor, process, Pid, normal} -> ok end,
+    _ = [binary:copy(<<N>>, 200_000) || N <- lists:seq(1, 50)],
+    ?assertEqual({ok, [large(), <<"small">>]}, py_context:eval(Ctx, <<"[bytes(b) for b in kept]">>)).
+
+%% ------------------------------------------------------------------ out
+
+large_bytes_are_shared(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"data = bytes(range(250)) * 1000">>),
+    {ok, Data} = py_context:eval(Ctx, <<"data">>),
+    ?assertEqual(250_000, byte_size(Data)),
+    ?assertEqual(eval(Ctx, <<"address(data)">>, #{}),
+                 eval(Ctx, <<"address(b)">>, #{b => {buffer, Data}})),
+    {ok, [Inside]} = py_context:eval(Ctx, <<"[data]">>),
+    ?assertEqual(eval(Ctx, <<"address(data)">>, #{}),
+                 eval(Ctx, <<"address(b)">>, #{b => {buffer, Inside}})),
+    %% The object lives as long as the binary does.
+    ok = py_context:exec(Ctx, <<"del data\nimport gc\ngc.collect()">>),
+    ?assertEqual(binary:copy(list_to_binary(lists:seq(0, 249)), 1000), Data).
+
+a_bytearray_that_others_have_is_copied(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"data = bytearray(100_000)">>),
+    {ok, Data} = py_context:eval(Ctx, <<"data">>),
+    {ok, [Inside]} = py_context:eval(Ctx, <<"[bytearray(100_000)]">>),
+    ok = py_context:exec(Ctx, <<"data[:] = b'x' * 100_000\ndata.append(1)">>),
+    ?assertEqual(<<0:800_000>>, Data),
+    ?assertEqual(<<0:800_000>>, Inside),
+    ?assertEqual({ok, <<0:800_000>>}, py_context:eval(Ctx, <<"bytearray(100_000)">>)).
+
+views_are_shared_where_nothing_can_change(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"data = bytes(range(250)) * 1000\nview = memoryview(data)[10:]\n"
+                                "other = bytearray(data)\nloose = memoryview(other).toreadonly()">>),
+    {ok, View} = py_context:eval(Ctx, <<"view">>),
+    ?assertEqual(eval(Ctx, <<"address(data)">>, #{}) + 10,
+                 eval(Ctx, <<"address(b)">>, #{b => {buffer, View}})),
+    {ok, Loose} = py_context:eval(Ctx, <<"loose">>),
+    Before = binary:copy(Loose),
+    ok = py_context:exec(Ctx, <<"other[0] = 77">>),
+    ?assertEqual(Before, Loose).
+
+strided_views_are_put_in_order(Config) ->
+    Ctx = ?config(ctx, Config),
+    ?assertEqual({ok, <<3, 2, 1>>}, py_context:eval(Ctx, <<"memoryview(b'\\1\\2\\3')[::-1]">>)),
+    {ok, Large} = py_context:eval(Ctx, <<"memoryview(bytes(range(200)) * 1000)[::2]">>),
+    ?assertEqual(binary:copy(list_to_binary(lists:seq(0, 198, 2)), 1000), Large).
+
+shared_bytes_outlive_their_context(Config) ->
+    {ok, Ctx} = py_context:new(#{mode => ?config(mode, Config)}),
+    {ok, Data} = py_context:eval(Ctx, <<"b'ab' * 500_000">>),
+    {ok, View} = py_context:eval(Ctx, <<"memoryview(b'cd' * 500_000)[2:]">>),
+    ok = py_context:stop(Ctx),
+    %% The interpreter of the context may be in use again by now.
+    {ok, Next} = py_context:new(#{mode => ?config(mode, Config)}),
+    {ok, _} = py_context:eval(Next, <<"len([b'xy' * 500_000 for _ in range(20)])">>),
+    ?assertEqual(binary:copy(<<"ab">>, 500_000), Data),
+    ?assertEqual(binary:copy(<<"cd">>, 499_999), View),
+    ok = py_context:stop(Next).
+
+shared_bytes_are_freed_in_the_end(Config) ->
+    Before = test_helpers:rss_kb(),
+    lists:foreach(fun(_) ->
+        {Pid, Monitor} = spawn_monitor(fun() ->
+            {ok, Ctx} = py_context:new(#{mode => ?config(mode, Config)}),
+            {ok, Data} = py_context:eval(Ctx, <<"b'a' * 20_000_000">>),
+            ok = py_context:stop(Ctx),
+            $a = binary:last(Data)
+        end),
+        receive {'DOWN', Monitor, process, Pid, normal} -> ok end
+    end, lists:seq(1, 20)),
+    %% 400 MB have come and gone. A few are on their way.
+    _ = eventually(fun() -> test_helpers:rss_kb() - Before < 100_000 end).
+
+%% ------------------------------------------------------------------ arrays
+
+memory_of_objects_is_described(Config) ->
+    Ctx = ?config(ctx, Config),
+    Memory = fun(Source) ->
+                 {ok, Object} = py_context:eval(Ctx, Source),
+                 py_context:to_buffer(Object)
+             end,
+    ?assertEqual({ok, #{dtype => <<"float64">>, shape => [2],
+                        data => <<1.0/float-native, 2.5/float-native>>}},
+                 Memory(<<"__import__('array').array('d', [1.0, 2.5])">>)),
+    ?assertEqual({ok, #{dtype => <<"int16">>, shape => [1], data => <<7:16/native>>}},
+                 Memory(<<"__import__('array').array('h', [7])">>)),
+    ?assertEqual({ok, #{dtype => <<"int32">>, shape => [2, 3], data => <<0:192>>}},
+                 Memory(<<"((ctypes.c_int32 * 3) * 2)()">>)),
+    %% Copied: what changes later makes no difference.
+    ok = py_context:exec(Ctx, <<"import array\nlive = array.array('B', bytes(100_000))">>),
+    {ok, Live} = py_context:eval(Ctx, <<"live">>),
+    {ok, #{data := Copy}} = py_context:to_buffer(Live),
+    {ok, #{data := Shared}} = py_context:to_buffer(Live, #{share => true}),
+    ok = py_context:exec(Ctx, <<"live[0] = 9">>),
+    ?assertEqual(0, binary:first(Copy)),
+    ?assertEqual(9, binary:first(Shared)).
+
+what_has_no_memory_is_refused(Config) ->
+    Ctx = ?config(ctx, Config),
+    {ok, Object} = py_context:eval(Ctx, <<"object()">>),
+    ?assertMatch({error, {'TypeError', _}}, py_context:to_buffer(Object)),
+    ?assertEqual({error, {bad_option, {share, yes}}}, py_context:to_buffer(Object, #{share => yes})),
+    ?assertEqual({error, {bad_option, {wrong, 1}}}, py_context:to_buffer(Object, #{wrong => 1})).
+
+%% The VM itself tells of processes that ran for a millisecond without a break. A busy machine may
+%% make it take so long, so that several tries are granted; what needs so long never passes.
+a_large_value_holds_no_scheduler_up(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"def echo(x): return [x]">>),
+    Values = [lists:seq(1, 50_000), [N * 1.5 || N <- lists:seq(1, 25_000)],
+              maps:from_list([{integer_to_binary(N), N} || N <- lists:seq(1, 10_000)]),
+              binary:copy(<<1>>, 16_000_000), {buffer, binary:copy(<<255>>, 16_000_000)}],
+    [_ = eventually(fun() -> long_schedules(Ctx, Value) =:= [] end) || Value <- Values].
+
+long_schedules(Ctx, Value) ->
+    {Caller, Monitor} = spawn_monitor(fun() ->
+        receive go -> ok end,
+        {ok, [_]} = py_context:call(Ctx, '__main__', echo, [Value])
+    end),
+    _ = erlang:system_monitor(self(), [{long_schedule, 1}]),
+    Caller ! go,
+    receive {'DOWN', Monitor, process, Caller, Reason} -> ?assertEqual(normal, Reason) end,
+    _ = erlang:system_monitor(undefined),
+    [Info || {monitor, Pid, long_schedule, Info} <- test_helpers:messages(), Pid =:= Caller].
+
+numpy_arrays_cross_both_ways(_Config) ->
+    test_helpers:with_numpy(fun(Vm) ->
+        Check = fun() ->
+            {ok, Ctx} = py_context:new(#{}),
+            ok = py_context:exec(Ctx, <<
+                "import numpy as np\n"
+                "def describe(a):\n"
+                "  return type(a).__name__, a.dtype.name, list(a.shape), a.flags.writeable, a.tolist()\n"
+                "def mean(a): return float(a.mean())\n">>),
+            Data = << <<(N / 1):64/float-little>> || N <- lists:seq(0, 5) >>,
+            Array = {ndarray, float64, [2, 3], Data},
+            {ok, {<<"ndarray">>, <<"float64">>, [2, 3], false, [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]}} =
+                py_context:call(Ctx, '__main__', describe, [Array]),
+            {ok, {_, <<"uint8">>, [4], false, [1, 2, 3, 4]}} =
+                py_context:call(Ctx, '__main__', describe, [{ndarray, <<"u1">>, {4}, <<1, 2, 3, 4>>}]),
+            %% Too few bytes, too many, no such type, no shape.
+            {error, {'TypeError', _}} =
+                py_context:call(Ctx, '__main__', describe, [{ndarray, float64, [3, 3], Data}]),
+            {error, {unconvertible, <<"args[0]">>, <<"binary of 48 bytes for an array of 32">>}} =
+                py_context:call(Ctx, '__main__', describe, [{ndarray, float64, [2, 2], Data}]),
+            {error, {'TypeError', _}} =
+                py_context:call(Ctx, '__main__', describe, [{ndarray, no_such, [6], Data}]),
+            {ok, Doubled} = py_context:eval(Ctx, <<"a * 2">>, #{a => Array}),
+            true = py_context:is_ref(Doubled),
+            {ok, #{dtype := <<"float64">>, shape := [2, 3], data := Twice}} =
+                py_context:to_buffer(Doubled),
+            [0.0, 2.0, 4.0, 6.0, 8.0, 10.0] = [F || <<F:64/float-little>> <= Twice],
+            {ok, Swapped} = py_context:eval(Ctx, <<"np.arange(3, dtype='>i2')">>),
+            {ok, #{dtype := <<">i2">>, data := <<0, 0, 0, 1, 0, 2>>}} = py_context:to_buffer(Swapped),
+            {ok, Turned} = py_context:eval(Ctx, <<"np.arange(6, dtype='i1').reshape(2, 3).T">>),
+            {ok, #{shape := [3, 2], data := <<0, 3, 1, 4, 2, 5>>}} = py_context:to_buffer(Turned),
+            {ok, Flag} = py_context:eval(Ctx, <<"np.array([True, False])">>),
+            {ok, #{dtype := <<"bool">>, data := <<1, 0>>}} = py_context:to_buffer(Flag),
+            %% A million numbers there, used, and their own memory back.
+            Big = binary:copy(<<1.5:64/float-little>>, 1_000_000),
+            {ok, 1.5} = py_context:call(Ctx, '__main__', mean, [{ndarray, float64, [1_000_000], Big}]),
+            {ok, Same} = py_context:eval(Ctx, <<"a">>, #{a => {ndarray, float64, [1000, 1000], Big}}),
+            {ok, #{data := Big, shape := [1000, 1000]}} = py_context:to_buffer(Same),
+            ok
+        end,
+        ?assertEqual(ok, peer:call(Vm, erlang, apply, [Check, []], 60_000))
+    end).
+
+numpy_is_needed_for_arrays(Config) ->
+    Ctx = ?config(ctx, Config),
+    case py_context:exec(Ctx, <<"import numpy">>) of
+        ok ->
+            {comment, "this Python has numpy"};
+        {error, _} ->
+            ?assertMatch({error, {'ModuleNotFoundError', _}},
+                         py_context:eval(Ctx, <<"a">>, #{a => {ndarray, float64, [0], <<>>}}))
+    end.

@@ -1,0 +1,206 @@
+%% Exceptions as errors: type, message, traceback; the awkward ones; and that the context is as well
+%% as before after each. Once per mode that the linked Python has.
+-module(errors_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, init_per_suite/1, end_per_suite/1]).
+-export([init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
+-compile([export_all, nowarn_export_all]).
+
+all() ->
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()]
+    ++ [the_application_says_whether_there_are_tracebacks].
+
+groups() ->
+    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]].
+
+each_mode() ->
+    [exceptions_have_type_and_message,
+     awkward_exceptions_are_plain_errors,
+     memory_errors_leave_the_context_well,
+     endless_recursion_leaves_the_context_well,
+     a_syntax_error_tells_file_line_and_column,
+     a_traceback_has_frames_and_source_lines,
+     a_traceback_has_the_chain_of_causes,
+     a_traceback_has_the_members_of_a_group,
+     a_traceback_of_an_endless_recursion_is_bounded,
+     a_traceback_that_cannot_be_formatted_is_left_out,
+     conversion_errors_have_tracebacks_too,
+     an_error_with_traceback_is_rendered].
+
+init_per_suite(Config) ->
+    test_helpers:quiet(Config).
+
+end_per_suite(Config) ->
+    test_helpers:loud(Config).
+
+init_per_group(Mode, Config) ->
+    [{mode, Mode} | Config].
+
+end_per_group(_Group, _Config) ->
+    test_helpers:stop_all().
+
+init_per_testcase(_Case, Config) ->
+    {ok, Ctx} = py_context:new(#{mode => proplists:get_value(mode, Config, worker)}),
+    [{ctx, Ctx} | Config].
+
+end_per_testcase(_Case, Config) ->
+    Ctx = ?config(ctx, Config),
+    ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),
+    py_context:stop(Ctx).
+
+%% ------------------------------------------------------------------ type and message
+
+exceptions_have_type_and_message(Config) ->
+    Rows = [{"raise ValueError('no')", 'ValueError', <<"no">>},
+            {"raise ValueError", 'ValueError', <<>>},
+            {"raise ValueError('a', 1)", 'ValueError', <<"('a', 1)">>},
+            {"{}['k']", 'KeyError', <<"'k'">>},
+            {"assert 0, 'sure'", 'AssertionError', <<"sure">>},
+            {"class OddOne(Exception): pass\nraise OddOne('x')", <<"OddOne">>, <<"x">>},
+            {"class Io(OSError): pass\nraise Io(2, 'gone')", <<"Io">>, <<"[Errno 2] gone">>},
+            {"raise UnicodeError('\\ud800')", 'UnicodeError', <<"\\ud800">>}],
+    ?assertEqual([], [{Source, Got} || {Source, Type, Message} <- Rows,
+                                       Got <- [run(Config, Source)],
+                                       Got =/= {error, {Type, Message}}]).
+
+awkward_exceptions_are_plain_errors(Config) ->
+    Rows = [{"import sys; sys.exit(3)", 'SystemExit', <<"3">>},
+            {"raise SystemExit", 'SystemExit', <<>>},
+            {"raise KeyboardInterrupt('mine')", 'KeyboardInterrupt', <<"mine">>},
+            {"raise GeneratorExit('g')", 'GeneratorExit', <<"g">>},
+            {"raise StopIteration(1)", 'StopIteration', <<"1">>},
+            {"class Mute(Exception):\n  def __str__(self): raise TypeError('no words')\nraise Mute",
+             <<"Mute">>, <<"<the exception's __str__ raised TypeError>">>},
+            {"class Odd(Exception):\n  def __str__(self): return 3\nraise Odd",
+             <<"Odd">>, <<"<the exception's __str__ raised TypeError>">>}],
+    ?assertEqual([], [{Source, Got} || {Source, Type, Message} <- Rows,
+                                       Got <- [run(Config, Source)],
+                                       Got =/= {error, {Type, Message}}]).
+
+memory_errors_leave_the_context_well(Config) ->
+    ?assertMatch({error, {'MemoryError', _}}, run(Config, "b'x' * (1 << 62)")),
+    ?assertMatch({error, {'MemoryError', _, #{formatted := _}}},
+                 run(Config, "b'x' * (1 << 62)", #{traceback => true})),
+    ?assertMatch({error, {'OverflowError', _}}, run(Config, "b'x' * (1 << 70)")).
+
+endless_recursion_leaves_the_context_well(Config) ->
+    [?assertMatch({error, {'RecursionError', _}}, run(Config, "def f(): f()\nf()"))
+     || _ <- lists:seq(1, 20)].
+
+a_syntax_error_tells_file_line_and_column(Config) ->
+    {error, {'SyntaxError', Message}} = run(Config, "x = 1\ny = = 2\n"),
+    ?assertMatch({match, _}, re:run(Message, "\\(<erlang-[0-9]+>, line 2, column 5\\)$")),
+    {error, {'IndentationError', Indent}} = run(Config, "if 1:\nx = 1\n"),
+    ?assertMatch({match, _}, re:run(Indent, "line 2, column [0-9]+\\)$")),
+    %% One of somebody's making need not know.
+    ?assertEqual({error, {'SyntaxError', <<"odd (x)">>}}, run(Config, "raise SyntaxError('odd (x)')")).
+
+%% ------------------------------------------------------------------ tracebacks
+
+a_traceback_has_frames_and_source_lines(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"def outer(x):\n  return inner(x)\n\n\ndef inner(x):\n"
+                                "  return 1 / x\n">>),
+    {error, {'ZeroDivisionError', <<"division by zero">>, Traceback}} =
+        py_context:call(Ctx, '__main__', outer, [0], #{}, #{traceback => true}),
+    #{frames := [#{file := File, line := 2, function := <<"outer">>},
+                 #{file := File, line := 6, function := <<"inner">>}],
+      formatted := Formatted} = Traceback,
+    ?assertMatch({match, _}, re:run(File, "^<erlang-[0-9]+>$")),
+    [?assertMatch({match, _}, re:run(Formatted, Line, [multiline]))
+     || Line <- ["^Traceback \\(most recent call last\\):$", "^    return inner\\(x\\)$",
+                 "^    return 1 / x$", "^ZeroDivisionError: division by zero$"]],
+    %% A module's own file and lines.
+    {error, {_, _, #{frames := Frames}}} =
+        py_context:call(Ctx, json, loads, [<<"{">>], #{}, #{traceback => true}),
+    ?assertMatch([_ | _], [1 || #{file := Path, function := <<"decode">>, line := L} <- Frames,
+                                L > 0, filename:basename(Path) =:= <<"decoder.py">>]),
+    %% Without the option there is none.
+    ?assertMatch({error, {_, _}}, py_context:call(Ctx, json, loads, [<<"{">>])),
+    %% A longer source, used once.
+    Long = ["pass\n" || _ <- lists:seq(1, 5000)],
+    {error, {_, _, #{formatted := Late}}} =
+        py_context:exec(Ctx, [Long, "nobody_knows_this_name\n"], #{traceback => true}),
+    ?assertMatch({match, _}, re:run(Late, "line 5001.*\n    nobody_knows_this_name")).
+
+a_traceback_has_the_chain_of_causes(Config) ->
+    {error, {'RuntimeError', <<"third">>, #{formatted := Formatted}}} =
+        run(Config, "try:\n  try:\n    raise KeyError('first')\n"
+                    "  except KeyError as e:\n    raise ValueError('second') from e\n"
+                    "except ValueError:\n  raise RuntimeError('third')\n", #{traceback => true}),
+    ?assertMatch({match, _},
+                 re:run(Formatted, "KeyError: 'first'.*direct cause.*ValueError: second.*"
+                                   "another exception.*RuntimeError: third", [dotall])).
+
+a_traceback_has_the_members_of_a_group(Config) ->
+    Ctx = ?config(ctx, Config),
+    case py_context:eval(Ctx, <<"'ExceptionGroup' in vars(__builtins__)">>) of
+        {ok, true} ->
+            {error, {'ExceptionGroup', <<"both (2 sub-exceptions)">>, #{formatted := Formatted}}} =
+                run(Config, "raise ExceptionGroup('both', [ValueError('a'), KeyError('b')])",
+                    #{traceback => true}),
+            ?assertMatch({match, _}, re:run(Formatted, "ValueError: a.*KeyError: 'b'", [dotall]));
+        {ok, false} ->
+            {comment, "this Python has no exception groups"}
+    end.
+
+a_traceback_of_an_endless_recursion_is_bounded(Config) ->
+    {error, {'RecursionError', _, #{frames := Frames, formatted := Formatted}}} =
+        run(Config, "import sys\nsys.setrecursionlimit(3000)\ndef f(): f()\nf()",
+            #{traceback => true}),
+    ?assert(length(Frames) =< 1000),
+    ?assertMatch({match, _}, re:run(Formatted, "repeated [0-9]+ more times")),
+    ok = run(Config, "sys.setrecursionlimit(1000)").
+
+a_traceback_that_cannot_be_formatted_is_left_out(Config) ->
+    ok = run(Config, "import traceback\nkept = traceback.format_exception\n"
+                     "def broken(*a, **k): raise OSError('no')\n"
+                     "traceback.format_exception = broken"),
+    ?assertMatch({error, {'ValueError', <<"x">>, #{formatted := <<>>, frames := [_]}}},
+                 run(Config, "raise ValueError('x')", #{traceback => true})),
+    ok = run(Config, "traceback.format_exception = kept").
+
+conversion_errors_have_tracebacks_too(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"class Bad(dict):\n  pass\n"
+                                "def gen():\n  yield 1\n  raise OSError('half way')\n">>),
+    {ok, Iterator} = py_context:eval(Ctx, <<"gen()">>),
+    {error, {'OSError', <<"half way">>}} = py_context:to_term(Iterator),
+    {error, {'ModuleNotFoundError', _, #{formatted := Formatted}}} =
+        py_context:call(Ctx, no_such_module, f, [], #{}, #{traceback => true}),
+    ?assertMatch({match, _}, re:run(Formatted, "ModuleNotFoundError")).
+
+an_error_with_traceback_is_rendered(Config) ->
+    {error, Reason} = run(Config, "raise ValueError('no')", #{traceback => true}),
+    Text = py_error:format(Reason),
+    ?assertMatch({match, _}, re:run(Text, "^Traceback.*ValueError: no$", [dotall])),
+    ?assertEqual(<<"ValueError: no">>, py_error:format({'ValueError', <<"no">>})).
+
+%% ------------------------------------------------------------------ the default
+
+the_application_says_whether_there_are_tracebacks(_Config) ->
+    ok = test_helpers:stop_all(),
+    ok = application:set_env(py_context_router, traceback, true),
+    try
+        {ok, Ctx} = py_context:new(#{}),
+        ?assertMatch({error, {_, _, #{frames := [_]}}}, py_context:eval(Ctx, <<"1 / 0">>)),
+        ?assertMatch({error, {_, _}}, py_context:eval(Ctx, <<"1 / 0">>, #{}, #{traceback => false})),
+        ok = py_context:stop(Ctx)
+    after
+        ok = test_helpers:stop_all(),
+        ok = application:unset_env(py_context_router, traceback)
+    end,
+    {ok, Quiet} = py_context:new(#{}),
+    ?assertMatch({error, {_, _}}, py_context:eval(Quiet, <<"1 / 0">>)),
+    ok = py_context:stop(Quiet).
+
+run(Config, Source) ->
+    run(Config, Source, #{}).
+
+run(Config, Source, Options) ->
+    py_context:exec(?config(ctx, Config), Source, Options).

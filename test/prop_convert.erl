@@ -9,6 +9,7 @@
 -include_lib("proper/include/proper.hrl").
 
 -export([prop_round_trip/1, prop_integers/1, prop_binaries/1, prop_refusal_names_the_place/1]).
+-export([prop_python_values/1, python_model/0]).
 
 %% Any term comes back as the documentation says, or is refused if it says so.
 prop_round_trip(Ctx) ->
@@ -46,6 +47,98 @@ prop_refusal_names_the_place(Ctx) ->
                 {error, {unconvertible, Path, What}}
                     =:= py_context:call(Ctx, '__main__', ident, [0, T])
             end).
+
+%% Any value that Python makes comes back to it as the documentation says, or is refused if it says
+%% so. Python makes it from the seed once more, and compares.
+prop_python_values(Ctx) ->
+    ?FORALL({Seed, Size}, {non_neg_integer(), range(0, 60)},
+            begin
+                Made = py_context:call(Ctx, '__main__', make, [Seed, Size]),
+                Verdict = case Made of
+                              {ok, Value} -> [Seed, Size, true, Value];
+                              {error, {unconvertible, _, _}} -> [Seed, Size, false, none];
+                              {error, _} -> [Seed, Size, other, none]
+                          end,
+                ?WHENFAIL(io:format("~p~n~p~n", [Made, py_context:call(Ctx, '__main__', shown,
+                                                                       [Seed, Size])]),
+                          {ok, true} =:= py_context:call(Ctx, '__main__', agrees, Verdict))
+            end).
+
+%% What Python needs for it: `make' is the generator, `back' the model.
+python_model() -> <<"
+import random
+
+class Refused(Exception): pass
+
+def make(seed, size):
+    return value(random.Random(seed), size)
+
+def value(r, size):
+    kind = r.randrange(12 if size > 1 else 8)
+    if kind >= 8:
+        smaller = size // 3
+        some = range(r.randrange(1 + size // 4 + 1))
+        if kind == 8: return [value(r, smaller) for _ in some]
+        if kind == 9: return tuple([value(r, smaller) for _ in some])
+        return {key(r, smaller): value(r, smaller) for _ in some}
+    if kind == 0: return r.choice([None, True, False])
+    if kind == 1: return r.randrange(-300, 300)
+    if kind == 2: return r.getrandbits(r.randrange(1, 3000)) * r.choice([1, -1])
+    if kind == 3: return r.choice([0.0, -0.0, 1.5, 1e308, 5e-324, r.random(), r.gauss(0, 1e9),
+                                   float('inf'), float('-inf')])
+    if kind == 4: return text(r)
+    if kind == 5: return bytes(r.randrange(256) for _ in range(r.randrange(6)))
+    if kind == 6: return bytearray(r.choice([b'', b'ab', b'\\xff\\x00', b'\\xe5\\xa5\\xbd']))
+    return memoryview(bytes(r.randrange(256) for _ in range(r.randrange(6))))
+
+def text(r):
+    if r.random() < 0.02: return 'a\\ud800'
+    return ''.join(chr(r.choice([r.randrange(128), r.randrange(0xd800), r.randrange(0xe000, 0x110000)]))
+                   for _ in range(r.randrange(6)))
+
+def key(r, size):
+    kind = r.randrange(6)
+    if kind == 0: return r.choice([None, True, False, 'a', b'a', 1, 1.5, 'none', b'\\xff'])
+    if kind == 1: return tuple([key(r, 0) for _ in range(r.randrange(3))])
+    if kind == 2: return r.randrange(-5, 5)
+    if kind == 3: return r.random()
+    if kind == 4: return bytes(r.randrange(256) for _ in range(r.randrange(3)))
+    return text(r)
+
+def back(x):
+    if isinstance(x, float) and x in (float('inf'), float('-inf')):
+        return 'infinity' if x > 0 else 'neg_infinity'
+    if isinstance(x, (bytes, bytearray, memoryview)):
+        raw = bytes(x)
+        try: return raw.decode()
+        except UnicodeDecodeError: return raw
+    if isinstance(x, str):
+        try: x.encode()
+        except UnicodeEncodeError: raise Refused
+        return x
+    if isinstance(x, list): return [back(e) for e in x]
+    if isinstance(x, tuple): return tuple([back(e) for e in x])
+    if isinstance(x, dict):
+        d = {back(k): back(v) for k, v in x.items()}
+        if len(d) != len(x): raise Refused
+        return d
+    return x
+
+def same(a, b):
+    if type(a) is not type(b): return False
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return len(a) == len(b) and all(k in b and same(v, b[k]) for k, v in a.items())
+    return a == b and repr(a) == repr(b)
+
+def agrees(seed, size, accepted, value):
+    try: expected = back(make(seed, size))
+    except Refused: return accepted is False
+    return accepted is True and same(expected, value)
+
+def shown(seed, size): return repr(make(seed, size))
+">>.
 
 %% ------------------------------------------------------------------ generators
 

@@ -34,9 +34,9 @@ def plain(value):
         return value.tolist()
     if _is(value, "numpy", "datetime64"):
         return str(value)
-    if _is(value, "collections.abc", "Mapping"):
+    if _is(value, "_collections_abc", "Mapping"):
         return dict(value)
-    if _is(value, "collections.abc", "Set", "Sequence", "MappingView", "Iterator"):
+    if _is(value, "_collections_abc", "Set", "Sequence", "MappingView", "Iterator"):
         return list(value)
     if hasattr(type(value), "__next__"):
         return list(value)

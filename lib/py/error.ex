@@ -1,0 +1,51 @@
+defmodule Py.Error do
+  @moduledoc """
+  An error of a call into Python, as an exception.
+
+  The functions of the Erlang modules return `{:error, reason}`; this is the same for raising:
+
+      iex> {:ok, _} = PyContextRouter.start()
+      iex> ctx = PyContextRouter.get_context()
+      iex> {:error, reason} = :py_context.eval(ctx, "1 / 0")
+      iex> Py.Error.exception(reason)
+      %Py.Error{type: :ZeroDivisionError, reason: {:ZeroDivisionError, "division by zero"}, traceback: nil}
+      iex> Exception.message(Py.Error.exception(reason))
+      "ZeroDivisionError: division by zero"
+      iex> Exception.message(Py.Error.exception(:timeout))
+      "the call took longer than its timeout"
+  """
+
+  @typedoc """
+  `:reason` is what followed `:error`, see `t::py_context.error/0`. `:type` is the class of a Python
+  exception (an atom if that exists, as those of the built-in exceptions do, else a string), `nil`
+  for other errors. `:traceback` is there if it was asked for with the option or setting
+  `traceback: true`: `%{frames: [%{file: _, line: _, function: _}], formatted: text}`.
+  """
+  @type t :: %__MODULE__{
+          type: atom() | String.t() | nil,
+          reason: term(),
+          traceback: :py_context.traceback() | nil
+        }
+
+  defexception [:type, :reason, :traceback]
+
+  @impl true
+  @doc "Makes the exception from a reason, or from `{:error, reason}`."
+  @spec exception(term()) :: t()
+  def exception({:error, reason}), do: exception(reason)
+
+  def exception({type, message, %{formatted: _} = traceback} = reason) when is_binary(message) do
+    %__MODULE__{type: type, reason: reason, traceback: traceback}
+  end
+
+  def exception({type, message} = reason) when is_binary(message) do
+    %__MODULE__{type: type, reason: reason}
+  end
+
+  def exception(reason), do: %__MODULE__{reason: reason}
+
+  @impl true
+  @doc "The error as a sentence; with a traceback, as Python prints it."
+  @spec message(t()) :: String.t()
+  def message(%__MODULE__{reason: reason}), do: :py_error.format(reason)
+end

@@ -273,8 +273,16 @@ impl<J: Job> Context<J> {
         self.mailbox.is_closed()
     }
 
-    /// How long the current job has been running.
+    /// How long the current job has been running. Not once it has been answered: to its caller it
+    /// is over then.
     pub fn busy_for(&self) -> Option<Duration> {
+        let running = self.mailbox.running();
+        let innermost = running.last().filter(|(_, job)| !job.state().is_replying());
+        innermost.and_then(|_| self.running_for())
+    }
+
+    /// How long the thread has been at its current job.
+    fn running_for(&self) -> Option<Duration> {
         let since = self.busy_since.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.born.elapsed().saturating_sub(Duration::from_micros(since)))
     }

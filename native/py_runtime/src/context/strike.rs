@@ -63,7 +63,7 @@ impl<J: Job> Watched for Context<J> {
     }
 
     fn busy_for(&self) -> Option<Duration> {
-        self.busy_for().or_else(|| self.preload.running_for())
+        self.running_for().or_else(|| self.preload.running_for())
     }
 
     fn look_after(self: Arc<Self>) {

@@ -48,13 +48,18 @@
 -type options() :: #{mode => context_mode(),
                      max_queue => pos_integer() | infinity,
                      preload => iodata(),
-                     shutdown => timeout()}.
+                     shutdown => timeout(),
+                     on_caller_down => interrupt | finish}.
 %% `mode': default `worker'. `max_queue': how many jobs may wait, default 10 000. `preload': Python
 %% source that is run once in the new context. `shutdown': ms that a running job has to finish when
-%% the context stops, default 5 000; then it is interrupted.
--type call_options() :: #{timeout => timeout(), env => env() | none, traceback => boolean()}.
+%% the context stops, default 5 000; then it is interrupted. `on_caller_down': whether a job whose
+%% caller is gone is given up, default, or done all the same.
+-type call_options() :: #{timeout => timeout(), env => env() | none, traceback => boolean(),
+                          on_caller_down => interrupt | finish}.
 %% `timeout': in ms, default `infinity'. `env': an environment made by `create_local_env/1'.
 %% `traceback': whether an exception comes with its traceback; default as the application's setting.
+%% `on_caller_down': whether the job is given up or done all the same when the calling process dies;
+%% default as the context's option.
 -type name() :: atom() | binary() | string().
 %% A dotted Python name: `math', `'os.path'', `<<"datetime.now">>'.
 -type args() :: [term()].

@@ -35,16 +35,20 @@
                         mode => py_context:context_mode(),
                         max_queue => pos_integer() | infinity,
                         preload => iodata(),
-                        shutdown => timeout()}.
+                        shutdown => timeout(),
+                        on_caller_down => interrupt | finish}.
 %% `contexts': how many, default one per scheduler. `mode': default `worker'. `max_queue': how many
 %% jobs may wait per context, default 10 000. `preload': Python source that is run once in each new
 %% context. `shutdown': ms that a running job has to finish when the pool stops, default 5 000.
+%% `on_caller_down': whether a job whose caller is gone is given up (a waiting one never runs, a
+%% running one is interrupted), default, or done all the same.
 -type pool_spec() :: #{name := pool_name(),
                        contexts => pos_integer(),
                        mode => py_context:context_mode(),
                        max_queue => pos_integer() | infinity,
                        preload => iodata(),
-                       shutdown => timeout()}.
+                       shutdown => timeout(),
+                       on_caller_down => interrupt | finish}.
 -type start_error() :: {bad_option, {Key :: term(), Value :: term()}}
                      | {already_started, map()}
                      | {unsupported_mode, py_context:context_mode(), Why :: binary()}

@@ -129,9 +129,8 @@ handle_continue(start, State) ->
 
 -spec start_thread(#state{}) -> #state{}.
 start_thread(#state{options = Options} = State) ->
-    #{mode := Mode, max_queue := MaxQueue, preload := Preload} = Options,
     Ref = make_ref(),
-    try py_nif:context_start(Ref, Mode, MaxQueue, Preload) of
+    try py_nif:context_start(Ref, Options) of
         Handle -> State#state{ref = Ref, handle = Handle, status = starting}
     catch
         error:Reason ->

@@ -9,7 +9,7 @@
 -export([load/0]).
 -export([boot/2, version/0, check_mode/1]).
 -export([submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
--export([context_start/4, context_drain/1, context_close/2, context_kill/2, context_info/1]).
+-export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
 -export([pool_new/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_contexts/1]).
 -export([scheduler_id/0]).
@@ -17,7 +17,7 @@
 -export_type([handle/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0]).
 
 -nifs([boot/2, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, object_context/1,
-       reference_context/1, context_start/4,
+       reference_context/1, context_start/2,
        context_drain/1, context_close/2, context_kill/2, context_info/1, pool_new/1,
        pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0]).
@@ -41,7 +41,8 @@
 %% What a context can be asked; taken apart in native/py_nif/src/request.rs.
 -type flags() :: non_neg_integer().
 %% What the caller wants beyond the result, a sum of bits: 1 a traceback with an exception, 2 none
-%% (without either, as the application's settings say).
+%% (without either, as the application's settings say); 4 the job is to be done even when the
+%% caller is gone, 8 it isn't (without either, as the context's option says).
 -type settings() :: #{max_depth := pos_integer(), spin_us := non_neg_integer(),
                       traceback := boolean()}.
 %% Of the application environment, for the native side.
@@ -103,9 +104,8 @@ reference_context(_Term) -> ?BEFORE_LOADING(undefined).
 
 %% Starts the thread of the calling process's context. Then `{py_context, Ref, Event}' is sent to
 %% it: `started | {error, Reason}', and `ended' when the thread is gone.
--spec context_start(reference(), py_context:context_mode(), pos_integer() | infinity,
-                    Preload :: binary() | undefined) -> handle().
-context_start(_Ref, _Mode, _MaxQueue, _Preload) -> ?NOT_LOADED.
+-spec context_start(reference(), py_options:context()) -> handle().
+context_start(_Ref, _Options) -> ?NOT_LOADED.
 
 -spec context_drain(handle()) -> ok.
 context_drain(_Handle) -> ?NOT_LOADED.

@@ -8,13 +8,15 @@
 -type context() :: #{mode := py_context:context_mode(),
                      max_queue := pos_integer() | infinity,
                      preload := binary() | undefined,
-                     shutdown := timeout()}.
+                     shutdown := timeout(),
+                     on_caller_down := interrupt | finish}.
 %% The options of one context, complete.
 -type pool() :: #{contexts := pos_integer(),
                   mode := py_context:context_mode(),
                   max_queue := pos_integer() | infinity,
                   preload := binary() | undefined,
-                  shutdown := timeout()}.
+                  shutdown := timeout(),
+                  on_caller_down := interrupt | finish}.
 %% The options of a pool, complete.
 -type call() :: {timeout(), py_nif:env(), py_nif:flags()}.
 %% The options of one call, complete. Without an environment it is `none'.
@@ -75,6 +77,8 @@ call_option(env, Env, {Timeout, _, Flags}) when Env =:= none; is_reference(Env) 
     {Timeout, Env, Flags};
 call_option(traceback, true, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 1};
 call_option(traceback, false, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 2};
+call_option(on_caller_down, finish, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 4};
+call_option(on_caller_down, interrupt, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 8};
 call_option(_Key, _Value, _Checked) -> bad.
 
 -spec defaults() -> pool().
@@ -83,7 +87,8 @@ defaults() ->
       mode => worker,
       max_queue => 10_000,
       preload => undefined,
-      shutdown => 5_000}.
+      shutdown => 5_000,
+      on_caller_down => interrupt}.
 
 -spec check(term(), map()) -> {ok, map()} | {error, error()}.
 check(Options, Defaults) when is_map(Options) ->
@@ -107,6 +112,7 @@ value(max_queue, infinity) -> {ok, infinity};
 value(max_queue, N) when is_integer(N), N > 0, N =< ?LONGEST_QUEUE -> {ok, N};
 value(shutdown, infinity) -> {ok, infinity};
 value(shutdown, Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> {ok, Ms};
+value(on_caller_down, What) when What =:= interrupt; What =:= finish -> {ok, What};
 value(preload, undefined) -> {ok, undefined};
 value(preload, Source) when is_binary(Source); is_list(Source) -> text(Source);
 value(_Key, _Value) -> false.

@@ -157,7 +157,7 @@ handle_call(info, _From, #state{options = Options, restarts = Restarts} = State)
 
 -spec public(py_options:pool()) -> map().
 public(Options) ->
-    maps:with([contexts, mode, max_queue, shutdown], Options).
+    maps:remove(preload, Options).
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Message, State) ->

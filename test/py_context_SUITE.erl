@@ -67,7 +67,9 @@ each_mode() ->
      a_timeout_stops_an_endless_loop,
      a_timeout_of_zero_does_not_wait,
      a_waiting_job_that_timed_out_never_runs,
-     timeouts_that_race_replies_leave_no_message,
+     timeouts_that_race_replies_hit_nobody_and_leave_no_message,
+     an_endless_loop_is_stopped_within_milliseconds,
+     code_that_catches_an_interrupt_is_interrupted_again,
      an_interrupt_ends_the_running_job,
      an_interrupt_does_not_hit_the_next_job,
      a_keyboard_interrupt_of_its_own_is_an_exception,
@@ -76,7 +78,9 @@ each_mode() ->
      a_dying_context_answers_everybody_once,
      a_stopped_context_answers_everybody_once,
      stopping_waits_for_the_running_job_and_no_longer,
-     a_job_whose_caller_dies_holds_nobody_up,
+     a_waiting_job_whose_caller_dies_never_runs,
+     a_running_job_whose_caller_dies_is_interrupted,
+     a_job_whose_caller_dies_may_be_finished,
      info_tells_what_it_is_doing,
      ids_are_unique].
 
@@ -376,16 +380,23 @@ a_waiting_job_that_timed_out_never_runs(Config) ->
     ?assertEqual({ok, []}, py_context:eval(Ctx, <<"ran">>)),
     ?assertEqual([[]], lists:usort([leftovers(Pid) || Pid <- [Busy | Late]])).
 
-%% Timeouts that end around the time when the reply comes.
-timeouts_that_race_replies_leave_no_message(Config) ->
+%% Timeouts that end around the time when the reply comes, 10 000 of them, beside two callers that
+%% have none.
+timeouts_that_race_replies_hit_nobody_and_leave_no_message(Config) ->
     Ctx = new(Config),
     ok = py_context:exec(Ctx, <<"import time\n"
                                 "def nap(us):\n"
                                 "  end = time.perf_counter() + us / 1e6\n"
                                 "  while time.perf_counter() < end: pass\n"
                                 "  return us">>),
+    Over = atomics:new(1, []),
+    Neighbours = [ask(fun() -> be_innocent(Ctx, Over, 0) end) || _ <- [1, 2]],
     Callers = [ask(fun() -> race(Ctx, N, 1250, {0, 0}) end) || N <- lists:seq(1, 8)],
     {Replies, Timeouts} = lists:unzip([answer(Caller) || Caller <- Callers]),
+    ok = atomics:put(Over, 1, 1),
+    %% Nobody else is ever hit.
+    [?assertMatch({ok, Calls} when Calls > 0, answer(Neighbour)) || Neighbour <- Neighbours],
+    ?assertEqual([[], []], [leftovers(Neighbour) || Neighbour <- Neighbours]),
     ?assertEqual(10_000, lists:sum(Replies) + lists:sum(Timeouts)),
     %% It has been a race.
     ct:comment("~b replies, ~b timeouts", [lists:sum(Replies), lists:sum(Timeouts)]),
@@ -394,6 +405,14 @@ timeouts_that_race_replies_leave_no_message(Config) ->
     %% Replies leave in order: after this one nothing is on its way.
     ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),
     ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- Callers])).
+
+%% Calls of its own, without a timeout, in Python code that an interrupt could hit.
+be_innocent(Ctx, Over, Calls) ->
+    case {atomics:get(Over, 1), py_context:call(Ctx, '__main__', nap, [50])} of
+        {0, {ok, 50}} -> be_innocent(Ctx, Over, Calls + 1);
+        {1, {ok, 50}} -> {ok, Calls + 1};
+        {_, Other} -> {hit, Other}
+    end.
 
 race(_Ctx, _N, 0, Counts) ->
     Counts;
@@ -408,6 +427,36 @@ race(Ctx, N, Left, {Replies, Timeouts}) ->
         {ok, Us} -> race(Ctx, N, Left - 1, {Replies + 1, Timeouts});
         {error, timeout} -> race(Ctx, N, Left - 1, {Replies, Timeouts + 1})
     end.
+
+%% The bound is generous, because the machine may be busy with something else; on a quiet one the
+%% median is shown to be under 10.
+an_endless_loop_is_stopped_within_milliseconds(Config) ->
+    Ctx = new(Config),
+    Times = [begin
+                 Looping = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
+                 %% The one before may look busy for a moment after its answer.
+                 _ = eventually(fun() -> py_context:interrupt(Ctx) =:= ok end),
+                 Began = erlang:monotonic_time(microsecond),
+                 {error, interrupted} = answer(Looping),
+                 erlang:monotonic_time(microsecond) - Began
+             end || _ <- lists:seq(1, 21)],
+    Median = lists:nth(11, lists:sort(Times)),
+    ct:comment("stopped after ~.1f ms (median)", [Median / 1000]),
+    ?assert(Median < 100_000).
+
+code_that_catches_an_interrupt_is_interrupted_again(Config) ->
+    Ctx = new(Config),
+    ok = py_context:exec(Ctx, <<"def stubborn():\n"
+                                "  for n in range(3):\n"
+                                "    try:\n"
+                                "      while True: pass\n"
+                                "    except BaseException: pass\n"
+                                "  while True: pass">>),
+    Stubborn = ask(fun() -> py_context:call(Ctx, '__main__', stubborn, []) end),
+    _ = await_busy(Ctx),
+    ok = py_context:interrupt(Ctx),
+    ?assertEqual({error, interrupted}, answer(Stubborn)),
+    ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)).
 
 an_interrupt_ends_the_running_job(Config) ->
     Ctx = new(Config),
@@ -513,17 +562,51 @@ stopping_waits_for_the_running_job_and_no_longer(Config) ->
     ?assertEqual(ok, answer(Stopper)),
     ?assertNot(is_process_alive(Ctx)).
 
-a_job_whose_caller_dies_holds_nobody_up(Config) ->
+a_waiting_job_whose_caller_dies_never_runs(Config) ->
     {Gate, Wait} = test_helpers:gate(Config),
     Ctx = new(#{preload => Wait}, Config),
-    {Caller, Monitor} = spawn_monitor(fun() -> py_context:exec(Ctx, <<"ran = wait()">>) end),
+    ok = py_context:exec(Ctx, <<"ran = []">>),
+    Running = ask(fun() -> py_context:call(Ctx, '__main__', wait, []) end),
     _ = await_busy(Ctx),
-    exit(Caller, kill),
-    receive {'DOWN', Monitor, process, Caller, killed} -> ok end,
+    kill_callers([fun() -> py_context:exec(Ctx, <<"ran.append('orphan')">>) end || _ <- [1, 2]],
+                 fun() -> await_queue(Ctx, 2) end),
     Next = ask(fun() -> py_context:eval(Ctx, <<"ran">>) end),
-    _ = await_queue(Ctx, 1),
+    _ = await_queue(Ctx, 3),
     test_helpers:open_gate(Gate),
-    ?assertEqual({ok, <<"finished">>}, answer(Next)).
+    ?assertEqual({ok, <<"finished">>}, answer(Running)),
+    ?assertEqual({ok, []}, answer(Next)),
+    ?assertMatch(#{cancelled := 2, queue := 0}, py_context:info(Ctx)).
+
+a_running_job_whose_caller_dies_is_interrupted(Config) ->
+    Ctx = new(Config),
+    kill_callers([fun() -> py_context:exec(Ctx, ?LOOP) end], fun() -> await_busy(Ctx) end),
+    ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),
+    ?assertMatch(#{cancelled := 1, timed_out := 0}, py_context:info(Ctx)).
+
+%% The context's option is for calls that don't say.
+a_job_whose_caller_dies_may_be_finished(Config) ->
+    {Gate, Wait} = test_helpers:gate(Config),
+    Ctx = new(#{preload => Wait, on_caller_down => finish}, Config),
+    ok = py_context:exec(Ctx, <<"ran = []">>),
+    kill_callers([fun() -> py_context:exec(Ctx, <<"wait(); ran.append(0)">>) end],
+                 fun() -> await_busy(Ctx) end),
+    Options = [#{}, #{on_caller_down => finish}, #{on_caller_down => interrupt}],
+    kill_callers([fun() -> py_context:exec(Ctx, io_lib:format("ran.append(~b)", [N]), Option) end
+                  || {N, Option} <- lists:zip([1, 2, 3], Options)],
+                 fun() -> await_queue(Ctx, 3) end),
+    Next = ask(fun() -> py_context:eval(Ctx, <<"sorted(ran)">>) end),
+    _ = await_queue(Ctx, 4),
+    test_helpers:open_gate(Gate),
+    ?assertEqual({ok, [0, 1, 2]}, answer(Next)),
+    ?assertMatch(#{cancelled := 1}, py_context:info(Ctx)).
+
+%% Kills the callers once what they have asked for is where it should be.
+kill_callers(Calls, Await) ->
+    Callers = [spawn_monitor(Call) || Call <- Calls],
+    _ = Await(),
+    [exit(Caller, kill) || {Caller, _} <- Callers],
+    [receive {'DOWN', Monitor, process, Caller, killed} -> ok end
+     || {Caller, Monitor} <- Callers].
 
 %% ------------------------------------------------------------------ info
 

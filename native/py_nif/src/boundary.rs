@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use py_runtime::boot::{self, BootError};
-use py_runtime::context::{Config, Context as Runtime};
+use py_runtime::context::{Config, Context as Runtime, Orphans};
 use py_runtime::mailbox::Refused;
 use py_runtime::mode::Mode;
 use py_runtime::request::Cancel;
@@ -35,6 +35,7 @@ mod atoms {
         worker, subinterp, owngil,
         py_boot, boot_failed, running_as, system_limit, unsupported_mode,
         id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
+        preload, on_caller_down, finish,
         done, failed, timed_out, cancelled, idle, busy, closing, python_interp, held_objects,
     }
 }
@@ -232,27 +233,17 @@ fn check_mode(env: Env, mode: Atom) -> NifResult<Term> {
 
 // ---------------------------------------------------------------- contexts
 
-/// `context_start(Ref, Mode, MaxQueue, Preload :: binary() | undefined) -> Handle`, called by the
-/// context's process; then `{py_context, Ref, started | {error, Reason}}` and, when its thread is
-/// gone, `{py_context, Ref, ended}`.
+/// `context_start(Ref, Options) -> Handle`, called by the context's process; then
+/// `{py_context, Ref, started | {error, Reason}}` and, when its thread is gone,
+/// `{py_context, Ref, ended}`. See [`config`] for the options.
 #[rustler::nif]
 fn context_start<'a>(
     env: Env<'a>,
     reference: Term<'a>,
-    mode: Atom,
-    max_queue: Term<'a>,
-    preload: Term<'a>,
+    options: Term<'a>,
 ) -> NifResult<ResourceArc<ContextHandle>> {
-    static NEXT_ID: AtomicU64 = AtomicU64::new(1);
     let pid = env.pid();
-    let config = Config {
-        id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-        label: word(pid_term(*pid.as_c_arg())) as u64,
-        mode: decode_mode(mode)?,
-        max_queue: if max_queue.is_atom() { usize::MAX } else { max_queue.decode()? },
-        preload: preload.decode::<Binary>().ok().map(|source| source.as_slice().to_vec()),
-        spin: settings::spin(),
-    };
+    let config = config(word(pid_term(*pid.as_c_arg())) as u64, options)?;
     // SAFETY: the reference is a term of this NIF call.
     let reference = unsafe { Saved::new(reference.as_c_arg()) };
     let owner = Box::new(Process::new(*pid.as_c_arg(), reference));
@@ -263,6 +254,28 @@ fn context_start<'a>(
     env.monitor(&handle, &pid);
     directory::insert(*pid.as_c_arg(), handle.clone());
     Ok(handle)
+}
+
+/// A context's options, complete: `#{mode, max_queue, preload, on_caller_down}`. Others are none of
+/// ours.
+fn config(label: u64, options: Term) -> NifResult<Config> {
+    static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+    let env = options.get_env();
+    let option = |key: Atom| options.map_get(key.encode(env));
+    let max_queue = option(atoms::max_queue())?;
+    let finish = option(atoms::on_caller_down())?.decode::<Atom>()? == atoms::finish();
+    Ok(Config {
+        id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        label,
+        mode: decode_mode(option(atoms::mode())?.decode()?)?,
+        max_queue: if max_queue.is_atom() { usize::MAX } else { max_queue.decode()? },
+        preload: option(atoms::preload())?
+            .decode::<Binary>()
+            .ok()
+            .map(|source| source.as_slice().to_vec()),
+        spin: settings::spin(),
+        orphans: if finish { Orphans::Finish } else { Orphans::Stop },
+    })
 }
 
 /// `context_drain(Handle) -> ok`: what waits is run, then the thread ends.

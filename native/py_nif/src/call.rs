@@ -6,16 +6,20 @@
 
 use std::sync::Arc;
 
+use py_runtime::context::Orphans;
 use py_runtime::exception::Exception;
 use py_runtime::job::{Job, Outcome, Scope};
 use py_runtime::mode::Mode;
 use py_runtime::object::Attached;
 use py_runtime::request::RequestState;
-use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_tuple, enif_make_copy, enif_send};
+use rustler::sys::{
+    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_tuple, enif_is_process_alive, enif_make_copy,
+    enif_send,
+};
 
 use crate::error::{Death, Error};
 use crate::exec::{self, Local};
-use crate::request::REFERENCE;
+use crate::request::{Flags, REFERENCE};
 use crate::term::{OwnedEnv, tuple};
 
 /// A request, shared between the mailbox and whoever might have to answer it.
@@ -112,6 +116,15 @@ impl Job for Call {
 
     fn state(&self) -> &RequestState {
         &self.0.state
+    }
+
+    fn is_orphan(&self, policy: Orphans) -> bool {
+        // SAFETY: a native thread has no environment to give; the VM takes that for "elsewhere".
+        let alive =
+            unsafe { enif_is_process_alive(std::ptr::null_mut(), &raw const self.0.caller) };
+        // SAFETY: the elements are terms of our environment.
+        alive == 0
+            && unsafe { Flags::of(self.env(), self.elements()) }.orphans(policy) == Orphans::Stop
     }
 
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome {

@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+use py_runtime::context::Orphans;
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_alloc_env, enif_free_env, enif_get_uint};
 
 use crate::settings;
@@ -12,6 +13,8 @@ use crate::term::{atom, word};
 
 /// Place of the caller's reference, by which it knows the reply.
 pub(crate) const REFERENCE: usize = 1;
+
+/// Place of its [`Flags`].
 const FLAGS: usize = 2;
 
 /// An operation and its terms.
@@ -107,6 +110,8 @@ pub(crate) struct Flags(u32);
 impl Flags {
     const TRACEBACK: u32 = 1;
     const NO_TRACEBACK: u32 = 2;
+    const FINISH_ORPHAN: u32 = 4;
+    const STOP_ORPHAN: u32 = 8;
 
     /// # Safety
     /// The elements are terms of `env`.
@@ -123,5 +128,14 @@ impl Flags {
     pub(crate) fn tracebacks(self) -> bool {
         self.0 & Self::TRACEBACK != 0
             || (self.0 & Self::NO_TRACEBACK == 0 && settings::tracebacks())
+    }
+
+    /// What becomes of the request when its caller is gone, if it doesn't say so `policy`.
+    pub(crate) fn orphans(self, policy: Orphans) -> Orphans {
+        match self.0 {
+            bits if bits & Self::FINISH_ORPHAN != 0 => Orphans::Finish,
+            bits if bits & Self::STOP_ORPHAN != 0 => Orphans::Stop,
+            _ => policy,
+        }
     }
 }

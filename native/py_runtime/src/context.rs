@@ -19,12 +19,12 @@ use crate::exception::Exception;
 use crate::export::{Buffer, Exports};
 use crate::hold::Holds;
 use crate::interpreter::InterpreterPtr;
+use crate::interrupter::Target;
 use crate::job::Job;
 use crate::mailbox::{Mailbox, Refused, Seq};
 use crate::mode::Mode;
 use crate::preload::Preload;
 use crate::request::Cancel;
-use strike::Target;
 
 /// Stack of a context thread: what CPython itself gives its main thread on Linux. Python's
 /// recursion limit and the conversion depth are sized for it. Reserved, not committed.
@@ -45,6 +45,17 @@ pub struct Config {
     pub preload: Option<Vec<u8>>,
     /// How long the idle thread spins before it sleeps.
     pub spin: Duration,
+    /// What becomes of jobs whose callers are gone, unless they say otherwise.
+    pub orphans: Orphans,
+}
+
+/// What becomes of a job whose caller is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orphans {
+    /// It doesn't run, or is interrupted.
+    Stop,
+    /// It runs all the same.
+    Finish,
 }
 
 /// Why a context didn't start.
@@ -73,7 +84,7 @@ pub struct Counts {
     pub failed: u64,
     /// Given up by their callers while waiting or running.
     pub timed_out: u64,
-    /// Interrupted on request.
+    /// Interrupted on request, or given up because their callers were gone.
     pub cancelled: u64,
 }
 
@@ -167,11 +178,12 @@ impl<J: Job> Context<J> {
     /// Interrupts the running job; its caller gets the error. `false`: nothing runs.
     pub fn interrupt(self: &Arc<Self>) -> bool {
         let innermost = self.mailbox.running().pop();
-        if let Some((seq, job)) = &innermost {
-            job.state().interrupt();
-            self.interrupt_in_background(Target::Job(*seq));
+        let Some((seq, job)) = innermost else { return false };
+        let runs = job.state().interrupt();
+        if runs {
+            self.interrupt_in_background(Target::Job(seq));
         }
-        innermost.is_some()
+        runs
     }
 
     /// Refuses new jobs and has the waiting ones answered. The running one may finish; then the
@@ -261,8 +273,16 @@ impl<J: Job> Context<J> {
         self.mailbox.is_closed()
     }
 
-    /// How long the current job has been running.
+    /// How long the current job has been running. Not once it has been answered: to its caller it
+    /// is over then.
     pub fn busy_for(&self) -> Option<Duration> {
+        let running = self.mailbox.running();
+        let innermost = running.last().filter(|(_, job)| !job.state().is_replying());
+        innermost.and_then(|_| self.running_for())
+    }
+
+    /// How long the thread has been at its current job.
+    fn running_for(&self) -> Option<Duration> {
         let since = self.busy_since.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.born.elapsed().saturating_sub(Duration::from_micros(since)))
     }

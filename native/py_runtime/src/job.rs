@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::context::Context;
+use crate::context::{Context, Orphans};
 use crate::exception::Exception;
 use crate::object::{Attached, Object};
 use crate::request::RequestState;
@@ -24,6 +24,10 @@ pub trait Job: Clone + Send + Sync + 'static {
 
     /// Who may still answer.
     fn state(&self) -> &RequestState;
+
+    /// Whether its caller is gone and nobody wants it done all the same; `policy` is for jobs that
+    /// don't say. Asked before each job and of long ones now and then, on native threads.
+    fn is_orphan(&self, policy: Orphans) -> bool;
 
     /// Does the work, attached, on the context thread, and replies.
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome;

@@ -5,6 +5,7 @@
 //! [`context`]'s thread takes it, runs it attached to its [`interpreter`], and the job answers for
 //! itself, once, as its [`request`] state allows.
 
+pub mod alarm;
 mod arenas;
 mod backstage;
 pub mod boot;
@@ -16,6 +17,7 @@ pub mod export;
 mod gil;
 pub mod hold;
 pub mod interpreter;
+mod interrupter;
 pub mod job;
 pub mod mailbox;
 pub mod mode;
@@ -27,5 +29,6 @@ pub mod request;
 mod spare;
 mod spin;
 mod sync;
+mod watch;
 
 pub use pyo3_ffi as ffi;

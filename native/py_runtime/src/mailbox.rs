@@ -175,6 +175,19 @@ impl<J: Clone, R> Mailbox<J, R> {
         self.inner.lock().running.iter().map(|running| (running.seq, running.job.clone())).collect()
     }
 
+    /// Whether job `seq` is being run. Not by an owner that is gone: a panic leaves jobs behind.
+    pub fn is_running(&self, seq: Seq) -> bool {
+        let inner = self.inner.lock();
+        !inner.ended && inner.running.iter().any(|running| running.seq == seq)
+    }
+
+    /// Whether anything waits or runs.
+    pub fn is_busy(&self) -> bool {
+        let inner = self.inner.lock();
+        let is_empty = inner.running.is_empty() && inner.queue.is_empty();
+        !inner.ended && !is_empty
+    }
+
     /// The number of waiting jobs.
     pub fn waiting(&self) -> usize {
         self.inner.lock().queue.len()

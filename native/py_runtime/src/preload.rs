@@ -3,11 +3,13 @@
 //! Preload code is no job, so nobody can cancel it; but it may loop for ever, and a context that is
 //! killed meanwhile must end all the same.
 
+use std::time::{Duration, Instant};
+
 use parking_lot::Mutex;
 
 #[derive(Debug, Default)]
 struct State {
-    running: bool,
+    running: Option<Instant>,
     killed: bool,
 }
 
@@ -19,14 +21,14 @@ impl Preload {
     /// Before the code runs. `false`: the context was killed, the code must not run.
     pub(crate) fn begin(&self) -> bool {
         let mut state = self.0.lock();
-        state.running = !state.killed;
-        state.running
+        state.running = (!state.killed).then(Instant::now);
+        state.running.is_some()
     }
 
     /// After it. `true`: it was to be stopped, and the blow may still be pending.
     pub(crate) fn end(&self) -> bool {
         let mut state = self.0.lock();
-        state.running = false;
+        state.running = None;
         state.killed
     }
 
@@ -34,17 +36,22 @@ impl Preload {
     pub(crate) fn kill(&self) -> bool {
         let mut state = self.0.lock();
         state.killed = true;
-        state.running
+        state.running.is_some()
     }
 
     /// Whether it runs.
     pub(crate) fn is_running(&self) -> bool {
-        self.0.lock().running
+        self.running_for().is_some()
+    }
+
+    /// For how long it has been running.
+    pub(crate) fn running_for(&self) -> Option<Duration> {
+        self.0.lock().running.map(|began| began.elapsed())
     }
 
     /// Runs `strike` if the code runs; under the lock, so that it can't end in between.
     pub(crate) fn strike(&self, strike: impl FnOnce()) {
-        if self.0.lock().running {
+        if self.0.lock().running.is_some() {
             strike();
         }
     }

@@ -67,10 +67,17 @@ impl RequestState {
         self.state.load(Ordering::Acquire) == CANCELLED
     }
 
+    /// Whether the one reply is being sent, or has been.
+    pub fn is_replying(&self) -> bool {
+        self.state.load(Ordering::Acquire) == REPLYING
+    }
+
     /// Notes that somebody asked for the job to be interrupted, so that the exception it ends with
-    /// is told apart from one that Python code raised itself.
-    pub fn interrupt(&self) {
+    /// is told apart from one that Python code raised itself. `false`: it has no use any more, the
+    /// job is not running or has its outcome.
+    pub fn interrupt(&self) -> bool {
         self.interrupted.store(true, Ordering::Release);
+        self.state.load(Ordering::Acquire) == RUNNING
     }
 
     /// Whether somebody asked for the job to be interrupted.

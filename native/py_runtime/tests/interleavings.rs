@@ -10,6 +10,7 @@ use std::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
+use py_runtime::alarm::Alarm;
 use py_runtime::mailbox::{Mailbox, Next};
 use py_runtime::request::{Cancel, RequestState};
 
@@ -339,5 +340,49 @@ fn a_blow_never_outlives_the_job_it_was_meant_for() {
         });
         assert_eq!(owner.join().unwrap(), usize::from(struck));
         assert_eq!(blow.load(Ordering::Relaxed), 0);
+    });
+}
+
+// The alarm: a watcher that goes to sleep while somebody takes up work is woken by him, and if it
+// weren't, loom would report the watcher as asleep for ever.
+
+#[test]
+fn a_watcher_never_sleeps_while_somebody_works() {
+    loom::model(|| {
+        let alarm = Arc::new(Alarm::new());
+        let mailbox = Arc::new(Mailbox::<u32, ()>::new(2));
+        mailbox.push(1).unwrap();
+        let worker = {
+            let (alarm, mailbox) = (Arc::clone(&alarm), Arc::clone(&mailbox));
+            thread::spawn(move || {
+                assert!(matches!(mailbox.next(), Next::Run(..)));
+                alarm.raise();
+            })
+        };
+        // As if the job that waits had been overlooked: it is the one taken up that counts.
+        alarm.sleep_unless(|| !mailbox.running().is_empty());
+        worker.join().unwrap();
+        assert!(mailbox.is_busy());
+    });
+}
+
+#[test]
+fn of_two_who_raise_the_alarm_one_wakes_the_watcher() {
+    loom::model(|| {
+        let alarm = Arc::new(Alarm::new());
+        let mailboxes: Vec<_> = (0..2).map(|_| Arc::new(Mailbox::<u32, ()>::new(2))).collect();
+        let workers: Vec<_> = mailboxes
+            .iter()
+            .map(|mailbox| {
+                let (alarm, mailbox) = (Arc::clone(&alarm), Arc::clone(mailbox));
+                mailbox.push(1).unwrap();
+                thread::spawn(move || {
+                    assert!(matches!(mailbox.next(), Next::Run(..)));
+                    alarm.raise();
+                })
+            })
+            .collect();
+        alarm.sleep_unless(|| mailboxes.iter().any(|mailbox| !mailbox.running().is_empty()));
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
     });
 }

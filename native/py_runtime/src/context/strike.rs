@@ -8,80 +8,83 @@ use pyo3_ffi as ffi;
 
 use super::Context;
 use crate::interpreter;
+use crate::interrupter::{self, Gil, Target, Victim};
 use crate::job::Job;
-use crate::mailbox::Seq;
-use crate::nudge;
-
-/// How often a job that won't stop is interrupted again, and how many times before it is left
-/// alone as stuck in C.
-const INTERRUPT_EVERY: Duration = Duration::from_millis(20);
-const INTERRUPT_TIMES: u32 = 250;
-
-/// What a blow is meant for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Target {
-    Job(Seq),
-    Preload,
-}
+use crate::mode::Mode;
+use crate::request::Cancel;
+use crate::watch::Watched;
 
 impl<J: Job> Context<J> {
-    /// Strikes the target until it ends. On a thread of its own, because attaching to a busy
-    /// interpreter takes a while, and a stuck one for ever.
+    /// Strikes the target until it ends, on another thread.
     pub(super) fn interrupt_in_background(self: &Arc<Self>, target: Target) {
-        let context = Arc::clone(self);
-        let spawned = std::thread::Builder::new().name("py_interrupt".into()).spawn(move || {
-            for _ in 0..INTERRUPT_TIMES {
-                if !context.strike(target) {
-                    return;
-                }
-                std::thread::sleep(INTERRUPT_EVERY);
-            }
-        });
-        // Without a thread to spare the job runs on; its caller has been answered all the same.
-        drop(spawned);
-    }
-
-    /// Raises `KeyboardInterrupt` in the target. `false`: it has ended.
-    fn strike(&self, target: Target) -> bool {
-        let is_running = match target {
-            Target::Job(seq) => self.mailbox.running().iter().any(|(running, _)| *running == seq),
-            Target::Preload => self.preload.is_running(),
-        };
-        if !is_running {
-            return false;
-        }
-        let gate = self.gate.lock();
-        let Some(interpreter) = *gate else { return false };
-        let ident = self.ident.load(Ordering::Acquire);
-        // SAFETY: the open gate keeps the interpreter alive; this is a thread without a state.
-        unsafe {
-            interpreter::visit(interpreter, || {
-                let blow = || set_async_exception(ident, ffi::PyExc_KeyboardInterrupt);
-                match target {
-                    Target::Job(seq) => drop(self.mailbox.strike(seq, blow)),
-                    Target::Preload => self.preload.strike(blow),
-                }
-            });
-        }
-        true
+        let victim: Arc<dyn Victim> = Arc::clone(self) as _;
+        interrupter::strike(victim, target);
     }
 }
 
-impl<J: Job> nudge::Holder for Context<J> {
+impl<J: Job> Victim for Context<J> {
+    fn aim(&self, target: Target) -> bool {
+        match target {
+            Target::Job(seq) => self.mailbox.is_running(seq),
+            Target::Preload => self.preload.is_running(),
+        }
+    }
+
+    fn strike(&self, target: Target) {
+        let ident = self.ident.load(Ordering::Acquire);
+        // SAFETY: Python runs, so its exceptions exist.
+        let blow = || set_async_exception(ident, unsafe { ffi::PyExc_KeyboardInterrupt });
+        match target {
+            Target::Job(seq) => drop(self.mailbox.strike(seq, blow)),
+            Target::Preload => self.preload.strike(blow),
+        }
+    }
+
+    fn attached(&self, blow: &mut dyn FnMut()) {
+        let gate = self.gate.lock();
+        if let Some(interpreter) = *gate {
+            // SAFETY: the open gate keeps the interpreter alive; this is a thread without a state.
+            unsafe { interpreter::visit(interpreter, blow) };
+        }
+    }
+
+    fn gil(&self) -> Gil {
+        if self.config.mode.shares_gil() { Gil::Main } else { Gil::Own(self.config.id) }
+    }
+
+    fn is_in_main(&self) -> bool {
+        self.config.mode == Mode::Worker
+    }
+}
+
+impl<J: Job> Watched for Context<J> {
+    fn is_busy(&self) -> bool {
+        self.mailbox.is_busy() || self.preload.is_running()
+    }
+
+    fn busy_for(&self) -> Option<Duration> {
+        self.running_for().or_else(|| self.preload.running_for())
+    }
+
+    fn look_after(self: Arc<Self>) {
+        for (seq, job) in self.mailbox.running() {
+            if job.is_orphan(self.config.orphans) && job.state().cancel() == Cancel::Running {
+                self.cancelled.fetch_add(1, Ordering::Relaxed);
+                self.interrupt_in_background(Target::Job(seq));
+            }
+        }
+    }
+
+    fn shares_gil(&self) -> bool {
+        self.config.mode.shares_gil()
+    }
+
     fn interpreter_number(&self) -> i64 {
         self.interpreter_number()
     }
 
-    fn is_running_for(&self, long: Duration) -> bool {
-        self.busy_for().is_some_and(|busy| busy > long) || self.preload.is_running()
-    }
-
     fn nudge(&self) {
-        let gate = self.gate.lock();
-        if let Some(interpreter) = *gate {
-            // SAFETY: the open gate keeps the interpreter alive; this is a thread without a state.
-            unsafe { interpreter::visit(interpreter, || ()) };
-        }
+        self.attached(&mut || ());
     }
 }
 

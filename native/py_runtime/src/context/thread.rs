@@ -16,7 +16,9 @@ use crate::mode::Mode;
 use crate::namespace::new_namespace;
 use crate::nudge;
 use crate::object::{Attached, Object};
+use crate::request::Cancel;
 use crate::spin::Spin;
+use crate::watch;
 
 impl<J: Job> Context<J> {
     pub(super) fn thread_main(self: Arc<Self>, owner: Box<dyn Owner>) {
@@ -25,6 +27,7 @@ impl<J: Job> Context<J> {
             log_panic("a context thread");
         }
         self.kill(J::thread_ended());
+        self.busy_since.store(0, Ordering::Relaxed);
         let handle = self.thread.lock().take();
         SOON.run(move || {
             // A panic was contained and logged on the thread itself.
@@ -44,10 +47,11 @@ impl<J: Job> Context<J> {
         };
         self.interpreter_number.store(interpreter.number(), Ordering::Relaxed);
         *self.gate.lock() = Some(interpreter.pointer());
-        if self.config.mode.shares_gil() {
-            let holder: Weak<Self> = Arc::downgrade(self);
-            nudge::watch(holder, self.config.mode != Mode::Worker);
+        if self.config.mode == Mode::SubInterpreter {
+            nudge::turn_on();
         }
+        let watched: Weak<Self> = Arc::downgrade(self);
+        watch::watch(watched);
         let served = catch_unwind(AssertUnwindSafe(|| match self.prepare(&interpreter) {
             Ok((namespace, mut local)) => {
                 owner.started(Ok(()));
@@ -89,6 +93,7 @@ impl<J: Job> Context<J> {
         if !self.preload.begin() {
             return Err(StartError::Interpreter("it was killed while it started".into()));
         }
+        watch::note_work();
         let done = crate::code::exec(at, source, "<preload>", namespace);
         if self.preload.end() {
             self.parry(at);
@@ -126,7 +131,8 @@ impl<J: Job> Context<J> {
 
     fn run(&self, job: &J, mut scope: Scope<'_, J>) {
         let at = scope.at;
-        if job.state().start() {
+        watch::note_work();
+        if self.is_wanted(job) && job.state().start() {
             let began = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
             self.busy_since.store(began, Ordering::Relaxed);
             let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut scope)));
@@ -160,18 +166,32 @@ impl<J: Job> Context<J> {
         }
     }
 
+    /// Whether the job is to run. One whose caller is gone is dropped here.
+    fn is_wanted(&self, job: &J) -> bool {
+        if !job.is_orphan(self.config.orphans) {
+            return true;
+        }
+        if job.state().cancel() != Cancel::TooLate {
+            self.cancelled.fetch_add(1, Ordering::Relaxed);
+        }
+        false
+    }
+
     /// Clears a blow that came after the job's last bytecode, so that it doesn't hit the next.
     fn parry(&self, at: Attached<'_>) {
         set_async_exception(self.ident.load(Ordering::Relaxed), std::ptr::null_mut());
         crate::exception::clear(at);
     }
 
-    /// Only this thread adds to these, so that a load and a store will do.
+    /// Only this thread adds to the first two, so that a load and a store will do.
     fn count(&self, outcome: Outcome) {
         let counter = match outcome {
             Outcome::Done => &self.done,
             Outcome::Failed => &self.failed,
-            Outcome::Interrupted => &self.cancelled,
+            Outcome::Interrupted => {
+                self.cancelled.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
             Outcome::Unwanted => return,
         };
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);

@@ -6,14 +6,14 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, PipeWriter, pipe};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use py_runtime::boot;
 use py_runtime::code::{self, Kind};
-use py_runtime::context::{Config, Context, Owner, StartError};
+use py_runtime::context::{Config, Context, Orphans, Owner, StartError};
 use py_runtime::exception::{Exception, lossy_text};
 use py_runtime::ffi;
 use py_runtime::job::{Job, Outcome, Scope};
@@ -69,6 +69,8 @@ struct Inner {
     replies: Sender<Reply>,
     /// Whether being told of a panic panics too.
     cursed: bool,
+    /// Whether its caller is gone.
+    orphaned: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for TestJob {
@@ -88,7 +90,8 @@ impl TestJob {
     fn new(work: Work, cursed: bool) -> (Self, Receiver<Reply>) {
         let (sender, replies) = channel();
         let state = RequestState::default();
-        (TestJob(Arc::new(Inner { state, work, replies: sender, cursed })), replies)
+        let orphaned = Arc::default();
+        (TestJob(Arc::new(Inner { state, work, replies: sender, cursed, orphaned })), replies)
     }
 
     fn reply(&self, reply: Reply) -> bool {
@@ -119,6 +122,10 @@ impl Job for TestJob {
         &self.0.state
     }
 
+    fn is_orphan(&self, policy: Orphans) -> bool {
+        policy == Orphans::Stop && self.0.orphaned.load(Ordering::Acquire)
+    }
+
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome {
         let (reply, outcome) = match (self.0.work)(scope) {
             Ok(value) => (Reply::Value(value), Outcome::Done),
@@ -145,9 +152,15 @@ impl Job for TestJob {
 pub(crate) struct Ticket {
     pub(crate) seq: Seq,
     replies: Receiver<Reply>,
+    orphaned: Arc<AtomicBool>,
 }
 
 impl Ticket {
+    /// The caller is gone, as far as the job can tell.
+    pub(crate) fn orphan(&self) {
+        self.orphaned.store(true, Ordering::Release);
+    }
+
     /// Waits for the reply.
     pub(crate) fn reply(&self) -> Reply {
         self.replies.recv_timeout(PATIENCE).expect("a reply")
@@ -184,6 +197,20 @@ impl Owner for Reporter {
     }
 }
 
+/// How contexts under test are made, unless a test wants it otherwise.
+pub(crate) fn config(mode: Mode) -> Config {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    Config {
+        id: NEXT.fetch_add(1, Ordering::Relaxed),
+        label: 0,
+        mode,
+        max_queue: 1 << 20,
+        preload: None,
+        spin: Duration::from_micros(20),
+        orphans: Orphans::Stop,
+    }
+}
+
 /// A context under test.
 pub(crate) struct Subject {
     pub(crate) context: Arc<Context<TestJob>>,
@@ -201,15 +228,12 @@ impl Subject {
 
     /// A context of which it is not yet known whether it serves.
     pub(crate) fn launch(mode: Mode, max_queue: usize, preload: Option<&str>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let config = Config {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            label: 0,
-            mode,
-            max_queue,
-            preload: preload.map(|source| source.as_bytes().to_vec()),
-            spin: Duration::from_micros(20),
-        };
+        let preload = preload.map(|source| source.as_bytes().to_vec());
+        Self::with_config(Config { max_queue, preload, ..config(mode) })
+    }
+
+    /// A context made to order.
+    pub(crate) fn with_config(config: Config) -> Self {
         let (sender, events) = crossbeam::channel::unbounded();
         let context = Context::start(config, Box::new(Reporter(sender))).unwrap();
         Subject { context, events }
@@ -325,7 +349,8 @@ fn submit_to(
     cursed: bool,
 ) -> Result<Ticket, Refused<TestJob>> {
     let (job, replies) = TestJob::new(work, cursed);
-    Ok(Ticket { seq: context.submit(job)?, replies })
+    let orphaned = Arc::clone(&job.0.orphaned);
+    Ok(Ticket { seq: context.submit(job)?, replies, orphaned })
 }
 
 /// A job that is blocked. Dropping this lets it go, too.

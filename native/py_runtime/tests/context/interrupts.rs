@@ -4,10 +4,12 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::sync::mpsc::channel;
 
+use py_runtime::context::{Config, Orphans};
 use py_runtime::request::Cancel;
 
 use crate::harness::{
-    Lines, PATIENCE, Reply, Subject, Ticket, eval, in_each_mode, running_code, wait_for_no_threads,
+    Lines, PATIENCE, Reply, Subject, Ticket, config, context_threads, eval, in_each_mode,
+    running_code, wait_for_no_threads,
 };
 
 #[test]
@@ -185,5 +187,67 @@ fn an_interrupt_stays_in_its_own_context() {
         assert_eq!(bystander.only_reply(), Reply::Value("300000".into()));
         one.end();
         other.end();
+    });
+}
+
+#[test]
+fn a_waiting_job_whose_caller_is_gone_never_runs() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        subject.run("ran = False");
+        let blocked = subject.block();
+        let waiting = subject.exec("ran = True");
+        waiting.orphan();
+        let next = subject.eval("ran");
+        blocked.let_go().only_reply();
+        waiting.silence();
+        assert_eq!(next.only_reply(), Reply::Value("False".into()));
+        assert_eq!(subject.context.counts().cancelled, 1);
+        subject.end();
+    });
+}
+
+#[test]
+fn a_running_job_whose_caller_goes_is_stopped_in_silence() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let hog = running_code(&subject, "while True: pass");
+        hog.orphan();
+        hog.silence();
+        assert_eq!(subject.value("'alive'"), "alive");
+        assert_eq!(subject.context.counts().cancelled, 1);
+        subject.end();
+        wait_for_no_threads();
+    });
+}
+
+#[test]
+fn a_context_may_finish_what_nobody_waits_for() {
+    in_each_mode(|mode| {
+        let subject = Subject::with_config(Config { orphans: Orphans::Finish, ..config(mode) });
+        subject.started().unwrap();
+        let job = subject.exec("ran = True");
+        job.orphan();
+        job.only_reply();
+        assert_eq!(subject.value("ran"), "True");
+        subject.end();
+    });
+}
+
+#[test]
+fn jobs_stopped_at_once_need_one_thread_per_gil() {
+    in_each_mode(|mode| {
+        let subjects: Vec<_> = (0..8).map(|_| Subject::start(mode)).collect();
+        let hogs: Vec<_> =
+            subjects.iter().map(|subject| running_code(subject, "while True: pass")).collect();
+        for (subject, hog) in subjects.iter().zip(&hogs) {
+            assert_eq!(subject.cancel(hog), Cancel::Running);
+        }
+        let gils = if mode.shares_gil() { 1 } else { subjects.len() };
+        let strikers = context_threads().iter().filter(|name| name.starts_with("py_int")).count();
+        assert!(strikers <= gils, "{strikers} threads for {gils} GILs");
+        hogs.into_iter().for_each(Ticket::silence);
+        subjects.into_iter().for_each(Subject::end);
+        wait_for_no_threads();
     });
 }

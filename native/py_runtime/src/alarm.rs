@@ -1,0 +1,64 @@
+//! Waking a watcher that sleeps while nobody works, at no cost to those who do.
+//!
+//! A worker takes its work up under a lock, and the watcher looks for work under the same lock.
+//! That is what makes a plain load enough in [`Alarm::raise`]: either the watcher looks after the
+//! worker has taken its work up, and sees it; or it looked before, and then the worker, which got
+//! the lock after it, sees that it sleeps.
+
+use crate::sync::{AtomicBool, Mutex, Ordering, Thread, current, park};
+
+/// Where one watcher sleeps.
+#[derive(Debug)]
+pub struct Alarm {
+    asleep: AtomicBool,
+    sleeper: Mutex<Option<Thread>>,
+}
+
+impl Alarm {
+    /// One that nobody sleeps by yet.
+    #[cfg(not(feature = "loom"))]
+    pub const fn new() -> Self {
+        Alarm { asleep: AtomicBool::new(false), sleeper: Mutex::new(None) }
+    }
+
+    /// One that nobody sleeps by yet.
+    #[cfg(feature = "loom")]
+    pub fn new() -> Self {
+        Alarm { asleep: AtomicBool::new(false), sleeper: Mutex::new(None) }
+    }
+
+    /// Wakes the watcher if it sleeps. By a worker that has just taken something up under a lock
+    /// that `is_work` takes too.
+    pub fn raise(&self) {
+        if self.asleep.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        if let Some(sleeper) = self.sleeper.lock().take() {
+            self.asleep.store(false, Ordering::Release);
+            sleeper.unpark();
+        }
+    }
+
+    /// Sleeps until the alarm is raised, unless there is work already. By the one watcher.
+    pub fn sleep_unless(&self, is_work: impl FnOnce() -> bool) {
+        *self.sleeper.lock() = Some(current());
+        self.asleep.store(true, Ordering::Release);
+        if is_work() {
+            // Whoever raises it meanwhile has done the same.
+            self.wake();
+        }
+        while self.asleep.load(Ordering::Acquire) {
+            park();
+        }
+    }
+}
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Alarm::new()
+    }
+}

@@ -1,0 +1,103 @@
+//! Looking after jobs that run long: is their caller still there, are they stuck, does the holder
+//! of the GIL hear those who wait.
+//!
+//! None of this is worth a clock or a monitor per job, most of which take microseconds. So one
+//! thread looks at all contexts now and then while any of them works, and sleeps while none does.
+//! It never waits for Python: what has to is left to other threads.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::alarm::Alarm;
+use crate::nudge;
+
+/// A context, as the watcher sees it.
+pub(crate) trait Watched: Send + Sync {
+    /// Whether it has anything to do. Takes the lock under which it takes things up.
+    fn is_busy(&self) -> bool;
+    /// How long it has been running the same code.
+    fn busy_for(&self) -> Option<Duration>;
+    /// Sees to the jobs it runs. Must not wait.
+    fn look_after(self: Arc<Self>);
+    /// Whether it takes turns on the main interpreter's GIL.
+    fn shares_gil(&self) -> bool;
+    /// The number of the interpreter that it runs Python in.
+    fn interpreter_number(&self) -> i64;
+    /// Waits for the GIL in that interpreter, and lets go of it.
+    fn nudge(&self);
+}
+
+/// How often the watcher looks, and from what age on a job is looked after.
+const LOOK: Duration = Duration::from_millis(5);
+/// How often while there are only jobs that have been running for longer than `OLD`.
+const SELDOM: Duration = Duration::from_millis(50);
+const OLD: Duration = Duration::from_secs(1);
+/// How long it stays awake while nothing works. Calls that come now and then needn't wake it.
+const LINGER: Duration = Duration::from_millis(500);
+
+#[cfg(not(feature = "loom"))]
+static ALARM: Alarm = Alarm::new();
+// loom's types can't be made at compile time. No model gets here.
+#[cfg(feature = "loom")]
+static ALARM: std::sync::LazyLock<Alarm> = std::sync::LazyLock::new(Alarm::new);
+static WATCHED: Mutex<Vec<Weak<dyn Watched>>> = Mutex::new(Vec::new());
+static RUNS: Mutex<bool> = Mutex::new(false);
+
+/// Keeps an eye on a context as long as it exists.
+pub(crate) fn watch(context: Weak<dyn Watched>) {
+    {
+        let mut watched = WATCHED.lock();
+        watched.retain(|context| context.strong_count() > 0);
+        watched.push(context);
+    }
+    let mut runs = RUNS.lock();
+    if !*runs {
+        let spawned = std::thread::Builder::new().name("py_watch".into()).spawn(watch_all);
+        // Without a thread to spare now, the next context tries again.
+        *runs = spawned.is_ok();
+    }
+}
+
+/// A context has just taken something up.
+pub(crate) fn note_work() {
+    ALARM.raise();
+}
+
+fn watched() -> Vec<Arc<dyn Watched>> {
+    WATCHED.lock().iter().filter_map(Weak::upgrade).collect()
+}
+
+fn watch_all() {
+    let mut worked = Instant::now();
+    loop {
+        let pause = look();
+        if pause.is_some() {
+            worked = Instant::now();
+        } else if worked.elapsed() > LINGER {
+            ALARM.sleep_unless(|| watched().iter().any(|context| context.is_busy()));
+            worked = Instant::now();
+        }
+        std::thread::sleep(pause.unwrap_or(LOOK));
+    }
+}
+
+/// Looks once. How long until the next look, or `None` when nothing runs.
+fn look() -> Option<Duration> {
+    let mut pause = None;
+    for context in watched() {
+        let Some(busy) = context.busy_for() else { continue };
+        let seldom = if busy > OLD { SELDOM } else { LOOK };
+        let often = context.shares_gil() && nudge::is_on();
+        if often && busy > nudge::LONG {
+            nudge::nudge_in_background(Arc::clone(&context));
+        }
+        if busy > LOOK {
+            context.look_after();
+        }
+        let next = if often { nudge::LONG } else { seldom };
+        pause = Some(pause.map_or(next, |pause: Duration| pause.min(next)));
+    }
+    pause
+}

@@ -82,8 +82,8 @@ callers(N, #{window_ms := Window, rounds := Rounds}) ->
     {Rates, Shares} = lists:unzip(py_bench_stats:rounds(Rounds, fun() -> window(N, Window) end)),
     Rate = py_bench_stats:row([integer_to_list(N), callers_word(N)], py_bench_stats:summary(Rates),
                               rate_target(N), fun show_rate/1),
-    Fair = py_bench_stats:row("  least served / mean", py_bench_stats:summary(Shares), {at_least, 0.5},
-                              fun(Share) -> io_lib:format("~.2f", [Share]) end),
+    Fair = py_bench_stats:row("  least served / mean", py_bench_stats:summary(Shares),
+                              {at_least, 0.5}, fun(Share) -> io_lib:format("~.2f", [Share]) end),
     [Rate | [Fair || N > 1]].
 
 -spec callers_word(pos_integer()) -> string().

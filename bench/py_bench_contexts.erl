@@ -1,5 +1,5 @@
-%% What contexts of each mode cost to have: starting, memory, coming and going. Each figure comes from
-%% a VM of its own, in which Python has just started.
+%% What contexts of each mode cost to have: starting, memory, coming and going. Each figure comes
+%% from a VM of its own, in which Python has just started.
 -module(py_bench_contexts).
 
 -export([starts/1, lifecycle/1, boot/1]).
@@ -40,7 +40,8 @@ starts(Mode, Boots) ->
         lists:unzip3([py_bench_vm:call(?MODULE, start_stop, [Mode]) || _ <- VMs]),
     Sizes = [py_bench_vm:call(?MODULE, memory, [Mode]) || _ <- VMs],
     Row = fun(What, Figures, Target) ->
-              py_bench_stats:row([atom_to_list(Mode), What], py_bench_stats:summary(Figures), Target)
+              py_bench_stats:row([atom_to_list(Mode), What], py_bench_stats:summary(Figures),
+                                 Target)
           end,
     Eight = io_lib:format("~b contexts", [?STARTED]),
     [Row([": start ", Eight], Starts, start_target(Mode)),
@@ -100,8 +101,8 @@ lifecycle(Mode, Cycles) ->
     Name = atom_to_list(Mode),
     Growth = fun(At, Target) ->
                  Bytes = lists:nth(At, Growths),
-                 py_bench_stats:figure([Name, io_lib:format(": memory after ~b", [At])], Bytes, Target,
-                                       fun py_bench_stats:size/1)
+                 py_bench_stats:figure([Name, io_lib:format(": memory after ~b", [At])], Bytes,
+                                       Target, fun py_bench_stats:size/1)
              end,
     [py_bench_stats:row([Name, ": create, use, end"], py_bench_stats:summary(Times), none),
      Growth(max(1, Cycles * 2 div 3), {at_most, 20 bsl 20}),

@@ -107,7 +107,8 @@ short_calls(Ctx, Pause, #{samples := Samples, rounds := Rounds}) ->
 -spec row(py_context:context_mode(), iodata(), [[pos_integer()]],
           none | {at_most, pos_integer()}) -> py_bench:row().
 row(Mode, What, Rounds, Target) ->
-    py_bench_stats:row([atom_to_list(Mode), ": ", What], py_bench_stats:over_rounds(Rounds), Target).
+    py_bench_stats:row([atom_to_list(Mode), ": ", What], py_bench_stats:over_rounds(Rounds),
+                       Target).
 
 -spec p99([[pos_integer()]]) -> number().
 p99(Rounds) ->

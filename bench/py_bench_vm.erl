@@ -12,7 +12,8 @@ call(Module, Function, Args) ->
                           || M <- [?MODULE, py_context_router]]),
     Request = base64:encode(term_to_binary({Module, Function, Args})),
     Port = open_port({spawn_executable, os:find_executable("erl")},
-                     [{args, ["-noinput" | Paths] ++ ["-s", "py_bench_vm", "main", "-extra", Request]},
+                     [{args, ["-noinput" | Paths]
+                             ++ ["-s", "py_bench_vm", "main", "-extra", Request]},
                       binary, exit_status]),
     Answer = answer(Port, <<>>),
     [_, Result] = binary:split(Answer, <<"\nresult ">>),

@@ -44,6 +44,9 @@ def check():
                 % (exe, sys.implementation.name))
     import sysconfig
     var = sysconfig.get_config_var
+    if var("Py_GIL_DISABLED") and sys.version_info[:2] < (3, 14):
+        return ("%s is a free-threaded Python %s, and of these only 3.14 can be linked: install it, or "
+                "a Python %s with a GIL, and name it in PYO3_PYTHON." % (exe, v, x))
     pyenv = os.sep + "versions" + os.sep in sys.base_prefix
     if pyenv:
         shared = headers = ("PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install --force %s"

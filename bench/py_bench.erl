@@ -8,9 +8,11 @@
 -export_type([scale/0, row/0]).
 
 -type scale() :: #{rounds := pos_integer(), samples := pos_integer(), window_ms := pos_integer(),
-                   heavy := pos_integer(), loops := pos_integer(), boots := pos_integer()}.
+                   heavy := pos_integer(), loops := pos_integer(), boots := pos_integer(),
+                   cycles := pos_integer()}.
 %% How much is measured: rounds of each figure; samples in a round of short calls, of `heavy' ones,
-%% turns of a `loops' of a few ns each; the ms during which throughput is counted; VMs started.
+%% turns of a `loops' of a few ns each; the ms during which throughput is counted; VMs started;
+%% contexts that come and go in one of these.
 -type row() :: #{work := iodata(), figure := iodata(), spread := iodata(), target := iodata(),
                  verdict := met | missed | none}.
 
@@ -36,10 +38,10 @@ command(Args) ->
 -spec command([string()], [atom()]) -> 0..2.
 command(["--quick"], Names) ->
     run(chosen(Names), #{rounds => 3, samples => 300, heavy => 2, loops => 20_000,
-                         window_ms => 60, boots => 1});
+                         window_ms => 60, boots => 1, cycles => 6});
 command([], Names) ->
     run(chosen(Names), #{rounds => 7, samples => 20_000, heavy => 15, loops => 1_000_000,
-                         window_ms => 300, boots => 7});
+                         window_ms => 300, boots => 7, cycles => 300});
 command(_Help, _Names) ->
     io:format("~ts", [usage()]),
     0.
@@ -84,10 +86,9 @@ warning(_Busy) ->
 run_case(Name, Scale) ->
     Before = py_bench_machine:cpu(),
     Rows = py_bench_cases:run(Name, Scale),
-    Others = case Name of
-                 %% Its work is done by other OS processes.
-                 boot -> "-";
-                 _ -> io_lib:format("~.1f %", [py_bench_machine:others(Before) * 100])
+    Others = case py_bench_cases:in_new_vms(Name) of
+                 true -> "-";
+                 false -> io_lib:format("~.1f %", [py_bench_machine:others(Before) * 100])
              end,
     lists:foreach(fun(Row) -> print_row(Name, Others, Row) end, Rows).
 
@@ -102,5 +103,5 @@ print_row(Name, Others, #{work := Work, figure := Figure, spread := Spread, targ
 
 -spec print(iodata(), iodata(), iodata(), iodata(), iodata(), iodata(), iodata()) -> ok.
 print(Name, Work, Figure, Spread, Target, Mark, Others) ->
-    io:format("~-12ts~-34ts~14ts  ~-28ts~-14ts~-7ts~7ts~n",
+    io:format("~-12ts~-38ts~12ts  ~-30ts~-14ts~-7ts~7ts~n",
               [Name, Work, Figure, Spread, Target, Mark, Others]).

@@ -1,8 +1,7 @@
 %% What is measured, and the targets.
 -module(py_bench_cases).
 
--export([all/0, run/2]).
--export([boot_main/0]).
+-export([all/0, run/2, in_new_vms/1]).
 
 -spec all() -> [{atom(), What :: string()}].
 all() ->
@@ -13,8 +12,15 @@ all() ->
      {binary, "16 MB of bytes there and back"},
      {lists, "100 000 integers, 100 000 floats there and back"},
      {map, "a map with 10 000 keys there and back"},
-     {pool, "starting and stopping a pool of 8 worker contexts"},
-     {boot, "application start to the first result, each in a new VM"}].
+     {modes, "each mode: two contexts that compute against one; short calls beside such ones"},
+     {contexts, "each mode: starting and stopping 8 contexts, memory of one; in new VMs"},
+     {lifecycle, "each mode: 300 contexts that come, work and go; memory, threads; in new VMs"},
+     {boot, "application start to the first result; in new VMs"}].
+
+%% Their work is done by other OS processes.
+-spec in_new_vms(atom()) -> boolean().
+in_new_vms(Name) ->
+    lists:member(Name, [contexts, lifecycle, boot]).
 
 -spec run(atom(), py_bench:scale()) -> [py_bench:row()].
 run(get_context, #{loops := Loops, rounds := Rounds}) ->
@@ -46,14 +52,14 @@ run(map, Scale) ->
     Map = maps:from_list([{<<"key ", (integer_to_binary(N))/binary>>, N}
                           || N <- lists:seq(1, 10_000)]),
     echo("10 000 keys", Map, {at_most, 5_400_000}, Scale);
-run(pool, #{heavy := Samples, rounds := Rounds}) ->
-    Times = [start_stop() || _ <- lists:seq(1, Samples * Rounds)],
-    {Starts, Stops} = lists:unzip(Times),
-    [py_bench_stats:row("start 8 worker contexts", summary(Starts), {at_most, 5_000_000}),
-     py_bench_stats:row("stop them", summary(Stops), none)];
-run(boot, #{boots := Boots}) ->
-    [py_bench_stats:row("start to first result", summary([boot() || _ <- lists:seq(1, Boots)]),
-                        {at_most, 150_000_000})].
+run(modes, Scale) ->
+    py_bench_modes:scaling(Scale) ++ py_bench_modes:hogs(Scale);
+run(contexts, Scale) ->
+    py_bench_contexts:starts(Scale);
+run(lifecycle, Scale) ->
+    py_bench_contexts:lifecycle(Scale);
+run(boot, Scale) ->
+    py_bench_contexts:boot(Scale).
 
 -spec get_context(non_neg_integer()) -> ok.
 get_context(0) ->
@@ -74,10 +80,10 @@ short(Work, Fun, Target, #{samples := Samples, rounds := Rounds}) ->
 callers(N, #{window_ms := Window, rounds := Rounds}) ->
     _ = window(N, Window div 5 + 1),
     {Rates, Shares} = lists:unzip(py_bench_stats:rounds(Rounds, fun() -> window(N, Window) end)),
-    Rate = py_bench_stats:row([integer_to_list(N), callers_word(N)], summary(Rates),
+    Rate = py_bench_stats:row([integer_to_list(N), callers_word(N)], py_bench_stats:summary(Rates),
                               rate_target(N), fun show_rate/1),
-    Fair = py_bench_stats:row("  least served / mean", summary(Shares), {at_least, 0.5},
-                              fun(Share) -> io_lib:format("~.2f", [Share]) end),
+    Fair = py_bench_stats:row("  least served / mean", py_bench_stats:summary(Shares),
+                              {at_least, 0.5}, fun(Share) -> io_lib:format("~.2f", [Share]) end),
     [Rate | [Fair || N > 1]].
 
 -spec callers_word(pos_integer()) -> string().
@@ -132,44 +138,3 @@ echo(Work, Value, Target, #{heavy := Samples, rounds := Rounds}) ->
     {ok, Value} = py_context:call(Ctx, '__main__', echo, [Value]),
     Echo = fun() -> {ok, _} = py_context:call(Ctx, '__main__', echo, [Value]) end,
     [py_bench_stats:row(Work, py_bench_stats:latency(Echo, Samples, Rounds), Target)].
-
-%% ------------------------------------------------------------------ starting
-
--spec start_stop() -> {pos_integer(), pos_integer()}.
-start_stop() ->
-    {Start, {ok, _}} = py_bench_stats:timed(fun() -> py_context_router:start_pool(py_bench, 8) end),
-    {Stop, ok} = py_bench_stats:timed(fun() -> py_context_router:stop_pool(py_bench) end),
-    {Start, Stop}.
-
-%% Python starts once in the life of a VM, so each sample takes a VM of its own.
--spec boot() -> pos_integer().
-boot() ->
-    Paths = lists:append([["-pa", filename:dirname(code:which(Module))]
-                          || Module <- [?MODULE, py_context_router]]),
-    Args = ["-noinput" | Paths] ++ ["-s", atom_to_list(?MODULE), "boot_main"],
-    Port = open_port({spawn_executable, os:find_executable("erl")},
-                     [{args, Args}, binary, {line, 100}, exit_status]),
-    receive
-        {Port, {data, {eol, Ns}}} ->
-            receive {Port, {exit_status, 0}} -> binary_to_integer(Ns) end
-    end.
-
-%% In the new VM.
--spec boot_main() -> no_return().
-boot_main() ->
-    {Ns, {ok, 4.0}} =
-        py_bench_stats:timed(
-          fun() ->
-              {ok, _} = py_context_router:start(),
-              py_context:call(py_context_router:get_context(), math, sqrt, [16])
-          end),
-    io:format("~b~n", [Ns]),
-    halt(0).
-
--spec summary([number(), ...]) -> py_bench_stats:summary().
-summary(Numbers) ->
-    Sorted = lists:sort(Numbers),
-    #{median => py_bench_stats:percentile(Sorted, 50),
-      p10 => py_bench_stats:percentile(Sorted, 10),
-      p90 => py_bench_stats:percentile(Sorted, 90),
-      p99 => py_bench_stats:percentile(Sorted, 99)}.

@@ -1,8 +1,9 @@
 %% Measuring and summing up: nothing here knows what is measured.
 -module(py_bench_stats).
 
--export([latency/3, loop/3, rounds/2, in_process/1, timed/1, percentile/2, median/1]).
--export([duration/1, row/3, row/4]).
+-export([latency/3, durations/4, over_rounds/1, loop/3, rounds/2, in_process/1, timed/1]).
+-export([summary/1, percentile/2, median/1]).
+-export([duration/1, size/1, row/3, row/4, figure/4]).
 
 -export_type([summary/0]).
 
@@ -10,13 +11,23 @@
 %% Of durations in ns, or of rates.
 -type target() :: none | {at_most, Ns :: number()} | {at_least, number()}.
 
-%% Times each call of `Fun', `Samples' times in each of `Rounds' rounds, after a warm-up. Each
-%% percentile is the median of the rounds', so that one disturbed round changes nothing.
+%% Times each call of `Fun', `Samples' times in each of `Rounds' rounds, after a warm-up.
 -spec latency(fun(() -> term()), pos_integer(), pos_integer()) -> summary().
 latency(Fun, Samples, Rounds) ->
-    _ = in_process(fun() -> samples(Fun, max(1, Samples div 10), []) end),
-    Each = rounds(Rounds, fun() -> in_process(fun() -> samples(Fun, Samples, []) end) end),
-    Sorted = [lists:sort(Round) || Round <- Each],
+    over_rounds(durations(Fun, 0, Samples, Rounds)).
+
+%% The same with a pause between two calls, in ms, and not yet summed up: what each call took, round
+%% by round.
+-spec durations(fun(() -> term()), Pause :: non_neg_integer(), pos_integer(), pos_integer()) ->
+    [[non_neg_integer(), ...], ...].
+durations(Fun, Pause, Samples, Rounds) ->
+    _ = in_process(fun() -> samples(Fun, 0, max(1, Samples div 10), []) end),
+    rounds(Rounds, fun() -> in_process(fun() -> samples(Fun, Pause, Samples, []) end) end).
+
+%% Each percentile is the median of the rounds', so that one disturbed round changes nothing.
+-spec over_rounds([[number(), ...], ...]) -> summary().
+over_rounds(Rounds) ->
+    Sorted = [lists:sort(Round) || Round <- Rounds],
     #{median => over(Sorted, 50), p10 => over(Sorted, 10), p90 => over(Sorted, 90),
       p99 => over(Sorted, 99)}.
 
@@ -24,24 +35,24 @@ latency(Fun, Samples, Rounds) ->
 over(Rounds, P) ->
     median([percentile(Round, P) || Round <- Rounds]).
 
--spec samples(fun(() -> term()), non_neg_integer(), [non_neg_integer()]) -> [non_neg_integer()].
-samples(_Fun, 0, Taken) ->
+-spec samples(fun(() -> term()), non_neg_integer(), non_neg_integer(), [non_neg_integer()]) ->
+    [non_neg_integer()].
+samples(_Fun, _Pause, 0, Taken) ->
     Taken;
-samples(Fun, N, Taken) ->
+samples(Fun, Pause, N, Taken) ->
+    _ = Pause > 0 andalso timer:sleep(Pause),
     {Ns, _} = timed(Fun),
     %% The garbage of a heavy call is collected outside of the timing; of short ones, when the VM
     %% likes.
     _ = Ns > 1_000_000 andalso garbage_collect(),
-    samples(Fun, N - 1, [Ns | Taken]).
+    samples(Fun, Pause, N - 1, [Ns | Taken]).
 
 %% ns per turn of `Loop', a function that takes a number of turns, less those of the empty loop.
 -spec loop(fun((pos_integer()) -> term()), pos_integer(), pos_integer()) -> summary().
 loop(Loop, Turns, Rounds) ->
     Empty = per_turn(fun empty/1, Turns, Rounds),
     Full = per_turn(Loop, Turns, Rounds),
-    Cost = lists:sort([max(0.0, Ns - median(Empty)) || Ns <- Full]),
-    #{median => median(Cost), p10 => percentile(Cost, 10), p90 => percentile(Cost, 90),
-      p99 => percentile(Cost, 99)}.
+    summary([max(0.0, Ns - median(Empty)) || Ns <- Full]).
 
 -spec per_turn(fun((pos_integer()) -> term()), pos_integer(), pos_integer()) -> [float()].
 per_turn(Loop, Turns, Rounds) ->
@@ -78,6 +89,10 @@ in_process(Fun) ->
         {'DOWN', Monitor, process, Pid, Reason} -> exit(Reason)
     end.
 
+-spec summary([number(), ...]) -> summary().
+summary(Numbers) ->
+    over_rounds([Numbers]).
+
 %% Of a sorted list.
 -spec percentile([number(), ...], 0..100) -> number().
 percentile(Sorted, P) ->
@@ -98,6 +113,12 @@ row(Work, #{median := Median, p10 := P10, p90 := P90, p99 := P99}, Target, Show)
       spread => lists:join(" / ", [Show(P10), Show(P90), Show(P99)]),
       target => target(Target, Show), verdict => verdict(Median, Target)}.
 
+%% A row about one number, of which there are no percentiles.
+-spec figure(iodata(), number(), target(), fun((number()) -> iodata())) -> py_bench:row().
+figure(Work, Number, Target, Show) ->
+    #{work => Work, figure => Show(Number), spread => "", target => target(Target, Show),
+      verdict => verdict(Number, Target)}.
+
 -spec target(target(), fun((number()) -> iodata())) -> iodata().
 target(none, _Show) -> "";
 target({at_most, Bound}, Show) -> ["≤ ", Show(Bound)];
@@ -114,6 +135,11 @@ duration(Ns) when Ns < 1_000 -> io_lib:format("~b ns", [round(Ns)]);
 duration(Ns) when Ns < 1_000_000 -> io_lib:format("~ts µs", [three_digits(Ns / 1_000)]);
 duration(Ns) when Ns < 1_000_000_000 -> io_lib:format("~ts ms", [three_digits(Ns / 1_000_000)]);
 duration(Ns) -> io_lib:format("~ts s", [three_digits(Ns / 1_000_000_000)]).
+
+%% Of memory; it may have shrunk.
+-spec size(number()) -> iodata().
+size(Bytes) when abs(Bytes) < 100_000 -> io_lib:format("~.1f KiB", [Bytes / 1_024]);
+size(Bytes) -> io_lib:format("~.1f MiB", [Bytes / 1_048_576]).
 
 -spec three_digits(float()) -> iodata().
 three_digits(X) when X < 9.995 -> io_lib:format("~.2f", [X]);

@@ -4,6 +4,8 @@
 #   native/build.sh            build priv/py_nif.so, if anything it depends on has changed
 #   native/build.sh --python   check the chosen Python and print its executable
 #   native/build.sh --rust     check the Rust toolchain and print its version
+#   native/build.sh --rust-package   print the package from which apt would install a new enough
+#                                    Rust; nothing if there is none
 #
 # PYO3_PYTHON names the Python to link (default: python3 on PATH), CARGO_TARGET_DIR the place of
 # Cargo's files (default: target/). Silent unless something is built or wrong; what is wrong is
@@ -42,6 +44,9 @@ def check():
                 % (exe, sys.implementation.name))
     import sysconfig
     var = sysconfig.get_config_var
+    if var("Py_GIL_DISABLED") and sys.version_info[:2] < (3, 14):
+        return ("%s is a free-threaded Python %s, and of these only 3.14 can be linked: install it, or "
+                "a Python %s with a GIL, and name it in PYO3_PYTHON." % (exe, v, x))
     pyenv = os.sep + "versions" + os.sep in sys.base_prefix
     if pyenv:
         shared = headers = ("PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install --force %s"
@@ -103,23 +108,58 @@ find_python() {
 
 # --- which Rust ----------------------------------------------------------------------------
 
+wanted=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
+
+# at_least 1.91 1.63.0: whether the second is as new as the first.
+at_least() {
+    printf '%s %s\n' "$1" "$2" | awk '{
+        split($1, wanted, "."); split($2, there, ".")
+        exit !(there[1] + 0 > wanted[1] + 0 ||
+               there[1] + 0 == wanted[1] + 0 && there[2] + 0 >= wanted[2] + 0)
+    }'
+}
+
+# apt_offers PACKAGE: the version that apt would install, nothing if there is none.
+apt_offers() {
+    command -v apt-cache >/dev/null 2>&1 || return 0
+    LC_ALL=C apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: \([0-9].*\)/\1/p'
+}
+
+# Debian's cargo package is of the release of its rustc, whose version is the one that counts.
+rust_package() {
+    offered=$(apt_offers rustc)
+    [ -z "$offered" ] || ! at_least "$wanted" "$offered" || printf 'cargo\n'
+}
+
+# What to type here: not every release has a Rust that is new enough, nor a rustup, nor is curl
+# there from the start.
+how_to_get_rust() {
+    if [ -n "$(rust_package)" ]; then
+        printf 'apt-get install %s' "$(rust_package)"
+    elif at_least 1.27 "$(apt_offers rustup)"; then
+        printf 'apt-get install rustup && rustup default stable'
+    elif ! command -v curl >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1; then
+        printf 'apt-get install curl ca-certificates && curl https://sh.rustup.rs -sSf | sh -s -- -y'
+    else
+        printf 'curl https://sh.rustup.rs -sSf | sh -s -- -y'
+    fi
+}
+
 find_rust() {
-    wanted=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
-    how="install it from https://rustup.rs (curl https://sh.rustup.rs -sSf | sh)"
     if ! command -v cargo >/dev/null 2>&1; then
         # rustup's directory is on PATH only after a new login.
         PATH=$PATH:${CARGO_HOME:-${HOME:-/nonexistent}/.cargo}/bin
         export PATH
     fi
-    command -v cargo >/dev/null 2>&1 || fail "there is no cargo on PATH: Rust $wanted or newer is needed, $how."
+    command -v cargo >/dev/null 2>&1 ||
+        fail "there is no Rust here, and $wanted or newer is needed: $(how_to_get_rust)"
     rust_version=$("${RUSTC:-rustc}" --version 2>/dev/null | sed -n 's/^rustc \([0-9.]*\).*/\1/p')
-    [ -n "$rust_version" ] || fail "there is a cargo but no working rustc: Rust $wanted or newer is needed, $how."
-    minor=${rust_version#*.}
-    minor=${minor%%.*}
-    wanted_minor=${wanted#*.}
-    if [ "${rust_version%%.*}" -lt "${wanted%%.*}" ] ||
-        { [ "${rust_version%%.*}" -eq "${wanted%%.*}" ] && [ "$minor" -lt "${wanted_minor%%.*}" ]; }; then
-        fail "rustc is $rust_version, and $wanted or newer is needed: run rustup update stable, or $how."
+    [ -n "$rust_version" ] ||
+        fail "there is a cargo but no working rustc, and Rust $wanted or newer is needed: $(how_to_get_rust)"
+    if ! at_least "$wanted" "$rust_version"; then
+        how='rustup update stable'
+        command -v rustup >/dev/null 2>&1 || how=$(how_to_get_rust)
+        fail "Rust is $rust_version here ($(command -v cargo)), and $wanted or newer is needed: $how"
     fi
 }
 
@@ -182,5 +222,6 @@ case ${1:-} in
         find_rust
         printf '%s\n' "$rust_version"
         ;;
-    *) fail "unknown option $1: native/build.sh takes none, --python or --rust." ;;
+    --rust-package) rust_package ;;
+    *) fail "unknown option $1: native/build.sh takes none, --python, --rust or --rust-package." ;;
 esac

@@ -5,7 +5,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1]).
--export([init_per_testcase/2, end_per_testcase/2]).
+-export([init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
 -compile([export_all, nowarn_export_all]).
 
 -import(test_helpers, [ask/1, answer/1, leftovers/1, await_busy/1, eventually/1]).
@@ -15,26 +15,36 @@
 suite() ->
     [{timetrap, {minutes, 10}}].
 
+%% Some of the cases for each mode that the linked Python has.
 all() ->
-    [{group, extensions}, {group, storm}, {group, threads}, {group, memory}].
+    [{group, extensions}, {group, threads}, {group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()].
 
 groups() ->
     [{extensions, [],
       [the_standard_librarys_extension_modules_work,
        numpy_works]},
-     {storm, [],
-      [a_hundred_kills_under_load_lose_no_call_and_no_thread]},
      {threads, [],
-      [two_hundred_sleeping_contexts_finish_together,
-       three_endless_loops_leave_the_others_answering]},
-     {memory, [],
-      [a_million_calls_do_not_grow_the_vm]}].
+      [two_hundred_sleeping_contexts_finish_together]}]
+    ++ [{Mode, [],
+         [a_hundred_kills_under_load_lose_no_call_and_no_thread,
+          three_endless_loops_leave_the_others_answering,
+          a_great_many_calls_do_not_grow_the_vm]} || Mode <- [worker, subinterp, owngil]].
 
 init_per_suite(Config) ->
     test_helpers:quiet(Config).
 
 end_per_suite(Config) ->
     test_helpers:loud(Config).
+
+init_per_group(Mode, Config) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil ->
+    [{mode, Mode} | Config];
+init_per_group(_Group, Config) ->
+    Config.
+
+end_per_group(_Group, _Config) ->
+    ok.
 
 init_per_testcase(_Case, Config) ->
     ok = test_helpers:stop_all(),
@@ -121,9 +131,9 @@ use_numpy(Venv) ->
 -define(KILLS, 100).
 -define(CALLERS, 50).
 
-a_hundred_kills_under_load_lose_no_call_and_no_thread(_Config) ->
+a_hundred_kills_under_load_lose_no_call_and_no_thread(Config) ->
     Size = 4,
-    {ok, _} = py_context_router:start(#{contexts => Size}),
+    {ok, _} = py_context_router:start(#{contexts => Size, mode => ?config(mode, Config)}),
     Idle = threads_at_rest(),
     %% Odd while a kill is under way; see `call_on/3'.
     Epoch = atomics:new(1, []),
@@ -214,8 +224,9 @@ sleep_in(Contexts) ->
     end),
     Us div 1000.
 
-three_endless_loops_leave_the_others_answering(_Config) ->
-    {ok, Pids} = py_context_router:start(#{contexts => 5, shutdown => 0}),
+three_endless_loops_leave_the_others_answering(Config) ->
+    {ok, Pids} = py_context_router:start(#{contexts => 5, shutdown => 0,
+                                           mode => ?config(mode, Config)}),
     {Looping, Others} = lists:split(3, Pids),
     Loops = [ask(fun() -> py_context:exec(Ctx, ?LOOP) end) || Ctx <- Looping],
     _ = [await_busy(Ctx) || Ctx <- Looping],
@@ -232,29 +243,32 @@ three_endless_loops_leave_the_others_answering(_Config) ->
 %% ------------------------------------------------------------------ memory
 
 -define(WARM_UP, 100_000).
--define(CALLS, 1_000_000).
 -define(MOST_GROWTH_KB, 5 * 1024).
 
 %% In a VM of its own: in this one, memory that earlier cases have left could hide a leak.
-a_million_calls_do_not_grow_the_vm(_Config) ->
+a_great_many_calls_do_not_grow_the_vm(Config) ->
     {ok, Peer, _} = test_helpers:start_peer(#{connection => standard_io}),
-    {Before, After} = peer:call(Peer, ?MODULE, million_calls, [], infinity),
+    {Before, After} = peer:call(Peer, ?MODULE, many_calls, [?config(mode, Config)], infinity),
     ok = peer:stop(Peer),
     report("~b KiB before, ~b KiB after: ~b KiB", [Before, After, After - Before]),
     ?assert(After - Before < ?MOST_GROWTH_KB).
 
-million_calls() ->
-    {ok, [Ctx | _]} = py_context_router:start(#{contexts => 2}),
+many_calls(Mode) ->
+    {ok, [Ctx | _]} = py_context_router:start(#{contexts => 2, mode => Mode}),
     [ok = py_context:exec(Pid, <<"def echo(*args, **kwargs): return args[0]\n"
                                  "def fail(*args): raise ValueError(args)">>)
      || Pid <- py_context_router:contexts()],
     ok = make_calls(?WARM_UP),
     Before = rss_at_rest(),
-    ok = make_calls(?CALLS),
+    ok = make_calls(calls(Mode)),
     After = rss_at_rest(),
     ?assertMatch(#{queue := 0}, py_context:info(Ctx)),
     ok = py_context_router:stop(),
     {Before, After}.
+
+%% The modes differ in little of what could leak per call.
+calls(worker) -> 1_000_000;
+calls(_) -> 300_000.
 
 rss_at_rest() ->
     _ = [garbage_collect(Pid) || Pid <- processes()],

@@ -6,25 +6,38 @@
 
 -export([all/0, groups/0, init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2]).
 -export([supported_modes_follow_the_linked_version/1, unsupported_mode_says_why/1,
-         workers_share_modules/1, module_state_is_private/1, builtins_are_private/1,
-         stopped_context_leaves_nothing_to_the_next/1, contexts_come_and_go_without_growth/1,
+         workers_share_modules/1, contexts_of_a_pool_start_side_by_side/1,
+         contexts_come_and_go_without_growth/1, busy_callers_leave_a_computation_its_turn/1,
+         little_is_imported_before_the_user_does/1, module_state_is_private/1,
+         builtins_are_private/1, stopped_context_leaves_nothing_to_the_next/1,
+         contexts_of_a_pool_stop_side_by_side/1, interpreters_are_kept_where_ending_them_costs/1,
          threads_of_python_code_do_not_abort_the_vm/1, busy_contexts_run_at_the_same_time/1,
+         a_live_context_takes_little_memory/1, live_memory/0,
          module_that_refuses_gets_a_hint/1, mixed_pools_serve_what_each_can/1]).
+
+%% How many contexts must do something together.
+-define(TOGETHER, 4).
 
 %% A mode that the linked Python can't give has no cases; that it says so is a case of its own.
 all() ->
-    [supported_modes_follow_the_linked_version, unsupported_mode_says_why, workers_share_modules]
+    [supported_modes_follow_the_linked_version, unsupported_mode_says_why, {group, worker}]
     ++ [{group, subinterp} || py:subinterp_supported()]
     ++ [{group, owngil} || py:owngil_supported()].
 
 groups() ->
-    Isolated = [module_state_is_private, builtins_are_private,
-                stopped_context_leaves_nothing_to_the_next, contexts_come_and_go_without_growth,
+    Any = [contexts_of_a_pool_start_side_by_side, contexts_come_and_go_without_growth,
+           busy_callers_leave_a_computation_its_turn],
+    Isolated = [little_is_imported_before_the_user_does, module_state_is_private,
+                builtins_are_private, stopped_context_leaves_nothing_to_the_next,
+                contexts_of_a_pool_stop_side_by_side,
+                interpreters_are_kept_where_ending_them_costs,
                 threads_of_python_code_do_not_abort_the_vm],
-    [{subinterp, [], Isolated},
-     {owngil, [], Isolated ++ [busy_contexts_run_at_the_same_time,
-                               module_that_refuses_gets_a_hint,
-                               mixed_pools_serve_what_each_can]}].
+    [{worker, [], [workers_share_modules | Any]},
+     {subinterp, [], Any ++ Isolated},
+     {owngil, [], Any ++ Isolated ++ [busy_contexts_run_at_the_same_time,
+                                      a_live_context_takes_little_memory,
+                                      module_that_refuses_gets_a_hint,
+                                      mixed_pools_serve_what_each_can]}].
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(py_context_router),
@@ -65,42 +78,13 @@ workers_share_modules(_Config) ->
         ok = py_context:exec(A, <<"del string.marked_by">>)
     end).
 
-%% ------------------------------------------------------------------ with an interpreter each
-
-module_state_is_private(Config) ->
-    with_contexts(mode(Config), 2, fun([A, B]) ->
-        ok = py_context:exec(A, <<"import string; string.marked_by = 'a'">>),
-        ?assertEqual({ok, false},
-                     py_context:eval(B, <<"hasattr(__import__('string'), 'marked_by')">>))
-    end).
-
-builtins_are_private(Config) ->
-    with_contexts(mode(Config), 2, fun([A, B]) ->
-        ok = py_context:exec(A, <<"import builtins; builtins.leak = 1">>),
-        ?assertEqual({ok, 1}, py_context:eval(A, <<"leak">>)),
-        ?assertMatch({error, {'NameError', _}}, py_context:eval(B, <<"leak">>))
-    end).
-
-%% On 3.12 and 3.13 the next context may get the same interpreter, reset.
-stopped_context_leaves_nothing_to_the_next(Config) ->
-    with_contexts(mode(Config), 1, fun([A]) ->
-        ok = py_context:exec(A, <<"import builtins, sys, string, atexit\n"
-                                  "builtins.leak = 1\n"
-                                  "string.marked_by = 'a'\n"
-                                  "sys.path.append('/nowhere')\n"
-                                  "sys.stdout = None\n"
-                                  "sys.setrecursionlimit(77)\n"
-                                  "leaked = [lambda: leaked]\n"
-                                  "atexit.register(print)\n">>)
-    end),
-    with_contexts(mode(Config), 1, fun([B]) ->
-        Seen = py_context:eval(B, <<"[hasattr(__import__('builtins'), 'leak'), "
-                                    "'leaked' in globals(), "
-                                    "hasattr(__import__('string'), 'marked_by'), "
-                                    "'/nowhere' in __import__('sys').path, "
-                                    "__import__('sys').getrecursionlimit() == 77]">>),
-        ?assertEqual({ok, [false, false, false, false, false]}, Seen)
-    end).
+%% Each waits in its preload until all have begun theirs.
+contexts_of_a_pool_start_side_by_side(Config) ->
+    Started = py_context_router:start_pool(together, #{contexts => ?TOGETHER, mode => mode(Config),
+                                                       preload => meeting(Config)
+                                                                  ++ "assert meet()\n"}),
+    ?assertMatch({ok, [_, _, _, _]}, Started),
+    ok = py_context_router:stop_pool(together).
 
 %% Everywhere but inside CPython: what it loses per interpreter on 3.12 and 3.13 is why those keep
 %% theirs.
@@ -119,6 +103,103 @@ contexts_come_and_go_without_growth(Config) ->
     Growth = test_helpers:rss_kb() - Before,
     ct:log("60 cycles: ~b KB", [Growth]),
     ?assert(Growth < 20_000).
+
+%% Callers that never let up keep their context busy, in C functions that don't give way by
+%% themselves; the other one has something to compute.
+busy_callers_leave_a_computation_its_turn(Config) ->
+    with_contexts(mode(Config), 2, fun([Calls, Computes]) ->
+        Stop = atomics:new(1, []),
+        Callers = [test_helpers:ask(fun() -> call_until(Stop, Calls) end) || _ <- lists:seq(1, 4)],
+        Computed = py_context:eval(Computes, <<"sum(n & 3 for n in range(10**6))">>),
+        ok = atomics:put(Stop, 1, 1),
+        ?assertEqual({ok, 1500000}, Computed),
+        _ = [?assertMatch(Count when Count > 0, test_helpers:answer(Caller)) || Caller <- Callers]
+    end).
+
+call_until(Stop, Ctx) ->
+    call_until(Stop, Ctx, 0).
+
+call_until(Stop, Ctx, Count) ->
+    {ok, 4.0} = py_context:call(Ctx, math, sqrt, [16]),
+    case atomics:get(Stop, 1) of
+        0 -> call_until(Stop, Ctx, Count + 1);
+        1 -> Count + 1
+    end.
+
+%% ------------------------------------------------------------------ with an interpreter each
+
+%% What is imported into each costs memory and time: no more than Python itself imports.
+little_is_imported_before_the_user_does(Config) ->
+    with_contexts(mode(Config), 1, fun([Ctx]) ->
+        {ok, Modules} = py_context:eval(Ctx, <<"sorted(__import__('sys').modules)">>),
+        {ok, Python} = py_context:eval(Ctx, <<"__import__('sys').executable">>),
+        {ok, Bare} = test_helpers:run_program(Python, ["-c", "import sys; print(*sys.modules)"]),
+        ?assertEqual([], Modules -- [<<"erlang">>, <<"gc">> | string:lexemes(Bare, " \n")])
+    end).
+
+module_state_is_private(Config) ->
+    with_contexts(mode(Config), 2, fun([A, B]) ->
+        ok = py_context:exec(A, <<"import string; string.marked_by = 'a'">>),
+        ?assertEqual({ok, false},
+                     py_context:eval(B, <<"hasattr(__import__('string'), 'marked_by')">>))
+    end).
+
+builtins_are_private(Config) ->
+    with_contexts(mode(Config), 2, fun([A, B]) ->
+        ok = py_context:exec(A, <<"import builtins; builtins.leak = 1">>),
+        ?assertEqual({ok, 1}, py_context:eval(A, <<"leak">>)),
+        ?assertMatch({error, {'NameError', _}}, py_context:eval(B, <<"leak">>))
+    end).
+
+%% On 3.12 and 3.13 the next context may get the same interpreter, reset.
+stopped_context_leaves_nothing_to_the_next(Config) ->
+    with_contexts(mode(Config), 1, fun([A]) ->
+        ok = py_context:exec(A, <<"import builtins, gc, os, sys, string, atexit\n"
+                                  "builtins.leak = 1\n"
+                                  "builtins.len = None\n"
+                                  "string.marked_by = 'a'\n"
+                                  "os.marked_by = 'a'\n"
+                                  "os.getpid = lambda: -1\n"
+                                  "sys.path.append('/nowhere')\n"
+                                  "sys.meta_path = []\n"
+                                  "sys.stdout = None\n"
+                                  "sys.setrecursionlimit(77)\n"
+                                  "sys.set_int_max_str_digits(0)\n"
+                                  "gc.disable()\n"
+                                  "leaked = [lambda: leaked]\n"
+                                  "atexit.register(lambda: setattr(builtins, 'late', 1))\n">>)
+    end),
+    with_contexts(mode(Config), 1, fun([B]) ->
+        ok = py_context:exec(B, <<"import builtins, gc, os, sys, string">>),
+        [?assertEqual({Code, {ok, false}}, {Code, py_context:eval(B, Code)})
+         || Code <- [<<"hasattr(builtins, 'leak')">>, <<"hasattr(builtins, 'late')">>,
+                     <<"len is None">>, <<"'leaked' in globals()">>,
+                     <<"hasattr(string, 'marked_by')">>, <<"hasattr(os, 'marked_by')">>,
+                     <<"os.getpid() == -1">>, <<"'/nowhere' in sys.path">>,
+                     <<"sys.meta_path == []">>, <<"sys.stdout is None">>,
+                     <<"sys.getrecursionlimit() == 77">>, <<"not gc.isenabled()">>]
+                    %% Older ones have it once for the OS process.
+                    ++ [<<"sys.get_int_max_str_digits() == 0">> || minor() >= 12]]
+    end).
+
+%% Each waits in a callback of its interpreter's end until all have come to theirs.
+contexts_of_a_pool_stop_side_by_side(Config) ->
+    Preload = meeting(Config) ++ "import atexit\natexit.register(meet)\n",
+    {ok, _} = py_context_router:start_pool(together, #{contexts => ?TOGETHER, preload => Preload,
+                                                       mode => mode(Config)}),
+    ok = py_context_router:stop_pool(together),
+    {ok, Marks} = file:list_dir(meeting_place(Config)),
+    ?assertEqual(?TOGETHER, length(Marks)),
+    ?assertEqual([], [Mark || Mark <- Marks, lists:prefix("alone", Mark)]).
+
+%% What a reset doesn't undo tells that it is the same one: the class of a built-in module.
+interpreters_are_kept_where_ending_them_costs(Config) ->
+    Mark = <<"import abc; abc.ABC.kept = True">>,
+    with_contexts(mode(Config), 1, fun([A]) -> ok = py_context:exec(A, Mark) end),
+    with_contexts(mode(Config), 1, fun([B]) ->
+        ?assertEqual({ok, lists:member(minor(), [12, 13])},
+                     py_context:eval(B, <<"hasattr(__import__('abc').ABC, 'kept')">>))
+    end).
 
 threads_of_python_code_do_not_abort_the_vm(Config) ->
     with_contexts(mode(Config), 1, fun([Ctx]) ->
@@ -143,10 +224,27 @@ busy_contexts_run_at_the_same_time(Config) ->
         ?assertEqual({ok, 4999999950000000}, test_helpers:answer(Busy))
     end).
 
+%% In a VM of its own: what earlier cases have left could hide it.
+a_live_context_takes_little_memory(_Config) ->
+    {ok, Vm, _Node} = test_helpers:start_peer(#{connection => standard_io}),
+    Each = peer:call(Vm, ?MODULE, live_memory, [], 60_000),
+    ok = peer:stop(Vm),
+    ct:log("~b KB", [Each]),
+    ?assert(Each < 4096).
+
+live_memory() ->
+    Contexts = 10,
+    {ok, _} = py_context_router:start_pool(first, 1, owngil),
+    Before = test_helpers:rss_kb(),
+    {ok, Pids} = py_context_router:start_pool(own, Contexts, owngil),
+    [{ok, 2} = py_context:eval(Pid, <<"1 + 1">>) || Pid <- Pids],
+    (test_helpers:rss_kb() - Before) div Contexts.
+
 module_that_refuses_gets_a_hint(_Config) ->
     test_helpers:with_numpy(fun(Vm) ->
         {ok, [Ctx]} = peer:call(Vm, py_context_router, start_pool, [own, 1, owngil], 60_000),
-        {error, {Class, Message}} = peer:call(Vm, py_context, call, [Ctx, numpy, sum, [[1]]], 60_000),
+        {error, {Class, Message}} =
+            peer:call(Vm, py_context, call, [Ctx, numpy, sum, [[1]]], 60_000),
         ?assertEqual('ImportError', Class),
         ?assertMatch({_, _}, binary:match(Message, <<"register_pool">>))
     end).
@@ -161,7 +259,8 @@ mixed_pools_serve_what_each_can(_Config) ->
         Native = peer:call(Vm, py_context_router, get_context, [Pool]),
         %% The pure one never stops by itself; numpy is served beside it.
         _ = peer:cast(Vm, py_context, exec, [Pure, <<"while True: pass">>]),
-        ?assertEqual({ok, 6}, peer:call(Vm, py_context, call, [Native, numpy, sum, [[1, 2, 3]]], 60_000)),
+        ?assertEqual({ok, 6},
+                     peer:call(Vm, py_context, call, [Native, numpy, sum, [[1, 2, 3]]], 60_000)),
         _ = peer:call(Vm, py_context, interrupt, [Pure])
     end).
 
@@ -169,6 +268,26 @@ mixed_pools_serve_what_each_can(_Config) ->
 
 mode(Config) ->
     proplists:get_value(mode, Config).
+
+%% Python code of a function that returns once all have called it; after long it returns False.
+meeting(Config) ->
+    Place = meeting_place(Config),
+    _ = file:del_dir_r(Place),
+    ok = file:make_dir(Place),
+    "def meet():\n"
+    "    import os, time\n"
+    "    place = '" ++ Place ++ "'\n"
+    "    name = str(time.monotonic_ns()) + str(id(meet))\n"
+    "    open(os.path.join(place, name), 'x').close()\n"
+    "    for _ in range(20000):\n"
+    "        if len(os.listdir(place)) >= " ++ integer_to_list(?TOGETHER) ++ ":\n"
+    "            return True\n"
+    "        time.sleep(0.001)\n"
+    "    open(os.path.join(place, 'alone' + name), 'x').close()\n"
+    "    return False\n".
+
+meeting_place(Config) ->
+    filename:join(proplists:get_value(priv_dir, Config), "meeting").
 
 minor() ->
     {ok, Version} = py:version(),

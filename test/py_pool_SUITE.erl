@@ -8,17 +8,23 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, groups/0, init_per_suite/1, end_per_suite/1]).
--export([init_per_testcase/2, end_per_testcase/2, init/1]).
+-export([init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2, init/1]).
 -compile([export_all, nowarn_export_all]).
 
 -import(test_helpers, [ask/1, answer/1, leftovers/1, await_busy/1, await_queue/2, eventually/1]).
 
 -define(LOOP, <<"while True: pass">>).
 
+%% The same cases for each mode that the linked Python has.
 all() ->
-    [{group, healing}, {group, stopping}, {group, resizing}, {group, embedding}].
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()]
+    ++ [{group, embedding}].
 
 groups() ->
+    [{Mode, [], [{group, healing}, {group, stopping}, {group, resizing}]}
+     || Mode <- [worker, subinterp, owngil]] ++
     [{healing, [],
       [killed_context_is_replaced,
        a_context_that_dies_at_work_is_replaced_at_once,
@@ -63,6 +69,14 @@ init_per_suite(Config) ->
 end_per_suite(Config) ->
     test_helpers:loud(Config).
 
+init_per_group(Mode, Config) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil ->
+    [{mode, Mode} | Config];
+init_per_group(_Group, Config) ->
+    Config.
+
+end_per_group(_Group, _Config) ->
+    ok.
+
 init_per_testcase(_Case, Config) ->
     ok = test_helpers:stop_all(),
     Config.
@@ -70,8 +84,9 @@ init_per_testcase(_Case, Config) ->
 end_per_testcase(_Case, _Config) ->
     test_helpers:stop_all().
 
-start(Options) ->
-    {ok, Pids} = py_context_router:start(Options),
+%% The default pool in the group's mode.
+start(Options, Config) ->
+    {ok, Pids} = py_context_router:start(Options#{mode => ?config(mode, Config)}),
     Pids.
 
 end_it(Pid, End) ->
@@ -94,8 +109,8 @@ await_healed(Size, Dead) ->
 
 %% ------------------------------------------------------------------ healing
 
-killed_context_is_replaced(_Config) ->
-    [First, Second, Third] = start(#{contexts => 3}),
+killed_context_is_replaced(Config) ->
+    [First, Second, Third] = start(#{contexts => 3}, Config),
     kill(Second),
     _ = await_healed(3, [Second]),
     [First, New, Third] = py_context_router:contexts(),
@@ -104,9 +119,9 @@ killed_context_is_replaced(_Config) ->
     ?assertMatch(#{restarts := 1, alive := 3, size := 3}, py_context_router:info(default)).
 
 %% It must not wait for the grace of the job, which is for stopping.
-a_context_that_dies_at_work_is_replaced_at_once(_Config) ->
+a_context_that_dies_at_work_is_replaced_at_once(Config) ->
     [begin
-         [First, Second] = start(#{contexts => 2, shutdown => infinity}),
+         [First, Second] = start(#{contexts => 2, shutdown => infinity}, Config),
          Looping = ask(fun() -> py_context:exec(First, ?LOOP) end),
          _ = await_busy(First),
          ?assertEqual(Reason, end_it(First, End)),
@@ -121,8 +136,8 @@ a_context_that_dies_at_work_is_replaced_at_once(_Config) ->
      end || {Reason, End} <- [{killed, fun(Pid) -> exit(Pid, kill) end},
                               {boom, fun(Pid) -> exit(Pid, boom) end}]].
 
-a_context_that_is_stopped_is_replaced(_Config) ->
-    [First, Second] = start(#{contexts => 2}),
+a_context_that_is_stopped_is_replaced(Config) ->
+    [First, Second] = start(#{contexts => 2}, Config),
     ok = py_context:stop(First),
     ?assertNot(is_process_alive(First)),
     _ = await_healed(2, [First]),
@@ -131,7 +146,7 @@ a_context_that_is_stopped_is_replaced(_Config) ->
 %% Alive for its grace, but of no use to anybody.
 a_context_that_is_stopping_gets_no_callers(Config) ->
     {Gate, Wait} = test_helpers:gate(Config),
-    [First, Second] = start(#{contexts => 2, shutdown => infinity, preload => Wait}),
+    [First, Second] = start(#{contexts => 2, shutdown => infinity, preload => Wait}, Config),
     Running = ask(fun() -> py_context:call(First, '__main__', wait, []) end),
     _ = await_busy(First),
     Stopper = ask(fun() -> py_context:stop(First) end),
@@ -145,16 +160,16 @@ a_context_that_is_stopping_gets_no_callers(Config) ->
     ?assertEqual({ok, <<"finished">>}, answer(Running)),
     ?assertEqual(ok, answer(Stopper)).
 
-a_replacement_has_run_the_preload(_Config) ->
-    [Ctx] = start(#{contexts => 1, preload => <<"ready = 'yes'">>}),
+a_replacement_has_run_the_preload(Config) ->
+    [Ctx] = start(#{contexts => 1, preload => <<"ready = 'yes'">>}, Config),
     ok = py_context:exec(Ctx, <<"ready = 'no'">>),
     kill(Ctx),
     _ = await_healed(1, [Ctx]),
     ?assertEqual({ok, <<"yes">>},
                  py_context:eval(py_context_router:get_context(), <<"ready">>)).
 
-deaths_do_not_take_the_pool_down(_Config) ->
-    _ = start(#{contexts => 2}),
+deaths_do_not_take_the_pool_down(Config) ->
+    _ = start(#{contexts => 2}, Config),
     {ok, [Other]} = py_context_router:start_pool(other, 1),
     Pool = py_pool:whereis_pool(default),
     [[exit(Ctx, kill) || Ctx <- py_context_router:contexts()] || _ <- lists:seq(1, 200)],
@@ -166,8 +181,8 @@ deaths_do_not_take_the_pool_down(_Config) ->
     _ = eventually(fun() -> test_helpers:context_threads() =:= 3 end).
 
 %% A new term would have every process scanned for the old one.
-a_healing_pool_keeps_its_term(_Config) ->
-    [Ctx, _] = start(#{contexts => 2}),
+a_healing_pool_keeps_its_term(Config) ->
+    [Ctx, _] = start(#{contexts => 2}, Config),
     Before = [{Key, persistent_term:get(Key)} || Key <- test_helpers:published()],
     ?assertMatch([_ | _], Before),
     kill(Ctx),
@@ -177,7 +192,7 @@ a_healing_pool_keeps_its_term(_Config) ->
 
 a_slot_that_cannot_start_is_tried_again_and_reported_once(Config) ->
     {Counter, Preload} = counting_preload(Config),
-    [Ctx, Other] = start(#{contexts => 2, preload => Preload}),
+    [Ctx, Other] = start(#{contexts => 2, preload => Preload}, Config),
     ok = file:write_file(Counter, <<"broken">>),
     Log = test_helpers:capture_log(fun() ->
         kill(Ctx),
@@ -199,7 +214,7 @@ a_slot_that_cannot_start_is_tried_again_and_reported_once(Config) ->
 
 a_new_streak_is_reported_again(Config) ->
     {Counter, Preload} = counting_preload(Config),
-    _ = start(#{contexts => 1, preload => Preload}),
+    _ = start(#{contexts => 1, preload => Preload}, Config),
     Log = test_helpers:capture_log(fun() ->
         [begin
              ok = file:write_file(Counter, <<"broken">>),
@@ -225,8 +240,8 @@ attempts(Counter) ->
     {ok, Content} = file:read_file(Counter),
     length(binary:matches(Content, <<".">>)).
 
-a_pool_whose_process_is_killed_comes_back(_Config) ->
-    Before = start(#{contexts => 2}),
+a_pool_whose_process_is_killed_comes_back(Config) ->
+    Before = start(#{contexts => 2}, Config),
     Term = persistent_term:get('$py_default_pool'),
     Pool = py_pool:whereis_pool(default),
     kill(Pool),
@@ -239,8 +254,8 @@ a_pool_whose_process_is_killed_comes_back(_Config) ->
     ?assertEqual([], test_helpers:published()),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
 
-a_pool_that_comes_back_has_the_size_it_had(_Config) ->
-    Before = start(#{contexts => 2}),
+a_pool_that_comes_back_has_the_size_it_had(Config) ->
+    Before = start(#{contexts => 2}, Config),
     ok = py_context_router:resize_pool(default, 3),
     exit(py_pool:whereis_pool(default), kill),
     _ = eventually(fun() ->
@@ -250,8 +265,8 @@ a_pool_that_comes_back_has_the_size_it_had(_Config) ->
     end),
     ?assertMatch(#{size := 3, alive := 3}, py_context_router:info(default)).
 
-supervisors_that_are_killed_come_back(_Config) ->
-    _ = start(#{contexts => 2}),
+supervisors_that_are_killed_come_back(Config) ->
+    _ = start(#{contexts => 2}, Config),
     [begin
          Old = whereis(Name),
          kill(Old),
@@ -260,15 +275,15 @@ supervisors_that_are_killed_come_back(_Config) ->
     ?assert(lists:keymember(py_context_router, 1, application:which_applications())),
     %% Nobody has asked for the pool to be stopped, but whoever had started it is gone; what counts
     %% is that it can be had, and that nothing of the old one is in the way.
-    {ok, Pids} = py_context_router:start(#{contexts => 3}),
+    Pids = start(#{contexts => 3}, Config),
     ?assertEqual(3, length([Pid || Pid <- Pids, is_process_alive(Pid)])),
     {ok, _} = py_context_sup:start_context(x, worker),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 4 end).
 
 %% ------------------------------------------------------------------ stopping
 
-stopping_answers_waiting_jobs(_Config) ->
-    [Ctx] = start(#{contexts => 1, shutdown => 10}),
+stopping_answers_waiting_jobs(Config) ->
+    [Ctx] = start(#{contexts => 1, shutdown => 10}, Config),
     Looping = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
     _ = await_busy(Ctx),
     Waiting = [ask(fun() -> py_context:eval(Ctx, <<"1">>) end) || _ <- lists:seq(1, 50)],
@@ -280,7 +295,7 @@ stopping_answers_waiting_jobs(_Config) ->
 
 a_running_job_may_finish_within_its_grace(Config) ->
     {Gate, Wait} = test_helpers:gate(Config),
-    Pids = start(#{contexts => 2, shutdown => infinity, preload => Wait}),
+    Pids = start(#{contexts => 2, shutdown => infinity, preload => Wait}, Config),
     Running = [ask(fun() -> py_context:call(Pid, '__main__', wait, []) end) || Pid <- Pids],
     _ = [await_busy(Pid) || Pid <- Pids],
     Stopper = ask(fun py_context_router:stop/0),
@@ -293,8 +308,8 @@ a_running_job_may_finish_within_its_grace(Config) ->
     ?assertEqual([], [Pid || Pid <- Pids, is_process_alive(Pid)]),
     ?assertEqual(0, test_helpers:context_threads()).
 
-a_running_job_is_interrupted_after_its_grace(_Config) ->
-    [Ctx] = start(#{contexts => 1, shutdown => 50}),
+a_running_job_is_interrupted_after_its_grace(Config) ->
+    [Ctx] = start(#{contexts => 1, shutdown => 50}, Config),
     Looping = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
     _ = await_busy(Ctx),
     ok = py_context_router:stop(),
@@ -303,10 +318,10 @@ a_running_job_is_interrupted_after_its_grace(_Config) ->
     ?assertEqual(0, py_context_router:num_contexts()),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
 
-the_grace_is_one_for_all_contexts(_Config) ->
+the_grace_is_one_for_all_contexts(Config) ->
     Grace = 300,
     Size = 6,
-    Pids = start(#{contexts => Size, shutdown => Grace}),
+    Pids = start(#{contexts => Size, shutdown => Grace}, Config),
     Looping = [ask(fun() -> py_context:exec(Pid, ?LOOP) end) || Pid <- Pids],
     _ = [await_busy(Pid) || Pid <- Pids],
     {Us, ok} = timer:tc(fun py_context_router:stop/0),
@@ -316,8 +331,8 @@ the_grace_is_one_for_all_contexts(_Config) ->
     ?assert(Us div 1000 >= Grace),
     ?assert(Us div 1000 < Size * Grace).
 
-no_grace_is_no_wait(_Config) ->
-    [Ctx] = start(#{contexts => 1, shutdown => 0}),
+no_grace_is_no_wait(Config) ->
+    [Ctx] = start(#{contexts => 1, shutdown => 0}, Config),
     Looping = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
     _ = await_busy(Ctx),
     ok = py_context_router:stop(),
@@ -325,7 +340,7 @@ no_grace_is_no_wait(_Config) ->
 
 stopping_ends_a_slot_that_cannot_start(Config) ->
     {Counter, Preload} = counting_preload(Config),
-    [Ctx] = start(#{contexts => 1, preload => Preload}),
+    [Ctx] = start(#{contexts => 1, preload => Preload}, Config),
     ok = file:write_file(Counter, <<>>),
     kill(Ctx),
     _ = eventually(fun() -> attempts(Counter) >= 2 end),
@@ -339,8 +354,8 @@ stopping_ends_a_slot_that_cannot_start(Config) ->
 
 %% ------------------------------------------------------------------ resizing
 
-a_pool_grows(_Config) ->
-    Old = start(#{contexts => 2, preload => <<"ready = True">>}),
+a_pool_grows(Config) ->
+    Old = start(#{contexts => 2, preload => <<"ready = True">>}, Config),
     ?assertEqual(ok, py_context_router:resize_pool(default, 5)),
     Contexts = py_context_router:contexts(),
     ?assertEqual({Old, 5}, {lists:sublist(Contexts, 2), length(lists:usort(Contexts))}),
@@ -353,7 +368,7 @@ a_pool_grows(_Config) ->
 
 a_pool_shrinks_once_its_work_is_done(Config) ->
     {Gate, Wait} = test_helpers:gate(Config),
-    [First, Second, Third] = start(#{contexts => 3, preload => Wait}),
+    [First, Second, Third] = start(#{contexts => 3, preload => Wait}, Config),
     Running = ask(fun() -> py_context:call(Third, '__main__', wait, []) end),
     _ = await_busy(Third),
     Waiting = [ask(fun() -> py_context:eval(Third, [integer_to_binary(N)]) end)
@@ -377,8 +392,8 @@ a_pool_shrinks_once_its_work_is_done(Config) ->
     _ = eventually(fun() -> test_helpers:context_threads() =:= 1 end),
     ?assertMatch(#{size := 1, alive := 1, restarts := 0}, py_context_router:info(default)).
 
-a_shrunken_pool_can_grow_again(_Config) ->
-    [First, Second, Third] = start(#{contexts => 3}),
+a_shrunken_pool_can_grow_again(Config) ->
+    [First, Second, Third] = start(#{contexts => 3}, Config),
     Looping = ask(fun() -> py_context:exec(Third, ?LOOP) end),
     _ = await_busy(Third),
     ok = py_context_router:resize_pool(default, 2),
@@ -395,7 +410,7 @@ a_shrunken_pool_can_grow_again(_Config) ->
 
 a_pool_that_cannot_grow_stays_as_it_was(Config) ->
     {Counter, Preload} = counting_preload(Config),
-    Pids = start(#{contexts => 2, preload => Preload}),
+    Pids = start(#{contexts => 2, preload => Preload}, Config),
     ok = file:write_file(Counter, <<>>),
     Log = test_helpers:capture_log(fun() ->
         ?assertEqual({error, {'OSError', <<"not now">>}}, py_context_router:resize_pool(default, 4))
@@ -408,8 +423,8 @@ a_pool_that_cannot_grow_stays_as_it_was(Config) ->
     ?assertEqual(ok, py_context_router:resize_pool(default, 4)),
     ?assertEqual(4, py_context_router:num_contexts()).
 
-a_slot_that_dies_while_it_drains_is_not_replaced(_Config) ->
-    [First, Second] = start(#{contexts => 2}),
+a_slot_that_dies_while_it_drains_is_not_replaced(Config) ->
+    [First, Second] = start(#{contexts => 2}, Config),
     Looping = ask(fun() -> py_context:exec(Second, ?LOOP) end),
     _ = await_busy(Second),
     ok = py_context_router:resize_pool(default, 1),
@@ -419,8 +434,8 @@ a_slot_that_dies_while_it_drains_is_not_replaced(_Config) ->
     ?assertEqual([First], py_context_router:contexts()),
     ?assertMatch(#{size := 1, alive := 1, restarts := 0}, py_context_router:info(default)).
 
-resizes_at_once_happen_one_after_the_other(_Config) ->
-    _ = start(#{contexts => 2}),
+resizes_at_once_happen_one_after_the_other(Config) ->
+    _ = start(#{contexts => 2}, Config),
     Resizers = [ask(fun() -> py_context_router:resize_pool(default, Size) end)
                 || Size <- [5, 1, 7, 3, 2, 6, 4, 1, 8, 3]],
     ?assertEqual([ok], lists:usort([answer(Resizer) || Resizer <- Resizers])),
@@ -431,8 +446,8 @@ resizes_at_once_happen_one_after_the_other(_Config) ->
     ?assertEqual([{ok, 2}], lists:usort([py_context:eval(Ctx, <<"1 + 1">>)
                                          || Ctx <- py_context_router:contexts()])).
 
-a_resized_pool_is_known_by_its_new_size(_Config) ->
-    _ = start(#{contexts => 2}),
+a_resized_pool_is_known_by_its_new_size(Config) ->
+    _ = start(#{contexts => 2}, Config),
     ok = py_context_router:resize_pool(default, 2),
     ok = py_context_router:resize_pool(default, 3),
     Pids = py_context_router:contexts(),
@@ -440,8 +455,8 @@ a_resized_pool_is_known_by_its_new_size(_Config) ->
     ?assertMatch({error, {already_started, #{contexts := 3}}},
                  py_context_router:start(#{contexts => 2})).
 
-bad_resizes_are_errors(_Config) ->
-    Pids = start(#{contexts => 2}),
+bad_resizes_are_errors(Config) ->
+    Pids = start(#{contexts => 2}, Config),
     [?assertEqual({error, {bad_option, {contexts, Size}}},
                   py_context_router:resize_pool(default, Size))
      || Size <- [0, -1, 1.5, two, infinity]],

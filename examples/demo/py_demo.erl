@@ -15,10 +15,12 @@
 
 -record(job, {
     number :: pos_integer(),
-    scheduler :: pos_integer(),
-    context :: pid(),
-    result :: term()
+    result :: term(),
+    routed :: routed()
 }).
+
+-type routed() :: #{{Scheduler :: pos_integer(), Context :: pid()} => Calls :: pos_integer()}.
+%% How many calls were made on which scheduler and went to which context.
 
 -spec main() -> no_return().
 main() ->
@@ -71,16 +73,17 @@ demo(#{texts := Texts} = Found, Contexts) ->
     ok = versions(Contexts),
     Pieces = py_demo_texts:pieces(Texts, ?PIECES),
     {Us, {Analysed, Fingerprints}} =
-        timer:tc(fun() -> {parallel(fun analyse/2, Pieces),
-                           parallel(fun fingerprint/2, numbered(Texts))} end),
+        timer:tc(fun() -> {parallel(fun analyse/1, Pieces),
+                           parallel(fun fingerprint/1, numbered(Texts))} end),
     Rows = results(Texts, Analysed, Fingerprints),
     ok = texts(Found, length(Pieces)),
-    ok = routing(Contexts, Analysed ++ Fingerprints),
+    Routed = sum_up([Some || #job{routed = Some} <- Analysed ++ Fingerprints]),
     ok = results_table(Rows),
     ok = often(Analysed),
     ok = python_error(),
     ok = endless_loop(),
-    ok = speed(length(Analysed) + length(Fingerprints), Us),
+    Fast = speed(lists:sum(maps:values(Routed)), Us),
+    ok = routing(Contexts, Routed, Fast),
     io:nl(),
     0.
 
@@ -93,8 +96,9 @@ prepare(Contexts) ->
 
 %% ------------------------------------------------------------------ the work
 
-%% A process for each item, all at once. Each is routed by the scheduler that it happens to run on.
--spec parallel(fun((pid(), Item) -> term()), [{pos_integer(), Item}]) -> [#job{}].
+%% A process for each item, all at once. Each call is routed by the scheduler that its process
+%% happens to run on at that moment.
+-spec parallel(fun((Item) -> {term(), routed()}), [{pos_integer(), Item}]) -> [#job{}].
 parallel(Fun, Items) ->
     Started = [spawn_monitor(fun() -> exit(job(Fun, N, Item)) end) || {N, Item} <- Items],
     [receive
@@ -102,10 +106,10 @@ parallel(Fun, Items) ->
          {'DOWN', Monitor, process, Pid, {{nocatch, {python, _} = Reason}, _}} -> throw(Reason)
      end || {Pid, Monitor} <- Started].
 
--spec job(fun((pid(), Item) -> term()), pos_integer(), Item) -> #job{}.
+-spec job(fun((Item) -> {term(), routed()}), pos_integer(), Item) -> #job{}.
 job(Fun, N, Item) ->
-    {Scheduler, Ctx} = route(),
-    #job{number = N, scheduler = Scheduler, context = Ctx, result = Fun(Ctx, Item)}.
+    {Result, Routed} = Fun(Item),
+    #job{number = N, result = Result, routed = Routed}.
 
 %% For the report only: the scheduler that the routing saw.
 -spec route() -> {pos_integer(), pid()}.
@@ -117,13 +121,24 @@ route() ->
         _Moved -> route()
     end.
 
--spec analyse(pid(), binary()) -> map().
-analyse(Ctx, Piece) ->
-    value(py_context:call(Ctx, '__main__', analyse, [Piece])).
+%% Paragraph by paragraph, a call for each.
+-spec analyse(binary()) -> {[map()], routed()}.
+analyse(Piece) ->
+    lists:mapfoldl(fun(Paragraph, Routed) ->
+                       {_, Ctx} = Route = route(),
+                       {value(py_context:call(Ctx, '__main__', analyse, [Paragraph])),
+                        count_call(Route, Routed)}
+                   end, #{}, py_demo_texts:paragraphs(Piece)).
 
--spec fingerprint(pid(), py_demo_texts:text()) -> {binary(), non_neg_integer()}.
-fingerprint(Ctx, #{content := Content}) ->
-    value(py_context:call(Ctx, '__main__', fingerprint, [{bytes, Content}])).
+-spec fingerprint(py_demo_texts:text()) -> {{binary(), non_neg_integer()}, routed()}.
+fingerprint(#{content := Content}) ->
+    {_, Ctx} = Route = route(),
+    {value(py_context:call(Ctx, '__main__', fingerprint, [{bytes, Content}])),
+     count_call(Route, #{})}.
+
+-spec count_call({pos_integer(), pid()}, routed()) -> routed().
+count_call(Route, Routed) ->
+    maps:update_with(Route, fun(Calls) -> Calls + 1 end, 1, Routed).
 
 -spec value({ok, Value} | {ok, {error, term()}} | {error, term()}) -> Value.
 value({ok, {error, Reason}}) -> throw({python, Reason});
@@ -152,35 +167,46 @@ texts(#{from := From, texts := Texts, skipped := Skipped, left := Left}, Pieces)
     line("~ts: ~ts, ~ts", [From, count(length(Texts), "file"), count(Bytes, "byte")]),
     _ = [line("~ts left out, empty or not text in UTF-8", [count(Skipped, "file")]) || Skipped > 0],
     _ = [line("~ts left out, more than this demo takes", [count(Left, "file")]) || Left > 0],
-    line("~ts with a piece each (re, collections), ~ts with a file each (hashlib, zlib)",
-         [count(Pieces, "process"), number(length(Texts))]).
+    line("~ts with a piece each (re, collections: a call for each paragraph),",
+         [count(Pieces, "process")]),
+    line("~ts with a file each (hashlib, zlib)", [number(length(Texts))]).
 
 -spec count(non_neg_integer(), string()) -> string().
 count(1, What) -> "1 " ++ What;
 count(N, "process") -> number(N) ++ " processes";
 count(N, What) -> number(N) ++ " " ++ What ++ "s".
 
--spec routing([pid()], [#job{}]) -> ok.
-routing(Contexts, Jobs) ->
+-spec routing([pid()], routed(), routed()) -> ok.
+routing(Contexts, Text, Fast) ->
     section("Which scheduler was routed to which context"),
     Slots = maps:from_list([{Ctx, N} || {N, Ctx} <- numbered(Contexts)]),
-    Seen = lists:usort([{Scheduler, Ctx} || #job{scheduler = Scheduler, context = Ctx} <- Jobs]),
-    Idle = lists:seq(1, erlang:system_info(schedulers_online)) -- [S || {S, _} <- Seen],
-    lists:foreach(fun({Scheduler, Ctx}) ->
-                      #{thread_id := Thread} = py_context:info(Ctx),
-                      line("scheduler ~b -> context ~b, ~p, OS thread ~b: ~ts",
-                           [Scheduler, maps:get(Ctx, Slots), Ctx, Thread,
-                            count(length([x || #job{scheduler = S, context = C} <- Jobs,
-                                               S =:= Scheduler, C =:= Ctx]), "process")])
-                  end, Seen),
-    %% The VM puts work on few schedulers while they keep up with it.
-    lists:foreach(fun(Scheduler) -> line("scheduler ~b ran none of them", [Scheduler]) end, Idle).
+    Routes = lists:usort(maps:keys(Text) ++ maps:keys(Fast)),
+    Idle = lists:seq(1, erlang:system_info(schedulers_online)) -- [S || {S, _} <- Routes],
+    py_demo_report:table(
+      [right, right, left, right, right, right],
+      ["scheduler", "context", "process", "OS thread", "calls for the text", "calls for speed"],
+      [route_cells(Route, maps:get(Ctx, Slots), Text, Fast) || {_, Ctx} = Route <- Routes]
+      ++ [[number(Scheduler), "", "", "", "0", "0"] || Scheduler <- Idle]),
+    %% The text is done within milliseconds.
+    line("(The VM keeps work on few schedulers while these keep up with it.)", []).
+
+-spec route_cells({pos_integer(), pid()}, pos_integer(), routed(), routed()) ->
+    [unicode:chardata()].
+route_cells({Scheduler, Ctx} = Route, Slot, Text, Fast) ->
+    #{thread_id := Thread} = py_context:info(Ctx),
+    [number(Scheduler), number(Slot), pid_to_list(Ctx), integer_to_list(Thread),
+     number(maps:get(Route, Text, 0)), number(maps:get(Route, Fast, 0))].
+
+-spec sum_up([#{Key => pos_integer()}]) -> #{Key => pos_integer()}.
+sum_up(Maps) ->
+    lists:foldl(fun(Map, Sum) -> maps:merge_with(fun(_Key, A, B) -> A + B end, Sum, Map) end,
+                #{}, Maps).
 
 -spec results([py_demo_texts:text()], [#job{}], [#job{}]) -> [map()].
 results(Texts, Analysed, Fingerprints) ->
     ByText = maps:groups_from_list(fun(#job{number = N}) -> N end, fun(#job{result = R}) -> R end,
                                    Analysed),
-    [text_result(Text, maps:get(N, ByText), Fingerprint)
+    [text_result(Text, lists:append(maps:get(N, ByText)), Fingerprint)
      || {{N, Text}, #job{result = Fingerprint}} <- lists:zip(numbered(Texts), Fingerprints)].
 
 %% What the pieces of one text come to. The median needs Python once more.
@@ -232,9 +258,8 @@ shortened(Name) ->
 
 -spec often([#job{}]) -> ok.
 often(Analysed) ->
-    Counts = lists:foldl(fun(#job{result = #{<<"often">> := Often}}, Sum) ->
-                             maps:merge_with(fun(_Word, A, B) -> A + B end, Sum, Often)
-                         end, #{}, Analysed),
+    Counts = sum_up([Often || #job{result = Results} <- Analysed,
+                              #{<<"often">> := Often} <- Results]),
     Most = lists:sublist(lists:sort(fun({V, A}, {W, B}) -> {-A, V} =< {-B, W} end,
                                     maps:to_list(Counts)), 6),
     line("~ts of five letters or more~ts",
@@ -270,33 +295,37 @@ endless_loop() ->
         More -> throw({python, {still_running, Turns, More}})
     end.
 
--spec speed(pos_integer(), pos_integer()) -> ok.
+-spec speed(pos_integer(), pos_integer()) -> routed().
 speed(Calls, Us) ->
     section("How fast"),
     line("the analysis: ~ts calls, all of the text, in ~ts", [number(Calls), duration(Us)]),
-    {Count, Elapsed} = calls_for(1_000),
+    {Routed, Elapsed} = calls_for(1_000),
+    Count = lists:sum(maps:values(Routed)),
     line("~b processes calling math.sqrt for a second: ~ts calls per second",
-         [?CALLERS, number(Count * 1_000_000 div Elapsed)]).
+         [?CALLERS, number(Count * 1_000_000 div Elapsed)]),
+    Routed.
 
--spec calls_for(pos_integer()) -> {pos_integer(), pos_integer()}.
+-spec calls_for(pos_integer()) -> {routed(), pos_integer()}.
 calls_for(Ms) ->
     Stop = atomics:new(1, []),
     Before = process_flag(priority, high),
     Start = erlang:monotonic_time(microsecond),
-    Pids = [spawn_monitor(fun() -> exit({calls, calls(Stop, 0)}) end)
+    Pids = [spawn_monitor(fun() -> exit({routed, calls(Stop, #{})}) end)
             || _ <- lists:seq(1, ?CALLERS)],
     ok = timer:sleep(Ms),
     ok = atomics:put(Stop, 1, 1),
-    Counts = [receive {'DOWN', Monitor, process, Pid, {calls, Count}} -> Count end
+    Routed = [receive {'DOWN', Monitor, process, Pid, {routed, Some}} -> Some end
               || {Pid, Monitor} <- Pids],
     Elapsed = erlang:monotonic_time(microsecond) - Start,
     _ = process_flag(priority, Before),
-    {lists:sum(Counts), Elapsed}.
+    {sum_up(Routed), Elapsed}.
 
--spec calls(atomics:atomics_ref(), non_neg_integer()) -> non_neg_integer().
-calls(Stop, Count) ->
-    {ok, _} = py_context:call(py_context_router:get_context(), math, sqrt, [Count]),
+-spec calls(atomics:atomics_ref(), routed()) -> routed().
+calls(Stop, Routed) ->
+    {_, Ctx} = Route = route(),
+    {ok, 3.0} = py_context:call(Ctx, math, sqrt, [9]),
+    Counted = count_call(Route, Routed),
     case atomics:get(Stop, 1) of
-        0 -> calls(Stop, Count + 1);
-        1 -> Count + 1
+        0 -> calls(Stop, Counted);
+        1 -> Counted
     end.

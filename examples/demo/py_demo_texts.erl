@@ -1,7 +1,7 @@
 %% Finds and reads the texts, and cuts them into pieces.
 -module(py_demo_texts).
 
--export([read/1, pieces/2]).
+-export([read/1, pieces/2, paragraphs/1]).
 
 -export_type([text/0, found/0]).
 
@@ -151,6 +151,11 @@ pieces(Texts, Count) ->
     Size = max(200, Total div Count),
     Numbered = lists:zip(lists:seq(1, length(Texts)), Texts),
     [{N, Piece} || {N, #{content := Content}} <- Numbered, Piece <- cut(Content, Size)].
+
+%% Each with the blank line after it, so that nothing of the piece is lost.
+-spec paragraphs(binary()) -> [binary()].
+paragraphs(Piece) ->
+    cut(Piece, 1).
 
 %% Cut at blank lines, where sentences end in any case, so that the pieces have the numbers of the
 %% whole; where there is no blank line for long, at any line.

@@ -18,16 +18,24 @@ use crate::object::{Attached, Object};
 /// Runs in a namespace of its own in each interpreter: at the top level when the interpreter is
 /// new, to note what it looks like; `reset` to make it look so again.
 const RESET: &[u8] = br#"
-import sys, builtins
+import gc, sys, builtins
 
-_lists = ("path", "meta_path", "path_hooks", "argv", "warnoptions", "orig_argv")
-_hooks = ("stdin", "stdout", "stderr", "excepthook", "displayhook", "unraisablehook")
-_modules = dict(sys.modules)
+def _restore(namespace, before):
+    # Without built-ins: those may be what has to be restored.
+    for name in [*namespace]:
+        if name not in before:
+            del namespace[name]
+    namespace.update(before)
+
 _names = vars(builtins)
 _builtins = dict(_names)
-_sys_lists = {name: list(getattr(sys, name)) for name in _lists}
-_sys_hooks = {name: getattr(sys, name) for name in _hooks}
+_modules = dict(sys.modules)
+_states = [(m.__dict__, dict(m.__dict__)) for m in _modules.values() if type(m) is type(sys)]
+_lists = [(value, list(value)) for value in vars(sys).values() if type(value) is list]
 _recursion_limit = sys.getrecursionlimit()
+_switch_interval = sys.getswitchinterval()
+_int_digits = sys.get_int_max_str_digits()
+_gc_threshold = gc.get_threshold()
 
 def _is_native(module):
     spec = getattr(module, "__spec__", None)
@@ -36,25 +44,29 @@ def _is_native(module):
     return not names.isdisjoint({"BuiltinImporter", "ExtensionFileLoader"})
 
 def reset():
-    _names.update(_builtins)
-    for name in _names.keys() - _builtins.keys():
-        del _names[name]
+    _restore(_names, _builtins)
     atexit = sys.modules.get("atexit")
     if atexit is not None:
         atexit._run_exitfuncs()
+    # What these left is undone too.
+    _restore(_names, _builtins)
     sys.settrace(None)
     sys.setprofile(None)
     sys.setrecursionlimit(_recursion_limit)
-    for name, value in _sys_lists.items():
-        getattr(sys, name)[:] = value
-    for name, value in _sys_hooks.items():
-        setattr(sys, name, value)
+    sys.setswitchinterval(_switch_interval)
+    sys.set_int_max_str_digits(_int_digits)
+    gc.enable()
+    gc.set_threshold(*_gc_threshold)
+    gc.callbacks.clear()
     native = {name: m for name, m in sys.modules.items() if _is_native(m)}
+    for namespace, before in _states:
+        _restore(namespace, before)
+    for value, before in _lists:
+        value[:] = before
     sys.modules.clear()
     sys.modules.update(native)
     sys.modules.update(_modules)
     sys.path_importer_cache.clear()
-    import gc
     gc.collect()
 "#;
 

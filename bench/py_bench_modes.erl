@@ -1,0 +1,145 @@
+%% What sets the modes apart under load: Python code that computes, and short calls beside it.
+-module(py_bench_modes).
+
+-export([supported/0, scaling/1, hogs/1]).
+
+-define(POOL, py_bench).
+%% Between two calls of a caller that doesn't call all the time.
+-define(PAUSE_MS, 2).
+%% Pure Python, some 50 ms of it.
+-define(COMPUTE, <<"def compute(turns):\n"
+                   "    total = 0\n"
+                   "    for n in range(turns):\n"
+                   "        total += n & 3\n"
+                   "    return total\n">>).
+-define(TURNS, 1_000_000).
+-define(HOG, <<"while True: pass">>).
+
+%% Those that the linked Python has.
+-spec supported() -> [py_context:context_mode()].
+supported() ->
+    [worker] ++ [subinterp || py:subinterp_supported()] ++ [owngil || py:owngil_supported()].
+
+%% ------------------------------------------------------------------ scaling
+
+%% How many times as much two contexts compute as one, in the same time.
+-spec scaling(py_bench:scale()) -> [py_bench:row()].
+scaling(#{rounds := Rounds}) ->
+    [with_pool(Mode, 2, fun(Contexts) -> scaling(Mode, Contexts, Rounds) end)
+     || Mode <- supported()].
+
+-spec scaling(py_context:context_mode(), [pid()], pos_integer()) -> py_bench:row().
+scaling(Mode, [First | _] = Contexts, Rounds) ->
+    _ = [ok = py_context:exec(Ctx, ?COMPUTE) || Ctx <- Contexts],
+    _ = compute(Contexts),
+    %% One after the other, so that what the machine does otherwise hits both alike.
+    Factors = py_bench_stats:rounds(Rounds, fun() -> 2 * compute([First]) / compute(Contexts) end),
+    py_bench_stats:row([atom_to_list(Mode), ": two contexts against one"],
+                       py_bench_stats:summary(Factors), scaling_target(Mode),
+                       fun show_factor/1).
+
+-spec scaling_target(py_context:context_mode()) -> none | {at_least, float()}.
+scaling_target(owngil) -> {at_least, 1.9};
+scaling_target(_) -> none.
+
+%% Until all have done the same.
+-spec compute([pid()]) -> pos_integer().
+compute(Contexts) ->
+    {Ns, _} = py_bench_stats:timed(
+                fun() ->
+                    Computing = [spawn_monitor(fun() -> computed(Ctx) end) || Ctx <- Contexts],
+                    [receive {'DOWN', Monitor, process, Pid, computed} -> ok end
+                     || {Pid, Monitor} <- Computing]
+                end),
+    Ns.
+
+-spec computed(pid()) -> no_return().
+computed(Ctx) ->
+    {ok, _} = py_context:call(Ctx, '__main__', compute, [?TURNS]),
+    exit(computed).
+
+%% ------------------------------------------------------------------ short calls beside others
+
+-spec hogs(py_bench:scale()) -> [py_bench:row()].
+hogs(Scale) ->
+    lists:append([with_pool(Mode, 3, fun(Contexts) -> hogs(Mode, Contexts, Scale) end)
+                  || Mode <- supported()]).
+
+-spec hogs(py_context:context_mode(), [pid()], py_bench:scale()) -> [py_bench:row()].
+hogs(owngil, [Ctx, Other | _], #{samples := Samples} = Scale) ->
+    lists:append([aside(Ctx, Other, What, Pause, Scale#{samples := Some})
+                  || {What, Pause, Some} <- [{"short calls", 0, Samples},
+                                             {"calls now and then", ?PAUSE_MS, Samples div 50}]]);
+hogs(Mode, [Ctx | Others], #{samples := Samples} = Scale) ->
+    lists:append([among(Mode, Ctx, lists:sublist(Others, Hogs), Scale#{samples := Samples div 50})
+                  || Hogs <- [1, 2]]).
+
+%% The hog has a GIL of its own.
+-spec aside(pid(), pid(), string(), non_neg_integer(), py_bench:scale()) -> [py_bench:row()].
+aside(Ctx, Other, What, Pause, Scale) ->
+    Alone = short_calls(Ctx, Pause, Scale),
+    Beside = beside([Other], fun() -> short_calls(Ctx, Pause, Scale) end),
+    [row(owngil, [What, ", alone"], Alone, none),
+     row(owngil, [What, ", one hog"], Beside, none),
+     py_bench_stats:figure("owngil:   p99, with the hog / alone", p99(Beside) / p99(Alone),
+                           {at_most, 2.0}, fun show_factor/1)].
+
+%% One GIL for all. Calls one right after the other would mostly be answered before a hog has woken
+%% up to take it, so these come now and then.
+-spec among(py_context:context_mode(), pid(), [pid()], py_bench:scale()) -> [py_bench:row()].
+among(Mode, Ctx, Hogs, Scale) ->
+    Beside = beside(Hogs, fun() -> short_calls(Ctx, ?PAUSE_MS, Scale) end),
+    {Word, Median, Longest} = case Hogs of
+                                  [_] -> {"one hog", {at_most, 1_500_000}, none};
+                                  [_, _] -> {"two hogs", none, {at_most, 25_000_000}}
+                              end,
+    [row(Mode, ["calls now and then, ", Word], Beside, Median),
+     py_bench_stats:figure([atom_to_list(Mode), ":   the longest of these"],
+                           lists:max(lists:append(Beside)), Longest,
+                           fun py_bench_stats:duration/1)].
+
+%% Of one caller: rounds of durations.
+-spec short_calls(pid(), non_neg_integer(), py_bench:scale()) -> [[pos_integer()]].
+short_calls(Ctx, Pause, #{samples := Samples, rounds := Rounds}) ->
+    py_bench_stats:durations(fun() -> {ok, _} = py_context:call(Ctx, math, sqrt, [2.0]) end,
+                             Pause, Samples, Rounds).
+
+-spec row(py_context:context_mode(), iodata(), [[pos_integer()]],
+          none | {at_most, pos_integer()}) -> py_bench:row().
+row(Mode, What, Rounds, Target) ->
+    py_bench_stats:row([atom_to_list(Mode), ": ", What], py_bench_stats:over_rounds(Rounds),
+                       Target).
+
+-spec p99([[pos_integer()]]) -> number().
+p99(Rounds) ->
+    #{p99 := P99} = py_bench_stats:over_rounds(Rounds),
+    P99.
+
+%% While each of these contexts runs a loop that never ends.
+-spec beside([pid()], fun(() -> Result)) -> Result.
+beside(Contexts, Fun) ->
+    Hogs = [spawn_monitor(fun() -> exit(py_context:exec(Ctx, ?HOG)) end) || Ctx <- Contexts],
+    ok = await_busy(Contexts),
+    Result = Fun(),
+    _ = [ok = py_context:interrupt(Ctx) || Ctx <- Contexts],
+    _ = [receive {'DOWN', Monitor, process, Pid, {error, interrupted}} -> ok end
+         || {Pid, Monitor} <- Hogs],
+    Result.
+
+-spec await_busy([pid()]) -> ok.
+await_busy(Contexts) ->
+    case lists:all(fun(Ctx) -> maps:get(state, py_context:info(Ctx)) =:= busy end, Contexts) of
+        true -> ok;
+        false -> timer:sleep(1), await_busy(Contexts)
+    end.
+
+-spec show_factor(float()) -> iodata().
+show_factor(Factor) ->
+    io_lib:format("~.2fx", [Factor]).
+
+-spec with_pool(py_context:context_mode(), pos_integer(), fun(([pid()]) -> Result)) -> Result.
+with_pool(Mode, Size, Fun) ->
+    {ok, Contexts} = py_context_router:start_pool(?POOL, Size, Mode),
+    try Fun(Contexts)
+    after ok = py_context_router:stop_pool(?POOL)
+    end.

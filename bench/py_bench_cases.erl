@@ -9,9 +9,8 @@ all() ->
      {call, "one caller, one py_context:call(Ctx, math, sqrt, [2.0]) after the other"},
      {eval, "one caller, py_context:eval(Ctx, <<\"1+1\">>)"},
      {callers, "calls/s of 1, 10, 50, 200 callers that each route and call, and their fairness"},
-     {binary, "16 MB of bytes there and back"},
-     {lists, "100 000 integers, 100 000 floats there and back"},
-     {map, "a map with 10 000 keys there and back"},
+     {bytes, "16 MB of bytes there and back, copied and not"},
+     {containers, "lists, maps and records there and back"},
      {modes, "each mode: two contexts that compute against one; short calls beside such ones"},
      {contexts, "each mode: starting and stopping 8 contexts, memory of one; in new VMs"},
      {lifecycle, "each mode: 300 contexts that come, work and go; memory, threads; in new VMs"},
@@ -43,15 +42,10 @@ run(eval, Scale) ->
     short("1+1", fun() -> {ok, _} = py_context:eval(Ctx, <<"1+1">>) end, {at_most, 5_000}, Scale);
 run(callers, Scale) ->
     lists:append([callers(N, Scale) || N <- [1, 10, 50, 200]]);
-run(binary, Scale) ->
-    echo("16 MB of bytes", binary:copy(<<0, 255, 1, 254>>, 4_000_000), {at_most, 100_000}, Scale);
-run(lists, Scale) ->
-    echo("100 000 integers", lists:seq(1, 100_000), {at_most, 6_000_000}, Scale) ++
-    echo("100 000 floats", [N * 1.1 || N <- lists:seq(1, 100_000)], {at_most, 18_000_000}, Scale);
-run(map, Scale) ->
-    Map = maps:from_list([{<<"key ", (integer_to_binary(N))/binary>>, N}
-                          || N <- lists:seq(1, 10_000)]),
-    echo("10 000 keys", Map, {at_most, 5_400_000}, Scale);
+run(bytes, Scale) ->
+    py_bench_values:bytes(Scale);
+run(containers, Scale) ->
+    py_bench_values:containers(Scale);
 run(modes, Scale) ->
     py_bench_modes:scaling(Scale) ++ py_bench_modes:hogs(Scale);
 run(contexts, Scale) ->
@@ -128,13 +122,3 @@ call_until(Stop, Count) ->
         0 -> call_until(Stop, Count + 1);
         1 -> Count
     end.
-
-%% ------------------------------------------------------------------ big values
-
--spec echo(iodata(), term(), {at_most, number()}, py_bench:scale()) -> [py_bench:row()].
-echo(Work, Value, Target, #{heavy := Samples, rounds := Rounds}) ->
-    Ctx = py_context_router:get_context(),
-    ok = py_context:exec(Ctx, <<"def echo(value):\n    return value\n">>),
-    {ok, Value} = py_context:call(Ctx, '__main__', echo, [Value]),
-    Echo = fun() -> {ok, _} = py_context:call(Ctx, '__main__', echo, [Value]) end,
-    [py_bench_stats:row(Work, py_bench_stats:latency(Echo, Samples, Rounds), Target)].

@@ -109,8 +109,28 @@ impl Run<'_, '_> {
         kwargs: ErlNifTerm,
         env: ErlNifTerm,
     ) -> Result<Object, Error> {
+        #[cfg(feature = "fuzz")]
+        if let Some(outcome) = self.fuzz(module, args) {
+            return outcome;
+        }
         let callable = self.find(module, function, env)?;
         self.apply(&callable, args, kwargs)
+    }
+
+    #[cfg(feature = "fuzz")]
+    fn fuzz(&mut self, module: ErlNifTerm, args: ErlNifTerm) -> Option<Result<Object, Error>> {
+        // SAFETY: the request's terms are read-only.
+        let module = unsafe { self.local.names.get(self.at, self.env, module, "module") };
+        let text = |text: &Object| py_runtime::exception::lossy_text(self.at, text);
+        if text(&module.ok()?.whole)? != "_fuzz" {
+            return None;
+        }
+        let mut arguments = Vec::new();
+        // SAFETY: as above.
+        unsafe { self.converter().to_arguments(self.env, args, &mut arguments) }.ok()?;
+        let arguments: Vec<_> = arguments.iter().filter_map(text).collect();
+        crate::fuzz::run(&self.converter(), &arguments);
+        Some(Ok(Object::none(self.at)))
     }
 
     fn apply(

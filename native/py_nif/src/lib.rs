@@ -12,6 +12,8 @@ mod convert;
 mod directory;
 mod error;
 mod exec;
+#[cfg(feature = "fuzz")]
+mod fuzz;
 mod names;
 mod pool;
 mod python_module;

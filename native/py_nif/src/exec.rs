@@ -128,7 +128,8 @@ impl Run<'_, '_> {
     #[cfg(feature = "fuzz")]
     fn fuzz(&mut self, module: ErlNifTerm, args: ErlNifTerm) -> Option<Result<Object, Error>> {
         // SAFETY: the request's terms are read-only.
-        let module = unsafe { self.local.names.get(self.at, self.env, module, "module") };
+        let module =
+            unsafe { self.local.names.borrow_mut().get(self.at, self.env, module, "module") };
         let text = |text: &Object| py_runtime::exception::lossy_text(self.at, text);
         if text(&module.ok()?.whole)? != "_fuzz" {
             return None;

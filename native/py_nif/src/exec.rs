@@ -5,6 +5,7 @@
 
 mod code_cache;
 
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use py_runtime::code::{self, Kind};
@@ -27,22 +28,23 @@ use crate::settings;
 use crate::term::{atom, tuple};
 use code_cache::CodeCache;
 
-/// What the jobs of one context share on its thread.
+/// What the jobs of one context share on its thread. A job that calls Erlang has others run on top
+/// of it, so whatever is borrowed while Python code may run need not be had.
 pub(crate) struct Local {
     types: Types,
-    names: Names,
-    code: CodeCache,
-    /// Scratch space for arguments, empty between calls.
-    arguments: Vec<Object>,
+    names: RefCell<Names>,
+    code: RefCell<CodeCache>,
+    /// Scratch space for arguments, empty between calls. Taken while it is in use.
+    arguments: Cell<Vec<Object>>,
 }
 
 impl Local {
     pub(crate) fn new(at: Attached<'_>) -> Result<Self, Exception> {
         Ok(Local {
             types: Types::load(at)?,
-            names: Names::default(),
-            code: CodeCache::default(),
-            arguments: Vec::new(),
+            names: RefCell::default(),
+            code: RefCell::default(),
+            arguments: Cell::default(),
         })
     }
 }
@@ -52,7 +54,7 @@ struct Run<'a, 's> {
     at: Attached<'s>,
     context: &'s Arc<Context>,
     namespace: &'s Object,
-    local: &'a mut Local,
+    local: &'a Local,
     /// Where the request's terms live.
     env: *mut ErlNifEnv,
 }
@@ -60,10 +62,10 @@ struct Run<'a, 's> {
 /// Does what the request says and makes the result term, `ok` or `{ok, Value}`, in `reply_env`.
 pub(crate) fn run(
     call: &Call,
-    scope: &mut Scope<'_, Call>,
+    scope: &Scope<'_, Call>,
     reply_env: *mut ErlNifEnv,
 ) -> Result<ErlNifTerm, Error> {
-    let Scope { at, context, namespace, local } = scope;
+    let Scope { at, context, namespace, local, .. } = scope;
     // SAFETY: the request's terms are read-only.
     let flags = unsafe { Flags::of(call.env(), call.elements()) };
     let _tracebacks = TracebacksWanted::from_now(flags.tracebacks());
@@ -139,10 +141,10 @@ impl Run<'_, '_> {
         args: ErlNifTerm,
         kwargs: ErlNifTerm,
     ) -> Result<Object, Error> {
-        let mut arguments = std::mem::take(&mut self.local.arguments);
+        let mut arguments = self.local.arguments.take();
         let result = self.call_with(callable, &mut arguments, args, kwargs);
         arguments.clear();
-        self.local.arguments = arguments;
+        self.local.arguments.set(arguments);
         result
     }
 
@@ -177,7 +179,7 @@ impl Run<'_, '_> {
     ) -> Result<Object, Error> {
         // SAFETY: the request's terms are read-only.
         let (module, function) = unsafe {
-            let names = &mut self.local.names;
+            let mut names = self.local.names.borrow_mut();
             (
                 names.get(self.at, self.env, module, "module")?,
                 names.get(self.at, self.env, function, "function")?,
@@ -273,7 +275,7 @@ impl Run<'_, '_> {
     fn getattr(&mut self, object: ErlNifTerm, name: ErlNifTerm) -> Result<Object, Error> {
         let mut found = self.object(object)?;
         // SAFETY: the request's terms are read-only.
-        let name = unsafe { self.local.names.get(self.at, self.env, name, "name") }?;
+        let name = unsafe { self.local.names.borrow_mut().get(self.at, self.env, name, "name") }?;
         for part in &name.parts {
             let attribute = found.getattr(self.at, part);
             found = self.or_raised(attribute)?;
@@ -344,7 +346,11 @@ impl Run<'_, '_> {
                 what: "not a binary".into(),
             })
         })?;
-        Ok(self.local.code.get(self.at, source, kind)?)
+        // Compiling can warn, and a warning runs Python code, which can have others run on top.
+        Ok(match self.local.code.try_borrow_mut() {
+            Ok(mut cache) => cache.get(self.at, source, kind)?,
+            Err(_) => code::compile(self.at, source, "<erlang>", kind)?,
+        })
     }
 
     /// A dictionary from a map whose keys are names: keyword arguments or variables. `None` for an
@@ -373,7 +379,7 @@ impl Run<'_, '_> {
         root: &str,
     ) -> Result<(), Error> {
         // SAFETY: the request's terms are read-only.
-        let name = unsafe { self.local.names.get(self.at, self.env, key, root) }?;
+        let name = unsafe { self.local.names.borrow_mut().get(self.at, self.env, key, root) }?;
         let path = || {
             let name = py_runtime::exception::lossy_text(self.at, &name.whole).unwrap_or_default();
             format!("{root}.{name}")
@@ -411,7 +417,10 @@ impl Run<'_, '_> {
     fn or_raised<T>(&mut self, value: Option<T>) -> Result<T, Error> {
         value.ok_or_else(|| {
             if TracebacksWanted::now() {
-                self.local.code.show_lines(self.at);
+                // A traceback that is made while this is done goes without.
+                if let Ok(mut cache) = self.local.code.try_borrow_mut() {
+                    cache.show_lines(self.at);
+                }
             }
             Exception::take(self.at).into()
         })

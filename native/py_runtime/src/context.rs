@@ -6,6 +6,7 @@
 
 mod strike;
 mod thread;
+mod wait;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -25,6 +26,8 @@ use crate::mailbox::{Mailbox, Refused, Seq};
 use crate::mode::Mode;
 use crate::preload::Preload;
 use crate::request::Cancel;
+pub(crate) use thread::Desk;
+pub use wait::{Interrupted, Wait};
 
 /// Stack of a context thread: what CPython itself gives its main thread on Linux. Python's
 /// recursion limit and the conversion depth are sized for it. Reserved, not committed.
@@ -215,6 +218,12 @@ impl<J: Job> Context<J> {
         if self.preload.kill() {
             self.interrupt_in_background(Target::Preload);
         }
+    }
+
+    /// Has the thread see that something has happened that a job of it waits for, see [`Wait`].
+    /// Any thread.
+    pub fn nudge_waiting(&self) {
+        self.mailbox.nudge();
     }
 
     /// Has the context thread let go of a held object. One whose context has ended has gone with it.

@@ -3,6 +3,7 @@
 //! The thread that enters it uses it and ends it; nobody else. Attaching and detaching goes
 //! through here, so that the GIL policy sees every turn.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use pyo3_ffi as ffi;
@@ -21,7 +22,7 @@ use crate::spare;
 pub struct Interpreter {
     mode: Mode,
     tstate: *mut ffi::PyThreadState,
-    attached_since: Instant,
+    attached_since: Cell<Instant>,
     /// Makes the interpreter as new for the next context, where interpreters are kept.
     reset: Option<Object>,
 }
@@ -66,7 +67,8 @@ impl Vacant {
             ffi::PyThreadState_Clear(keeper);
             ffi::PyThreadState_Delete(keeper);
         }
-        let mut entered = Interpreter { mode, tstate, attached_since: Instant::now(), reset: None };
+        let mut entered =
+            Interpreter { mode, tstate, attached_since: Cell::new(Instant::now()), reset: None };
         // SAFETY: attached to the interpreter that the function belongs to.
         entered.reset = reset.map(|reset| unsafe { reset.recover(entered.attached()) });
         Ok(entered)
@@ -97,7 +99,8 @@ impl Interpreter {
             // SAFETY: attached with `main`, which is given up.
             Mode::SubInterpreter | Mode::OwnGil => unsafe { create(mode, main) }?,
         };
-        let mut new = Interpreter { mode, tstate, attached_since: Instant::now(), reset: None };
+        let mut new =
+            Interpreter { mode, tstate, attached_since: Cell::new(Instant::now()), reset: None };
         if mode != Mode::Worker && spare::KEPT {
             new.reset = spare::note(new.attached());
         }
@@ -107,35 +110,33 @@ impl Interpreter {
     /// The token for touching Python.
     #[must_use]
     pub fn attached(&self) -> Attached<'_> {
-        // SAFETY: attached except between `detach` and `attach`, which take `&mut self`; the
-        // token borrows from `self`.
+        // SAFETY: attached except in `detached`; the token borrows from `self`.
         unsafe { Attached::assume() }
     }
 
-    /// Lets go of the GIL.
-    pub(crate) fn detach(&mut self) {
-        // SAFETY: attached, see the type's invariant.
+    /// Lets go of the GIL for `work`, which touches nothing of Python, and takes it again. `work`
+    /// may not panic.
+    pub(crate) fn detached<T>(&self, work: impl FnOnce() -> T) -> T {
+        // SAFETY: attached, see the type's invariant, on the owning thread (the type is not `Send`).
         unsafe { ffi::PyEval_SaveThread() };
-    }
-
-    /// Takes the GIL again.
-    pub(crate) fn attach(&mut self) {
-        // SAFETY: called after `detach`, on the owning thread (the type is not `Send`).
+        let result = work();
+        // SAFETY: detached above, with the same state.
         unsafe { gil::attach(self.tstate, self.mode.shares_gil()) };
-        self.attached_since = Instant::now();
+        self.attached_since.set(Instant::now());
+        result
     }
 
     /// Hands the GIL on if another thread has waited for it long enough.
-    pub(crate) fn take_turns(&mut self) {
-        let held = self.attached_since.elapsed();
+    pub(crate) fn take_turns(&self) {
+        let held = self.attached_since.get().elapsed();
         if self.mode.shares_gil() && gil::is_turn_over(held) {
             // SAFETY: attached, with our own state.
             unsafe { gil::hand_over(self.tstate) };
-            self.attached_since = Instant::now();
+            self.attached_since.set(Instant::now());
         } else if gil::is_turn_of_others(held) {
             // SAFETY: as above.
             unsafe { gil::let_others_in(self.tstate, self.mode.shares_gil()) };
-            self.attached_since = Instant::now();
+            self.attached_since.set(Instant::now());
         }
     }
 

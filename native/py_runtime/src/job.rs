@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::context::{Context, Orphans};
+use crate::context::{Context, Desk, Orphans};
 use crate::exception::Exception;
 use crate::object::{Attached, Object};
 use crate::request::RequestState;
@@ -61,6 +61,8 @@ pub struct Scope<'a, J: Job> {
     pub context: &'a Arc<Context<J>>,
     /// The context's own namespace, a `dict`.
     pub namespace: &'a Object,
-    /// See [`Job::Local`].
-    pub local: &'a mut J::Local,
+    /// See [`Job::Local`]. Shared, because a job that waits has others run meanwhile.
+    pub local: &'a J::Local,
+    /// Where the thread serves from.
+    pub(crate) desk: &'a Desk<'a, J>,
 }

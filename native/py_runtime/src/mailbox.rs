@@ -8,8 +8,9 @@
 //! instructions and never while Python is attached or dropped; each context has its own.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use crate::sync::{AtomicUsize, Mutex, Ordering, Thread, current, park};
+use crate::sync::{AtomicUsize, Mutex, Ordering, Thread, current, park, park_timeout};
 
 /// Number of a job within its context, in the order of arrival.
 pub type Seq = u64;
@@ -41,6 +42,24 @@ pub enum Next<J, R> {
     Closed,
 }
 
+/// What the context thread does while its innermost job waits for something else.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Meanwhile<J, R> {
+    /// The waiting job was struck: it must not wait on.
+    Struck,
+    /// Run this job on top of it; it counts as running until [`Mailbox::end_running`].
+    Run(Seq, J),
+    /// Let go of these first.
+    Release(Vec<R>),
+    /// Nothing to do, as of this count of events.
+    Nothing {
+        /// For [`Mailbox::has_news`] and [`Mailbox::park_for_news`].
+        as_of: usize,
+        /// Jobs wait that may not run now.
+        jobs: bool,
+    },
+}
+
 /// A job in the hands of the context thread.
 #[derive(Debug)]
 struct Running<J> {
@@ -63,6 +82,20 @@ struct Inner<J, R> {
     /// Nothing at all is taken in: the owner won't look again.
     ended: bool,
     parked: Option<Thread>,
+    /// How often something happened that the owner may want to know.
+    events: usize,
+}
+
+impl<J, R> Inner<J, R> {
+    /// Takes a job from its place in the queue among the running ones.
+    fn start(&mut self, place: usize) -> Option<(Seq, J)>
+    where
+        J: Clone,
+    {
+        let (seq, job) = self.queue.remove(place)?;
+        self.running.push(Running { seq, job: job.clone(), interrupted: false });
+        Some((seq, job))
+    }
 }
 
 /// The mailbox. `J` is a job, `R` something that only the context thread may let go of.
@@ -71,6 +104,8 @@ pub struct Mailbox<J, R> {
     inner: Mutex<Inner<J, R>>,
     /// Things to take, as a hint that can be read without the lock while spinning.
     hint: AtomicUsize,
+    /// `Inner::events`, readable without the lock while spinning.
+    events: AtomicUsize,
     max_queue: usize,
 }
 
@@ -86,8 +121,10 @@ impl<J: Clone, R> Mailbox<J, R> {
                 closed: false,
                 ended: false,
                 parked: None,
+                events: 0,
             }),
             hint: AtomicUsize::new(0),
+            events: AtomicUsize::new(0),
             max_queue,
         }
     }
@@ -106,7 +143,7 @@ impl<J: Clone, R> Mailbox<J, R> {
             inner.next += 1;
             inner.queue.push_back((seq, job));
             self.hint.fetch_add(1, Ordering::Relaxed);
-            (seq, inner.parked.take())
+            (seq, self.note(&mut inner))
         };
         wake(sleeper);
         Ok(seq)
@@ -122,7 +159,7 @@ impl<J: Clone, R> Mailbox<J, R> {
             }
             inner.releases.push(release);
             self.hint.fetch_add(1, Ordering::Relaxed);
-            inner.parked.take()
+            self.note(&mut inner)
         };
         wake(sleeper);
         Ok(())
@@ -148,7 +185,7 @@ impl<J: Clone, R> Mailbox<J, R> {
             let mut inner = self.inner.lock();
             inner.closed = true;
             self.hint.fetch_add(1, Ordering::Relaxed);
-            (std::mem::take(&mut inner.queue), inner.parked.take())
+            (std::mem::take(&mut inner.queue), self.note(&mut inner))
         };
         wake(sleeper);
         jobs.into_iter().map(|(_, job)| job).collect()
@@ -160,7 +197,7 @@ impl<J: Clone, R> Mailbox<J, R> {
             let mut inner = self.inner.lock();
             inner.closed = true;
             self.hint.fetch_add(1, Ordering::Relaxed);
-            inner.parked.take()
+            self.note(&mut inner)
         };
         wake(sleeper);
     }
@@ -193,18 +230,41 @@ impl<J: Clone, R> Mailbox<J, R> {
         self.inner.lock().queue.len()
     }
 
-    /// Runs `strike` if the innermost running job is `seq`, and remembers that it was struck.
-    /// Under the lock, so that the job can't end in between and leave the blow to its successor.
-    pub fn strike(&self, seq: Seq, strike: impl FnOnce()) -> bool {
-        let mut inner = self.inner.lock();
-        match inner.running.last_mut() {
-            Some(running) if running.seq == seq => {
-                running.interrupted = true;
-                strike();
-                true
+    /// Interrupts the running job `seq`. If it is the innermost, `blow` is struck, under the lock,
+    /// so that the job can't end in between and leave the blow to its successor. Any other waits
+    /// for those above it to end: it is only noted, and seen when its wait goes on, see
+    /// [`Mailbox::meanwhile`]. `true`: the blow was struck.
+    pub fn strike(&self, seq: Seq, blow: impl FnOnce()) -> bool {
+        let (struck, sleeper) = {
+            let mut inner = self.inner.lock();
+            let Some(place) = inner.running.iter().position(|running| running.seq == seq) else {
+                return false;
+            };
+            inner.running[place].interrupted = true;
+            let innermost = place + 1 == inner.running.len();
+            if innermost {
+                blow();
             }
-            _ => false,
-        }
+            (innermost, self.note(&mut inner))
+        };
+        wake(sleeper);
+        struck
+    }
+
+    /// Has the owner look around: something that it waits for besides the mailbox has happened.
+    pub fn nudge(&self) {
+        let sleeper = {
+            let mut inner = self.inner.lock();
+            self.note(&mut inner)
+        };
+        wake(sleeper);
+    }
+
+    /// Counts an event; returns the owner, if it sleeps and has to be woken.
+    fn note(&self, inner: &mut Inner<J, R>) -> Option<Thread> {
+        inner.events = inner.events.wrapping_add(1);
+        self.events.store(inner.events, Ordering::Release);
+        inner.parked.take()
     }
 
     // What follows is for the context thread alone.
@@ -217,12 +277,61 @@ impl<J: Clone, R> Mailbox<J, R> {
             self.hint.fetch_sub(inner.releases.len(), Ordering::Relaxed);
             return Next::Release(std::mem::take(&mut inner.releases));
         }
-        if let Some((seq, job)) = inner.queue.pop_front() {
+        if let Some((seq, job)) = inner.start(0) {
             self.hint.fetch_sub(1, Ordering::Relaxed);
-            inner.running.push(Running { seq, job: job.clone(), interrupted: false });
             return Next::Run(seq, job);
         }
         if inner.closed { Next::Closed } else { Next::Empty }
+    }
+
+    /// What to do while the innermost job waits: as [`Mailbox::next`], but of the waiting jobs only
+    /// the first that `may_run`, and not even that once the waiting job was struck.
+    pub fn meanwhile(&self, may_run: impl Fn(Seq, &J) -> bool) -> Meanwhile<J, R> {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        if take_strike(&mut inner.running) {
+            return Meanwhile::Struck;
+        }
+        if !inner.releases.is_empty() {
+            self.hint.fetch_sub(inner.releases.len(), Ordering::Relaxed);
+            return Meanwhile::Release(std::mem::take(&mut inner.releases));
+        }
+        let place = inner.queue.iter().position(|(seq, job)| may_run(*seq, job));
+        if let Some((seq, job)) = place.and_then(|place| inner.start(place)) {
+            self.hint.fetch_sub(1, Ordering::Relaxed);
+            return Meanwhile::Run(seq, job);
+        }
+        Meanwhile::Nothing { as_of: inner.events, jobs: !inner.queue.is_empty() }
+    }
+
+    /// Whether the innermost job was struck. Forgets it: whoever asks raises the exception.
+    pub fn take_strike(&self) -> bool {
+        take_strike(&mut self.inner.lock().running)
+    }
+
+    /// The number that the next job to come will have.
+    pub fn next_seq(&self) -> Seq {
+        self.inner.lock().next
+    }
+
+    /// Whether anything has happened since. For spinning.
+    pub fn has_news(&self, as_of: usize) -> bool {
+        self.events.load(Ordering::Acquire) != as_of
+    }
+
+    /// Sleeps until something has happened since, at most for so long. May return early.
+    pub fn park_for_news(&self, as_of: usize, at_most: Option<Duration>) {
+        {
+            let mut inner = self.inner.lock();
+            if inner.events != as_of {
+                return;
+            }
+            inner.parked = Some(current());
+        }
+        match at_most {
+            Some(time) => park_timeout(time),
+            None => park(),
+        }
     }
 
     /// Ends the innermost running job. `true`: it was struck, and the blow may still be pending.
@@ -258,6 +367,10 @@ impl<J: Clone, R> Mailbox<J, R> {
             park();
         }
     }
+}
+
+fn take_strike<J>(running: &mut [Running<J>]) -> bool {
+    running.last_mut().is_some_and(|innermost| std::mem::take(&mut innermost.interrupted))
 }
 
 fn wake(sleeper: Option<Thread>) {

@@ -7,13 +7,18 @@
 mod imp {
     pub use parking_lot::Mutex;
     pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-    pub use std::thread::{Thread, current, park};
+    pub use std::thread::{Thread, current, park, park_timeout};
 }
 
 #[cfg(feature = "loom")]
 mod imp {
     pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
     pub use loom::thread::{Thread, current, park};
+
+    /// In a model no time passes: whoever sleeps must be woken.
+    pub fn park_timeout(_: std::time::Duration) {
+        park();
+    }
 
     /// loom's mutex with parking_lot's signature: no poisoning to speak of.
     #[derive(Debug)]

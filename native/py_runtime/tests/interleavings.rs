@@ -11,7 +11,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
 use py_runtime::alarm::Alarm;
-use py_runtime::mailbox::{Mailbox, Next};
+use py_runtime::mailbox::{Mailbox, Meanwhile, Next};
 use py_runtime::request::{Cancel, RequestState};
 
 // The request state: of all who want to end a request, exactly one does.
@@ -384,5 +384,45 @@ fn of_two_who_raise_the_alarm_one_wakes_the_watcher() {
             .collect();
         alarm.sleep_unless(|| mailboxes.iter().any(|mailbox| !mailbox.running().is_empty()));
         workers.into_iter().for_each(|worker| worker.join().unwrap());
+    });
+}
+
+#[test]
+fn a_job_that_waits_sees_what_it_waits_for_however_close() {
+    loom::model(|| {
+        let mailbox = Arc::new(Mailbox::<u32, u8>::new(8));
+        mailbox.push(1).unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let owner = {
+            let (mailbox, over) = (Arc::clone(&mailbox), Arc::clone(&over));
+            thread::spawn(move || {
+                assert!(matches!(mailbox.next(), Next::Run(0, 1)));
+                let mut on_top = 0;
+                loop {
+                    match mailbox.meanwhile(|_, _| true) {
+                        Meanwhile::Run(..) => {
+                            on_top += 1;
+                            mailbox.end_running();
+                        }
+                        Meanwhile::Nothing { as_of, .. } => {
+                            // What happens after this look is news.
+                            if over.load(Ordering::Acquire) && on_top == 1 {
+                                return;
+                            }
+                            mailbox.park_for_news(as_of, None);
+                        }
+                        other => unreachable!("{other:?}"),
+                    }
+                }
+            })
+        };
+        let producer = {
+            let mailbox = Arc::clone(&mailbox);
+            thread::spawn(move || mailbox.push(2).unwrap())
+        };
+        over.store(true, Ordering::Release);
+        mailbox.nudge();
+        producer.join().unwrap();
+        owner.join().unwrap();
     });
 }

@@ -1,5 +1,6 @@
 //! The context's own thread: it makes its interpreter, serves the mailbox and ends what it made.
 
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -19,6 +20,17 @@ use crate::object::{Attached, Object};
 use crate::request::Cancel;
 use crate::spin::Spin;
 use crate::watch;
+
+/// What a context's thread has at hand while it serves. A job that waits serves from it too.
+#[allow(missing_debug_implementations, reason = "`Local` needs none")]
+pub(crate) struct Desk<'a, J: Job> {
+    pub(super) interpreter: &'a Interpreter,
+    pub(super) namespace: &'a Object,
+    pub(super) local: &'a J::Local,
+    pub(super) spin: RefCell<Spin>,
+    /// How many jobs wait, each on top of the one before.
+    pub(super) waiting: Cell<u32>,
+}
 
 impl<J: Job> Context<J> {
     pub(super) fn thread_main(self: Arc<Self>, owner: Box<dyn Owner>) {
@@ -41,7 +53,7 @@ impl<J: Job> Context<J> {
         let ident = unsafe { libc::pthread_self() } as u64;
         self.ident.store(ident, Ordering::Release);
         self.native_id.store(native_thread_id(), Ordering::Relaxed);
-        let mut interpreter = match Interpreter::enter(self.config.mode) {
+        let interpreter = match Interpreter::enter(self.config.mode) {
             Ok(interpreter) => interpreter,
             Err(why) => return owner.started(Err(StartError::Interpreter(why))),
         };
@@ -53,9 +65,15 @@ impl<J: Job> Context<J> {
         let watched: Weak<Self> = Arc::downgrade(self);
         watch::watch(watched);
         let served = catch_unwind(AssertUnwindSafe(|| match self.prepare(&interpreter) {
-            Ok((namespace, mut local)) => {
+            Ok((namespace, local)) => {
                 owner.started(Ok(()));
-                self.serve_mailbox(&mut interpreter, &namespace, &mut local);
+                self.serve_mailbox(&Desk {
+                    interpreter: &interpreter,
+                    namespace: &namespace,
+                    local: &local,
+                    spin: RefCell::new(Spin::new(self.config.spin)),
+                    waiting: Cell::new(0),
+                });
             }
             Err(error) => owner.started(Err(error)),
         }));
@@ -66,7 +84,7 @@ impl<J: Job> Context<J> {
             drop(unsafe { object.recover(interpreter.attached()) });
         }
         // After a panic too: a blow in an interpreter that is gone would be undefined.
-        self.close_gate(&mut interpreter);
+        self.close_gate(&interpreter);
         crate::exception::clear(interpreter.attached());
         export::settle(self, interpreter);
         if let Err(panic) = served {
@@ -101,42 +119,32 @@ impl<J: Job> Context<J> {
         done.map_err(StartError::Python)
     }
 
-    fn serve_mailbox(
-        self: &Arc<Self>,
-        interpreter: &mut Interpreter,
-        namespace: &Object,
-        local: &mut J::Local,
-    ) {
-        let mut spin = Spin::new(self.config.spin);
+    fn serve_mailbox(self: &Arc<Self>, desk: &Desk<'_, J>) {
         loop {
             match self.mailbox.next() {
-                Next::Run(_, job) => {
-                    let scope =
-                        Scope { at: interpreter.attached(), context: self, namespace, local };
-                    self.run(&job, scope);
-                    // Its terms are freed before the next job's turn, not while others wait.
-                    drop(job);
-                    interpreter.take_turns();
-                }
-                Next::Release(released) => self.release(interpreter, released),
-                Next::Empty => {
-                    interpreter.detach();
-                    spin.wait_until(|| !self.mailbox.looks_empty(), || self.mailbox.park());
-                    interpreter.attach();
-                }
+                Next::Run(_, job) => self.run(job, desk),
+                Next::Release(released) => self.release(desk.interpreter, released),
+                Next::Empty => desk.interpreter.detached(|| {
+                    desk.spin
+                        .borrow_mut()
+                        .wait_until(|| !self.mailbox.looks_empty(), || self.mailbox.park());
+                }),
                 Next::Closed => return,
             }
         }
     }
 
-    fn run(&self, job: &J, mut scope: Scope<'_, J>) {
-        let at = scope.at;
+    pub(super) fn run(self: &Arc<Self>, job: J, desk: &Desk<'_, J>) {
+        let at = desk.interpreter.attached();
         watch::note_work();
-        if self.is_wanted(job) && job.state().start() {
+        if self.is_wanted(&job) && job.state().start() {
             let began = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
-            self.busy_since.store(began, Ordering::Relaxed);
+            // Not 0 if this job runs while another waits.
+            let outer = self.busy_since.swap(began, Ordering::Relaxed);
+            let (namespace, local) = (desk.namespace, desk.local);
+            let mut scope = Scope { at, context: self, namespace, local, desk };
             let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut scope)));
-            self.busy_since.store(0, Ordering::Relaxed);
+            self.busy_since.store(outer, Ordering::Relaxed);
             if outcome.is_err() {
                 log_panic("a job");
                 // What it left unfinished may have left an exception, which the next job would meet.
@@ -148,10 +156,13 @@ impl<J: Job> Context<J> {
         if self.mailbox.end_running() {
             self.parry(at);
         }
+        // Its terms are freed before the next job's turn, not while others wait.
+        drop(job);
+        desk.interpreter.take_turns();
     }
 
     /// Lets go of what was handed back.
-    fn release(&self, interpreter: &Interpreter, released: Vec<Release>) {
+    pub(super) fn release(&self, interpreter: &Interpreter, released: Vec<Release>) {
         for release in released {
             match release {
                 // SAFETY: attached, and only this interpreter's objects are held here.
@@ -178,7 +189,7 @@ impl<J: Job> Context<J> {
     }
 
     /// Clears a blow that came after the job's last bytecode, so that it doesn't hit the next.
-    fn parry(&self, at: Attached<'_>) {
+    pub(super) fn parry(&self, at: Attached<'_>) {
         set_async_exception(self.ident.load(Ordering::Relaxed), std::ptr::null_mut());
         crate::exception::clear(at);
     }
@@ -198,10 +209,8 @@ impl<J: Job> Context<J> {
     }
 
     /// Waits for a thread that is just striking, without the GIL that it needs.
-    fn close_gate(&self, interpreter: &mut Interpreter) {
-        interpreter.detach();
-        *self.gate.lock() = None;
-        interpreter.attach();
+    fn close_gate(&self, interpreter: &Interpreter) {
+        interpreter.detached(|| *self.gate.lock() = None);
     }
 }
 

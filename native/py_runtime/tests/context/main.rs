@@ -10,3 +10,4 @@ mod lifecycle;
 mod releases;
 mod replies;
 mod turns;
+mod waits;

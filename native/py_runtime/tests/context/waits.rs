@@ -1,0 +1,262 @@
+//! Jobs that wait: what runs on top of them, and what ends the wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+
+use py_runtime::code;
+use py_runtime::context::{Context, Interrupted, Wait};
+use py_runtime::exception::Exception;
+use py_runtime::ffi;
+use py_runtime::job::Scope;
+use py_runtime::request::Cancel;
+
+use crate::harness::{Answer, Reply, Subject, TestJob, Ticket, eval, in_each_mode};
+
+const LIMIT: u32 = 64;
+
+/// Something to wait for, which others let happen.
+#[derive(Default)]
+struct Door {
+    open: AtomicBool,
+    /// Whether all jobs are known to be needed.
+    needs_all: bool,
+}
+
+impl Door {
+    fn open(&self, context: &Context<TestJob>) {
+        self.open.store(true, Ordering::Release);
+        context.nudge_waiting();
+    }
+}
+
+impl Wait<TestJob> for Door {
+    fn is_over(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    fn needs(&self, _: &TestJob) -> bool {
+        self.needs_all
+    }
+}
+
+/// Waits as Python code sees it: an interrupted wait raises.
+fn wait(scope: &Scope<'_, TestJob>, door: &Door, limit: u32) -> Result<(), Exception> {
+    scope.wait(door, limit).map_err(|interrupted| match interrupted {
+        Interrupted::Struck => {
+            Exception { class: "KeyboardInterrupt".into(), message: String::new() }
+        }
+        Interrupted::TooDeep(levels) => {
+            Exception { class: "RecursionError".into(), message: levels.to_string() }
+        }
+    })
+}
+
+/// A job that waits before the door, and says when it does.
+fn waiting(subject: &Subject, door: &Arc<Door>) -> Ticket {
+    let (reached, is_there) = channel();
+    let door = Arc::clone(door);
+    let ticket = subject.submit(move |scope| {
+        reached.send(()).unwrap();
+        wait(scope, &door, LIMIT)?;
+        eval(scope.at, scope.namespace, "'waited'")
+    });
+    is_there.recv().unwrap();
+    ticket
+}
+
+fn value(text: &str) -> Reply {
+    Reply::Value(text.into())
+}
+
+#[test]
+fn a_waiting_job_goes_on_when_it_is_told_to() {
+    in_each_mode(|mode| {
+        let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
+        let ticket = waiting(&subject, &door);
+        door.open(&subject.context);
+        assert_eq!(ticket.only_reply(), value("waited"));
+        subject.end();
+    });
+}
+
+#[test]
+fn others_run_while_a_job_waits_and_may_be_what_it_waits_for() {
+    in_each_mode(|mode| {
+        let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
+        let ticket = waiting(&subject, &door);
+        assert_eq!(subject.value("1 + 1"), "2");
+        subject
+            .submit(move |scope| {
+                door.open(scope.context);
+                Ok("opened".into())
+            })
+            .only_reply();
+        assert_eq!(ticket.only_reply(), value("waited"));
+        subject.end();
+    });
+}
+
+/// A job that, on top of the one that waits for it, submits the next and waits in turn.
+fn descend(scope: &Scope<'_, TestJob>, left: u64, limit: u32, deepest: &Arc<AtomicU64>) -> Answer {
+    deepest.fetch_add(1, Ordering::Relaxed);
+    if left == 0 {
+        return Ok("bottom".into());
+    }
+    let door = Arc::new(Door { needs_all: true, ..Door::default() });
+    let (opener, counter) = (Arc::clone(&door), Arc::clone(deepest));
+    let next = TestJob::unheard(move |scope| {
+        let answer = descend(scope, left - 1, limit, &counter);
+        opener.open(scope.context);
+        answer
+    });
+    scope
+        .check_depth(limit)
+        .map_err(|_| Exception { class: "RecursionError".into(), message: "too deep".into() })?;
+    scope.context.submit(next).unwrap();
+    wait(scope, &door, limit)?;
+    Ok("up again".into())
+}
+
+#[test]
+fn waits_are_stacked_to_the_limit_and_no_further() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        for (levels, limit, reached) in [(64, 64, 65), (5, 3, 4)] {
+            let runs = Arc::new(AtomicU64::new(0));
+            let counter = Arc::clone(&runs);
+            let reply = subject.submit(move |scope| descend(scope, levels, limit, &counter));
+            assert_eq!(reply.only_reply(), value("up again"));
+            assert_eq!(runs.load(Ordering::Relaxed), reached);
+        }
+        let refused =
+            subject.submit(|scope| wait(scope, &Door::default(), 0).map(|()| String::new()));
+        assert_eq!(refused.only_reply(), Reply::Raised("RecursionError: 0".into()));
+        subject.end();
+    });
+}
+
+#[test]
+fn a_wait_is_interrupted_and_the_next_job_is_not() {
+    in_each_mode(|mode| {
+        let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
+        let ticket = waiting(&subject, &door);
+        assert!(subject.context.interrupt());
+        assert_eq!(ticket.only_reply(), Reply::Interrupted);
+        assert_eq!(subject.value("sum(range(1000))"), "499500");
+        subject.end();
+    });
+}
+
+#[test]
+fn a_cancelled_wait_ends() {
+    in_each_mode(|mode| {
+        let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
+        let ticket = waiting(&subject, &door);
+        assert_eq!(subject.cancel(&ticket), Cancel::Running);
+        ticket.silence();
+        subject.end();
+    });
+}
+
+#[test]
+fn a_blow_for_a_waiting_job_spares_the_one_on_top_of_it() {
+    in_each_mode(|mode| {
+        let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
+        let below = waiting(&subject, &door);
+        let (entered, is_in) = channel();
+        let (go, gone) = channel::<()>();
+        let gone = std::sync::Mutex::new(gone);
+        let above = subject.submit(move |scope| {
+            entered.send(()).unwrap();
+            scope.detached(|| {
+                // Ends with an error too: when the test is over.
+                let _ = gone.lock().unwrap().recv();
+            });
+            code::exec(scope.at, b"for _ in range(100000): pass", "<test>", scope.namespace)?;
+            eval(scope.at, scope.namespace, "'unharmed'")
+        });
+        is_in.recv().unwrap();
+        // Even if what it waits for happens too.
+        door.open(&subject.context);
+        assert_eq!(subject.cancel(&below), Cancel::Running);
+        // Longer than a striker needs to come around.
+        let spare = Subject::start(mode);
+        let endless = crate::harness::running_code(&spare, "while True: pass");
+        spare.cancel(&endless);
+        endless.silence();
+        spare.end();
+        go.send(()).unwrap();
+        assert_eq!(above.only_reply(), value("unharmed"));
+        below.silence();
+        subject.end();
+    });
+}
+
+#[test]
+fn a_killed_context_ends_while_its_job_waits() {
+    in_each_mode(|mode| {
+        let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
+        let below = waiting(&subject, &door);
+        let above = waiting(&subject, &door);
+        subject.context.kill("killed");
+        assert_eq!(above.only_reply(), Reply::Died("killed"));
+        assert_eq!(below.only_reply(), Reply::Died("killed"));
+        subject.ended();
+    });
+}
+
+#[test]
+fn a_closed_context_lets_its_job_wait_to_the_end() {
+    in_each_mode(|mode| {
+        let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
+        let ticket = waiting(&subject, &door);
+        subject.context.close("closed");
+        door.open(&subject.context);
+        assert_eq!(ticket.only_reply(), value("waited"));
+        subject.ended();
+    });
+}
+
+#[test]
+fn a_job_on_top_does_not_see_the_exception_that_is_handled_below() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let door = Arc::new(Door { needs_all: true, ..Door::default() });
+        let ticket = subject.submit(move |scope| {
+            let at = scope.at;
+            // SAFETY: attached; a live exception, which becomes the one that is being handled.
+            unsafe {
+                ffi::PyErr_SetString(ffi::PyExc_ValueError, c"below".as_ptr());
+                let (mut class, mut value, mut trace) =
+                    (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
+                ffi::PyErr_Fetch(&raw mut class, &raw mut value, &raw mut trace);
+                ffi::PyErr_NormalizeException(&raw mut class, &raw mut value, &raw mut trace);
+                ffi::PyErr_SetExcInfo(class, value, trace);
+            }
+            let opener = Arc::clone(&door);
+            let (seen, sight) = channel();
+            let above = TestJob::unheard(move |scope| {
+                let handled = eval(scope.at, scope.namespace, "__import__('sys').exc_info()");
+                seen.send(handled).unwrap();
+                opener.open(scope.context);
+                Ok(String::new())
+            });
+            scope.context.submit(above).unwrap();
+            wait(scope, &door, LIMIT)?;
+            let above = sight.recv().unwrap()?;
+            let own = eval(at, scope.namespace, "str(__import__('sys').exc_info()[1])")?;
+            // SAFETY: attached; nothing is being handled any more.
+            unsafe {
+                ffi::PyErr_SetExcInfo(
+                    std::ptr::null_mut(),
+                    std::ptr::null_mut(),
+                    std::ptr::null_mut(),
+                );
+            }
+            Ok(format!("{above} {own}"))
+        });
+        assert_eq!(ticket.only_reply(), value("(None, None, None) below"));
+        subject.end();
+    });
+}

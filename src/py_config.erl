@@ -7,21 +7,30 @@
 
 -export_type([key/0]).
 
--type key() :: python | max_depth | spin_us | traceback.
+-type key() :: python | max_depth | spin_us | traceback | callback_depth | redirect_output
+             | sigchld.
 %% `python': path of an executable or of a virtual environment, or `undefined' for the one that
 %% the library was built with.
 %% `max_depth': how many levels deep a value may be nested; default 1000.
 %% `spin_us': how long an idle context waits awake for its next job, in µs; default 20.
 %% `traceback': whether exceptions come with their tracebacks, where the call doesn't say; default
 %% false.
+%% `callback_depth': how many calls from Python to Erlang may be waiting on one context, each made
+%% by a job that runs while another waits; default 64.
+%% `redirect_output': whether what Python code prints goes to its caller's group leader; default
+%% true. Otherwise it goes to the VM's own standard output.
+%% `sigchld': `default', or `leave' to change nothing: the VM ignores the signal that a child
+%% process has ended, and Python's subprocess then never learns of it.
 
 %% How deep a conversion may go at most: what the stack of a context thread has room for.
 -define(DEEPEST, 4000).
+%% How deep calls may go at most, for the same reason.
+-define(DEEPEST_CALLBACK, 200).
 
 %% Checks every key.
 -spec check() -> ok | {error, {bad_option, {atom(), term()}}}.
 check() ->
-    check([python, max_depth, spin_us, traceback]).
+    check([python, max_depth, spin_us, traceback, callback_depth, redirect_output, sigchld]).
 
 -spec check([key()]) -> ok | {error, {bad_option, {atom(), term()}}}.
 check([]) ->
@@ -42,7 +51,10 @@ value(Key) ->
 default(python) -> undefined;
 default(max_depth) -> 1000;
 default(spin_us) -> 20;
-default(traceback) -> false.
+default(traceback) -> false;
+default(callback_depth) -> 64;
+default(redirect_output) -> true;
+default(sigchld) -> default.
 
 -spec is_valid(key(), term()) -> boolean().
 is_valid(python, undefined) -> true;
@@ -50,4 +62,7 @@ is_valid(python, Path) when is_binary(Path) -> is_binary(unicode:characters_to_b
 is_valid(python, Path) -> io_lib:printable_unicode_list(Path);
 is_valid(max_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST;
 is_valid(spin_us, N) -> is_integer(N) andalso N >= 0 andalso N =< 1000;
-is_valid(traceback, Value) -> is_boolean(Value).
+is_valid(traceback, Value) -> is_boolean(Value);
+is_valid(callback_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST_CALLBACK;
+is_valid(redirect_output, Value) -> is_boolean(Value);
+is_valid(sigchld, Value) -> Value =:= default orelse Value =:= leave.

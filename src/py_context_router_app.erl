@@ -9,11 +9,20 @@
 start(_Type, _Args) ->
     %% Loads the module, and with it the atoms of the built-in exceptions.
     _ = py_error:builtin_exceptions(),
-    maybe_ok([fun py_config:check/0, fun py_python:start/0], fun py_context_router_sup:start_link/0).
+    maybe_ok([fun py_config:check/0, fun hear_of_children/0, fun py_python:start/0], fun py_context_router_sup:start_link/0).
 
 -spec stop(term()) -> ok.
 stop(_State) ->
     ok.
+
+%% The VM ignores SIGCHLD, and the OS then forgets how a child process has ended: Python's
+%% subprocess would wait for ever, or take every program for a success.
+-spec hear_of_children() -> ok.
+hear_of_children() ->
+    case py_config:value(sigchld) of
+        default -> os:set_signal(sigchld, default);
+        leave -> ok
+    end.
 
 -spec maybe_ok([fun(() -> ok | {error, term()})], fun(() -> Result)) -> Result | {error, term()}.
 maybe_ok([], Last) ->

@@ -2,10 +2,11 @@
 %%
 %%   py_context_router_sup
 %%   ├── py_registry      writes the registrations
+%%   ├── py_service_sup   what Python talks to
 %%   ├── py_context_sup   single contexts
 %%   └── py_pool_sup      pools, each a py_pool with a py_slot_sup below it
 %%
-%% The three don't need each other, so none takes another down.
+%% The four don't need each other, so none takes another down.
 -module(py_context_router_sup).
 
 -behaviour(supervisor).
@@ -20,7 +21,10 @@ start_link() ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     Registry = #{id => py_registry, start => {py_registry, start_link, []}},
+    Services = #{id => py_service_sup, start => {py_service_sup, start_link, []},
+                 type => supervisor},
     Contexts = #{id => py_context_sup, start => {py_context_sup, start_link, []},
                  type => supervisor},
     Pools = #{id => py_pool_sup, start => {py_pool_sup, start_link, []}, type => supervisor},
-    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, [Registry, Contexts, Pools]}}.
+    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, 
+          [Registry, Services, Contexts, Pools]}}.

@@ -82,7 +82,7 @@ report(#{label := {py_context, start_failed}, pool := Pool, slot := Slot, reason
 report(#{label := {py_context, recovered}, pool := Pool, slot := Slot, failures := Failures}) ->
     {"Python context ~b of pool ~tp has started, after ~b failures", [Slot, Pool, Failures]}.
 
-%% The built-in exceptions. Naming them here makes their atoms exist, so that errors carry them as
+%% The built-in exceptions, and those of module `erlang'. Naming them here makes their atoms exist, so that errors carry them as
 %% atoms; the native side never makes an atom from what Python says.
 -spec builtin_exceptions() -> [atom()].
 builtin_exceptions() ->
@@ -90,12 +90,12 @@ builtin_exceptions() ->
      'BaseExceptionGroup', 'BlockingIOError', 'BrokenPipeError', 'BufferError', 'BytesWarning',
      'ChildProcessError', 'ConnectionAbortedError', 'ConnectionError', 'ConnectionRefusedError',
      'ConnectionResetError', 'DeprecationWarning', 'EOFError', 'EncodingWarning',
-     'EnvironmentError', 'Exception', 'ExceptionGroup', 'FileExistsError', 'FileNotFoundError',
+     'EnvironmentError', 'Error', 'Exception', 'ExceptionGroup', 'FileExistsError', 'FileNotFoundError',
      'FloatingPointError', 'FutureWarning', 'GeneratorExit', 'IOError', 'ImportError',
      'ImportWarning', 'IndentationError', 'IndexError', 'InterruptedError', 'IsADirectoryError',
      'KeyError', 'KeyboardInterrupt', 'LookupError', 'MemoryError', 'ModuleNotFoundError',
      'NameError', 'NotADirectoryError', 'NotImplementedError', 'OSError', 'OverflowError',
-     'PendingDeprecationWarning', 'PermissionError', 'ProcessLookupError',
+     'PendingDeprecationWarning', 'PermissionError', 'ProcessError', 'ProcessLookupError',
      'PythonFinalizationError', 'RecursionError', 'ReferenceError', 'ResourceWarning',
      'RuntimeError', 'RuntimeWarning', 'StopAsyncIteration', 'StopIteration', 'SyntaxError',
      'SyntaxWarning', 'SystemError', 'SystemExit', 'TabError', 'TimeoutError', 'TypeError',

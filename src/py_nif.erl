@@ -13,19 +13,26 @@
 -export([pool_new/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_contexts/1]).
 -export([scheduler_id/0]).
+-export([serve/1, handled/4, registered/1, callback_take/1, callback_answer/2, log_level/1]).
 
--export_type([handle/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0]).
+-export_type([handle/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0,
+              ticket/0, tally/0]).
 
 -nifs([boot/2, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
        context_drain/1, context_close/2, context_kill/2, context_info/1, pool_new/1,
        pool_set/3, pool_leave/2, pool_resize/2,
-       pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0]).
+       pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0,
+       serve/1, handled/4, registered/1, callback_take/1, callback_answer/2, log_level/1]).
 
 -opaque handle() :: reference().
 %% The native half of a context process.
 -opaque pool() :: reference().
 %% The slots of a pool.
+-opaque ticket() :: reference().
+%% A call from Python that waits for its answer.
+-opaque tally() :: reference().
+%% What a native thread has sent and nobody has dealt with yet.
 -type seq() :: non_neg_integer().
 %% Number of a request within its context.
 -type env() :: none | reference().
@@ -44,7 +51,8 @@
 %% (without either, as the application's settings say); 4 the job is to be done even when the
 %% caller is gone, 8 it isn't (without either, as the context's option says).
 -type settings() :: #{max_depth := pos_integer(), spin_us := non_neg_integer(),
-                      traceback := boolean()}.
+                      traceback := boolean(), callback_depth := pos_integer(),
+                      redirect_output := boolean()}.
 %% Of the application environment, for the native side.
 -type name() :: atom() | binary().
 
@@ -146,3 +154,29 @@ pool_contexts(_Pool) -> ?NOT_LOADED.
 %% What `erlang:system_info(scheduler_id)' says, read natively.
 -spec scheduler_id() -> pos_integer() | undefined.
 scheduler_id() -> ?NOT_LOADED.
+
+%% The calling process does this for Python from now on; it gets the messages that are documented
+%% with the service's own module.
+-spec serve(py_callbacks | py_sender | py_output | py_log) -> ok.
+serve(_Service) -> ?NOT_LOADED.
+
+%% So much of what a native thread has sent has been dealt with.
+-spec handled(tally(), Messages :: non_neg_integer(), Sends :: non_neg_integer(),
+              Bytes :: non_neg_integer()) -> ok.
+handled(_Tally, _Messages, _Sends, _Bytes) -> ?NOT_LOADED.
+
+%% The names that Python code can call, all of them.
+-spec registered([binary()]) -> ok.
+registered(_Names) -> ?NOT_LOADED.
+
+%% The arguments of a call, for the process that runs the function.
+-spec callback_take(ticket()) -> [term()].
+callback_take(_Ticket) -> ?NOT_LOADED.
+
+%% Lets Python go on. The first answer counts.
+-spec callback_answer(ticket(), {ok, term()} | tuple() | undefined) -> ok.
+callback_answer(_Ticket, _Answer) -> ?NOT_LOADED.
+
+%% What `logger' lets through: -1 (none) to 8 (all), else syslog's number of the level.
+-spec log_level(-1..8) -> ok.
+log_level(_Severity) -> ?NOT_LOADED.

@@ -17,6 +17,8 @@
 %% `python_already_running': started earlier in this VM, as another executable. CPython can't be
 %% started twice in one OS process.
 
+%% What the native side is told.
+-define(SETTINGS, [max_depth, spin_us, traceback, callback_depth, redirect_output]).
 %% How long an executable may take to say its version, in ms.
 -define(PROBE_TIMEOUT, 30_000).
 
@@ -95,9 +97,7 @@ minor_version(Version) ->
 
 -spec boot(binary() | undefined) -> ok | {error, start_error()}.
 boot(Executable) ->
-    Settings = maps:from_list([{Key, py_config:value(Key)}
-                               || Key <- [max_depth, spin_us, traceback]]),
-    ok = py_nif:boot(Executable, Settings),
+    ok = py_nif:boot(Executable, maps:from_list([{Key, py_config:value(Key)} || Key <- ?SETTINGS])),
     receive
         {py_boot, ok} -> ok;
         {py_boot, {error, {boot_failed, Why}}} -> {error, {python_failed, Why}};

@@ -19,6 +19,7 @@ use rustler::sys::{
 
 use crate::error::{Death, Error};
 use crate::exec::{self, Local};
+use crate::frame;
 use crate::request::{Flags, REFERENCE};
 use crate::term::{OwnedEnv, tuple};
 
@@ -52,6 +53,11 @@ impl Call {
         // SAFETY: the new environment is ours, the caller vouches for the term.
         let request = unsafe { enif_make_copy(env.as_ptr(), request) };
         Call(Arc::new(Inner { state: RequestState::default(), caller, request, env }))
+    }
+
+    /// The process that waits for the reply.
+    pub(crate) fn caller(&self) -> ErlNifPid {
+        self.0.caller
     }
 
     /// The environment of the request's terms.
@@ -128,9 +134,11 @@ impl Job for Call {
     }
 
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome {
+        let scope = &*scope;
         let mut failure = None;
         let sent = self.reply(|env| {
-            exec::run(self, scope, env).unwrap_or_else(|error| {
+            let result = frame::enter(self, scope, || exec::run(self, scope, env));
+            result.unwrap_or_else(|error| {
                 let error = self.explain(error, scope.context.mode());
                 // SAFETY: `reply` gives an environment of this thread.
                 let term = unsafe { error.to_term(env) };

@@ -22,6 +22,7 @@ use crate::convert::{ConvertError, Converter, Pairs, Types, text};
 use crate::directory::Context;
 use crate::error::{Death, Error};
 use crate::names::{Name, Names};
+use crate::python_module;
 use crate::request::{Flags, Request};
 use crate::resources::{self, Found};
 use crate::settings;
@@ -40,12 +41,17 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(at: Attached<'_>) -> Result<Self, Exception> {
+        python_module::install(at)?;
         Ok(Local {
             types: Types::load(at)?,
             names: RefCell::default(),
             code: RefCell::default(),
             arguments: Cell::default(),
         })
+    }
+
+    pub(crate) fn types(&self) -> &Types {
+        &self.types
     }
 }
 
@@ -260,7 +266,7 @@ impl Run<'_, '_> {
     /// The object behind a handle.
     fn object(&self, term: ErlNifTerm) -> Result<Object, Error> {
         // SAFETY: the request's terms are read-only; attached to the context's interpreter.
-        match unsafe { resources::handle_object(self.at, self.context, self.env, term) } {
+        match unsafe { resources::handle_object(self.at, Some(self.context), self.env, term) } {
             Found::Object(object) => Ok(object),
             Found::NoHandle => Err(Error::Convert(ConvertError::Unconvertible {
                 path: "object".into(),
@@ -409,7 +415,7 @@ impl Run<'_, '_> {
         Converter {
             at: self.at,
             types: &self.local.types,
-            context: self.context,
+            context: Some(self.context),
             max_depth: settings::max_depth(),
         }
     }

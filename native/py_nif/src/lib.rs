@@ -4,23 +4,33 @@
 //! [`directory`] finds the context, a [`call`] waits in its mailbox (in `py_runtime`), [`exec`]
 //! runs it on the context's thread, [`convert`] carries values both ways, and the call sends its
 //! one reply.
+//!
+//! The other way, Python code talks to Erlang through [`python_module`]: a [`callback`] waits for
+//! an Erlang function, [`output`] and log events go to the processes of [`service`].
 
 mod boundary;
 mod call;
+mod callback;
 #[allow(unreachable_pub, missing_docs, reason = "the crate has no Rust users")]
 mod convert;
 mod directory;
 mod error;
 mod exec;
+mod frame;
 #[cfg(feature = "fuzz")]
 mod fuzz;
+mod level;
 mod names;
+mod output;
 mod pool;
 mod python_module;
+mod registered;
 mod request;
 mod resources;
 mod scheduler;
+mod service;
 mod settings;
+mod tally;
 mod term;
 
 rustler::init!("py_nif", load = load);

@@ -175,7 +175,7 @@ pub(crate) enum Found {
 /// `term` belongs to `env`, and the thread is attached to the interpreter of `context`.
 pub(crate) unsafe fn handle_object(
     at: Attached<'_>,
-    context: &Arc<Context>,
+    context: Option<&Arc<Context>>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
 ) -> Found {
@@ -183,7 +183,7 @@ pub(crate) unsafe fn handle_object(
     let term = unsafe { Term::new(Env::new(&env, env), term) };
     let Ok(handle) = term.decode::<ResourceArc<ObjectHandle>>() else { return Found::NoHandle };
     let ObjectHandle(held) = &*handle;
-    if !held.is_at_home_in(context) {
+    if !context.is_some_and(|context| held.is_at_home_in(context)) {
         return Found::Elsewhere;
     }
     // SAFETY: it is at home in the interpreter that this thread is attached to.

@@ -6,6 +6,8 @@ use std::time::Duration;
 static MAX_DEPTH: AtomicU32 = AtomicU32::new(1000);
 static SPIN_US: AtomicU32 = AtomicU32::new(20);
 static TRACEBACKS: AtomicBool = AtomicBool::new(false);
+static CALLBACK_DEPTH: AtomicU32 = AtomicU32::new(64);
+static REDIRECT_OUTPUT: AtomicBool = AtomicBool::new(true);
 
 /// What the application environment says.
 #[derive(rustler::NifMap)]
@@ -13,6 +15,8 @@ pub(crate) struct Settings {
     max_depth: u32,
     spin_us: u32,
     traceback: bool,
+    callback_depth: u32,
+    redirect_output: bool,
 }
 
 impl Settings {
@@ -21,6 +25,8 @@ impl Settings {
         MAX_DEPTH.store(self.max_depth, Ordering::Relaxed);
         SPIN_US.store(self.spin_us, Ordering::Relaxed);
         TRACEBACKS.store(self.traceback, Ordering::Relaxed);
+        CALLBACK_DEPTH.store(self.callback_depth, Ordering::Relaxed);
+        REDIRECT_OUTPUT.store(self.redirect_output, Ordering::Relaxed);
     }
 }
 
@@ -37,4 +43,14 @@ pub(crate) fn spin() -> Duration {
 /// Whether exceptions come with their tracebacks, where the call doesn't say.
 pub(crate) fn tracebacks() -> bool {
     TRACEBACKS.load(Ordering::Relaxed)
+}
+
+/// How many calls of Erlang functions may be waiting on one context's thread, one in another.
+pub(crate) fn callback_depth() -> u32 {
+    CALLBACK_DEPTH.load(Ordering::Relaxed)
+}
+
+/// Whether standard output and error go to group leaders, and standard input refuses.
+pub(crate) fn redirect_output() -> bool {
+    REDIRECT_OUTPUT.load(Ordering::Relaxed)
 }

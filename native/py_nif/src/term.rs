@@ -63,7 +63,7 @@ impl Drop for OwnedEnv {
 #[derive(Debug)]
 pub(crate) struct Saved {
     term: ErlNifTerm,
-    _env: OwnedEnv,
+    env: OwnedEnv,
 }
 
 impl Saved {
@@ -75,7 +75,17 @@ impl Saved {
         let env = OwnedEnv::new();
         // SAFETY: the new environment is ours; the caller vouches for the term.
         let term = unsafe { enif_make_copy(env.as_ptr(), term) };
-        Saved { term, _env: env }
+        Saved { term, env }
+    }
+
+    /// The term, which lives as long as `self`.
+    pub(crate) fn term(&self) -> ErlNifTerm {
+        self.term
+    }
+
+    /// The term's environment, which may only be read.
+    pub(crate) fn env(&self) -> *mut ErlNifEnv {
+        self.env.as_ptr()
     }
 
     /// A copy of the term in `env`.

@@ -315,8 +315,9 @@ unsafe fn new_interpreter(mode: Mode) -> Result<*mut ffi::PyThreadState, String>
     let own = mode == Mode::OwnGil;
     let config = ffi::PyInterpreterConfig {
         use_main_obmalloc: i32::from(!own),
-        allow_fork: 0,
-        allow_exec: 0,
+        // Neither is, but `guard` says so with more words.
+        allow_fork: 1,
+        allow_exec: 1,
         allow_threads: 1,
         // A daemon thread would outlive the interpreter, which CPython can't bear.
         allow_daemon_threads: 0,

@@ -15,6 +15,7 @@ mod escape;
 pub mod exception;
 pub mod export;
 mod gil;
+mod guard;
 pub mod hold;
 pub mod interpreter;
 mod interrupter;

@@ -309,6 +309,11 @@ impl<J: Clone, R> Mailbox<J, R> {
         take_strike(&mut self.inner.lock().running)
     }
 
+    /// Whether the innermost job was struck.
+    pub fn is_struck(&self) -> bool {
+        self.inner.lock().running.last().is_some_and(|innermost| innermost.interrupted)
+    }
+
     /// The number that the next job to come will have.
     pub fn next_seq(&self) -> Seq {
         self.inner.lock().next

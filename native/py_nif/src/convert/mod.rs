@@ -82,8 +82,9 @@ pub struct Converter<'a> {
     pub at: Attached<'a>,
     /// The interpreter's types.
     pub types: &'a Types,
-    /// A context of that interpreter: the one that will hold what has no term.
-    pub context: &'a Arc<Context>,
+    /// The context whose thread this is: it will hold what has no term. A thread that Python code
+    /// started has none, and what has no term is an error there.
+    pub context: Option<&'a Arc<Context>>,
     /// How many containers may be nested in one value. One level takes up to 260 bytes
     /// of the thread's stack in a release build: 8000 levels fit in 2 MiB, as measured.
     pub max_depth: u32,

@@ -20,7 +20,7 @@ use crate::resources::new_handle;
 pub(super) struct Writer<'a> {
     pub(super) at: Attached<'a>,
     pub(super) types: &'a Types,
-    context: &'a Arc<Context>,
+    context: Option<&'a Arc<Context>>,
     pub(super) env: *mut ErlNifEnv,
     /// What has no term: is it to become what it stands for, instead of a handle?
     plainly: bool,
@@ -124,7 +124,7 @@ impl<'a> Writer<'a> {
         // SAFETY: passed on to the caller; attached to the context's interpreter.
         unsafe {
             let object = Object::from_borrowed(self.at, value)?;
-            buffer::share(self.at, self.context, self.env, &object)
+            buffer::share(self.at, self.context?, self.env, &object)
         }
     }
 
@@ -170,8 +170,13 @@ impl<'a> Writer<'a> {
             // SAFETY: as for `value`.
             return unsafe { self.value(plain.as_ptr(), deeper(room)?) };
         }
+        let Some(context) = self.context else {
+            // SAFETY: `value` is live.
+            let class = unsafe { super::type_name(value) };
+            return Err(Fail::refuse(format!("{class} object, in a thread that is no context's")));
+        };
         // SAFETY: the environment may be written to; attached to the context's interpreter.
-        unsafe { new_handle(self.env, self.context, object) }
+        unsafe { new_handle(self.env, context, object) }
             .ok_or_else(|| Fail::of(ConvertError::ContextEnded))
     }
 }

@@ -17,7 +17,7 @@ use crate::resources::{Found, handle_object};
 pub(super) struct Reader<'a> {
     pub(super) at: Attached<'a>,
     pub(super) types: &'a Types,
-    pub(super) context: &'a Arc<Context>,
+    pub(super) context: Option<&'a Arc<Context>>,
     pub(super) env: *mut ErlNifEnv,
 }
 

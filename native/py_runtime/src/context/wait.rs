@@ -86,6 +86,11 @@ impl<J: Job> Scope<'_, J> {
         if waiting < limit { Ok(()) } else { Err(Interrupted::TooDeep(waiting)) }
     }
 
+    /// Whether the job was struck and hasn't raised `KeyboardInterrupt` for it yet.
+    pub fn is_struck(&self) -> bool {
+        self.context.mailbox.is_struck()
+    }
+
     /// Does something without the GIL that touches nothing of Python and doesn't panic.
     pub fn detached<T>(&self, work: impl FnOnce() -> T) -> T {
         self.desk.interpreter.detached(work)

@@ -1,0 +1,42 @@
+//! What `logger` lets through, as far as is known here.
+//!
+//! Severities are those of syslog, from 0 (emergency) to 7 (debug), by which `logger` compares its
+//! levels too.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rustler::Atom;
+
+mod atoms {
+    rustler::atoms! { ok }
+}
+
+/// The least severe level that passes: -1 for none. `logger` starts with notice.
+static LEVEL: AtomicI64 = AtomicI64::new(5);
+
+/// Whether an event may pass.
+pub(crate) fn allows(severity: i64) -> bool {
+    severity <= LEVEL.load(Ordering::Relaxed)
+}
+
+/// The level as Python's `logging` numbers its own. Between them it has 25 for notice.
+pub(crate) fn for_python() -> i64 {
+    match LEVEL.load(Ordering::Relaxed) {
+        // Nothing that Python logs is more than critical.
+        ..=1 => 100,
+        2 => 50,
+        3 => 40,
+        4 => 30,
+        5 => 25,
+        6 => 20,
+        7 => 10,
+        _ => 1,
+    }
+}
+
+/// `log_level(Severity :: -1..8) -> ok`
+#[rustler::nif]
+fn log_level(severity: i64) -> Atom {
+    LEVEL.store(severity, Ordering::Relaxed);
+    atoms::ok()
+}

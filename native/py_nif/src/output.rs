@@ -1,0 +1,83 @@
+//! What Python code prints, on its way to the caller's group leader.
+//!
+//! Text is sent line by line, as a job writes it; what is left of an unfinished line when the job
+//! ends. A context prints for many callers in turn, and the jobs of one may be stacked, so lines
+//! are kept per job. Nothing here ever touches the OS process's own file descriptors.
+
+use std::cell::RefCell;
+
+use rustler::sys::ErlNifTerm;
+
+use crate::call::Call;
+use crate::frame::Voice;
+use crate::service::Service;
+use crate::tally::{self, Sent};
+use crate::term::{OwnedEnv, atom, binary, pid_term, tuple};
+
+/// An unfinished line: bytes of UTF-8, unless Python code wrote other bytes.
+pub(crate) type Lines = Vec<u8>;
+
+/// The longest line that is kept together.
+const LONGEST_LINE: usize = 64 << 10;
+
+/// Takes in `text`, and sends the lines that are finished with it.
+pub(crate) fn write(lines: &RefCell<Lines>, text: &[u8], voice: &Voice, call: Option<&Call>) {
+    voice.has_spoken.set(true);
+    let mut lines = lines.borrow_mut();
+    match text.iter().rposition(|byte| *byte == b'\n') {
+        Some(end) if lines.is_empty() => {
+            send(&text[..=end], call);
+            lines.extend_from_slice(&text[end + 1..]);
+        }
+        Some(end) => {
+            lines.extend_from_slice(&text[..=end]);
+            send(&lines, call);
+            lines.clear();
+            lines.extend_from_slice(&text[end + 1..]);
+        }
+        None => lines.extend_from_slice(text),
+    }
+    if lines.len() > LONGEST_LINE {
+        send(&lines, call);
+        lines.clear();
+    }
+}
+
+/// Sends an unfinished line as it is.
+pub(crate) fn finish(lines: &RefCell<Lines>, voice: &Voice, call: Option<&Call>) {
+    let mut lines = lines.borrow_mut();
+    if !lines.is_empty() {
+        voice.has_spoken.set(true);
+        send(&lines, call);
+        lines.clear();
+    }
+}
+
+/// `{py_output, Tally, Caller | none, Text}`. If nobody serves, the text is lost: there is nowhere
+/// else that it could go.
+fn send(text: &[u8], call: Option<&Call>) {
+    let text = String::from_utf8_lossy(text);
+    let env = OwnedEnv::new();
+    let ptr = env.as_ptr();
+    let sent = Sent::Text(text.len());
+    tally::add(sent);
+    // SAFETY: the environment is ours alone, and this is no scheduler's thread.
+    let arrived = unsafe {
+        let caller = caller(&env, call);
+        let text = binary(ptr, text.as_bytes());
+        let message = tuple(ptr, &[atom(ptr, "py_output"), tally::term(ptr), caller, text]);
+        Service::Output.send(ptr, message)
+    };
+    if !arrived {
+        tally::take_back(sent);
+    }
+}
+
+/// The pid of the job's caller, or `none`.
+pub(crate) fn caller(env: &OwnedEnv, call: Option<&Call>) -> ErlNifTerm {
+    match call {
+        Some(call) => pid_term(call.caller()),
+        // SAFETY: the environment is the caller's alone.
+        None => unsafe { atom(env.as_ptr(), "none") },
+    }
+}

@@ -1,0 +1,114 @@
+//! Terms and objects on their way between Python code that calls module `erlang` and Erlang.
+//!
+//! Runs on whatever thread Python code runs on, attached. Unlike in [`crate::exec`], failures are
+//! Python exceptions here.
+
+use py_runtime::exception::Exception;
+use py_runtime::ffi;
+use py_runtime::object::{Attached, Object};
+use rustler::sys::{ErlNifEnv, ErlNifTerm};
+
+use super::raise_text;
+use crate::convert::{ConvertError, Converter, Types};
+use crate::frame::Frame;
+use crate::settings;
+
+/// A Python exception is set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Raised;
+
+/// Sets an exception of one of Python's own classes.
+pub(super) fn raise(_: Attached<'_>, class: *mut ffi::PyObject, message: &str) -> Raised {
+    // SAFETY: attached, says the token.
+    unsafe { raise_text(class, message) };
+    Raised
+}
+
+/// The term for an object, in an environment that is this thread's alone. `root` names the object.
+pub(super) fn to_term(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    env: *mut ErlNifEnv,
+    value: &Object,
+    root: &str,
+) -> Result<ErlNifTerm, Raised> {
+    let converted = with_converter(at, frame, |converter| {
+        // SAFETY: the callers' environments are their own.
+        unsafe { converter.to_term(env, value, false) }
+    });
+    converted.map_err(|error| raise_conversion(at, error, root, "Erlang"))
+}
+
+/// The object for a term of an environment that nobody changes meanwhile. `root` names the term.
+pub(super) fn to_python(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    env: *mut ErlNifEnv,
+    term: ErlNifTerm,
+    root: &str,
+) -> Result<Object, Raised> {
+    try_to_python(at, frame, env, term, root)
+        .map_err(|error| raise_conversion(at, error, root, "Python"))
+}
+
+/// As [`to_python`], for those who have something else at hand.
+pub(super) fn try_to_python(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    env: *mut ErlNifEnv,
+    term: ErlNifTerm,
+    root: &str,
+) -> Result<Object, ConvertError> {
+    // SAFETY: the callers' environments are their own.
+    with_converter(at, frame, |converter| unsafe { converter.to_python(env, term, root) })
+}
+
+fn with_converter<T>(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    convert: impl FnOnce(&Converter<'_>) -> Result<T, ConvertError>,
+) -> Result<T, ConvertError> {
+    let max_depth = settings::max_depth();
+    match frame {
+        Some(frame) => {
+            let context = Some(frame.scope.context);
+            convert(&Converter { at, types: frame.scope.local.types(), context, max_depth })
+        }
+        None => {
+            let types = Types::load(at).map_err(ConvertError::Python)?;
+            convert(&Converter { at, types: &types, context: None, max_depth })
+        }
+    }
+}
+
+fn raise_conversion(at: Attached<'_>, error: ConvertError, root: &str, side: &str) -> Raised {
+    // SAFETY: the classes are Python's own.
+    unsafe {
+        match error {
+            ConvertError::Unconvertible { path, what } => {
+                let path =
+                    path.strip_prefix("result").map_or(path.clone(), |p| root.to_owned() + p);
+                let message = format!("{path} has no counterpart in {side}: {what}");
+                raise(at, ffi::PyExc_TypeError, &message)
+            }
+            ConvertError::TooDeep(limit) => {
+                let message = format!("{root} is nested deeper than {limit} levels");
+                raise(at, ffi::PyExc_RecursionError, &message)
+            }
+            ConvertError::WrongContext => {
+                let message = format!("{root} holds a handle on an object of another interpreter");
+                raise(at, ffi::PyExc_TypeError, &message)
+            }
+            ConvertError::ContextEnded => {
+                raise(at, ffi::PyExc_RuntimeError, "the context of an object has ended")
+            }
+            ConvertError::NoTerm(class) => {
+                let message = format!("{root} has no counterpart in {side}: {class} object");
+                raise(at, ffi::PyExc_TypeError, &message)
+            }
+            ConvertError::Python(Exception { class, message, .. }) => {
+                raise(at, ffi::PyExc_RuntimeError, &format!("{class}: {message}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What Python code calls in module `erlang`, as CPython calls it.
+//!
+//! Runs on whatever thread Python code runs on, attached. This file only takes arguments apart;
+//! what is done is in [`super::talk`] and [`super::voice`].
+
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null_mut;
+
+use py_runtime::ffi;
+use py_runtime::object::{Attached, Object};
+
+use super::exchange::{Raised, raise};
+use super::{talk, voice};
+
+type Argument = *mut ffi::PyObject;
+
+pub(super) struct Methods<const N: usize>(pub(super) UnsafeCell<[ffi::PyMethodDef; N]>);
+
+// SAFETY: nobody writes to it; the cell is there because C takes a pointer to mutable.
+unsafe impl<const N: usize> Sync for Methods<N> {}
+
+/// Functions of the module.
+pub(super) static METHODS: Methods<6> = Methods(UnsafeCell::new([
+    many(c"call", call, c"call(name, *args)\n--\n\nCall the Erlang function registered as `name`."),
+    many(
+        c"send",
+        send,
+        c"send(to, term)\n--\n\nSend a message to a Pid, a registered name, or (name, node).",
+    ),
+    one(
+        c"self",
+        self_,
+        ffi::METH_NOARGS,
+        c"self()\n--\n\nThe Erlang process whose job is running.",
+    ),
+    one(
+        c"whereis",
+        whereis,
+        ffi::METH_O,
+        c"whereis(name)\n--\n\nThe process registered as `name`, or None.",
+    ),
+    one(c"__getattr__", getattr, ffi::METH_O, c"The Erlang function registered as that name."),
+    END,
+]));
+
+/// Functions of the prelude only.
+pub(super) static PRIVATE: Methods<5> = Methods(UnsafeCell::new([
+    many(c"_write", write, c""),
+    one(c"_flush", flush, ffi::METH_O, c""),
+    many(c"_log", log, c""),
+    one(c"_log_level", log_level, ffi::METH_NOARGS, c""),
+    one(c"_log_level_is_old", log_level_is_old, ffi::METH_NOARGS, c""),
+]));
+
+/// The places of those in [`PRIVATE`].
+pub(super) fn private() -> std::ops::Range<usize> {
+    0..5
+}
+
+/// A function with the name in it that it calls.
+static BY_NAME: Methods<1> =
+    Methods(UnsafeCell::new([many(c"registered", call_by_name, c"An Erlang function.")]));
+
+const END: ffi::PyMethodDef = ffi::PyMethodDef::zeroed();
+
+const fn many(
+    name: &'static CStr,
+    function: ffi::PyCFunctionFast,
+    doc: &'static CStr,
+) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: function },
+        ml_flags: ffi::METH_FASTCALL,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+const fn one(
+    name: &'static CStr,
+    function: ffi::PyCFunction,
+    flags: c_int,
+    doc: &'static CStr,
+) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
+        ml_flags: flags,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+/// Does what the function is for. A panic must not cross CPython's frames.
+fn guarded(work: impl FnOnce(Attached<'_>) -> Result<Object, Raised>) -> Argument {
+    // SAFETY: called by Python code, so the thread is attached.
+    let at = unsafe { Attached::assume() };
+    match catch_unwind(AssertUnwindSafe(|| work(at))) {
+        Ok(Ok(value)) => value.into_ptr(),
+        Ok(Err(Raised)) => null_mut(),
+        Err(_) => {
+            // SAFETY: attached; the class is Python's own.
+            unsafe { raise(at, ffi::PyExc_SystemError, "the native library hit a bug") };
+            null_mut()
+        }
+    }
+}
+
+/// The arguments of a call.
+///
+/// # Safety
+/// As CPython gives them.
+unsafe fn arguments<'a>(args: *mut Argument, count: ffi::Py_ssize_t) -> &'a [Argument] {
+    match usize::try_from(count) {
+        // SAFETY: so many live objects, as long as the call lasts.
+        Ok(count) if count > 0 => unsafe { std::slice::from_raw_parts(args, count) },
+        _ => &[],
+    }
+}
+
+fn wrong(at: Attached<'_>, usage: &str) -> Raised {
+    // SAFETY: the class is Python's own.
+    unsafe { raise(at, ffi::PyExc_TypeError, usage) }
+}
+
+/// A borrowed argument, kept for the length of the call.
+///
+/// # Safety
+/// `argument` is live.
+unsafe fn keep(at: Attached<'_>, argument: Argument) -> Result<Object, Raised> {
+    // SAFETY: as the caller vouches.
+    unsafe { Object::from_borrowed(at, argument) }.ok_or(Raised)
+}
+
+unsafe extern "C" fn call(
+    module: Argument,
+    args: *mut Argument,
+    count: ffi::Py_ssize_t,
+) -> Argument {
+    guarded(|at| {
+        // SAFETY: as CPython gives them.
+        let args = unsafe { arguments(args, count) };
+        let [name, args @ ..] = args else {
+            return Err(wrong(at, "erlang.call() takes a name and then the function's arguments"));
+        };
+        // SAFETY: live, as long as the call lasts.
+        unsafe { talk::call(at, module, &keep(at, *name)?, args) }
+    })
+}
+
+/// `this` is `(module, name)`.
+unsafe extern "C" fn call_by_name(
+    this: Argument,
+    args: *mut Argument,
+    count: ffi::Py_ssize_t,
+) -> Argument {
+    guarded(|at| {
+        // SAFETY: `getattr` made the tuple; the rest is as CPython gives it.
+        unsafe {
+            let module = ffi::PyTuple_GetItem(this, 0);
+            let name = keep(at, ffi::PyTuple_GetItem(this, 1))?;
+            talk::call(at, module, &name, arguments(args, count))
+        }
+    })
+}
+
+unsafe extern "C" fn getattr(module: Argument, name: Argument) -> Argument {
+    guarded(|at| {
+        // SAFETY: live, as long as the call lasts; the new function keeps the tuple.
+        unsafe {
+            talk::check_attribute(at, &keep(at, name)?)?;
+            let this = Object::from_owned(at, ffi::PyTuple_Pack(2, module, name)).ok_or(Raised)?;
+            let method = BY_NAME.0.get().cast::<ffi::PyMethodDef>();
+            let function =
+                ffi::PyCFunction_NewEx(method, this.as_ptr(), null_mut::<ffi::PyObject>());
+            Object::from_owned(at, function).ok_or(Raised)
+        }
+    })
+}
+
+unsafe extern "C" fn send(
+    module: Argument,
+    args: *mut Argument,
+    count: ffi::Py_ssize_t,
+) -> Argument {
+    guarded(|at| {
+        // SAFETY: as CPython gives them, live as long as the call lasts.
+        unsafe {
+            let [to, term] = arguments(args, count) else {
+                return Err(wrong(at, "erlang.send() takes a process and a term"));
+            };
+            talk::send(at, module, &keep(at, *to)?, &keep(at, *term)?)
+        }
+    })
+}
+
+unsafe extern "C" fn self_(_: Argument, _: Argument) -> Argument {
+    guarded(talk::caller)
+}
+
+unsafe extern "C" fn whereis(_: Argument, name: Argument) -> Argument {
+    // SAFETY: live, as long as the call lasts.
+    guarded(|at| talk::whereis(at, &unsafe { keep(at, name) }?))
+}
+
+unsafe extern "C" fn write(_: Argument, args: *mut Argument, count: ffi::Py_ssize_t) -> Argument {
+    guarded(|at| {
+        // SAFETY: as CPython gives them, live as long as the call lasts.
+        unsafe {
+            let [stream, text] = arguments(args, count) else {
+                return Err(wrong(at, "write() takes text"));
+            };
+            voice::write(at, stream_number(*stream), &keep(at, *text)?)
+        }
+    })
+}
+
+unsafe extern "C" fn flush(_: Argument, stream: Argument) -> Argument {
+    // SAFETY: live, as long as the call lasts.
+    guarded(|at| Ok(voice::flush(at, unsafe { stream_number(stream) })))
+}
+
+/// # Safety
+/// Attached, and `stream` is live.
+unsafe fn stream_number(stream: Argument) -> usize {
+    // SAFETY: as the caller vouches. The prelude gives 0 and 1.
+    usize::from(unsafe { ffi::PyObject_IsTrue(stream) } == 1)
+}
+
+unsafe extern "C" fn log(_: Argument, args: *mut Argument, count: ffi::Py_ssize_t) -> Argument {
+    guarded(|at| {
+        // SAFETY: as CPython gives them, live as long as the call lasts.
+        unsafe {
+            let [severity, message, meta] = arguments(args, count) else {
+                return Err(wrong(at, "log() takes a severity, a message and metadata"));
+            };
+            let severity = ffi::PyLong_AsLong(*severity);
+            voice::log(at, severity, &keep(at, *message)?, &keep(at, *meta)?)
+        }
+    })
+}
+
+unsafe extern "C" fn log_level(_: Argument, _: Argument) -> Argument {
+    guarded(voice::log_level)
+}
+
+unsafe extern "C" fn log_level_is_old(_: Argument, _: Argument) -> Argument {
+    guarded(|at| Ok(voice::log_level_is_old(at)))
+}

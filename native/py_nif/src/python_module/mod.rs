@@ -1,0 +1,240 @@
+//! The built-in Python module `erlang`.
+//!
+//! Runs wherever Python imports it: once in each interpreter. It is a multi-phase module whose
+//! types are made anew for each interpreter and kept in the module's state; nothing here outlives
+//! or is shared between interpreters but the static definitions, which CPython itself shares.
+
+mod atom;
+mod exchange;
+mod functions;
+mod prelude;
+mod talk;
+mod voice;
+
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr::null_mut;
+
+use py_runtime::exception::Exception;
+use py_runtime::object::{Attached, Object};
+use pyo3_ffi as ffi;
+
+use crate::convert::{buffer, opaque};
+pub(crate) use atom::atom_name;
+pub(crate) use prelude::install;
+
+/// The module's name, for `PyImport_AppendInittab`.
+pub const NAME: &CStr = c"erlang";
+
+/// The types of one interpreter's module.
+pub(crate) struct Classes {
+    pub(crate) atom: Object,
+    pub(crate) pid: Object,
+    pub(crate) reference: Object,
+    pub(crate) buffer: Object,
+}
+
+/// Imports the module and takes the types from its state, so that it makes no difference what
+/// Python code has put in place of the attributes.
+pub(crate) fn classes(at: Attached<'_>) -> Result<Classes, Exception> {
+    let module = import(at)?;
+    // SAFETY: attached; the module is ours and in our hands, so its state and the types are live.
+    unsafe {
+        let state = state(module.as_ptr()).ok_or_else(not_ours)?;
+        let class = |class| Object::from_borrowed(at, class).ok_or_else(not_ours);
+        Ok(Classes {
+            atom: class(state.atom)?,
+            pid: class(state.pid)?,
+            reference: class(state.reference)?,
+            buffer: class(state.buffer)?,
+        })
+    }
+}
+
+/// The module, and not what Python code may have put in its place.
+fn import(at: Attached<'_>) -> Result<Object, Exception> {
+    // SAFETY: attached; whatever comes of the import is looked at only if it is a module.
+    unsafe {
+        let module = Object::from_owned(at, ffi::PyImport_ImportModule(NAME.as_ptr()))
+            .ok_or_else(|| Exception::take(at))?;
+        let ours = ffi::PyModule_Check(module.as_ptr()) != 0
+            && ffi::PyModule_GetDef(module.as_ptr()) == DEFINITION.0.get();
+        py_runtime::exception::clear(at);
+        if ours { Ok(module) } else { Err(not_ours()) }
+    }
+}
+
+/// What a module holds. `None`: it has no state yet.
+///
+/// # Safety
+/// `module` is live and of our definition.
+unsafe fn state<'a>(module: *mut ffi::PyObject) -> Option<&'a mut State> {
+    // SAFETY: the state is ours because the definition is; one thread at a time is attached.
+    unsafe { ffi::PyModule_GetState(module).cast::<State>().as_mut() }
+}
+
+fn not_ours() -> Exception {
+    Exception::new(
+        "ImportError",
+        "another module has taken the place of the built-in module erlang",
+    )
+}
+
+/// The module's initialiser, for `PyImport_AppendInittab`.
+pub extern "C" fn init() -> *mut ffi::PyObject {
+    // SAFETY: called by Python's import system, attached. A definition may be initialised any
+    // number of times, from any interpreter: CPython does so for its own.
+    unsafe { ffi::PyModuleDef_Init(DEFINITION.0.get()) }
+}
+
+/// Each interpreter's own: a reference to each object, or null before it is made.
+#[repr(C)]
+struct State {
+    atom: *mut ffi::PyObject,
+    pid: *mut ffi::PyObject,
+    reference: *mut ffi::PyObject,
+    buffer: *mut ffi::PyObject,
+    /// `erlang.Error` and `erlang.ProcessError`.
+    error: *mut ffi::PyObject,
+    process_error: *mut ffi::PyObject,
+    /// The namespace of `prelude.py`.
+    prelude: *mut ffi::PyObject,
+}
+
+impl State {
+    fn parts(&mut self) -> [&mut *mut ffi::PyObject; 7] {
+        [
+            &mut self.atom,
+            &mut self.pid,
+            &mut self.reference,
+            &mut self.buffer,
+            &mut self.error,
+            &mut self.process_error,
+            &mut self.prelude,
+        ]
+    }
+}
+
+struct Definition(UnsafeCell<ffi::PyModuleDef>);
+
+// SAFETY: only CPython writes to it, and does what it does for every extension module's.
+unsafe impl Sync for Definition {}
+
+struct Slots<const N: usize>(UnsafeCell<[ffi::PyModuleDef_Slot; N]>);
+
+// SAFETY: nobody writes to it; the cell is there because C takes a pointer to mutable.
+unsafe impl<const N: usize> Sync for Slots<N> {}
+
+static DEFINITION: Definition = Definition(UnsafeCell::new(ffi::PyModuleDef {
+    m_base: ffi::PyModuleDef_HEAD_INIT,
+    m_name: NAME.as_ptr(),
+    m_doc: c"The Erlang VM that this Python runs in.".as_ptr(),
+    m_size: size_of::<State>() as ffi::Py_ssize_t,
+    m_methods: functions::METHODS.0.get().cast(),
+    m_slots: SLOTS.0.get().cast(),
+    m_traverse: Some(traverse),
+    m_clear: Some(clear),
+    m_free: Some(free),
+}));
+
+static SLOTS: Slots<4> = Slots(UnsafeCell::new([
+    ffi::PyModuleDef_Slot { slot: ffi::Py_mod_exec, value: exec as *mut c_void },
+    #[cfg(Py_3_12)]
+    ffi::PyModuleDef_Slot {
+        slot: ffi::Py_mod_multiple_interpreters,
+        value: ffi::Py_MOD_PER_INTERPRETER_GIL_SUPPORTED,
+    },
+    #[cfg(Py_3_13)]
+    ffi::PyModuleDef_Slot { slot: ffi::Py_mod_gil, value: ffi::Py_MOD_GIL_NOT_USED },
+    END,
+    #[cfg(not(Py_3_12))]
+    END,
+    #[cfg(not(Py_3_13))]
+    END,
+]));
+
+const END: ffi::PyModuleDef_Slot = ffi::PyModuleDef_Slot { slot: 0, value: null_mut() };
+
+unsafe extern "C" fn exec(module: *mut ffi::PyObject) -> c_int {
+    // SAFETY: called by Python's import system, attached, with a new module whose state is zeroed.
+    // What the state holds by the time of a failure is released with the module.
+    unsafe {
+        let at = Attached::assume();
+        let Some(state) = state(module) else { return -1 };
+        state.atom = atom::make_type(module);
+        state.pid = opaque::make_type(at, module, c"erlang.Pid", c"The id of an Erlang process.");
+        state.reference = opaque::make_type(at, module, c"erlang.Ref", c"An Erlang reference.");
+        state.buffer = buffer::make_type(module);
+        let types = [
+            (c"Atom", state.atom),
+            (c"Pid", state.pid),
+            (c"Ref", state.reference),
+            (c"Buffer", state.buffer),
+        ];
+        for (name, class) in types {
+            if ffi::PyModule_AddObjectRef(module, name.as_ptr(), class) < 0 {
+                return -1;
+            }
+        }
+        match prelude::run(at, module, state) {
+            Some(()) => 0,
+            None => -1,
+        }
+    }
+}
+
+unsafe extern "C" fn traverse(
+    module: *mut ffi::PyObject,
+    visit: ffi::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: called by Python's garbage collector with a live module, whose state may be absent.
+    unsafe {
+        let Some(state) = state(module) else { return 0 };
+        for part in state.parts() {
+            if !part.is_null() {
+                let stop = visit(*part, argument);
+                if stop != 0 {
+                    return stop;
+                }
+            }
+        }
+        0
+    }
+}
+
+unsafe extern "C" fn clear(module: *mut ffi::PyObject) -> c_int {
+    // SAFETY: called by Python, attached, with a module that is on its way out. The state forgets
+    // a reference before it is released.
+    unsafe {
+        if let Some(state) = state(module) {
+            for part in state.parts() {
+                ffi::Py_XDECREF(std::mem::replace(part, null_mut()));
+            }
+        }
+        0
+    }
+}
+
+unsafe extern "C" fn free(module: *mut c_void) {
+    // SAFETY: as for `clear`, which may be called more than once.
+    unsafe { clear(module.cast()) };
+}
+
+/// # Safety
+/// `class` is an exception class and the thread is attached.
+unsafe fn raise(class: *mut ffi::PyObject, message: &CStr) -> *mut ffi::PyObject {
+    // SAFETY: as the caller vouches; the message ends in NUL.
+    unsafe { ffi::PyErr_SetString(class, message.as_ptr()) };
+    null_mut()
+}
+
+/// As [`raise`], with a text that was made up on the way.
+///
+/// # Safety
+/// As for [`raise`].
+unsafe fn raise_text(class: *mut ffi::PyObject, message: &str) {
+    let message = std::ffi::CString::new(message.replace('\0', "\\0")).unwrap_or_default();
+    // SAFETY: passed on to the caller.
+    unsafe { raise(class, &message) };
+}

@@ -1,0 +1,116 @@
+//! The part of module `erlang` that is written in Python, and what it is used for.
+
+use py_runtime::code;
+use py_runtime::exception::Exception;
+use py_runtime::ffi;
+use py_runtime::namespace::new_namespace;
+use py_runtime::object::{Attached, Object};
+
+use super::{State, functions, import, not_ours, raise_text, state};
+use crate::settings;
+
+const SOURCE: &str = include_str!("prelude.py");
+
+/// Runs it and takes over what it defines. `None`: exception set.
+///
+/// # Safety
+/// Attached; `module` is live and `state` its own.
+pub(super) unsafe fn run(
+    at: Attached<'_>,
+    module: *mut ffi::PyObject,
+    state: &mut State,
+) -> Option<()> {
+    let namespace = new_namespace(at).map_err(|e| raise_as_import_error(&e)).ok()?;
+    // SAFETY: attached; live objects, and the state takes a reference to each.
+    unsafe {
+        let name = Object::text(at, "erlang")?;
+        set(&namespace, c"__name__", name.as_ptr())?;
+        for function in functions::private() {
+            let method = &raw mut (*functions::PRIVATE.0.get())[function];
+            let made =
+                ffi::PyCFunction_NewEx(method, module, std::ptr::null_mut::<ffi::PyObject>());
+            let made = Object::from_owned(at, made)?;
+            let name = std::ffi::CStr::from_ptr((*method).ml_name);
+            set(&namespace, name, made.as_ptr())?;
+        }
+        code::exec(at, SOURCE.as_bytes(), "<erlang>", &namespace)
+            .map_err(|e| raise_as_import_error(&e))
+            .ok()?;
+        for (name, place) in [
+            (c"Error", Some(&mut state.error)),
+            (c"ProcessError", Some(&mut state.process_error)),
+            (c"log", None),
+        ] {
+            let value = ffi::PyDict_GetItemString(namespace.as_ptr(), name.as_ptr());
+            let value = Object::from_borrowed(at, value)?;
+            if ffi::PyModule_AddObjectRef(module, name.as_ptr(), value.as_ptr()) < 0 {
+                return None;
+            }
+            if let Some(place) = place {
+                *place = value.into_ptr();
+            }
+        }
+        state.prelude = namespace.into_ptr();
+        Some(())
+    }
+}
+
+fn raise_as_import_error(exception: &Exception) {
+    let why = format!("{}: {}", exception.class, exception.message);
+    // SAFETY: called attached; the class is one of Python's own.
+    unsafe { raise_text(ffi::PyExc_ImportError, &why) };
+}
+
+/// # Safety
+/// Attached, and `dict` is a dictionary.
+unsafe fn set(dict: &Object, key: &std::ffi::CStr, value: *mut ffi::PyObject) -> Option<()> {
+    // SAFETY: live objects; the dictionary takes its own reference.
+    (unsafe { ffi::PyDict_SetItemString(dict.as_ptr(), key.as_ptr(), value) } == 0).then_some(())
+}
+
+/// Redirects the interpreter's standard streams and waits for `logging` to be imported. For each
+/// context that has an interpreter of its own; in the main one once, because by then its Python
+/// code may have put other streams in place.
+pub(crate) fn install(at: Attached<'_>) -> Result<(), Exception> {
+    let module = import(at)?;
+    // SAFETY: attached; the module is ours, so the state is, and the namespace is a dictionary.
+    unsafe {
+        let state = state(module.as_ptr()).ok_or_else(not_ours)?;
+        let prelude = Object::from_borrowed(at, state.prelude).ok_or_else(not_ours)?;
+        let main = ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main();
+        let installed = c"_installed";
+        if main && !ffi::PyDict_GetItemString(prelude.as_ptr(), installed.as_ptr()).is_null() {
+            return Ok(());
+        }
+        if settings::redirect_output() {
+            call(at, &prelude, c"redirect")?;
+        }
+        call(at, &prelude, c"follow_logging")?;
+        set(&prelude, installed, ffi::Py_None()).ok_or_else(|| Exception::take(at))
+    }
+}
+
+/// Calls one of its functions without arguments.
+fn call(at: Attached<'_>, prelude: &Object, name: &std::ffi::CStr) -> Result<(), Exception> {
+    // SAFETY: attached; the namespace is a dictionary, and the function gets a reference.
+    let done = unsafe {
+        let function = ffi::PyDict_GetItemString(prelude.as_ptr(), name.as_ptr());
+        let function = Object::from_borrowed(at, function).ok_or_else(not_ours)?;
+        Object::from_owned(at, ffi::PyObject_CallNoArgs(function.as_ptr()))
+    };
+    done.map(drop).ok_or_else(|| Exception::take(at))
+}
+
+/// Lets CPython raise what another thread has asked this one for. `None`: it has.
+///
+/// # Safety
+/// Attached; `module` is live and ours.
+pub(super) unsafe fn checkpoint(at: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
+    // SAFETY: as the caller vouches; the namespace is a dictionary.
+    unsafe {
+        let prelude = Object::from_borrowed(at, state(module)?.prelude)?;
+        let function = ffi::PyDict_GetItemString(prelude.as_ptr(), c"checkpoint".as_ptr());
+        let function = Object::from_borrowed(at, function)?;
+        Object::from_owned(at, ffi::PyObject_CallNoArgs(function.as_ptr())).map(drop)
+    }
+}

@@ -1,0 +1,501 @@
+//! `erlang.call`, `send`, `self` and `whereis`.
+//!
+//! Runs on whatever thread Python code runs on, attached. On a context's thread a call serves the
+//! context meanwhile; on a thread that Python code started it just waits.
+
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::time::Duration;
+
+use py_runtime::context::Interrupted;
+use py_runtime::ffi;
+use py_runtime::object::{Attached, Object};
+use rustler::sys::{
+    ErlNifCharEncoding, ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_local_pid, enif_get_tuple,
+    enif_is_atom, enif_is_pid, enif_make_existing_atom_len, enif_make_list_from_array, enif_send,
+    enif_whereis_pid,
+};
+
+use super::exchange::{Raised, raise, to_python, to_term, try_to_python};
+use super::{prelude, state};
+use crate::callback::{Answer, Pending, Waiter};
+use crate::convert::text;
+use crate::frame::{self, Frame};
+use crate::registered;
+use crate::service::Service;
+use crate::settings;
+use crate::tally::{self, Sent};
+use crate::term::{OwnedEnv, Saved, atom, pid_term, tuple};
+
+/// How long a thread without a context sleeps before it looks whether it was asked to stop.
+const LOOK: Duration = Duration::from_millis(50);
+
+const NOT_RUNNING: &str = "the Erlang application py_context_router is not running";
+
+// ---------------------------------------------------------------- call
+
+/// Calls the function registered as `name`.
+///
+/// # Safety
+/// `module` is live and ours, `args` are live objects.
+pub(super) unsafe fn call(
+    at: Attached<'_>,
+    module: *mut ffi::PyObject,
+    name: &Object,
+    args: &[*mut ffi::PyObject],
+) -> Result<Object, Raised> {
+    let name = text_of(at, name)?;
+    if !registered::contains(&name) {
+        return Err(unknown(at, &name));
+    }
+    frame::with(|frame| {
+        if let Some(frame) = frame {
+            let allowed = frame.scope.check_depth(settings::callback_depth());
+            allowed.map_err(|why| interrupted(at, why))?;
+        }
+        let env = OwnedEnv::new();
+        // SAFETY: the environment is ours alone; the caller vouches for the objects.
+        let list = unsafe { arguments(at, frame, env.as_ptr(), args) }?;
+        let waiter = match frame {
+            Some(frame) => Waiter::Context(Arc::clone(frame.scope.context)),
+            None => Waiter::Thread(std::thread::current()),
+        };
+        let pending = Pending::start(&name, env, list, waiter).ok_or_else(|| not_running(at))?;
+        // SAFETY: the caller vouches for the module.
+        unsafe {
+            match frame {
+                Some(frame) => frame
+                    .scope
+                    .wait(&pending, settings::callback_depth())
+                    .map_err(|why| interrupted(at, why))?,
+                None => sleep(at, module, &pending)?,
+            }
+            match pending.take_answer() {
+                Some(Answer::Given(answer)) => result(at, frame, module, &name, &answer),
+                Some(Answer::Lost) | None => Err(lost(at, module)),
+            }
+        }
+    })
+}
+
+/// A list of the terms for `args`.
+///
+/// # Safety
+/// `env` is the caller's alone, `args` are live objects.
+unsafe fn arguments(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    env: *mut ErlNifEnv,
+    args: &[*mut ffi::PyObject],
+) -> Result<ErlNifTerm, Raised> {
+    let mut terms = Vec::with_capacity(args.len());
+    for (index, arg) in args.iter().enumerate() {
+        // SAFETY: live, as the caller vouches.
+        let arg = unsafe { Object::from_borrowed(at, *arg) }.ok_or(Raised)?;
+        terms.push(to_term(at, frame, env, &arg, &format!("args[{index}]"))?);
+    }
+    let count = u32::try_from(terms.len()).unwrap_or(u32::MAX);
+    // SAFETY: pointer and length come from one vector, and its terms are of `env`.
+    Ok(unsafe { enif_make_list_from_array(env, terms.as_ptr(), count) })
+}
+
+/// Sleeps until the call is answered.
+///
+/// # Safety
+/// Attached; `module` is live and ours.
+unsafe fn sleep(
+    at: Attached<'_>,
+    module: *mut ffi::PyObject,
+    pending: &Pending,
+) -> Result<(), Raised> {
+    while !pending.is_answered() {
+        detached(at, || {
+            if !pending.is_answered() {
+                std::thread::park_timeout(LOOK);
+            }
+        });
+        if !pending.is_answered() {
+            // SAFETY: passed on to the caller.
+            unsafe { prelude::checkpoint(at, module) }.ok_or(Raised)?;
+        }
+    }
+    Ok(())
+}
+
+/// Does something without the GIL on a thread that is no context's.
+fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
+    // SAFETY: attached; `work` touches nothing of Python.
+    let state = unsafe { ffi::PyEval_SaveThread() };
+    let result = work();
+    // SAFETY: the thread's own state, detached above.
+    unsafe { ffi::PyEval_RestoreThread(state) };
+    result
+}
+
+/// What the function has returned, or the exception it failed with.
+///
+/// # Safety
+/// `module` is live and ours.
+unsafe fn result(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    module: *mut ffi::PyObject,
+    name: &str,
+    answer: &Saved,
+) -> Result<Object, Raised> {
+    let env = answer.env();
+    // SAFETY: the answer's environment is only read.
+    match unsafe { elements(env, answer.term()) } {
+        [_ok, value] => to_python(at, frame, env, *value, &format!("the result of {name}")),
+        [_raised, class, reason, text, stack] => {
+            let class = to_python(at, frame, env, *class, "class")?;
+            let reason = match try_to_python(at, frame, env, *reason, "reason") {
+                Ok(reason) => reason,
+                Err(_) => to_python(at, frame, env, *text, "reason")?,
+            };
+            let stack = to_python(at, frame, env, *stack, "stacktrace")?;
+            // SAFETY: passed on to the caller.
+            Err(unsafe { raise_error(at, module, [class, reason, stack]) })
+        }
+        _ => Err(unknown(at, name)),
+    }
+}
+
+/// # Safety
+/// `term` belongs to `env`, which nobody changes while the elements are in use.
+unsafe fn elements<'a>(env: *mut ErlNifEnv, term: ErlNifTerm) -> &'a [ErlNifTerm] {
+    let (mut arity, mut elements) = (0, std::ptr::null());
+    // SAFETY: as the caller vouches; a tuple's elements lie in its environment.
+    unsafe {
+        if enif_get_tuple(env, term, &raw mut arity, &raw mut elements) == 0 {
+            return &[];
+        }
+        std::slice::from_raw_parts(elements, usize::try_from(arity).unwrap_or(0))
+    }
+}
+
+/// Raises `erlang.Error(class, reason, stacktrace)`.
+///
+/// # Safety
+/// `module` is live and ours.
+unsafe fn raise_error(
+    at: Attached<'_>,
+    module: *mut ffi::PyObject,
+    [class, reason, stack]: [Object; 3],
+) -> Raised {
+    // SAFETY: attached; live objects; the module's state holds the class for as long as it lives.
+    unsafe {
+        let Some(state) = state(module) else { return Raised };
+        let error = ffi::PyObject_CallFunctionObjArgs(
+            state.error,
+            class.as_ptr(),
+            reason.as_ptr(),
+            stack.as_ptr(),
+            std::ptr::null_mut::<ffi::PyObject>(),
+        );
+        if let Some(error) = Object::from_owned(at, error) {
+            ffi::PyErr_SetObject(state.error, error.as_ptr());
+        }
+    }
+    Raised
+}
+
+/// # Safety
+/// `module` is live and ours.
+unsafe fn lost(at: Attached<'_>, module: *mut ffi::PyObject) -> Raised {
+    let parts = [Object::text(at, "exit"), Object::text(at, "killed")];
+    // SAFETY: attached; the result is null or ours.
+    let stack = unsafe { Object::from_owned(at, ffi::PyList_New(0)) };
+    match (parts, stack) {
+        // SAFETY: passed on to the caller.
+        ([Some(class), Some(reason)], Some(stack)) => unsafe {
+            raise_error(at, module, [class, reason, stack])
+        },
+        _ => Raised,
+    }
+}
+
+fn interrupted(at: Attached<'_>, why: Interrupted) -> Raised {
+    // SAFETY: attached; the classes are Python's own.
+    unsafe {
+        match why {
+            Interrupted::Struck => {
+                ffi::PyErr_SetNone(ffi::PyExc_KeyboardInterrupt);
+                Raised
+            }
+            Interrupted::TooDeep(levels) => {
+                let message = format!(
+                    "{levels} calls of Erlang functions are waiting on this context, each in a job \
+                     that was started while another waited, and no more are allowed"
+                );
+                raise(at, ffi::PyExc_RecursionError, &message)
+            }
+        }
+    }
+}
+
+fn unknown(at: Attached<'_>, name: &str) -> Raised {
+    let message = format!("no Erlang function is registered as '{name}'");
+    // SAFETY: the class is Python's own.
+    unsafe { raise(at, ffi::PyExc_NameError, &message) }
+}
+
+fn not_running(at: Attached<'_>) -> Raised {
+    // SAFETY: the class is Python's own.
+    unsafe { raise(at, ffi::PyExc_RuntimeError, NOT_RUNNING) }
+}
+
+/// Whether the module can be asked for an attribute that it hasn't.
+pub(super) fn check_attribute(at: Attached<'_>, name: &Object) -> Result<(), Raised> {
+    let name = text_of(at, name)?;
+    if registered::contains(&name) {
+        return Ok(());
+    }
+    let message = format!(
+        "module 'erlang' has no attribute '{name}', and no Erlang function of that name is registered"
+    );
+    // SAFETY: the class is Python's own.
+    Err(unsafe { raise(at, ffi::PyExc_AttributeError, &message) })
+}
+
+/// The text of a `str` or an `erlang.Atom`.
+fn text_of(at: Attached<'_>, name: &Object) -> Result<String, Raised> {
+    // SAFETY: attached; an object's `str` is one.
+    let text = unsafe {
+        let class = ffi::Py_TYPE(name.as_ptr());
+        let is_atom = std::ffi::CStr::from_ptr((*class).tp_name) == c"erlang.Atom";
+        if ffi::PyUnicode_Check(name.as_ptr()) == 0 && !is_atom {
+            return Err(raise(at, ffi::PyExc_TypeError, "a name must be a str"));
+        }
+        Object::from_owned(at, ffi::PyObject_Str(name.as_ptr()))
+    };
+    text.and_then(|text| py_runtime::exception::lossy_text(at, &text)).ok_or(Raised)
+}
+
+// ---------------------------------------------------------------- send
+
+/// Where a message goes.
+enum To {
+    Local(ErlNifPid),
+    /// Only a process can send there.
+    Elsewhere(ErlNifTerm),
+    /// An atom or its name.
+    Name(ErlNifTerm),
+    Nowhere,
+}
+
+/// Sends `term` to a process.
+///
+/// # Safety
+/// `module` is live and ours.
+pub(super) unsafe fn send(
+    at: Attached<'_>,
+    module: *mut ffi::PyObject,
+    to: &Object,
+    term: &Object,
+) -> Result<Object, Raised> {
+    frame::with(|frame| {
+        let env = OwnedEnv::new();
+        let message = to_term(at, frame, env.as_ptr(), term, "the message")?;
+        let to_whom = to_term(at, frame, env.as_ptr(), to, "the receiver")?;
+        // SAFETY: both are terms of our own environment, and no scheduler runs Python.
+        let sent = unsafe {
+            match receiver(env.as_ptr(), to_whom) {
+                To::Local(pid) => Some(send_local(at, frame, &env, pid, message)),
+                To::Name(name) => registered_pid(env.as_ptr(), name)
+                    .map(|pid| send_local(at, frame, &env, pid, message)),
+                To::Elsewhere(address) => {
+                    send_elsewhere(at, frame, &env, address, message)?;
+                    Some(true)
+                }
+                To::Nowhere => {
+                    let usage = "erlang.send() takes a Pid, a registered name, or (name, node)";
+                    return Err(raise(at, ffi::PyExc_TypeError, usage));
+                }
+            }
+        };
+        match sent {
+            Some(true) => Ok(Object::none(at)),
+            // SAFETY: the caller vouches for the module.
+            Some(false) => Err(unsafe { no_process(at, module, to, "is not alive") }),
+            // SAFETY: as above.
+            None => Err(unsafe { no_process(at, module, to, "is not a registered name") }),
+        }
+    })
+}
+
+/// # Safety
+/// `term` belongs to `env`, which is this thread's.
+unsafe fn receiver(env: *mut ErlNifEnv, term: ErlNifTerm) -> To {
+    let mut pid = MaybeUninit::uninit();
+    // SAFETY: as the caller vouches; `pid` is filled when the call says so.
+    unsafe {
+        if enif_get_local_pid(env, term, pid.as_mut_ptr()) != 0 {
+            To::Local(pid.assume_init())
+        } else if enif_is_pid(env, term) != 0 {
+            To::Elsewhere(term)
+        } else if enif_is_atom(env, term) != 0 || text::inspect(env, term).is_some() {
+            To::Name(term)
+        } else if let [name, node] = elements(env, term) {
+            match (existing_atom(env, *name), existing_atom(env, *node)) {
+                (Some(name), Some(node)) => To::Elsewhere(tuple(env, &[name, node])),
+                _ => To::Nowhere,
+            }
+        } else {
+            To::Nowhere
+        }
+    }
+}
+
+/// The atom that a term is or names, if there is such an atom.
+///
+/// # Safety
+/// `term` belongs to `env`, which is this thread's.
+unsafe fn existing_atom(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<ErlNifTerm> {
+    // SAFETY: as the caller vouches; the name's bytes live as long as the term.
+    unsafe {
+        if enif_is_atom(env, term) != 0 {
+            return Some(term);
+        }
+        let name = std::str::from_utf8(text::inspect(env, term)?).ok()?;
+        // All characters of Latin-1 are one byte there.
+        let name: Vec<u8> = name.chars().map(|c| u8::try_from(c).ok()).collect::<Option<_>>()?;
+        let mut found = ErlNifTerm::default();
+        let latin1 = ErlNifCharEncoding::ERL_NIF_LATIN1;
+        let known = enif_make_existing_atom_len(
+            env,
+            name.as_ptr().cast(),
+            name.len(),
+            &raw mut found,
+            latin1,
+        );
+        (known != 0).then_some(found)
+    }
+}
+
+/// # Safety
+/// `name` belongs to `env`, which is this thread's, no scheduler's.
+unsafe fn registered_pid(env: *mut ErlNifEnv, name: ErlNifTerm) -> Option<ErlNifPid> {
+    let mut pid = MaybeUninit::uninit();
+    // SAFETY: as the caller vouches: without a calling process there is no environment to give.
+    // `pid` is filled when the call says so.
+    unsafe {
+        let name = existing_atom(env, name)?;
+        (enif_whereis_pid(std::ptr::null_mut(), name, pid.as_mut_ptr()) != 0)
+            .then(|| pid.assume_init())
+    }
+}
+
+/// Sends at once. What this thread has sent by way of another process goes first, because it might
+/// be for the same receiver.
+///
+/// # Safety
+/// `message` belongs to `env`, which is this thread's, no scheduler's.
+unsafe fn send_local(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    env: &OwnedEnv,
+    pid: ErlNifPid,
+    message: ErlNifTerm,
+) -> bool {
+    if tally::has_sends() {
+        wait(at, frame, |stop| tally::wait_for_sends(stop));
+    }
+    // SAFETY: as the caller vouches.
+    unsafe { enif_send(std::ptr::null_mut(), &raw const pid, env.as_ptr(), message) != 0 }
+}
+
+/// Has a process send it, because only a process can.
+///
+/// # Safety
+/// `address` and `message` belong to `env`, which is this thread's, no scheduler's.
+unsafe fn send_elsewhere(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    env: &OwnedEnv,
+    address: ErlNifTerm,
+    message: ErlNifTerm,
+) -> Result<(), Raised> {
+    if tally::is_full() {
+        wait(at, frame, |stop| tally::wait_for_room(stop));
+    }
+    tally::add(Sent::Send);
+    let ptr = env.as_ptr();
+    // SAFETY: as the caller vouches.
+    let sent = unsafe {
+        let order = tuple(ptr, &[atom(ptr, "py_send"), tally::term(ptr), address, message]);
+        Service::Sender.send(ptr, order)
+    };
+    if sent {
+        Ok(())
+    } else {
+        tally::take_back(Sent::Send);
+        Err(not_running(at))
+    }
+}
+
+/// Waits for this thread's tally without the GIL; an interrupted job waits no longer.
+pub(super) fn wait(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    wait: impl FnOnce(&dyn Fn() -> bool),
+) {
+    match frame {
+        Some(frame) => frame.scope.detached(|| wait(&|| frame.scope.is_struck())),
+        None => detached(at, || wait(&|| false)),
+    }
+}
+
+/// # Safety
+/// `module` is live and ours.
+unsafe fn no_process(
+    at: Attached<'_>,
+    module: *mut ffi::PyObject,
+    to: &Object,
+    what: &str,
+) -> Raised {
+    // SAFETY: attached; live objects; the state holds the class for as long as the module lives.
+    unsafe {
+        let shown = Object::from_owned(at, ffi::PyObject_Repr(to.as_ptr()));
+        let shown = shown.and_then(|shown| py_runtime::exception::lossy_text(at, &shown));
+        let Some(state) = state(module) else { return Raised };
+        raise(at, state.process_error, &format!("{} {what}", shown.unwrap_or_default()))
+    }
+}
+
+// ---------------------------------------------------------------- self, whereis
+
+/// The process whose job runs on this thread.
+pub(super) fn caller(at: Attached<'_>) -> Result<Object, Raised> {
+    frame::with(|frame| match frame {
+        Some(frame) => pid_object(at, Some(frame), frame.call.caller()),
+        None => {
+            let message = "no Erlang process's job runs on this thread: ask for erlang.self() \
+                           before you start a thread, and pass it on";
+            // SAFETY: the class is Python's own.
+            Err(unsafe { raise(at, ffi::PyExc_RuntimeError, message) })
+        }
+    })
+}
+
+/// The process that is registered as `name`, or `None`.
+pub(super) fn whereis(at: Attached<'_>, name: &Object) -> Result<Object, Raised> {
+    frame::with(|frame| {
+        let env = OwnedEnv::new();
+        let name = to_term(at, frame, env.as_ptr(), name, "the name")?;
+        // SAFETY: a term of our own environment, and no scheduler runs Python.
+        match unsafe { registered_pid(env.as_ptr(), name) } {
+            Some(pid) => pid_object(at, frame, pid),
+            None => Ok(Object::none(at)),
+        }
+    })
+}
+
+fn pid_object(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    pid: ErlNifPid,
+) -> Result<Object, Raised> {
+    let env = OwnedEnv::new();
+    to_python(at, frame, env.as_ptr(), pid_term(pid), "the pid")
+}

@@ -1,0 +1,173 @@
+//! What a thread has sent to the processes of [`crate::service`] and they haven't dealt with yet.
+//!
+//! It bounds what can pile up in their mailboxes: who is too far ahead waits. And it tells when a
+//! job's output has reached its destination, before which the job isn't answered.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rustler::sys::{ErlNifEnv, ErlNifTerm};
+use rustler::{Atom, Encoder, Env, Resource, ResourceArc};
+
+use crate::service;
+
+mod atoms {
+    rustler::atoms! { ok }
+}
+
+/// How many messages of each kind, and bytes of text, may be on their way.
+const MOST_MESSAGES: usize = 5_000;
+const MOST_BYTES: usize = 1 << 20;
+/// How long a thread waits before it looks whether it has been interrupted.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Counts of what is on its way.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    /// Output and log events that haven't been passed on.
+    messages: usize,
+    /// Messages to other nodes that haven't been passed on.
+    sends: usize,
+    /// Text that its group leader hasn't acknowledged.
+    bytes: usize,
+    /// Of [`service::generation`].
+    generation: usize,
+}
+
+/// The counts of one thread.
+pub(crate) struct Tally {
+    counts: Mutex<Counts>,
+    changed: Condvar,
+}
+
+#[rustler::resource_impl]
+impl Resource for Tally {}
+
+// A panic leaves the counts as they were: each change is one addition.
+impl std::panic::RefUnwindSafe for Tally {}
+
+thread_local! {
+    static OWN: ResourceArc<Tally> = ResourceArc::new(Tally::new());
+    /// Whether this thread has ever sent anything.
+    static USED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// One more thing on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sent {
+    Text(usize),
+    Event,
+    Send,
+}
+
+/// This thread's tally as a term, for a message that is going to be counted.
+pub(crate) fn term(env: *mut ErlNifEnv) -> ErlNifTerm {
+    // SAFETY: the callers' environments belong to the current thread.
+    OWN.with(|tally| tally.encode(unsafe { Env::new(&env, env) }).as_c_arg())
+}
+
+/// Counts what is about to be sent.
+pub(crate) fn add(sent: Sent) {
+    USED.set(true);
+    OWN.with(|tally| {
+        let mut counts = tally.counts();
+        match sent {
+            Sent::Text(bytes) => {
+                counts.messages += 1;
+                counts.bytes += bytes;
+            }
+            Sent::Event => counts.messages += 1,
+            Sent::Send => counts.sends += 1,
+        }
+    });
+}
+
+/// Takes back what was counted: it could not be sent.
+pub(crate) fn take_back(sent: Sent) {
+    let (messages, sends, bytes) = match sent {
+        Sent::Text(bytes) => (1, 0, bytes),
+        Sent::Event => (1, 0, 0),
+        Sent::Send => (0, 1, 0),
+    };
+    OWN.with(|tally| tally.subtract(messages, sends, bytes));
+}
+
+/// Whether this thread is too far ahead.
+pub(crate) fn is_full() -> bool {
+    USED.get() && OWN.with(|tally| tally.counts().is_full())
+}
+
+/// Whether messages to other nodes are on their way.
+pub(crate) fn has_sends() -> bool {
+    USED.get() && OWN.with(|tally| tally.counts().sends > 0)
+}
+
+/// Waits until this thread isn't too far ahead, or `stop`. Not attached.
+pub(crate) fn wait_for_room(stop: impl Fn() -> bool) {
+    OWN.with(|tally| tally.wait(|counts| !counts.is_full(), stop));
+}
+
+/// Waits until all messages to other nodes have been passed on, or `stop`. Not attached.
+pub(crate) fn wait_for_sends(stop: impl Fn() -> bool) {
+    OWN.with(|tally| tally.wait(|counts| counts.sends == 0, stop));
+}
+
+/// Waits until output and log events have been passed on; not for ever. Not attached.
+pub(crate) fn wait_for_messages(at_most: Duration) {
+    let began = Instant::now();
+    OWN.with(|tally| tally.wait(|counts| counts.messages == 0, || began.elapsed() > at_most));
+}
+
+impl Counts {
+    fn is_full(&self) -> bool {
+        self.messages > MOST_MESSAGES || self.sends > MOST_MESSAGES || self.bytes > MOST_BYTES
+    }
+}
+
+impl Tally {
+    fn new() -> Self {
+        Tally { counts: Mutex::new(Counts::default()), changed: Condvar::new() }
+    }
+
+    /// The counts, none of them in the name of a process that no longer serves.
+    fn counts(&self) -> parking_lot::MutexGuard<'_, Counts> {
+        let mut counts = self.counts.lock();
+        counts.renew();
+        counts
+    }
+
+    fn wait(&self, done: impl Fn(&Counts) -> bool, stop: impl Fn() -> bool) {
+        let mut counts = self.counts();
+        while !done(&counts) && !stop() {
+            self.changed.wait_for(&mut counts, LOOK);
+            counts.renew();
+        }
+    }
+
+    fn subtract(&self, messages: usize, sends: usize, bytes: usize) {
+        let mut counts = self.counts.lock();
+        counts.messages = counts.messages.saturating_sub(messages);
+        counts.sends = counts.sends.saturating_sub(sends);
+        counts.bytes = counts.bytes.saturating_sub(bytes);
+        drop(counts);
+        self.changed.notify_all();
+    }
+}
+
+impl Counts {
+    /// Starts over if a process has begun to serve since: what its predecessor had is lost.
+    fn renew(&mut self) {
+        let generation = service::generation();
+        if self.generation != generation {
+            *self = Counts { generation, ..Counts::default() };
+        }
+    }
+}
+
+/// `handled(Tally, Messages, Sends, Bytes) -> ok`
+#[rustler::nif]
+fn handled(tally: ResourceArc<Tally>, messages: usize, sends: usize, bytes: usize) -> Atom {
+    tally.subtract(messages, sends, bytes);
+    atoms::ok()
+}

@@ -1,0 +1,57 @@
+%% Starts a process for each function that Python calls.
+%%
+%% The processes are linked: they end with this one, and when one of them is killed the link says
+%% why, which Python is told. One that fails has told Python itself. Nothing that a function does
+%% holds this process up.
+-module(py_callback_runner).
+
+-behaviour(gen_server).
+
+-export([start_link/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-type running() :: #{pid() => py_nif:ticket()}.
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+-spec init([]) -> {ok, running()}.
+init([]) ->
+    _ = process_flag(trap_exit, true),
+    %% Python waits for each of its steps.
+    _ = process_flag(priority, high),
+    ok = py_nif:serve(py_callbacks),
+    {ok, #{}}.
+
+-spec handle_call(term(), gen_server:from(), running()) -> {noreply, running()}.
+handle_call(_Request, _From, Running) ->
+    {noreply, Running}.
+
+-spec handle_cast(term(), running()) -> {noreply, running()}.
+handle_cast(_Message, Running) ->
+    {noreply, Running}.
+
+-spec handle_info(term(), running()) -> {noreply, running()}.
+handle_info({py_callback, Ticket, Name}, Running) ->
+    Pid = spawn_link(py_callback, run, [Ticket, Name]),
+    {noreply, Running#{Pid => Ticket}};
+handle_info({'EXIT', Pid, Reason}, Running) ->
+    case maps:take(Pid, Running) of
+        {Ticket, Others} ->
+            ok = answer_for_the_dead(Reason, Ticket),
+            {noreply, Others};
+        error ->
+            {noreply, Running}
+    end;
+handle_info(_Message, Running) ->
+    {noreply, Running}.
+
+%% The first answer counts: after the function's own this one changes nothing.
+-spec answer_for_the_dead(term(), py_nif:ticket()) -> ok.
+answer_for_the_dead(normal, _Ticket) ->
+    %% It has answered, or lost its ticket, which is an answer too.
+    ok;
+answer_for_the_dead(Reason, Ticket) ->
+    Text = unicode:characters_to_binary(io_lib:format("~0tP", [Reason, 20])),
+    py_nif:callback_answer(Ticket, {raised, exit, Reason, Text, []}).

@@ -1,0 +1,105 @@
+%% Hands Python's log events to `logger', with domain `[python]'.
+%%
+%% The handlers run in this process, one event after the other, so that no context waits for them
+%% until it is far ahead.
+-module(py_log).
+
+-behaviour(gen_server).
+
+-export([start_link/0, report/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-define(LEVELS, {emergency, alert, critical, error, warning, notice, info, debug}).
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% The report_cb of events that carry a Python exception.
+-spec report(logger:report()) -> {io:format(), [term()]}.
+report(#{label := {python, exception}, message := Message, traceback := Traceback}) ->
+    {"~ts~n~ts", [Message, Traceback]}.
+
+-spec init([]) -> {ok, undefined}.
+init([]) ->
+    ok = publish_level(),
+    ok = py_nif:serve(py_log),
+    {ok, undefined}.
+
+-spec handle_call(term(), gen_server:from(), undefined) -> {noreply, undefined}.
+handle_call(_Request, _From, State) ->
+    {noreply, State}.
+
+-spec handle_cast(term(), undefined) -> {noreply, undefined}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), undefined) -> {noreply, undefined}.
+handle_info({py_log, Tally, Severity, Message, Meta, Caller, Context}, State) ->
+    ok = log(element(Severity + 1, ?LEVELS), Message, Meta, Caller, Context),
+    ok = py_nif:handled(Tally, 1, 0, 0),
+    {noreply, State};
+handle_info({py_level, Tally}, State) ->
+    ok = publish_level(),
+    ok = py_nif:handled(Tally, 1, 0, 0),
+    {noreply, State};
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+%% Severities are what `logger' compares levels by.
+-spec publish_level() -> ok.
+publish_level() ->
+    #{level := Level} = logger:get_primary_config(),
+    py_nif:log_level(severity(Level)).
+
+-spec severity(logger:level() | all | none) -> -1..8.
+severity(none) -> -1;
+severity(all) -> 8;
+severity(Level) -> severity(Level, tuple_to_list(?LEVELS), 0).
+
+-spec severity(logger:level(), [logger:level()], 0..7) -> 0..7.
+severity(Level, [Level | _], Severity) -> Severity;
+severity(Level, [_ | Levels], Severity) -> severity(Level, Levels, Severity + 1).
+
+-spec log(logger:level(), term(), map(), pid() | none, pid() | none) -> ok.
+log(Level, Message, Given, Caller, Context) ->
+    {Exception, Rest} = case maps:take(<<"exception">>, Given) of
+                            error -> {none, Given};
+                            Taken -> Taken
+                        end,
+    Meta = maps:from_list([meta(Key, Value) || {Key, Value} <- maps:to_list(Rest)]),
+    Whole = pids(Caller, Context, Meta#{domain => [python]}),
+    event(Level, Message, Exception, Whole).
+
+-spec event(logger:level(), term(), none | tuple(), map()) -> ok.
+event(Level, Message, none, Meta) when is_binary(Message) ->
+    logger:log(Level, "~ts", [Message], Meta);
+event(Level, Message, none, Meta) when is_map(Message) ->
+    logger:log(Level, Message, Meta);
+event(Level, Message, none, Meta) ->
+    logger:log(Level, "~tp", [Message], Meta);
+event(Level, Message, {Class, Text, Traceback}, Meta) ->
+    Report = #{label => {python, exception}, message => Message, class => Class, text => Text,
+               traceback => Traceback},
+    logger:log(Level, Report, Meta#{report_cb => fun ?MODULE:report/1}).
+
+-spec pids(pid() | none, pid() | none, map()) -> map().
+pids(none, none, Meta) -> Meta;
+pids(none, Context, Meta) -> Meta#{context => Context, pid => Context};
+pids(Caller, none, Meta) -> Meta#{pid => Caller};
+pids(Caller, Context, Meta) -> Meta#{context => Context, pid => Caller}.
+
+%% `logger' wants a file name as a string; a key that is no atom yet stays text.
+-spec meta(binary(), term()) -> {atom() | binary(), term()}.
+meta(<<"file">>, File) when is_binary(File) ->
+    {file, unicode:characters_to_list(File)};
+meta(<<"time">>, Time) when is_integer(Time) ->
+    {time, Time};
+meta(<<"line">>, Line) -> {line, Line};
+meta(<<"logger">>, Logger) -> {logger, Logger};
+meta(<<"thread">>, Thread) -> {thread, Thread};
+meta(<<"function">>, Function) -> {function, Function};
+meta(Key, Value) ->
+    try {binary_to_existing_atom(Key), Value}
+    catch error:_ -> {Key, Value}
+    end.

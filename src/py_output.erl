@@ -1,0 +1,138 @@
+%% Takes what Python code prints to the group leader of the process whose job it is, by the I/O
+%% protocol; that leader may be on another node. Text of nobody's job, or of a process that is gone,
+%% goes to the application's own leader.
+%%
+%% It never waits for a leader. What has come in is passed on as soon as the mailbox is empty, each
+%% caller's text in one request; the native side is told then, for a job is answered only once its
+%% output is on its way, and again when the leader has it, because only so much may be under way.
+-module(py_output).
+
+-behaviour(gen_server).
+
+-export([start_link/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-record(state, {
+    %% What has come in, newest first, of each caller and native thread.
+    waiting = #{} :: #{{caller(), py_nif:tally()} => {[binary()], Count :: pos_integer()}},
+    bytes = 0 :: non_neg_integer(),
+    %% Requests that haven't been answered.
+    asked = #{} :: #{reference() => request()},
+    leaders = #{} :: #{pid() => {monitor(), Asked :: pos_integer()}}
+}).
+
+-type caller() :: pid() | none.
+-type monitor() :: reference().
+-type request() :: {Leader :: pid(), py_nif:tally(), Text :: iodata()}.
+
+%% How much may come together in one request.
+-define(MOST_BYTES, 65_536).
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+-spec init([]) -> {ok, #state{}}.
+init([]) ->
+    ok = py_nif:serve(py_output),
+    {ok, #state{}}.
+
+-spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}, 0}.
+handle_call(_Request, _From, State) ->
+    {noreply, State, 0}.
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}, 0}.
+handle_cast(_Message, State) ->
+    {noreply, State, 0}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, 0}.
+handle_info({py_output, Tally, Caller, Text}, State) ->
+    case take_in({Caller, Tally}, Text, State) of
+        #state{bytes = Bytes} = Full when Bytes >= ?MOST_BYTES -> {noreply, pass_on(Full), 0};
+        More -> {noreply, More, 0}
+    end;
+handle_info(timeout, State) ->
+    {noreply, pass_on(State)};
+handle_info({io_reply, Ref, _Reply}, State) ->
+    {noreply, answered(Ref, State), 0};
+handle_info({'DOWN', _Monitor, process, Leader, _Reason}, State) ->
+    {noreply, gone(Leader, State), 0};
+handle_info(_Message, State) ->
+    {noreply, State, 0}.
+
+-spec take_in({caller(), py_nif:tally()}, binary(), #state{}) -> #state{}.
+take_in(Key, Text, #state{waiting = Waiting, bytes = Bytes} = State) ->
+    {Texts, Count} = maps:get(Key, Waiting, {[], 0}),
+    State#state{waiting = Waiting#{Key => {[Text | Texts], Count + 1}},
+                bytes = Bytes + byte_size(Text)}.
+
+-spec pass_on(#state{}) -> #state{}.
+pass_on(#state{waiting = Waiting} = State) ->
+    maps:fold(fun pass_on/3, State#state{waiting = #{}, bytes = 0}, Waiting).
+
+-spec pass_on({caller(), py_nif:tally()}, {[binary()], pos_integer()}, #state{}) -> #state{}.
+pass_on({Caller, Tally}, {Texts, Count}, State) ->
+    Asking = ask(leader(Caller), Tally, lists:reverse(Texts), State),
+    ok = py_nif:handled(Tally, Count, 0, 0),
+    Asking.
+
+-spec leader(caller()) -> pid().
+leader(none) ->
+    group_leader();
+leader(Caller) ->
+    case process_info(Caller, group_leader) of
+        {group_leader, Leader} -> Leader;
+        undefined -> group_leader()
+    end.
+
+-spec ask(pid(), py_nif:tally(), iodata(), #state{}) -> #state{}.
+ask(Leader, Tally, Text, #state{asked = Asked, leaders = Leaders} = State) ->
+    Ref = make_ref(),
+    {Monitor, Count} = case Leaders of
+                           #{Leader := Known} -> Known;
+                           #{} -> {monitor(process, Leader), 0}
+                       end,
+    Leader ! {io_request, self(), Ref, {put_chars, unicode, iolist_to_binary(Text)}},
+    State#state{asked = Asked#{Ref => {Leader, Tally, Text}},
+                leaders = Leaders#{Leader => {Monitor, Count + 1}}}.
+
+-spec answered(reference(), #state{}) -> #state{}.
+answered(Ref, #state{asked = Asked} = State) ->
+    case maps:take(Ref, Asked) of
+        {{Leader, Tally, Text}, Others} ->
+            ok = py_nif:handled(Tally, 0, 0, iolist_size(Text)),
+            let_go(Leader, State#state{asked = Others});
+        error ->
+            State
+    end.
+
+-spec let_go(pid(), #state{}) -> #state{}.
+let_go(Leader, #state{leaders = Leaders} = State) ->
+    case Leaders of
+        #{Leader := {Monitor, 1}} ->
+            true = demonitor(Monitor, [flush]),
+            State#state{leaders = maps:remove(Leader, Leaders)};
+        #{Leader := {Monitor, Count}} ->
+            State#state{leaders = Leaders#{Leader := {Monitor, Count - 1}}}
+    end.
+
+%% A leader that is gone has perhaps not written what it was asked to: the application's own does,
+%% if it isn't the one that is gone.
+-spec gone(pid(), #state{}) -> #state{}.
+gone(Leader, #state{asked = Asked, leaders = Leaders} = State) ->
+    Lost = lists:sort([{Ref, Tally, Text} || {Ref, {To, Tally, Text}} <- maps:to_list(Asked),
+                                             To =:= Leader]),
+    Left = State#state{asked = maps:without([Ref || {Ref, _, _} <- Lost], Asked),
+                       leaders = maps:remove(Leader, Leaders)},
+    lists:foldl(fun({_Ref, Tally, Text}, Sofar) -> ask_own(Leader, Tally, Text, Sofar) end,
+                Left, Lost).
+
+-spec ask_own(pid(), py_nif:tally(), iodata(), #state{}) -> #state{}.
+ask_own(Gone, Tally, Text, State) ->
+    case group_leader() of
+        Gone ->
+            ok = py_nif:handled(Tally, 0, 0, iolist_size(Text)),
+            State;
+        Own ->
+            ask(Own, Tally, Text, State)
+    end.

@@ -60,14 +60,12 @@ text(Reason) ->
       io_lib:format("~0tp", [Reason], [{chars_limit, ?LONGEST_REASON}])).
 
 %% What Python gets of a stack frame: `(module, function, arity, file, line)'.
--spec frame(term()) -> tuple().
+-spec frame({module(), atom(), arity() | [term()], [{atom(), term()}]}) -> tuple().
 frame({Module, Func, Args, Info}) when is_list(Args) ->
     frame({Module, Func, length(Args), Info});
 frame({Module, Func, Arity, Info}) ->
     File = unicode:characters_to_binary(proplists:get_value(file, Info, "")),
-    {Module, Func, Arity, File, proplists:get_value(line, Info, none)};
-frame({_Fun, Args, Info}) ->
-    frame({undefined, 'fun', Args, Info}).
+    {Module, Func, Arity, File, proplists:get_value(line, Info, none)}.
 
 %% ------------------------------------------------------------------ the writer
 

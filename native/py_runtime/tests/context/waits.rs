@@ -43,12 +43,8 @@ impl Wait<TestJob> for Door {
 /// Waits as Python code sees it: an interrupted wait raises.
 fn wait(scope: &Scope<'_, TestJob>, door: &Door, limit: u32) -> Result<(), Exception> {
     scope.wait(door, limit).map_err(|interrupted| match interrupted {
-        Interrupted::Struck => {
-            Exception { class: "KeyboardInterrupt".into(), message: String::new() }
-        }
-        Interrupted::TooDeep(levels) => {
-            Exception { class: "RecursionError".into(), message: levels.to_string() }
-        }
+        Interrupted::Struck => Exception::new("KeyboardInterrupt", ""),
+        Interrupted::TooDeep(levels) => Exception::new("RecursionError", levels.to_string()),
     })
 }
 
@@ -110,9 +106,7 @@ fn descend(scope: &Scope<'_, TestJob>, left: u64, limit: u32, deepest: &Arc<Atom
         opener.open(scope.context);
         answer
     });
-    scope
-        .check_depth(limit)
-        .map_err(|_| Exception { class: "RecursionError".into(), message: "too deep".into() })?;
+    scope.check_depth(limit).map_err(|_| Exception::new("RecursionError", "too deep"))?;
     scope.context.submit(next).unwrap();
     wait(scope, &door, limit)?;
     Ok("up again".into())

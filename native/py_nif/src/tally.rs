@@ -61,16 +61,18 @@ pub(crate) enum Sent {
     Send,
 }
 
-/// This thread's tally as a term, for a message that is going to be counted.
+/// This thread's tally as a term, for a message that is going to be counted. A thread that is just
+/// ending may have none any more, and doesn't wait for anything either.
 pub(crate) fn term(env: *mut ErlNifEnv) -> ErlNifTerm {
+    let tally = OWN.try_with(ResourceArc::clone).unwrap_or_else(|_| ResourceArc::new(Tally::new()));
     // SAFETY: the callers' environments belong to the current thread.
-    OWN.with(|tally| tally.encode(unsafe { Env::new(&env, env) }).as_c_arg())
+    tally.encode(unsafe { Env::new(&env, env) }).as_c_arg()
 }
 
 /// Counts what is about to be sent.
 pub(crate) fn add(sent: Sent) {
     USED.set(true);
-    OWN.with(|tally| {
+    let _ = OWN.try_with(|tally| {
         let mut counts = tally.counts();
         match sent {
             Sent::Text(bytes) => {
@@ -90,7 +92,7 @@ pub(crate) fn take_back(sent: Sent) {
         Sent::Event => (1, 0, 0),
         Sent::Send => (0, 1, 0),
     };
-    OWN.with(|tally| tally.subtract(messages, sends, bytes));
+    let _ = OWN.try_with(|tally| tally.subtract(messages, sends, bytes));
 }
 
 /// Whether this thread is too far ahead.

@@ -129,7 +129,7 @@ def _severity(number):
     return 7
 
 
-def log(level, msg, **meta):
+def log(level, msg, /, **meta):
     """Gives an event to Erlang's logger. `level` is one of its levels, or a number of Python's
     logging; `msg` text, or a dict as a report; `meta` is put into the event's metadata."""
     if isinstance(level, int):

@@ -1,0 +1,570 @@
+%% Python calls Erlang, and sends messages: module `erlang`. Once per mode that the linked Python has.
+-module(callback_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, init_per_suite/1, end_per_suite/1]).
+-export([init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
+-compile([export_all, nowarn_export_all]).
+
+-import(test_helpers, [ask/1, answer/1, leftovers/1, eventually/1, rendered/1]).
+
+all() ->
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()]
+    ++ [misuse_is_a_badarg_with_a_sentence,
+        registrations_end_with_the_application,
+        registering_starts_the_application].
+
+groups() ->
+    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]].
+
+each_mode() ->
+    [functions_are_called_by_name_as_attributes_and_when_imported,
+     names_and_functions_come_in_several_forms,
+     values_cross_both_ways,
+     handles_come_back_as_the_object,
+     what_cannot_cross_is_a_type_error_that_names_it,
+     unknown_names_are_errors_that_name_them,
+     a_registration_replaces_the_one_before,
+     failures_arrive_as_erlang_errors,
+     a_reason_without_a_python_form_is_text,
+     a_killed_function_leaves_no_python_waiting,
+     a_killed_runner_leaves_no_python_waiting,
+     functions_run_in_processes_of_their_own,
+     python_erlang_python_goes_64_levels_deep,
+     too_deep_is_a_recursion_error,
+     a_function_may_reach_python_through_a_server,
+     others_are_served_while_a_job_waits,
+     callers_at_once_do_not_pile_up_to_the_limit,
+     a_timeout_ends_the_wait_and_hits_nobody_else,
+     a_timeout_below_another_job_waits_for_that,
+     an_interrupt_ends_the_wait,
+     a_wait_in_an_except_block_keeps_its_exception,
+     a_killed_context_ends_while_python_waits,
+     a_stopping_context_lets_python_wait_within_its_grace,
+     threads_of_python_call_and_send,
+     preloaded_code_calls_and_is_killed_while_it_waits,
+     messages_go_to_pids_and_names,
+     messages_stay_in_order,
+     messages_to_nobody_are_process_errors,
+     a_million_messages_leave_no_memory_behind,
+     messages_go_to_other_nodes].
+
+init_per_suite(Config) ->
+    test_helpers:quiet(Config).
+
+end_per_suite(Config) ->
+    test_helpers:loud(Config).
+
+init_per_group(Mode, Config) ->
+    [{mode, Mode} | Config].
+
+end_per_group(_Mode, _Config) ->
+    test_helpers:stop_all().
+
+init_per_testcase(_Case, Config) ->
+    ok = py_context_router:init_pool_registry(),
+    Config.
+
+end_per_testcase(_Case, _Config) ->
+    _ = [py_context_sup:stop_context(Ctx) || Ctx <- py_context_sup:which_contexts()],
+    ok.
+
+new(Config) ->
+    new(#{}, Config).
+
+new(Options, Config) ->
+    {ok, Ctx} = py_context:new(Options#{mode => ?config(mode, Config)}),
+    ok = py_context:exec(Ctx, <<"import erlang">>),
+    Ctx.
+
+%% The value of an expression.
+value(Ctx, Source) ->
+    value(Ctx, Source, #{}).
+
+value(Ctx, Source, Locals) ->
+    {ok, Value} = py_context:eval(Ctx, Source, Locals),
+    Value.
+
+%% A function that says when it is called, and waits until it is told to return.
+gated() ->
+    Test = self(),
+    fun(Result) ->
+        Test ! {called, self()},
+        receive go -> Result end
+    end.
+
+called() ->
+    receive {called, Pid} -> Pid end.
+
+%% ------------------------------------------------------------------ calls
+
+functions_are_called_by_name_as_attributes_and_when_imported(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(add, fun(A, B) -> A + B end),
+    ok = py:register_function(nothing, fun() -> nothing_at_all end),
+    ?assertEqual(3, value(Ctx, <<"erlang.call('add', 1, 2)">>)),
+    ?assertEqual(3, value(Ctx, <<"erlang.add(1, 2)">>)),
+    ?assertEqual(<<"nothing_at_all">>, value(Ctx, <<"erlang.nothing()">>)),
+    ok = py_context:exec(Ctx, <<"from erlang import add as plus\nresult = list(map(plus, [1], [2]))">>),
+    ?assertEqual([3], value(Ctx, <<"result">>)).
+
+names_and_functions_come_in_several_forms(Config) ->
+    Ctx = new(Config),
+    [begin
+         ok = py:register_function(Name, lists, reverse),
+         ?assertEqual([2, 1], value(Ctx, <<"erlang.call('größe', [1, 2])"/utf8>>)),
+         ok = py:unregister_function(Name),
+         ?assertMatch({error, {'NameError', _}},
+                      py_context:eval(Ctx, <<"erlang.call('größe', [1, 2])"/utf8>>))
+     end || Name <- ['größe', <<"größe"/utf8>>, "größe"]].
+
+values_cross_both_ways(Config) ->
+    Ctx = new(Config),
+    Test = self(),
+    ok = py:register_function(echo, fun(Value) -> Test ! {got, Value}, Value end),
+    Values = [1, 1 bsl 100, 1.5, true, none, <<"text">>, <<255>>, [1, [2]], {1, {2}},
+              #{<<"a">> => [1]}, self(), make_ref(), []],
+    [begin
+         ?assertEqual(Value, value(Ctx, <<"erlang.echo(v)">>, #{v => Value})),
+         receive {got, Got} -> ?assertEqual(Value, Got) end
+     end || Value <- Values],
+    ?assertEqual(<<"atom">>, value(Ctx, <<"erlang.echo(erlang.Atom('atom'))">>)),
+    receive {got, Atom} -> ?assertEqual(atom, Atom) end.
+
+handles_come_back_as_the_object(Config) ->
+    Ctx = new(Config),
+    Test = self(),
+    ok = py:register_function(keep, fun(Handle) -> Test ! {kept, Handle}, Handle end),
+    ok = py_context:exec(Ctx, <<"class Thing: pass\nthing = Thing()">>),
+    ?assertEqual(true, value(Ctx, <<"erlang.keep(thing) is thing">>)),
+    receive {kept, Handle} -> ?assertEqual(true, value(Ctx, <<"h is thing">>, #{h => Handle})) end.
+
+what_cannot_cross_is_a_type_error_that_names_it(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(echo, fun(_, Value) -> Value end),
+    ok = py:register_function(make_fun, fun() -> [self(), fun() -> ok end] end),
+    {error, {'TypeError', There}} = py_context:eval(Ctx, <<"erlang.echo(1, {'a': '\\ud800'})">>),
+    ?assertMatch({match, _}, re:run(There, <<"args\\[1\\]\\.a has no counterpart in Erlang">>)),
+    {error, {'TypeError', Back}} = py_context:eval(Ctx, <<"erlang.make_fun()">>),
+    ?assertMatch({match, _}, re:run(Back, <<"the result of make_fun\\[1\\] has no counterpart">>)),
+    {error, {'TypeError', Names}} = py_context:eval(Ctx, <<"erlang.call(1)">>),
+    ?assertMatch({match, _}, re:run(Names, <<"name">>)),
+    ?assertMatch({error, {'TypeError', _}}, py_context:eval(Ctx, <<"erlang.call()">>)).
+
+unknown_names_are_errors_that_name_them(Config) ->
+    Ctx = new(Config),
+    [begin
+         {error, {Class, Message}} = py_context:exec(Ctx, Source),
+         ?assertMatch({Source, {match, _}}, {Source, re:run(Message, <<"no_such_thing">>)})
+     end || {Class, Source} <- [{'NameError', <<"erlang.call('no_such_thing', 1)">>},
+                                {'AttributeError', <<"erlang.no_such_thing(1)">>},
+                                {'ImportError', <<"from erlang import no_such_thing">>}]],
+    %% And Python goes on asking modules for things that they haven't.
+    ?assertEqual(false, value(Ctx, <<"hasattr(erlang, 'no_such_thing')">>)).
+
+a_registration_replaces_the_one_before(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(which, fun() -> first end),
+    ok = py_context:exec(Ctx, <<"from erlang import which">>),
+    ?assertEqual(<<"first">>, value(Ctx, <<"which()">>)),
+    ok = py:register_function(<<"which">>, fun() -> second end),
+    ?assertEqual(<<"second">>, value(Ctx, <<"which()">>)),
+    ok = py:unregister_function("which"),
+    ok = py:unregister_function(which),
+    ?assertMatch({error, {'NameError', _}}, py_context:eval(Ctx, <<"which()">>)).
+
+failures_arrive_as_erlang_errors(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(fail, fun(<<"error">>, Reason) -> error(Reason);
+                                       (<<"exit">>, Reason) -> exit(Reason);
+                                       (<<"throw">>, Reason) -> throw(Reason)
+                                    end),
+    ok = py_context:exec(Ctx, <<"
+def caught(cls, reason):
+    try:
+        erlang.fail(cls, reason)
+    except erlang.Error as e:
+        return [e.class_, getattr(e, 'class'), e.reason, e.args[:2], str(e), e.stacktrace]
+">>),
+    [begin
+         {ok, [Class, Class, Reason, {Class, Reason}, Text, Stack]} =
+             py_context:call(Ctx, '__main__', caught, [Class, Reason]),
+         ?assertMatch({match, _}, re:run(Text, <<Class/binary, ": ">>)),
+         [{<<"callback_SUITE">>, Function, 2, File, Line} | _] = Stack,
+         ?assertMatch({match, _}, re:run(Function, <<"failures_arrive">>)),
+         ?assertMatch({match, _}, re:run(File, <<"callback_SUITE.erl">>)),
+         ?assert(is_integer(Line))
+     end || Class <- [<<"error">>, <<"exit">>, <<"throw">>],
+            Reason <- [<<"why">>, {<<"badmatch">>, 1}, <<"normal">>]],
+    %% Uncaught it is an error like any other.
+    ?assertEqual({error, {'Error', <<"throw: why">>}},
+                 py_context:eval(Ctx, <<"erlang.fail('throw', 'why')">>)),
+    %% So is a wrong number of arguments.
+    {error, {'Error', Arity}} = py_context:eval(Ctx, <<"erlang.fail()">>),
+    ?assertMatch({match, _}, re:run(Arity, <<"badarity">>)).
+
+a_reason_without_a_python_form_is_text(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(fail, fun() -> error({odd, fun lists:map/2}) end),
+    ok = py_context:exec(Ctx, <<"
+try:
+    erlang.fail()
+except erlang.Error as e:
+    reason = e.reason
+">>),
+    ?assertEqual(<<"{odd,fun lists:map/2}">>, value(Ctx, <<"reason">>)).
+
+a_killed_function_leaves_no_python_waiting(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(gated, gated()),
+    [begin
+         Caller = ask(fun() -> py_context:eval(Ctx, <<"erlang.gated(1)">>) end),
+         exit(called(), Reason),
+         {error, {'Error', Message}} = answer(Caller),
+         ?assertMatch({match, _}, re:run(Message, Expected)),
+         ?assertEqual([], leftovers(Caller))
+     end || {Reason, Expected} <- [{kill, <<"^exit: killed">>}, {shot, <<"^exit: shot">>}]],
+    ?assertEqual(2, value(Ctx, <<"1 + 1">>)).
+
+a_killed_runner_leaves_no_python_waiting(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(gated, gated()),
+    Caller = ask(fun() -> py_context:eval(Ctx, <<"erlang.gated(1)">>) end),
+    _ = called(),
+    Runner = whereis(py_callback_runner),
+    exit(Runner, kill),
+    ?assertMatch({error, {'Error', <<"exit: killed">>}}, answer(Caller)),
+    eventually(fun() -> is_pid(whereis(py_callback_runner)) andalso
+                        whereis(py_callback_runner) =/= Runner end),
+    ok = py:register_function(add, fun(A, B) -> A + B end),
+    eventually(fun() -> py_context:eval(Ctx, <<"erlang.add(1, 2)">>) =:= {ok, 3} end).
+
+functions_run_in_processes_of_their_own(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(who, fun() -> put(seen, get(seen)), {self(), get(seen)} end),
+    {One, none} = value(Ctx, <<"erlang.who()">>),
+    {Two, none} = value(Ctx, <<"erlang.who()">>),
+    ?assertEqual(4, length(lists:usort([One, Two, Ctx, self()]))),
+    eventually(fun() -> not is_process_alive(One) andalso not is_process_alive(Two) end).
+
+%% ------------------------------------------------------------------ re-entrancy
+
+python_erlang_python_goes_64_levels_deep(Config) ->
+    Ctx = new(Config),
+    Turns = counters:new(1, []),
+    ok = py:register_function(again, fun(N) ->
+        ok = counters:add(Turns, 1, 1),
+        {ok, Sum} = py_context:call(Ctx, '__main__', descend, [N]),
+        Sum
+    end),
+    ok = py_context:exec(Ctx, <<"
+turns = 0
+def descend(n):
+    global turns
+    turns += 1
+    return n + erlang.again(n - 1) if n else 0
+">>),
+    %% Others come and go meanwhile.
+    Others = [ask(fun() -> [value(Ctx, <<"n * 2">>, #{n => N}) || N <- lists:seq(1, 200)] end)
+              || _ <- [1, 2, 3]],
+    ?assertEqual({ok, 64 * 65 div 2}, py_context:call(Ctx, '__main__', descend, [64])),
+    [?assertEqual([N * 2 || N <- lists:seq(1, 200)], answer(Other)) || Other <- Others],
+    %% Nothing has run twice.
+    ?assertEqual(65, value(Ctx, <<"turns">>)),
+    ?assertEqual(64, counters:get(Turns, 1)).
+
+too_deep_is_a_recursion_error(Config) ->
+    Ctx = new(Config),
+    Test = self(),
+    ok = py:register_function(again, fun(N) ->
+        case py_context:eval(Ctx, <<"erlang.again(n + 1)">>, #{n => N}) of
+            {ok, _} = Ok -> Ok;
+            {error, Reason} -> Test ! {refused, N, Reason}, ok
+        end
+    end),
+    {ok, _} = py_context:eval(Ctx, <<"erlang.again(1)">>),
+    receive {refused, N, {Class, _}} -> ?assertEqual({64, 'RecursionError'}, {N, Class}) end,
+    ?assertEqual(2, value(Ctx, <<"1 + 1">>)),
+    {ok, _} = py_context:eval(Ctx, <<"erlang.again(60)">>).
+
+a_function_may_reach_python_through_a_server(Config) ->
+    Ctx = new(Config),
+    %% Serves one after the other, as a gen_server does.
+    Server = spawn_link(fun Serve() ->
+        receive {From, Source} -> From ! {self(), py_context:eval(Ctx, Source)} end,
+        Serve()
+    end),
+    ok = py:register_function(serve, fun(Source) ->
+        Server ! {self(), Source},
+        receive {Server, {ok, Value}} -> Value end
+    end),
+    Callers = [ask(fun() -> py_context:eval(Ctx, <<"[erlang.serve('1 + 1') for i in range(20)]">>) end)
+               || _ <- lists:seq(1, 5)],
+    [?assertEqual({ok, lists:duplicate(20, 2)}, answer(Caller)) || Caller <- Callers].
+
+others_are_served_while_a_job_waits(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(gated, gated()),
+    Caller = ask(fun() -> py_context:eval(Ctx, <<"erlang.gated('through')">>) end),
+    Function = called(),
+    ?assertEqual(lists:seq(1, 50), [value(Ctx, <<"n">>, #{n => N}) || N <- lists:seq(1, 50)]),
+    Function ! go,
+    ?assertEqual({ok, <<"through">>}, answer(Caller)).
+
+callers_at_once_do_not_pile_up_to_the_limit(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(slow, fun(N) -> receive after 5 -> N end end),
+    Callers = [ask(fun() -> py_context:eval(Ctx, <<"erlang.slow(n)">>, #{n => N}) end)
+               || N <- lists:seq(1, 300)],
+    ?assertEqual([{ok, N} || N <- lists:seq(1, 300)], [answer(Caller) || Caller <- Callers]).
+
+a_timeout_ends_the_wait_and_hits_nobody_else(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(gated, gated()),
+    Caller = ask(fun() -> py_context:eval(Ctx, <<"erlang.gated(1)">>, #{}, 50) end),
+    Function = called(),
+    ?assertEqual({error, timeout}, answer(Caller)),
+    eventually(fun() -> maps:get(state, py_context:info(Ctx)) =:= idle end),
+    Function ! go,
+    ?assertEqual(4950, value(Ctx, <<"sum(range(100))">>)),
+    ?assertEqual([], leftovers(Caller)).
+
+a_timeout_below_another_job_waits_for_that(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(gated, gated()),
+    Below = ask(fun() -> py_context:eval(Ctx, <<"erlang.gated('below')">>, #{}, 50) end),
+    FunctionBelow = called(),
+    Above = ask(fun() -> py_context:eval(Ctx, <<"[erlang.gated('above'), sum(range(1000))]">>) end),
+    FunctionAbove = called(),
+    ?assertEqual({error, timeout}, answer(Below)),
+    FunctionBelow ! go,
+    FunctionAbove ! go,
+    ?assertEqual({ok, [<<"above">>, 499500]}, answer(Above)),
+    ?assertEqual([], leftovers(Below)),
+    ?assertEqual(2, value(Ctx, <<"1 + 1">>)).
+
+an_interrupt_ends_the_wait(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(gated, gated()),
+    Caller = ask(fun() -> py_context:eval(Ctx, <<"erlang.gated(1)">>) end),
+    _ = called(),
+    ?assertEqual(ok, py_context:interrupt(Ctx)),
+    ?assertEqual({error, interrupted}, answer(Caller)),
+    ?assertEqual(2, value(Ctx, <<"1 + 1">>)).
+
+a_wait_in_an_except_block_keeps_its_exception(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(look, fun() ->
+        value(Ctx, <<"__import__('sys').exc_info()[0] is None">>)
+    end),
+    ok = py_context:exec(Ctx, <<"
+try:
+    1 / 0
+except ZeroDivisionError as e:
+    above = erlang.look()
+    try:
+        raise
+    except ZeroDivisionError as again:
+        below = again is e
+">>),
+    ?assertEqual({true, true}, value(Ctx, <<"(above, below)">>)).
+
+%% ------------------------------------------------------------------ endings
+
+a_killed_context_ends_while_python_waits(Config) ->
+    ok = py:register_function(gated, gated()),
+    Threads = test_helpers:context_threads(),
+    {ok, Ctx} = py_context_sup:start_context(test, ?config(mode, Config)),
+    Callers = [ask(fun() -> py_context:eval(Ctx, <<"__import__('erlang').gated(1)">>) end)
+               || _ <- [1, 2]],
+    _ = [called() || _ <- Callers],
+    exit(Ctx, kill),
+    [?assertEqual({error, {context_died, killed}}, answer(Caller)) || Caller <- Callers],
+    [?assertEqual([], leftovers(Caller)) || Caller <- Callers],
+    eventually(fun() -> test_helpers:context_threads() =< Threads end).
+
+a_stopping_context_lets_python_wait_within_its_grace(Config) ->
+    Ctx = new(#{shutdown => 30_000}, Config),
+    true = unlink(Ctx),
+    ok = py:register_function(gated, gated()),
+    Caller = ask(fun() -> py_context:eval(Ctx, <<"erlang.gated(1)">>) end),
+    Function = called(),
+    Stopper = ask(fun() -> py_context:stop(Ctx) end),
+    eventually(fun() -> case py_context:info(Ctx) of
+                            #{state := closing} -> true;
+                            Other -> Other
+                        end end),
+    Function ! go,
+    ?assertEqual({ok, 1}, answer(Caller)),
+    ?assertEqual(ok, answer(Stopper)).
+
+%% ------------------------------------------------------------------ threads
+
+threads_of_python_call_and_send(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(double, fun(N) -> N * 2 end),
+    ok = py_context:exec(Ctx, <<"
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+def work(me, n):
+    erlang.send(me, ('thread', n))
+    return erlang.double(n)
+
+def many(me):
+    with ThreadPoolExecutor(4) as pool:
+        return sorted(pool.map(lambda n: work(me, n), range(20)))
+
+def alone(me):
+    results = []
+    def run():
+        results.append(work(me, 1))
+        try:
+            erlang.self()
+        except RuntimeError as e:
+            results.append(str(e))
+        try:
+            erlang.no_such_thing
+        except AttributeError as e:
+            results.append('refused')
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return results
+">>),
+    ?assertEqual({ok, [N * 2 || N <- lists:seq(0, 19)]},
+                 py_context:call(Ctx, '__main__', many, [self()])),
+    Got = [receive {<<"thread">>, N} -> N end || _ <- lists:seq(1, 20)],
+    ?assertEqual(lists:seq(0, 19), lists:sort(Got)),
+    {ok, [2, WhySelf, <<"refused">>]} = py_context:call(Ctx, '__main__', alone, [self()]),
+    ?assertMatch({match, _}, re:run(WhySelf, <<"erlang.self\\(\\)">>)).
+
+preloaded_code_calls_and_is_killed_while_it_waits(Config) ->
+    ok = py:register_function(gated, gated()),
+    Preload = <<"import erlang\ngift = erlang.gated('from Erlang')">>,
+    Starter = ask(fun() ->
+        {ok, Ctx} = py_context:new(#{mode => ?config(mode, Config), preload => Preload}),
+        value(Ctx, <<"gift">>)
+    end),
+    called() ! go,
+    ?assertEqual(<<"from Erlang">>, answer(Starter)),
+    Threads = test_helpers:context_threads(),
+    Doomed = spawn(fun() -> py_context:new(#{mode => ?config(mode, Config), preload => Preload}) end),
+    _ = called(),
+    exit(Doomed, kill),
+    eventually(fun() -> test_helpers:context_threads() =< Threads end).
+
+%% ------------------------------------------------------------------ messages
+
+messages_go_to_pids_and_names(Config) ->
+    Ctx = new(Config),
+    true = register(?MODULE, self()),
+    [begin
+         none = value(Ctx, <<"erlang.send(", To/binary, ", ('hello', [1]))">>, #{pid => self()}),
+         receive {<<"hello">>, [1]} -> ok after 10_000 -> error({lost, To}) end
+     end || To <- [<<"pid">>, <<"erlang.self()">>, <<"'callback_SUITE'">>,
+                   <<"erlang.Atom('callback_SUITE')">>, <<"erlang.whereis('callback_SUITE')">>,
+                   <<"('callback_SUITE', '", (atom_to_binary(node()))/binary, "')">>]],
+    ?assertEqual(self(), value(Ctx, <<"erlang.self()">>)),
+    ?assertEqual(self(), value(Ctx, <<"erlang.whereis(erlang.Atom('callback_SUITE'))">>)),
+    ?assertEqual(none, value(Ctx, <<"erlang.whereis('no such name')">>)),
+    ?assertMatch({error, {'TypeError', _}}, py_context:eval(Ctx, <<"erlang.send(1, 2)">>)),
+    ?assertMatch({error, {'TypeError', _}}, py_context:eval(Ctx, <<"erlang.send(erlang.self())">>)),
+    true = unregister(?MODULE).
+
+messages_stay_in_order(Config) ->
+    Ctx = new(Config),
+    true = register(?MODULE, self()),
+    ok = py_context:exec(Ctx, <<"
+def send(me, node):
+    ways = [me, 'callback_SUITE', ('callback_SUITE', node)]
+    for n in range(3000):
+        erlang.send(ways[n % 3], n)
+">>),
+    {ok, none} = py_context:call(Ctx, '__main__', send, [self(), node()]),
+    Got = [receive N when is_integer(N) -> N end || _ <- lists:seq(1, 3000)],
+    ?assertEqual(lists:seq(0, 2999), Got),
+    true = unregister(?MODULE).
+
+messages_to_nobody_are_process_errors(Config) ->
+    Ctx = new(Config),
+    {Dead, Monitor} = spawn_monitor(fun() -> ok end),
+    receive {'DOWN', Monitor, process, Dead, _} -> ok end,
+    {error, {'ProcessError', Gone}} = py_context:eval(Ctx, <<"erlang.send(pid, 1)">>, #{pid => Dead}),
+    ?assertMatch({match, _}, re:run(Gone, <<"not alive">>)),
+    {error, {'ProcessError', Nobody}} = py_context:eval(Ctx, <<"erlang.send('nobody_here', 1)">>),
+    ?assertMatch({match, _}, re:run(Nobody, <<"nobody_here">>)),
+    ?assertEqual(true, value(Ctx, <<"issubclass(erlang.ProcessError, Exception)">>)).
+
+a_million_messages_leave_no_memory_behind(Config) ->
+    Ctx = new(Config),
+    Sink = spawn_link(fun Drop() -> receive {stop, To} -> To ! stopped; _ -> Drop() end end),
+    ok = py_context:exec(Ctx, <<"
+def send(pid, n):
+    for i in range(n):
+        erlang.send(pid, (i, 'some text', [1.5, None]))
+">>),
+    Send = fun(N) ->
+        {ok, none} = py_context:call(Ctx, '__main__', send, [Sink, N]),
+        %% Until all of them have been dropped.
+        eventually(fun() -> process_info(Sink, message_queue_len) =:= {message_queue_len, 0} end),
+        true = erlang:garbage_collect(Sink)
+    end,
+    Send(100_000),
+    Before = test_helpers:rss_kb(),
+    [Send(100_000) || _ <- lists:seq(1, 10)],
+    Grown = test_helpers:rss_kb() - Before,
+    ?assert(Grown < 40_000, {grown_kb, Grown}),
+    Sink ! {stop, self()},
+    receive stopped -> ok end.
+
+messages_go_to_other_nodes(Config) ->
+    Distribution = test_helpers:start_distribution(),
+    {ok, Peer, Node} = test_helpers:start_peer(#{name => peer:random_name()}),
+    try
+        Ctx = new(Config),
+        Test = self(),
+        Echo = spawn(Node, fun Loop() -> receive Message -> Test ! {echo, Message}, Loop() end end),
+        true = erpc:call(Node, erlang, register, [echo, Echo]),
+        ok = py_context:exec(Ctx, <<"
+def send(pid, node):
+    for n in range(2000):
+        erlang.send(pid if n % 2 else ('echo', node), n)
+">>),
+        {ok, none} = py_context:call(Ctx, '__main__', send, [Echo, Node]),
+        Got = [receive {echo, N} -> N end || _ <- lists:seq(1, 2000)],
+        ?assertEqual(lists:seq(0, 1999), Got)
+    after
+        peer:stop(Peer),
+        Distribution =:= started andalso net_kernel:stop()
+    end.
+
+%% ------------------------------------------------------------------ registering
+
+misuse_is_a_badarg_with_a_sentence(_Config) ->
+    [?assertMatch({match, _}, re:run(rendered(Misuse), Words))
+     || {Misuse, Words} <- [{fun() -> py:register_function(name, not_a_fun) end, "not a fun"},
+                            {fun() -> py:register_function({no, name}, fun() -> ok end) end,
+                             "not a name"},
+                            {fun() -> py:register_function("", fun() -> ok end) end, "not a name"},
+                            {fun() -> py:register_function(name, "lists", reverse) end, "atoms"},
+                            {fun() -> py:unregister_function(1) end, "not a name"}]].
+
+registrations_end_with_the_application(_Config) ->
+    ok = py:register_function(gone, fun() -> ok end),
+    test_helpers:stop_all(),
+    ?assertEqual([], test_helpers:published()),
+    {ok, Ctx} = py_context:new(#{}),
+    ?assertMatch({error, {'NameError', _}},
+                 py_context:eval(Ctx, <<"__import__('erlang').call('gone')">>)).
+
+registering_starts_the_application(_Config) ->
+    test_helpers:stop_all(),
+    ok = py:unregister_function(anything),
+    ok = py:register_function(here, fun() -> ok end),
+    {ok, Ctx} = py_context:new(#{}),
+    ?assertEqual({ok, <<"ok">>}, py_context:eval(Ctx, <<"__import__('erlang').call('here')">>)).

@@ -7,13 +7,15 @@
 
 -export_type([key/0]).
 
--type key() :: python | max_depth | spin_us | traceback.
+-type key() :: python | max_depth | spin_us | traceback | default_pool | pools.
 %% `python': path of an executable or of a virtual environment, or `undefined' for the one that
 %% the library was built with.
 %% `max_depth': how many levels deep a value may be nested; default 1000.
 %% `spin_us': how long an idle context waits awake for its next job, in µs; default 20.
 %% `traceback': whether exceptions come with their tracebacks, where the call doesn't say; default
 %% false.
+%% `default_pool': options of the pool `default' when it starts on first use; default `#{}'.
+%% `pools': options by name, of pools that start with the application; default `#{}'.
 
 %% How deep a conversion may go at most: what the stack of a context thread has room for.
 -define(DEEPEST, 4000).
@@ -21,7 +23,7 @@
 %% Checks every key.
 -spec check() -> ok | {error, {bad_option, {atom(), term()}}}.
 check() ->
-    check([python, max_depth, spin_us, traceback]).
+    check([python, max_depth, spin_us, traceback, default_pool, pools]).
 
 -spec check([key()]) -> ok | {error, {bad_option, {atom(), term()}}}.
 check([]) ->
@@ -42,7 +44,9 @@ value(Key) ->
 default(python) -> undefined;
 default(max_depth) -> 1000;
 default(spin_us) -> 20;
-default(traceback) -> false.
+default(traceback) -> false;
+default(default_pool) -> #{};
+default(pools) -> #{}.
 
 -spec is_valid(key(), term()) -> boolean().
 is_valid(python, undefined) -> true;
@@ -50,4 +54,10 @@ is_valid(python, Path) when is_binary(Path) -> is_binary(unicode:characters_to_b
 is_valid(python, Path) -> io_lib:printable_unicode_list(Path);
 is_valid(max_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST;
 is_valid(spin_us, N) -> is_integer(N) andalso N >= 0 andalso N =< 1000;
-is_valid(traceback, Value) -> is_boolean(Value).
+is_valid(traceback, Value) -> is_boolean(Value);
+is_valid(default_pool, Options) -> element(1, py_options:pool(Options)) =:= ok;
+is_valid(pools, Pools) when is_map(Pools) ->
+    lists:all(fun({Name, Options}) ->
+                  py_options:pool_name(Name) =:= ok andalso is_valid(default_pool, Options)
+              end, maps:to_list(Pools));
+is_valid(pools, _) -> false.

@@ -14,6 +14,7 @@ mod error;
 mod exec;
 mod names;
 mod pool;
+mod processes;
 mod python_module;
 mod request;
 mod resources;

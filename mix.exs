@@ -22,7 +22,14 @@ defmodule PyContextRouter.MixProject do
   def application do
     [
       mod: {:py_context_router_app, []},
-      registered: [:py_context_router_sup, :py_pool_sup, :py_context_sup, :py_registry],
+      registered: [
+        :py_context_router_sup,
+        :py_pool_sup,
+        :py_context_sup,
+        :py_registry,
+        :py_setup,
+        :py_async
+      ],
       extra_applications: [:logger]
     ]
   end

@@ -1,11 +1,466 @@
-%% @doc What the linked Python is and can do, and the Erlang functions that it can call.
+%% @doc The front: Python from any Erlang process, without a thought about contexts.
+%%
+%% A call goes to the pool that its Python function is registered for
+%% (`py_context_router:register_pool/2,3'), else to pool `default', which starts when it is first
+%% needed, as the application environment's `default_pool' says; in the pool, to the context that
+%% the process has bound, else to the one that has its state, else to that of its scheduler. A call
+%% that names a pool or a context goes there.
+%%
+%% <b>Each process has variables of its own.</b> Code runs in a namespace that is private to the
+%% calling process in that context: made when it is first needed, gone when the process dies. Behind
+%% it lies the context's own namespace, with what `preload' and {@link py_context:exec/2} have put
+%% there: a name that the process hasn't set itself is looked up there. Code sees it as it was when
+%% its job began; assignments and `del' touch the private namespace only.
+%%
+%% A process that has run {@link exec/1} without naming a context has its state in one context, so
+%% from then on its calls into that pool go to that one; {@link py_context_router:bind_context/1}
+%% goes before that. When that context dies the state is gone and the process is routed anew.
+%%
+%% Results are `{ok, Value}' (or `ok') or `{error, Reason}' with the reasons of {@link py_context},
+%% `{pool_not_started, Pool}' and `{bad_option, {Key, Value}}'. Calls that are routed by pool take
+%% 30 s at most unless told otherwise, those into a named context as long as they take. While a pool
+%% has no living context, they wait, in their time, for one to be back. An argument of the wrong type
+%% is a `badarg'.
 -module(py).
 
+%% Running Python.
+-export([call/3, call/4, call/5, call/6, eval/1, eval/2, eval/3, eval/4]).
+-export([exec/1, exec/2, exec/3]).
+%% Without waiting, and many at once.
+-export([spawn_call/3, spawn_call/4, spawn_call/5, await/1, await/2]).
+-export([cast/3, cast/4, cast/5, parallel/1, parallel/2]).
+%% Handles on Python objects.
+-export([is_ref/1, call_method/3, call_method/4, getattr/2, to_term/1, to_buffer/1, to_buffer/2]).
+%% What every context has.
+-export([import/1, add_path/1, reload/1, gc/0, memory_stats/0]).
+-export([ensure_venv/2, ensure_venv/3, activate_venv/1, deactivate_venv/0, venv_info/0]).
+%% Contexts and pools.
+-export([context/0, context/1, start_contexts/0, start_contexts/1, stop_contexts/0]).
+-export([contexts_started/0, register_pool/2, unregister_pool/1, interrupt/1]).
+%% What the linked Python is, and can do.
 -export([version/0, subinterp_supported/0, owngil_supported/0]).
+%% What Python can call.
 -export([register_function/2, register_function/3, unregister_function/1]).
+
+-type target() :: pid() | py_context_router:pool_name().
+%% Where: a context, or a pool.
+-type options() :: py_call:options().
+-type result() :: {ok, term()} | {error, error()}.
+-type error() :: py_context:error()
+               | {pool_not_started, py_context_router:pool_name()}
+               | {bad_option, {Key :: term(), Value :: term()}}
+               | py_context_router:start_error().
+
+-export_type([target/0, options/0, result/0, error/0]).
 
 -define(BADARG(Args, Cause),
         erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
+
+%% ------------------------------------------------------------------ running Python
+
+%% @doc Calls `Module.Func(*Args)' in the pool that the function is registered for.
+-spec call(py_context:name(), py_context:name(), py_context:args()) -> result().
+call(Module, Func, Args) ->
+    run(py_shape:call([Module, Func, Args])).
+
+%% @doc `call(Module, Func, Args, Kwargs)', or `call(Target, Module, Func, Args)' with a context or a
+%% pool. With a pool, `Func' is an atom or a binary: a string would look like arguments.
+-spec call(target() | py_context:name(), py_context:name(), py_context:name() | py_context:args(),
+           py_context:args() | py_context:kwargs()) -> result().
+call(A, B, C, D) ->
+    run(py_shape:call([A, B, C, D])).
+
+%% @doc `call(Module, Func, Args, Kwargs, Timeout)', with a map of options in the timeout's place if
+%% need be; `call(Ctx, Module, Func, Args, Options)', with `kwargs' and `timeout' among them; or
+%% `call(Pool, Module, Func, Args, Kwargs)'.
+-spec call(target() | py_context:name(), py_context:name(), py_context:name() | py_context:args(),
+           py_context:args() | py_context:kwargs(), timeout() | options() | py_context:kwargs()) ->
+    result().
+call(A, B, C, D, E) ->
+    run(py_shape:call([A, B, C, D, E])).
+
+%% @doc In a context or a pool, with keyword arguments and a timeout or options.
+-spec call(target(), py_context:name(), py_context:name(), py_context:args(),
+           py_context:kwargs(), timeout() | options()) -> result().
+call(Target, Module, Func, Args, Kwargs, Options) ->
+    run(py_shape:call([Target, Module, Func, Args, Kwargs, Options])).
+
+%% @doc Evaluates a Python expression in pool `default'.
+-spec eval(py_context:source()) -> result().
+eval(Source) ->
+    run(py_shape:eval([Source])).
+
+%% @doc `eval(Source, Locals)' with variables, or `eval(Target, Source)' in a context or a pool.
+-spec eval(target() | py_context:source(), py_context:source() | py_context:locals()) -> result().
+eval(A, B) ->
+    run(py_shape:eval([A, B])).
+
+%% @doc `eval(Source, Locals, Timeout)', or `eval(Target, Source, Locals)'.
+-spec eval(target() | py_context:source(), py_context:source() | py_context:locals(),
+           timeout() | options() | py_context:locals()) -> result().
+eval(A, B, C) ->
+    run(py_shape:eval([A, B, C])).
+
+%% @doc In a context or a pool, with variables and a timeout or options.
+-spec eval(target(), py_context:source(), py_context:locals(), timeout() | options()) -> result().
+eval(Target, Source, Locals, Options) ->
+    run(py_shape:eval([Target, Source, Locals, Options])).
+
+%% @doc Runs Python statements in pool `default', whose context has this process's state from then
+%% on.
+-spec exec(py_context:source()) -> ok | {error, error()}.
+exec(Source) ->
+    run(py_shape:exec([Source])).
+
+%% @doc `exec(Target, Source)' in a context or a pool, or `exec(Source, Timeout)'.
+-spec exec(target() | py_context:source(), py_context:source() | timeout() | options()) ->
+    ok | {error, error()}.
+exec(A, B) ->
+    run(py_shape:exec([A, B])).
+
+%% @doc In a context or a pool, with a timeout or options.
+-spec exec(target(), py_context:source(), timeout() | options()) -> ok | {error, error()}.
+exec(Target, Source, Options) ->
+    run(py_shape:exec([Target, Source, Options])).
+
+-spec run(py_shape:shaped()) -> term().
+run(Shaped) ->
+    case py_shape:complete(Shaped) of
+        {ok, Request} -> py_call:run(Request);
+        {error, _} = Error -> Error
+    end.
+
+%% ------------------------------------------------------------------ without waiting
+
+%% @doc Calls as `call/3' does, and returns a reference at once. The result comes as the message
+%% `{py_result, Ref, Result}', which {@link await/1} waits for.
+-spec spawn_call(py_context:name(), py_context:name(), py_context:args()) -> reference().
+spawn_call(Module, Func, Args) ->
+    spawned(py_shape:call([Module, Func, Args])).
+
+%% @doc In the shapes of `call/4'.
+-spec spawn_call(target() | py_context:name(), py_context:name(),
+                 py_context:name() | py_context:args(), py_context:args() | py_context:kwargs()) ->
+    reference().
+spawn_call(A, B, C, D) ->
+    spawned(py_shape:call([A, B, C, D])).
+
+%% @doc In the shapes of `call/5'. A timeout is kept although nobody waits: when it is over the call
+%% is stopped, and its result is `{error, timeout}'.
+-spec spawn_call(target() | py_context:name(), py_context:name(),
+                 py_context:name() | py_context:args(), py_context:args() | py_context:kwargs(),
+                 timeout() | options() | py_context:kwargs()) -> reference().
+spawn_call(A, B, C, D, E) ->
+    spawned(py_shape:call([A, B, C, D, E])).
+
+-spec spawned(py_shape:shaped()) -> reference().
+spawned(Shaped) ->
+    case py_shape:complete(Shaped) of
+        {ok, Request} ->
+            py_async:spawn_call(Request, py_shape:limit(Shaped));
+        {error, _} = Error ->
+            Ref = make_ref(),
+            self() ! {py_result, Ref, Error},
+            Ref
+    end.
+
+%% @doc Waits 30 s at most for the result of a `spawn_call'. @equiv await(Ref, 30_000)
+-spec await(reference()) -> result().
+await(Ref) ->
+    await(Ref, 30_000).
+
+%% @doc Waits for the result of a `spawn_call' of this process. When the time is up the call is
+%% stopped, as with `call/5', and no message comes later.
+-spec await(reference(), timeout()) -> result().
+await(Ref, Timeout) when is_reference(Ref) ->
+    py_async:await(Ref, Timeout);
+await(Ref, Timeout) ->
+    ?BADARG([Ref, Timeout], {argument, 1, <<"not a reference">>}).
+
+%% @doc Calls as `call/3' does, and forgets it: `ok' once it is queued. What goes wrong later is
+%% logged. It runs also when this process dies meanwhile.
+-spec cast(py_context:name(), py_context:name(), py_context:args()) -> ok | {error, error()}.
+cast(Module, Func, Args) ->
+    forgotten(py_shape:call([Module, Func, Args])).
+
+%% @doc In the shapes of `call/4'.
+-spec cast(target() | py_context:name(), py_context:name(), py_context:name() | py_context:args(),
+           py_context:args() | py_context:kwargs()) -> ok | {error, error()}.
+cast(A, B, C, D) ->
+    forgotten(py_shape:call([A, B, C, D])).
+
+%% @doc In the shapes of `call/5'. A timeout stops it.
+-spec cast(target() | py_context:name(), py_context:name(), py_context:name() | py_context:args(),
+           py_context:args() | py_context:kwargs(),
+           timeout() | options() | py_context:kwargs()) -> ok | {error, error()}.
+cast(A, B, C, D, E) ->
+    forgotten(py_shape:call([A, B, C, D, E])).
+
+-spec forgotten(py_shape:shaped()) -> ok | {error, error()}.
+forgotten(Shaped) ->
+    case py_shape:complete(Shaped) of
+        {ok, Request} -> py_async:cast(py_call:outliving(Request), py_shape:limit(Shaped));
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Runs many calls side by side, for 30 s at most. @equiv parallel(Calls, 30_000)
+-spec parallel([Call]) -> {ok, [result()]}
+    when Call :: {py_context:name(), py_context:name(), py_context:args()}
+               | {py_context:name(), py_context:name(), py_context:args(), py_context:kwargs()}.
+parallel(Calls) ->
+    parallel(Calls, 30_000).
+
+%% @doc Runs many calls side by side and gives their results in order, each `{ok, Value}' or
+%% `{error, Reason}': one that fails takes no other along, and when the time is up the others'
+%% results are there.
+%%
+%% They are spread over the contexts of the pools that they are registered for; where the process
+%% has bound itself to a context, or has its own functions (module `__main__'), they go there.
+%% Coroutines (`async def') that come together in one context wait together.
+-spec parallel([Call], timeout()) -> {ok, [result()]}
+    when Call :: {py_context:name(), py_context:name(), py_context:args()}
+               | {py_context:name(), py_context:name(), py_context:args(), py_context:kwargs()}.
+parallel(Calls, Timeout) when is_list(Calls) ->
+    Requests = [begin
+                    {ok, Request} = py_shape:complete(py_shape:call(tuple_to_list(Call))),
+                    Request
+                end || Call <- Calls, is_a_call(Call, [Calls, Timeout])],
+    {ok, py_async:parallel(Requests, Timeout)};
+parallel(Calls, Timeout) ->
+    ?BADARG([Calls, Timeout], {argument, 1, <<"not a list">>}).
+
+-spec is_a_call(term(), [term()]) -> true.
+is_a_call({_, _, Args}, _All) when is_list(Args) -> true;
+is_a_call({_, _, Args, _}, _All) when is_list(Args) -> true;
+is_a_call(_Other, All) -> ?BADARG(All, {argument, 1, <<"not a list of {Module, Func, Args}">>}).
+
+%% ------------------------------------------------------------------ handles on objects
+
+%% @doc Whether a term is a handle on a Python object. @equiv py_context:is_ref(Term)
+-spec is_ref(term()) -> boolean().
+is_ref(Term) ->
+    py_context:is_ref(Term).
+
+%% @doc Calls a method of the object behind a handle, in the object's own context.
+-spec call_method(py_context:object(), py_context:name(), py_context:args()) -> result().
+call_method(Object, Method, Args) ->
+    call_method(Object, Method, Args, #{}).
+
+%% @doc With keyword arguments.
+-spec call_method(py_context:object(), py_context:name(), py_context:args(),
+                  py_context:kwargs()) -> result().
+call_method(Object, Method, Args, Kwargs) ->
+    at_home(Object, [Object, Method, Args, Kwargs],
+            fun(Ctx) -> py_context:call_method(Ctx, Object, Method, Args, Kwargs) end).
+
+%% @doc An attribute of the object behind a handle.
+-spec getattr(py_context:object(), py_context:name()) -> result().
+getattr(Object, Name) ->
+    at_home(Object, [Object, Name], fun(Ctx) -> py_context:getattr(Ctx, Object, Name) end).
+
+-spec at_home(py_context:object(), [term()], fun((pid()) -> Result)) -> Result.
+at_home(Object, All, Fun) ->
+    case py_context:home(Object) of
+        undefined -> ?BADARG(All, {argument, 1, <<"not a handle on a Python object">>});
+        {error, _} = Error -> Error;
+        Ctx -> Fun(Ctx)
+    end.
+
+%% @doc The object behind a handle as a term. @equiv py_context:to_term(Object)
+-spec to_term(py_context:object()) -> result().
+to_term(Object) ->
+    py_context:to_term(Object).
+
+%% @doc The memory of the object behind a handle. @equiv py_context:to_buffer(Object)
+-spec to_buffer(py_context:object()) -> {ok, py_context:buffer()} | {error, error()}.
+to_buffer(Object) ->
+    py_context:to_buffer(Object).
+
+%% @doc With options. @equiv py_context:to_buffer(Object, Options)
+-spec to_buffer(py_context:object(), #{share => boolean(), timeout => timeout()}) ->
+    {ok, py_context:buffer()} | {error, error()}.
+to_buffer(Object, Options) ->
+    py_context:to_buffer(Object, Options).
+
+%% ------------------------------------------------------------------ what every context has
+
+%% @doc Imports a module in every context, also in those that start later, as if each had run
+%% `import Module': its name is known to all processes.
+-spec import(py_context:name()) -> ok | {error, error()}.
+import(Module) ->
+    Name = module_name(Module, [Module]),
+    set_up({import, Name}, py_setup:import(Name)).
+
+%% @doc Puts a folder at the front of Python's path in every context, also in those that start later.
+-spec add_path(file:name_all()) -> ok | {error, error()}.
+add_path(Path) ->
+    Folder = filename:absname(py_context:text(Path, 1, [Path])),
+    set_up({path, Folder}, py_setup:path(Folder)).
+
+-spec set_up(py_setup:key(), {binary(), term()}) -> ok | {error, error()}.
+set_up(Key, Step) ->
+    case py_context_router:ensure_started(worker) of
+        ok -> py_setup:add(Key, Step);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Loads a module anew wherever it is imported, with `importlib.reload'.
+-spec reload(py_context:name()) -> ok | {error, error()}.
+reload(Module) ->
+    Name = module_name(Module, [Module]),
+    Code = <<"__import__('importlib').reload(__import__('sys').modules[name]) and True "
+             "if name in __import__('sys').modules else False">>,
+    case py_setup:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{name => Name}) end) of
+        {ok, _} -> ok;
+        {error, _} = Error -> Error
+    end.
+
+-spec module_name(py_context:name(), [term()]) -> binary().
+module_name(Module, All) ->
+    Name = case py_context:name(Module, 1, All) of
+               Atom when is_atom(Atom) -> atom_to_binary(Atom);
+               Binary -> Binary
+           end,
+    case re:run(Name, <<"^[^\\W\\d]\\w*(\\.[^\\W\\d]\\w*)*$"/utf8>>,
+                [unicode, ucp, dollar_endonly, {capture, none}]) of
+        match -> Name;
+        nomatch -> ?BADARG(All, {argument, 1, <<"not a module's name">>})
+    end.
+
+%% @doc Has Python collect its garbage, in every interpreter; how many objects that were.
+-spec gc() -> {ok, non_neg_integer()} | {error, error()}.
+gc() ->
+    Code = <<"__import__('gc').collect()">>,
+    case py_setup:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{}) end) of
+        {ok, Collected} -> {ok, lists:sum([N || {_, N} <- Collected])};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc What Python says of its memory: `allocated_blocks', in all; and `interpreters', for each
+%% `contexts' (whose it is), `allocated_blocks', and of its garbage collector `gc_count',
+%% `gc_threshold' and `gc_stats'.
+-spec memory_stats() -> {ok, #{allocated_blocks := non_neg_integer(), interpreters := [map()]}}
+                      | {error, error()}.
+memory_stats() ->
+    Code = <<"(lambda gc, sys: (sys.getallocatedblocks(), list(gc.get_count()),"
+             " list(gc.get_threshold()), gc.get_stats()))(__import__('gc'), __import__('sys'))">>,
+    case py_setup:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{}) end) of
+        {ok, Values} ->
+            Each = [#{contexts => Contexts, allocated_blocks => Blocks, gc_count => Count,
+                      gc_threshold => Threshold, gc_stats => Stats}
+                    || {Contexts, {Blocks, Count, Threshold, Stats}} <- Values],
+            {ok, #{allocated_blocks => lists:sum([N || #{allocated_blocks := N} <- Each]),
+                   interpreters => Each}};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% ------------------------------------------------------------------ virtual environments
+
+%% @doc Makes a virtual environment at `Path' unless there is one, installs what is required, and
+%% has every context use it. @equiv ensure_venv(Path, Requirements, #{})
+-spec ensure_venv(file:name_all(), py_venv:requirements()) -> ok | {error, py_venv:error()}.
+ensure_venv(Path, Requirements) ->
+    ensure_venv(Path, Requirements, #{}).
+
+%% @doc `Requirements' is a list of what `pip install' takes, or the path of a `requirements.txt' or
+%% of a project. If it is what was installed last time, nothing is installed. Takes as long as it
+%% takes, in the calling process. For the options see {@link py_venv:options()}.
+-spec ensure_venv(file:name_all(), py_venv:requirements(), py_venv:options()) ->
+    ok | {error, py_venv:error()}.
+ensure_venv(Path, Requirements, Options) ->
+    Folder = py_context:text(Path, 1, [Path, Requirements, Options]),
+    case py_context_router:ensure_started(worker) of
+        ok -> py_venv:ensure(Folder, Requirements, Options);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Has every context use the packages of a virtual environment, also those that start later: its
+%% `site-packages' go to the front of Python's path. It must be of the same minor version of Python.
+%% One takes the place of another. Contexts that were started with a `venv' of their own keep that.
+-spec activate_venv(file:name_all()) -> ok | {error, error()}.
+activate_venv(Path) ->
+    Folder = py_context:text(Path, 1, [Path]),
+    case py_context_router:ensure_started(worker) of
+        ok -> py_venv:activate(Folder);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Takes the environment's packages off Python's path again. Modules that are imported already
+%% stay.
+-spec deactivate_venv() -> ok | {error, error()}.
+deactivate_venv() ->
+    case py_context_router:ensure_started(worker) of
+        ok -> py_venv:deactivate();
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The environment that contexts use: `active', and if so `venv_path' and `site_packages'.
+-spec venv_info() ->
+    {ok, #{active := boolean(), venv_path => binary(), site_packages => binary()}}.
+venv_info() ->
+    {ok, py_venv:info()}.
+
+%% ------------------------------------------------------------------ contexts and pools
+
+%% @doc The context that this process's calls go to in pool `default', which starts if need be.
+-spec context() -> pid().
+context() ->
+    context(default).
+
+%% @doc In a pool; or the context in a slot of pool `default'.
+-spec context(py_context_router:pool_name() | pos_integer()) -> pid().
+context(Pool) when is_atom(Pool) ->
+    case py_call:context(Pool) of
+        {ok, Ctx} -> Ctx;
+        {error, Reason} -> ?BADARG([Pool], Reason)
+    end;
+context(N) ->
+    _ = py_pools:start_default(),
+    py_context_router:get_context(N).
+
+%% @doc Starts pool `default'. @equiv py_context_router:start()
+-spec start_contexts() -> {ok, [pid()]} | {error, py_context_router:start_error()}.
+start_contexts() ->
+    py_context_router:start().
+
+%% @doc Starts pool `default' with options. @equiv py_context_router:start(Options)
+-spec start_contexts(py_context_router:start_opts()) ->
+    {ok, [pid()]} | {error, py_context_router:start_error()}.
+start_contexts(Options) ->
+    py_context_router:start(Options).
+
+%% @doc Stops pool `default'. @equiv py_context_router:stop()
+-spec stop_contexts() -> ok.
+stop_contexts() ->
+    py_context_router:stop().
+
+%% @doc Whether any context of pool `default' is alive. @equiv py_context_router:is_started()
+-spec contexts_started() -> boolean().
+contexts_started() ->
+    py_context_router:is_started().
+
+%% @doc Routes a module, or with `{Module, Func}' one function, to a pool.
+-spec register_pool(py_context_router:pool_name(), Key | {Key, Key}) -> ok
+    when Key :: atom() | binary().
+register_pool(Pool, {Module, Func}) ->
+    py_context_router:register_pool(Pool, Module, Func);
+register_pool(Pool, Module) ->
+    py_context_router:register_pool(Pool, Module).
+
+%% @doc Takes the registration of a module, or of one function, back.
+-spec unregister_pool(Key | {Key, Key}) -> ok when Key :: atom() | binary().
+unregister_pool({Module, Func}) ->
+    py_context_router:unregister_pool(Module, Func);
+unregister_pool(Module) ->
+    py_context_router:unregister_pool(Module).
+
+%% @doc Interrupts the running job of a context. @equiv py_context:interrupt(Ctx)
+-spec interrupt(pid()) -> ok | not_running | {error, {context_died, term()}}.
+interrupt(Ctx) ->
+    py_context:interrupt(Ctx).
+
+%% ------------------------------------------------------------------ the linked Python
 
 %% @doc The version of the Python that the library is linked with, such as `{ok, <<"3.13.0">>}'.
 %% Starts nothing. `{error, {python_not_found, Tried}}' if its libpython is missing.

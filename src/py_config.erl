@@ -8,7 +8,7 @@
 -export_type([key/0]).
 
 -type key() :: python | max_depth | spin_us | traceback | callback_depth | redirect_output
-             | sigchld.
+             | sigchld | default_pool | pools.
 %% `python': path of an executable or of a virtual environment, or `undefined' for the one that
 %% the library was built with.
 %% `max_depth': how many levels deep a value may be nested; default 1000.
@@ -21,6 +21,8 @@
 %% true. Otherwise it goes to the VM's own standard output.
 %% `sigchld': `default', or `leave' to change nothing: the VM ignores the signal that a child
 %% process has ended, and Python's subprocess then never learns of it.
+%% `default_pool': options of the pool `default' when it starts on first use; default `#{}'.
+%% `pools': options by name, of pools that start with the application; default `#{}'.
 
 %% How deep a conversion may go at most: what the stack of a context thread has room for.
 -define(DEEPEST, 4000).
@@ -30,7 +32,8 @@
 %% Checks every key.
 -spec check() -> ok | {error, {bad_option, {atom(), term()}}}.
 check() ->
-    check([python, max_depth, spin_us, traceback, callback_depth, redirect_output, sigchld]).
+    check([python, max_depth, spin_us, traceback, callback_depth, redirect_output, sigchld,
+           default_pool, pools]).
 
 -spec check([key()]) -> ok | {error, {bad_option, {atom(), term()}}}.
 check([]) ->
@@ -54,7 +57,9 @@ default(spin_us) -> 20;
 default(traceback) -> false;
 default(callback_depth) -> 64;
 default(redirect_output) -> true;
-default(sigchld) -> default.
+default(sigchld) -> default;
+default(default_pool) -> #{};
+default(pools) -> #{}.
 
 -spec is_valid(key(), term()) -> boolean().
 is_valid(python, undefined) -> true;
@@ -65,4 +70,10 @@ is_valid(spin_us, N) -> is_integer(N) andalso N >= 0 andalso N =< 1000;
 is_valid(traceback, Value) -> is_boolean(Value);
 is_valid(callback_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST_CALLBACK;
 is_valid(redirect_output, Value) -> is_boolean(Value);
-is_valid(sigchld, Value) -> Value =:= default orelse Value =:= leave.
+is_valid(sigchld, Value) -> Value =:= default orelse Value =:= leave;
+is_valid(default_pool, Options) -> element(1, py_options:pool(Options)) =:= ok;
+is_valid(pools, Pools) when is_map(Pools) ->
+    lists:all(fun({Name, Options}) ->
+                  py_options:pool_name(Name) =:= ok andalso is_valid(default_pool, Options)
+              end, maps:to_list(Pools));
+is_valid(pools, _) -> false.

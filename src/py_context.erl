@@ -38,6 +38,8 @@
 -export([get_interp_id/1, is_subinterp/1, info/1]).
 %% For the same module on other nodes.
 -export([answer/3]).
+%% For py.
+-export([home/1, name/3, named/3, text/3]).
 
 -export_type([context_mode/0, options/0, call_options/0, name/0, args/0, kwargs/0, locals/0, env/0,
               source/0, object/0, buffer/0, python_error/0, traceback/0, error/0]).
@@ -48,12 +50,14 @@
 -type options() :: #{mode => context_mode(),
                      max_queue => pos_integer() | infinity,
                      preload => iodata(),
+                     venv => file:name_all(),
                      shutdown => timeout(),
                      on_caller_down => interrupt | finish}.
 %% `mode': default `worker'. `max_queue': how many jobs may wait, default 10 000. `preload': Python
-%% source that is run once in the new context. `shutdown': ms that a running job has to finish when
-%% the context stops, default 5 000; then it is interrupted. `on_caller_down': whether a job whose
-%% caller is gone is given up, default, or done all the same.
+%% source that is run once in the new context. `venv': a virtual environment whose packages it uses
+%% (workers share theirs, as they share the interpreter). `shutdown': ms that a running job has to
+%% finish when the context stops, default 5 000; then it is interrupted. `on_caller_down': whether a
+%% job whose caller is gone is given up, default, or done all the same.
 -type call_options() :: #{timeout => timeout(), env => env() | none, traceback => boolean(),
                           on_caller_down => interrupt | finish}.
 %% `timeout': in ms, default `infinity'. `env': an environment made by `create_local_env/1'.
@@ -226,7 +230,7 @@ eval(Ctx, Source, Locals, Timeout, Env) ->
 
 -spec eval_checked([term()], py_options:call()) -> {ok, term()} | {error, error()}.
 eval_checked([Ctx, Source, Locals | _] = All, {Timeout, Env, Flags}) ->
-    Text = text(Source, All),
+    Text = text(Source, 2, All),
     Names = named(Locals, 3, All),
     run(Ctx, fun(Ref) -> {eval, Ref, Flags, Text, Names, Env} end, Timeout, {eval, All}).
 
@@ -256,7 +260,7 @@ exec(Ctx, Source, Timeout, Env) ->
 
 -spec exec_checked([term()], py_options:call()) -> ok | {error, error()}.
 exec_checked([Ctx, Source | _] = All, {Timeout, Env, Flags}) ->
-    Text = text(Source, All),
+    Text = text(Source, 2, All),
     run(Ctx, fun(Ref) -> {exec, Ref, Flags, Text, Env} end, Timeout, {exec, All}).
 
 %% ------------------------------------------------------------------ objects
@@ -338,6 +342,13 @@ to_buffer(_Object, Options) ->
 -spec is_ref(term()) -> boolean().
 is_ref(Term) ->
     py_nif:object_context(Term) =/= undefined.
+
+%% @private The context of the object behind a handle.
+-spec home(term()) -> pid() | undefined | {error, error()}.
+home(Object) when is_reference(Object), node(Object) =/= node() ->
+    on_node(node(Object), home, [Object]);
+home(Object) ->
+    py_nif:object_context(Object).
 
 -spec with_home(object(), fun((pid()) -> Result)) -> Result.
 with_home(Object, Fun) ->
@@ -466,6 +477,7 @@ on_node(Node, Func, Args) ->
 answer(User, Func, Args) ->
     py_held:keep(apply(?MODULE, Func, Args), User).
 
+%% @private A name; it is argument `N' of `All'.
 -spec name(name(), pos_integer(), [term()]) -> atom() | binary().
 name(Name, _N, _All) when ?IS_NAME(Name) ->
     Name;
@@ -479,7 +491,7 @@ name(Name, N, All) when is_list(Name) ->
 name(_Name, N, All) ->
     ?BADARG(All, {argument, N, <<"not a name: an atom, a binary or a string is needed">>}).
 
-%% Names as keys: strings become binaries, pairs a map. A name given twice is refused: one of the
+%% @private Names as keys: strings become binaries, pairs a map. A name given twice is refused: one of the
 %% values would be lost.
 -spec named(kwargs() | locals(), pos_integer(), [term()]) -> #{atom() | binary() => term()}.
 named(Empty, _N, _All) when Empty =:= #{}; Empty =:= [] ->
@@ -503,15 +515,16 @@ named([], Map, _N, _All) ->
 named(_Other, _Map, N, All) ->
     ?BADARG(All, {argument, N, ?NOT_PAIRS}).
 
--spec text(source(), [term()]) -> binary().
-text(Source, _All) when is_binary(Source) ->
+%% @private Source text, as a binary. It is argument `N' of `All'.
+-spec text(source(), pos_integer(), [term()]) -> binary().
+text(Source, _N, _All) when is_binary(Source) ->
     Source;
-text(Source, All) when is_list(Source) ->
+text(Source, N, All) when is_list(Source) ->
     try unicode:characters_to_binary(Source) of
         Text when is_binary(Text) -> Text;
-        _ -> ?BADARG(All, {argument, 2, <<"not text in UTF-8">>})
+        _ -> ?BADARG(All, {argument, N, <<"not text in UTF-8">>})
     catch
-        error:badarg -> ?BADARG(All, {argument, 2, <<"not text">>})
+        error:badarg -> ?BADARG(All, {argument, N, <<"not text">>})
     end;
-text(_Source, All) ->
-    ?BADARG(All, {argument, 2, <<"not text: a binary, a string or iodata is needed">>}).
+text(_Source, N, All) ->
+    ?BADARG(All, {argument, N, <<"not text: a binary, a string or iodata is needed">>}).

@@ -26,7 +26,7 @@
 %% Observing.
 -export([info/0, info/1, pools/0]).
 %% For the other modules.
--export([ensure_started/1]).
+-export([ensure_started/1, bound_context/1, routed_context/1]).
 
 -export_type([pool_name/0, start_opts/0, pool_spec/0, start_error/0]).
 
@@ -35,11 +35,14 @@
                         mode => py_context:context_mode(),
                         max_queue => pos_integer() | infinity,
                         preload => iodata(),
+                        venv => file:name_all(),
                         shutdown => timeout(),
                         on_caller_down => interrupt | finish}.
 %% `contexts': how many, default one per scheduler. `mode': default `worker'. `max_queue': how many
 %% jobs may wait per context, default 10 000. `preload': Python source that is run once in each new
-%% context. `shutdown': ms that a running job has to finish when the pool stops, default 5 000.
+%% context. `venv': a virtual environment whose packages the contexts use; workers share theirs, as
+%% they share the interpreter. `shutdown': ms that a running job has to finish when the pool stops,
+%% default 5 000.
 %% `on_caller_down': whether a job whose caller is gone is given up (a waiting one never runs, a
 %% running one is interrupted), default, or done all the same.
 -type pool_spec() :: #{name := pool_name(),
@@ -47,6 +50,7 @@
                        mode => py_context:context_mode(),
                        max_queue => pos_integer() | infinity,
                        preload => iodata(),
+                       venv => file:name_all(),
                        shutdown => timeout(),
                        on_caller_down => interrupt | finish}.
 -type start_error() :: {bad_option, {Key :: term(), Value :: term()}}
@@ -254,13 +258,29 @@ slot_range(Size) ->
     iolist_to_binary(io_lib:format("the slots are 1 to ~b", [Size])).
 
 -spec context_of(undefined | pid(), pool_name()) -> pid() | undefined.
-context_of(undefined, Pool) ->
-    route(py_pool:lookup(Pool));
 context_of(Bound, Pool) ->
-    case node(Bound) =/= node() orelse is_process_alive(Bound) of
+    case is_usable(Bound) of
         true -> Bound;
-        false -> route(py_pool:lookup(Pool))
+        false -> routed_context(Pool)
     end.
+
+-spec is_usable(undefined | pid()) -> boolean().
+is_usable(undefined) -> false;
+is_usable(Bound) -> node(Bound) =/= node() orelse is_process_alive(Bound).
+
+%% @private The context that this process has bound in a pool, if that is alive.
+-spec bound_context(pool_name()) -> pid() | undefined.
+bound_context(Pool) ->
+    Bound = get(binding(Pool)),
+    case is_usable(Bound) of
+        true -> Bound;
+        false -> undefined
+    end.
+
+%% @private The context of the current scheduler, bound or not.
+-spec routed_context(pool_name()) -> pid() | undefined.
+routed_context(Pool) ->
+    route(py_pool:lookup(Pool)).
 
 -spec route(undefined | py_nif:pool()) -> pid() | undefined.
 route(undefined) -> undefined;

@@ -9,7 +9,22 @@
 start(_Type, _Args) ->
     %% Loads the module, and with it the atoms of the built-in exceptions.
     _ = py_error:builtin_exceptions(),
-    maybe_ok([fun py_config:check/0, fun hear_of_children/0, fun py_python:start/0], fun py_context_router_sup:start_link/0).
+    maybe_ok([fun py_config:check/0, fun hear_of_children/0, fun py_python:start/0],
+             fun start_tree/0).
+
+%% A pool that can't start stops the start, and nothing is left of it.
+-spec start_tree() -> {ok, pid()} | {error, term()}.
+start_tree() ->
+    {ok, Sup} = py_context_router_sup:start_link(),
+    case py_pools:start_configured() of
+        ok ->
+            {ok, Sup};
+        {error, _} = Error ->
+            true = unlink(Sup),
+            Monitor = monitor(process, Sup),
+            true = exit(Sup, shutdown),
+            receive {'DOWN', Monitor, process, Sup, _} -> Error end
+    end.
 
 -spec stop(term()) -> ok.
 stop(_State) ->

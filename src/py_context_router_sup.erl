@@ -2,11 +2,13 @@
 %%
 %%   py_context_router_sup
 %%   ├── py_registry      writes the registrations
+%%   ├── py_setup         writes what every context starts with
+%%   ├── py_async         keeps the time of calls that nobody waits for
 %%   ├── py_service_sup   what Python talks to
 %%   ├── py_context_sup   single contexts
 %%   └── py_pool_sup      pools, each a py_pool with a py_slot_sup below it
 %%
-%% The four don't need each other, so none takes another down.
+%% They don't need each other, so none takes another down.
 -module(py_context_router_sup).
 
 -behaviour(supervisor).
@@ -21,10 +23,12 @@ start_link() ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     Registry = #{id => py_registry, start => {py_registry, start_link, []}},
+    Setup = #{id => py_setup, start => {py_setup, start_link, []}},
+    Async = #{id => py_async, start => {py_async, start_link, []}},
     Services = #{id => py_service_sup, start => {py_service_sup, start_link, []},
                  type => supervisor},
     Contexts = #{id => py_context_sup, start => {py_context_sup, start_link, []},
                  type => supervisor},
     Pools = #{id => py_pool_sup, start => {py_pool_sup, start_link, []}, type => supervisor},
-    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, 
-          [Registry, Services, Contexts, Pools]}}.
+    {ok, {#{strategy => one_for_one, intensity => 10, period => 10},
+          [Registry, Setup, Async, Services, Contexts, Pools]}}.

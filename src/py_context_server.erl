@@ -129,8 +129,10 @@ handle_continue(start, State) ->
 
 -spec start_thread(#state{}) -> #state{}.
 start_thread(#state{options = Options} = State) ->
+    #{preload := Preload, venv := Venv} = Options,
+    Sources = py_setup:sources(Venv) ++ [Preload || Preload =/= undefined],
     Ref = make_ref(),
-    try py_nif:context_start(Ref, Options) of
+    try py_nif:context_start(Ref, Options#{preload := Sources}) of
         Handle -> State#state{ref = Ref, handle = Handle, status = starting}
     catch
         error:Reason ->

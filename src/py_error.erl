@@ -35,6 +35,16 @@ sentence({no_term, Type}) ->
     io_lib:format("a Python ~ts stands for no Erlang term", [Type]);
 sentence({wrong_context, What}) ->
     io_lib:format("the ~tp belongs to another context", [What]);
+sentence({pool_failed, Pool, Reason}) ->
+    io_lib:format("pool ~tp did not start: ~ts", [Pool, format(Reason)]);
+sentence({venv_failed, Program, timeout, Output}) ->
+    io_lib:format("~ts took too long; it said: ~ts", [Program, Output]);
+sentence({venv_failed, Program, Status, Output}) when is_integer(Status) ->
+    io_lib:format("~ts failed with status ~b: ~ts", [Program, Status, Output]);
+sentence({venv_failed, Program, Why, _Output}) ->
+    io_lib:format("~ts could not be run: ~0tp", [Program, Why]);
+sentence({remote_context, Ctx}) ->
+    io_lib:format("context ~0tp is on another node, where this can't be done from here", [Ctx]);
 sentence({unsupported_mode, Mode, Why}) ->
     io_lib:format("mode ~tp is not available: ~ts", [Mode, Why]);
 sentence({bad_option, {Key, Value}}) ->
@@ -79,6 +89,8 @@ format_cause(Why) -> format(Why).
 report(#{label := {py_context, start_failed}, pool := Pool, slot := Slot, reason := Reason}) ->
     {"Python context ~b of pool ~tp can't start and is being retried: ~ts",
      [Slot, Pool, format(Reason)]};
+report(#{label := {py, cast_failed}, caller := Caller, call := What, reason := Reason}) ->
+    {"Python, cast from ~0tp, ~ts: ~ts", [Caller, What, format(Reason)]};
 report(#{label := {py_context, recovered}, pool := Pool, slot := Slot, failures := Failures}) ->
     {"Python context ~b of pool ~tp has started, after ~b failures", [Slot, Pool, Failures]}.
 

@@ -9,6 +9,7 @@
 -export([load/0]).
 -export([boot/2, version/0, check_mode/1]).
 -export([submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
+-export([submit_message/2, submit_cast/3, give_up/1, contexts/0]).
 -export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
 -export([pool_new/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_contexts/1]).
@@ -20,6 +21,7 @@
 
 -nifs([boot/2, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
+       submit_message/2, submit_cast/3, give_up/1, contexts/0,
        context_drain/1, context_close/2, context_kill/2, context_info/1, pool_new/1,
        pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0,
@@ -35,7 +37,9 @@
 %% What a native thread has sent and nobody has dealt with yet.
 -type seq() :: non_neg_integer().
 %% Number of a request within its context.
--type env() :: none | reference().
+-type env() :: none | process | reference().
+%% Whose globals: the context's own, those of the calling process there, or a namespace that was
+%% made for it.
 -type request() ::
     {call, reference(), flags(), name(), name(), Args :: list(), Kwargs :: map(), env()}
   | {eval, reference(), flags(), Source :: binary(), Locals :: map(), env()}
@@ -99,6 +103,24 @@ submit(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 -spec cancel(pid(), seq()) -> boolean().
 cancel(_Context, _Seq) -> ?NOT_LOADED.
 
+%% Hands a request to a context. The result comes as the message `{py_result, Ticket, Result}'.
+-spec submit_message(pid(), request()) -> Ticket :: reference() | {error, term()}.
+submit_message(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
+
+%% Hands a request to a context. Its result goes nowhere; of an error, the process `Reports' gets
+%% `{py_cast, Caller, Request, {error, Reason}}'.
+-spec submit_cast(pid(), request(), Reports :: pid()) -> Ticket :: reference() | {error, term()}.
+submit_cast(_Context, _Request, _Reports) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
+
+%% Gives a request up by its ticket. `true': no message will come. `sending': it is on its way.
+%% `sent': it was sent before.
+-spec give_up(Ticket :: reference()) -> true | sending | sent.
+give_up(_Ticket) -> ?NOT_LOADED.
+
+%% All contexts, those that are starting too.
+-spec contexts() -> [pid()].
+contexts() -> ?BEFORE_LOADING([]).
+
 -spec interrupt(pid()) -> ok | not_running | undefined.
 interrupt(_Context) -> ?BEFORE_LOADING(undefined).
 
@@ -112,7 +134,7 @@ reference_context(_Term) -> ?BEFORE_LOADING(undefined).
 
 %% Starts the thread of the calling process's context. Then `{py_context, Ref, Event}' is sent to
 %% it: `started | {error, Reason}', and `ended' when the thread is gone.
--spec context_start(reference(), py_options:context()) -> handle().
+-spec context_start(reference(), #{preload := [binary()], atom() => term()}) -> handle().
 context_start(_Ref, _Options) -> ?NOT_LOADED.
 
 -spec context_drain(handle()) -> ok.

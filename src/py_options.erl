@@ -1,13 +1,14 @@
 %% Options, checked key by key: an unknown key or a bad value is `{bad_option, {Key, Value}}'.
 -module(py_options).
 
--export([context/1, pool/1, pool_name/1, differ/2, call/1]).
+-export([context/1, pool/1, pool_name/1, differ/2, call/1, call/2]).
 
 -export_type([context/0, pool/0, call/0, error/0]).
 
 -type context() :: #{mode := py_context:context_mode(),
                      max_queue := pos_integer() | infinity,
                      preload := binary() | undefined,
+                     venv := binary() | undefined,
                      shutdown := timeout(),
                      on_caller_down := interrupt | finish}.
 %% The options of one context, complete.
@@ -15,6 +16,7 @@
                   mode := py_context:context_mode(),
                   max_queue := pos_integer() | infinity,
                   preload := binary() | undefined,
+                  venv := binary() | undefined,
                   shutdown := timeout(),
                   on_caller_down := interrupt | finish}.
 %% The options of a pool, complete.
@@ -58,15 +60,20 @@ differ(Given, Running) ->
 %% Checks the options of one call.
 -spec call(map()) -> {ok, call()} | {error, error()}.
 call(Options) ->
-    call(lists:sort(maps:to_list(Options)), {infinity, none, 0}).
+    call(Options, {infinity, none, 0}).
 
--spec call([{term(), term()}], call()) -> {ok, call()} | {error, error()}.
-call([], Checked) ->
+%% With other defaults.
+-spec call(map(), call()) -> {ok, call()} | {error, error()}.
+call(Options, Defaults) ->
+    call_each(lists:sort(maps:to_list(Options)), Defaults).
+
+-spec call_each([{term(), term()}], call()) -> {ok, call()} | {error, error()}.
+call_each([], Checked) ->
     {ok, Checked};
-call([{Key, Value} | Rest], Checked) ->
+call_each([{Key, Value} | Rest], Checked) ->
     case call_option(Key, Value, Checked) of
         bad -> {error, {bad_option, {Key, Value}}};
-        Next -> call(Rest, Next)
+        Next -> call_each(Rest, Next)
     end.
 
 -spec call_option(term(), term(), call()) -> call() | bad.
@@ -87,6 +94,7 @@ defaults() ->
       mode => worker,
       max_queue => 10_000,
       preload => undefined,
+      venv => undefined,
       shutdown => 5_000,
       on_caller_down => interrupt}.
 
@@ -114,6 +122,8 @@ value(shutdown, infinity) -> {ok, infinity};
 value(shutdown, Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> {ok, Ms};
 value(on_caller_down, What) when What =:= interrupt; What =:= finish -> {ok, What};
 value(preload, undefined) -> {ok, undefined};
+value(venv, undefined) -> {ok, undefined};
+value(venv, Path) when is_binary(Path), Path =/= <<>>; is_list(Path), Path =/= [] -> text(Path);
 value(preload, Source) when is_binary(Source); is_list(Source) -> text(Source);
 value(_Key, _Value) -> false.
 

@@ -5,7 +5,8 @@
 the_defaults_are_the_documented_ones_test() ->
     Schedulers = erlang:system_info(schedulers),
     ?assertEqual({ok, #{contexts => Schedulers, mode => worker, max_queue => 10_000,
-                        preload => undefined, shutdown => 5_000}},
+                        preload => undefined, venv => undefined, shutdown => 5_000,
+                        on_caller_down => interrupt}},
                  py_options:pool(#{})).
 
 a_single_context_has_no_number_of_contexts_test() ->
@@ -15,7 +16,7 @@ a_single_context_has_no_number_of_contexts_test() ->
 
 given_values_are_kept_test() ->
     Given = #{contexts => 3, mode => owngil, max_queue => infinity, preload => <<"x = 1">>,
-              shutdown => 0},
+              venv => <<"/srv/venv">>, shutdown => 0, on_caller_down => finish},
     ?assertEqual({ok, Given}, py_options:pool(Given)).
 
 every_mode_is_known_test_() ->
@@ -35,6 +36,7 @@ a_bad_value_is_named_test_() ->
                          {max_queue, 1 bsl 70},
                          {preload, 42}, {preload, [foo]}, {preload, <<255>>},
                          {preload, [1 bsl 30]}, {preload, ["x" | foo]},
+                         {venv, 42}, {venv, <<>>}, {venv, <<255>>},
                          {shutdown, -1}, {shutdown, 1.0}, {shutdown, brutal_kill},
                          {shutdown, 1 bsl 32}]].
 

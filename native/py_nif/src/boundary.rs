@@ -19,7 +19,7 @@ use rustler::sys::{
 };
 use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, OwnedEnv, ResourceArc, Term};
 
-use crate::call::Call;
+use crate::call::{Answer, Call, GivenUp, Ticket};
 use crate::directory::{self, Context};
 use crate::error::{Death, Error};
 use crate::pool::Pool;
@@ -31,7 +31,7 @@ use crate::term::{Saved, atom, from_word, pid_term, word};
 
 mod atoms {
     rustler::atoms! {
-        ok, error, undefined, not_running, none, infinity,
+        ok, error, undefined, r#true = "true", sending, sent, not_running, none, infinity,
         worker, subinterp, owngil,
         py_boot, boot_failed, running_as, system_limit, unsupported_mode,
         id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
@@ -55,20 +55,34 @@ extern "C" fn submit(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> 
             return Error::ContextDied(Death::NoProc).to_term(env);
         }
         let submitted = directory::with(pid.assume_init(), |context| {
-            let mut caller = std::mem::MaybeUninit::uninit();
-            enif_self(env, caller.as_mut_ptr());
-            let call = Call::new(caller.assume_init(), request);
-            context.submit(call).map_err(|refused| (refused, context.max_queue()))
+            let call = Call::new(caller(env), request);
+            context.submit(call).map_err(|refused| refusal(&refused, context))
         });
         match submitted {
             Some(Ok(seq)) => enif_make_uint64(env, seq),
-            Some(Err((Refused::Overloaded { queue, .. }, max_queue))) => {
-                Error::Overloaded { queue, max_queue }.to_term(env)
-            }
-            Some(Err((Refused::Closed(_), _))) | None => {
-                Error::ContextDied(Death::NoProc).to_term(env)
-            }
+            Some(Err(error)) => error.to_term(env),
+            None => Error::ContextDied(Death::NoProc).to_term(env),
         }
+    }
+}
+
+/// # Safety
+/// `env` is that of the running NIF call.
+unsafe fn caller(env: *mut ErlNifEnv) -> ErlNifPid {
+    let mut caller = std::mem::MaybeUninit::uninit();
+    // SAFETY: a NIF call has a process, so the pid is filled in.
+    unsafe {
+        enif_self(env, caller.as_mut_ptr());
+        caller.assume_init()
+    }
+}
+
+fn refusal(refused: &Refused<Call>, context: &Context) -> Error {
+    match refused {
+        Refused::Overloaded { queue, .. } => {
+            Error::Overloaded { queue: *queue, max_queue: context.max_queue() }
+        }
+        Refused::Closed(_) => Error::ContextDied(Death::NoProc),
     }
 }
 
@@ -128,6 +142,60 @@ fn scheduler_id(env: Env) -> Term {
 }
 
 // ---------------------------------------------------------------- requests
+
+/// `submit_message(Ctx, Request) -> Ticket | {error, Reason}`; then `{py_result, Ticket, Result}`.
+#[rustler::nif]
+fn submit_message<'a>(env: Env<'a>, context: LocalPid, request: Term<'a>) -> NifResult<Term<'a>> {
+    submit_answered(env, context, request, |ticket| Answer::Message(ticket.as_c_arg()))
+}
+
+/// `submit_cast(Ctx, Request, Reports) -> Ticket | {error, Reason}`; an error of the request's own is
+/// sent to the process `Reports`, as `{py_cast, Caller, Request, Error}`.
+#[rustler::nif]
+fn submit_cast<'a>(
+    env: Env<'a>,
+    context: LocalPid,
+    request: Term<'a>,
+    reports: LocalPid,
+) -> NifResult<Term<'a>> {
+    submit_answered(env, context, request, |_| Answer::Report(*reports.as_c_arg()))
+}
+
+fn submit_answered<'a>(
+    env: Env<'a>,
+    context: LocalPid,
+    request: Term<'a>,
+    answer: impl FnOnce(Term<'a>) -> Answer,
+) -> NifResult<Term<'a>> {
+    if !request.is_tuple() {
+        return Err(rustler::Error::BadArg);
+    }
+    let ticket = ResourceArc::new(Ticket::default());
+    let reference = ticket.encode(env);
+    let answer = answer(reference);
+    // SAFETY: the request and the ticket are terms of this NIF call.
+    let call = unsafe { Call::answered_by(caller(env.as_c_arg()), request.as_c_arg(), answer) };
+    let submitted = directory::with(*context.as_c_arg(), |context| {
+        let seq = context.submit(call.clone()).map_err(|refused| refusal(&refused, context))?;
+        ticket.validate(context, seq, call.downgrade());
+        Ok(())
+    });
+    match submitted.unwrap_or(Err(Error::ContextDied(Death::NoProc))) {
+        Ok(()) => Ok(reference),
+        // SAFETY: the NIF call's own environment.
+        Err(error) => Ok(unsafe { Term::new(env, error.to_term(env.as_c_arg())) }),
+    }
+}
+
+/// `give_up(Ticket) -> true | sending | sent`; `true`: no message will come.
+#[rustler::nif]
+fn give_up(ticket: ResourceArc<Ticket>) -> Atom {
+    match ticket.give_up() {
+        GivenUp::Yes => atoms::r#true(),
+        GivenUp::Sending => atoms::sending(),
+        GivenUp::Sent => atoms::sent(),
+    }
+}
 
 /// `cancel(Ctx, Seq) -> boolean()`; `true`: no reply will come.
 #[rustler::nif]
@@ -270,9 +338,10 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
         mode: decode_mode(option(atoms::mode())?.decode()?)?,
         max_queue: if max_queue.is_atom() { usize::MAX } else { max_queue.decode()? },
         preload: option(atoms::preload())?
-            .decode::<Binary>()
-            .ok()
-            .map(|source| source.as_slice().to_vec()),
+            .decode::<Vec<Binary>>()?
+            .iter()
+            .map(|source| source.as_slice().to_vec())
+            .collect(),
         spin: settings::spin(),
         orphans: if finish { Orphans::Finish } else { Orphans::Stop },
     })
@@ -302,6 +371,13 @@ fn context_kill(handle: ResourceArc<ContextHandle>, reason: Term) -> Atom {
 fn death(reason: Term) -> Death {
     // SAFETY: the reason is a term of this NIF call.
     Death::Reason(Arc::new(unsafe { Saved::new(reason.as_c_arg()) }))
+}
+
+/// `contexts() -> [pid()]`: of all contexts, those that are starting too.
+#[rustler::nif]
+fn contexts(env: Env) -> Vec<Term> {
+    // SAFETY: pids are immediate terms, valid in any environment.
+    directory::pids().into_iter().map(|pid| unsafe { Term::new(env, pid) }).collect()
 }
 
 /// `context_info(Ctx) -> map() | undefined`

@@ -4,38 +4,102 @@
 //! environment of their own; run on the context thread; answered from there or, when the context
 //! dies first, from a native thread backstage. Whoever wins [`RequestState`] sends.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use py_runtime::context::Orphans;
 use py_runtime::exception::Exception;
 use py_runtime::job::{Job, Outcome, Scope};
+use py_runtime::mailbox::Seq;
 use py_runtime::mode::Mode;
 use py_runtime::object::Attached;
-use py_runtime::request::RequestState;
+use py_runtime::request::{Cancel, RequestState};
+use rustler::Resource;
 use rustler::sys::{
     ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_tuple, enif_is_process_alive, enif_make_copy,
     enif_send,
 };
 
+use crate::directory::Context;
 use crate::error::{Death, Error};
 use crate::exec::{self, Local};
 use crate::frame;
+use crate::processes::ProcessId;
 use crate::request::{Flags, REFERENCE};
-use crate::term::{OwnedEnv, tuple};
+use crate::term::{OwnedEnv, atom, first_is, pid_term, tuple};
+
+/// What a context's thread is told beside its requests.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// A process that has a namespace in the context.
+    ProcessDied(ProcessId),
+}
 
 /// A request, shared between the mailbox and whoever might have to answer it.
 #[derive(Clone, Debug)]
 pub(crate) struct Call(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     state: RequestState,
     caller: ErlNifPid,
-    /// See [`crate::request`]. Read-only; the caller knows the reply by `Ref`.
+    /// See [`crate::request`]. Read-only.
     request: ErlNifTerm,
+    answer: Answer,
     /// Holds `request`. Not used for the reply: what came with a large request need not travel
     /// back with a small answer.
     env: OwnedEnv,
+}
+
+/// What becomes of the result. Terms are of the call's own environment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    /// `{Ref, Result}` to the caller, with the request's `Ref`: it waits.
+    Reply,
+    /// `{py_result, Ref, Result}` to the caller: it does something else meanwhile.
+    Message(ErlNifTerm),
+    /// Nothing; `{py_cast, Caller, Request, Error}` to this process if it is an error.
+    Report(ErlNifPid),
+}
+
+/// A call that its caller doesn't wait for, so that it can be given up all the same. It must not
+/// keep the call alive, whose environment holds the reference to this.
+#[derive(Debug, Default)]
+pub(crate) struct Ticket(OnceLock<(Arc<Context>, Seq, Weak<Inner>)>);
+
+impl std::panic::RefUnwindSafe for Ticket {}
+
+#[rustler::resource_impl]
+impl Resource for Ticket {}
+
+/// What became of giving up a call by its ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenUp {
+    /// No message will come.
+    Yes,
+    /// The message is on its way.
+    Sending,
+    /// The message was sent before.
+    Sent,
+}
+
+impl Ticket {
+    /// The call has been taken in.
+    pub(crate) fn validate(&self, context: &Arc<Context>, seq: Seq, call: Weak<Inner>) {
+        // The boundary does this once, before it lets anybody see the ticket.
+        let _ = self.0.set((Arc::clone(context), seq, call));
+    }
+
+    pub(crate) fn give_up(&self) -> GivenUp {
+        match self.0.get() {
+            None => GivenUp::Sent,
+            // In this order: a call that is gone has sent its message before it went.
+            Some((_, _, call)) if call.strong_count() == 0 => GivenUp::Sent,
+            Some((context, seq, _)) => match context.cancel(*seq) {
+                Cancel::Waiting | Cancel::Running => GivenUp::Yes,
+                Cancel::TooLate => GivenUp::Sending,
+            },
+        }
+    }
 }
 
 // SAFETY: a pid is a plain word.
@@ -52,10 +116,42 @@ impl Call {
         let env = OwnedEnv::new();
         // SAFETY: the new environment is ours, the caller vouches for the term.
         let request = unsafe { enif_make_copy(env.as_ptr(), request) };
-        Call(Arc::new(Inner { state: RequestState::default(), caller, request, env }))
+        Call(Arc::new(Inner {
+            state: RequestState::default(),
+            caller,
+            request,
+            answer: Answer::Reply,
+            env,
+        }))
     }
 
-    /// The process that waits for the reply.
+    /// As `new`, with another answer, whose term is copied too.
+    ///
+    /// # Safety
+    /// As for `new`.
+    pub(crate) unsafe fn answered_by(
+        caller: ErlNifPid,
+        request: ErlNifTerm,
+        answer: Answer,
+    ) -> Self {
+        let env = OwnedEnv::new();
+        // SAFETY: the new environment is ours, the caller vouches for the terms.
+        unsafe {
+            let request = enif_make_copy(env.as_ptr(), request);
+            let answer = match answer {
+                Answer::Message(ticket) => Answer::Message(enif_make_copy(env.as_ptr(), ticket)),
+                other => other,
+            };
+            Call(Arc::new(Inner { state: RequestState::default(), caller, request, answer, env }))
+        }
+    }
+
+    /// The call without keeping it.
+    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// The process that made the request.
     pub(crate) fn caller(&self) -> ErlNifPid {
         self.0.caller
     }
@@ -78,7 +174,7 @@ impl Call {
         }
     }
 
-    /// Sends `{Ref, Result}` with the result made by `build`, unless somebody else has answered or
+    /// Sends the result that `build` makes in the way that the caller wants it, unless somebody else has answered or
     /// nobody waits any more. Consumes the right to answer; `false`: there was none.
     ///
     /// The result is made before the right is claimed: a caller whose time runs out during a long
@@ -91,15 +187,46 @@ impl Call {
         if !self.0.state.claim_reply() {
             return false;
         }
-        let Some(reference) = self.elements().get(REFERENCE) else { return false };
         // SAFETY: the environment is ours alone; a sent message empties it, and it is freed after.
         unsafe {
-            let reference = enif_make_copy(env.as_ptr(), *reference);
-            let message = tuple(env.as_ptr(), &[reference, result]);
+            let Some((to, message)) = self.message(env.as_ptr(), result) else { return true };
             // A caller that is gone needs no answer.
-            enif_send(std::ptr::null_mut(), &raw const self.0.caller, env.as_ptr(), message);
+            enif_send(std::ptr::null_mut(), &raw const to, env.as_ptr(), message);
         }
         true
+    }
+
+    /// Whom to send what.
+    ///
+    /// # Safety
+    /// `env` belongs to the current thread, and `result` to it.
+    unsafe fn message(
+        &self,
+        env: *mut ErlNifEnv,
+        result: ErlNifTerm,
+    ) -> Option<(ErlNifPid, ErlNifTerm)> {
+        let caller = self.0.caller;
+        // SAFETY: passed on to the caller; the call's own terms are read-only.
+        unsafe {
+            match self.0.answer {
+                Answer::Reply => {
+                    let reference = enif_make_copy(env, *self.elements().get(REFERENCE)?);
+                    Some((caller, tuple(env, &[reference, result])))
+                }
+                Answer::Message(ticket) => {
+                    let ticket = enif_make_copy(env, ticket);
+                    Some((caller, tuple(env, &[atom(env, "py_result"), ticket, result])))
+                }
+                Answer::Report(to) => {
+                    let is_error = first_is(env, result, "error");
+                    is_error.then(|| {
+                        let request = enif_make_copy(env, self.0.request);
+                        let report = [atom(env, "py_cast"), pid_term(caller), request, result];
+                        (to, tuple(env, &report))
+                    })
+                }
+            }
+        }
     }
 
     fn reply_error(&self, error: &Error) -> bool {
@@ -110,6 +237,7 @@ impl Call {
 
 impl Job for Call {
     type Local = Local;
+    type Notice = Notice;
     type Death = Death;
 
     fn thread_ended() -> Death {
@@ -118,6 +246,12 @@ impl Job for Call {
 
     fn prepare(at: Attached<'_>) -> Result<Local, Exception> {
         Local::new(at)
+    }
+
+    fn notice(_: Attached<'_>, local: &Local, notice: Notice) {
+        match notice {
+            Notice::ProcessDied(pid) => local.forget_process(pid),
+        }
     }
 
     fn state(&self) -> &RequestState {

@@ -46,6 +46,11 @@ pub(crate) fn remove(pid: ErlNifPid) {
     });
 }
 
+/// The processes of all contexts.
+pub(crate) fn pids() -> Vec<ErlNifTerm> {
+    DIRECTORY.load().keys().copied().collect()
+}
+
 /// Does something with the context of a process.
 pub(crate) fn with<T>(pid: ErlNifPid, f: impl FnOnce(&Arc<Context>) -> T) -> Option<T> {
     DIRECTORY.load().get(&pid_term(pid)).map(|entry| f(&entry.context))

@@ -15,15 +15,16 @@ use py_runtime::hold::Held;
 use py_runtime::job::Scope;
 use py_runtime::namespace::new_namespace;
 use py_runtime::object::{Attached, Object};
-use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_is_atom};
+use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm};
 
 use crate::call::Call;
 use crate::convert::{ConvertError, Converter, Pairs, Types, text};
 use crate::directory::Context;
 use crate::error::{Death, Error};
 use crate::names::{Name, Names};
+use crate::processes::{ProcessId, Processes};
 use crate::python_module;
-use crate::request::{Flags, Request};
+use crate::request::{Flags, Namespace, Request};
 use crate::resources::{self, Found};
 use crate::settings;
 use crate::term::{atom, tuple};
@@ -37,6 +38,8 @@ pub(crate) struct Local {
     code: RefCell<CodeCache>,
     /// Scratch space for arguments, empty between calls. Taken while it is in use.
     arguments: Cell<Vec<Object>>,
+    /// The namespaces of processes.
+    processes: RefCell<Processes>,
 }
 
 impl Local {
@@ -47,11 +50,19 @@ impl Local {
             names: RefCell::default(),
             code: RefCell::default(),
             arguments: Cell::default(),
+            processes: RefCell::default(),
         })
     }
 
     pub(crate) fn types(&self) -> &Types {
         &self.types
+    }
+
+    /// A process that may have a namespace here is dead.
+    pub(crate) fn forget_process(&self, id: ProcessId) {
+        let namespace = self.processes.borrow_mut().forget(id);
+        // Without the borrow: this may run Python code.
+        drop(namespace);
     }
 }
 
@@ -61,6 +72,7 @@ struct Run<'a, 's> {
     context: &'s Arc<Context>,
     namespace: &'s Object,
     local: &'a Local,
+    caller: ErlNifPid,
     /// Where the request's terms live.
     env: *mut ErlNifEnv,
 }
@@ -75,7 +87,8 @@ pub(crate) fn run(
     // SAFETY: the request's terms are read-only.
     let flags = unsafe { Flags::of(call.env(), call.elements()) };
     let _tracebacks = TracebacksWanted::from_now(flags.tracebacks());
-    let mut run = Run { at: *at, context, namespace, local, env: call.env() };
+    let mut run =
+        Run { at: *at, context, namespace, local, caller: call.caller(), env: call.env() };
     let request = Request::decode(call.elements()).ok_or(Error::Panicked)?;
     let plainly = matches!(request, Request::ToTerm { .. });
     let value = match request {
@@ -206,7 +219,7 @@ impl Run<'_, '_> {
     }
 
     /// A global of the namespace in use.
-    fn global(&self, env: ErlNifTerm, name: &Object) -> Result<Object, Error> {
+    fn global(&mut self, env: ErlNifTerm, name: &Object) -> Result<Object, Error> {
         let namespace = self.namespace(env)?;
         // SAFETY: attached; a namespace is a dictionary, and the borrowed value gets a reference
         // before anything else runs.
@@ -214,16 +227,28 @@ impl Run<'_, '_> {
             let value = ffi::PyDict_GetItemWithError(namespace.as_ptr(), name.as_ptr());
             Object::from_borrowed(self.at, value)
         };
+        // SAFETY: attached.
+        if value.is_none() && !unsafe { ffi::PyErr_Occurred() }.is_null() {
+            return Err(Exception::take(self.at).into());
+        }
+        let value = value.or_else(|| match Namespace::decode(env) {
+            Namespace::Process => self.default(name),
+            Namespace::Own | Namespace::Named => None,
+        });
         value.ok_or_else(|| {
-            // SAFETY: attached.
-            if unsafe { ffi::PyErr_Occurred() }.is_null() {
-                let name = py_runtime::exception::lossy_text(self.at, name).unwrap_or_default();
-                let message = format!("name '{name}' is not defined");
-                Error::Python(Exception::new("NameError", message))
-            } else {
-                Exception::take(self.at).into()
-            }
+            let name = py_runtime::exception::lossy_text(self.at, name).unwrap_or_default();
+            let message = format!("name '{name}' is not defined");
+            Error::Python(Exception::new("NameError", message))
         })
+    }
+
+    /// What lies behind a process's namespace: the context's own.
+    fn default(&self, name: &Object) -> Option<Object> {
+        // SAFETY: as in `global`; an error can't be one of comparing names, which are `str`.
+        unsafe {
+            let value = ffi::PyDict_GetItemWithError(self.namespace.as_ptr(), name.as_ptr());
+            Object::from_borrowed(self.at, value)
+        }
     }
 
     /// The module, from `sys.modules` or by importing it. A module that another thread is just
@@ -261,7 +286,11 @@ impl Run<'_, '_> {
     fn exec(&mut self, source: ErlNifTerm, env: ErlNifTerm) -> Result<(), Error> {
         let code = self.compiled(source, Kind::Statements)?;
         let globals = self.namespace(env)?;
-        self.or_raised(code::run(self.at, &code, &globals, &globals)).map(drop)
+        let done = self.or_raised(code::run(self.at, &code, &globals, &globals)).map(drop);
+        if Namespace::decode(env) == Namespace::Own {
+            self.local.processes.borrow_mut().refresh(self.at);
+        }
+        done
     }
 
     /// The object behind a handle.
@@ -325,13 +354,17 @@ impl Run<'_, '_> {
         Ok(unsafe { tuple(reply_env, &[atom(reply_env, "ok"), reference]) })
     }
 
-    /// The namespace in use: the context's own, or the one that the request names.
-    fn namespace(&self, env: ErlNifTerm) -> Result<Object, Error> {
-        // SAFETY: the request's terms are read-only.
-        if unsafe { enif_is_atom(self.env, env) } != 0 {
-            return Ok(self.namespace.clone_ref(self.at));
+    /// The namespace in use: the context's own, the calling process's, or the one that the request
+    /// names.
+    fn namespace(&mut self, env: ErlNifTerm) -> Result<Object, Error> {
+        match Namespace::decode(env) {
+            Namespace::Own => Ok(self.namespace.clone_ref(self.at)),
+            Namespace::Process => {
+                let mut processes = self.local.processes.borrow_mut();
+                Ok(processes.namespace(self.at, self.context, self.namespace, self.caller)?)
+            }
+            Namespace::Named => resources::env_namespace(self.at, self.env, env, self.context),
         }
-        resources::env_namespace(self.at, self.env, env, self.context)
     }
 
     /// A copy of `globals` with `locals` over it. Real locals would not do: the body of a lambda

@@ -23,6 +23,7 @@ mod level;
 mod names;
 mod output;
 mod pool;
+mod processes;
 mod python_module;
 mod registered;
 mod request;

@@ -44,8 +44,32 @@ pub(crate) enum Request {
     NewEnv,
 }
 
-/// The operations' atoms, which are the same word in every environment.
-struct Operations {
+/// Whose globals a request runs in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Namespace {
+    /// The context's own.
+    Own,
+    /// The calling process's.
+    Process,
+    /// The one behind the reference that the request holds.
+    Named,
+}
+
+impl Namespace {
+    /// What a request's environment says: `none | process | reference()`.
+    pub(crate) fn decode(env: ErlNifTerm) -> Self {
+        match word(env) {
+            env if env == ATOMS.none => Namespace::Own,
+            env if env == ATOMS.process => Namespace::Process,
+            _ => Namespace::Named,
+        }
+    }
+}
+
+/// The atoms of requests, which are the same word in every environment.
+struct Atoms {
+    none: usize,
+    process: usize,
     call: usize,
     eval: usize,
     exec: usize,
@@ -56,23 +80,25 @@ struct Operations {
     new_env: usize,
 }
 
-static OPERATIONS: LazyLock<Operations> = LazyLock::new(|| {
+static ATOMS: LazyLock<Atoms> = LazyLock::new(|| {
     // SAFETY: the environment is made for this and freed after; an atom doesn't live in it.
     unsafe {
         let env = enif_alloc_env();
-        let operation = |name| word(atom(env, name));
-        let operations = Operations {
-            call: operation("call"),
-            eval: operation("eval"),
-            exec: operation("exec"),
-            call_method: operation("call_method"),
-            getattr: operation("getattr"),
-            to_term: operation("to_term"),
-            to_buffer: operation("to_buffer"),
-            new_env: operation("new_env"),
+        let known = |name| word(atom(env, name));
+        let atoms = Atoms {
+            none: known("none"),
+            process: known("process"),
+            call: known("call"),
+            eval: known("eval"),
+            exec: known("exec"),
+            call_method: known("call_method"),
+            getattr: known("getattr"),
+            to_term: known("to_term"),
+            to_buffer: known("to_buffer"),
+            new_env: known("new_env"),
         };
         enif_free_env(env);
-        operations
+        atoms
     }
 });
 
@@ -80,7 +106,7 @@ impl Request {
     /// Takes a request's elements apart. `None`: it has no such shape.
     pub(crate) fn decode(elements: &[ErlNifTerm]) -> Option<Self> {
         let &[operation, _reference, _flags, ref rest @ ..] = elements else { return None };
-        let (operation, known) = (word(operation), &*OPERATIONS);
+        let (operation, known) = (word(operation), &*ATOMS);
         match *rest {
             [module, function, args, kwargs, env] if operation == known.call => {
                 Some(Request::Call { module, function, args, kwargs, env })

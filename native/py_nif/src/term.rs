@@ -4,9 +4,9 @@
 //! (tied to a NIF call's `Env`) is in the way and costs twice the time for lists.
 
 use rustler::sys::{
-    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_make_atom_len,
-    enif_make_copy, enif_make_map_put, enif_make_new_binary, enif_make_new_map, enif_make_pid,
-    enif_make_tuple_from_array,
+    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_get_tuple,
+    enif_make_atom_len, enif_make_copy, enif_make_map_put, enif_make_new_binary, enif_make_new_map,
+    enif_make_pid, enif_make_tuple_from_array,
 };
 
 /// An immediate term (an atom or local pid) as a word that can be kept: it is the same in every
@@ -115,6 +115,20 @@ pub(crate) unsafe fn tuple(env: *mut ErlNifEnv, elements: &[ErlNifTerm]) -> ErlN
     let arity = u32::try_from(elements.len()).expect("our tuples are small");
     // SAFETY: pointer and length come from one slice.
     unsafe { enif_make_tuple_from_array(env, elements.as_ptr(), arity) }
+}
+
+/// Whether a term is a tuple that begins with an atom.
+///
+/// # Safety
+/// `term` belongs to `env`, which belongs to the current thread.
+pub(crate) unsafe fn first_is(env: *mut ErlNifEnv, term: ErlNifTerm, name: &str) -> bool {
+    let (mut arity, mut elements) = (0, std::ptr::null());
+    // SAFETY: passed on to the caller; a tuple's elements are read while it lives.
+    unsafe {
+        enif_get_tuple(env, term, &raw mut arity, &raw mut elements) != 0
+            && arity > 0
+            && word(*elements) == word(atom(env, name))
+    }
 }
 
 /// A binary with a copy of `bytes`.

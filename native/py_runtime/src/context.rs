@@ -44,8 +44,8 @@ pub struct Config {
     pub mode: Mode,
     /// How many jobs may wait.
     pub max_queue: usize,
-    /// Python source to run once in the new namespace.
-    pub preload: Option<Vec<u8>>,
+    /// Python sources to run in the new namespace, in order, before the first job.
+    pub preload: Vec<Vec<u8>>,
     /// How long the idle thread spins before it sleeps.
     pub spin: Duration,
     /// What becomes of jobs whose callers are gone, unless they say otherwise.
@@ -93,18 +93,20 @@ pub struct Counts {
 
 /// What only the context thread may let go of.
 #[derive(Debug)]
-pub(crate) enum Release {
+pub(crate) enum Release<N> {
     /// A held object, by number.
     Hold(usize),
     /// A buffer that was read from outside.
     Export(Buffer),
+    /// Whatever a notice is about.
+    Notice(N),
 }
 
 /// A context, as everybody but its own thread sees it.
 #[derive(Debug)]
 pub struct Context<J: Job> {
     config: Config,
-    mailbox: Mailbox<J, Release>,
+    mailbox: Mailbox<J, Release<J::Notice>>,
     holds: Holds,
     exports: Exports,
     preload: Preload,
@@ -250,6 +252,12 @@ impl<J: Job> Context<J> {
     /// Objects of the context that somebody outside holds.
     pub fn held(&self) -> usize {
         self.holds.count()
+    }
+
+    /// Tells the thread something, ahead of the jobs that wait. A context that has ended has
+    /// nothing left that it could be about. Any thread; never waits.
+    pub fn notify(&self, notice: J::Notice) {
+        let _ = self.mailbox.push_release(Release::Notice(notice));
     }
 
     /// The context's number.

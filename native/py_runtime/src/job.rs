@@ -13,6 +13,9 @@ pub trait Job: Clone + Send + Sync + 'static {
     /// before the interpreter ends.
     type Local: 'static;
 
+    /// What the thread is told beside its jobs, ahead of those that wait.
+    type Notice: std::fmt::Debug + Send + 'static;
+
     /// Why a context is gone, as its callers are told.
     type Death: Clone + Send + 'static;
 
@@ -21,6 +24,9 @@ pub trait Job: Clone + Send + Sync + 'static {
 
     /// Makes the thread's `Local`, attached, before the first job.
     fn prepare(at: Attached<'_>) -> Result<Self::Local, Exception>;
+
+    /// Takes note, attached, on the context thread. No exception stays set.
+    fn notice(at: Attached<'_>, local: &Self::Local, notice: Self::Notice);
 
     /// Who may still answer.
     fn state(&self) -> &RequestState;

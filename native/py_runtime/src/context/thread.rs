@@ -78,7 +78,7 @@ impl<J: Job> Context<J> {
             Err(error) => owner.started(Err(error)),
         }));
         self.close(J::thread_ended());
-        self.release(&interpreter, self.mailbox.end());
+        self.let_go_last(&interpreter);
         for object in self.holds.end() {
             // SAFETY: attached, and only this interpreter's objects are held here.
             drop(unsafe { object.recover(interpreter.attached()) });
@@ -96,7 +96,7 @@ impl<J: Job> Context<J> {
         let at = interpreter.attached();
         let namespace = new_namespace(at).map_err(StartError::Python)?;
         let local = J::prepare(at).map_err(StartError::Python)?;
-        if let Some(source) = &self.config.preload {
+        for source in &self.config.preload {
             self.run_preload(at, source, &namespace)?;
         }
         Ok((namespace, local))
@@ -123,7 +123,7 @@ impl<J: Job> Context<J> {
         loop {
             match self.mailbox.next() {
                 Next::Run(_, job) => self.run(job, desk),
-                Next::Release(released) => self.release(desk.interpreter, released),
+                Next::Release(released) => self.let_go(desk.interpreter, desk.local, released),
                 Next::Empty => desk.interpreter.detached(|| {
                     desk.spin
                         .borrow_mut()
@@ -162,17 +162,18 @@ impl<J: Job> Context<J> {
     }
 
     /// Lets go of what was handed back.
-    pub(super) fn release(&self, interpreter: &Interpreter, released: Vec<Release>) {
+    pub(super) fn let_go(
+        &self,
+        interpreter: &Interpreter,
+        local: &J::Local,
+        released: Vec<Release<J::Notice>>,
+    ) {
         for release in released {
             match release {
-                // SAFETY: attached, and only this interpreter's objects are held here.
-                Release::Hold(number) => drop(
-                    self.holds
-                        .remove(number)
-                        .map(|object| unsafe { object.recover(interpreter.attached()) }),
-                ),
-                // SAFETY: as above, and only its buffers are exported here.
+                Release::Hold(number) => self.let_go_of_held(interpreter, number),
+                // SAFETY: attached, and only this interpreter's buffers are exported here.
                 Release::Export(buffer) => unsafe { self.exports.release(buffer) },
+                Release::Notice(notice) => J::notice(interpreter.attached(), local, notice),
             }
         }
     }
@@ -186,6 +187,25 @@ impl<J: Job> Context<J> {
             self.cancelled.fetch_add(1, Ordering::Relaxed);
         }
         false
+    }
+
+    /// Lets go of what was handed back too late to be looked at; what notices are about went with
+    /// the thread's `Local`.
+    fn let_go_last(&self, interpreter: &Interpreter) {
+        for release in self.mailbox.end() {
+            match release {
+                Release::Hold(number) => self.let_go_of_held(interpreter, number),
+                // SAFETY: as in `let_go`.
+                Release::Export(buffer) => unsafe { self.exports.release(buffer) },
+                Release::Notice(_) => (),
+            }
+        }
+    }
+
+    fn let_go_of_held(&self, interpreter: &Interpreter, number: usize) {
+        let object = self.holds.remove(number);
+        // SAFETY: attached, and only this interpreter's objects are held here.
+        drop(object.map(|object| unsafe { object.recover(interpreter.attached()) }));
     }
 
     /// Clears a blow that came after the job's last bytecode, so that it doesn't hit the next.

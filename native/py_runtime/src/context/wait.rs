@@ -70,7 +70,7 @@ impl<J: Job> Scope<'_, J> {
                     since = Instant::now();
                 }
                 Meanwhile::Release(released) => {
-                    self.context.release(self.desk.interpreter, released);
+                    self.context.let_go(self.desk.interpreter, self.desk.local, released);
                 }
                 Meanwhile::Nothing { as_of, jobs } => {
                     let at_most = jobs.then(|| level.until_due(waited));

@@ -107,6 +107,8 @@ impl TestJob {
 impl Job for TestJob {
     /// Some object, to see that it is let go of in the right place.
     type Local = Object;
+    /// A name to put into it.
+    type Notice = &'static std::ffi::CStr;
     type Death = &'static str;
 
     fn thread_ended() -> &'static str {
@@ -116,6 +118,12 @@ impl Job for TestJob {
     fn prepare(at: Attached<'_>) -> Result<Object, Exception> {
         // SAFETY: attached; the result is null or ours.
         unsafe { Object::from_owned(at, ffi::PyDict_New()) }.ok_or_else(|| Exception::take(at))
+    }
+
+    fn notice(at: Attached<'_>, local: &Object, notice: &'static std::ffi::CStr) {
+        let none = Object::none(at);
+        // SAFETY: attached; the local is a dictionary.
+        unsafe { ffi::PyDict_SetItemString(local.as_ptr(), notice.as_ptr(), none.as_ptr()) };
     }
 
     fn state(&self) -> &RequestState {
@@ -205,7 +213,7 @@ pub(crate) fn config(mode: Mode) -> Config {
         label: 0,
         mode,
         max_queue: 1 << 20,
-        preload: None,
+        preload: Vec::new(),
         spin: Duration::from_micros(20),
         orphans: Orphans::Stop,
     }
@@ -228,7 +236,7 @@ impl Subject {
 
     /// A context of which it is not yet known whether it serves.
     pub(crate) fn launch(mode: Mode, max_queue: usize, preload: Option<&str>) -> Self {
-        let preload = preload.map(|source| source.as_bytes().to_vec());
+        let preload = preload.map(|source| source.as_bytes().to_vec()).into_iter().collect();
         Self::with_config(Config { max_queue, preload, ..config(mode) })
     }
 

@@ -1,0 +1,170 @@
+%% Calls that nobody waits for while they are made: results by message, none at all, or many at once.
+%%
+%% They go the way of every other call; no process stands in between. The one process here keeps the
+%% time limits of such calls, and logs what went wrong in casts, whose callers don't want to know.
+-module(py_async).
+
+-behaviour(gen_server).
+
+-export([spawn_call/2, await/2, cast/2, parallel/2]).
+-export([start_link/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-type limit() :: timeout().
+%% How long the call may take, kept although nobody waits.
+
+%% ------------------------------------------------------------------ results by message
+
+%% Hands a request over. `{py_result, Ref, Result}' comes in any case.
+-spec spawn_call(py_call:request(), limit()) -> Ref :: reference().
+spawn_call(Request, Limit) ->
+    case py_call:submit(Request, fun py_nif:submit_message/2) of
+        {error, _} = Error ->
+            Ref = make_ref(),
+            self() ! {py_result, Ref, Error},
+            Ref;
+        Ticket ->
+            ok = limit(Ticket, {spawn_call, self()}, Limit),
+            Ticket
+    end.
+
+%% Waits for the result. When the time is up the call is given up, and no message comes later.
+-spec await(reference(), timeout()) -> {ok, term()} | {error, term()}.
+await(Ref, Timeout) ->
+    receive
+        {py_result, Ref, Result} -> Result
+    after Timeout ->
+        given_up(Ref)
+    end.
+
+-spec given_up(reference()) -> {ok, term()} | {error, term()}.
+given_up(Ref) ->
+    case give_up(Ref) of
+        true ->
+            {error, timeout};
+        sending ->
+            receive
+                {py_result, Ref, Result} -> Result
+            after 1 ->
+                given_up(Ref)
+            end;
+        sent ->
+            %% It has come by now, or somebody has had it before.
+            receive
+                {py_result, Ref, Result} -> Result
+            after 0 ->
+                {error, timeout}
+            end
+    end.
+
+%% A reference of a call that was never taken in is an ordinary one.
+-spec give_up(reference()) -> true | sending | sent.
+give_up(Ref) ->
+    try
+        py_nif:give_up(Ref)
+    catch
+        error:badarg -> sent
+    end.
+
+%% ------------------------------------------------------------------ no results
+
+%% Hands a request over and forgets it. What goes wrong later is logged.
+-spec cast(py_call:request(), limit()) -> ok | {error, term()}.
+cast(Request, Limit) ->
+    Reports = whereis(?MODULE),
+    Submit = fun(Ctx, Native) -> py_nif:submit_cast(Ctx, Native, reports(Reports)) end,
+    case py_call:submit(Request, Submit) of
+        {error, _} = Error ->
+            Error;
+        Ticket ->
+            limit(Ticket, {cast, self(), py_call:describe(Request)}, Limit)
+    end.
+
+%% The application may have been started on the way.
+-spec reports(pid() | undefined) -> pid().
+reports(undefined) ->
+    case whereis(?MODULE) of
+        undefined -> self();
+        Pid -> Pid
+    end;
+reports(Pid) ->
+    Pid.
+
+%% ------------------------------------------------------------------ many at once
+
+%% Runs requests side by side, spread over the contexts of their pools; the results in order.
+-spec parallel([py_call:request()], timeout()) -> [{ok, term()} | {error, term()}].
+parallel(Requests, Timeout) ->
+    Deadline = py_call:deadline(Timeout),
+    Numbered = lists:zip(lists:seq(1, length(Requests)), Requests),
+    Submitted = [py_call:submit_spread(Request, N, fun submit/2) || {N, Request} <- Numbered],
+    [result(Each, Deadline) || Each <- Submitted].
+
+-spec submit(pid(), py_nif:request()) ->
+    {waiting, reference(), pid(), py_nif:seq()} | {error, term()}.
+submit(Ctx, Request) ->
+    case py_nif:submit(Ctx, Request) of
+        Seq when is_integer(Seq) -> {waiting, element(2, Request), Ctx, Seq};
+        {error, _} = Error -> Error
+    end.
+
+-spec result({waiting, reference(), pid(), py_nif:seq()} | {error, term()}, integer() | infinity) ->
+    {ok, term()} | {error, term()}.
+result({waiting, Ref, Ctx, Seq}, Deadline) ->
+    receive
+        {Ref, Result} -> Result
+    after py_call:left(Deadline) ->
+        case py_nif:cancel(Ctx, Seq) of
+            true -> {error, timeout};
+            false -> receive {Ref, Result} -> Result end
+        end
+    end;
+result({error, _} = Error, _Deadline) ->
+    Error.
+
+%% ------------------------------------------------------------------ the process
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+-spec limit(reference(), term(), limit()) -> ok.
+limit(_Ticket, _Whose, infinity) ->
+    ok;
+limit(Ticket, Whose, Limit) ->
+    _ = erlang:send_after(Limit, ?MODULE, {limit, Ticket, Whose}),
+    ok.
+
+-spec init([]) -> {ok, undefined}.
+init([]) ->
+    {ok, undefined}.
+
+-spec handle_call(term(), gen_server:from(), undefined) -> {noreply, undefined}.
+handle_call(_Request, _From, State) ->
+    {noreply, State}.
+
+-spec handle_cast(term(), undefined) -> {noreply, undefined}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), undefined) -> {noreply, undefined}.
+handle_info({limit, Ticket, Whose}, State) ->
+    _ = give_up(Ticket) =:= true andalso timed_out(Ticket, Whose),
+    {noreply, State};
+handle_info({py_cast, Caller, Request, {error, Reason}}, State) ->
+    ok = report(Caller, py_call:describe_native(Request), Reason),
+    {noreply, State};
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+-spec timed_out(reference(), {spawn_call, pid()} | {cast, pid(), iodata()}) -> ok.
+timed_out(Ticket, {spawn_call, Caller}) ->
+    Caller ! {py_result, Ticket, {error, timeout}},
+    ok;
+timed_out(_Ticket, {cast, Caller, What}) ->
+    report(Caller, What, timeout).
+
+-spec report(pid(), iodata(), term()) -> ok.
+report(Caller, What, Reason) ->
+    logger:error(#{label => {py, cast_failed}, caller => Caller, call => What, reason => Reason},
+                 #{report_cb => fun py_error:report/1, domain => [py_context_router]}).

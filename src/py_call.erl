@@ -1,0 +1,348 @@
+%% One request of the front: which context, what to run there, for how long.
+%%
+%% `py' brings the many shapes of its functions into a request; from here all go one way: look-up,
+%% context, submit, await. Runs in the calling process, and asks no other one.
+-module(py_call).
+
+-export([call/5, eval/3, exec/2, own_exec/2, own_eval/3, in_context/1, in_pool/1]).
+-export([with_options/2, outliving/1]).
+-export([run/1, submit/2, submit_spread/3, describe/1, describe_native/1]).
+-export([context/1, deadline/1, left/1]).
+
+-export_type([request/0, target/0, work/0, options/0]).
+
+-record(request, {
+    target :: target(),
+    work :: work(),
+    timeout :: timeout(),
+    env = process :: py_nif:env(),
+    flags = 0 :: py_nif:flags(),
+    %% Leaves state behind: the process shall find it again.
+    pins = false :: boolean()
+}).
+
+-opaque request() :: #request{}.
+-type target() :: {pool, atom()} | {context, pid()}.
+-type work() :: {call, name(), name(), py_context:args(), #{name() => term()}}
+              | {eval, binary(), #{name() => term()}}
+              | {exec, binary()}.
+-type name() :: atom() | binary().
+-type options() :: #{kwargs => py_context:kwargs(),
+                     timeout => timeout(),
+                     env => process | none | py_context:env(),
+                     traceback => boolean(),
+                     on_caller_down => interrupt | finish}.
+%% `kwargs': keyword arguments. `timeout': in ms. `env': whose variables are used: the calling
+%% process's (`process', the default), the context's own (`none'), or those of an environment made by
+%% `py_context:create_local_env/1'. `traceback': whether an exception comes with its traceback.
+%% `on_caller_down': what becomes of the call when the calling process dies.
+
+%% How long a pool has to answer, in ms, unless the caller says otherwise.
+-define(POOL_TIMEOUT, 30_000).
+%% How long to wait before looking for a dead context's replacement again, in ms: at first, at most.
+-define(FIRST_LOOK, 1).
+-define(LAST_LOOK, 20).
+%% Where a process keeps the context that holds its state. One atom for the default pool, which is
+%% asked for on nearly every call.
+-define(DEFAULT_PIN, '$py_pin').
+-define(PIN(Pool), {?DEFAULT_PIN, Pool}).
+-define(IS_TIMEOUT(T),
+        (T =:= infinity orelse (is_integer(T) andalso T >= 0 andalso T =< 16#ffffffff))).
+
+%% ------------------------------------------------------------------ making requests
+
+-spec in_context(pid()) -> target().
+in_context(Ctx) -> {context, Ctx}.
+
+-spec in_pool(atom()) -> target().
+in_pool(Pool) -> {pool, Pool}.
+
+%% `Target' is `by_registration' where the function decides.
+-spec call(target() | by_registration, name(), name(), py_context:args(), #{name() => term()}) ->
+    request().
+call(by_registration, Module, Func, Args, Kwargs) ->
+    Pool = py_context_router:lookup_pool(Module, Func),
+    #request{target = {pool, Pool}, work = {call, Module, Func, Args, Kwargs},
+             timeout = ?POOL_TIMEOUT};
+call(Target, Module, Func, Args, Kwargs) ->
+    request(Target, {call, Module, Func, Args, Kwargs}).
+
+-spec eval(target(), binary(), #{name() => term()}) -> request().
+eval(Target, Source, Locals) ->
+    request(Target, {eval, Source, Locals}).
+
+-spec exec(target(), binary()) -> request().
+exec(Target, Source) ->
+    (request(Target, {exec, Source}))#request{pins = true}.
+
+%% In the context's own namespace, which its processes share.
+-spec own_exec(pid(), binary()) -> request().
+own_exec(Ctx, Source) ->
+    (request({context, Ctx}, {exec, Source}))#request{env = none}.
+
+-spec own_eval(pid(), binary(), #{name() => term()}) -> request().
+own_eval(Ctx, Source, Locals) ->
+    (request({context, Ctx}, {eval, Source, Locals}))#request{env = none}.
+
+-spec request(target(), work()) -> request().
+request({pool, _} = Target, Work) ->
+    #request{target = Target, work = Work, timeout = ?POOL_TIMEOUT};
+request({context, _} = Target, Work) ->
+    #request{target = Target, work = Work, timeout = infinity}.
+
+%% A timeout, or a map of options. An unknown or bad one is named.
+-spec with_options(request(), timeout() | options()) ->
+    {ok, request()} | {error, {bad_option, {term(), term()}}}.
+with_options(Request, Timeout) when ?IS_TIMEOUT(Timeout) ->
+    {ok, Request#request{timeout = Timeout}};
+with_options(#request{work = {call, Module, Func, Args, _}} = Request, #{kwargs := Kwargs} = Rest) ->
+    Named = py_context:named(Kwargs, 1, [Kwargs]),
+    Work = {call, Module, Func, Args, Named},
+    with_options(Request#request{work = Work}, maps:remove(kwargs, Rest));
+with_options(Request, #{env := process} = Options) ->
+    with_options(Request#request{env = process}, maps:remove(env, Options));
+with_options(#request{timeout = T, env = E, flags = F} = Request, Options) when is_map(Options) ->
+    case py_options:call(Options, {T, E, F}) of
+        {ok, {Timeout, Env, Flags}} ->
+            {ok, Request#request{timeout = Timeout, env = Env, flags = Flags}};
+        {error, _} = Error ->
+            Error
+    end;
+with_options(_Request, Other) ->
+    {error, {bad_option, {options, Other}}}.
+
+%% It runs to its end also when the calling process dies.
+-spec outliving(request()) -> request().
+outliving(Request) ->
+    flag(2#100, Request).
+
+-spec flag(py_nif:flags(), request()) -> request().
+flag(Bit, #request{flags = Flags} = Request) ->
+    Request#request{flags = Flags bor Bit}.
+
+%% ------------------------------------------------------------------ running them
+
+%% Runs a request and waits for its result.
+-spec run(request()) -> term().
+run(#request{target = {context, Ctx}} = Request) when node(Ctx) =/= node() ->
+    py_remote:run(Ctx, Request);
+run(#request{target = {context, Ctx}} = Request) ->
+    submit_and_await(Ctx, Request);
+run(#request{target = {pool, Pool}} = Request) ->
+    case context(Pool) of
+        {ok, Ctx} when node(Ctx) =/= node() ->
+            py_remote:run(Ctx, Request#request{target = {context, Ctx}});
+        {ok, Ctx} ->
+            ok = pin(Ctx, Request),
+            case submit_and_await(Ctx, Request) of
+                {error, {context_died, noproc}} -> run_in_replacement(Ctx, Request);
+                Result -> Result
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% The reference is made in the function that receives on it: then a long message queue is not
+%% searched. When the time is up the request is given up; either that succeeds, and no reply will
+%% ever come, or the reply was faster, and is here or on its way.
+-spec submit_and_await(pid(), request()) -> term().
+submit_and_await(Ctx, #request{timeout = Timeout} = Request) ->
+    Ref = make_ref(),
+    case py_nif:submit(Ctx, native(Request, Ref)) of
+        Seq when is_integer(Seq) ->
+            receive
+                {Ref, Result} -> Result
+            after Timeout ->
+                case py_nif:cancel(Ctx, Seq) of
+                    true -> {error, timeout};
+                    false -> receive {Ref, Result} -> Result end
+                end
+            end;
+        Error ->
+            Error
+    end.
+
+-spec native(request(), reference()) -> py_nif:request().
+native(#request{work = Work, env = Env, flags = Flags}, Ref) ->
+    case Work of
+        {call, Module, Func, Args, Kwargs} -> {call, Ref, Flags, Module, Func, Args, Kwargs, Env};
+        {eval, Source, Locals} -> {eval, Ref, Flags, Source, Locals, Env};
+        {exec, Source} -> {exec, Ref, Flags, Source, Env}
+    end.
+
+%% The context was dead before it took the request in, so the request has not run and another
+%% context may have it.
+-spec run_in_replacement(pid(), request()) -> term().
+run_in_replacement(Dead, #request{timeout = Timeout} = Request) ->
+    Retry = fun(Ctx, Left) -> submit_and_await(Ctx, Request#request{timeout = Left}) end,
+    replaced(Dead, Request, deadline(Timeout), ?FIRST_LOOK, Retry).
+
+-spec replaced(pid(), request(), integer() | infinity, pos_integer(),
+               fun((pid(), timeout()) -> term())) -> term().
+replaced(Dead, #request{target = {pool, Pool}} = Request, Deadline, Wait, Try) ->
+    ok = unpin(Pool, Dead),
+    case context(Pool) of
+        {ok, Ctx} when node(Ctx) =:= node() ->
+            ok = pin(Ctx, Request),
+            case Try(Ctx, left(Deadline)) of
+                {error, {context_died, noproc}} = Died ->
+                    case left(Deadline) of
+                        0 ->
+                            Died;
+                        _ ->
+                            receive after Wait -> ok end,
+                            replaced(Ctx, Request, Deadline, min(Wait * 2, ?LAST_LOOK), Try)
+                    end;
+                Result ->
+                    Result
+            end;
+        {ok, Ctx} ->
+            py_remote:run(Ctx, Request#request{target = {context, Ctx}, timeout = left(Deadline)});
+        {error, _} = Error ->
+            Error
+    end.
+
+%% Hands a request to its context in the way of `Submit', without waiting for its result; waits for
+%% a context, though, if there is none just now.
+-spec submit(request(), fun((pid(), py_nif:request()) -> Taken | {error, term()})) ->
+    Taken | {error, term()}.
+submit(#request{target = {context, Ctx}} = Request, Submit) ->
+    submit_to(Ctx, Request, Submit);
+submit(#request{target = {pool, Pool}, timeout = Timeout} = Request, Submit) ->
+    case context(Pool) of
+        {ok, Ctx} ->
+            case submit_to(Ctx, Request, Submit) of
+                {error, {context_died, noproc}} ->
+                    Retry = fun(Other, _Left) -> submit_to(Other, Request, Submit) end,
+                    replaced(Ctx, Request, deadline(Timeout), ?FIRST_LOOK, Retry);
+                Taken ->
+                    Taken
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% As `submit', but the `N'th of many: each to another context of the pool, unless the process has
+%% bound itself to one, or the function is one of its own.
+-spec submit_spread(request(), pos_integer(),
+                    fun((pid(), py_nif:request()) -> Taken | {error, term()})) ->
+    Taken | {error, term()}.
+submit_spread(#request{target = {context, _}} = Request, _N, Submit) ->
+    submit(Request, Submit);
+submit_spread(#request{target = {pool, Pool}} = Request, N, Submit) ->
+    case is_tied(Pool, Request) orelse py_context_router:contexts(Pool) of
+        Contexts when is_list(Contexts), Contexts =/= [] ->
+            Ctx = lists:nth((N - 1) rem length(Contexts) + 1, Contexts),
+            case submit_to(Ctx, Request, Submit) of
+                {error, {context_died, noproc}} -> submit(Request, Submit);
+                Taken -> Taken
+            end;
+        [] ->
+            %% Starts the default pool, whose contexts the next ones are spread over.
+            submit(Request, Submit);
+        true ->
+            submit(Request, Submit)
+    end.
+
+-spec is_tied(atom(), request()) -> boolean().
+is_tied(Pool, #request{work = Work}) ->
+    py_context_router:bound_context(Pool) =/= undefined
+        orelse (is_of_process(Work) andalso pinned(Pool) =/= undefined).
+
+-spec is_of_process(work()) -> boolean().
+is_of_process({call, Module, _, _, _}) -> Module =:= '__main__' orelse Module =:= <<"__main__">>;
+is_of_process(_) -> true.
+
+%% What a request does, in short, for people.
+-spec describe(request()) -> iodata().
+describe(Request) ->
+    describe_native(native(Request, make_ref())).
+
+-spec describe_native(py_nif:request()) -> iodata().
+describe_native({call, _, _, Module, Func, _, _, _}) -> io_lib:format("~ts.~ts", [Module, Func]);
+describe_native({eval, _, _, Source, _, _}) -> string:slice(Source, 0, 80);
+describe_native({exec, _, _, Source, _}) -> string:slice(Source, 0, 80);
+describe_native(Request) -> atom_to_list(element(1, Request)).
+
+-spec submit_to(pid(), request(), fun((pid(), py_nif:request()) -> Taken | {error, term()})) ->
+    Taken | {error, term()}.
+submit_to(Ctx, _Request, _Submit) when node(Ctx) =/= node() ->
+    {error, {remote_context, Ctx}};
+submit_to(Ctx, Request, Submit) ->
+    Submit(Ctx, native(Request, make_ref())).
+
+%% ------------------------------------------------------------------ contexts
+
+%% The calling process's context in a pool: the bound one, else the one that has its state, else its
+%% scheduler's. The default pool starts when it is first asked for.
+-spec context(atom()) -> {ok, pid()} | {error, term()}.
+context(Pool) ->
+    case py_context_router:bound_context(Pool) of
+        undefined -> pinned_context(pinned(Pool), Pool);
+        Bound -> {ok, Bound}
+    end.
+
+-spec pinned_context(pid() | undefined, atom()) -> {ok, pid()} | {error, term()}.
+pinned_context(undefined, Pool) ->
+    routed_context(py_context_router:routed_context(Pool), Pool);
+pinned_context(Pinned, Pool) ->
+    case is_process_alive(Pinned) of
+        true ->
+            {ok, Pinned};
+        false ->
+            ok = unpin(Pool),
+            pinned_context(undefined, Pool)
+    end.
+
+-spec routed_context(pid() | undefined, atom()) -> {ok, pid()} | {error, term()}.
+routed_context(undefined, default) ->
+    case py_pools:start_default() of
+        ok -> {ok, py_context_router:routed_context(default)};
+        {error, _} = Error -> Error
+    end;
+routed_context(undefined, Pool) ->
+    {error, {pool_not_started, Pool}};
+routed_context(Ctx, _Pool) ->
+    {ok, Ctx}.
+
+%% If the request leaves state behind, the process has that in this context from now on. Where it has
+%% bound itself it needs no pin.
+-spec pin(pid(), request()) -> ok.
+pin(Ctx, #request{pins = true, env = process, target = {pool, Pool}}) ->
+    _ = case py_context_router:bound_context(Pool) of
+            undefined -> put(pin_key(Pool), Ctx);
+            _ -> unpinned
+        end,
+    ok;
+pin(_Ctx, _Request) ->
+    ok.
+
+-spec pinned(atom()) -> pid() | undefined.
+pinned(Pool) ->
+    get(pin_key(Pool)).
+
+-spec unpin(atom()) -> ok.
+unpin(Pool) ->
+    _ = erase(pin_key(Pool)),
+    ok.
+
+-spec unpin(atom(), pid()) -> ok.
+unpin(Pool, Ctx) ->
+    case pinned(Pool) of
+        Ctx -> unpin(Pool);
+        _ -> ok
+    end.
+
+-spec pin_key(atom()) -> term().
+pin_key(default) -> ?DEFAULT_PIN;
+pin_key(Pool) -> ?PIN(Pool).
+
+%% ------------------------------------------------------------------ time
+
+-spec deadline(timeout()) -> integer() | infinity.
+deadline(infinity) -> infinity;
+deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
+
+-spec left(integer() | infinity) -> timeout().
+left(infinity) -> infinity;
+left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).

@@ -1,0 +1,73 @@
+%% The front's calls into contexts of other nodes.
+%%
+%% A process has its namespaces where its calls run, so each process that calls a context of another
+%% node has a stand-in there: a process that makes the calls for it, has the namespaces in its place,
+%% and dies with it. The stand-in is kept in the process dictionary, one for each node.
+-module(py_remote).
+
+-export([run/2]).
+%% For the other node.
+-export([start/1]).
+
+-define(STAND_IN(Node), {'$py_stand_in', Node}).
+
+%% Runs a request in a context of another node. Its timeout is kept there.
+-spec run(pid(), py_call:request()) -> term().
+run(Ctx, Request) ->
+    case stand_in(node(Ctx)) of
+        {ok, StandIn} -> ask(StandIn, Request);
+        {error, _} = Error -> Error
+    end.
+
+-spec stand_in(node()) -> {ok, pid()} | {error, {context_died, term()}}.
+stand_in(Node) ->
+    case get(?STAND_IN(Node)) of
+        undefined ->
+            try erpc:call(Node, ?MODULE, start, [self()]) of
+                StandIn ->
+                    _ = put(?STAND_IN(Node), StandIn),
+                    {ok, StandIn}
+            catch
+                error:{erpc, Reason} -> {error, {context_died, Reason}}
+            end;
+        StandIn ->
+            {ok, StandIn}
+    end.
+
+-spec ask(pid(), py_call:request()) -> term().
+ask(StandIn, Request) ->
+    Ref = monitor(process, StandIn),
+    StandIn ! {run, self(), Ref, Request},
+    receive
+        {Ref, Result} ->
+            true = demonitor(Ref, [flush]),
+            Result;
+        {'DOWN', Ref, process, StandIn, Reason} ->
+            _ = erase(?STAND_IN(node(StandIn))),
+            {error, {context_died, Reason}}
+    end.
+
+%% @private Makes a stand-in for a process of another node.
+-spec start(pid()) -> pid().
+start(Principal) ->
+    %% Whoever it stands in for may die while a call runs: somebody else has to notice.
+    StandIn = spawn(fun stand_in_loop/0),
+    _ = spawn(fun() -> watch(Principal, StandIn) end),
+    StandIn.
+
+-spec stand_in_loop() -> no_return().
+stand_in_loop() ->
+    receive
+        {run, From, Ref, Request} -> From ! {Ref, py_call:run(Request)};
+        _Other -> ok
+    end,
+    stand_in_loop().
+
+-spec watch(pid(), pid()) -> true.
+watch(Principal, StandIn) ->
+    Principals = monitor(process, Principal),
+    StandIns = monitor(process, StandIn),
+    receive
+        {'DOWN', Principals, process, _, _} -> exit(StandIn, kill);
+        {'DOWN', StandIns, process, _, _} -> true
+    end.

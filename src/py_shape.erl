@@ -1,0 +1,110 @@
+%% The many shapes in which the front's functions can be called, each brought into one request.
+%%
+%% A shape is told by the types of its arguments, as they come: a pid is a context, an atom where
+%% source text could be is a pool. `Module, Func, Args' and `Pool, Module, Func, Args' are told by the
+%% third, which is a list in the former.
+-module(py_shape).
+
+-export([call/1, eval/1, exec/1, complete/1, limit/1]).
+
+-export_type([shaped/0]).
+
+-type shaped() :: {py_call:request(), timeout() | py_call:options()}.
+%% A request, and what is still to be said about it.
+
+-define(BADARG(Args, Cause),
+        erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
+-define(IS_TARGET(T), (is_pid(T) orelse is_atom(T))).
+
+%% The arguments of `py:call/3..6' and of what takes the same.
+-spec call([term()]) -> shaped().
+call([Module, Func, Args] = All) ->
+    routed(Module, Func, Args, #{}, #{}, All);
+call([Ctx, Module, Func, Args] = All) when is_pid(Ctx) ->
+    targeted(Ctx, Module, Func, Args, #{}, #{}, All);
+call([Module, Func, Args, Kwargs] = All) when is_list(Args) ->
+    routed(Module, Func, Args, Kwargs, #{}, All);
+call([Pool, Module, Func, Args] = All) ->
+    targeted(Pool, Module, Func, Args, #{}, #{}, All);
+call([Ctx, Module, Func, Args, Options] = All) when is_pid(Ctx) ->
+    targeted(Ctx, Module, Func, Args, #{}, Options, All);
+call([Module, Func, Args, Kwargs, Options] = All) when is_list(Args) ->
+    routed(Module, Func, Args, Kwargs, Options, All);
+call([Pool, Module, Func, Args, Kwargs] = All) ->
+    targeted(Pool, Module, Func, Args, Kwargs, #{}, All);
+call([Target, Module, Func, Args, Kwargs, Options] = All) ->
+    targeted(Target, Module, Func, Args, Kwargs, Options, All).
+
+-spec routed(term(), term(), term(), term(), term(), [term()]) -> shaped().
+routed(Module, Func, Args, Kwargs, Options, All) ->
+    M = py_context:name(Module, 1, All),
+    F = py_context:name(Func, 2, All),
+    A = arguments(Args, 3, All),
+    K = py_context:named(Kwargs, 4, All),
+    {py_call:call(by_registration, M, F, A, K), Options}.
+
+-spec targeted(term(), term(), term(), term(), term(), term(), [term()]) -> shaped().
+targeted(Target, Module, Func, Args, Kwargs, Options, All) ->
+    T = target(Target, All),
+    M = py_context:name(Module, 2, All),
+    F = py_context:name(Func, 3, All),
+    A = arguments(Args, 4, All),
+    K = py_context:named(Kwargs, 5, All),
+    {py_call:call(T, M, F, A, K), Options}.
+
+%% The arguments of `py:eval/1..4'.
+-spec eval([term()]) -> shaped().
+eval([Source] = All) ->
+    evaluated(default, Source, #{}, #{}, All, 1);
+eval([Target, Source] = All) when ?IS_TARGET(Target) ->
+    evaluated(Target, Source, #{}, #{}, All, 2);
+eval([Source, Locals] = All) ->
+    evaluated(default, Source, Locals, #{}, All, 1);
+eval([Target, Source, Locals] = All) when ?IS_TARGET(Target) ->
+    evaluated(Target, Source, Locals, #{}, All, 2);
+eval([Source, Locals, Options] = All) ->
+    evaluated(default, Source, Locals, Options, All, 1);
+eval([Target, Source, Locals, Options] = All) ->
+    evaluated(Target, Source, Locals, Options, All, 2).
+
+%% The source is argument `N'.
+-spec evaluated(term(), term(), term(), term(), [term()], pos_integer()) -> shaped().
+evaluated(Target, Source, Locals, Options, All, N) ->
+    Text = py_context:text(Source, N, All),
+    Named = py_context:named(Locals, N + 1, All),
+    {py_call:eval(target(Target, All), Text, Named), Options}.
+
+%% The arguments of `py:exec/1..3'.
+-spec exec([term()]) -> shaped().
+exec([Source] = All) ->
+    executed(default, Source, #{}, All, 1);
+exec([Target, Source] = All) when ?IS_TARGET(Target) ->
+    executed(Target, Source, #{}, All, 2);
+exec([Source, Options] = All) ->
+    executed(default, Source, Options, All, 1);
+exec([Target, Source, Options] = All) ->
+    executed(Target, Source, Options, All, 2).
+
+-spec executed(term(), term(), term(), [term()], pos_integer()) -> shaped().
+executed(Target, Source, Options, All, N) ->
+    {py_call:exec(target(Target, All), py_context:text(Source, N, All)), Options}.
+
+-spec target(term(), [term()]) -> py_call:target().
+target(Ctx, _All) when is_pid(Ctx) -> py_call:in_context(Ctx);
+target(Pool, _All) when is_atom(Pool) -> py_call:in_pool(Pool);
+target(_Other, All) -> ?BADARG(All, {argument, 1, <<"neither a context nor a pool's name">>}).
+
+-spec arguments(term(), pos_integer(), [term()]) -> py_context:args().
+arguments(Args, _N, _All) when is_list(Args) -> Args;
+arguments(_Args, N, All) -> ?BADARG(All, {argument, N, <<"not a list">>}).
+
+%% The request with all that was said about it.
+-spec complete(shaped()) -> {ok, py_call:request()} | {error, {bad_option, {term(), term()}}}.
+complete({Request, Options}) when Options =:= #{} -> {ok, Request};
+complete({Request, Options}) -> py_call:with_options(Request, Options).
+
+%% The time limit that was given, of a call that nobody waits for.
+-spec limit(shaped()) -> timeout().
+limit({_Request, #{timeout := Timeout}}) -> Timeout;
+limit({_Request, Timeout}) when is_integer(Timeout) -> Timeout;
+limit({_Request, _Options}) -> infinity.

@@ -1,0 +1,308 @@
+%% Virtual environments: making them, filling them, and putting their packages on Python's path.
+%%
+%% Programs are run with argument lists, never through a shell, in the process that asks; their
+%% output goes to whoever wants to follow it.
+-module(py_venv).
+
+-export([activate/1, deactivate/0, info/0, activation/1, ensure/3]).
+
+-export_type([requirements/0, options/0, error/0]).
+
+-type requirements() :: [binary() | string()] | binary() | string().
+%% What `pip install' takes, one in each: `[<<"numpy>=2">>, "requests"]'; or the path of a
+%% `requirements.txt', or of a project with a `pyproject.toml'.
+-type options() :: #{installer => auto | uv | pip,
+                     python => file:name_all(),
+                     activate => boolean(),
+                     force => boolean(),
+                     progress => pid() | fun((binary()) -> term()),
+                     timeout => timeout()}.
+%% `installer': `uv' if it is there, else Python's own `venv' and `pip'. `python': the executable
+%% that the environment is made of; default the one that runs here. `activate': whether contexts use
+%% the environment from then on; default `true'. `force': install even if nothing has changed since
+%% the last time. `progress': gets each line of output, as the message `{py_venv, Path, Line}' or as
+%% an argument. `timeout': in ms, for each program; default 10 minutes.
+-type error() :: {bad_option, {term(), term()}}
+               | {venv_failed, Program :: binary(), exit_status() | timeout | file:posix(),
+                  Output :: binary()}
+               | {python_not_found, [binary()]}
+               | py_context:error().
+-type exit_status() :: non_neg_integer().
+
+%% What follows runs in each context. Workers share an interpreter and may run it at once: hence the
+%% lock, and the look whether it is done already.
+-define(LOCKED,
+        "import os, site, sys, threading\n"
+        "def take_off(old):\n"
+        "    sys.path[:] = [p for p in sys.path if p not in old['added']]\n"
+        "    sys.prefix = old['prefix']\n"
+        "    del sys._py_context_venv\n"
+        "with sys.__dict__.setdefault('_py_context_lock', threading.RLock()):\n"
+        "    old = getattr(sys, '_py_context_venv', None)\n").
+%% Packages go to the front of the path, as in a Python of the environment; `.pth' files are read.
+%% Another environment that was active goes first, unless the context was started with one of its
+%% own: then that stays.
+-define(ACTIVATE,
+        ?LOCKED
+        "    lib = os.path.join(venv, 'lib', 'python%d.%d' % sys.version_info[:2], 'site-packages')\n"
+        "    if not os.path.isdir(lib):\n"
+        "        raise FileNotFoundError('no virtual environment of Python %d.%d: %s'\n"
+        "                                % (*sys.version_info[:2], venv))\n"
+        "    if not (old and (old['own'] > own or (old['venv'], old['own']) == (venv, own))):\n"
+        "        if old:\n"
+        "            take_off(old)\n"
+        "        before, prefix = list(sys.path), sys.prefix\n"
+        "        site.addsitedir(lib)\n"
+        "        added = [p for p in sys.path if p not in before]\n"
+        "        sys.path[:] = added + before\n"
+        "        sys.prefix = venv\n"
+        "        sys._py_context_venv = dict(venv=venv, own=own, added=added, prefix=prefix)\n").
+-define(DEACTIVATE,
+        ?LOCKED
+        "    if old and not old['own']:\n"
+        "        take_off(old)\n").
+%% In an environment: what was installed there last.
+-define(STAMP, "py_context_router.installed").
+-define(TIMEOUT, 600_000).
+%% How much of a failed program's output is told, in bytes from its end.
+-define(TOLD, 4_000).
+
+%% ------------------------------------------------------------------ using one
+
+-spec activate(binary()) -> ok | {error, term()}.
+activate(Path) ->
+    Folder = filename:absname(Path),
+    py_setup:add(venv, {source(?ACTIVATE, Folder, false), Folder}).
+
+%% The code that a context runs which is started with an environment of its own.
+-spec activation(binary()) -> binary().
+activation(Path) ->
+    source(?ACTIVATE, filename:absname(Path), true).
+
+-spec deactivate() -> ok | {error, term()}.
+deactivate() ->
+    ok = py_setup:remove(venv),
+    py_setup:everywhere(source(?DEACTIVATE, <<>>, false)).
+
+-spec info() -> #{active := boolean(), venv_path => binary(), site_packages => binary()}.
+info() ->
+    case py_setup:find(venv) of
+        undefined ->
+            #{active => false};
+        {venv, _, Path} ->
+            {ok, Version} = py:version(),
+            [Major, Minor | _] = binary:split(Version, <<".">>, [global]),
+            Lib = <<"python", Major/binary, ".", Minor/binary>>,
+            #{active => true, venv_path => Path,
+              site_packages => filename:join([Path, <<"lib">>, Lib, <<"site-packages">>])}
+    end.
+
+%% Runs code with names of its own, so that it leaves none in the context's namespace.
+-spec source(string(), binary(), boolean()) -> binary().
+source(Code, Venv, Own) ->
+    Flag = case Own of true -> "True"; false -> "False" end,
+    iolist_to_binary(["exec(", py_setup:literal(list_to_binary(Code)), ", {'venv': ",
+                      py_setup:literal(Venv), ", 'own': ", Flag, "})"]).
+
+%% ------------------------------------------------------------------ making one
+
+%% Makes the environment if there is none, installs if that is another list than last time, and
+%% activates it.
+-spec ensure(binary(), requirements(), options()) -> ok | {error, error()}.
+ensure(Path, Requirements, Options) ->
+    Folder = filename:absname(Path),
+    maybe_ok([fun() -> check(maps:to_list(Options)) end,
+              fun() -> make(Folder, Options) end,
+              fun() -> install(Folder, arguments(Requirements), Options) end,
+              fun() -> activate_if(maps:get(activate, Options, true), Folder) end]).
+
+-spec maybe_ok([fun(() -> ok | {error, Error})]) -> ok | {error, Error}.
+maybe_ok([]) ->
+    ok;
+maybe_ok([Step | Steps]) ->
+    case Step() of
+        ok -> maybe_ok(Steps);
+        {error, _} = Error -> Error
+    end.
+
+-spec check([{term(), term()}]) -> ok | {error, {bad_option, {term(), term()}}}.
+check([]) ->
+    ok;
+check([{Key, Value} | Rest]) ->
+    case is_option(Key, Value) of
+        true -> check(Rest);
+        false -> {error, {bad_option, {Key, Value}}}
+    end.
+
+-spec is_option(term(), term()) -> boolean().
+is_option(installer, How) -> lists:member(How, [auto, uv, pip]);
+is_option(python, Path) -> is_binary(Path) orelse io_lib:printable_unicode_list(Path);
+is_option(Flag, Value) when Flag =:= activate; Flag =:= force -> is_boolean(Value);
+is_option(progress, To) -> is_pid(To) orelse is_function(To, 1);
+is_option(timeout, infinity) -> true;
+is_option(timeout, Ms) -> is_integer(Ms) andalso Ms > 0 andalso Ms =< 16#ffffffff;
+is_option(_Key, _Value) -> false.
+
+%% What pip and uv take for them.
+-spec arguments(requirements()) -> [binary()].
+arguments([]) ->
+    [];
+arguments(Path) when is_binary(Path) ->
+    case filename:extension(Path) of
+        <<".txt">> -> [<<"-r">>, filename:absname(Path)];
+        <<".toml">> -> [filename:dirname(filename:absname(Path))];
+        _ -> [filename:absname(Path)]
+    end;
+arguments([Character | _] = Path) when is_integer(Character) ->
+    arguments(unicode:characters_to_binary(Path));
+arguments(Specs) ->
+    [unicode:characters_to_binary(Spec) || Spec <- Specs].
+
+-spec make(binary(), options()) -> ok | {error, error()}.
+make(Folder, Options) ->
+    case filelib:is_regular(python_of(Folder)) of
+        true -> ok;
+        false -> make_with(executable(Options), Folder, Options)
+    end.
+
+-spec make_with({ok, binary()} | {error, error()}, binary(), options()) -> ok | {error, error()}.
+make_with({ok, Python}, Folder, Options) ->
+    case uv(Options) of
+        {ok, Uv} ->
+            run(Uv, [<<"venv">>, <<"--python">>, Python, Folder], Folder, Options);
+        none ->
+            run(Python, [<<"-m">>, <<"venv">>, Folder], Folder, Options)
+    end;
+make_with({error, _} = Error, _Folder, _Options) ->
+    Error.
+
+-spec install(binary(), [binary()], options()) -> ok | {error, error()}.
+install(Folder, Arguments, Options) ->
+    Stamp = filename:join(Folder, ?STAMP),
+    Wanted = stamp(Arguments),
+    case maps:get(force, Options, false) =:= false andalso file:read_file(Stamp) =:= {ok, Wanted} of
+        true ->
+            ok;
+        false when Arguments =:= [] ->
+            file:write_file(Stamp, Wanted);
+        false ->
+            case install_with(uv(Options), Folder, Arguments, Options) of
+                ok -> file:write_file(Stamp, Wanted);
+                {error, _} = Error -> Error
+            end
+    end.
+
+-spec install_with({ok, binary()} | none, binary(), [binary()], options()) ->
+    ok | {error, error()}.
+install_with({ok, Uv}, Folder, Arguments, Options) ->
+    run(Uv, [<<"pip">>, <<"install">>, <<"--python">>, python_of(Folder) | Arguments], Folder,
+        Options);
+install_with(none, Folder, Arguments, Options) ->
+    Pip = [<<"-m">>, <<"pip">>, <<"install">>, <<"--disable-pip-version-check">>],
+    run(python_of(Folder), Pip ++ Arguments, Folder, Options).
+
+%% The arguments, and what is in the files that they name.
+-spec stamp([binary()]) -> binary().
+stamp(Arguments) ->
+    Files = [filename:join([Path | Below]) || Path <- Arguments, Below <- [[], [<<"pyproject.toml">>]]],
+    Contents = [Content || File <- Files, {ok, Content} <- [file:read_file(File)]],
+    Hash = hash([lists:join(0, Arguments), 0 | Contents]),
+    iolist_to_binary([Hash, "\n"]).
+
+%% Not for security: equal means unchanged.
+-spec hash(iodata()) -> binary().
+hash(Data) ->
+    binary:encode_hex(erlang:md5(Data)).
+
+-spec activate_if(boolean(), binary()) -> ok | {error, term()}.
+activate_if(true, Folder) -> activate(Folder);
+activate_if(false, _Folder) -> ok.
+
+-spec python_of(binary()) -> binary().
+python_of(Folder) ->
+    filename:join([Folder, <<"bin">>, <<"python">>]).
+
+-spec uv(options()) -> {ok, binary()} | none.
+uv(#{installer := pip}) ->
+    none;
+uv(Options) ->
+    case os:find_executable("uv") of
+        false when map_get(installer, Options) =:= uv -> {ok, <<"uv">>};
+        false -> none;
+        Path -> {ok, unicode:characters_to_binary(Path)}
+    end.
+
+%% The executable that the environment is made of: what Python here says it is.
+-spec executable(options()) -> {ok, binary()} | {error, error()}.
+executable(#{python := Python}) ->
+    {ok, unicode:characters_to_binary(Python)};
+executable(_Options) ->
+    case py_context:new(#{}) of
+        {ok, Ctx} ->
+            Result = py_context:eval(Ctx, <<"__import__('sys').executable">>),
+            ok = py_context:stop(Ctx),
+            Result;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% ------------------------------------------------------------------ programs
+
+-spec run(binary(), [binary()], binary(), options()) -> ok | {error, error()}.
+run(Program, Args, Folder, Options) ->
+    Deadline = py_call:deadline(maps:get(timeout, Options, ?TIMEOUT)),
+    Tell = teller(maps:get(progress, Options, none), Folder),
+    ok = Tell(iolist_to_binary(lists:join(" ", [Program | Args]))),
+    PortOptions = [{args, Args}, exit_status, binary, {line, 4096}, stderr_to_stdout, hide],
+    try open_port({spawn_executable, Program}, PortOptions) of
+        Port -> outcome(follow(Port, [], <<>>, Tell, Deadline), Program)
+    catch
+        error:Reason -> {error, {venv_failed, Program, Reason, <<>>}}
+    end.
+
+-spec teller(none | pid() | fun((binary()) -> term()), binary()) -> fun((binary()) -> ok).
+teller(none, _Folder) ->
+    fun(_Line) -> ok end;
+teller(Pid, Folder) when is_pid(Pid) ->
+    fun(Line) -> Pid ! {py_venv, Folder, Line}, ok end;
+teller(Fun, _Folder) ->
+    fun(Line) -> _ = Fun(Line), ok end.
+
+%% Lines so far, last first, and the beginning of the next one.
+-spec follow(port(), [binary()], binary(), fun((binary()) -> ok), integer() | infinity) ->
+    {exit_status() | timeout, [binary()]}.
+follow(Port, Lines, Begun, Tell, Deadline) ->
+    receive
+        {Port, {data, {noeol, Part}}} ->
+            follow(Port, Lines, <<Begun/binary, Part/binary>>, Tell, Deadline);
+        {Port, {data, {eol, Part}}} ->
+            Line = <<Begun/binary, Part/binary>>,
+            ok = Tell(Line),
+            follow(Port, [Line | Lines], <<>>, Tell, Deadline);
+        {Port, {exit_status, Status}} ->
+            {Status, [Begun | Lines]}
+    after py_call:left(Deadline) ->
+        ok = end_program(Port),
+        {timeout, [Begun | Lines]}
+    end.
+
+-spec end_program(port()) -> ok.
+end_program(Port) ->
+    OsPid = erlang:port_info(Port, os_pid),
+    true = port_close(Port),
+    case {OsPid, os:find_executable("kill")} of
+        {{os_pid, Pid}, Kill} when is_list(Kill) ->
+            Killer = open_port({spawn_executable, Kill},
+                               [{args, [integer_to_list(Pid)]}, exit_status, hide]),
+            receive {Killer, {exit_status, _}} -> ok end;
+        _ ->
+            ok
+    end.
+
+-spec outcome({exit_status() | timeout, [binary()]}, binary()) -> ok | {error, error()}.
+outcome({0, _Lines}, _Program) ->
+    ok;
+outcome({Status, Lines}, Program) ->
+    Output = string:trim(iolist_to_binary(lists:join(<<"\n">>, lists:reverse(Lines)))),
+    Start = max(0, byte_size(Output) - ?TOLD),
+    {error, {venv_failed, Program, Status, binary:part(Output, Start, byte_size(Output) - Start)}}.

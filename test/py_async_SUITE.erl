@@ -1,0 +1,254 @@
+%% Calls that nobody waits for, and many at once: results by message, casts, parallel calls. Once per
+%% mode that the linked Python has.
+-module(py_async_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, init_per_suite/1, end_per_suite/1]).
+-export([init_per_group/2, end_per_group/2, end_per_testcase/2]).
+-compile([export_all, nowarn_export_all]).
+
+-import(test_helpers, [ask/1, answer/1, leftovers/1, await_busy/1, await_queue/2, eventually/1]).
+
+%% Arguments of `exec'.
+-define(LOOP, [<<"while True: pass">>, #{}]).
+
+all() ->
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()].
+
+groups() ->
+    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]].
+
+each_mode() ->
+    [a_result_comes_as_a_message_or_is_awaited,
+     results_come_for_whoever_asked_in_whatever_order,
+     failures_come_as_results_too,
+     an_await_that_is_over_stops_the_call,
+     an_await_that_is_over_leaves_no_message,
+     a_result_is_had_once,
+     a_time_limit_is_kept_though_nobody_waits,
+     a_dying_context_answers_by_message_once,
+     a_cast_runs_and_says_nothing,
+     a_cast_outlives_its_caller,
+     a_cast_that_fails_is_logged,
+     a_cast_that_takes_too_long_is_stopped_and_logged,
+     parallel_calls_keep_their_order,
+     parallel_calls_fail_one_by_one,
+     parallel_calls_spread_over_the_pool,
+     parallel_calls_follow_bindings_and_state,
+     parallel_calls_that_are_late_lose_nobody_else,
+     misuse_is_a_badarg].
+
+init_per_suite(Config) ->
+    test_helpers:quiet(Config).
+
+end_per_suite(Config) ->
+    test_helpers:loud(Config).
+
+init_per_group(Mode, Config) ->
+    [{mode, Mode} | Config].
+
+end_per_group(_Group, _Config) ->
+    ok.
+
+end_per_testcase(_Case, _Config) ->
+    test_helpers:stop_all(),
+    erase('$py_pin').
+
+start(Contexts, Config) ->
+    {ok, Pids} = py:start_contexts(#{contexts => Contexts, mode => ?config(mode, Config)}),
+    Pids.
+
+%% ------------------------------------------------------------------ by message
+
+a_result_comes_as_a_message_or_is_awaited(Config) ->
+    [Ctx] = start(1, Config),
+    Ref = py:spawn_call(math, sqrt, [16]),
+    ?assert(is_reference(Ref)),
+    receive {py_result, Ref, Result} -> ?assertEqual({ok, 4.0}, Result) end,
+    [?assertEqual({ok, <<"[1]">>}, py:await(Spawned))
+     || Spawned <- [py:spawn_call(json, dumps, [[1]]),
+                    py:spawn_call(json, dumps, [[1]], #{indent => none}),
+                    py:spawn_call(Ctx, json, dumps, [[1]]),
+                    py:spawn_call(default, json, dumps, [[1]]),
+                    py:spawn_call(Ctx, json, dumps, [[1]], #{kwargs => #{indent => none}}),
+                    py:spawn_call(json, dumps, [[1]], #{}, 5000),
+                    py:spawn_call(default, json, dumps, [[1]], #{indent => none})]],
+    ok = py:exec(Ctx, <<"def f(): return x\nx = 7">>),
+    ?assertEqual({ok, 7}, py:await(py:spawn_call(Ctx, '__main__', f, []), infinity)).
+
+results_come_for_whoever_asked_in_whatever_order(Config) ->
+    _ = start(2, Config),
+    Run = fun(From) ->
+        fun() ->
+            Refs = [{N, py:spawn_call(operator, add, [N, 1])} || N <- lists:seq(From, From + 99)],
+            Results = [{N, py:await(Ref)} || {N, Ref} <- lists:reverse(Refs)],
+            lists:all(fun({N, Result}) -> Result =:= {ok, N + 1} end, Results)
+        end
+    end,
+    Askers = [ask(Run(100 * N)) || N <- lists:seq(1, 20)],
+    [?assert(answer(Asker)) || Asker <- Askers],
+    [?assertEqual([], leftovers(Asker)) || Asker <- Askers].
+
+failures_come_as_results_too(Config) ->
+    _ = start(1, Config),
+    Expected = [{'ValueError', <<"math domain error">>}, {pool_not_started, nowhere},
+                {bad_option, {color, red}}, {context_died, noproc}],
+    Refs = [py:spawn_call(math, sqrt, [-1]),
+            py:spawn_call(nowhere, math, sqrt, [1]),
+            py:spawn_call(py:context(), math, sqrt, [1], #{color => red}),
+            py:spawn_call(self(), math, sqrt, [1])],
+    ?assertEqual([{error, Reason} || Reason <- Expected],
+                 [receive {py_result, Ref, Result} -> Result end || Ref <- Refs]).
+
+an_await_that_is_over_stops_the_call(Config) ->
+    [Ctx] = start(1, Config),
+    Ref = py:spawn_call(Ctx, builtins, exec, ?LOOP),
+    _ = await_busy(Ctx),
+    Waiting = py:spawn_call(Ctx, builtins, exec, ?LOOP),
+    ?assertEqual({error, timeout}, py:await(Waiting, 0)),
+    ?assertEqual({error, timeout}, py:await(Ref, 10)),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
+    ?assertEqual([], test_helpers:messages()).
+
+an_await_that_is_over_leaves_no_message(Config) ->
+    [Ctx] = start(1, Config),
+    Run = fun() ->
+        [py:await(py:spawn_call(Ctx, math, sqrt, [N]), 0) || N <- lists:seq(1, 2000)]
+    end,
+    Asker = ask(Run),
+    [?assert(Result =:= {error, timeout} orelse element(1, Result) =:= ok)
+     || Result <- answer(Asker)],
+    {ok, _} = py_context:eval(Ctx, <<"1">>),
+    ?assertEqual([], leftovers(Asker)).
+
+a_result_is_had_once(Config) ->
+    [Ctx] = start(1, Config),
+    Ref = py:spawn_call(Ctx, math, sqrt, [16]),
+    ?assertEqual({ok, 4.0}, py:await(Ref)),
+    ?assertEqual({error, timeout}, py:await(Ref, 0)),
+    ?assertEqual({error, timeout}, py:await(make_ref(), 0)).
+
+a_time_limit_is_kept_though_nobody_waits(Config) ->
+    [Ctx] = start(1, Config),
+    Ref = py:spawn_call(builtins, exec, ?LOOP, #{}, 20),
+    receive {py_result, Ref, Result} -> ?assertEqual({error, timeout}, Result) end,
+    Other = py:spawn_call(Ctx, builtins, exec, ?LOOP, #{timeout => 20}),
+    ?assertEqual({error, timeout}, py:await(Other, infinity)),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
+    Quick = py:spawn_call(math, sqrt, [16], #{}, 10_000),
+    ?assertEqual({ok, 4.0}, py:await(Quick)).
+
+a_dying_context_answers_by_message_once(Config) ->
+    [Ctx] = start(1, Config),
+    Asker = ask(fun() ->
+        Refs = [py:spawn_call(Ctx, builtins, exec, ?LOOP) || _ <- [1, 2, 3]],
+        _ = await_busy(Ctx),
+        exit(Ctx, kill),
+        [py:await(Ref, infinity) || Ref <- Refs]
+    end),
+    ?assertMatch([{error, {context_died, _}}, {error, {context_died, _}},
+                  {error, {context_died, _}}], answer(Asker)),
+    ?assertEqual([], leftovers(Asker)).
+
+%% ------------------------------------------------------------------ casts
+
+a_cast_runs_and_says_nothing(Config) ->
+    [Ctx] = start(1, Config),
+    ok = py_context:exec(Ctx, <<"seen = []">>),
+    [?assertEqual(ok, py:cast(Ctx, '__main__', 'seen.append', [N])) || N <- [1, 2, 3]],
+    ok = py:cast(math, sqrt, [16], #{}),
+    ?assertEqual({ok, [1, 2, 3]}, py_context:eval(Ctx, <<"seen">>)),
+    ?assertEqual([], test_helpers:messages()),
+    ?assertEqual({error, {pool_not_started, nowhere}}, py:cast(nowhere, math, sqrt, [16])).
+
+a_cast_outlives_its_caller(Config) ->
+    [Ctx] = start(1, Config),
+    {Gate, Wait} = test_helpers:gate(Config),
+    ok = py_context:exec(Ctx, [Wait, "seen = []"]),
+    Blocker = ask(fun() -> py_context:call(Ctx, '__main__', wait, []) end),
+    _ = await_busy(Ctx),
+    {Caster, Monitor} = spawn_monitor(fun() -> ok = py:cast(Ctx, '__main__', 'seen.append', [1]) end),
+    receive {'DOWN', Monitor, process, Caster, Reason} -> ?assertEqual(normal, Reason) end,
+    ok = test_helpers:open_gate(Gate),
+    {ok, <<"finished">>} = answer(Blocker),
+    ?assertEqual({ok, [1]}, py_context:eval(Ctx, <<"seen">>)).
+
+a_cast_that_fails_is_logged(Config) ->
+    [Ctx] = start(1, Config),
+    Log = test_helpers:capture_log(fun() ->
+        ok = py:cast(Ctx, math, sqrt, [-1]),
+        ok = py:cast(Ctx, math, sqrt, [16]),
+        {ok, _} = py_context:eval(Ctx, <<"1">>),
+        %% The report is with the process by now; it takes things in order.
+        sys:get_state(py_async)
+    end),
+    ?assertMatch([{error, _}], Log),
+    [{error, Text}] = Log,
+    ?assertNotEqual(nomatch, string:find(Text, "math.sqrt: ValueError: math domain error")).
+
+a_cast_that_takes_too_long_is_stopped_and_logged(Config) ->
+    [Ctx] = start(1, Config),
+    Log = test_helpers:capture_log(fun() ->
+        ok = py:cast(builtins, exec, ?LOOP, #{}, 20),
+        _ = eventually(fun() -> maps:get(timed_out, py_context:info(Ctx)) =:= 1 end),
+        sys:get_state(py_async)
+    end),
+    ?assertMatch([{error, _}], Log),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
+
+%% ------------------------------------------------------------------ parallel
+
+parallel_calls_keep_their_order(Config) ->
+    _ = start(3, Config),
+    ?assertEqual({ok, [{ok, float(N)} || N <- lists:seq(1, 200)]},
+                 py:parallel([{math, sqrt, [N * N]} || N <- lists:seq(1, 200)])),
+    ?assertEqual({ok, [{ok, <<"{\n \"a\": 1\n}">>}, {ok, 3}]},
+                 py:parallel([{json, dumps, [#{a => 1}], #{indent => 1}},
+                              {"operator", <<"add">>, [1, 2]}])),
+    ?assertEqual({ok, []}, py:parallel([])).
+
+parallel_calls_fail_one_by_one(Config) ->
+    _ = start(2, Config),
+    ok = py:register_pool(nowhere, operator),
+    {ok, Results} = py:parallel([{math, sqrt, [1]}, {math, sqrt, [-1]}, {no_such, f, []},
+                                 {operator, add, [1, 2]}, {math, sqrt, [4]}]),
+    ?assertMatch([{ok, 1.0}, {error, {'ValueError', _}}, {error, {'ModuleNotFoundError', _}},
+                  {error, {pool_not_started, nowhere}}, {ok, 2.0}], Results).
+
+parallel_calls_spread_over_the_pool(Config) ->
+    Contexts = start(3, Config),
+    {ok, Ids} = py:parallel([{threading, get_native_id, []} || _ <- lists:seq(1, 6)]),
+    Expected = [maps:get(thread_id, py_context:info(Ctx)) || Ctx <- Contexts],
+    ?assertEqual([{ok, Id} || Id <- Expected ++ Expected], Ids).
+
+parallel_calls_follow_bindings_and_state(Config) ->
+    [_, Second, _] = start(3, Config),
+    Where = fun() -> py:parallel([{threading, get_native_id, []} || _ <- lists:seq(1, 3)]) end,
+    Id = maps:get(thread_id, py_context:info(Second)),
+    ?assertEqual({ok, [{ok, Id}, {ok, Id}, {ok, Id}]},
+                 py_context_router:with_context(Second, Where)),
+    ok = py:exec(<<"def f(x): return x + 1">>),
+    ?assertEqual({ok, [{ok, 2}, {ok, 3}, {ok, 4}]},
+                 py:parallel([{'__main__', f, [N]} || N <- [1, 2, 3]])),
+    {ok, Spread} = Where(),
+    ?assertEqual(3, length(lists:usort(Spread))).
+
+parallel_calls_that_are_late_lose_nobody_else(Config) ->
+    _ = start(2, Config),
+    ?assertEqual({ok, [{ok, 1.0}, {error, timeout}, {ok, 2.0}]},
+                 py:parallel([{math, sqrt, [1]}, {builtins, exec, ?LOOP}, {math, sqrt, [4]}],
+                             200)),
+    ?assertEqual({ok, [{ok, 1.0}, {ok, 2.0}]}, py:parallel([{math, sqrt, [1]}, {math, sqrt, [4]}])),
+    ?assertEqual([], test_helpers:messages()).
+
+misuse_is_a_badarg(Config) ->
+    _ = start(1, Config),
+    [?assertError(badarg, Misuse())
+     || Misuse <- [fun() -> py:parallel(1) end, fun() -> py:parallel([1]) end,
+                   fun() -> py:parallel([{math, sqrt, 1}]) end, fun() -> py:await(1) end,
+                   fun() -> py:spawn_call(math, sqrt, 1) end,
+                   fun() -> py:cast(1, sqrt, [1]) end]].

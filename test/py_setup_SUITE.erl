@@ -1,0 +1,354 @@
+%% What every context has, also later ones: imports, folders, virtual environments; and what is asked
+%% of every interpreter. Once per mode that the linked Python has.
+-module(py_setup_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, init_per_suite/1, end_per_suite/1]).
+-export([init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
+-compile([export_all, nowarn_export_all]).
+
+-import(test_helpers, [eventually/1]).
+
+all() ->
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()]
+    ++ [{group, venvs}].
+
+groups() ->
+    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]]
+    ++ [{venvs, [],
+         [a_virtual_environment_is_made_filled_and_used,
+          what_has_not_changed_is_not_installed_again,
+          a_failed_installation_says_what_the_program_said,
+          a_program_that_takes_too_long_is_ended,
+          bad_options_are_named]}].
+
+each_mode() ->
+    [an_import_is_in_every_context_and_in_later_ones,
+     an_import_that_fails_is_forgotten,
+     names_that_are_no_modules_are_refused,
+     a_folder_is_on_the_path_of_every_context_and_of_later_ones,
+     a_module_is_loaded_anew_everywhere,
+     a_context_that_dies_comes_back_with_all_of_it,
+     setting_up_starts_the_application_and_ends_with_it,
+     garbage_is_collected_everywhere,
+     memory_is_told_for_each_interpreter,
+     packages_of_a_virtual_environment_come_and_go,
+     one_virtual_environment_takes_the_place_of_another,
+     a_pool_has_a_virtual_environment_of_its_own,
+     what_is_no_virtual_environment_is_refused].
+
+init_per_suite(Config) ->
+    test_helpers:quiet(Config).
+
+end_per_suite(Config) ->
+    test_helpers:loud(Config).
+
+init_per_group(venvs, Config) ->
+    Config;
+init_per_group(Mode, Config) ->
+    [{mode, Mode} | Config].
+
+end_per_group(_Group, _Config) ->
+    ok.
+
+init_per_testcase(_Case, Config) ->
+    {ok, _} = application:ensure_all_started(py_context_router),
+    Config.
+
+%% Workers of all cases share one interpreter, which must not keep what a case has put there.
+end_per_testcase(_Case, _Config) ->
+    _ = py:deactivate_venv(),
+    test_helpers:stop_all(),
+    {ok, Ctx} = py_context:new(#{}),
+    ok = py_context:exec(Ctx, <<"import sys\n"
+                                "sys.path[:] = [p for p in sys.path if 'py_setup' not in p]\n"
+                                "for name in [n for n in sys.modules if n.startswith('setup_')]:\n"
+                                "    del sys.modules[name]\n">>),
+    ok = py_context:stop(Ctx),
+    test_helpers:stop_all().
+
+start(Pool, Options, Config) ->
+    {ok, Pids} = py_context_router:start_pool(Pool, Options#{mode => ?config(mode, Config)}),
+    Pids.
+
+start(Config) ->
+    start(default, #{contexts => 2}, Config).
+
+%% A folder with a module that says who it is.
+folder(Name, Module, Value, Config) ->
+    Folder = filename:join([?config(priv_dir, Config), "py_setup", Name]),
+    ok = write_module(Folder, Module, Value),
+    unicode:characters_to_binary(Folder).
+
+write_module(Folder, Module, Value) ->
+    File = filename:join(Folder, Module ++ ".py"),
+    ok = filelib:ensure_dir(File),
+    file:write_file(File, ["value = ", integer_to_list(Value), "\n"]).
+
+values(Contexts, Code) ->
+    [py_context:eval(Ctx, Code) || Ctx <- Contexts].
+
+%% ------------------------------------------------------------------ imports and folders
+
+an_import_is_in_every_context_and_in_later_ones(Config) ->
+    Contexts = start(Config),
+    ?assertEqual(ok, py:import('email.utils')),
+    Io = start(io, #{contexts => 1}, Config),
+    {ok, Single} = py_context:new(#{mode => ?config(mode, Config)}),
+    Code = <<"email.utils.formataddr(('a', 'b@c'))">>,
+    [?assertEqual({ok, <<"a <b@c>">>}, Value) || Value <- values(Contexts ++ Io ++ [Single], Code)],
+    %% Every process sees it.
+    ?assertEqual({ok, <<"a <b@c>">>}, py:eval(Code)),
+    ok = py_context:stop(Single).
+
+an_import_that_fails_is_forgotten(Config) ->
+    _ = start(Config),
+    ?assertMatch({error, {'ModuleNotFoundError', _}}, py:import(setup_nowhere)),
+    Later = start(io, #{contexts => 1}, Config),
+    ?assertEqual([{ok, 1}], values(Later, <<"1">>)).
+
+names_that_are_no_modules_are_refused(_Config) ->
+    [?assertError(badarg, py:import(Name))
+     || Name <- ["os; import sys", "os, sys", "os\n", "", "1x", "a..b", ".a", 17]],
+    ?assertEqual(ok, py:import("xml.dom")).
+
+a_folder_is_on_the_path_of_every_context_and_of_later_ones(Config) ->
+    Contexts = start(Config),
+    Folder = folder("with ' and ü", "setup_a", 1, Config),
+    ?assertEqual(ok, py:add_path(Folder)),
+    ?assertEqual(ok, py:add_path(Folder)),
+    Io = start(io, #{contexts => 1}, Config),
+    [?assertEqual({ok, 1}, Value)
+     || Value <- values(Contexts ++ Io, <<"__import__('setup_a').value">>)],
+    [?assertEqual({ok, 1}, Count)
+     || Count <- [py_context:eval(Ctx, <<"__import__('sys').path.count(p)">>, #{p => Folder})
+                  || Ctx <- Contexts ++ Io]],
+    ?assertEqual([{error, {'NameError', <<"name 'sys' is not defined">>}}],
+                 lists:usort(values(Io, <<"sys">>))).
+
+a_module_is_loaded_anew_everywhere(Config) ->
+    Contexts = start(Config),
+    Folder = folder("reload", "setup_b", 1, Config),
+    ok = py:add_path(Folder),
+    %% Nowhere imported yet: nothing to do.
+    ?assertEqual(ok, py:reload(setup_b)),
+    ok = py:import(setup_b),
+    Value = <<"setup_b.value">>,
+    ?assertEqual([{ok, 1}, {ok, 1}], values(Contexts, Value)),
+    %% Of another size, so that Python doesn't take the compiled file for current.
+    ok = write_module(Folder, "setup_b", 200),
+    ?assertEqual(ok, py:reload(<<"setup_b">>)),
+    ?assertEqual([{ok, 200}, {ok, 200}], values(Contexts, Value)),
+    ok = file:write_file(filename:join(Folder, "setup_b.py"), <<"1/0">>),
+    ?assertMatch({error, {'ZeroDivisionError', _}}, py:reload(setup_b)).
+
+a_context_that_dies_comes_back_with_all_of_it(Config) ->
+    [First | _] = start(Config),
+    ok = py:add_path(folder("back", "setup_c", 3, Config)),
+    ok = py:import(setup_c),
+    exit(First, kill),
+    _ = eventually(fun() ->
+        [New | _] = py_context_router:contexts(),
+        New =/= First andalso is_process_alive(New)
+    end),
+    [New | _] = py_context_router:contexts(),
+    ?assertEqual({ok, 3}, py_context:eval(New, <<"setup_c.value">>)).
+
+setting_up_starts_the_application_and_ends_with_it(Config) ->
+    test_helpers:stop_all(),
+    ?assertEqual(ok, py:import(colorsys)),
+    ?assertMatch([{ok, _}, {ok, _}], values(start(Config), <<"colorsys.ONE_THIRD">>)),
+    test_helpers:stop_all(),
+    ?assertEqual([], test_helpers:published()),
+    ?assertMatch([{error, {'NameError', _}}, {error, {'NameError', _}}],
+                 values(start(Config), <<"colorsys.ONE_THIRD">>)).
+
+garbage_is_collected_everywhere(Config) ->
+    Contexts = start(Config),
+    {ok, _} = py:gc(),
+    [ok = py_context:exec(Ctx, <<"import gc\ngc.disable()\n"
+                                 "for _ in range(100):\n"
+                                 "    cycle = []\n"
+                                 "    cycle.append(cycle)\n"
+                                 "del cycle\n">>) || Ctx <- Contexts],
+    {ok, Collected} = py:gc(),
+    [ok = py_context:exec(Ctx, <<"gc.enable()">>) || Ctx <- Contexts],
+    ?assert(Collected >= 200, {collected, Collected}),
+    test_helpers:stop_all(),
+    ?assertEqual({ok, 0}, py:gc()).
+
+memory_is_told_for_each_interpreter(Config) ->
+    Contexts = start(Config),
+    {ok, #{allocated_blocks := All, interpreters := Interpreters}} = py:memory_stats(),
+    ?assertEqual(lists:sort(Contexts),
+                 lists:sort(lists:append([Of || #{contexts := Of} <- Interpreters]))),
+    ?assertEqual(case ?config(mode, Config) of worker -> 1; _ -> 2 end, length(Interpreters)),
+    ?assertEqual(All, lists:sum([Blocks || #{allocated_blocks := Blocks} <- Interpreters])),
+    [?assertMatch(#{gc_count := [_, _, _], gc_threshold := [_, _, _],
+                    gc_stats := [#{<<"collections">> := _} | _]}, Interpreter)
+     || Interpreter <- Interpreters],
+    [Ctx | _] = Contexts,
+    ok = py_context:exec(Ctx, <<"kept = [object() for _ in range(100_000)]">>),
+    {ok, #{allocated_blocks := More}} = py:memory_stats(),
+    ?assert(More - All > 90_000, {blocks, More - All}).
+
+%% ------------------------------------------------------------------ using environments
+
+%% What looks like an environment of the linked Python, with one package.
+venv(Name, Module, Value, Config) ->
+    {ok, Version} = py:version(),
+    [Major, Minor | _] = binary:split(Version, <<".">>, [global]),
+    Venv = filename:join([?config(priv_dir, Config), "py_setup", Name]),
+    Lib = io_lib:format("python~s.~s", [Major, Minor]),
+    ok = write_module(filename:join([Venv, "lib", Lib, "site-packages"]), Module, Value),
+    unicode:characters_to_binary(Venv).
+
+packages_of_a_virtual_environment_come_and_go(Config) ->
+    Contexts = start(Config),
+    Venv = venv("venv", "setup_d", 4, Config),
+    {ok, Path} = py_context:eval(hd(Contexts), <<"__import__('sys').path[:]">>),
+    ?assertEqual({ok, #{active => false}}, py:venv_info()),
+    ?assertEqual(ok, py:activate_venv(Venv)),
+    Io = start(io, #{contexts => 1}, Config),
+    [?assertEqual({ok, 4}, Value)
+     || Value <- values(Contexts ++ Io, <<"__import__('setup_d').value">>)],
+    [?assertEqual({ok, Venv}, Prefix)
+     || Prefix <- values(Contexts ++ Io, <<"__import__('sys').prefix">>)],
+    {ok, #{active := true, venv_path := Venv, site_packages := Packages}} = py:venv_info(),
+    ?assert(filelib:is_regular(filename:join(Packages, "setup_d.py"))),
+    ?assertEqual(ok, py:deactivate_venv()),
+    ?assertEqual(ok, py:deactivate_venv()),
+    ?assertEqual({ok, #{active => false}}, py:venv_info()),
+    [?assertEqual({ok, Path}, Now) || Now <- values(Contexts, <<"__import__('sys').path[:]">>)],
+    Db = start(db, #{contexts => 1}, Config),
+    [?assertEqual({ok, false}, Found)
+     || Found <- values(Contexts ++ Db, <<"__import__('sys').prefix == p">>, #{p => Venv})].
+
+values(Contexts, Code, Locals) ->
+    [py_context:eval(Ctx, Code, Locals) || Ctx <- Contexts].
+
+one_virtual_environment_takes_the_place_of_another(Config) ->
+    Contexts = start(Config),
+    ok = py:activate_venv(venv("first", "setup_e", 1, Config)),
+    ok = py:activate_venv(venv("second", "setup_f", 2, Config)),
+    [?assertEqual({ok, 2}, Value) || Value <- values(Contexts, <<"__import__('setup_f').value">>)],
+    [?assertMatch({error, {'ModuleNotFoundError', _}}, Value)
+     || Value <- values(Contexts, <<"__import__('setup_e')">>)].
+
+a_pool_has_a_virtual_environment_of_its_own(Config) ->
+    _ = start(Config),
+    Own = venv("own", "setup_g", 7, Config),
+    Io = start(io, #{contexts => 2, venv => Own}, Config),
+    Value = <<"__import__('setup_g').value">>,
+    ?assertEqual([{ok, 7}, {ok, 7}], values(Io, Value)),
+    %% It keeps it, whatever the others use.
+    ok = py:activate_venv(venv("all", "setup_h", 8, Config)),
+    ?assertEqual([{ok, 7}, {ok, 7}], values(Io, Value)),
+    ok = py:deactivate_venv(),
+    ?assertEqual([{ok, 7}, {ok, 7}], values(Io, Value)),
+    case ?config(mode, Config) of
+        worker ->
+            %% Workers share their interpreter.
+            ok;
+        _ ->
+            ?assertMatch([{error, {'ModuleNotFoundError', _}}, {error, {'ModuleNotFoundError', _}}],
+                         values(py_context_router:contexts(), Value))
+    end,
+    [ok = py_context:exec(Ctx, <<"import sys; del sys._py_context_venv">>) || Ctx <- [hd(Io)]].
+
+what_is_no_virtual_environment_is_refused(Config) ->
+    [Ctx | _] = start(Config),
+    Nothing = filename:join(?config(priv_dir, Config), "nothing"),
+    ?assertMatch({error, {'FileNotFoundError', <<"no virtual environment of Python 3.", _/binary>>}},
+                 py:activate_venv(Nothing)),
+    ?assertEqual({ok, #{active => false}}, py:venv_info()),
+    ?assertMatch({error, {'FileNotFoundError', _}},
+                 py_context_router:start_pool(io, #{venv => Nothing, mode => ?config(mode, Config)})),
+    ?assertEqual({ok, 1}, py_context:eval(Ctx, <<"1">>)).
+
+%% ------------------------------------------------------------------ making environments
+
+%% A package that installs without a network: a wheel made here.
+wheel(Name, Version, Config) ->
+    File = filename:join(?config(priv_dir, Config),
+                         lists:concat([Name, "-", Version, "-py3-none-any.whl"])),
+    Info = lists:concat([Name, "-", Version, ".dist-info/"]),
+    Files = [{Name ++ ".py", list_to_binary(["version = '", Version, "'\n"])},
+             {Info ++ "METADATA", list_to_binary(["Metadata-Version: 2.1\nName: ", Name,
+                                                  "\nVersion: ", Version, "\n"])},
+             {Info ++ "WHEEL", <<"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\n"
+                                 "Tag: py3-none-any\n">>}],
+    Record = [[File0, ",,\n"] || {File0, _} <- Files] ++ [Info, "RECORD,,\n"],
+    {ok, _} = zip:create(File, Files ++ [{Info ++ "RECORD", iolist_to_binary(Record)}]),
+    File.
+
+lines(Sofar) ->
+    receive {py_venv, _, Line} -> lines([Line | Sofar])
+    after 0 -> lists:reverse(Sofar)
+    end.
+
+a_virtual_environment_is_made_filled_and_used(Config) ->
+    {ok, [Ctx]} = py:start_contexts(#{contexts => 1}),
+    Venv = filename:join([?config(priv_dir, Config), "py_setup", "it's a venv"]),
+    Wheel = wheel("setup_i", "1.0", Config),
+    ?assertEqual(ok, py:ensure_venv(Venv, [Wheel], #{progress => self(), installer => pip})),
+    ?assertEqual({ok, <<"1.0">>}, py_context:eval(Ctx, <<"__import__('setup_i').version">>)),
+    Lines = lines([]),
+    ?assert(lists:any(fun(Line) -> string:find(Line, "Successfully installed setup") =/= nomatch end,
+                      Lines), Lines),
+    {ok, #{active := true}} = py:venv_info().
+
+what_has_not_changed_is_not_installed_again(Config) ->
+    Venv = filename:join([?config(priv_dir, Config), "py_setup", "again"]),
+    Requirements = filename:join(?config(priv_dir, Config), "requirements.txt"),
+    ok = file:write_file(Requirements, wheel("setup_j", "1.0", Config)),
+    Parent = self(),
+    Ensure = fun(Options) ->
+        Count = fun(Line) -> Parent ! {py_venv, Venv, Line} end,
+        ok = py:ensure_venv(Venv, Requirements, Options#{progress => Count, activate => false}),
+        length(lines([]))
+    end,
+    ?assert(Ensure(#{}) > 0),
+    ?assertEqual({ok, #{active => false}}, py:venv_info()),
+    ?assertEqual(0, Ensure(#{})),
+    ?assert(Ensure(#{force => true}) > 0),
+    ok = file:write_file(Requirements, wheel("setup_j", "2.0", Config)),
+    ?assert(Ensure(#{}) > 0),
+    {ok, [Ctx]} = py:start_contexts(#{contexts => 1}),
+    ok = py:activate_venv(Venv),
+    ?assertEqual({ok, <<"2.0">>}, py_context:eval(Ctx, <<"__import__('setup_j').version">>)).
+
+a_failed_installation_says_what_the_program_said(Config) ->
+    Venv = filename:join([?config(priv_dir, Config), "py_setup", "failed"]),
+    Missing = filename:join(?config(priv_dir, Config), "no_such_thing-1.0-py3-none-any.whl"),
+    {error, Reason} = py:ensure_venv(Venv, [Missing]),
+    ?assertMatch({venv_failed, _, Status, _} when Status > 0, Reason),
+    Text = py_error:format(Reason),
+    ?assertNotEqual(nomatch, string:find(Text, "no_such_thing")),
+    ?assertEqual({ok, #{active => false}}, py:venv_info()),
+    ?assertMatch({error, {venv_failed, <<"/no/such/python">>, enoent, _}},
+                 py:ensure_venv(filename:join(?config(priv_dir, Config), "other"), [],
+                                #{python => "/no/such/python", installer => pip})).
+
+a_program_that_takes_too_long_is_ended(Config) ->
+    Slow = filename:join(?config(priv_dir, Config), "slow"),
+    Mark = filename:join(?config(priv_dir, Config), "mark"),
+    ok = file:write_file(Slow, ["#!/bin/sh\necho $$ > '", Mark, "'\necho working\nexec sleep 600\n"]),
+    ok = file:change_mode(Slow, 8#755),
+    Venv = filename:join(?config(priv_dir, Config), "slow_venv"),
+    ?assertMatch({error, {venv_failed, _, timeout, <<"working">>}},
+                 py:ensure_venv(Venv, [], #{python => Slow, installer => pip, timeout => 500})),
+    {ok, Pid} = file:read_file(Mark),
+    Proc = filename:join("/proc", string:trim(binary_to_list(Pid))),
+    _ = eventually(fun() -> not filelib:is_dir(Proc) end),
+    ?assertEqual([], test_helpers:messages()).
+
+bad_options_are_named(_Config) ->
+    [?assertEqual({error, {bad_option, {Key, Value}}},
+                  py:ensure_venv(<<"/nowhere">>, [], #{Key => Value}))
+     || {Key, Value} <- [{installer, conda}, {color, red}, {progress, 1}, {timeout, 0},
+                         {activate, 1}, {python, 1}]].

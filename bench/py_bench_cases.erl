@@ -11,6 +11,9 @@ all() ->
      {callers, "calls/s of 1, 10, 50, 200 callers that each route and call, and their fairness"},
      {bytes, "16 MB of bytes there and back, copied and not"},
      {containers, "lists, maps and records there and back"},
+     {callbacks, "from Python: erlang.call, of 1 to 10 000 in one job"},
+     {sends, "from Python: erlang.send, 10 000 in one job"},
+     {prints, "from Python: 100 000 lines to a group leader"},
      {modes, "each mode: two contexts that compute against one; short calls beside such ones"},
      {contexts, "each mode: starting and stopping 8 contexts, memory of one; in new VMs"},
      {lifecycle, "each mode: 300 contexts that come, work and go; memory, threads; in new VMs"},
@@ -46,6 +49,12 @@ run(bytes, Scale) ->
     py_bench_values:bytes(Scale);
 run(containers, Scale) ->
     py_bench_values:containers(Scale);
+run(callbacks, Scale) ->
+    py_bench_callbacks:calls(Scale);
+run(sends, Scale) ->
+    py_bench_callbacks:sends(Scale);
+run(prints, Scale) ->
+    py_bench_callbacks:prints(Scale);
 run(modes, Scale) ->
     py_bench_modes:scaling(Scale) ++ py_bench_modes:hogs(Scale);
 run(contexts, Scale) ->

@@ -130,12 +130,22 @@ call_until(Stop, Ctx, Count) ->
 
 %% What is imported into each costs memory and time: no more than Python itself imports.
 little_is_imported_before_the_user_does(Config) ->
-    with_contexts(mode(Config), 1, fun([Ctx]) ->
-        {ok, Modules} = py_context:eval(Ctx, <<"sorted(__import__('sys').modules)">>),
-        {ok, Python} = py_context:eval(Ctx, <<"__import__('sys').executable">>),
+    %% In a VM of its own, where no interpreter has been used before.
+    {ok, Vm, _Node} = test_helpers:start_peer(#{connection => standard_io}),
+    try
+        {Python, Modules} = peer:call(Vm, ?MODULE, imported, [mode(Config)]),
         {ok, Bare} = test_helpers:run_program(Python, ["-c", "import sys; print(*sys.modules)"]),
         ?assertEqual([], Modules -- [<<"erlang">>, <<"gc">> | string:lexemes(Bare, " \n")])
-    end).
+    after
+        peer:stop(Vm)
+    end.
+
+%% In the other VM.
+imported(Mode) ->
+    {ok, Ctx} = py_context:new(#{mode => Mode}),
+    {ok, Modules} = py_context:eval(Ctx, <<"sorted(__import__('sys').modules)">>),
+    {ok, Python} = py_context:eval(Ctx, <<"__import__('sys').executable">>),
+    {Python, Modules}.
 
 module_state_is_private(Config) ->
     with_contexts(mode(Config), 2, fun([A, B]) ->

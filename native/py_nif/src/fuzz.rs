@@ -82,7 +82,7 @@ extern "C" fn one_input(start: *const u8, length: usize) -> c_int {
 fn try_input(converter: &Converter<'_>, input: &[u8]) {
     let Some((&how, rest)) = input.split_first() else { return };
     let env = OwnedEnv::new();
-    let mut front = Front { env: env.as_ptr(), rest };
+    let mut front = Front { env: env.as_ptr(), rest, large_left: 2 };
     let Some(term) = front.term(0) else { return };
     // SAFETY: the environments are this thread's alone.
     unsafe {
@@ -153,6 +153,8 @@ fn disguised(converter: &Converter<'_>, object: Object, how: u8) -> Object {
 struct Front<'i> {
     env: *mut ErlNifEnv,
     rest: &'i [u8],
+    /// How many more large binaries it may make: they take their time.
+    large_left: u8,
 }
 
 impl<'i> Front<'i> {
@@ -225,7 +227,7 @@ impl<'i> Front<'i> {
                     let length = self.long()?;
                     binary(env, self.bytes(length)?)
                 }
-                // Not in the format: a part of a binary, and one that is as long as it says.
+                // Not in the format: a part of a binary, and one that is large enough to be shared.
                 1 => {
                     let (from, length) = (usize::from(self.byte()?), usize::from(self.byte()?));
                     let whole = binary(env, self.rest);
@@ -235,7 +237,8 @@ impl<'i> Front<'i> {
                     enif_make_sub_binary(env, whole, from, length)
                 }
                 2 => {
-                    let length = self.long()? & 0x3_ffff;
+                    self.large_left = self.large_left.checked_sub(1)?;
+                    let length = 0xff80 + usize::from(self.byte()?);
                     binary(env, &vec![self.byte()?; length])
                 }
                 104 => {

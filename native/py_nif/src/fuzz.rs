@@ -134,7 +134,8 @@ fn disguised(converter: &Converter<'_>, object: Object, how: u8) -> Object {
         let made = match how & 0x0f {
             1 => ffi::PySet_New(ptr),
             2 => ffi::PyFrozenSet_New(ptr),
-            3 => ffi::PyByteArray_FromObject(ptr),
+            // Of a number it would be one of that length.
+            3 if ffi::PyObject_CheckBuffer(ptr) != 0 => ffi::PyByteArray_FromObject(ptr),
             4 => ffi::PyMemoryView_FromObject(ptr),
             5 => ffi::PySequence_Tuple(ptr),
             6 => ffi::PySequence_List(ptr),

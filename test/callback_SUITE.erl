@@ -43,6 +43,7 @@ each_mode() ->
      a_timeout_below_another_job_waits_for_that,
      an_interrupt_ends_the_wait,
      a_wait_in_an_except_block_keeps_its_exception,
+     a_wait_in_an_event_loop_leaves_room_for_another,
      a_killed_context_ends_while_python_waits,
      a_stopping_context_lets_python_wait_within_its_grace,
      threads_of_python_call_and_send,
@@ -372,6 +373,22 @@ except ZeroDivisionError as e:
         below = again is e
 ">>),
     ?assertEqual({true, true}, value(Ctx, <<"(above, below)">>)).
+
+a_wait_in_an_event_loop_leaves_room_for_another(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(inside, fun() -> value(Ctx, <<"asyncio.run(inner())">>) end),
+    ok = py_context:exec(Ctx, <<"
+import asyncio
+async def inner():
+    await asyncio.sleep(0)
+    return 'inner'
+async def outer():
+    loop = asyncio.get_running_loop()
+    result = erlang.inside()
+    await asyncio.sleep(0)
+    return result, asyncio.get_running_loop() is loop
+">>),
+    ?assertEqual({<<"inner">>, true}, value(Ctx, <<"asyncio.run(outer())">>)).
 
 %% ------------------------------------------------------------------ endings
 

@@ -5,6 +5,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, groups/0, init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2]).
+-export([imported/1]).
 -export([supported_modes_follow_the_linked_version/1, unsupported_mode_says_why/1,
          workers_share_modules/1, contexts_of_a_pool_start_side_by_side/1,
          contexts_come_and_go_without_growth/1, busy_callers_leave_a_computation_its_turn/1,

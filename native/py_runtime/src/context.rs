@@ -4,6 +4,7 @@
 //! ends what it made. Everybody else has an `Arc<Context>`, through which jobs are submitted,
 //! cancelled and interrupted without ever waiting for Python.
 
+mod aside;
 mod strike;
 mod thread;
 mod wait;

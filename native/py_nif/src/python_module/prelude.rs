@@ -1,6 +1,8 @@
 //! The part of module `erlang` that is written in Python, and what it is used for.
 
-use py_runtime::code;
+use std::sync::OnceLock;
+
+use py_runtime::code::{self, Kind};
 use py_runtime::exception::Exception;
 use py_runtime::ffi;
 use py_runtime::namespace::new_namespace;
@@ -33,9 +35,8 @@ pub(super) unsafe fn run(
             let name = std::ffi::CStr::from_ptr((*method).ml_name);
             set(&namespace, name, made.as_ptr())?;
         }
-        code::exec(at, SOURCE.as_bytes(), "<erlang>", &namespace)
-            .map_err(|e| raise_as_import_error(&e))
-            .ok()?;
+        let code = compiled(at)?;
+        code::run(at, &code, &namespace, &namespace)?;
         for (name, place) in [
             (c"Error", Some(&mut state.error)),
             (c"ProcessError", Some(&mut state.process_error)),
@@ -53,6 +54,33 @@ pub(super) unsafe fn run(
         state.prelude = namespace.into_ptr();
         Some(())
     }
+}
+
+/// The compiled source. Compiling takes a millisecond, so it is done once; what is kept is the text
+/// that CPython would keep in a file, because code objects belong to their interpreter.
+fn compiled(at: Attached<'_>) -> Option<Object> {
+    static MARSHALLED: OnceLock<Vec<u8>> = OnceLock::new();
+    if let Some(bytes) = MARSHALLED.get() {
+        let length = bytes.len() as ffi::Py_ssize_t;
+        // SAFETY: attached; pointer and length are those of one vector.
+        return unsafe {
+            let code = ffi::PyMarshal_ReadObjectFromString(bytes.as_ptr().cast(), length);
+            Object::from_owned(at, code)
+        };
+    }
+    let code = code::compile(at, SOURCE.as_bytes(), "<erlang>", Kind::Statements)
+        .map_err(|e| raise_as_import_error(&e))
+        .ok()?;
+    // SAFETY: attached; the code object is live, and a marshalled object is a `bytes`.
+    unsafe {
+        let version = ffi::Py_MARSHAL_VERSION;
+        let bytes = ffi::PyMarshal_WriteObjectToString(code.as_ptr(), version);
+        let bytes = Object::from_owned(at, bytes)?;
+        let length = usize::try_from(ffi::PyBytes_Size(bytes.as_ptr())).ok()?;
+        let start = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>();
+        let _ = MARSHALLED.set(std::slice::from_raw_parts(start, length).to_vec());
+    }
+    Some(code)
 }
 
 fn raise_as_import_error(exception: &Exception) {

@@ -11,11 +11,9 @@
 
 use std::time::{Duration, Instant};
 
-use pyo3_ffi as ffi;
-
+use super::aside::Aside;
 use crate::job::{Job, Scope};
 use crate::mailbox::{Meanwhile, Seq};
-use crate::object::Attached;
 
 /// How long a wait lasts before jobs run that it may have nothing to do with. An answer that takes
 /// no longer finds its thread at hand.
@@ -107,9 +105,9 @@ impl<J: Job> Scope<'_, J> {
     }
 
     fn run_on_top(&self, job: J) {
-        let handled = Handled::hide(self.at);
+        let aside = Aside::put(self.at);
         self.context.run(job, self.desk);
-        handled.restore(self.at);
+        aside.restore(self.at);
     }
 
     /// Takes back the blow, which would hit the job after the exception that it raises itself.
@@ -157,28 +155,5 @@ impl<'a> Level<'a> {
 impl Drop for Level<'_> {
     fn drop(&mut self) {
         self.waiting.set(self.waiting.get() - 1);
-    }
-}
-
-/// The exception that the waiting job is just handling, put away so that jobs on top of it neither
-/// see it nor have it as the context of their own.
-struct Handled([*mut ffi::PyObject; 3]);
-
-impl Handled {
-    fn hide(_: Attached<'_>) -> Self {
-        let mut handled = [std::ptr::null_mut(); 3];
-        let [class, value, traceback] = &mut handled;
-        // SAFETY: attached; three new references or nulls come out, and nulls go in.
-        unsafe {
-            ffi::PyErr_GetExcInfo(class, value, traceback);
-            ffi::PyErr_SetExcInfo(std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
-        }
-        Handled(handled)
-    }
-
-    fn restore(self, _: Attached<'_>) {
-        let [class, value, traceback] = self.0;
-        // SAFETY: attached; the call takes over the references that `hide` was given.
-        unsafe { ffi::PyErr_SetExcInfo(class, value, traceback) };
     }
 }

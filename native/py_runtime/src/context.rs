@@ -6,11 +6,13 @@
 
 mod aside;
 mod strike;
+mod stuck;
 mod thread;
 mod wait;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,7 @@ use crate::mailbox::{Mailbox, Refused, Seq};
 use crate::mode::Mode;
 use crate::preload::Preload;
 use crate::request::Cancel;
+use crate::ward::{Patient, Ward};
 pub(crate) use thread::Desk;
 pub use wait::{Interrupted, Wait};
 
@@ -51,6 +54,10 @@ pub struct Config {
     pub spin: Duration,
     /// What becomes of jobs whose callers are gone, unless they say otherwise.
     pub orphans: Orphans,
+    /// How long an interrupted job may take to end before the context is taken for stuck.
+    pub stuck_after: Option<Duration>,
+    /// Where its thread is counted when it is stuck.
+    pub ward: Arc<Ward>,
 }
 
 /// What becomes of a job whose caller is gone.
@@ -72,9 +79,11 @@ pub enum StartError {
 }
 
 /// Whoever wants to know how the context's thread fares. Called on native threads.
-pub trait Owner: Send + 'static {
+pub trait Owner: fmt::Debug + Send + Sync + 'static {
     /// The context serves, or has failed to start and ends.
     fn started(&self, outcome: Result<(), StartError>);
+    /// What the context runs should have ended long ago. It may be replaced.
+    fn stuck(&self);
     /// The thread has been joined: nothing of the context is left.
     fn ended(&self);
 }
@@ -90,6 +99,17 @@ pub struct Counts {
     pub timed_out: u64,
     /// Interrupted on request, or given up because their callers were gone.
     pub cancelled: u64,
+}
+
+/// The counts, shared with the context that this one replaces.
+#[derive(Debug, Default)]
+struct Counters {
+    done: AtomicU64,
+    failed: AtomicU64,
+    timed_out: AtomicU64,
+    cancelled: AtomicU64,
+    /// Former threads that are stuck.
+    left_behind: Arc<AtomicUsize>,
 }
 
 /// What only the context thread may let go of.
@@ -118,10 +138,13 @@ pub struct Context<J: Job> {
     ident: AtomicU64,
     native_id: AtomicU64,
     interpreter_number: AtomicI64,
-    done: AtomicU64,
-    failed: AtomicU64,
-    timed_out: AtomicU64,
-    cancelled: AtomicU64,
+    owner: Arc<dyn Owner>,
+    counters: Arc<Counters>,
+    /// One more than the number of the job that the owner has been told is stuck.
+    stuck_job: AtomicU64,
+    /// It is counted as stuck.
+    patient: Mutex<Option<Patient>>,
+    successor: OnceLock<Arc<Context<J>>>,
     /// When the running job began, in µs since `born`, plus one; 0 while idle.
     busy_since: AtomicU64,
     born: Instant,
@@ -129,7 +152,15 @@ pub struct Context<J: Job> {
 
 impl<J: Job> Context<J> {
     /// Starts the thread. It reports through `owner` whether the interpreter came up.
-    pub fn start(config: Config, owner: Box<dyn Owner>) -> std::io::Result<Arc<Self>> {
+    pub fn start(config: Config, owner: Arc<dyn Owner>) -> std::io::Result<Arc<Self>> {
+        Self::start_counting(config, owner, Arc::default())
+    }
+
+    fn start_counting(
+        config: Config,
+        owner: Arc<dyn Owner>,
+        counters: Arc<Counters>,
+    ) -> std::io::Result<Arc<Self>> {
         let context = Arc::new(Context {
             mailbox: Mailbox::new(config.max_queue),
             holds: Holds::default(),
@@ -140,10 +171,11 @@ impl<J: Job> Context<J> {
             ident: AtomicU64::new(0),
             native_id: AtomicU64::new(0),
             interpreter_number: AtomicI64::new(-1),
-            done: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            timed_out: AtomicU64::new(0),
-            cancelled: AtomicU64::new(0),
+            owner,
+            counters,
+            stuck_job: AtomicU64::new(0),
+            patient: Mutex::new(None),
+            successor: OnceLock::new(),
             busy_since: AtomicU64::new(0),
             born: Instant::now(),
             config,
@@ -154,7 +186,7 @@ impl<J: Job> Context<J> {
         let spawned = std::thread::Builder::new()
             .name(format!("py_ctx_{}", context.config.id))
             .stack_size(STACK_SIZE)
-            .spawn(move || on_thread.thread_main(owner))?;
+            .spawn(move || on_thread.thread_main())?;
         *thread = Some(spawned);
         drop(thread);
         Ok(context)
@@ -162,16 +194,27 @@ impl<J: Job> Context<J> {
 
     /// Submits a job. Any thread; never waits.
     pub fn submit(&self, job: J) -> Result<Seq, Refused<J>> {
-        self.mailbox.push(job)
+        if self.config.ward.is_full() {
+            return Err(Refused::Quarantined(job));
+        }
+        match self.mailbox.push(job) {
+            Err(Refused::Closed(job)) => match self.successor() {
+                Some(successor) => successor.submit(job),
+                None => Err(Refused::Closed(job)),
+            },
+            submitted => submitted,
+        }
     }
 
     /// The caller of job `seq` gives up. After [`Cancel::Waiting`] or [`Cancel::Running`] nothing
     /// will be sent to it; a running job is interrupted. Any thread; never waits.
     pub fn cancel(self: &Arc<Self>, seq: Seq) -> Cancel {
-        let Some(job) = self.mailbox.take(seq) else { return Cancel::TooLate };
+        let Some(job) = self.mailbox.take(seq) else {
+            return self.successor().map_or(Cancel::TooLate, |successor| successor.cancel(seq));
+        };
         let outcome = job.state().cancel();
         if outcome != Cancel::TooLate {
-            self.timed_out.fetch_add(1, Ordering::Relaxed);
+            self.counters.timed_out.fetch_add(1, Ordering::Relaxed);
         }
         // A job that was cancelled between being taken up and being started still counts as
         // waiting: it will not run, so there is nothing to interrupt.
@@ -183,6 +226,9 @@ impl<J: Job> Context<J> {
 
     /// Interrupts the running job; its caller gets the error. `false`: nothing runs.
     pub fn interrupt(self: &Arc<Self>) -> bool {
+        if let Some(successor) = self.successor() {
+            return successor.interrupt();
+        }
         let innermost = self.mailbox.running().pop();
         let Some((seq, job)) = innermost else { return false };
         let runs = job.state().interrupt();
@@ -286,6 +332,16 @@ impl<J: Job> Context<J> {
         self.mailbox.waiting()
     }
 
+    /// Its former threads that are stuck.
+    pub fn left_behind(&self) -> usize {
+        self.counters.left_behind.load(Ordering::Relaxed)
+    }
+
+    /// Where stuck threads are counted.
+    pub fn ward(&self) -> &Ward {
+        &self.config.ward
+    }
+
     /// Whether it takes no more jobs.
     pub fn is_closed(&self) -> bool {
         self.mailbox.is_closed()
@@ -318,10 +374,10 @@ impl<J: Job> Context<J> {
     /// How its jobs ended.
     pub fn counts(&self) -> Counts {
         Counts {
-            done: self.done.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            timed_out: self.timed_out.load(Ordering::Relaxed),
-            cancelled: self.cancelled.load(Ordering::Relaxed),
+            done: self.counters.done.load(Ordering::Relaxed),
+            failed: self.counters.failed.load(Ordering::Relaxed),
+            timed_out: self.counters.timed_out.load(Ordering::Relaxed),
+            cancelled: self.counters.cancelled.load(Ordering::Relaxed),
         }
     }
 }

@@ -41,6 +41,9 @@ pub trait Job: Clone + Send + Sync + 'static {
     /// Replies that the context is gone, unless somebody has replied. Never on a scheduler.
     fn abandon(&self, why: &Self::Death);
 
+    /// Replies that the job was interrupted, unless somebody has replied. Never on a scheduler.
+    fn interrupted(&self);
+
     /// Replies that the job hit a bug of ours. On the context thread.
     fn panicked(&self);
 }

@@ -30,6 +30,7 @@ pub mod request;
 mod spare;
 mod spin;
 mod sync;
+pub mod ward;
 mod watch;
 
 pub use pyo3_ffi as ffi;

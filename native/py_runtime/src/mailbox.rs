@@ -8,7 +8,7 @@
 //! instructions and never while Python is attached or dropped; each context has its own.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::sync::{AtomicUsize, Mutex, Ordering, Thread, current, park, park_timeout};
 
@@ -27,6 +27,8 @@ pub enum Refused<J> {
     },
     /// The mailbox is closed.
     Closed(J),
+    /// Too many threads of the pool are stuck. Said by the context, not by its mailbox.
+    Quarantined(J),
 }
 
 /// What the context thread does next.
@@ -66,6 +68,8 @@ struct Running<J> {
     seq: Seq,
     job: J,
     interrupted: bool,
+    /// Since when it has been struck at, as the innermost.
+    struck: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -93,7 +97,7 @@ impl<J, R> Inner<J, R> {
         J: Clone,
     {
         let (seq, job) = self.queue.remove(place)?;
-        self.running.push(Running { seq, job: job.clone(), interrupted: false });
+        self.running.push(Running { seq, job: job.clone(), interrupted: false, struck: None });
         Some((seq, job))
     }
 }
@@ -212,10 +216,51 @@ impl<J: Clone, R> Mailbox<J, R> {
         self.inner.lock().running.iter().map(|running| (running.seq, running.job.clone())).collect()
     }
 
-    /// Whether job `seq` is being run. Not by an owner that is gone: a panic leaves jobs behind.
-    pub fn is_running(&self, seq: Seq) -> bool {
-        let inner = self.inner.lock();
+    /// Whether job `seq` is being run, so that it can be struck; notes since when it is. Not by an
+    /// owner that is gone: a panic leaves jobs behind.
+    pub fn aim(&self, seq: Seq) -> bool {
+        let mut inner = self.inner.lock();
+        if let Some(innermost) = inner.running.last_mut()
+            && innermost.seq == seq
+        {
+            innermost.struck.get_or_insert_with(Instant::now);
+        }
         !inner.ended && inner.running.iter().any(|running| running.seq == seq)
+    }
+
+    /// For how long the innermost running job has been struck at.
+    pub fn struck_for(&self) -> Option<Duration> {
+        let inner = self.inner.lock();
+        let innermost = inner.running.last().filter(|_| !inner.ended);
+        innermost.and_then(|running| running.struck).map(|since| since.elapsed())
+    }
+
+    /// The number of the innermost running job.
+    pub fn innermost(&self) -> Option<Seq> {
+        self.inner.lock().running.last().map(|running| running.seq)
+    }
+
+    /// Closes the mailbox and moves what waits to another, in order and with its numbers. What is
+    /// pushed here afterwards finds it closed, and what `moved` has done: that happens before
+    /// anybody can. `false`: nothing has changed, one of the two is closed.
+    pub fn move_to(&self, other: &Self, moved: impl FnOnce()) -> bool {
+        let sleepers = {
+            let mut inner = self.inner.lock();
+            // Always in this order: what is moved once isn't moved back.
+            let mut others = other.inner.lock();
+            if inner.closed || others.closed {
+                return false;
+            }
+            inner.closed = true;
+            self.hint.fetch_add(1, Ordering::Relaxed);
+            other.hint.fetch_add(inner.queue.len(), Ordering::Relaxed);
+            others.queue = std::mem::take(&mut inner.queue);
+            others.next = inner.next;
+            moved();
+            [inner.parked.take(), others.parked.take()]
+        };
+        sleepers.into_iter().for_each(wake);
+        true
     }
 
     /// Whether anything waits or runs.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 #[derive(Debug, Default)]
 struct State {
     running: Option<Instant>,
-    killed: bool,
+    killed: Option<Instant>,
 }
 
 /// Where a context's preload stands. Any thread.
@@ -21,7 +21,7 @@ impl Preload {
     /// Before the code runs. `false`: the context was killed, the code must not run.
     pub(crate) fn begin(&self) -> bool {
         let mut state = self.0.lock();
-        state.running = (!state.killed).then(Instant::now);
+        state.running = state.killed.is_none().then(Instant::now);
         state.running.is_some()
     }
 
@@ -29,13 +29,13 @@ impl Preload {
     pub(crate) fn end(&self) -> bool {
         let mut state = self.0.lock();
         state.running = None;
-        state.killed
+        state.killed.is_some()
     }
 
     /// It shall not run. `true`: it does, and has to be struck.
     pub(crate) fn kill(&self) -> bool {
         let mut state = self.0.lock();
-        state.killed = true;
+        state.killed.get_or_insert_with(Instant::now);
         state.running.is_some()
     }
 
@@ -47,6 +47,12 @@ impl Preload {
     /// For how long it has been running.
     pub(crate) fn running_for(&self) -> Option<Duration> {
         self.0.lock().running.map(|began| began.elapsed())
+    }
+
+    /// For how long it has been running although it was to stop.
+    pub(crate) fn killed_for(&self) -> Option<Duration> {
+        let state = self.0.lock();
+        state.running.and(state.killed).map(|killed| killed.elapsed())
     }
 
     /// Runs `strike` if the code runs; under the lock, so that it can't end in between.

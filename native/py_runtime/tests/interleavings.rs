@@ -239,6 +239,47 @@ fn of_two_closers_each_job_goes_to_one() {
     });
 }
 
+#[test]
+fn what_is_pushed_while_jobs_move_comes_after_them_or_is_refused() {
+    loom::model(|| {
+        let old = Arc::new(Mailbox::<u32, u8>::new(8));
+        let (new, owner) = owned(2);
+        let moved = Arc::new(AtomicBool::new(false));
+        old.push(1).unwrap();
+        let producer = {
+            let (old, new, moved) = (Arc::clone(&old), Arc::clone(&new), Arc::clone(&moved));
+            thread::spawn(move || {
+                if old.push(2).is_err() {
+                    assert!(moved.load(Ordering::Relaxed), "closed, and nowhere to go");
+                    assert_eq!(new.push(2), Ok(1), "its number is the next one");
+                }
+            })
+        };
+        assert!(old.move_to(&new, || moved.store(true, Ordering::Relaxed)));
+        assert_eq!(owner.join().unwrap().jobs, [1, 2]);
+        producer.join().unwrap();
+    });
+}
+
+#[test]
+fn of_a_move_and_a_close_each_job_goes_to_one() {
+    loom::model(|| {
+        let old = Arc::new(Mailbox::<u32, u8>::new(8));
+        let new = Arc::new(Mailbox::<u32, u8>::new(8));
+        old.push(1).unwrap();
+        let closer = {
+            let (old, new) = (Arc::clone(&old), Arc::clone(&new));
+            thread::spawn(move || [new.close(), old.close()].concat())
+        };
+        old.move_to(&new, || ());
+        let mut jobs = closer.join().unwrap();
+        for mailbox in [old, new] {
+            jobs.extend(own(&mailbox, usize::MAX).jobs);
+        }
+        assert_eq!(jobs, [1]);
+    });
+}
+
 /// A job as the context sees it: a request, and whether its code ran.
 #[derive(Debug, Default)]
 struct Request {

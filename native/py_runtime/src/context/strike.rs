@@ -25,7 +25,7 @@ impl<J: Job> Context<J> {
 impl<J: Job> Victim for Context<J> {
     fn aim(&self, target: Target) -> bool {
         match target {
-            Target::Job(seq) => self.mailbox.is_running(seq),
+            Target::Job(seq) => self.mailbox.aim(seq),
             Target::Preload => self.preload.is_running(),
         }
     }
@@ -69,9 +69,12 @@ impl<J: Job> Watched for Context<J> {
     fn look_after(self: Arc<Self>) {
         for (seq, job) in self.mailbox.running() {
             if job.is_orphan(self.config.orphans) && job.state().cancel() == Cancel::Running {
-                self.cancelled.fetch_add(1, Ordering::Relaxed);
+                self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
                 self.interrupt_in_background(Target::Job(seq));
             }
+        }
+        if self.is_stuck() {
+            self.note_stuck();
         }
     }
 

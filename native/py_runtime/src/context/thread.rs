@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use super::strike::set_async_exception;
-use super::{Context, Owner, Release, StartError};
+use super::{Context, Release, StartError};
 use crate::backstage::SOON;
 use crate::export;
 use crate::interpreter::Interpreter;
@@ -33,8 +33,8 @@ pub(crate) struct Desk<'a, J: Job> {
 }
 
 impl<J: Job> Context<J> {
-    pub(super) fn thread_main(self: Arc<Self>, owner: Box<dyn Owner>) {
-        let served = catch_unwind(AssertUnwindSafe(|| self.serve(owner.as_ref())));
+    pub(super) fn thread_main(self: Arc<Self>) {
+        let served = catch_unwind(AssertUnwindSafe(|| self.serve()));
         if served.is_err() {
             log_panic("a context thread");
         }
@@ -44,18 +44,19 @@ impl<J: Job> Context<J> {
         SOON.run(move || {
             // A panic was contained and logged on the thread itself.
             let _ = handle.map(JoinHandle::join);
-            owner.ended();
+            drop(self.patient.lock().take());
+            self.owner.ended();
         });
     }
 
-    fn serve(self: &Arc<Self>, owner: &dyn Owner) {
+    fn serve(self: &Arc<Self>) {
         // SAFETY: no preconditions; the value is an integer on every supported platform.
         let ident = unsafe { libc::pthread_self() } as u64;
         self.ident.store(ident, Ordering::Release);
         self.native_id.store(native_thread_id(), Ordering::Relaxed);
         let interpreter = match Interpreter::enter(self.config.mode) {
             Ok(interpreter) => interpreter,
-            Err(why) => return owner.started(Err(StartError::Interpreter(why))),
+            Err(why) => return self.owner.started(Err(StartError::Interpreter(why))),
         };
         self.interpreter_number.store(interpreter.number(), Ordering::Relaxed);
         *self.gate.lock() = Some(interpreter.pointer());
@@ -66,7 +67,7 @@ impl<J: Job> Context<J> {
         watch::watch(watched);
         let served = catch_unwind(AssertUnwindSafe(|| match self.prepare(&interpreter) {
             Ok((namespace, local)) => {
-                owner.started(Ok(()));
+                self.owner.started(Ok(()));
                 self.serve_mailbox(&Desk {
                     interpreter: &interpreter,
                     namespace: &namespace,
@@ -75,7 +76,7 @@ impl<J: Job> Context<J> {
                     waiting: Cell::new(0),
                 });
             }
-            Err(error) => owner.started(Err(error)),
+            Err(error) => self.owner.started(Err(error)),
         }));
         self.close(J::thread_ended());
         self.let_go_last(&interpreter);
@@ -184,7 +185,7 @@ impl<J: Job> Context<J> {
             return true;
         }
         if job.state().cancel() != Cancel::TooLate {
-            self.cancelled.fetch_add(1, Ordering::Relaxed);
+            self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
         }
         false
     }
@@ -216,11 +217,15 @@ impl<J: Job> Context<J> {
 
     /// Only this thread adds to the first two, so that a load and a store will do.
     fn count(&self, outcome: Outcome) {
+        if self.successor().is_some() {
+            // They are another thread's now.
+            return;
+        }
         let counter = match outcome {
-            Outcome::Done => &self.done,
-            Outcome::Failed => &self.failed,
+            Outcome::Done => &self.counters.done,
+            Outcome::Failed => &self.counters.failed,
             Outcome::Interrupted => {
-                self.cancelled.fetch_add(1, Ordering::Relaxed);
+                self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
                 return;
             }
             Outcome::Unwanted => return,

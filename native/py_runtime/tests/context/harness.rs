@@ -21,6 +21,7 @@ use py_runtime::mailbox::{Refused, Seq};
 use py_runtime::mode::Mode;
 use py_runtime::object::{Attached, Object};
 use py_runtime::request::{Cancel, RequestState};
+use py_runtime::ward::Ward;
 
 /// Longer than anything takes, even under valgrind. Only a failing test waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -149,6 +150,10 @@ impl Job for TestJob {
         self.reply(Reply::Died(why));
     }
 
+    fn interrupted(&self) {
+        self.reply(Reply::Interrupted);
+    }
+
     fn panicked(&self) {
         assert!(!self.0.cursed, "on purpose: a panic while answering for a panic");
         self.reply(Reply::Panicked);
@@ -187,17 +192,24 @@ impl Ticket {
     }
 }
 
+#[derive(Debug)]
 enum Event {
     Started(Result<(), StartError>),
+    Stuck,
     Ended,
 }
 
+#[derive(Debug)]
 struct Reporter(crossbeam::channel::Sender<Event>);
 
 impl Owner for Reporter {
     fn started(&self, outcome: Result<(), StartError>) {
         // A test that is over doesn't want to know.
         let _ = self.0.send(Event::Started(outcome));
+    }
+
+    fn stuck(&self) {
+        let _ = self.0.send(Event::Stuck);
     }
 
     fn ended(&self) {
@@ -207,16 +219,22 @@ impl Owner for Reporter {
 
 /// How contexts under test are made, unless a test wants it otherwise.
 pub(crate) fn config(mode: Mode) -> Config {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
     Config {
-        id: NEXT.fetch_add(1, Ordering::Relaxed),
+        id: next_id(),
         label: 0,
         mode,
         max_queue: 1 << 20,
         preload: Vec::new(),
         spin: Duration::from_micros(20),
         orphans: Orphans::Stop,
+        stuck_after: None,
+        ward: Arc::new(Ward::new(usize::MAX)),
     }
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// A context under test.
@@ -243,7 +261,7 @@ impl Subject {
     /// A context made to order.
     pub(crate) fn with_config(config: Config) -> Self {
         let (sender, events) = crossbeam::channel::unbounded();
-        let context = Context::start(config, Box::new(Reporter(sender))).unwrap();
+        let context = Context::start(config, Arc::new(Reporter(sender))).unwrap();
         Subject { context, events }
     }
 
@@ -251,7 +269,7 @@ impl Subject {
     pub(crate) fn started(&self) -> Result<(), StartError> {
         match self.events.recv_timeout(PATIENCE).expect("a word from the owner") {
             Event::Started(outcome) => outcome,
-            Event::Ended => panic!("it ended without having started"),
+            other => panic!("it should have started: {other:?}"),
         }
     }
 
@@ -259,8 +277,24 @@ impl Subject {
     pub(crate) fn ended(&self) {
         match self.events.recv_timeout(PATIENCE).expect("a word from the owner") {
             Event::Ended => (),
-            Event::Started(outcome) => panic!("it should have ended, and started: {outcome:?}"),
+            other => panic!("it should have ended: {other:?}"),
         }
+    }
+
+    /// Waits until it is found stuck.
+    pub(crate) fn stuck(&self) {
+        let event = self.events.recv_timeout(PATIENCE).expect("a word from the owner");
+        assert!(matches!(event, Event::Stuck), "it should be stuck: {event:?}");
+    }
+
+    /// Starts the context that is to take over from this one, and waits until it serves.
+    pub(crate) fn start_replacement(&self) -> Self {
+        let (sender, events) = crossbeam::channel::unbounded();
+        let id = next_id();
+        let context = self.context.start_replacement(id, Arc::new(Reporter(sender))).unwrap();
+        let replacement = Subject { context, events };
+        replacement.started().unwrap();
+        replacement
     }
 
     /// Lets it finish its jobs and end.

@@ -9,5 +9,6 @@ mod jobs;
 mod lifecycle;
 mod releases;
 mod replies;
+mod stuck;
 mod turns;
 mod waits;

@@ -1,0 +1,83 @@
+//! Contexts whose thread doesn't come back from C code: found by the watcher, replaced on request.
+//!
+//! A job that is struck and hasn't ended when the context's grace is over is taken for stuck. The
+//! owner is told, and may start a replacement: a context like this one, with a thread, an
+//! interpreter or namespace, and a number of its own. Once that serves, it takes over what waits,
+//! in order and under the same numbers, and what comes. The stuck thread is left to itself; when it
+//! returns it finds its mailbox closed, and ends.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Config, Context, Owner};
+use crate::backstage::SOON;
+use crate::job::Job;
+use crate::ward::Patient;
+
+impl<J: Job> Context<J> {
+    /// Whether what it runs should have ended long ago.
+    pub fn is_stuck(&self) -> bool {
+        let struck = self.mailbox.struck_for().or_else(|| self.preload.killed_for());
+        let Some(grace) = self.config.stuck_after else { return false };
+        struck.is_some_and(|long| long > grace)
+    }
+
+    /// The watcher finds it stuck. Tells the owner, once per job.
+    pub(super) fn note_stuck(&self) {
+        let job = self.mailbox.innermost().map_or(0, |seq| seq + 1);
+        if self.stuck_job.swap(job, Ordering::Relaxed) != job {
+            self.owner.stuck();
+        }
+        if self.is_closed() {
+            self.leave_behind();
+        }
+    }
+
+    fn leave_behind(&self) {
+        let mut patient = self.patient.lock();
+        if patient.is_none() {
+            *patient = Some(Patient::admit(&self.config.ward, &self.counters.left_behind));
+        }
+    }
+
+    /// Starts the context that is to take over. It waits for [`Context::hand_over`].
+    ///
+    /// # Errors
+    /// No thread could be started.
+    pub fn start_replacement(&self, id: u64, owner: Arc<dyn Owner>) -> io::Result<Arc<Self>> {
+        let config = Config { id, ..self.config.clone() };
+        Self::start_counting(config, owner, Arc::clone(&self.counters))
+    }
+
+    /// Hands what waits, and what is still to come, over to `to`; whoever waits for a job that is
+    /// stuck here is told so. `false`: nothing has changed, because the thread has come back in time
+    /// or one of the two has been closed.
+    pub fn hand_over(self: &Arc<Self>, to: &Arc<Self>, why: &J::Death) -> bool {
+        let running = self.mailbox.running();
+        let moved = self.is_stuck()
+            && self.mailbox.move_to(&to.mailbox, || {
+                // Set once: a mailbox that has been handed over is closed.
+                let _ = self.successor.set(Arc::clone(to));
+            });
+        if moved {
+            self.leave_behind();
+            for (_, job) in running {
+                let why = why.clone();
+                SOON.run(move || {
+                    if job.state().was_interrupted() {
+                        job.interrupted()
+                    } else {
+                        job.abandon(&why)
+                    }
+                });
+            }
+        }
+        moved
+    }
+
+    /// The context that has taken over.
+    pub(super) fn successor(&self) -> Option<&Arc<Self>> {
+        self.successor.get()
+    }
+}

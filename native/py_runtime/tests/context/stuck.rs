@@ -1,0 +1,121 @@
+//! Contexts that don't come back from C: found, replaced, counted, and ended when they return.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use py_runtime::context::Config;
+use py_runtime::mailbox::Refused;
+use py_runtime::mode::Mode;
+use py_runtime::request::Cancel;
+use py_runtime::ward::Ward;
+
+use crate::harness::{PATIENCE, Reply, Subject, config, in_each_mode, wait_for_no_threads};
+
+/// A context that is taken for stuck almost at once.
+fn impatient(mode: Mode, limit: usize) -> Subject {
+    let stuck_after = Some(Duration::from_millis(30));
+    let ward = Arc::new(Ward::new(limit));
+    let subject = Subject::with_config(Config { stuck_after, ward, ..config(mode) });
+    subject.started().unwrap();
+    subject
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "never");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_waits_for_a_stuck_context_moves_in_order_and_can_still_be_cancelled() {
+    in_each_mode(|mode| {
+        let subject = impatient(mode, 8);
+        let blocked = subject.block();
+        let waiting: Vec<_> =
+            (0..3).map(|n| subject.eval(&format!("ran.append({n}) or ran"))).collect();
+        assert_eq!(subject.cancel(blocked.ticket()), Cancel::Running);
+        subject.stuck();
+        assert!(subject.context.is_stuck());
+        let fresh = subject.start_replacement();
+        fresh.run("ran = []");
+        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
+        assert!(!subject.context.hand_over(&fresh.context, &"stuck"), "only once");
+        // Whoever still has the old one finds the new one behind it.
+        let late = subject.eval("ran");
+        let mut ran = Vec::new();
+        for (n, job) in waiting.into_iter().enumerate() {
+            ran.push(n);
+            assert_eq!(job.only_reply(), Reply::Value(format!("{ran:?}")));
+        }
+        assert_eq!(late.only_reply(), Reply::Value("[0, 1, 2]".into()));
+        let second = fresh.block();
+        let moved = subject.exec("ran.append('cancelled')");
+        assert_eq!(subject.cancel(&moved), Cancel::Waiting);
+        moved.silence();
+        second.let_go().only_reply();
+        assert_eq!((fresh.context.ward().stuck(), fresh.context.left_behind()), (1, 1));
+        // It comes back to nothing, and ends.
+        blocked.let_go().silence();
+        subject.ended();
+        assert_eq!((fresh.context.ward().stuck(), fresh.context.left_behind()), (0, 0));
+        assert_eq!(fresh.context.counts().timed_out, 2);
+        fresh.end();
+        wait_for_no_threads();
+    });
+}
+
+#[test]
+fn whoever_waits_for_a_stuck_job_is_told() {
+    in_each_mode(|mode| {
+        let subject = impatient(mode, 8);
+        let blocked = subject.block();
+        assert!(subject.context.interrupt());
+        subject.stuck();
+        let fresh = subject.start_replacement();
+        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
+        assert_eq!(blocked.ticket().reply(), Reply::Interrupted);
+        blocked.let_go().silence();
+        subject.ended();
+        fresh.end();
+    });
+}
+
+#[test]
+fn a_thread_that_comes_back_in_time_keeps_its_context() {
+    in_each_mode(|mode| {
+        let subject = impatient(mode, 8);
+        subject.run("kept = 'kept'");
+        let blocked = subject.block();
+        assert_eq!(subject.cancel(blocked.ticket()), Cancel::Running);
+        subject.stuck();
+        let fresh = subject.start_replacement();
+        blocked.let_go().silence();
+        assert_eq!(subject.value("kept"), "kept");
+        assert!(!subject.context.hand_over(&fresh.context, &"stuck"));
+        assert_eq!(subject.value("kept"), "kept");
+        assert_eq!(fresh.context.ward().stuck(), 0);
+        fresh.end();
+        subject.end();
+    });
+}
+
+#[test]
+fn a_killed_context_that_stays_counts_until_it_goes() {
+    in_each_mode(|mode| {
+        let subject = impatient(mode, 1);
+        let blocked = subject.block();
+        subject.context.kill("killed");
+        assert_eq!(blocked.ticket().reply(), Reply::Died("killed"));
+        wait_until(|| subject.context.ward().is_full());
+        // Others of its pool take nothing new meanwhile, and go on with what they have.
+        let refused = subject.try_submit(|_| Ok(String::new()));
+        assert!(matches!(refused, Err(Refused::Quarantined(_))));
+        blocked.let_go().silence();
+        subject.stuck();
+        subject.ended();
+        assert_eq!(subject.context.ward().stuck(), 0);
+        wait_for_no_threads();
+    });
+}

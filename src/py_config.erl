@@ -8,7 +8,7 @@
 -export_type([key/0]).
 
 -type key() :: python | max_depth | spin_us | traceback | callback_depth | redirect_output
-             | sigchld | default_pool | pools.
+             | quarantine_limit | sigchld | default_pool | pools.
 %% `python': path of an executable or of a virtual environment, or `undefined' for the one that
 %% the library was built with.
 %% `max_depth': how many levels deep a value may be nested; default 1000.
@@ -23,6 +23,8 @@
 %% process has ended, and Python's subprocess then never learns of it.
 %% `default_pool': options of the pool `default' when it starts on first use; default `#{}'.
 %% `pools': options by name, of pools that start with the application; default `#{}'.
+%% `quarantine_limit': how many threads of a pool may be stuck in C code, left to themselves, before
+%% the pool takes no new work; default 32.
 
 %% How deep a conversion may go at most: what the stack of a context thread has room for.
 -define(DEEPEST, 4000).
@@ -32,8 +34,8 @@
 %% Checks every key.
 -spec check() -> ok | {error, {bad_option, {atom(), term()}}}.
 check() ->
-    check([python, max_depth, spin_us, traceback, callback_depth, redirect_output, sigchld,
-           default_pool, pools]).
+    check([python, max_depth, spin_us, traceback, callback_depth, redirect_output,
+           quarantine_limit, sigchld, default_pool, pools]).
 
 -spec check([key()]) -> ok | {error, {bad_option, {atom(), term()}}}.
 check([]) ->
@@ -55,6 +57,7 @@ default(python) -> undefined;
 default(max_depth) -> 1000;
 default(spin_us) -> 20;
 default(traceback) -> false;
+default(quarantine_limit) -> 32;
 default(callback_depth) -> 64;
 default(redirect_output) -> true;
 default(sigchld) -> default;
@@ -68,6 +71,7 @@ is_valid(python, Path) -> io_lib:printable_unicode_list(Path);
 is_valid(max_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST;
 is_valid(spin_us, N) -> is_integer(N) andalso N >= 0 andalso N =< 1000;
 is_valid(traceback, Value) -> is_boolean(Value);
+is_valid(quarantine_limit, N) -> is_integer(N) andalso N > 0 andalso N =< 10_000;
 is_valid(callback_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST_CALLBACK;
 is_valid(redirect_output, Value) -> is_boolean(Value);
 is_valid(sigchld, Value) -> Value =:= default orelse Value =:= leave;

@@ -15,6 +15,8 @@
 %% <li>`interrupted': by `interrupt/1'.</li>
 %% <li>`{context_died, Why}': the context was dead (`noproc') or died during the call.</li>
 %% <li>`{overloaded, #{queue, max_queue}}': the context's queue is full; nothing was queued.</li>
+%% <li>`{overloaded, #{quarantined, limit}}': too many threads of its pool are stuck in C code (see
+%%     the application's setting `quarantine_limit'); nothing was queued.</li>
 %% <li>`{unconvertible, Path, What}', `{too_deep, Limit}': a value couldn't cross.</li>
 %% <li>`{wrong_context, What}': the environment or object belongs to another context.</li>
 %% </ul>
@@ -52,12 +54,15 @@
                      preload => iodata(),
                      venv => file:name_all(),
                      shutdown => timeout(),
-                     on_caller_down => interrupt | finish}.
+                     on_caller_down => interrupt | finish,
+                     stuck_after => timeout()}.
 %% `mode': default `worker'. `max_queue': how many jobs may wait, default 10 000. `preload': Python
 %% source that is run once in the new context. `venv': a virtual environment whose packages it uses
 %% (workers share theirs, as they share the interpreter). `shutdown': ms that a running job has to
 %% finish when the context stops, default 5 000; then it is interrupted. `on_caller_down': whether a
-%% job whose caller is gone is given up, default, or done all the same.
+%% job whose caller is gone is given up, default, or done all the same. `stuck_after': ms
+%% that an interrupted job may take to end, default 5 000; then its thread, which must be stuck in C
+%% code, is left to itself and a fresh one takes over behind the same pid.
 -type call_options() :: #{timeout => timeout(), env => env() | none, traceback => boolean(),
                           on_caller_down => interrupt | finish}.
 %% `timeout': in ms, default `infinity'. `env': an environment made by `create_local_env/1'.
@@ -89,7 +94,8 @@
                | interrupted
                | panicked
                | {context_died, term()}
-               | {overloaded, #{queue := non_neg_integer(), max_queue := pos_integer()}}
+               | {overloaded, #{queue := non_neg_integer(), max_queue := pos_integer()}
+                            | #{quarantined := pos_integer(), limit := pos_integer()}}
                | {unconvertible, Path :: binary(), What :: binary()}
                | {too_deep, pos_integer()}
                | {wrong_context, atom()}
@@ -396,9 +402,10 @@ is_subinterp(Ctx) ->
 
 %% @doc What is known of a context, without asking its thread:
 %% `mode'; `interp_id' (as `get_interp_id/1'); `python_interp' (CPython's own number of the
-%% interpreter, 0 is the main one); `thread_id' (the OS's); `state' (`idle', `busy' or `closing');
+%% interpreter, 0 is the main one); `thread_id' (the OS's); `state' (`idle', `busy', `stuck' or `closing');
 %% `queue' (jobs waiting) and `max_queue'; `busy_ms' (how long the running job has been running, or
-%% `undefined'); and how its jobs ended: `done', `failed', `timed_out', `cancelled' (interrupted).
+%% `undefined'); and how its jobs ended: `done', `failed', `timed_out', `cancelled' (interrupted, or
+%% their callers were gone); `quarantined' (its former threads that are stuck in C code).
 -spec info(pid()) -> map() | {error, {context_died, term()}}.
 info(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
     case alive_or_died(py_nif:context_info(Ctx)) of

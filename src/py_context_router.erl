@@ -37,14 +37,17 @@
                         preload => iodata(),
                         venv => file:name_all(),
                         shutdown => timeout(),
-                        on_caller_down => interrupt | finish}.
+                        on_caller_down => interrupt | finish,
+                        stuck_after => timeout()}.
 %% `contexts': how many, default one per scheduler. `mode': default `worker'. `max_queue': how many
 %% jobs may wait per context, default 10 000. `preload': Python source that is run once in each new
 %% context. `venv': a virtual environment whose packages the contexts use; workers share theirs, as
 %% they share the interpreter. `shutdown': ms that a running job has to finish when the pool stops,
 %% default 5 000.
 %% `on_caller_down': whether a job whose caller is gone is given up (a waiting one never runs, a
-%% running one is interrupted), default, or done all the same.
+%% running one is interrupted), default, or done all the same. `stuck_after': ms that an interrupted
+%% job may take to end, default 5 000; then its thread, which must be stuck in C code, is left to
+%% itself and a fresh context takes over behind the same pid.
 -type pool_spec() :: #{name := pool_name(),
                        contexts => pos_integer(),
                        mode => py_context:context_mode(),
@@ -52,7 +55,8 @@
                        preload => iodata(),
                        venv => file:name_all(),
                        shutdown => timeout(),
-                       on_caller_down => interrupt | finish}.
+                       on_caller_down => interrupt | finish,
+                       stuck_after => timeout()}.
 -type start_error() :: {bad_option, {Key :: term(), Value :: term()}}
                      | {already_started, map()}
                      | {unsupported_mode, py_context:context_mode(), Why :: binary()}
@@ -458,8 +462,10 @@ info() ->
     maps:from_list([{Pool, Info} || Pool <- pools(), Info <- [info(Pool)], Info =/= #{}]).
 
 %% @doc What is known of a pool: `mode', `size' (slots), `alive' (contexts), `restarts' (times a
-%% slot has been filled again), `max_queue', `shutdown', and `contexts': a list with
-%% {@link py_context:info/1} of each, in slot order. `#{}' when it isn't started.
+%% slot has been filled again), `quarantined' (threads that are stuck in C code and have been left
+%% to themselves) and `quarantine_limit' (as many, and the pool takes no new calls), its other options,
+%% and `contexts': a list with {@link py_context:info/1} of each, in slot order. `#{}' when it isn't
+%% started.
 %%
 %% Asks the pool's process for its counters, and no thread.
 -spec info(pool_name()) -> map().

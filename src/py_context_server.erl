@@ -30,6 +30,8 @@
     handle :: undefined | py_nif:handle(),
     ref :: undefined | reference(),
     status = starting :: starting | serving | waiting | draining | stopping | {failed, term()},
+    %% What is to take over from a thread that is stuck, while it starts; `waiting' for another try.
+    replacement :: undefined | waiting | {reference(), py_nif:handle()},
     %% When the running job's grace is over, once stopping has begun; in monotonic ms.
     deadline :: undefined | integer() | infinity,
     %% Callers of `start_by/2', answered when the outcome is known.
@@ -129,17 +131,24 @@ handle_continue(start, State) ->
 
 -spec start_thread(#state{}) -> #state{}.
 start_thread(#state{options = Options} = State) ->
-    #{preload := Preload, venv := Venv} = Options,
-    Sources = py_setup:sources(Venv) ++ [Preload || Preload =/= undefined],
     Ref = make_ref(),
-    try py_nif:context_start(Ref, Options#{preload := Sources}) of
-        Handle -> State#state{ref = Ref, handle = Handle, status = starting}
-    catch
-        error:Reason ->
-            self() ! {py_context, Ref, {error, Reason}},
+    case py_nif:context_start(Ref, Options#{preload := sources(State), pool => pool(State)}) of
+        {error, _} = Error ->
+            self() ! {py_context, Ref, Error},
             self() ! {py_context, Ref, ended},
-            State#state{ref = Ref, handle = undefined, status = starting}
+            State#state{ref = Ref, handle = undefined, status = starting};
+        Handle ->
+            State#state{ref = Ref, handle = Handle, status = starting}
     end.
+
+%% What a new context runs first.
+-spec sources(#state{}) -> [binary()].
+sources(#state{options = #{preload := Preload, venv := Venv}}) ->
+    py_setup:sources(Venv) ++ [Preload || Preload =/= undefined].
+
+-spec pool(#state{}) -> atom().
+pool(#state{slot = undefined}) -> undefined;
+pool(#state{slot = #{pool := Name}}) -> Name.
 
 -spec handle_call(await | {hold, py_context:env(), pid()}, gen_server:from(), #state{}) ->
     {noreply, #state{}} | {reply, ok, #state{}} | {stop, normal, {error, term()}, #state{}}.
@@ -175,6 +184,19 @@ handle_info({py_context, Ref, ended}, #state{ref = Ref, status = draining} = Sta
     {noreply, State#state{handle = undefined}};
 handle_info({py_context, Ref, ended}, #state{ref = Ref, status = stopping} = State) ->
     {noreply, State#state{handle = undefined}};
+handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = serving} = State) ->
+    {noreply, replace(State)};
+handle_info(replace, #state{status = serving, replacement = waiting} = State) ->
+    {noreply, replace(State#state{replacement = undefined})};
+handle_info({py_context, Ref, started}, #state{replacement = {Ref, _}} = State) ->
+    {noreply, hand_over(State)};
+handle_info({py_context, Ref, {error, _} = Error}, #state{replacement = {Ref, _}} = State) ->
+    {noreply, not_replaced(Error, State)};
+handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = draining} = State) ->
+    %% What waits behind it would wait for ever.
+    ok = py_nif:context_kill(State#state.handle, stuck),
+    ok = tell_owner(drained, State),
+    {noreply, State};
 handle_info(grace_over, #state{handle = Handle} = State) when Handle =/= undefined ->
     ok = py_nif:context_kill(Handle, shutdown),
     {noreply, State};
@@ -192,6 +214,49 @@ handle_info({'EXIT', _From, Reason}, State) ->
 handle_info(_Message, State) ->
     %% The end of a thread that never served, or somebody's stray message.
     {noreply, State}.
+
+%% The thread is stuck. Whoever waits or comes goes on waiting until another serves in its place.
+-spec replace(#state{}) -> #state{}.
+replace(#state{handle = Handle, replacement = undefined} = State) ->
+    Ref = make_ref(),
+    case py_nif:context_replace(Handle, Ref, sources(State)) of
+        not_stuck -> State#state{failures = 0};
+        {error, _} = Error -> not_replaced(Error, State);
+        New -> State#state{replacement = {Ref, New}}
+    end;
+replace(State) ->
+    State.
+
+-spec not_replaced({error, term()}, #state{}) -> #state{}.
+not_replaced({error, Reason}, #state{failures = Failures} = State) ->
+    ok = report_not_replaced(Reason, State),
+    _ = erlang:send_after(backoff(Failures), self(), replace),
+    State#state{replacement = waiting, failures = Failures + 1}.
+
+-spec hand_over(#state{}) -> #state{}.
+hand_over(#state{handle = Old, replacement = {Ref, New}} = State) ->
+    case py_nif:context_hand_over(Old, New) of
+        true ->
+            ok = report_replaced(State),
+            State#state{handle = New, ref = Ref, replacement = undefined, failures = 0};
+        false ->
+            ok = py_nif:context_kill(New, shutdown),
+            State#state{replacement = undefined, failures = 0}
+    end.
+
+-spec report_replaced(#state{}) -> ok.
+report_replaced(#state{id = Id}) ->
+    #{quarantined := Stuck} = py_nif:context_info(self()),
+    logger:warning(#{label => {py_context, replaced}, context => Id, quarantined => Stuck},
+                   #{report_cb => fun py_error:report/1, domain => [py_context_router]}).
+
+%% Once per streak.
+-spec report_not_replaced(term(), #state{}) -> ok.
+report_not_replaced(Reason, #state{id = Id, failures = 0}) ->
+    logger:error(#{label => {py_context, not_replaced}, context => Id, reason => Reason},
+                 #{report_cb => fun py_error:report/1, domain => [py_context_router]});
+report_not_replaced(_Reason, _State) ->
+    ok.
 
 -spec started(#state{}) -> #state{}.
 started(State) ->
@@ -260,8 +325,13 @@ begin_stop(_Why, #state{status = stopping} = State) ->
     State;
 begin_stop(Why, #state{handle = Handle, options = #{shutdown := Grace}} = State) ->
     ok = leave_slot(State),
+    ok = drop_replacement(State),
     ok = py_nif:context_close(Handle, Why),
     State#state{status = stopping, deadline = deadline(Grace)}.
+
+-spec drop_replacement(#state{}) -> ok.
+drop_replacement(#state{replacement = {_, New}}) -> py_nif:context_kill(New, shutdown);
+drop_replacement(_State) -> ok.
 
 %% While its grace runs the process is alive, but no caller should be sent to it any more.
 -spec leave_slot(#state{}) -> ok.

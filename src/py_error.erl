@@ -23,6 +23,9 @@ sentence({context_died, Reason}) ->
     io_lib:format("the context died: ~0tp", [Reason]);
 sentence({overloaded, #{queue := Queue, max_queue := Max}}) ->
     io_lib:format("the context has ~b calls waiting and takes no more than ~b", [Queue, Max]);
+sentence({overloaded, #{quarantined := Stuck, limit := Limit}}) ->
+    io_lib:format("the pool has ~b threads stuck in C code, of at most ~b, and takes no new calls",
+                  [Stuck, Limit]);
 sentence({pool_not_started, Pool}) ->
     io_lib:format("no pool named ~tp is started", [Pool]);
 sentence({already_started, Options}) ->
@@ -92,7 +95,13 @@ report(#{label := {py_context, start_failed}, pool := Pool, slot := Slot, reason
 report(#{label := {py, cast_failed}, caller := Caller, call := What, reason := Reason}) ->
     {"Python, cast from ~0tp, ~ts: ~ts", [Caller, What, format(Reason)]};
 report(#{label := {py_context, recovered}, pool := Pool, slot := Slot, failures := Failures}) ->
-    {"Python context ~b of pool ~tp has started, after ~b failures", [Slot, Pool, Failures]}.
+    {"Python context ~b of pool ~tp has started, after ~b failures", [Slot, Pool, Failures]};
+report(#{label := {py_context, replaced}, context := Id, quarantined := Stuck}) ->
+    {"Python context ~0tp was stuck in C code and has been replaced; "
+     "of its former threads ~b are stuck", [Id, Stuck]};
+report(#{label := {py_context, not_replaced}, context := Id, reason := Reason}) ->
+    {"Python context ~0tp is stuck in C code and can't be replaced yet: ~ts",
+     [Id, format(Reason)]}.
 
 %% The built-in exceptions, and those of module `erlang'. Naming them here makes their atoms exist, so that errors carry them as
 %% atoms; the native side never makes an atom from what Python says.

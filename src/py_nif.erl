@@ -11,6 +11,7 @@
 -export([submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
 -export([submit_message/2, submit_cast/3, give_up/1, contexts/0]).
 -export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
+-export([context_replace/3, context_hand_over/2, quarantined/1]).
 -export([pool_new/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_contexts/1]).
 -export([scheduler_id/0]).
@@ -22,7 +23,8 @@
 -nifs([boot/2, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
        submit_message/2, submit_cast/3, give_up/1, contexts/0,
-       context_drain/1, context_close/2, context_kill/2, context_info/1, pool_new/1,
+       context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
+       context_hand_over/2, quarantined/1, pool_new/1,
        pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0,
        serve/1, handled/4, registered/1, callback_take/1, callback_answer/2, log_level/1]).
@@ -56,7 +58,7 @@
 %% caller is gone, 8 it isn't (without either, as the context's option says).
 -type settings() :: #{max_depth := pos_integer(), spin_us := non_neg_integer(),
                       traceback := boolean(), callback_depth := pos_integer(),
-                      redirect_output := boolean()}.
+                      redirect_output := boolean(), quarantine_limit := pos_integer()}.
 %% Of the application environment, for the native side.
 -type name() :: atom() | binary().
 
@@ -133,8 +135,11 @@ object_context(_Term) -> ?BEFORE_LOADING(undefined).
 reference_context(_Term) -> ?BEFORE_LOADING(undefined).
 
 %% Starts the thread of the calling process's context. Then `{py_context, Ref, Event}' is sent to
-%% it: `started | {error, Reason}', and `ended' when the thread is gone.
--spec context_start(reference(), #{preload := [binary()], atom() => term()}) -> handle().
+%% it: `started | {error, Reason}', `stuck' when a job of its should have ended long ago, and `ended'
+%% when the thread is gone. The options are those of py_options with the pool's name or `undefined',
+%% and everything that is to be run first.
+-spec context_start(reference(),
+                    #{preload := [binary()], pool := atom(), atom() => term()}) -> handle() | {error, term()}.
 context_start(_Ref, _Options) -> ?NOT_LOADED.
 
 -spec context_drain(handle()) -> ok.
@@ -145,6 +150,19 @@ context_close(_Handle, _Reason) -> ?NOT_LOADED.
 
 -spec context_kill(handle(), Reason :: term()) -> ok.
 context_kill(_Handle, _Reason) -> ?NOT_LOADED.
+
+%% Starts what is to take over from a context that is stuck; its events come with `Ref'.
+-spec context_replace(handle(), Ref :: reference(), Preload :: [binary()]) ->
+    handle() | not_stuck | {error, term()}.
+context_replace(_Handle, _Ref, _Preload) -> ?NOT_LOADED.
+
+%% Moves what waits and what comes to the replacement. `false': the old one has come back in time.
+-spec context_hand_over(handle(), Replacement :: handle()) -> boolean().
+context_hand_over(_Handle, _Replacement) -> ?NOT_LOADED.
+
+%% How many threads of a pool are stuck (`undefined': of contexts that are in none).
+-spec quarantined(atom()) -> non_neg_integer().
+quarantined(_Pool) -> ?BEFORE_LOADING(0).
 
 -spec context_info(pid()) -> map() | undefined.
 context_info(_Context) -> ?BEFORE_LOADING(undefined).

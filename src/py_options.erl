@@ -10,7 +10,8 @@
                      preload := binary() | undefined,
                      venv := binary() | undefined,
                      shutdown := timeout(),
-                     on_caller_down := interrupt | finish}.
+                     on_caller_down := interrupt | finish,
+                     stuck_after := timeout()}.
 %% The options of one context, complete.
 -type pool() :: #{contexts := pos_integer(),
                   mode := py_context:context_mode(),
@@ -18,7 +19,8 @@
                   preload := binary() | undefined,
                   venv := binary() | undefined,
                   shutdown := timeout(),
-                  on_caller_down := interrupt | finish}.
+                  on_caller_down := interrupt | finish,
+                  stuck_after := timeout()}.
 %% The options of a pool, complete.
 -type call() :: {timeout(), py_nif:env(), py_nif:flags()}.
 %% The options of one call, complete. Without an environment it is `none'.
@@ -96,7 +98,8 @@ defaults() ->
       preload => undefined,
       venv => undefined,
       shutdown => 5_000,
-      on_caller_down => interrupt}.
+      on_caller_down => interrupt,
+      stuck_after => 5_000}.
 
 -spec check(term(), map()) -> {ok, map()} | {error, error()}.
 check(Options, Defaults) when is_map(Options) ->
@@ -120,6 +123,8 @@ value(max_queue, infinity) -> {ok, infinity};
 value(max_queue, N) when is_integer(N), N > 0, N =< ?LONGEST_QUEUE -> {ok, N};
 value(shutdown, infinity) -> {ok, infinity};
 value(shutdown, Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> {ok, Ms};
+value(stuck_after, infinity) -> {ok, infinity};
+value(stuck_after, Ms) when is_integer(Ms), Ms > 0, Ms =< 16#ffffffff -> {ok, Ms};
 value(on_caller_down, What) when What =:= interrupt; What =:= finish -> {ok, What};
 value(preload, undefined) -> {ok, undefined};
 value(venv, undefined) -> {ok, undefined};

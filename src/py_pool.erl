@@ -152,8 +152,9 @@ handle_call({await, Given}, From, #state{options = Options} = State) ->
     end;
 handle_call({resize, Size}, From, State) ->
     {noreply, next_change(State#state{resizes = State#state.resizes ++ [{From, Size}]})};
-handle_call(info, _From, #state{options = Options, restarts = Restarts} = State) ->
-    {reply, (public(Options))#{restarts => Restarts}, State}.
+handle_call(info, _From, #state{name = Name, options = Options, restarts = Restarts} = State) ->
+    {reply, (public(Options))#{restarts => Restarts, quarantined => py_nif:quarantined(Name),
+                               quarantine_limit => py_config:value(quarantine_limit)}, State}.
 
 -spec public(py_options:pool()) -> map().
 public(Options) ->

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use py_runtime::boot::{self, BootError};
 use py_runtime::context::{Config, Context as Runtime, Orphans};
@@ -24,6 +25,7 @@ use crate::directory::{self, Context};
 use crate::error::{Death, Error};
 use crate::pool::Pool;
 use crate::python_module;
+use crate::quarantine;
 use crate::resources::{ContextHandle, EnvHandle, ObjectHandle, Process};
 use crate::scheduler;
 use crate::settings::{self, Settings};
@@ -35,7 +37,7 @@ mod atoms {
         worker, subinterp, owngil,
         py_boot, boot_failed, running_as, system_limit, unsupported_mode,
         id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
-        preload, on_caller_down, finish,
+        preload, on_caller_down, finish, stuck_after, stuck, pool, quarantined,
         done, failed, timed_out, cancelled, idle, busy, closing, python_interp, held_objects,
     }
 }
@@ -82,6 +84,7 @@ fn refusal(refused: &Refused<Call>, context: &Context) -> Error {
         Refused::Overloaded { queue, .. } => {
             Error::Overloaded { queue: *queue, max_queue: context.max_queue() }
         }
+        Refused::Quarantined(_) => Error::quarantined(context),
         Refused::Closed(_) => Error::ContextDied(Death::NoProc),
     }
 }
@@ -301,39 +304,46 @@ fn check_mode(env: Env, mode: Atom) -> NifResult<Term> {
 
 // ---------------------------------------------------------------- contexts
 
-/// `context_start(Ref, Options) -> Handle`, called by the context's process; then
-/// `{py_context, Ref, started | {error, Reason}}` and, when its thread is gone,
-/// `{py_context, Ref, ended}`. See [`config`] for the options.
+/// `context_start(Ref, Options) -> Handle | {error, Reason}`, called by the context's process; then
+/// `{py_context, Ref, started | {error, Reason}}`, `{py_context, Ref, stuck}` when a job of its should
+/// have ended long ago and, when its thread is gone, `{py_context, Ref, ended}`. See [`config`] for
+/// the options.
 #[rustler::nif]
-fn context_start<'a>(
-    env: Env<'a>,
-    reference: Term<'a>,
-    options: Term<'a>,
-) -> NifResult<ResourceArc<ContextHandle>> {
+fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> NifResult<Term<'a>> {
     let pid = env.pid();
     let config = config(word(pid_term(*pid.as_c_arg())) as u64, options)?;
+    if config.ward.is_full() {
+        let error = Error::Quarantined { stuck: config.ward.stuck(), limit: config.ward.limit() };
+        // SAFETY: the NIF call's own environment.
+        return Ok(unsafe { Term::new(env, error.to_term(env.as_c_arg())) });
+    }
     // SAFETY: the reference is a term of this NIF call.
     let reference = unsafe { Saved::new(reference.as_c_arg()) };
-    let owner = Box::new(Process::new(*pid.as_c_arg(), reference));
+    let owner = Arc::new(Process::new(*pid.as_c_arg(), reference));
     let context = Runtime::start(config, owner)
         .map_err(|_| rustler::Error::Term(Box::new(atoms::system_limit())))?;
     let handle = ResourceArc::new(ContextHandle { context });
     // Fails only for a dead process, and this one is running.
     env.monitor(&handle, &pid);
     directory::insert(*pid.as_c_arg(), handle.clone());
-    Ok(handle)
+    Ok(handle.encode(env))
 }
 
-/// A context's options, complete: `#{mode, max_queue, preload, on_caller_down}`. Others are none of
-/// ours.
-fn config(label: u64, options: Term) -> NifResult<Config> {
+/// A number that no context of this VM has had.
+pub(crate) fn next_id() -> u64 {
     static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A context's options, complete: `#{mode, max_queue, preload, on_caller_down, stuck_after, pool}`.
+/// Others are none of ours.
+fn config(label: u64, options: Term) -> NifResult<Config> {
     let env = options.get_env();
     let option = |key: Atom| options.map_get(key.encode(env));
-    let max_queue = option(atoms::max_queue())?;
+    let (max_queue, stuck_after) = (option(atoms::max_queue())?, option(atoms::stuck_after())?);
     let finish = option(atoms::on_caller_down())?.decode::<Atom>()? == atoms::finish();
     Ok(Config {
-        id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        id: next_id(),
         label,
         mode: decode_mode(option(atoms::mode())?.decode()?)?,
         max_queue: if max_queue.is_atom() { usize::MAX } else { max_queue.decode()? },
@@ -344,6 +354,11 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
             .collect(),
         spin: settings::spin(),
         orphans: if finish { Orphans::Finish } else { Orphans::Stop },
+        stuck_after: match stuck_after.is_atom() {
+            true => None,
+            false => Some(Duration::from_millis(stuck_after.decode()?)),
+        },
+        ward: quarantine::ward(option(atoms::pool())?.decode()?, env),
     })
 }
 
@@ -391,6 +406,7 @@ fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
     let counts = context.counts();
     let busy = context.busy_for();
     let state = match busy {
+        _ if context.is_stuck() => atoms::stuck(),
         _ if context.is_closed() => atoms::closing(),
         Some(_) => atoms::busy(),
         None => atoms::idle(),
@@ -412,6 +428,7 @@ fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
         (atoms::failed(), counts.failed),
         (atoms::timed_out(), counts.timed_out),
         (atoms::cancelled(), counts.cancelled),
+        (atoms::quarantined(), context.left_behind() as u64),
     ];
     let mut map: HashMap<Atom, Term> =
         numbers.into_iter().map(|(key, number)| (key, number.encode(env))).collect();

@@ -292,6 +292,10 @@ impl Job for Call {
         self.reply_error(&Error::ContextDied(why.clone()));
     }
 
+    fn interrupted(&self) {
+        self.reply_error(&Error::Interrupted);
+    }
+
     fn panicked(&self) {
         self.reply_error(&Error::Panicked);
     }

@@ -9,6 +9,7 @@ use rustler::sys::{
 };
 
 use crate::convert::ConvertError;
+use crate::directory::Context;
 use crate::term::{Saved, atom, atom_map, binary, tuple};
 
 /// What a caller is told instead of a result. Rendered as `{error, Reason}` by [`Error::to_term`].
@@ -24,6 +25,8 @@ pub(crate) enum Error {
     ContextDied(Death),
     /// The context's queue is full.
     Overloaded { queue: usize, max_queue: usize },
+    /// Too many threads of the context's pool are stuck.
+    Quarantined { stuck: usize, limit: usize },
     /// An object or environment belongs to another context.
     WrongContext(&'static str),
     /// A bug of ours, contained.
@@ -39,6 +42,8 @@ pub(crate) enum Death {
     Killed,
     /// Its thread ended on its own: a bug of ours.
     ThreadEnded,
+    /// Its thread did not come back from C code, and was replaced.
+    Stuck,
     /// The reason its process gave.
     Reason(Arc<Saved>),
 }
@@ -59,6 +64,12 @@ impl From<Exception> for Error {
 }
 
 impl Error {
+    /// That the pool of `context` takes no new work.
+    pub(crate) fn quarantined(context: &Context) -> Self {
+        let ward = context.ward();
+        Error::Quarantined { stuck: ward.stuck(), limit: ward.limit() }
+    }
+
     /// `{error, Reason}`.
     ///
     /// # Safety
@@ -97,9 +108,10 @@ impl Error {
                     tuple(env, &[atom(env, "context_died"), death.to_term(env)])
                 }
                 Error::Overloaded { queue, max_queue } => {
-                    let number = |number: usize| enif_make_uint64(env, number as u64);
-                    let numbers = [("queue", number(*queue)), ("max_queue", number(*max_queue))];
-                    tuple(env, &[atom(env, "overloaded"), atom_map(env, &numbers)])
+                    overloaded(env, [("queue", *queue), ("max_queue", *max_queue)])
+                }
+                Error::Quarantined { stuck, limit } => {
+                    overloaded(env, [("quarantined", *stuck), ("limit", *limit)])
                 }
                 Error::WrongContext(what) => {
                     tuple(env, &[atom(env, "wrong_context"), atom(env, what)])
@@ -107,6 +119,16 @@ impl Error {
                 Error::Panicked => atom(env, "panicked"),
             }
         }
+    }
+}
+
+/// # Safety
+/// `env` belongs to the current thread.
+unsafe fn overloaded(env: *mut ErlNifEnv, figures: [(&str, usize); 2]) -> ErlNifTerm {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        let figures = figures.map(|(key, figure)| (key, enif_make_uint64(env, figure as u64)));
+        tuple(env, &[atom(env, "overloaded"), atom_map(env, &figures)])
     }
 }
 
@@ -120,6 +142,7 @@ impl Death {
                 Death::NoProc => atom(env, "noproc"),
                 Death::Killed => atom(env, "killed"),
                 Death::ThreadEnded => atom(env, "thread_ended"),
+                Death::Stuck => atom(env, "stuck"),
                 Death::Reason(reason) => reason.copy_to(env),
             }
         }

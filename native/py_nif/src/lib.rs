@@ -25,6 +25,7 @@ mod output;
 mod pool;
 mod processes;
 mod python_module;
+mod quarantine;
 mod registered;
 mod request;
 mod resources;

@@ -37,6 +37,7 @@ impl Resource for ContextHandle {
 }
 
 /// Tells the context's process how its thread fares: `{py_context, Ref, Event}`.
+#[derive(Debug)]
 pub(crate) struct Process {
     pid: ErlNifPid,
     reference: Saved,
@@ -44,6 +45,8 @@ pub(crate) struct Process {
 
 // SAFETY: a pid is a plain word.
 unsafe impl Send for Process {}
+// SAFETY: as above.
+unsafe impl Sync for Process {}
 
 impl Process {
     pub(crate) fn new(pid: ErlNifPid, reference: Saved) -> Self {
@@ -79,6 +82,11 @@ impl Owner for Process {
                 }
             }
         });
+    }
+
+    fn stuck(&self) {
+        // SAFETY: `tell` gives an environment of this thread.
+        self.tell(|env| unsafe { atom(env, "stuck") });
     }
 
     fn ended(&self) {

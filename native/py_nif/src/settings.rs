@@ -1,6 +1,6 @@
 //! The application's settings, read once when it starts.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 static MAX_DEPTH: AtomicU32 = AtomicU32::new(1000);
@@ -8,6 +8,7 @@ static SPIN_US: AtomicU32 = AtomicU32::new(20);
 static TRACEBACKS: AtomicBool = AtomicBool::new(false);
 static CALLBACK_DEPTH: AtomicU32 = AtomicU32::new(64);
 static REDIRECT_OUTPUT: AtomicBool = AtomicBool::new(true);
+static QUARANTINE_LIMIT: AtomicUsize = AtomicUsize::new(32);
 
 /// What the application environment says.
 #[derive(rustler::NifMap)]
@@ -17,6 +18,7 @@ pub(crate) struct Settings {
     traceback: bool,
     callback_depth: u32,
     redirect_output: bool,
+    quarantine_limit: usize,
 }
 
 impl Settings {
@@ -27,6 +29,7 @@ impl Settings {
         TRACEBACKS.store(self.traceback, Ordering::Relaxed);
         CALLBACK_DEPTH.store(self.callback_depth, Ordering::Relaxed);
         REDIRECT_OUTPUT.store(self.redirect_output, Ordering::Relaxed);
+        QUARANTINE_LIMIT.store(self.quarantine_limit, Ordering::Relaxed);
     }
 }
 
@@ -53,4 +56,9 @@ pub(crate) fn callback_depth() -> u32 {
 /// Whether standard output and error go to group leaders, and standard input refuses.
 pub(crate) fn redirect_output() -> bool {
     REDIRECT_OUTPUT.load(Ordering::Relaxed)
+}
+
+/// How many threads of a pool may be stuck before it takes no new work.
+pub(crate) fn quarantine_limit() -> usize {
+    QUARANTINE_LIMIT.load(Ordering::Relaxed)
 }

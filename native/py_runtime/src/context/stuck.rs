@@ -45,8 +45,13 @@ impl<J: Job> Context<J> {
     ///
     /// # Errors
     /// No thread could be started.
-    pub fn start_replacement(&self, id: u64, owner: Arc<dyn Owner>) -> io::Result<Arc<Self>> {
-        let config = Config { id, ..self.config.clone() };
+    pub fn start_replacement(
+        &self,
+        id: u64,
+        preload: Vec<Vec<u8>>,
+        owner: Arc<dyn Owner>,
+    ) -> io::Result<Arc<Self>> {
+        let config = Config { id, preload, ..self.config.clone() };
         Self::start_counting(config, owner, Arc::clone(&self.counters))
     }
 

@@ -291,7 +291,8 @@ impl Subject {
     pub(crate) fn start_replacement(&self) -> Self {
         let (sender, events) = crossbeam::channel::unbounded();
         let id = next_id();
-        let context = self.context.start_replacement(id, Arc::new(Reporter(sender))).unwrap();
+        let context =
+            self.context.start_replacement(id, Vec::new(), Arc::new(Reporter(sender))).unwrap();
         let replacement = Subject { context, events };
         replacement.started().unwrap();
         replacement

@@ -1,0 +1,288 @@
+%% Contexts that are stuck in C code: replaced behind their pid, counted, ended when they return. Once
+%% per mode, each in a VM of its own, because the threads that sleep outlive the cases.
+-module(stuck_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, suite/0, init_per_group/2, end_per_group/2]).
+-export([init_per_testcase/2, end_per_testcase/2]).
+-compile([export_all, nowarn_export_all]).
+
+-import(test_helpers, [ask/1, answer/1, leftovers/1, await_queue/2, eventually/1]).
+
+-define(STUCK_AFTER, 50).
+
+suite() ->
+    [{timetrap, {minutes, 2}}].
+
+all() ->
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()].
+
+groups() ->
+    [{Mode, [], cases()} || Mode <- [worker, subinterp, owngil]].
+
+cases() ->
+    [a_sleep_a_socket_and_a_c_function_are_stuck,
+     what_waits_moves_over_in_order,
+     whoever_waits_for_the_stuck_job_is_told,
+     a_context_that_comes_back_in_time_is_kept,
+     handles_and_environments_of_a_stuck_context_are_gone,
+     a_pool_with_too_many_stuck_threads_refuses,
+     a_replacement_that_cannot_start_is_tried_again,
+     a_stuck_context_can_be_stopped,
+     a_killed_stuck_context_counts_until_it_returns,
+     a_slot_that_drains_behind_a_stuck_job_goes].
+
+init_per_group(Mode, Config) ->
+    {ok, Vm, _} = test_helpers:start_peer(#{connection => standard_io}),
+    %% This process ends before the cases begin.
+    true = unlink(Vm),
+    ok = peer:call(Vm, application, load, [py_context_router]),
+    ok = peer:call(Vm, application, set_env, [py_context_router, quarantine_limit, 4]),
+    ok = peer:call(Vm, logger, set_primary_config, [level, none]),
+    [{mode, Mode}, {vm, Vm} | Config].
+
+end_per_group(_Mode, Config) ->
+    peer:stop(?config(vm, Config)).
+
+init_per_testcase(_Case, Config) ->
+    Config.
+
+end_per_testcase(_Case, Config) ->
+    in_vm(Config, fun test_helpers:stop_all/0).
+
+in_vm(Config, Fun) ->
+    peer:call(?config(vm, Config), erlang, apply, [Fun, []], 60_000).
+
+%% A pool of its own per case, so that each has its own count.
+start(Pool, Size, Config) ->
+    start(Pool, Size, #{}, Config).
+
+start(Pool, Size, Options, Config) ->
+    Defaults = #{contexts => Size, mode => ?config(mode, Config), stuck_after => ?STUCK_AFTER},
+    {ok, Contexts} = py_context_router:start_pool(Pool, maps:merge(Defaults, Options)),
+    Contexts.
+
+%% Blocks a context in a socket: a process that waits for that job, and what to close to let it go.
+block(Ctx) ->
+    {ok, Listener} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, {active, false}]),
+    {ok, Port} = inet:port(Listener),
+    Code = io_lib:format("import socket\n"
+                         "with socket.create_connection(('127.0.0.1', ~b)) as s: s.recv(1)",
+                         [Port]),
+    Caller = ask(fun() -> py_context:exec(Ctx, Code) end),
+    %% Now it is about to block, and an interrupt would not find it on its way there.
+    {ok, Socket} = gen_tcp:accept(Listener, 30_000),
+    ok = gen_tcp:close(Listener),
+    {Caller, Socket}.
+
+%% Blocks it in a job that is to stop.
+stick(Ctx) ->
+    {Caller, Socket} = block(Ctx),
+    abandon(Caller),
+    Socket.
+
+abandon(Caller) ->
+    true = unlink(Caller),
+    exit(Caller, kill).
+
+let_go(Socket) ->
+    ok = gen_tcp:close(Socket).
+
+await_stuck(Ctx, Number) ->
+    eventually(fun() ->
+        case py_context:info(Ctx) of
+            #{quarantined := Number, state := State} when State =/= stuck -> true;
+            Other -> Other
+        end
+    end).
+
+a_sleep_a_socket_and_a_c_function_are_stuck(Config) ->
+    in_vm(Config, fun() ->
+        [Ctx] = start(kinds, 1, Config),
+        Sleep = fun(Code) ->
+            fun() ->
+                ok = py_context:exec(Ctx, <<"import ctypes, time\nlibc = ctypes.CDLL(None)">>),
+                ?assertEqual({error, timeout}, py_context:exec(Ctx, Code, 20))
+            end
+        end,
+        Ways = [Sleep(<<"time.sleep(30)">>), Sleep(<<"libc.sleep(30)">>),
+                fun() -> stick(Ctx) end],
+        [begin
+             {ok, Before} = py_context:get_interp_id(Ctx),
+             _ = Stick(),
+             %% Answered by the replacement, long before the other returns.
+             ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>, #{}, 20_000)),
+             {ok, After} = py_context:get_interp_id(Ctx),
+             ?assertNotEqual(Before, After),
+             ?assertMatch(#{quarantined := N, state := idle}, py_context:info(Ctx))
+         end || {N, Stick} <- lists:zip([1, 2, 3], Ways)],
+        ?assertMatch(#{quarantined := 3, quarantine_limit := 4, restarts := 0, size := 1,
+                       alive := 1, contexts := [#{timed_out := 2, cancelled := 1}]},
+                     py_context_router:info(kinds)),
+        ?assertEqual([Ctx], py_context_router:contexts(kinds))
+    end).
+
+what_waits_moves_over_in_order(Config) ->
+    in_vm(Config, fun() ->
+        [Ctx] = start(order, 1, #{preload => <<"ran = []">>}, Config),
+        {Stuck, Socket} = block(Ctx),
+        Waiting = [begin
+                       Code = io_lib:format("ran.append(~b) or list(ran)", [N]),
+                       Pid = ask(fun() -> py_context:eval(Ctx, Code) end),
+                       _ = await_queue(Ctx, N),
+                       Pid
+                   end || N <- lists:seq(1, 20)],
+        GivenUp = ask(fun() -> py_context:exec(Ctx, <<"ran.append('given up')">>, 1) end),
+        ?assertEqual({error, timeout}, answer(GivenUp)),
+        abandon(Stuck),
+        ?assertEqual([{ok, lists:seq(1, N)} || N <- lists:seq(1, 20)],
+                     [answer(Pid) || Pid <- Waiting]),
+        _ = await_stuck(Ctx, 1),
+        %% The thread comes back, finds nothing to do, and ends.
+        let_go(Socket),
+        _ = await_stuck(Ctx, 0),
+        ?assertMatch(#{quarantined := 0}, py_context_router:info(order)),
+        ?assertEqual({ok, lists:seq(1, 20)}, py_context:eval(Ctx, <<"ran">>)),
+        ?assertEqual([[]], lists:usort([leftovers(Pid) || Pid <- [GivenUp | Waiting]])),
+        ok = py_context_router:stop_pool(order)
+    end).
+
+whoever_waits_for_the_stuck_job_is_told(Config) ->
+    in_vm(Config, fun() ->
+        [Ctx] = start(told, 1, Config),
+        {Waiting, Socket} = block(Ctx),
+        ok = py_context:interrupt(Ctx),
+        ?assertEqual({error, interrupted}, answer(Waiting)),
+        ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),
+        let_go(Socket),
+        _ = await_stuck(Ctx, 0),
+        ?assertEqual([], leftovers(Waiting))
+    end).
+
+a_context_that_comes_back_in_time_is_kept(Config) ->
+    in_vm(Config, fun() ->
+        [Ctx] = start(kept, 1, #{stuck_after => 60_000, preload => <<"kept = []">>}, Config),
+        ok = py_context:exec(Ctx, <<"import time\nkept.append(1)">>),
+        {ok, Id} = py_context:get_interp_id(Ctx),
+        ?assertEqual({error, timeout}, py_context:exec(Ctx, <<"time.sleep(0.2)">>, 1)),
+        ?assertEqual({ok, [1]}, py_context:eval(Ctx, <<"kept">>)),
+        ?assertEqual({ok, Id}, py_context:get_interp_id(Ctx)),
+        [Never] = start(never, 1, #{stuck_after => infinity}, Config),
+        Socket = stick(Never),
+        let_go(Socket),
+        ?assertEqual({ok, 2}, py_context:eval(Never, <<"1 + 1">>)),
+        ?assertMatch(#{quarantined := 0}, py_context:info(Never))
+    end).
+
+handles_and_environments_of_a_stuck_context_are_gone(Config) ->
+    in_vm(Config, fun() ->
+        [Ctx] = start(handles, 1, Config),
+        {ok, Handle} = py_context:eval(Ctx, <<"object()">>),
+        {ok, Env} = py_context:create_local_env(Ctx),
+        Socket = stick(Ctx),
+        ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),
+        ?assertMatch({error, {wrong_context, _}}, py_context:exec(Ctx, <<"x = 1">>, Env)),
+        case ?config(mode, Config) of
+            %% Workers share their objects.
+            worker -> ?assertMatch({ok, _}, py_context:getattr(Ctx, Handle, '__class__'));
+            _ -> ?assertMatch({error, {wrong_context, _}},
+                              py_context:getattr(Ctx, Handle, '__class__'))
+        end,
+        let_go(Socket),
+        _ = await_stuck(Ctx, 0),
+        ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>))
+    end).
+
+%% Four threads are the limit here.
+a_pool_with_too_many_stuck_threads_refuses(Config) ->
+    in_vm(Config, fun() ->
+        Contexts = start(limit, 5, Config),
+        {Stuck, [Healthy]} = lists:split(4, Contexts),
+        Sockets = [stick(Ctx) || Ctx <- Stuck],
+        Refused = {error, {overloaded, #{quarantined => 4, limit => 4}}},
+        _ = eventually(fun() -> py_context:eval(Healthy, <<"1 + 1">>) =:= Refused end),
+        ?assertEqual(Refused, py_context:call(hd(Stuck), math, sqrt, [1])),
+        ?assertNotEqual(nomatch, string:find(py_error:format(Refused), "4 threads stuck")),
+        %% A context that is killed isn't started anew either.
+        exit(hd(Stuck), kill),
+        _ = eventually(fun() -> not is_process_alive(hd(Stuck)) end),
+        ?assertMatch(#{quarantined := 4}, py_context_router:info(limit)),
+        %% Other pools go on.
+        [Other] = start(other, 1, Config),
+        ?assertEqual({ok, 2}, py_context:eval(Other, <<"1 + 1">>)),
+        [let_go(Socket) || Socket <- Sockets],
+        _ = eventually(fun() -> py_context:eval(Healthy, <<"1 + 1">>) =:= {ok, 2} end),
+        _ = eventually(fun() ->
+            All = py_context_router:contexts(limit),
+            lists:all(fun(Ctx) -> py_context:eval(Ctx, <<"1 + 1">>) =:= {ok, 2} end, All)
+        end),
+        ?assertMatch(#{quarantined := 0, alive := 5}, py_context_router:info(limit))
+    end).
+
+a_replacement_that_cannot_start_is_tried_again(Config) ->
+    Broken = filename:join(?config(priv_dir, Config), atom_to_list(?config(mode, Config))),
+    in_vm(Config, fun() ->
+        Preload = ["import os\nif os.path.exists('", Broken, "'): raise OSError('not now')"],
+        [Ctx] = start(retried, 1, #{preload => Preload}, Config),
+        ok = file:write_file(Broken, <<>>),
+        Self = self(),
+        Log = test_helpers:capture_log(fun() ->
+            Self ! {socket, stick(Ctx)},
+            Waiting = ask(fun() -> py_context:eval(Ctx, <<"1 + 1">>) end),
+            _ = eventually(fun() -> maps:get(state, py_context:info(Ctx)) =:= stuck end),
+            ?assertEqual({error, timeout}, py_context:eval(Ctx, <<"1">>, #{}, 300)),
+            ok = file:delete(Broken),
+            ?assertEqual({ok, 2}, answer(Waiting))
+        end),
+        ?assertMatch([{error, _}, {warning, _}], Log),
+        [{error, Failed}, {warning, Replaced}] = Log,
+        ?assertNotEqual(nomatch, string:find(Failed, "{retried,1} is stuck")),
+        ?assertNotEqual(nomatch, string:find(Failed, "OSError: not now")),
+        ?assertNotEqual(nomatch, string:find(Replaced, "1 are stuck")),
+        receive {socket, Socket} -> let_go(Socket) end,
+        _ = await_stuck(Ctx, 0)
+    end).
+
+a_stuck_context_can_be_stopped(Config) ->
+    in_vm(Config, fun() ->
+        [Ctx] = start(stopped, 1, #{shutdown => 10, stuck_after => 60_000}, Config),
+        {Stuck, Socket} = block(Ctx),
+        ok = py_context_router:stop_pool(stopped),
+        ?assertEqual({error, {context_died, shutdown}}, answer(Stuck)),
+        ?assertNot(is_process_alive(Ctx)),
+        let_go(Socket),
+        ?assertEqual([], leftovers(Stuck))
+    end).
+
+a_killed_stuck_context_counts_until_it_returns(Config) ->
+    in_vm(Config, fun() ->
+        [Ctx] = start(killed, 1, Config),
+        {Stuck, Socket} = block(Ctx),
+        exit(Ctx, kill),
+        ?assertEqual({error, {context_died, killed}}, answer(Stuck)),
+        Count = fun() -> maps:get(quarantined, py_context_router:info(killed)) end,
+        _ = eventually(fun() -> Count() =:= 1 end),
+        let_go(Socket),
+        _ = eventually(fun() -> Count() =:= 0 end),
+        ?assertEqual([], leftovers(Stuck))
+    end).
+
+a_slot_that_drains_behind_a_stuck_job_goes(Config) ->
+    in_vm(Config, fun() ->
+        [_, Ctx] = start(drained, 2, Config),
+        {Stuck, Socket} = block(Ctx),
+        Waiting = ask(fun() -> py_context:eval(Ctx, <<"1 + 1">>) end),
+        _ = await_queue(Ctx, 1),
+        ok = py_context_router:resize_pool(drained, 1),
+        abandon(Stuck),
+        ?assertEqual({error, {context_died, stuck}}, answer(Waiting)),
+        _ = eventually(fun() -> not is_process_alive(Ctx) end),
+        let_go(Socket),
+        _ = eventually(fun() ->
+            maps:get(quarantined, py_context_router:info(drained)) =:= 0
+        end)
+    end).

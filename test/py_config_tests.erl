@@ -33,7 +33,7 @@ good_values() ->
         application:unset_env(py_context_router, Key)
     end, [{python, undefined}, {python, <<"/usr/bin/python3">>}, {python, "/usr/bin/python3"},
           {python, "/home/zoë/venv"}, {max_depth, 1}, {max_depth, 4000}, {spin_us, 0},
-          {spin_us, 1000}, {traceback, true}, {traceback, false}]).
+          {spin_us, 1000}, {traceback, true}, {traceback, false}, {quarantine_limit, 1}]).
 
 bad_values() ->
     lists:foreach(fun({Key, Value}) ->
@@ -43,7 +43,8 @@ bad_values() ->
     end, [{python, 3}, {python, python3}, {python, [0, foo]}, {python, <<255>>},
           {max_depth, 0}, {max_depth, -1}, {max_depth, 4001}, {max_depth, 10.0},
           {max_depth, infinity}, {spin_us, -1}, {spin_us, 1001}, {spin_us, 1.5},
-          {spin_us, infinity}, {traceback, yes}, {traceback, 1}]).
+          {spin_us, infinity}, {traceback, yes}, {traceback, 1}, {quarantine_limit, 0},
+          {quarantine_limit, infinity}]).
 
 set(Key, Value) ->
     application:set_env(py_context_router, Key, Value).

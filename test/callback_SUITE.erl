@@ -16,7 +16,8 @@ all() ->
     ++ [{group, owngil} || py:owngil_supported()]
     ++ [misuse_is_a_badarg_with_a_sentence,
         registrations_end_with_the_application,
-        registering_starts_the_application].
+        registering_starts_the_application,
+        the_depth_is_a_setting].
 
 groups() ->
     [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]].
@@ -586,3 +587,26 @@ registering_starts_the_application(_Config) ->
     ok = py:register_function(here, fun() -> ok end),
     {ok, Ctx} = py_context:new(#{}),
     ?assertEqual({ok, <<"ok">>}, py_context:eval(Ctx, <<"__import__('erlang').call('here')">>)).
+
+the_depth_is_a_setting(_Config) ->
+    {ok, Vm, _Node} = test_helpers:start_peer(#{connection => standard_io}),
+    try
+        ok = peer:call(Vm, application, load, [py_context_router]),
+        ok = peer:call(Vm, application, set_env, [py_context_router, callback_depth, 200]),
+        ?assertEqual({200, 'RecursionError'}, peer:call(Vm, ?MODULE, deepest, [], 60_000))
+    after
+        peer:stop(Vm)
+    end.
+
+%% In the other VM: how many calls were waiting when one more was refused, and how.
+deepest() ->
+    Test = self(),
+    {ok, Ctx} = py_context:new(#{}),
+    ok = py:register_function(again, fun(N) ->
+        case py_context:eval(Ctx, <<"__import__('erlang').again(n + 1)">>, #{n => N}) of
+            {ok, _} = Ok -> Ok;
+            {error, {Class, _}} -> Test ! {refused, N, Class}, ok
+        end
+    end),
+    {ok, _} = py_context:eval(Ctx, <<"__import__('erlang').again(1)">>),
+    receive {refused, N, Class} -> {N, Class} end.

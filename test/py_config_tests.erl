@@ -23,7 +23,10 @@ defaults() ->
     ?assertEqual(undefined, py_config:value(python)),
     ?assertEqual(1000, py_config:value(max_depth)),
     ?assertEqual(20, py_config:value(spin_us)),
-    ?assertEqual(false, py_config:value(traceback)).
+    ?assertEqual(false, py_config:value(traceback)),
+    ?assertEqual(64, py_config:value(callback_depth)),
+    ?assertEqual(true, py_config:value(redirect_output)),
+    ?assertEqual(default, py_config:value(sigchld)).
 
 good_values() ->
     lists:foreach(fun({Key, Value}) ->
@@ -33,7 +36,9 @@ good_values() ->
         application:unset_env(py_context_router, Key)
     end, [{python, undefined}, {python, <<"/usr/bin/python3">>}, {python, "/usr/bin/python3"},
           {python, "/home/zoë/venv"}, {max_depth, 1}, {max_depth, 4000}, {spin_us, 0},
-          {spin_us, 1000}, {traceback, true}, {traceback, false}, {quarantine_limit, 1}]).
+          {spin_us, 1000}, {traceback, true}, {traceback, false},
+          {callback_depth, 1}, {callback_depth, 200}, {redirect_output, false}, {sigchld, default},
+          {sigchld, leave}, {quarantine_limit, 1}]).
 
 bad_values() ->
     lists:foreach(fun({Key, Value}) ->
@@ -43,8 +48,10 @@ bad_values() ->
     end, [{python, 3}, {python, python3}, {python, [0, foo]}, {python, <<255>>},
           {max_depth, 0}, {max_depth, -1}, {max_depth, 4001}, {max_depth, 10.0},
           {max_depth, infinity}, {spin_us, -1}, {spin_us, 1001}, {spin_us, 1.5},
-          {spin_us, infinity}, {traceback, yes}, {traceback, 1}, {quarantine_limit, 0},
-          {quarantine_limit, infinity}]).
+          {spin_us, infinity}, {traceback, yes}, {traceback, 1},
+          {callback_depth, 0}, {callback_depth, 201}, {callback_depth, infinity},
+          {redirect_output, no}, {sigchld, ignore}, {sigchld, true},
+          {quarantine_limit, 0}, {quarantine_limit, infinity}]).
 
 set(Key, Value) ->
     application:set_env(py_context_router, Key, Value).

@@ -193,8 +193,9 @@ child_spec(#{name := Name} = Spec) ->
 child_spec(Spec) ->
     ?BADARG([Spec], {argument, 1, <<"a map with a name is needed">>}).
 
-%% @doc Starts a pool that is linked to the caller, and waits until it serves.
--spec start_link(pool_spec()) -> {ok, pid()} | {error, start_error()}.
+%% @doc Starts a pool that is linked to the caller, and waits until it serves. `ignore' is for the
+%% supervisor that restarts a pool while it is being stopped.
+-spec start_link(pool_spec()) -> {ok, pid()} | {error, start_error()} | ignore.
 start_link(#{name := Name} = Spec) ->
     Given = maps:remove(name, Spec),
     case {py_options:pool_name(Name), py_options:pool(Given)} of
@@ -206,14 +207,18 @@ start_link(Spec) ->
     {error, {bad_option, {name, Spec}}}.
 
 -spec start_linked(pool_name(), map(), py_options:pool(), py_context:context_mode()) ->
-    {ok, pid()} | {error, start_error()}.
+    {ok, pid()} | {error, start_error()} | ignore.
 start_linked(Name, Given, Options, Mode) ->
     case ensure_started(Mode) of
         ok -> await_linked(py_pool:start_link(Name, Options), Given);
         {error, _} = Error -> Error
     end.
 
--spec await_linked({ok, pid()} | {error, term()}, map()) -> {ok, pid()} | {error, start_error()}.
+-spec await_linked({ok, pid()} | {error, term()} | ignore, map()) ->
+    {ok, pid()} | {error, start_error()} | ignore.
+await_linked(ignore, _Given) ->
+    %% The restart of a pool that was stopped between its death and this.
+    ignore;
 await_linked({ok, Pid}, Given) ->
     case py_pool:await(Pid, Given) of
         {ok, _Contexts} -> {ok, Pid};

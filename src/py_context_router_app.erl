@@ -26,9 +26,10 @@ start_tree() ->
             receive {'DOWN', Monitor, process, Sup, _} -> Error end
     end.
 
+%% All contexts are gone by now, and what they ran at their ends with them.
 -spec stop(term()) -> ok.
 stop(_State) ->
-    ok.
+    py_python:stop().
 
 %% The VM ignores SIGCHLD, and the OS then forgets how a child process has ended: Python's
 %% subprocess would wait for ever, or take every program for a success.

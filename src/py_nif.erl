@@ -7,12 +7,12 @@
 -module(py_nif).
 
 -export([load/0]).
--export([boot/2, version/0, check_mode/1]).
+-export([boot/2, run_atexit/0, version/0, check_mode/1]).
 -export([submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
 -export([submit_message/2, submit_cast/3, give_up/1, contexts/0]).
 -export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
 -export([context_replace/3, context_hand_over/2, quarantined/1]).
--export([pool_new/1, pool_set/3, pool_leave/2, pool_resize/2]).
+-export([pool_new/1, pool_close/1, pool_is_closed/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_contexts/1]).
 -export([scheduler_id/0]).
 -export([serve/1, handled/4, registered/1, callback_take/1, callback_answer/2, log_level/1]).
@@ -20,11 +20,12 @@
 -export_type([handle/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0,
               ticket/0, tally/0]).
 
--nifs([boot/2, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, object_context/1,
+-nifs([boot/2, run_atexit/0, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
        submit_message/2, submit_cast/3, give_up/1, contexts/0,
        context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
        context_hand_over/2, quarantined/1, pool_new/1,
+       pool_close/1, pool_is_closed/1,
        pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0,
        serve/1, handled/4, registered/1, callback_take/1, callback_answer/2, log_level/1]).
@@ -62,6 +63,11 @@
 %% Of the application environment, for the native side.
 -type name() :: atom() | binary().
 
+%% Another version of this module may not take over: the library, which Python runs in, can't be
+%% loaded twice. The one that runs stays in force.
+-on_load(no_upgrade/0).
+
+-define(LOADED, '$py_nif_loaded').
 -define(NOT_LOADED, erlang:nif_error({not_loaded, ?MODULE})).
 %% What is true before the library is loaded. Written so that dialyzer doesn't take it for all that
 %% the function can return.
@@ -71,9 +77,16 @@
 -spec load() -> ok | {error, {load_failed | atom(), string()}}.
 load() ->
     case erlang:load_nif(filename:join(priv_dir(), "py_nif"), 0) of
-        ok -> ok;
+        ok -> persistent_term:put(?LOADED, true);
         {error, {reload, _}} -> ok;
         {error, _} = Error -> Error
+    end.
+
+-spec no_upgrade() -> ok | {error, {nif_upgrade_needs_a_restart, ?MODULE}}.
+no_upgrade() ->
+    case persistent_term:get(?LOADED, false) andalso erlang:module_loaded(?MODULE) of
+        true -> {error, {nif_upgrade_needs_a_restart, ?MODULE}};
+        false -> ok
     end.
 
 -spec priv_dir() -> file:filename_all().
@@ -89,6 +102,10 @@ priv_dir() ->
 %% Starts Python, or finds it running; then `{py_boot, Outcome}` is sent to the caller.
 -spec boot(Executable :: binary() | undefined, settings()) -> ok.
 boot(_Executable, _Settings) -> ?NOT_LOADED.
+
+%% Runs what Python code has registered to be run at the end; then `py_atexit' is sent to the caller.
+-spec run_atexit() -> ok.
+run_atexit() -> ?NOT_LOADED.
 
 %% The linked Python's version, such as `<<"3.13.0">>'.
 -spec version() -> binary().
@@ -169,6 +186,13 @@ context_info(_Context) -> ?BEFORE_LOADING(undefined).
 
 -spec pool_new(Size :: pos_integer()) -> pool().
 pool_new(_Size) -> ?NOT_LOADED.
+
+%% A process that takes over from one that was killed doesn't go on with a closed pool.
+-spec pool_close(pool()) -> ok.
+pool_close(_Pool) -> ?NOT_LOADED.
+
+-spec pool_is_closed(pool()) -> boolean().
+pool_is_closed(_Pool) -> ?NOT_LOADED.
 
 -spec pool_set(pool(), Slot :: pos_integer(), pid()) -> ok.
 pool_set(_Pool, _Slot, _Pid) -> ?NOT_LOADED.

@@ -34,13 +34,15 @@
 
 %% How long the error of a failed start is kept for whoever started it, in ms.
 -define(UNASKED, 5_000).
+%% How long a supervisor may take to restart a pool that was killed, in ms.
+-define(RESTART, 1_000).
 -define(KEY(Name), {py_context_router, pool, Name}).
 %% The default pool is looked up on nearly every call, and an atom is found faster than a tuple.
 -define(DEFAULT_KEY, '$py_default_pool').
 
 %% Starts the process; the contexts come up on their own, see `await/2'.
 -spec start_link(atom(), py_options:pool()) ->
-    {ok, pid()} | {error, {already_started, pid()} | term()}.
+    {ok, pid()} | {error, {already_started, pid()} | term()} | ignore.
 start_link(Name, Options) ->
     gen_server:start_link({local, registered_name(Name)}, ?MODULE, {Name, Options}, []).
 
@@ -59,10 +61,46 @@ await(Pid, Given) ->
 %% Stops it; returns when its contexts and their threads are gone. Idempotent.
 -spec stop(atom()) -> ok.
 stop(Name) ->
+    Pool = lookup(Name),
+    %% Its process may just have been killed, and be about to be restarted.
+    _ = [py_nif:pool_close(Pool) || Pool =/= undefined],
     try
         gen_server:stop(registered_name(Name), shutdown, infinity)
     catch
         exit:_ -> ok
+    end,
+    forget(Name, Pool).
+
+%% After an ordinary stop there is nothing left to do. Else its process was dead: its contexts are
+%% dying, and a process that is started in its place finds it closed, erases the entry and ends; in a
+%% tree that doesn't restart it nobody does.
+-spec forget(atom(), undefined | py_nif:pool()) -> ok.
+forget(_Name, undefined) ->
+    ok;
+forget(Name, Pool) ->
+    case lookup(Name) of
+        Pool ->
+            lists:foreach(fun await_death/1, py_nif:pool_contexts(Pool)),
+            await_restart(Name, Pool, ?RESTART);
+        _ ->
+            ok
+    end.
+
+-spec await_death(pid()) -> ok.
+await_death(Pid) ->
+    Monitor = monitor(process, Pid),
+    receive {'DOWN', Monitor, process, Pid, _} -> ok end.
+
+-spec await_restart(atom(), py_nif:pool(), non_neg_integer()) -> ok.
+await_restart(Name, Pool, Ms) ->
+    case lookup(Name) of
+        Pool when Ms > 0 ->
+            receive after 1 -> await_restart(Name, Pool, Ms - 1) end;
+        Pool ->
+            _ = persistent_term:erase(key(Name)),
+            ok;
+        _ ->
+            ok
     end.
 
 -spec resize(atom(), pos_integer()) -> ok | {error, term()} | gone.
@@ -111,11 +149,27 @@ registered_name(Name) ->
     catch error:system_limit -> py_pool
     end.
 
--spec init({atom(), py_options:pool()}) -> {ok, #state{}}.
+-spec init({atom(), py_options:pool()}) -> {ok, #state{}} | ignore.
 init({Name, Options}) ->
     _ = process_flag(trap_exit, true),
+    case lookup(Name) of
+        undefined ->
+            {ok, started(undefined, Name, Options)};
+        Pool ->
+            case py_nif:pool_is_closed(Pool) of
+                false ->
+                    {ok, started(Pool, Name, Options)};
+                true ->
+                    %% Stopped after its process had been killed, see `forget/2'.
+                    _ = persistent_term:erase(key(Name)),
+                    ignore
+            end
+    end.
+
+-spec started(undefined | py_nif:pool(), atom(), py_options:pool()) -> #state{}.
+started(Pool, Name, Options) ->
     {ok, Sup} = py_slot_sup:start_link(),
-    {ok, fill(lookup(Name), #state{name = Name, options = Options, sup = Sup})}.
+    fill(Pool, #state{name = Name, options = Options, sup = Sup}).
 
 -spec fill(undefined | py_nif:pool(), #state{}) -> #state{}.
 fill(undefined, #state{options = #{contexts := Size}} = State) ->

@@ -3,7 +3,7 @@
 
 -behaviour(supervisor).
 
--export([start_link/0, start_pool/2]).
+-export([start_link/0, start_pool/2, start_link_pool/2]).
 -export([init/1]).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
@@ -15,12 +15,21 @@ start_link() ->
 start_pool(Name, Options) ->
     supervisor:start_child(?MODULE, [Name, Options]).
 
+%% A pool that was stopped between its death and its restart is not restarted. Its child, which would
+%% otherwise stay in the list, ends at once.
+-spec start_link_pool(atom(), py_options:pool()) -> {ok, pid()} | {error, term()}.
+start_link_pool(Name, Options) ->
+    case py_pool:start_link(Name, Options) of
+        ignore -> {ok, spawn_link(fun() -> ok end)};
+        Outcome -> Outcome
+    end.
+
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     %% Transient: a pool that is stopped, or whose first start fails, is gone; one that is killed
     %% comes back. However often: a user's `exit(Pid, kill)' must not end the other pools.
     Pool = #{id => py_pool,
-             start => {py_pool, start_link, []},
+             start => {?MODULE, start_link_pool, []},
              restart => transient,
              shutdown => infinity,
              type => supervisor,

@@ -3,7 +3,7 @@
 %% Runs in the process that starts the application.
 -module(py_python).
 
--export([start/0, load/0]).
+-export([start/0, stop/0, load/0]).
 
 -export_type([start_error/0]).
 
@@ -19,6 +19,8 @@
 
 %% What the native side is told.
 -define(SETTINGS, [quarantine_limit, max_depth, spin_us, traceback, callback_depth, redirect_output]).
+%% How long Python's `atexit' callbacks may take when the application stops, in ms.
+-define(ATEXIT_TIMEOUT, 5_000).
 %% How long an executable may take to say its version, in ms.
 -define(PROBE_TIMEOUT, 30_000).
 
@@ -28,6 +30,23 @@ start() ->
     case load() of
         ok -> start_as(py_config:value(python));
         {error, _} = Error -> Error
+    end.
+
+%% Python stays, because it can't be started again. What its code has registered with `atexit' is
+%% run, for as long as that may take.
+-spec stop() -> ok.
+stop() ->
+    %% In a process of its own, for the message that may come too late.
+    {Pid, Monitor} = spawn_monitor(fun() ->
+        ok = py_nif:run_atexit(),
+        receive py_atexit -> ok end
+    end),
+    receive
+        {'DOWN', Monitor, process, Pid, _} -> ok
+    after ?ATEXIT_TIMEOUT ->
+        true = demonitor(Monitor, [flush]),
+        true = exit(Pid, kill),
+        ok
     end.
 
 %% Loads the library, and libpython with it.

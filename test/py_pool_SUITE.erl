@@ -44,7 +44,8 @@ groups() ->
        a_running_job_is_interrupted_after_its_grace,
        the_grace_is_one_for_all_contexts,
        no_grace_is_no_wait,
-       stopping_ends_a_slot_that_cannot_start]},
+       stopping_ends_a_slot_that_cannot_start,
+       a_pool_that_is_stopped_between_its_death_and_its_restart_stays_stopped]},
      {resizing, [],
       [a_pool_grows,
        a_pool_shrinks_once_its_work_is_done,
@@ -351,6 +352,26 @@ stopping_ends_a_slot_that_cannot_start(Config) ->
     %% not by a second.
     receive after 1000 -> ok end,
     ?assertEqual(0, attempts(Counter)).
+
+%% Its supervisor is held up, so that the restart comes after the stop has found nobody.
+a_pool_that_is_stopped_between_its_death_and_its_restart_stays_stopped(Config) ->
+    Before = start(#{contexts => 2}, Config),
+    Pool = py_nif_pool(),
+    ok = sys:suspend(py_pool_sup),
+    kill(py_pool:whereis_pool(default)),
+    Stopper = ask(fun py_context_router:stop/0),
+    _ = eventually(fun() -> py_nif:pool_is_closed(Pool) end),
+    ok = sys:resume(py_pool_sup),
+    ?assertEqual(ok, answer(Stopper)),
+    ?assertEqual([], [Pid || Pid <- Before, is_process_alive(Pid)]),
+    _ = eventually(fun() -> supervisor:which_children(py_pool_sup) =:= [] end),
+    ?assertEqual([], test_helpers:published()),
+    ?assertEqual(false, py_context_router:is_started()),
+    %% And it can be started again.
+    ?assertEqual(1, length(start(#{contexts => 1}, Config))).
+
+py_nif_pool() ->
+    py_pool:lookup(default).
 
 %% ------------------------------------------------------------------ resizing
 

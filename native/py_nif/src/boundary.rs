@@ -35,7 +35,7 @@ mod atoms {
     rustler::atoms! {
         ok, error, undefined, r#true = "true", sending, sent, not_running, none, infinity,
         worker, subinterp, owngil,
-        py_boot, boot_failed, running_as, system_limit, unsupported_mode,
+        py_boot, py_atexit, boot_failed, running_as, system_limit, unsupported_mode,
         id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
         preload, on_caller_down, finish, stuck_after, stuck, pool, quarantined,
         done, failed, timed_out, cancelled, idle, busy, closing, python_interp, held_objects,
@@ -287,6 +287,22 @@ fn boot_error(env: Env, error: BootError) -> Term {
     }
 }
 
+/// `run_atexit() -> ok`, then `py_atexit` is sent to the caller.
+#[rustler::nif]
+fn run_atexit(env: Env) -> NifResult<Atom> {
+    let caller = env.pid();
+    let run = move || {
+        boot::run_atexit();
+        // The caller may have lost its patience.
+        let _ = OwnedEnv::new().send_and_clear(&caller, |env| atoms::py_atexit().encode(env));
+    };
+    std::thread::Builder::new()
+        .name("py_atexit".into())
+        .spawn(run)
+        .map_err(|_| rustler::Error::Term(Box::new(atoms::system_limit())))?;
+    Ok(atoms::ok())
+}
+
 /// `version() -> binary()`: of the linked Python.
 #[rustler::nif]
 fn version() -> &'static str {
@@ -473,6 +489,19 @@ fn decode_pool<'a>(pool: Term<'a>) -> NifResult<&'a Pool> {
     // SAFETY: the term belongs to the NIF call's environment.
     unsafe { Pool::from_term(pool.get_env().as_c_arg(), pool.as_c_arg()) }
         .ok_or(rustler::Error::BadArg)
+}
+
+/// `pool_close(Pool) -> ok`
+#[rustler::nif]
+fn pool_close(pool: Term) -> NifResult<Atom> {
+    decode_pool(pool)?.close();
+    Ok(atoms::ok())
+}
+
+/// `pool_is_closed(Pool) -> boolean()`
+#[rustler::nif]
+fn pool_is_closed(pool: Term) -> NifResult<bool> {
+    Ok(decode_pool(pool)?.is_closed())
 }
 
 /// `pool_set(Pool, Slot, Pid) -> ok`; slots from 1.

@@ -19,7 +19,11 @@ use crate::term::{from_word, pid_term, word};
 const NOBODY: usize = 0;
 
 /// The slots of a pool. Resizing replaces the array, which is rare; reading it is not.
-pub(crate) struct Pool(ArcSwap<Vec<Slot>>);
+pub(crate) struct Pool {
+    slots: ArcSwap<Vec<Slot>>,
+    /// It is to be stopped: a process that finds it after a crash doesn't go on with it.
+    closed: AtomicBool,
+}
 
 /// A place for a context.
 struct Slot {
@@ -116,12 +120,25 @@ impl Pool {
     }
 
     pub(crate) fn new(size: usize) -> Self {
-        Pool(ArcSwap::from_pointee((0..size).map(|_| Slot::new(NOBODY, false)).collect()))
+        Pool {
+            slots: ArcSwap::from_pointee((0..size).map(|_| Slot::new(NOBODY, false)).collect()),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Nobody shall go on with it.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether it is to be stopped.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Puts a context into its slot (from 0). Slots that a resize has removed are ignored.
     pub(crate) fn set(&self, slot: usize, pid: ErlNifPid) {
-        if let Some(slot) = self.0.load().get(slot) {
+        if let Some(slot) = self.slots.load().get(slot) {
             slot.leaving.store(false, Ordering::Release);
             slot.pid.store(word(pid_term(pid)), Ordering::Release);
         }
@@ -129,7 +146,7 @@ impl Pool {
 
     /// The context in a slot stops: it gets no more callers while another lives.
     pub(crate) fn leave(&self, slot: usize, pid: ErlNifPid) {
-        if let Some(slot) = self.0.load().get(slot)
+        if let Some(slot) = self.slots.load().get(slot)
             && slot.pid() == word(pid_term(pid))
         {
             slot.leaving.store(true, Ordering::Release);
@@ -138,12 +155,12 @@ impl Pool {
 
     /// Grows or shrinks. Called by the pool's one process only.
     pub(crate) fn resize(&self, size: usize) {
-        let old = self.0.load();
+        let old = self.slots.load();
         let slot = |n: usize| match old.get(n) {
             Some(slot) => Slot::new(slot.pid(), slot.is_leaving()),
             None => Slot::new(NOBODY, false),
         };
-        self.0.store((0..size).map(slot).collect::<Vec<_>>().into());
+        self.slots.store((0..size).map(slot).collect::<Vec<_>>().into());
     }
 
     /// The context for a scheduler (from 1): its slot's, or the next one's that serves. While none
@@ -152,7 +169,7 @@ impl Pool {
     /// # Safety
     /// `env` is that of the running NIF call.
     pub(crate) unsafe fn route(&self, env: *mut ErlNifEnv, scheduler: usize) -> Option<ErlNifTerm> {
-        let slots = self.0.load();
+        let slots = self.slots.load();
         let first = (scheduler - 1) % slots.len();
         let mut after = slots[first..].iter().chain(&slots[..first]);
         // SAFETY: passed on to the caller.
@@ -164,7 +181,7 @@ impl Pool {
 
     /// Everybody in the slots, in order.
     pub(crate) fn pids(&self) -> Vec<ErlNifTerm> {
-        let slots = self.0.load();
+        let slots = self.slots.load();
         let pids = slots.iter().map(Slot::pid).filter(|pid| *pid != NOBODY);
         // SAFETY: slots hold pids.
         pids.map(|pid| unsafe { from_word(pid) }).collect()

@@ -76,6 +76,29 @@ pub fn build_executable() -> Option<&'static Path> {
     path.is_file().then_some(path)
 }
 
+/// Runs the main interpreter's `atexit` callbacks, once each. They may take as long as they like, so
+/// this is for a thread of its own; one that has nothing to do with Python.
+pub fn run_atexit() {
+    if !is_booted() {
+        return;
+    }
+    // SAFETY: says the caller.
+    unsafe { crate::interpreter::visit_main(run_exit_functions) };
+}
+
+fn run_exit_functions() {
+    // SAFETY: `visit_main` has attached this thread.
+    let at = unsafe { Attached::assume() };
+    // SAFETY: attached; the name is a C string. What a callback raises CPython reports itself.
+    let done = unsafe {
+        Object::from_owned(at, ffi::PyImport_ImportModule(c"atexit".as_ptr()))
+            .and_then(|atexit| atexit.getattr_c(at, c"_run_exitfuncs"))
+            .and_then(|run| Object::from_owned(at, ffi::PyObject_CallNoArgs(run.as_ptr())))
+    };
+    drop(done);
+    crate::exception::clear(at);
+}
+
 fn boot_thread(options: Options) -> Result<(), BootError> {
     let (done, outcome) = mpsc::channel();
     std::thread::Builder::new()

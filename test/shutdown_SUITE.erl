@@ -1,0 +1,232 @@
+%% Ends: of the application and of the VM, with contexts that are busy, stuck, or wait for Erlang, in
+%% every mode; and new code under a running system. In VMs of their own.
+-module(shutdown_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, suite/0, init_per_group/2, end_per_group/2]).
+-export([child/1]).
+-compile([export_all, nowarn_export_all]).
+
+-import(test_helpers, [ask/1, answer/1, leftovers/1, await_busy/1, eventually/1]).
+
+%% Far below the sleep of the job that is stuck, far above the graces.
+-define(AT_MOST, 20_000).
+
+suite() ->
+    [{timetrap, {minutes, 3}}].
+
+all() ->
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()]
+    ++ [code_is_reloaded_under_load,
+        another_version_of_the_library_is_refused].
+
+groups() ->
+    [{Mode, [],
+      [halt_is_clean,
+       init_stop_is_clean,
+       sigterm_is_clean,
+       stopping_the_application_is_clean,
+       exit_handlers_run_when_the_application_stops,
+       an_exit_handler_that_never_ends_is_left,
+       the_application_starts_again_fifty_times]}
+     || Mode <- [worker, subinterp, owngil]].
+
+init_per_group(Mode, Config) ->
+    [{mode, Mode} | Config].
+
+end_per_group(_Mode, _Config) ->
+    ok.
+
+%% ------------------------------------------------------------------ ends of the VM
+
+halt_is_clean(Config) ->
+    ends_cleanly(halt, Config).
+
+init_stop_is_clean(Config) ->
+    ends_cleanly(init_stop, Config).
+
+sigterm_is_clean(Config) ->
+    ends_cleanly(sigterm, Config).
+
+stopping_the_application_is_clean(Config) ->
+    ends_cleanly(application_stop, Config).
+
+%% Status 0, in time, and nothing said on the way: no crash, no core.
+ends_cleanly(End, Config) ->
+    Paths = lists:append([["-pa", Path] || Path <- code:get_path(), Path =/= "."]),
+    Args = ["-noshell", "-kernel", "logger_level", "none"] ++ Paths
+        ++ ["-run", "shutdown_SUITE", "child", atom_to_list(?config(mode, Config)),
+            atom_to_list(End)],
+    Port = open_port({spawn_executable, os:find_executable("erl")},
+                     [{args, Args}, {env, [{"ERL_CRASH_DUMP_BYTES", "0"}]},
+                      exit_status, stderr_to_stdout, binary]),
+    Pid = pid_of_busy(Port, <<>>),
+    Began = erlang:monotonic_time(millisecond),
+    _ = [{ok, _} = test_helpers:run_program("/bin/kill", ["-TERM", binary_to_list(Pid)])
+         || End =:= sigterm],
+    ?assertEqual({0, <<>>}, rest(Port, <<>>)),
+    Took = erlang:monotonic_time(millisecond) - Began,
+    ct:comment("~b ms", [Took]),
+    ?assert(Took < ?AT_MOST).
+
+%% What the child says once all is as it should be.
+pid_of_busy(Port, Said) ->
+    case string:split(Said, "\n") of
+        [<<"busy ", Pid/binary>>, <<>>] -> Pid;
+        _ ->
+            receive
+                {Port, {data, Data}} -> pid_of_busy(Port, <<Said/binary, Data/binary>>);
+                {Port, {exit_status, Status}} -> error({ended, Status, Said})
+            end
+    end.
+
+rest(Port, Output) ->
+    receive
+        {Port, {data, Data}} -> rest(Port, <<Output/binary, Data/binary>>);
+        {Port, {exit_status, Status}} -> {Status, Output}
+    after 60_000 -> error({no_end, Output})
+    end.
+
+%% In the VM that is to end: an endless loop, a sleep in C, a job that waits for an Erlang function
+%% that waits for a job on the same context, a stream that nobody reads, and a queue.
+child([Mode, End]) ->
+    {ok, [Loop, Sleep, Wait, Stream]} = py_context_router:start(
+        #{contexts => 4, mode => list_to_existing_atom(Mode), shutdown => 100}),
+    ok = py:register_function(loop, fun([]) -> py_context:exec(Wait, <<"while True: pass">>) end),
+    Jobs = [{Loop, <<"while True: pass">>}, {Sleep, <<"import time\ntime.sleep(60)">>},
+            {Wait, <<"import erlang\nerlang.call('loop')">>},
+            {Stream, <<"for n in iter(int, 1): pass">>}],
+    [spawn(fun() -> py_context:exec(Ctx, Code) end) || {Ctx, Code} <- Jobs],
+    [await_busy(Ctx) || {Ctx, _} <- Jobs],
+    [spawn(fun() -> py_context:eval(Ctx, <<"1 + 1">>) end) || {Ctx, _} <- Jobs],
+    io:format("busy ~s~n", [os:getpid()]),
+    end_by(list_to_existing_atom(End)).
+
+end_by(halt) -> halt(0);
+end_by(init_stop) -> init:stop(0);
+end_by(sigterm) -> receive never -> ok end;
+end_by(application_stop) ->
+    ok = application:stop(py_context_router),
+    0 = py_context_router:num_contexts(),
+    halt(0).
+
+%% ------------------------------------------------------------------ ends of the application
+
+exit_handlers_run_when_the_application_stops(Config) ->
+    in_vm(Config, fun(Mode, Dir) ->
+        [begin
+             {ok, [Ctx]} = py_context_router:start(#{contexts => 1, mode => Mode}),
+             Mark = filename:join(Dir, integer_to_list(N)),
+             ok = py_context:exec(Ctx, ["import atexit\n"
+                                        "def leave(where):\n"
+                                        "  with open(where, 'a') as f: f.write('.')\n"
+                                        "atexit.register(leave, '", Mark, "')\n"
+                                        "atexit.register(lambda: 1 / 0)"]),
+             ?assertEqual({error, enoent}, file:read_file(Mark)),
+             ok = application:stop(py_context_router),
+             ?assertEqual({ok, <<".">>}, file:read_file(Mark))
+         end || N <- [1, 2]],
+        %% Each of them once.
+        ?assertEqual({ok, <<".">>}, file:read_file(filename:join(Dir, "1")))
+    end).
+
+%% The callbacks of an interpreter of its own are run by its context, which has its grace.
+an_exit_handler_that_never_ends_is_left(Config) ->
+    in_vm(Config, fun(Mode, _Dir) ->
+        {ok, [Ctx]} = py_context_router:start(#{contexts => 1, mode => Mode, shutdown => 100}),
+        ok = py_context:exec(Ctx, <<"import atexit, time\natexit.register(time.sleep, 60)">>),
+        {Us, ok} = timer:tc(fun() -> application:stop(py_context_router) end),
+        ?assert(Us div 1000 < ?AT_MOST)
+    end).
+
+the_application_starts_again_fifty_times(Config) ->
+    in_vm(Config, fun(Mode, _Dir) ->
+        Round = fun(N) ->
+            {ok, [Ctx, Other]} = py_context_router:start(#{contexts => 2, mode => Mode,
+                                                           shutdown => 0}),
+            ?assertEqual({ok, N}, py_context:eval(Ctx, integer_to_binary(N))),
+            Looping = ask(fun() -> py_context:exec(Other, <<"while True: pass">>) end),
+            _ = await_busy(Other),
+            ok = application:stop(py_context_router),
+            ?assertEqual({error, {context_died, shutdown}}, answer(Looping)),
+            ?assertEqual([], leftovers(Looping)),
+            ?assertEqual([], test_helpers:published())
+        end,
+        ok = Round(0),
+        _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end),
+        {Threads, Files} = {test_helpers:threads(), files()},
+        [ok = Round(N) || N <- lists:seq(1, 50)],
+        _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end),
+        _ = test_helpers:await_threads(Threads),
+        ?assertEqual(Files, files())
+    end).
+
+files() ->
+    {ok, Files} = file:list_dir("/proc/self/fd"),
+    length(Files).
+
+in_vm(Config, Fun) ->
+    Mode = ?config(mode, Config),
+    Dir = filename:join(?config(priv_dir, Config), atom_to_list(Mode)),
+    ok = filelib:ensure_dir(filename:join(Dir, "x")),
+    with_vm(fun() -> Fun(Mode, Dir), ok end).
+
+with_vm(Fun) ->
+    {ok, Vm, _} = test_helpers:start_peer(#{connection => standard_io}),
+    try
+        ok = peer:call(Vm, logger, set_primary_config, [level, none]),
+        ok = peer:call(Vm, erlang, apply, [Fun, []], 120_000)
+    after
+        peer:stop(Vm)
+    end.
+
+%% ------------------------------------------------------------------ new code
+
+code_is_reloaded_under_load(_Config) ->
+    with_vm(fun() ->
+        {ok, _} = py_context_router:start(#{contexts => 2}),
+        Over = atomics:new(1, []),
+        Callers = [ask(fun() -> call_until(Over, 0) end) || _ <- lists:seq(1, 8)],
+        Calls = fun() -> lists:sum([N || #{done := N} <- maps:get(contexts, py_context_router:info(default))]) end,
+        {ok, All} = application:get_key(py_context_router, modules),
+        [begin
+             Before = Calls(),
+             %% A process that is in the old code still is given the time to leave it.
+             _ = eventually(fun() -> code:soft_purge(Module) end),
+             ?assertEqual({module, Module}, code:load_file(Module)),
+             _ = eventually(fun() -> Calls() > Before end)
+         end || Module <- All, Module =/= py_nif,
+                not lists:prefix("Elixir.", atom_to_list(Module))],
+        ok = atomics:put(Over, 1, 1),
+        [?assertMatch(N when is_integer(N), answer(Caller)) || Caller <- Callers],
+        ?assertMatch(#{alive := 2, restarts := 0}, py_context_router:info(default))
+    end).
+
+call_until(Over, Calls) ->
+    case atomics:get(Over, 1) of
+        1 ->
+            Calls;
+        0 ->
+            {ok, 4.0} = ?MODULE:call(py_context_router:get_context()),
+            call_until(Over, Calls + 1)
+    end.
+
+call(Ctx) ->
+    py_context:call(Ctx, math, sqrt, [16]).
+
+%% The library can't be loaded twice; whoever tries is told, and everything goes on.
+another_version_of_the_library_is_refused(_Config) ->
+    with_vm(fun() ->
+        {ok, [Ctx]} = py_context_router:start(#{contexts => 1}),
+        ?assertEqual({error, on_load_failure}, code:load_file(py_nif)),
+        ?assertEqual({ok, 4.0}, py_context:call(Ctx, math, sqrt, [16])),
+        ?assertEqual(ok, py_nif:load()),
+        ?assertNot(erlang:check_old_code(py_nif)),
+        ok = py_context_router:stop(),
+        {ok, [_]} = py_context_router:start(#{contexts => 1}),
+        ok
+    end).

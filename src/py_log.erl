@@ -11,6 +11,9 @@
 
 -define(LEVELS, {emergency, alert, critical, error, warning, notice, info, debug}).
 
+%% Keys that mean something to `logger'.
+-define(RESERVED, [domain, error_logger, file, gl, line, mfa, pid, report_cb, time]).
+
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
@@ -89,17 +92,27 @@ pids(none, Context, Meta) -> Meta#{context => Context, pid => Context};
 pids(Caller, none, Meta) -> Meta#{pid => Caller};
 pids(Caller, Context, Meta) -> Meta#{context => Context, pid => Caller}.
 
-%% `logger' wants a file name as a string; a key that is no atom yet stays text.
+%% Handlers and formatters rely on what is under `logger''s own keys, and one that crashes is removed:
+%% those take only what belongs there. A key that is no atom yet stays text.
 -spec meta(binary(), term()) -> {atom() | binary(), term()}.
 meta(<<"file">>, File) when is_binary(File) ->
     {file, unicode:characters_to_list(File)};
+meta(<<"line">>, Line) when is_integer(Line) ->
+    {line, Line};
 meta(<<"time">>, Time) when is_integer(Time) ->
     {time, Time};
-meta(<<"line">>, Line) -> {line, Line};
-meta(<<"logger">>, Logger) -> {logger, Logger};
-meta(<<"thread">>, Thread) -> {thread, Thread};
-meta(<<"function">>, Function) -> {function, Function};
+meta(<<"logger">>, Logger) ->
+    {logger, Logger};
+meta(<<"thread">>, Thread) ->
+    {thread, Thread};
+meta(<<"function">>, Function) ->
+    {function, Function};
 meta(Key, Value) ->
-    try {binary_to_existing_atom(Key), Value}
-    catch error:_ -> {Key, Value}
+    try binary_to_existing_atom(Key) of
+        Atom -> case lists:member(Atom, ?RESERVED) of
+                    true -> {Key, Value};
+                    false -> {Atom, Value}
+                end
+    catch
+        error:_ -> {Key, Value}
     end.

@@ -540,6 +540,12 @@ erlang.log(erlang.Atom('notice'), 'atom')
     [#{meta := #{Id := 17}}] = logged(notice, fun() ->
         ok = py_context:exec(Ctx, <<"erlang.log('notice', 'known', request_id=17)">>)
     end),
+    %% What would break a handler stays text.
+    [#{meta := Odd}] = logged(notice, fun() ->
+        ok = py_context:exec(Ctx, <<"erlang.log('notice', 'odd', time='now', gl=1, mfa=2, line='x', domain=3)">>)
+    end),
+    ?assertMatch(#{<<"time">> := <<"now">>, <<"gl">> := 1, <<"mfa">> := 2, <<"line">> := <<"x">>,
+                   <<"domain">> := 3, domain := [python], time := Time} when is_integer(Time), Odd),
     ?assertEqual([], logged(error, fun() ->
         ok = py_context:exec(Ctx, <<"erlang.log('warning', 'unheard')">>)
     end)).
@@ -548,7 +554,14 @@ erlang.log(erlang.Atom('notice'), 'atom')
 
 programs_are_run_and_their_ends_noticed(Config) ->
     Ctx = new(Config),
-    ok = py_context:exec(Ctx, <<"import subprocess, os">>),
+    ok = py_context:exec(Ctx, <<"
+import subprocess, os, time, multiprocessing
+def multiprocessing_spawn():
+    process = multiprocessing.get_context('spawn').Process(target=time.sleep, args=(0,))
+    process.start()
+    process.join()
+    return process.exitcode
+">>),
     [?assertEqual({Source, {ok, Expected}}, {Source, py_context:eval(Ctx, Source, #{}, 60_000)})
      || {Source, Expected} <-
             [{<<"subprocess.run(['sh', '-c', 'exit 3']).returncode">>, 3},
@@ -556,6 +569,7 @@ programs_are_run_and_their_ends_noticed(Config) ->
              {<<"subprocess.check_output(['echo', 'heard'])">>, <<"heard\n">>},
              {<<"subprocess.run(['cat'], input=b'there and back', capture_output=True).stdout">>,
               <<"there and back">>},
+             {<<"multiprocessing_spawn()">>, 0},
              {<<"os.waitstatus_to_exitcode(os.waitpid(os.posix_spawn('/bin/sh', ['sh', '-c', 'exit 4'], {}), 0)[1])">>,
               4}]].
 

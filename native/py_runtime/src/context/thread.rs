@@ -140,8 +140,9 @@ impl<J: Job> Context<J> {
         watch::note_work();
         if self.is_wanted(&job) && job.state().start() {
             let began = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
-            // Not 0 if this job runs while another waits.
-            let outer = self.busy_since.swap(began, Ordering::Relaxed);
+            // Not 0 if this job runs while another waits. Nobody else writes it.
+            let outer = self.busy_since.load(Ordering::Relaxed);
+            self.busy_since.store(began, Ordering::Relaxed);
             let (namespace, local) = (desk.namespace, desk.local);
             let mut scope = Scope { at, context: self, namespace, local, desk };
             let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut scope)));

@@ -156,8 +156,10 @@ a_hundred_kills_under_load_lose_no_call_and_no_thread(Config) ->
     %% The dead contexts' threads are gone: a second answer would have come.
     ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- Callers])).
 
-%% With the pool running and idle.
+%% With the pool running and idle, and with the thread that helps contexts to end, which stays.
 threads_at_rest() ->
+    {ok, _} = py_context_router:start_pool(warm_up, 1),
+    ok = py_context_router:stop_pool(warm_up),
     [{ok, 2} = py_context:eval(Ctx, <<"1 + 1">>) || Ctx <- py_context_router:contexts()],
     _ = eventually(fun() ->
         Before = test_helpers:threads(),

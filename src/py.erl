@@ -29,6 +29,10 @@
 %% Without waiting, and many at once.
 -export([spawn_call/3, spawn_call/4, spawn_call/5, await/1, await/2]).
 -export([cast/3, cast/4, cast/5, parallel/1, parallel/2]).
+%% Streams.
+-export([stream/3, stream/4, stream/5, stream_eval/1, stream_eval/2]).
+-export([stream_start/3, stream_start/4, stream_start/5, stream_cancel/1]).
+-export([stream_open/3, stream_open/4, stream_open/5, stream_next/2, stream_close/1]).
 %% Handles on Python objects.
 -export([is_ref/1, call_method/3, call_method/4, getattr/2, to_term/1, to_buffer/1, to_buffer/2]).
 %% What every context has.
@@ -233,6 +237,146 @@ parallel(Calls, Timeout) ->
 is_a_call({_, _, Args}, _All) when is_list(Args) -> true;
 is_a_call({_, _, Args, _}, _All) when is_list(Args) -> true;
 is_a_call(_Other, All) -> ?BADARG(All, {argument, 1, <<"not a list of {Module, Func, Args}">>}).
+
+%% ------------------------------------------------------------------ streams
+
+%% @doc Calls as `call/3' does, and gives all items of the iterable, generator or asynchronous
+%% generator that the function returns. The context serves others between items. The timeout is for
+%% all of it.
+-spec stream(py_context:name(), py_context:name(), py_context:args()) ->
+    {ok, [term()]} | {error, error()}.
+stream(Module, Func, Args) ->
+    collected(py_shape:call([Module, Func, Args])).
+
+%% @doc In the shapes of `call/4'.
+-spec stream(target() | py_context:name(), py_context:name(),
+             py_context:name() | py_context:args(), py_context:args() | py_context:kwargs()) ->
+    {ok, [term()]} | {error, error()}.
+stream(A, B, C, D) ->
+    collected(py_shape:call([A, B, C, D])).
+
+%% @doc In the shapes of `call/5'.
+-spec stream(target() | py_context:name(), py_context:name(),
+             py_context:name() | py_context:args(), py_context:args() | py_context:kwargs(),
+             timeout() | options() | py_context:kwargs()) -> {ok, [term()]} | {error, error()}.
+stream(A, B, C, D, E) ->
+    collected(py_shape:call([A, B, C, D, E])).
+
+%% @doc All items of what an expression gives.
+-spec stream_eval(py_context:source()) -> {ok, [term()]} | {error, error()}.
+stream_eval(Source) ->
+    collected(py_shape:eval([Source])).
+
+%% @doc In the shapes of `eval/2'.
+-spec stream_eval(target() | py_context:source(), py_context:source() | py_context:locals()) ->
+    {ok, [term()]} | {error, error()}.
+stream_eval(A, B) ->
+    collected(py_shape:eval([A, B])).
+
+-spec collected(py_shape:shaped()) -> {ok, [term()]} | {error, error()}.
+collected(Shaped) ->
+    case py_shape:complete(Shaped) of
+        {ok, Request} -> py_stream:collect(Request);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Starts a stream whose items come as messages: `{py_stream, Ref, {data, Item}}' for each, then
+%% `{py_stream, Ref, done}' or `{py_stream, Ref, {error, Reason}}'.
+%%
+%% A slow consumer slows the generator: no more than 64 items (option `read_ahead') wait in its
+%% message queue. Taking one out acknowledges it; there is nothing else to do. The generator is closed
+%% when this process dies.
+-spec stream_start(py_context:name(), py_context:name(), py_context:args()) ->
+    {ok, Ref :: reference()} | {error, error()}.
+stream_start(Module, Func, Args) ->
+    streaming(py_shape:call([Module, Func, Args])).
+
+%% @doc In the shapes of `call/4'.
+-spec stream_start(target() | py_context:name(), py_context:name(),
+                   py_context:name() | py_context:args(),
+                   py_context:args() | py_context:kwargs()) ->
+    {ok, Ref :: reference()} | {error, error()}.
+stream_start(A, B, C, D) ->
+    streaming(py_shape:call([A, B, C, D])).
+
+%% @doc In the shapes of `call/5'. The options are `kwargs', `env', `traceback' and `read_ahead'.
+-spec stream_start(target() | py_context:name(), py_context:name(),
+                   py_context:name() | py_context:args(),
+                   py_context:args() | py_context:kwargs(),
+                   options() | #{read_ahead => pos_integer()} | py_context:kwargs()) ->
+    {ok, Ref :: reference()} | {error, error()}.
+stream_start(A, B, C, D, E) ->
+    streaming(py_shape:call([A, B, C, D, E])).
+
+-spec streaming(py_shape:shaped()) -> {ok, reference()} | {error, error()}.
+streaming(Shaped) ->
+    with_read_ahead(Shaped, fun py_stream:start/2).
+
+-spec with_read_ahead({py_call:request(), term()},
+                      fun((py_call:request(), pos_integer()) -> Result)) ->
+    Result | {error, error()}.
+with_read_ahead({Request, #{read_ahead := N} = Options}, Start) when is_integer(N), N > 0 ->
+    case py_shape:complete({Request, maps:remove(read_ahead, Options)}) of
+        {ok, Complete} -> Start(Complete, N);
+        {error, _} = Error -> Error
+    end;
+with_read_ahead({_Request, #{read_ahead := N}}, _Start) ->
+    {error, {bad_option, {read_ahead, N}}};
+with_read_ahead({Request, Options}, Start) when is_map(Options) ->
+    with_read_ahead({Request, Options#{read_ahead => 64}}, Start);
+with_read_ahead({_Request, Other}, _Start) ->
+    {error, {bad_option, {options, Other}}}.
+
+%% @doc Ends a stream: on return its generator is closed (its `finally' has run), and no message of
+%% the stream is left. Idempotent.
+-spec stream_cancel(reference()) -> ok.
+stream_cancel(Ref) ->
+    try py_stream:cancel(Ref)
+    catch error:badarg -> ?BADARG([Ref], {argument, 1, <<"not a stream's reference">>})
+    end.
+
+%% @doc Opens a stream whose items are asked for, with {@link stream_next/2}.
+-spec stream_open(py_context:name(), py_context:name(), py_context:args()) ->
+    {ok, py_stream:stream()} | {error, error()}.
+stream_open(Module, Func, Args) ->
+    opened(py_shape:call([Module, Func, Args])).
+
+%% @doc In the shapes of `call/4'.
+-spec stream_open(target() | py_context:name(), py_context:name(),
+                  py_context:name() | py_context:args(),
+                  py_context:args() | py_context:kwargs()) ->
+    {ok, py_stream:stream()} | {error, error()}.
+stream_open(A, B, C, D) ->
+    opened(py_shape:call([A, B, C, D])).
+
+%% @doc In the shapes of `call/5'.
+-spec stream_open(target() | py_context:name(), py_context:name(),
+                  py_context:name() | py_context:args(),
+                  py_context:args() | py_context:kwargs(),
+                  timeout() | options() | py_context:kwargs()) ->
+    {ok, py_stream:stream()} | {error, error()}.
+stream_open(A, B, C, D, E) ->
+    opened(py_shape:call([A, B, C, D, E])).
+
+-spec opened(py_shape:shaped()) -> {ok, py_stream:stream()} | {error, error()}.
+opened(Shaped) ->
+    case py_shape:complete(Shaped) of
+        {ok, Request} -> py_stream:open(Request);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The next items of a stream, at most `Most', and whether there may be `more', it is `done', or
+%% it ended with an error after these items. They may be fewer, also none, while there are more.
+-spec stream_next(py_stream:stream(), Most :: pos_integer()) ->
+    {more | done | {error, error()}, [term()]}.
+stream_next(Stream, Most) ->
+    py_stream:next(Stream, Most).
+
+%% @doc Ends a stream before its time. One that is dropped is closed when its handle is garbage
+%% collected.
+-spec stream_close(py_stream:stream()) -> ok | {error, error()}.
+stream_close(Stream) ->
+    py_stream:close(Stream).
 
 %% ------------------------------------------------------------------ handles on objects
 

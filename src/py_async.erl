@@ -10,6 +10,9 @@
 -export([start_link/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
+%% How long a context may take to cancel coroutines whose time is up, in ms.
+-define(LATE, 1_500).
+
 -type limit() :: timeout().
 %% How long the call may take, kept although nobody waits.
 
@@ -97,8 +100,54 @@ reports(Pid) ->
 parallel(Requests, Timeout) ->
     Deadline = py_call:deadline(Timeout),
     Numbered = lists:zip(lists:seq(1, length(Requests)), Requests),
-    Submitted = [py_call:submit_spread(Request, N, fun submit/2) || {N, Request} <- Numbered],
-    [result(Each, Deadline) || Each <- Submitted].
+    Submitted = [py_call:submit_spread(py_call:parking(Request), N, fun submit/2)
+                 || {N, Request} <- Numbered],
+    gathered([result(Each, Deadline) || Each <- Submitted], Deadline).
+
+%% Coroutines have not been run yet, but wait in their contexts: in each, all run side by side.
+-spec gathered([{ok, term()} | {error, term()} | {parked, reference()}], integer() | infinity) ->
+    [{ok, term()} | {error, term()}].
+gathered(Results, Deadline) ->
+    Numbered = lists:zip(lists:seq(1, length(Results)), Results),
+    Parked = [{py_context:home(Handle), {N, Handle}} || {N, {parked, Handle}} <- Numbered],
+    case Parked of
+        [] ->
+            Results;
+        _ ->
+            Groups = maps:to_list(groups(Parked)),
+            Started = [{Coroutines, gather(Ctx, Coroutines, py_call:left(Deadline))}
+                       || {Ctx, Coroutines} <- Groups],
+            Later = maps:from_list(lists:append([await_group(Group, Deadline) || Group <- Started])),
+            [maps:get(N, Later, Result) || {N, Result} <- Numbered]
+    end.
+
+-spec groups([{Key, Value}]) -> #{Key => [Value]}.
+groups(Pairs) ->
+    Add = fun({Key, Value}, Groups) ->
+        maps:update_with(Key, fun(Values) -> [Value | Values] end, [Value], Groups)
+    end,
+    lists:foldr(Add, #{}, Pairs).
+
+-spec gather(pid() | undefined, [{pos_integer(), reference()}], timeout()) ->
+    {waiting, reference(), pid(), py_nif:seq()} | {error, term()}.
+gather(undefined, _Coroutines, _Timeout) ->
+    {error, {context_died, noproc}};
+gather(Ctx, Coroutines, Timeout) ->
+    submit(Ctx, {gather, make_ref(), 0, [Handle || {_, Handle} <- Coroutines], Timeout}).
+
+%% What is late is cancelled by the context itself; the time beyond is for that to be heard.
+-spec await_group({[{pos_integer(), reference()}], term()}, integer() | infinity) ->
+    [{pos_integer(), {ok, term()} | {error, term()}}].
+await_group({Coroutines, Started}, Deadline) ->
+    Numbers = [N || {N, _} <- Coroutines],
+    case result(Started, later(Deadline)) of
+        {ok, Results} -> lists:zip(Numbers, Results);
+        {error, _} = Error -> [{N, Error} || N <- Numbers]
+    end.
+
+-spec later(integer() | infinity) -> integer() | infinity.
+later(infinity) -> infinity;
+later(Deadline) -> Deadline + ?LATE.
 
 -spec submit(pid(), py_nif:request()) ->
     {waiting, reference(), pid(), py_nif:seq()} | {error, term()}.
@@ -109,7 +158,7 @@ submit(Ctx, Request) ->
     end.
 
 -spec result({waiting, reference(), pid(), py_nif:seq()} | {error, term()}, integer() | infinity) ->
-    {ok, term()} | {error, term()}.
+    {ok, term()} | {error, term()} | {parked, reference()}.
 result({waiting, Ref, Ctx, Seq}, Deadline) ->
     receive
         {Ref, Result} -> Result

@@ -5,7 +5,8 @@
 -module(py_call).
 
 -export([call/5, eval/3, exec/2, own_exec/2, own_eval/3, in_context/1, in_pool/1]).
--export([with_options/2, outliving/1]).
+-export([with_options/2, outliving/1, as_stream/1, parking/1, on_behalf/2, timeout/1]).
+-export([settle/1, native/2]).
 -export([run/1, submit/2, submit_spread/3, describe/1, describe_native/1]).
 -export([context/1, deadline/1, left/1]).
 
@@ -115,6 +116,25 @@ with_options(_Request, Other) ->
 -spec outliving(request()) -> request().
 outliving(Request) ->
     flag(2#100, Request).
+
+%% Its result comes as a handle on an iterator.
+-spec as_stream(request()) -> request().
+as_stream(Request) ->
+    flag(32, Request).
+
+%% A coroutine is not run but comes as `{parked, Handle}'.
+-spec parking(request()) -> request().
+parking(Request) ->
+    flag(64, Request).
+
+%% Run by this process in the namespace of another.
+-spec on_behalf(pid(), request()) -> request().
+on_behalf(Pid, #request{env = process} = Request) -> Request#request{env = Pid};
+on_behalf(_Pid, Request) -> Request.
+
+-spec timeout(request()) -> timeout().
+timeout(#request{timeout = Timeout}) ->
+    Timeout.
 
 -spec flag(py_nif:flags(), request()) -> request().
 flag(Bit, #request{flags = Flags} = Request) ->
@@ -270,6 +290,20 @@ submit_to(Ctx, _Request, _Submit) when node(Ctx) =/= node() ->
     {error, {remote_context, Ctx}};
 submit_to(Ctx, Request, Submit) ->
     Submit(Ctx, native(Request, make_ref())).
+
+%% The context that a request goes to, decided for good.
+-spec settle(request()) -> {ok, pid(), request()} | {error, term()}.
+settle(#request{target = {context, Ctx}} = Request) ->
+    settled(Ctx, Request);
+settle(#request{target = {pool, Pool}} = Request) ->
+    case context(Pool) of
+        {ok, Ctx} -> settled(Ctx, Request);
+        {error, _} = Error -> Error
+    end.
+
+-spec settled(pid(), request()) -> {ok, pid(), request()} | {error, term()}.
+settled(Ctx, _Request) when node(Ctx) =/= node() -> {error, {remote_context, Ctx}};
+settled(Ctx, Request) -> {ok, Ctx, Request#request{target = {context, Ctx}}}.
 
 %% ------------------------------------------------------------------ contexts
 

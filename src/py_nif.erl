@@ -9,7 +9,7 @@
 -export([load/0]).
 -export([boot/2, run_atexit/0, version/0, check_mode/1]).
 -export([submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
--export([submit_message/2, submit_cast/3, give_up/1, contexts/0]).
+-export([submit_message/2, submit_cast/3, give_up/1, contexts/0, tag/0, tagged/1]).
 -export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
 -export([context_replace/3, context_hand_over/2, quarantined/1]).
 -export([pool_new/1, pool_close/1, pool_is_closed/1, pool_set/3, pool_leave/2, pool_resize/2]).
@@ -22,7 +22,7 @@
 
 -nifs([boot/2, run_atexit/0, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
-       submit_message/2, submit_cast/3, give_up/1, contexts/0,
+       submit_message/2, submit_cast/3, give_up/1, contexts/0, tag/0, tagged/1,
        context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
        context_hand_over/2, quarantined/1, pool_new/1,
        pool_close/1, pool_is_closed/1,
@@ -40,9 +40,9 @@
 %% What a native thread has sent and nobody has dealt with yet.
 -type seq() :: non_neg_integer().
 %% Number of a request within its context.
--type env() :: none | process | reference().
-%% Whose globals: the context's own, those of the calling process there, or a namespace that was
-%% made for it.
+-type env() :: none | process | pid() | reference().
+%% Whose globals: the context's own, those of the calling process there or of the process that it
+%% works for, or a namespace that was made for it.
 -type request() ::
     {call, reference(), flags(), name(), name(), Args :: list(), Kwargs :: map(), env()}
   | {eval, reference(), flags(), Source :: binary(), Locals :: map(), env()}
@@ -51,12 +51,18 @@
   | {getattr, reference(), flags(), Object :: term(), name()}
   | {to_term, reference(), flags(), Object :: term()}
   | {to_buffer, reference(), flags(), Object :: term(), Share :: boolean()}
+  | {stream_next, reference(), flags(), Stream :: reference(), Most :: pos_integer()}
+  | {stream_push, reference(), flags(), Stream :: reference(), Most :: pos_integer(),
+     Consumer :: pid(), Tag :: reference()}
+  | {stream_close, reference(), flags(), Stream :: reference()}
+  | {gather, reference(), flags(), Parked :: [reference()], timeout()}
   | {new_env, reference(), flags()}.
 %% What a context can be asked; taken apart in native/py_nif/src/request.rs.
 -type flags() :: non_neg_integer().
 %% What the caller wants beyond the result, a sum of bits: 1 a traceback with an exception, 2 none
 %% (without either, as the application's settings say); 4 the job is to be done even when the
-%% caller is gone, 8 it isn't (without either, as the context's option says).
+%% caller is gone, 8 it isn't (without either, as the context's option says); 32 the result as a
+%% stream; 64 a coroutine is not run but comes as `{parked, Handle}'.
 -type settings() :: #{max_depth := pos_integer(), spin_us := non_neg_integer(),
                       traceback := boolean(), callback_depth := pos_integer(),
                       redirect_output := boolean(), quarantine_limit := pos_integer()}.
@@ -135,6 +141,13 @@ submit_cast(_Context, _Request, _Reports) -> ?BEFORE_LOADING({error, {context_di
 %% `sent': it was sent before.
 -spec give_up(Ticket :: reference()) -> true | sending | sent.
 give_up(_Ticket) -> ?NOT_LOADED.
+
+%% A reference that stands for the calling process.
+-spec tag() -> reference().
+tag() -> ?NOT_LOADED.
+
+-spec tagged(reference()) -> pid().
+tagged(_Tag) -> ?NOT_LOADED.
 
 %% All contexts, those that are starting too.
 -spec contexts() -> [pid()].

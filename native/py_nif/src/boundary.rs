@@ -20,7 +20,7 @@ use rustler::sys::{
 };
 use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, OwnedEnv, ResourceArc, Term};
 
-use crate::call::{Answer, Call, GivenUp, Ticket};
+use crate::call::{Answer, Call, GivenUp, Tag, Ticket};
 use crate::directory::{self, Context};
 use crate::error::{Death, Error};
 use crate::pool::Pool;
@@ -188,6 +188,18 @@ fn submit_answered<'a>(
         // SAFETY: the NIF call's own environment.
         Err(error) => Ok(unsafe { Term::new(env, error.to_term(env.as_c_arg())) }),
     }
+}
+
+/// `tag() -> reference()`, which stands for the calling process.
+#[rustler::nif]
+fn tag(env: Env) -> ResourceArc<Tag> {
+    ResourceArc::new(Tag(*env.pid().as_c_arg()))
+}
+
+/// `tagged(Tag) -> pid()`
+#[rustler::nif]
+fn tagged(tag: ResourceArc<Tag>) -> LocalPid {
+    LocalPid::from_c_arg(tag.0)
 }
 
 /// `give_up(Ticket) -> true | sending | sent`; `true`: no message will come.

@@ -71,6 +71,18 @@ impl std::panic::RefUnwindSafe for Ticket {}
 #[rustler::resource_impl]
 impl Resource for Ticket {}
 
+/// A reference that stands for a process.
+#[derive(Debug)]
+pub(crate) struct Tag(pub(crate) ErlNifPid);
+
+// SAFETY: a pid is a plain word.
+unsafe impl Send for Tag {}
+// SAFETY: as above.
+unsafe impl Sync for Tag {}
+
+#[rustler::resource_impl]
+impl Resource for Tag {}
+
 /// What became of giving up a call by its ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GivenUp {
@@ -250,7 +262,7 @@ impl Job for Call {
 
     fn notice(_: Attached<'_>, local: &Local, notice: Notice) {
         match notice {
-            Notice::ProcessDied(pid) => local.forget_process(pid),
+            Notice::ProcessDied(pid) => local.processes.forget(pid),
         }
     }
 

@@ -3,9 +3,11 @@
 //! Runs on a context thread, attached. A failure is plain data when it leaves here; no exception
 //! stays set.
 
+mod asyncio;
 mod code_cache;
+mod streams;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 
 use py_runtime::code::{self, Kind};
@@ -22,13 +24,15 @@ use crate::convert::{ConvertError, Converter, Pairs, Types, text};
 use crate::directory::Context;
 use crate::error::{Death, Error};
 use crate::names::{Name, Names};
-use crate::processes::{ProcessId, Processes};
+use crate::processes::Processes;
 use crate::python_module;
 use crate::request::{Flags, Namespace, Request};
 use crate::resources::{self, Found};
 use crate::settings;
 use crate::term::{atom, tuple};
+use asyncio::{Asyncio, is_coroutine};
 use code_cache::CodeCache;
+pub(crate) use streams::Push;
 
 /// What the jobs of one context share on its thread. A job that calls Erlang has others run on top
 /// of it, so whatever is borrowed while Python code may run need not be had.
@@ -36,33 +40,30 @@ pub(crate) struct Local {
     types: Types,
     names: RefCell<Names>,
     code: RefCell<CodeCache>,
+    /// The event loop, once there was a coroutine.
+    asyncio: OnceCell<Asyncio>,
+    /// The namespaces of processes.
+    pub(crate) processes: Processes,
     /// Scratch space for arguments, empty between calls. Taken while it is in use.
     arguments: Cell<Vec<Object>>,
-    /// The namespaces of processes.
-    processes: RefCell<Processes>,
 }
 
 impl Local {
     pub(crate) fn new(at: Attached<'_>) -> Result<Self, Exception> {
+        asyncio::prepare(at);
         python_module::install(at)?;
         Ok(Local {
             types: Types::load(at)?,
             names: RefCell::default(),
             code: RefCell::default(),
+            asyncio: OnceCell::new(),
+            processes: Processes::default(),
             arguments: Cell::default(),
-            processes: RefCell::default(),
         })
     }
 
     pub(crate) fn types(&self) -> &Types {
         &self.types
-    }
-
-    /// A process that may have a namespace here is dead.
-    pub(crate) fn forget_process(&self, id: ProcessId) {
-        let namespace = self.processes.borrow_mut().forget(id);
-        // Without the borrow: this may run Python code.
-        drop(namespace);
     }
 }
 
@@ -106,7 +107,24 @@ pub(crate) fn run(
         Request::GetAttr { object, name } => Some(run.getattr(object, name)?),
         Request::ToTerm { object } => Some(run.object(object)?),
         Request::ToBuffer { object, share } => return run.buffer(reply_env, object, share),
+        Request::StreamNext { stream, most } => return run.stream_next(reply_env, stream, most),
+        Request::StreamPush(push) => return run.stream_push(reply_env, call, push),
+        Request::StreamClose { stream } => {
+            run.stream_close(stream)?;
+            None
+        }
+        Request::Gather { parked, timeout } => return run.gather(reply_env, parked, timeout),
         Request::NewEnv => return run.new_env(reply_env),
+    };
+    let value = match value {
+        Some(value) if flags.streams() => return run.stream(reply_env, value),
+        Some(value) if is_coroutine(&value) => {
+            if flags.parks() {
+                return run.parked(reply_env, value);
+            }
+            Some(run.awaited(value)?)
+        }
+        value => value,
     };
     // SAFETY: the reply's environment is this thread's alone.
     unsafe {
@@ -231,8 +249,8 @@ impl Run<'_, '_> {
         if value.is_none() && !unsafe { ffi::PyErr_Occurred() }.is_null() {
             return Err(Exception::take(self.at).into());
         }
-        let value = value.or_else(|| match Namespace::decode(env) {
-            Namespace::Process => self.default(name),
+        let value = value.or_else(|| match self.which(env) {
+            Namespace::Process(_) => self.default(name),
             Namespace::Own | Namespace::Named => None,
         });
         value.ok_or_else(|| {
@@ -287,8 +305,8 @@ impl Run<'_, '_> {
         let code = self.compiled(source, Kind::Statements)?;
         let globals = self.namespace(env)?;
         let done = self.or_raised(code::run(self.at, &code, &globals, &globals)).map(drop);
-        if Namespace::decode(env) == Namespace::Own {
-            self.local.processes.borrow_mut().refresh(self.at);
+        if matches!(self.which(env), Namespace::Own) {
+            self.local.processes.refresh(self.at);
         }
         done
     }
@@ -354,14 +372,20 @@ impl Run<'_, '_> {
         Ok(unsafe { tuple(reply_env, &[atom(reply_env, "ok"), reference]) })
     }
 
+    fn which(&self, env: ErlNifTerm) -> Namespace {
+        // SAFETY: the request's terms are read-only.
+        unsafe { Namespace::decode(self.env, env) }
+    }
+
     /// The namespace in use: the context's own, the calling process's, or the one that the request
     /// names.
     fn namespace(&mut self, env: ErlNifTerm) -> Result<Object, Error> {
-        match Namespace::decode(env) {
+        match self.which(env) {
             Namespace::Own => Ok(self.namespace.clone_ref(self.at)),
-            Namespace::Process => {
-                let mut processes = self.local.processes.borrow_mut();
-                Ok(processes.namespace(self.at, self.context, self.namespace, self.caller)?)
+            Namespace::Process(pid) => {
+                let processes = &self.local.processes;
+                let pid = pid.unwrap_or(self.caller);
+                Ok(processes.namespace(self.at, self.context, self.namespace, pid)?)
             }
             Namespace::Named => resources::env_namespace(self.at, self.env, env, self.context),
         }

@@ -6,8 +6,12 @@
 use std::sync::LazyLock;
 
 use py_runtime::context::Orphans;
-use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_alloc_env, enif_free_env, enif_get_uint};
+use rustler::sys::{
+    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_get_local_pid,
+    enif_get_uint,
+};
 
+use crate::exec::Push;
 use crate::settings;
 use crate::term::{atom, word};
 
@@ -40,27 +44,44 @@ pub(crate) enum Request {
     ToTerm { object: ErlNifTerm },
     /// The object's memory, shared or copied.
     ToBuffer { object: ErlNifTerm, share: ErlNifTerm },
+    /// The next items of a stream.
+    StreamNext { stream: ErlNifTerm, most: ErlNifTerm },
+    /// The next items of a stream, each sent to the stream's consumer.
+    StreamPush(Push),
+    /// The end of a stream, before its time.
+    StreamClose { stream: ErlNifTerm },
+    /// Coroutines that were parked, side by side.
+    Gather { parked: ErlNifTerm, timeout: ErlNifTerm },
     /// A fresh namespace.
     NewEnv,
 }
 
 /// Whose globals a request runs in.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Namespace {
     /// The context's own.
     Own,
-    /// The calling process's.
-    Process,
+    /// The calling process's, or another one's for which it works.
+    Process(Option<ErlNifPid>),
     /// The one behind the reference that the request holds.
     Named,
 }
 
 impl Namespace {
-    /// What a request's environment says: `none | process | reference()`.
-    pub(crate) fn decode(env: ErlNifTerm) -> Self {
-        match word(env) {
-            env if env == ATOMS.none => Namespace::Own,
-            env if env == ATOMS.process => Namespace::Process,
+    /// What a request's environment says: `none | process | pid() | reference()`.
+    ///
+    /// # Safety
+    /// The term belongs to `env`.
+    pub(crate) unsafe fn decode(env: *mut ErlNifEnv, term: ErlNifTerm) -> Self {
+        let mut pid = std::mem::MaybeUninit::uninit();
+        match word(term) {
+            term if term == ATOMS.none => Namespace::Own,
+            term if term == ATOMS.process => Namespace::Process(None),
+            // SAFETY: the caller vouches for the term; for a local pid, `pid` is filled in.
+            _ if unsafe { enif_get_local_pid(env, term, pid.as_mut_ptr()) } != 0 => {
+                // SAFETY: as just said.
+                Namespace::Process(Some(unsafe { pid.assume_init() }))
+            }
             _ => Namespace::Named,
         }
     }
@@ -77,6 +98,10 @@ struct Atoms {
     getattr: usize,
     to_term: usize,
     to_buffer: usize,
+    stream_next: usize,
+    stream_push: usize,
+    stream_close: usize,
+    gather: usize,
     new_env: usize,
 }
 
@@ -95,6 +120,10 @@ static ATOMS: LazyLock<Atoms> = LazyLock::new(|| {
             getattr: known("getattr"),
             to_term: known("to_term"),
             to_buffer: known("to_buffer"),
+            stream_next: known("stream_next"),
+            stream_push: known("stream_push"),
+            stream_close: known("stream_close"),
+            gather: known("gather"),
             new_env: known("new_env"),
         };
         enif_free_env(env);
@@ -123,6 +152,16 @@ impl Request {
             [object, share] if operation == known.to_buffer => {
                 Some(Request::ToBuffer { object, share })
             }
+            [stream, most] if operation == known.stream_next => {
+                Some(Request::StreamNext { stream, most })
+            }
+            [stream, most, consumer, tag] if operation == known.stream_push => {
+                Some(Request::StreamPush(Push { stream, most, consumer, tag }))
+            }
+            [stream] if operation == known.stream_close => Some(Request::StreamClose { stream }),
+            [parked, timeout] if operation == known.gather => {
+                Some(Request::Gather { parked, timeout })
+            }
             [] if operation == known.new_env => Some(Request::NewEnv),
             _ => None,
         }
@@ -138,6 +177,8 @@ impl Flags {
     const NO_TRACEBACK: u32 = 2;
     const FINISH_ORPHAN: u32 = 4;
     const STOP_ORPHAN: u32 = 8;
+    const STREAM: u32 = 32;
+    const PARK: u32 = 64;
 
     /// # Safety
     /// The elements are terms of `env`.
@@ -148,6 +189,16 @@ impl Flags {
             unsafe { enif_get_uint(env, flags, &raw mut bits) };
         }
         Flags(bits)
+    }
+
+    /// Whether the result shall come as a stream.
+    pub(crate) fn streams(self) -> bool {
+        self.0 & Self::STREAM != 0
+    }
+
+    /// Whether a coroutine is not to be run but parked.
+    pub(crate) fn parks(self) -> bool {
+        self.0 & Self::PARK != 0
     }
 
     /// Whether exceptions shall come with their tracebacks.

@@ -342,6 +342,11 @@ impl<J: Job> Context<J> {
         &self.config.ward
     }
 
+    /// Whether there seems to be something to do next: a hint, for a job that can stop early.
+    pub fn has_work(&self) -> bool {
+        !self.mailbox.looks_empty()
+    }
+
     /// Whether it takes no more jobs.
     pub fn is_closed(&self) -> bool {
         self.mailbox.is_closed()

@@ -44,6 +44,11 @@ unsafe fn set(dict: &Object, key: &std::ffi::CStr, value: &Object) -> Option<()>
     (status == 0).then_some(())
 }
 
+/// A fresh private namespace before what a [`Backdrop`] has merged.
+pub fn before(at: Attached<'_>, merged: &Object) -> Result<Object, Exception> {
+    filled(at, merged).ok_or_else(|| Exception::take(at))
+}
+
 /// What lies behind the private namespaces of one context.
 #[derive(Debug)]
 pub struct Backdrop {
@@ -85,9 +90,9 @@ impl Backdrop {
         Some(made)
     }
 
-    /// A private namespace before this backdrop.
-    pub fn new_namespace(&self, at: Attached<'_>) -> Result<Object, Exception> {
-        filled(at, &self.merged).ok_or_else(|| Exception::take(at))
+    /// What private namespaces have in the place of the built-ins: always this one dictionary.
+    pub fn merged(&self) -> &Object {
+        &self.merged
     }
 
     /// Takes over what has changed in the context's own namespace and the built-ins.

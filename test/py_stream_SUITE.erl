@@ -380,7 +380,7 @@ an_interrupt_cancels_a_coroutine(Config) ->
     ok = py_context:exec(Ctx, <<"import erlang\nasync def begin(pid):\n"
                                 "    erlang.send(pid, 'begun')\n    await nap(3600, 1)\n">>),
     Self = self(),
-    Asker = ask(fun() -> py:call('__main__', begin, [Self]) end),
+    Asker = ask(fun() -> py:call('__main__', 'begin', [Self]) end),
     receive <<"begun">> -> ok end,
     ok = py:interrupt(Ctx),
     ?assertEqual({error, interrupted}, answer(Asker)),

@@ -43,9 +43,10 @@ impl Aside {
     }
 }
 
-/// asyncio's functions for it, if anybody has imported them.
+/// The module with the functions for it, if anybody has imported it. They may be those in C or, where
+/// that part is left out, those in Python.
 fn asyncio(at: Attached<'_>) -> Option<Object> {
-    let name = Object::interned(at, "_asyncio")?;
+    let name = Object::interned(at, "asyncio.events")?;
     // SAFETY: attached; the name is a `str`.
     unsafe { Object::from_owned(at, ffi::PyImport_GetModule(name.as_ptr())) }
 }

@@ -304,9 +304,12 @@ a_function_may_reach_python_through_a_server(Config) ->
         Server ! {self(), Source},
         receive {Server, {ok, Value}} -> Value end
     end),
-    Callers = [ask(fun() -> py_context:eval(Ctx, <<"[erlang.serve('1 + 1') for i in range(20)]">>) end)
-               || _ <- lists:seq(1, 5)],
-    [?assertEqual({ok, lists:duplicate(20, 2)}, answer(Caller)) || Caller <- Callers].
+    %% Few or many at once: more than may be stacked.
+    [begin
+         Source = io_lib:format("[erlang.serve('1 + 1') for i in range(~b)]", [Times]),
+         Callers = [ask(fun() -> py_context:eval(Ctx, Source) end) || _ <- lists:seq(1, Many)],
+         [?assertEqual({ok, lists:duplicate(Times, 2)}, answer(Caller)) || Caller <- Callers]
+     end || {Many, Times} <- [{5, 20}, {100, 3}]].
 
 others_are_served_while_a_job_waits(Config) ->
     Ctx = new(Config),

@@ -25,7 +25,7 @@ use crate::exec::{self, Local};
 use crate::frame;
 use crate::processes::ProcessId;
 use crate::request::{Flags, REFERENCE};
-use crate::term::{OwnedEnv, atom, first_is, pid_term, tuple};
+use crate::term::{OwnedEnv, atom, first_is, pid_term, tuple, word};
 
 /// What a context's thread is told beside its requests.
 #[derive(Debug)]
@@ -268,6 +268,10 @@ impl Job for Call {
 
     fn state(&self) -> &RequestState {
         &self.0.state
+    }
+
+    fn is_same_caller(&self, other: &Self) -> bool {
+        word(pid_term(self.caller())) == word(pid_term(other.caller()))
     }
 
     fn is_orphan(&self, policy: Orphans) -> bool {

@@ -35,6 +35,9 @@ pub trait Job: Clone + Send + Sync + 'static {
     /// don't say. Asked before each job and of long ones now and then, on native threads.
     fn is_orphan(&self, policy: Orphans) -> bool;
 
+    /// Whether both have one caller, which may count on their order.
+    fn is_same_caller(&self, other: &Self) -> bool;
+
     /// Does the work, attached, on the context thread, and replies.
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome;
 

@@ -62,6 +62,21 @@ pub enum Meanwhile<J, R> {
     },
 }
 
+/// Which jobs the context thread may take up while one waits that may not need them.
+#[derive(Clone, Copy, Debug)]
+pub enum Others<J> {
+    /// None.
+    None,
+    /// Any, in the order of arrival.
+    OldestFirst,
+    /// Any, beginning with those of the caller that came last. The function tells whether two jobs
+    /// are of one caller, whose own order is kept.
+    NewestFirst(fn(&J, &J) -> bool),
+}
+
+/// How many of the last jobs are looked through for one in particular, under the lock.
+const RECENT: usize = 256;
+
 /// A job in the hands of the context thread.
 #[derive(Debug)]
 struct Running<J> {
@@ -329,9 +344,9 @@ impl<J: Clone, R> Mailbox<J, R> {
         if inner.closed { Next::Closed } else { Next::Empty }
     }
 
-    /// What to do while the innermost job waits: as [`Mailbox::next`], but of the waiting jobs only
-    /// the first that `may_run`, and not even that once the waiting job was struck.
-    pub fn meanwhile(&self, may_run: impl Fn(Seq, &J) -> bool) -> Meanwhile<J, R> {
+    /// What to do while the innermost job waits: as [`Mailbox::next`], but a job that is `needed`
+    /// comes first, `others` only as that says, and none once the waiting job was struck.
+    pub fn meanwhile(&self, needed: impl Fn(&J) -> bool, others: Others<J>) -> Meanwhile<J, R> {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         if take_strike(&mut inner.running) {
@@ -341,7 +356,19 @@ impl<J: Clone, R> Mailbox<J, R> {
             self.hint.fetch_sub(inner.releases.len(), Ordering::Relaxed);
             return Meanwhile::Release(std::mem::take(&mut inner.releases));
         }
-        let place = inner.queue.iter().position(|(seq, job)| may_run(*seq, job));
+        let recent = inner.queue.len().saturating_sub(RECENT);
+        let position = |is_it: &dyn Fn(&J) -> bool| {
+            let found = inner.queue.range(recent..).position(|(_, job)| is_it(job));
+            found.map(|place| recent + place)
+        };
+        let place = position(&needed).or_else(|| match others {
+            Others::None => None,
+            Others::OldestFirst => Some(0),
+            Others::NewestFirst(same_caller) => {
+                let (_, newest) = inner.queue.back()?;
+                position(&|job| same_caller(job, newest))
+            }
+        });
         if let Some((seq, job)) = place.and_then(|place| inner.start(place)) {
             self.hint.fetch_sub(1, Ordering::Relaxed);
             return Meanwhile::Run(seq, job);
@@ -357,11 +384,6 @@ impl<J: Clone, R> Mailbox<J, R> {
     /// Whether the innermost job was struck.
     pub fn is_struck(&self) -> bool {
         self.inner.lock().running.last().is_some_and(|innermost| innermost.interrupted)
-    }
-
-    /// The number that the next job to come will have.
-    pub fn next_seq(&self) -> Seq {
-        self.inner.lock().next
     }
 
     /// Whether anything has happened since. For spinning.
@@ -513,6 +535,40 @@ mod tests {
         mailbox.next();
         assert!(!mailbox.strike(first, || panic!("ended")));
         assert!(!mailbox.end_running());
+    }
+
+    #[test]
+    fn a_waiting_job_has_the_needed_one_run_first_and_others_as_it_says() {
+        let mailbox = mailbox(8);
+        for job in 0..5 {
+            mailbox.push(job).unwrap();
+        }
+        assert_eq!(mailbox.next(), Next::Run(0, 0));
+        let meanwhile = |needed, others| mailbox.meanwhile(|job| *job == needed, others);
+        assert!(matches!(meanwhile(9, Others::None), Meanwhile::Nothing { jobs: true, .. }));
+        assert_eq!(meanwhile(3, Others::None), Meanwhile::Run(3, 3));
+        assert_eq!(meanwhile(9, Others::OldestFirst), Meanwhile::Run(1, 1));
+        let newest = Others::NewestFirst(|one, other| one % 2 == other % 2);
+        assert_eq!(meanwhile(9, newest), Meanwhile::Run(2, 2));
+        assert_eq!(meanwhile(9, newest), Meanwhile::Run(4, 4));
+        assert!(matches!(
+            meanwhile(9, Others::OldestFirst),
+            Meanwhile::Nothing { jobs: false, .. }
+        ));
+    }
+
+    #[test]
+    fn a_strike_below_is_seen_when_those_above_have_ended() {
+        let mailbox = mailbox(8);
+        let below = mailbox.push(1).unwrap();
+        mailbox.push(2).unwrap();
+        mailbox.next();
+        assert_eq!(mailbox.meanwhile(|_| false, Others::OldestFirst), Meanwhile::Run(1, 2));
+        assert!(!mailbox.strike(below, || panic!("it isn't the innermost")));
+        assert!(!mailbox.is_struck());
+        assert!(!mailbox.end_running());
+        assert_eq!(mailbox.meanwhile(|_| false, Others::OldestFirst), Meanwhile::Struck);
+        assert!(!mailbox.take_strike());
     }
 
     #[test]

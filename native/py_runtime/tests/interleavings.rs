@@ -11,7 +11,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
 use py_runtime::alarm::Alarm;
-use py_runtime::mailbox::{Mailbox, Meanwhile, Next};
+use py_runtime::mailbox::{Mailbox, Meanwhile, Next, Others};
 use py_runtime::request::{Cancel, RequestState};
 
 // The request state: of all who want to end a request, exactly one does.
@@ -440,7 +440,7 @@ fn a_job_that_waits_sees_what_it_waits_for_however_close() {
                 assert!(matches!(mailbox.next(), Next::Run(0, 1)));
                 let mut on_top = 0;
                 loop {
-                    match mailbox.meanwhile(|_, _| true) {
+                    match mailbox.meanwhile(|_| true, Others::None) {
                         Meanwhile::Run(..) => {
                             on_top += 1;
                             mailbox.end_running();

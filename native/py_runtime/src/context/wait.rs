@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 
 use super::aside::Aside;
 use crate::job::{Job, Scope};
-use crate::mailbox::{Meanwhile, Seq};
+use crate::mailbox::{Meanwhile, Others};
 
 /// How long a wait lasts before jobs run that it may have nothing to do with. An answer that takes
 /// no longer finds its thread at hand.
 const PATIENCE: Duration = Duration::from_micros(50);
-/// Once half of the levels are taken, for each level beyond: for jobs that have come since the wait
-/// began, which may well be what it waits for, and for those that were there before.
-const DEEP_PATIENCE: Duration = Duration::from_millis(20);
-const DEEP_PATIENCE_OLDER: Duration = Duration::from_secs(1);
+/// Once half of the levels are taken: times the cube of the levels beyond. So little at first that
+/// what is needed isn't held up much, so much in the end that the limit is out of reach for what
+/// isn't.
+const DEEP_PATIENCE: Duration = Duration::from_millis(1);
 
 /// Something that a job waits for.
 pub trait Wait<J> {
@@ -49,15 +49,13 @@ impl<J: Job> Scope<'_, J> {
         self.check_depth(limit)?;
         let mailbox = &self.context.mailbox;
         let level = Level::enter(self, limit);
-        let newer = level.is_deep().then(|| mailbox.next_seq());
         let mut since = Instant::now();
         loop {
             if wait.is_over() {
                 return Ok(());
             }
             let waited = since.elapsed();
-            let may_run = |seq, job: &J| wait.needs(job) || level.is_due(seq, waited, newer);
-            match mailbox.meanwhile(may_run) {
+            match mailbox.meanwhile(|job| wait.needs(job), level.others(waited)) {
                 Meanwhile::Struck => return Err(self.struck()),
                 Meanwhile::Run(_, job) => {
                     self.run_on_top(job);
@@ -71,7 +69,7 @@ impl<J: Job> Scope<'_, J> {
                     self.context.let_go(self.desk.interpreter, self.desk.local, released);
                 }
                 Meanwhile::Nothing { as_of, jobs } => {
-                    let at_most = jobs.then(|| level.until_due(waited));
+                    let at_most = jobs.then(|| level.patience.saturating_sub(waited));
                     self.sleep(wait, as_of, at_most);
                 }
             }
@@ -120,35 +118,30 @@ impl<J: Job> Scope<'_, J> {
 /// One job's wait, counted among those of its thread.
 struct Level<'a> {
     waiting: &'a std::cell::Cell<u32>,
-    /// How long it has to last until jobs are due: those that have come since, and older ones.
-    patience: (Duration, Duration),
+    is_deep: bool,
+    /// How long it has to last until jobs run that aren't known to be needed.
+    patience: Duration,
 }
 
 impl<'a> Level<'a> {
     fn enter<J: Job>(scope: &'a Scope<'_, J>, limit: u32) -> Self {
         let waiting = &scope.desk.waiting;
         waiting.set(waiting.get() + 1);
-        let patience = match waiting.get().saturating_sub(limit / 2) {
-            0 => (PATIENCE, PATIENCE),
-            beyond => (DEEP_PATIENCE * beyond, DEEP_PATIENCE_OLDER * beyond),
-        };
-        Level { waiting, patience }
+        let beyond = waiting.get().saturating_sub(limit / 2);
+        let is_deep = beyond > 0;
+        let patience = if is_deep { DEEP_PATIENCE * beyond.pow(3) } else { PATIENCE };
+        Level { waiting, is_deep, patience }
     }
 
-    fn is_deep(&self) -> bool {
-        self.patience.0 != self.patience.1
-    }
-
-    /// Whether job `seq` may run after so long a wait. `newer`: the first number that is not older.
-    fn is_due(&self, seq: Seq, waited: Duration, newer: Option<Seq>) -> bool {
-        let is_newer = newer.is_some_and(|newer| seq >= newer);
-        waited >= if is_newer { self.patience.0 } else { self.patience.1 }
-    }
-
-    /// How long until more jobs are due.
-    fn until_due(&self, waited: Duration) -> Duration {
-        let next = if waited < self.patience.0 { self.patience.0 } else { self.patience.1 };
-        next.saturating_sub(waited)
+    /// Which jobs may run after so long a wait although they may not be needed. In the deep the
+    /// newest first: what is needed has come because others wait, and who has been waiting for long
+    /// is more probably somebody who has nothing to do with it.
+    fn others<J: Job>(&self, waited: Duration) -> Others<J> {
+        match (waited >= self.patience, self.is_deep) {
+            (false, _) => Others::None,
+            (true, false) => Others::OldestFirst,
+            (true, true) => Others::NewestFirst(J::is_same_caller),
+        }
     }
 }
 

@@ -131,6 +131,10 @@ impl Job for TestJob {
         &self.0.state
     }
 
+    fn is_same_caller(&self, _: &Self) -> bool {
+        false
+    }
+
     fn is_orphan(&self, policy: Orphans) -> bool {
         policy == Orphans::Stop && self.0.orphaned.load(Ordering::Acquire)
     }

@@ -11,6 +11,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
 use py_runtime::alarm::Alarm;
+use py_runtime::lobby::Lobby;
 use py_runtime::mailbox::{Mailbox, Meanwhile, Next};
 use py_runtime::request::{Cancel, RequestState};
 

@@ -168,18 +168,28 @@ run(#request{target = {pool, Pool}} = Request) ->
 -spec submit_and_await(pid(), request()) -> term().
 submit_and_await(Ctx, #request{timeout = Timeout} = Request) ->
     Ref = make_ref(),
-    case py_nif:submit(Ctx, native(Request, Ref)) of
+    Native = native(Request, Ref),
+    case py_nif:submit(Ctx, Native) of
         Seq when is_integer(Seq) ->
-            receive
-                {Ref, Result} -> Result
-            after Timeout ->
-                case py_nif:cancel(Ctx, Seq) of
-                    true -> {error, timeout};
-                    false -> receive {Ref, Result} -> Result end
-                end
+            await_reply(Ref, Ctx, Seq, Timeout);
+        {error, {overloaded, #{queue := _}}} = Full ->
+            case py_overload:submit(Ctx, Native, Full, Timeout) of
+                {error, _} = Error -> Error;
+                {Seq, Left} -> await_reply(Ref, Ctx, Seq, Left)
             end;
         Error ->
             Error
+    end.
+
+-spec await_reply(reference(), pid(), py_nif:seq(), timeout()) -> term().
+await_reply(Ref, Ctx, Seq, Timeout) ->
+    receive
+        {Ref, Result} -> Result
+    after Timeout ->
+        case py_nif:cancel(Ctx, Seq) of
+            true -> {error, timeout};
+            false -> receive {Ref, Result} -> Result end
+        end
     end.
 
 -spec native(request(), reference()) -> py_nif:request().

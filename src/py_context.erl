@@ -55,14 +55,17 @@
                      venv => file:name_all(),
                      shutdown => timeout(),
                      on_caller_down => interrupt | finish,
-                     stuck_after => timeout()}.
+                     stuck_after => timeout(),
+                     overload => refuse | {wait, non_neg_integer()}}.
 %% `mode': default `worker'. `max_queue': how many jobs may wait, default 10 000. `preload': Python
 %% source that is run once in the new context. `venv': a virtual environment whose packages it uses
 %% (workers share theirs, as they share the interpreter). `shutdown': ms that a running job has to
 %% finish when the context stops, default 5 000; then it is interrupted. `on_caller_down': whether a
 %% job whose caller is gone is given up, default, or done all the same. `stuck_after': ms
 %% that an interrupted job may take to end, default 5 000; then its thread, which must be stuck in C
-%% code, is left to itself and a fresh one takes over behind the same pid.
+%% code, is left to itself and a fresh one takes over behind the same pid. `overload': what becomes
+%% of a call when the queue is full: it is refused at once, default, or waits for room for so many
+%% ms, first come, first served (only calls that wait for their results do).
 -type call_options() :: #{timeout => timeout(), env => env() | none, traceback => boolean(),
                           on_caller_down => interrupt | finish}.
 %% `timeout': in ms, default `infinity'. `env': an environment made by `create_local_env/1'.
@@ -189,9 +192,10 @@ call(Ctx, Module, Func, Args, Kwargs, Timeout, Env)
   when ?IS_NAME(Module), ?IS_NAME(Func), Kwargs =:= #{}, is_pid(Ctx), node(Ctx) =:= node(),
        is_list(Args), ?IS_TIMEOUT(Timeout), ?IS_ENV(Env) ->
     Ref = make_ref(),
-    case py_nif:submit(Ctx, {call, Ref, 0, Module, Func, Args, Kwargs, Env}) of
+    Request = {call, Ref, 0, Module, Func, Args, Kwargs, Env},
+    case py_nif:submit(Ctx, Request) of
         Seq when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
-        Error -> Error
+        Error -> refused(Error, Ctx, Request, Timeout)
     end;
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) when ?IS_ENV(Env) ->
     call_checked([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {Timeout, Env, 0});
@@ -440,9 +444,10 @@ with_options(Timeout, Fun) ->
 run(Ctx, Request, Timeout, _Again)
   when is_pid(Ctx), node(Ctx) =:= node(), ?IS_TIMEOUT(Timeout) ->
     Ref = make_ref(),
-    case py_nif:submit(Ctx, Request(Ref)) of
+    Made = Request(Ref),
+    case py_nif:submit(Ctx, Made) of
         Seq when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
-        Error -> Error
+        Error -> refused(Error, Ctx, Made, Timeout)
     end;
 run(Ctx, _Request, Timeout, {Func, Args}) when is_pid(Ctx), ?IS_TIMEOUT(Timeout) ->
     remotely(Ctx, Func, Args);
@@ -450,6 +455,16 @@ run(Ctx, _Request, _Timeout, {_Func, Args}) when not is_pid(Ctx) ->
     ?BADARG(Args, {argument, 1, <<"not a pid">>});
 run(_Ctx, _Request, _Timeout, {_Func, Args}) ->
     ?BADARG(Args, <<"the timeout is neither a number of ms nor infinity">>).
+
+%% A full queue may be waited for.
+-spec refused({error, term()}, pid(), py_nif:request(), timeout()) -> term().
+refused({error, {overloaded, #{queue := _}}} = Full, Ctx, Request, Timeout) ->
+    case py_overload:submit(Ctx, Request, Full, Timeout) of
+        {error, _} = Error -> Error;
+        {Seq, Left} -> await(element(2, Request), Ctx, Seq, Left)
+    end;
+refused(Error, _Ctx, _Request, _Timeout) ->
+    Error.
 
 %% When the time is up the request is given up. Either that succeeds, and no reply will ever come;
 %% or the reply was faster, and is here or on its way.

@@ -38,7 +38,8 @@
                         venv => file:name_all(),
                         shutdown => timeout(),
                         on_caller_down => interrupt | finish,
-                        stuck_after => timeout()}.
+                        stuck_after => timeout(),
+                        overload => refuse | {wait, non_neg_integer()}}.
 %% `contexts': how many, default one per scheduler. `mode': default `worker'. `max_queue': how many
 %% jobs may wait per context, default 10 000. `preload': Python source that is run once in each new
 %% context. `venv': a virtual environment whose packages the contexts use; workers share theirs, as
@@ -47,7 +48,8 @@
 %% `on_caller_down': whether a job whose caller is gone is given up (a waiting one never runs, a
 %% running one is interrupted), default, or done all the same. `stuck_after': ms that an interrupted
 %% job may take to end, default 5 000; then its thread, which must be stuck in C code, is left to
-%% itself and a fresh context takes over behind the same pid.
+%% itself and a fresh context takes over behind the same pid. `overload': whether a call is refused
+%% when the queue is full, default, or waits for room for so many ms.
 -type pool_spec() :: #{name := pool_name(),
                        contexts => pos_integer(),
                        mode => py_context:context_mode(),
@@ -56,7 +58,8 @@
                        venv => file:name_all(),
                        shutdown => timeout(),
                        on_caller_down => interrupt | finish,
-                       stuck_after => timeout()}.
+                       stuck_after => timeout(),
+                       overload => refuse | {wait, non_neg_integer()}}.
 -type start_error() :: {bad_option, {Key :: term(), Value :: term()}}
                      | {already_started, map()}
                      | {unsupported_mode, py_context:context_mode(), Why :: binary()}

@@ -11,6 +11,7 @@
 -export([submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
 -export([submit_message/2, submit_cast/3, give_up/1, contexts/0, tag/0, tagged/1]).
 -export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
+-export([submit_admitted/2, await_room/3, give_up_room/2, pass_room_on/1]).
 -export([context_replace/3, context_hand_over/2, quarantined/1]).
 -export([pool_new/1, pool_close/1, pool_is_closed/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_contexts/1]).
@@ -25,7 +26,8 @@
        submit_message/2, submit_cast/3, give_up/1, contexts/0, tag/0, tagged/1,
        context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
        context_hand_over/2, quarantined/1, pool_new/1,
-       pool_close/1, pool_is_closed/1,
+       pool_close/1, pool_is_closed/1, submit_admitted/2, await_room/3, give_up_room/2,
+       pass_room_on/1,
        pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0,
        serve/1, handled/4, registered/1, callback_take/1, callback_answer/2, log_level/1]).
@@ -152,6 +154,24 @@ tagged(_Tag) -> ?NOT_LOADED.
 %% All contexts, those that are starting too.
 -spec contexts() -> [pid()].
 contexts() -> ?BEFORE_LOADING([]).
+
+%% As `submit/2', by a caller that was told that there may be room.
+-spec submit_admitted(pid(), request()) -> seq() | {error, term()}.
+submit_admitted(_Context, _Request) -> ?NOT_LOADED.
+
+%% After a refusal: refused for good, or there is room by now, or the caller waits. In that case it
+%% gets one message `{Ref, room}', unless it gives up first. The ticket is 0, or the one it had.
+-spec await_room(pid(), reference(), Ticket :: non_neg_integer()) ->
+    refuse | room | {wait, Ticket :: pos_integer(), Ms :: non_neg_integer()}.
+await_room(_Context, _Ref, _Ticket) -> ?NOT_LOADED.
+
+%% `false': the message has come, or is on its way.
+-spec give_up_room(pid(), Ticket :: pos_integer()) -> boolean().
+give_up_room(_Context, _Ticket) -> ?NOT_LOADED.
+
+%% The caller was told of room and doesn't want it any more.
+-spec pass_room_on(pid()) -> ok.
+pass_room_on(_Context) -> ?NOT_LOADED.
 
 -spec interrupt(pid()) -> ok | not_running | undefined.
 interrupt(_Context) -> ?BEFORE_LOADING(undefined).

@@ -11,7 +11,8 @@
                      venv := binary() | undefined,
                      shutdown := timeout(),
                      on_caller_down := interrupt | finish,
-                     stuck_after := timeout()}.
+                     stuck_after := timeout(),
+                     overload := refuse | {wait, non_neg_integer()}}.
 %% The options of one context, complete.
 -type pool() :: #{contexts := pos_integer(),
                   mode := py_context:context_mode(),
@@ -20,7 +21,8 @@
                   venv := binary() | undefined,
                   shutdown := timeout(),
                   on_caller_down := interrupt | finish,
-                  stuck_after := timeout()}.
+                  stuck_after := timeout(),
+                  overload := refuse | {wait, non_neg_integer()}}.
 %% The options of a pool, complete.
 -type call() :: {timeout(), py_nif:env(), py_nif:flags()}.
 %% The options of one call, complete. Without an environment it is `none'.
@@ -99,7 +101,8 @@ defaults() ->
       venv => undefined,
       shutdown => 5_000,
       on_caller_down => interrupt,
-      stuck_after => 5_000}.
+      stuck_after => 5_000,
+      overload => refuse}.
 
 -spec check(term(), map()) -> {ok, map()} | {error, error()}.
 check(Options, Defaults) when is_map(Options) ->
@@ -123,6 +126,8 @@ value(max_queue, infinity) -> {ok, infinity};
 value(max_queue, N) when is_integer(N), N > 0, N =< ?LONGEST_QUEUE -> {ok, N};
 value(shutdown, infinity) -> {ok, infinity};
 value(shutdown, Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> {ok, Ms};
+value(overload, refuse) -> {ok, refuse};
+value(overload, {wait, Ms}) when is_integer(Ms), Ms >= 0, Ms =< 16#7fffffff -> {ok, {wait, Ms}};
 value(stuck_after, infinity) -> {ok, infinity};
 value(stuck_after, Ms) when is_integer(Ms), Ms > 0, Ms =< 16#ffffffff -> {ok, Ms};
 value(on_caller_down, What) when What =:= interrupt; What =:= finish -> {ok, What};

@@ -96,7 +96,7 @@ rest(Port, Output) ->
 child([Mode, End]) ->
     {ok, [Loop, Sleep, Wait, Stream]} = py_context_router:start(
         #{contexts => 4, mode => list_to_existing_atom(Mode), shutdown => 100}),
-    ok = py:register_function(loop, fun([]) -> py_context:exec(Wait, <<"while True: pass">>) end),
+    ok = py:register_function(loop, fun() -> py_context:exec(Wait, <<"while True: pass">>) end),
     Jobs = [{Loop, <<"while True: pass">>}, {Sleep, <<"import time\ntime.sleep(60)">>},
             {Wait, <<"import erlang\nerlang.call('loop')">>},
             {Stream, <<"for n in iter(int, 1): pass">>}],

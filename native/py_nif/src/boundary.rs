@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use py_runtime::boot::{self, BootError};
 use py_runtime::context::{Config, Context as Runtime, Orphans};
-use py_runtime::mailbox::Refused;
+use py_runtime::mailbox::{Refused, Seq};
 use py_runtime::mode::Mode;
 use py_runtime::request::Cancel;
 use rustler::sys::{
@@ -37,7 +37,7 @@ mod atoms {
         worker, subinterp, owngil,
         py_boot, py_atexit, boot_failed, running_as, system_limit, unsupported_mode,
         id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
-        preload, on_caller_down, finish, stuck_after, stuck, pool, quarantined,
+        preload, on_caller_down, finish, stuck_after, stuck, pool, quarantined, overload,
         done, failed, timed_out, cancelled, idle, busy, closing, python_interp, held_objects,
     }
 }
@@ -47,6 +47,17 @@ mod atoms {
 /// `submit(Ctx, Request) -> Seq | {error, Reason}`
 extern "C" fn submit(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
+    unsafe { submit_by(env, argv, Context::submit) }
+}
+
+/// # Safety
+/// `env` is that of the running NIF call, `argv` its two arguments.
+pub(crate) unsafe fn submit_by(
+    env: *mut ErlNifEnv,
+    argv: *const ErlNifTerm,
+    submit: impl FnOnce(&Context, Call) -> Result<Seq, Refused<Call>>,
+) -> ErlNifTerm {
+    // SAFETY: passed on to the caller.
     unsafe {
         let (context, request) = (*argv, *argv.add(1));
         let mut pid = std::mem::MaybeUninit::<ErlNifPid>::uninit();
@@ -58,7 +69,7 @@ extern "C" fn submit(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> 
         }
         let submitted = directory::with(pid.assume_init(), |context| {
             let call = Call::new(caller(env), request);
-            context.submit(call).map_err(|refused| refusal(&refused, context))
+            submit(context, call).map_err(|refused| refusal(&refused, context))
         });
         match submitted {
             Some(Ok(seq)) => enif_make_uint64(env, seq),
@@ -363,7 +374,8 @@ pub(crate) fn next_id() -> u64 {
     NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A context's options, complete: `#{mode, max_queue, preload, on_caller_down, stuck_after, pool}`.
+/// A context's options, complete: `#{mode, max_queue, preload, on_caller_down, stuck_after, overload,
+/// pool}`.
 /// Others are none of ours.
 fn config(label: u64, options: Term) -> NifResult<Config> {
     let env = options.get_env();
@@ -385,6 +397,10 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
         stuck_after: match stuck_after.is_atom() {
             true => None,
             false => Some(Duration::from_millis(stuck_after.decode()?)),
+        },
+        patience: match option(atoms::overload())?.decode::<(Atom, u64)>() {
+            Ok((_wait, ms)) => Some(Duration::from_millis(ms)),
+            Err(_) => None,
         },
         ward: quarantine::ward(option(atoms::pool())?.decode()?, env),
     })

@@ -29,6 +29,7 @@ mod quarantine;
 mod registered;
 mod request;
 mod resources;
+mod room;
 mod scheduler;
 mod service;
 mod settings;

@@ -5,6 +5,7 @@
 //! cancelled and interrupted without ever waiting for Python.
 
 mod aside;
+mod room;
 mod strike;
 mod stuck;
 mod thread;
@@ -25,11 +26,13 @@ use crate::hold::Holds;
 use crate::interpreter::InterpreterPtr;
 use crate::interrupter::Target;
 use crate::job::Job;
+use crate::lobby::Lobby;
 use crate::mailbox::{Mailbox, Refused, Seq};
 use crate::mode::Mode;
 use crate::preload::Preload;
 use crate::request::Cancel;
 use crate::ward::{Patient, Ward};
+pub use room::{Admit, Room};
 pub(crate) use thread::Desk;
 pub use wait::{Interrupted, Wait};
 
@@ -58,6 +61,8 @@ pub struct Config {
     pub stuck_after: Option<Duration>,
     /// Where its thread is counted when it is stuck.
     pub ward: Arc<Ward>,
+    /// How long callers may wait for room in a full queue. `None`: they are refused.
+    pub patience: Option<Duration>,
 }
 
 /// What becomes of a job whose caller is gone.
@@ -145,6 +150,7 @@ pub struct Context<J: Job> {
     /// It is counted as stuck.
     patient: Mutex<Option<Patient>>,
     successor: OnceLock<Arc<Context<J>>>,
+    lobby: Lobby<room::Waiter>,
     /// When the running job began, in µs since `born`, plus one; 0 while idle.
     busy_since: AtomicU64,
     born: Instant,
@@ -176,6 +182,7 @@ impl<J: Job> Context<J> {
             stuck_job: AtomicU64::new(0),
             patient: Mutex::new(None),
             successor: OnceLock::new(),
+            lobby: Lobby::default(),
             busy_since: AtomicU64::new(0),
             born: Instant::now(),
             config,
@@ -194,16 +201,11 @@ impl<J: Job> Context<J> {
 
     /// Submits a job. Any thread; never waits.
     pub fn submit(&self, job: J) -> Result<Seq, Refused<J>> {
-        if self.config.ward.is_full() {
-            return Err(Refused::Quarantined(job));
+        if !self.lobby.is_empty() {
+            // Nobody goes past those who wait for room.
+            return Err(Refused::Overloaded { job, queue: self.waiting() });
         }
-        match self.mailbox.push(job) {
-            Err(Refused::Closed(job)) => match self.successor() {
-                Some(successor) => successor.submit(job),
-                None => Err(Refused::Closed(job)),
-            },
-            submitted => submitted,
-        }
+        self.submit_admitted(job)
     }
 
     /// The caller of job `seq` gives up. After [`Cancel::Waiting`] or [`Cancel::Running`] nothing
@@ -213,6 +215,9 @@ impl<J: Job> Context<J> {
             return self.successor().map_or(Cancel::TooLate, |successor| successor.cancel(seq));
         };
         let outcome = job.state().cancel();
+        if outcome == Cancel::Waiting {
+            self.admit_soon(1);
+        }
         if outcome != Cancel::TooLate {
             self.counters.timed_out.fetch_add(1, Ordering::Relaxed);
         }
@@ -242,6 +247,7 @@ impl<J: Job> Context<J> {
     /// thread ends. Any thread; never waits.
     pub fn close(&self, why: J::Death) {
         let jobs = self.mailbox.close();
+        self.admit_soon(usize::MAX);
         if !jobs.is_empty() {
             SOON.run(move || jobs.iter().for_each(|job| job.abandon(&why)));
         }
@@ -250,6 +256,7 @@ impl<J: Job> Context<J> {
     /// Refuses new jobs, runs the waiting ones, then the thread ends. Any thread; never waits.
     pub fn drain(&self) {
         self.mailbox.drain();
+        self.admit_soon(usize::MAX);
     }
 
     /// As [`Context::close`], but the running jobs are answered too, and interrupted; so is the
@@ -325,6 +332,11 @@ impl<J: Job> Context<J> {
     /// The bound of its queue.
     pub fn max_queue(&self) -> usize {
         self.config.max_queue
+    }
+
+    /// How long callers may wait for room in a full queue.
+    pub fn patience(&self) -> Option<Duration> {
+        self.config.patience
     }
 
     /// Jobs waiting.

@@ -20,6 +20,7 @@ pub mod hold;
 pub mod interpreter;
 mod interrupter;
 pub mod job;
+pub mod lobby;
 pub mod mailbox;
 pub mod mode;
 pub mod namespace;

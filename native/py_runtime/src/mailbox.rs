@@ -427,17 +427,24 @@ impl<J: Clone, R> Mailbox<J, R> {
 
     /// Sleeps until there is something to take, or the mailbox is closed.
     pub fn park(&self) {
-        loop {
-            {
-                let mut inner = self.inner.lock();
-                if !inner.queue.is_empty() || !inner.releases.is_empty() || inner.closed {
-                    inner.parked = None;
-                    return;
-                }
-                inner.parked = Some(current());
-            }
+        while self.is_parked() {
             park();
         }
+    }
+
+    /// As [`Mailbox::park`], but not for long.
+    pub fn park_at_most(&self, time: Duration) {
+        if self.is_parked() {
+            park_timeout(time);
+        }
+    }
+
+    /// Whether there is nothing to take; then whoever brings something wakes this thread.
+    fn is_parked(&self) -> bool {
+        let mut inner = self.inner.lock();
+        let is_idle = inner.queue.is_empty() && inner.releases.is_empty() && !inner.closed;
+        inner.parked = is_idle.then(current);
+        is_idle
     }
 }
 

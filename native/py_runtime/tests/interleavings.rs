@@ -11,6 +11,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
 use py_runtime::alarm::Alarm;
+use py_runtime::lobby::Lobby;
 use py_runtime::mailbox::{Mailbox, Meanwhile, Next, Others};
 use py_runtime::request::{Cancel, RequestState};
 
@@ -465,5 +466,27 @@ fn a_job_that_waits_sees_what_it_waits_for_however_close() {
         mailbox.nudge();
         producer.join().unwrap();
         owner.join().unwrap();
+    });
+}
+
+// The lobby: a caller that was refused and a thread that makes room at the same time.
+
+#[test]
+fn whoever_waits_for_room_is_told_or_finds_it() {
+    loom::model(|| {
+        let mailbox = Arc::new(Mailbox::<u32, ()>::new(1));
+        let lobby = Arc::new(Lobby::default());
+        mailbox.push(1).unwrap();
+        let owner = {
+            let (mailbox, lobby) = (Arc::clone(&mailbox), Arc::clone(&lobby));
+            thread::spawn(move || {
+                assert!(matches!(mailbox.next(), Next::Run(..)));
+                if lobby.is_empty() { 0 } else { lobby.admit(1).len() }
+            })
+        };
+        let ticket = lobby.enter(None, ());
+        let found = mailbox.waiting() < 1 && lobby.leave(ticket);
+        let told = owner.join().unwrap();
+        assert_eq!(told + usize::from(found), 1, "told: {told}, found: {found}");
     });
 }

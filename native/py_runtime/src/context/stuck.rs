@@ -67,6 +67,7 @@ impl<J: Job> Context<J> {
             });
         if moved {
             self.leave_behind();
+            self.admit_soon(usize::MAX);
             for (_, job) in running {
                 let why = why.clone();
                 SOON.run(move || {

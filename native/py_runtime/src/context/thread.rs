@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::strike::set_async_exception;
 use super::{Context, Release, StartError};
@@ -20,6 +21,9 @@ use crate::object::{Attached, Object};
 use crate::request::Cancel;
 use crate::spin::Spin;
 use crate::watch;
+
+/// How long callers that wait for room may be kept waiting by others that are gone.
+const SOON_AGAIN: Duration = Duration::from_millis(1);
 
 /// What a context's thread has at hand while it serves. A job that waits serves from it too.
 #[allow(missing_debug_implementations, reason = "`Local` needs none")]
@@ -126,18 +130,29 @@ impl<J: Job> Context<J> {
                 Next::Run(_, job) => self.run(job, desk),
                 Next::Release(released) => self.let_go(desk.interpreter, desk.local, released),
                 Next::Empty => desk.interpreter.detached(|| {
+                    self.admit(self.config.max_queue);
                     desk.spin
                         .borrow_mut()
-                        .wait_until(|| !self.mailbox.looks_empty(), || self.mailbox.park());
+                        .wait_until(|| !self.mailbox.looks_empty(), || self.park());
                 }),
                 Next::Closed => return,
             }
         }
     }
 
+    fn park(&self) {
+        if self.lobby.is_empty() {
+            self.mailbox.park();
+        } else {
+            // All who were told of room may be gone; then the next ones are told.
+            self.mailbox.park_at_most(SOON_AGAIN);
+        }
+    }
+
     pub(super) fn run(self: &Arc<Self>, job: J, desk: &Desk<'_, J>) {
         let at = desk.interpreter.attached();
         watch::note_work();
+        self.admit(1);
         if self.is_wanted(&job) && job.state().start() {
             let began = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
             // Not 0 if this job runs while another waits. Nobody else writes it.

@@ -233,6 +233,7 @@ pub(crate) fn config(mode: Mode) -> Config {
         orphans: Orphans::Stop,
         stuck_after: None,
         ward: Arc::new(Ward::new(usize::MAX)),
+        patience: None,
     }
 }
 

@@ -1,0 +1,245 @@
+%% The breaker: users and faulters that act at random, a watcher that checks what must always hold,
+%% and the figures at the end. See bin/chaos; what is done is in py_chaos_users and py_chaos_faults.
+%%
+%% Each process has its own random numbers, made from the seed and its place, so that its choices are
+%% those of another run with the seed. Not part of the application.
+-module(py_chaos).
+
+-export([main/0]).
+
+-export_type([world/0]).
+
+-type world() :: #{over := atomics:atomics_ref(), pools := [atom()],
+                   modes := [py_context:context_mode()], owner := pid(), sink := pid()}.
+%% What all share: whether it is over, the names and modes to choose from, whom to tell of faults, and
+%% a group leader for what is printed.
+
+-define(USERS, 16).
+-define(FAULTERS, 2).
+%% What must hold is looked at so often, in ms.
+-define(LOOK, 250).
+%% How long things may take to settle at the end, in ms.
+-define(SETTLE, 60_000).
+%% Bounds while it runs. Threads: contexts, replacements and stuck ones, and what serves them.
+-define(MOST_THREADS, 400).
+-define(MOST_FILES, 300).
+-define(MOST_GROWTH_KB, 600 * 1024).
+
+-spec main() -> no_return().
+main() ->
+    ok = io:setopts(standard_io, [{encoding, unicode}]),
+    halt(command(init:get_plain_arguments())).
+
+-spec command([string()]) -> 0..2.
+command([]) ->
+    run(60, erlang:unique_integer([positive]) bxor erlang:system_time(second));
+command([Seconds]) ->
+    command([Seconds, integer_to_list(erlang:system_time(second) rem 1_000_000)]);
+command([Seconds, Seed]) ->
+    case {string:to_integer(Seconds), string:to_integer(Seed)} of
+        {{S, ""}, {N, ""}} when S > 0 -> run(S, N);
+        _ -> usage()
+    end;
+command(_Other) ->
+    usage().
+
+-spec usage() -> 2.
+usage() ->
+    io:format("bin/chaos [SECONDS [SEED]]~n~nUsers:~n~ts~nFaults:~n~ts",
+              [[io_lib:format("  ~ts~n", [Name]) || {Name, _, _} <- py_chaos_users:actions()],
+               [io_lib:format("  ~ts~n", [Name]) || {Name, _, _} <- py_chaos_faults:actions()]]),
+    2.
+
+-spec run(pos_integer(), integer()) -> 0 | 1.
+run(Seconds, Seed) ->
+    io:format("chaos: ~b s, seed ~b~n", [Seconds, Seed]),
+    ok = logger:set_primary_config(level, none),
+    {ok, _} = application:ensure_all_started(py_context_router),
+    World = world(),
+    Before = machine(),
+    ok = py_chaos_faults:begin_with(World),
+    Actors = [spawn_actor(py_chaos_users, N, Seed, World) || N <- lists:seq(1, ?USERS)]
+        ++ [spawn_actor(py_chaos_faults, 1000 + N, Seed, World) || N <- lists:seq(1, ?FAULTERS)],
+    Wrong = watch(erlang:monotonic_time(millisecond) + Seconds * 1000, Before, []),
+    ok = atomics:put(maps:get(over, World), 1, 1),
+    {Counts, Late} = collect(Actors, #{}, []),
+    Left = settle(Before, erlang:monotonic_time(millisecond) + ?SETTLE),
+    report(Counts, Before, Wrong ++ Late ++ Left ++ faults()).
+
+-spec world() -> world().
+world() ->
+    Modes = [Mode || Mode <- [worker, subinterp, owngil], py_nif:check_mode(Mode) =:= ok],
+    #{over => atomics:new(1, []), pools => [default, chaos_a, chaos_b], modes => Modes,
+      owner => self(), sink => spawn_link(fun sink/0)}.
+
+-spec sink() -> no_return().
+sink() ->
+    receive
+        {io_request, From, As, _Request} -> From ! {io_reply, As, ok}, sink();
+        _Other -> sink()
+    end.
+
+%% ------------------------------------------------------------------ acting
+
+-spec spawn_actor(module(), pos_integer(), integer(), world()) -> {pid(), reference()}.
+spawn_actor(Module, N, Seed, World) ->
+    spawn_monitor(fun() ->
+        _ = rand:seed(exsss, {Seed, N, 42}),
+        Actions = [{Name, Act} || {Name, Weight, Act} <- Module:actions(),
+                                  _ <- lists:seq(1, Weight)],
+        exit({done, act(list_to_tuple(Actions), World, #{})})
+    end).
+
+-spec act(tuple(), world(), map()) -> map().
+act(Actions, #{over := Over} = World, Counts) ->
+    case atomics:get(Over, 1) of
+        1 ->
+            Counts;
+        0 ->
+            {Name, Act} = element(rand:uniform(tuple_size(Actions)), Actions),
+            Outcome = try Act(World)
+                      catch Class:Reason:Stack -> {wrong, {Class, Reason, Stack}}
+                      end,
+            ok = judge(Name, Outcome, World),
+            ok = hear_nothing(Name, World),
+            act(Actions, World, count({Name, kind(Outcome)}, Counts))
+    end.
+
+-spec judge(atom(), term(), world()) -> ok.
+judge(Name, {wrong, What}, World) -> tell(World, {Name, What});
+judge(_Name, _Outcome, _World) -> ok.
+
+%% A message that nobody waits for any more.
+-spec hear_nothing(atom(), world()) -> ok.
+hear_nothing(Name, World) ->
+    receive Message -> tell(World, {Name, late_message, Message})
+    after 0 -> ok
+    end.
+
+-spec tell(world(), term()) -> ok.
+tell(#{owner := Owner}, What) ->
+    Owner ! {wrong, What},
+    ok.
+
+-spec kind(term()) -> atom().
+kind(ok) -> done;
+kind({failed, Kind}) -> Kind;
+kind({wrong, _}) -> wrong.
+
+-spec count(term(), map()) -> map().
+count(Key, Counts) ->
+    maps:update_with(Key, fun(N) -> N + 1 end, 1, Counts).
+
+%% ------------------------------------------------------------------ watching
+
+%% Until the time is up, or something is wrong.
+-spec watch(integer(), map(), [term()]) -> [term()].
+watch(End, Before, []) ->
+    case erlang:monotonic_time(millisecond) < End of
+        true -> watch(End, Before, faults() ++ look(Before) ++ pause());
+        false -> []
+    end;
+watch(_End, _Before, Wrong) ->
+    Wrong.
+
+-spec pause() -> [term()].
+pause() ->
+    receive {wrong, What} -> [What]
+    after ?LOOK -> []
+    end.
+
+-spec faults() -> [term()].
+faults() ->
+    receive {wrong, What} -> [What | faults()]
+    after 0 -> []
+    end.
+
+%% What must hold at any time.
+-spec look(map()) -> [term()].
+look(#{rss_kb := Rss0}) ->
+    #{threads := Threads, files := Files, rss_kb := Rss} = machine(),
+    Queues = [Info || Pool <- py_context_router:pools(),
+                      #{contexts := Contexts} <- [py_context_router:info(Pool)],
+                      #{queue := Queue, max_queue := Max} = Info <- Contexts, Queue > Max],
+    [{queue_over_its_bound, Info} || Info <- Queues]
+    ++ [{threads, Threads} || Threads > ?MOST_THREADS]
+    ++ [{files, Files} || Files > ?MOST_FILES]
+    ++ [{rss_kb, Rss, Rss0} || Rss - Rss0 > ?MOST_GROWTH_KB].
+
+-spec machine() -> map().
+machine() ->
+    {ok, Tasks} = file:list_dir("/proc/self/task"),
+    {ok, Files} = file:list_dir("/proc/self/fd"),
+    {ok, Statm} = file:read_file("/proc/self/statm"),
+    [_, Pages | _] = binary:split(Statm, <<" ">>, [global]),
+    #{threads => length(Tasks), files => length(Files), rss_kb => binary_to_integer(Pages) * 4,
+      processes => erlang:system_info(process_count), atoms => erlang:system_info(atom_count)}.
+
+%% ------------------------------------------------------------------ ending
+
+-spec collect([{pid(), reference()}], map(), [term()]) -> {map(), [term()]}.
+collect([], Counts, Wrong) ->
+    {Counts, Wrong};
+collect([{Pid, Monitor} | Actors], Counts, Wrong) ->
+    receive
+        {'DOWN', Monitor, process, Pid, {done, Own}} ->
+            collect(Actors, maps:merge_with(fun(_, A, B) -> A + B end, Counts, Own), Wrong);
+        {'DOWN', Monitor, process, Pid, Reason} ->
+            collect(Actors, Counts, [{actor_died, Reason} | Wrong])
+    after ?SETTLE ->
+        Where = process_info(Pid, current_stacktrace),
+        collect(Actors, Counts, [{never_answered, Where} | Wrong])
+    end.
+
+%% Everything is stopped, and nothing may be left: no thread, no file, no entry.
+-spec settle(map(), integer()) -> [term()].
+settle(Before, End) ->
+    _ = [ok = py_context_router:stop_pool(Pool) || Pool <- py_context_router:pools()],
+    await_rest(Before, End).
+
+-spec await_rest(map(), integer()) -> [term()].
+await_rest(#{threads := Threads0, files := Files0} = Before, End) ->
+    #{threads := Threads, files := Files} = machine(),
+    Ours = [Name || Name <- thread_names(), lists:prefix("py_ctx_", Name)],
+    %% The native library keeps a few threads of its own once it has needed them.
+    case Ours =:= [] andalso Threads =< Threads0 + 8 andalso Files =< Files0 + 4 of
+        true ->
+            [];
+        false ->
+            case erlang:monotonic_time(millisecond) > End of
+                true -> [{left_behind, Ours, Threads - Threads0, Files - Files0}];
+                false -> receive after 50 -> await_rest(Before, End) end
+            end
+    end.
+
+-spec thread_names() -> [string()].
+thread_names() ->
+    {ok, Tasks} = file:list_dir("/proc/self/task"),
+    [string:trim(binary_to_list(Name))
+     || Task <- Tasks, {ok, Name} <- [file:read_file("/proc/self/task/" ++ Task ++ "/comm")]].
+
+-spec report(map(), map(), [term()]) -> 0 | 1.
+report(Counts, #{rss_kb := Rss0, threads := Threads0, files := Files0, atoms := Atoms0}, Wrong) ->
+    #{rss_kb := Rss, threads := Threads, files := Files, atoms := Atoms} = machine(),
+    Faults = [Name || {Name, _, _} <- py_chaos_faults:actions()],
+    Injected = Faults -- [rest, look_at_everything],
+    ByName = maps:fold(fun({Name, Kind}, N, Acc) ->
+                 maps:update_with(Name, fun(Kinds) -> Kinds#{Kind => N} end, #{Kind => N}, Acc)
+             end, #{}, Counts),
+    [io:format("  ~-28ts ~0p~n", [Name, Kinds]) || {Name, Kinds} <- lists:sort(maps:to_list(ByName))],
+    Sum = fun(Wanted) -> lists:sum([N || {{Name, Kind}, N} <- maps:to_list(Counts),
+                                         Wanted(Name, Kind)]) end,
+    io:format("jobs: ~b done, ~b refused, interrupted or lost with their contexts; faults: ~b~n",
+              [Sum(fun(Name, Kind) -> Kind =:= done andalso not lists:member(Name, Faults) end),
+               Sum(fun(Name, Kind) -> Kind =/= done andalso not lists:member(Name, Faults) end),
+               Sum(fun(Name, _) -> lists:member(Name, Injected) end)]),
+    io:format("memory ~b -> ~b MiB, threads ~b -> ~b, files ~b -> ~b, atoms ~b -> ~b~n",
+              [Rss0 div 1024, Rss div 1024, Threads0, Threads, Files0, Files, Atoms0, Atoms]),
+    case Wrong of
+        [] ->
+            io:format("nothing was lost~n"),
+            0;
+        _ ->
+            [io:format("WRONG: ~tp~n", [What]) || What <- Wrong],
+            1
+    end.

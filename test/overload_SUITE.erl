@@ -1,0 +1,235 @@
+%% More calls than Python can do: refused or made to wait, fairly, in bounded memory, and forgotten
+%% soon after. Once per mode.
+-module(overload_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1]).
+-export([init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
+-compile([export_all, nowarn_export_all]).
+
+-import(test_helpers, [ask/1, answer/1, leftovers/1, await_busy/1, await_queue/2, eventually/1,
+                       eventually/2]).
+
+suite() ->
+    [{timetrap, {minutes, 3}}].
+
+all() ->
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()].
+
+groups() ->
+    [{Mode, [],
+      [ten_thousand_callers_at_once_are_all_answered,
+       who_comes_first_is_served_first,
+       whoever_waits_too_long_is_refused,
+       a_timeout_counts_the_wait_for_room,
+       whoever_waits_for_room_may_die,
+       whoever_waits_for_room_hears_of_the_end,
+       waiting_for_room_survives_a_replacement,
+       waiting_callers_that_race_leave_no_message,
+       memory_is_bounded_and_latency_recovers]}
+     || Mode <- [worker, subinterp, owngil]].
+
+init_per_suite(Config) ->
+    test_helpers:quiet(Config).
+
+end_per_suite(Config) ->
+    test_helpers:loud(Config).
+
+init_per_group(Mode, Config) ->
+    [{mode, Mode} | Config].
+
+end_per_group(_Mode, _Config) ->
+    ok.
+
+init_per_testcase(_Case, Config) ->
+    ok = py_context_router:init_pool_registry(),
+    Config.
+
+end_per_testcase(_Case, _Config) ->
+    test_helpers:stop_all().
+
+start(Size, Options, Config) ->
+    {ok, Contexts} = py_context_router:start(Options#{contexts => Size,
+                                                      mode => ?config(mode, Config)}),
+    Contexts.
+
+%% Refused ones try again; the queue never holds more than it may, and nobody is left out.
+ten_thousand_callers_at_once_are_all_answered(Config) ->
+    [begin
+         Contexts = start(2, Options#{max_queue => 500}, Config),
+         Callers = [ask(fun() ->
+                        receive go -> call_until_served(abs(N), 0) end
+                    end) || N <- lists:seq(1, 10_000)],
+         [Caller ! go || Caller <- Callers],
+         ?assert(lists:all(fun(Ctx) -> maps:get(queue, py_context:info(Ctx)) =< 500 end, Contexts)),
+         Refusals = lists:sum([answer(Caller) || Caller <- Callers]),
+         ct:pal("~p: ~b refusals", [Options, Refusals]),
+         ?assert(Refusals =:= 0 orelse Options =:= #{}),
+         ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- Callers])),
+         ok = py_context_router:stop()
+     end || Options <- [#{}, #{overload => {wait, 60_000}}]].
+
+call_until_served(N, Refusals) ->
+    case py_context:call(py_context_router:get_context(), builtins, abs, [-N]) of
+        {ok, N} -> Refusals;
+        {error, {overloaded, #{max_queue := 500}}} -> call_until_served(N, Refusals + 1)
+    end.
+
+who_comes_first_is_served_first(Config) ->
+    {Gate, Wait} = test_helpers:gate(Config),
+    [Ctx] = start(1, #{max_queue => 1, overload => {wait, 60_000},
+                       preload => [Wait, "order = []\n"]}, Config),
+    Gated = ask(fun() -> py_context:exec(Ctx, <<"wait()">>) end),
+    _ = await_busy(Ctx),
+    Queued = ask(fun() -> py_context:exec(Ctx, <<"order.append(0)">>) end),
+    _ = await_queue(Ctx, 1),
+    Waiting = [begin
+                   Caller = ask(fun() ->
+                       py_context:exec(Ctx, io_lib:format("order.append(~b)", [N]))
+                   end),
+                   _ = eventually(fun() -> is_waiting(Caller) end),
+                   Caller
+               end || N <- lists:seq(1, 50)],
+    %% Nobody goes past them.
+    test_helpers:open_gate(Gate),
+    ?assertEqual([ok], lists:usort([answer(Caller) || Caller <- [Gated, Queued | Waiting]])),
+    {ok, Order} = py_context:eval(Ctx, <<"order">>),
+    ?assertEqual(lists:seq(0, 50), lists:sort(Order)),
+    %% Those that are told one after the other may run at the same time.
+    [?assert(abs(Came - Served) =< 10, Order)
+     || {Came, Served} <- lists:zip(lists:seq(0, 50), Order)],
+    ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- Waiting])).
+
+%% For room, in py_overload.
+is_waiting(Caller) ->
+    case process_info(Caller, [status, current_stacktrace]) of
+        [{status, waiting}, {current_stacktrace, Stack}] -> lists:keymember(py_overload, 1, Stack);
+        _ -> false
+    end.
+
+full(Options, Config) ->
+    [Ctx] = start(1, Options#{max_queue => 1}, Config),
+    Looping = ask(fun() -> py_context:exec(Ctx, <<"while True: pass">>) end),
+    _ = await_busy(Ctx),
+    Queued = ask(fun() -> py_context:eval(Ctx, <<"'queued'">>) end),
+    _ = await_queue(Ctx, 1),
+    {Ctx, Looping, Queued}.
+
+whoever_waits_too_long_is_refused(Config) ->
+    {Ctx, Looping, Queued} = full(#{overload => {wait, 20}}, Config),
+    Full = {error, {overloaded, #{queue => 1, max_queue => 1}}},
+    Late = ask(fun() -> [py_context:eval(Ctx, <<"1">>), py_context:exec(Ctx, <<"1">>),
+                         py_context:call(Ctx, math, sqrt, [1]), py:eval(Ctx, <<"1">>)] end),
+    ?assertEqual([Full, Full, Full, Full], answer(Late)),
+    ok = py_context:interrupt(Ctx),
+    ?assertEqual({error, interrupted}, answer(Looping)),
+    ?assertEqual({ok, <<"queued">>}, answer(Queued)),
+    ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),
+    ?assertEqual([], leftovers(Late)).
+
+a_timeout_counts_the_wait_for_room(Config) ->
+    {Ctx, Looping, Queued} = full(#{overload => {wait, 60_000}}, Config),
+    Late = ask(fun() -> [py_context:eval(Ctx, <<"1">>, #{}, T) || T <- [0, 1, 20]] end),
+    ?assertEqual([{error, timeout}, {error, timeout}, {error, timeout}], answer(Late)),
+    ok = py_context:interrupt(Ctx),
+    ?assertEqual({error, interrupted}, answer(Looping)),
+    ?assertEqual({ok, <<"queued">>}, answer(Queued)),
+    ?assertEqual([], leftovers(Late)).
+
+whoever_waits_for_room_may_die(Config) ->
+    {Ctx, Looping, _Queued} = full(#{overload => {wait, 60_000}}, Config),
+    Waiting = [ask(fun() -> py_context:eval(Ctx, integer_to_binary(N)) end)
+               || N <- lists:seq(1, 20)],
+    _ = [eventually(fun() -> is_waiting(Caller) end) || Caller <- Waiting],
+    {Dying, Living} = lists:split(15, Waiting),
+    [begin true = unlink(Caller), exit(Caller, kill) end || Caller <- Dying],
+    ok = py_context:interrupt(Ctx),
+    ?assertEqual({error, interrupted}, answer(Looping)),
+    ?assertEqual([{ok, N} || N <- lists:seq(16, 20)], [answer(Caller) || Caller <- Living]).
+
+whoever_waits_for_room_hears_of_the_end(Config) ->
+    [begin
+         {Ctx, Looping, Queued} = full(#{overload => {wait, 60_000}, shutdown => 10}, Config),
+         Waiting = [ask(fun() -> py_context:eval(Ctx, <<"1">>) end) || _ <- lists:seq(1, 10)],
+         _ = [eventually(fun() -> is_waiting(Caller) end) || Caller <- Waiting],
+         _ = End(Ctx),
+         ?assertMatch({error, {context_died, _}}, answer(Looping)),
+         ?assertMatch({error, {context_died, _}}, answer(Queued)),
+         ?assertEqual([{error, {context_died, noproc}}],
+                      lists:usort([answer(Caller) || Caller <- Waiting])),
+         ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- Waiting])),
+         ok = py_context_router:stop()
+     end || End <- [fun(Ctx) -> exit(Ctx, kill) end, fun py_context:stop/1]].
+
+waiting_for_room_survives_a_replacement(Config) ->
+    [Ctx] = start(1, #{max_queue => 1, overload => {wait, 60_000}, stuck_after => 50}, Config),
+    ok = py_context:exec(Ctx, <<"import time">>),
+    Sleeping = ask(fun() -> py_context:exec(Ctx, <<"time.sleep(2)">>, 20) end),
+    _ = await_busy(Ctx),
+    Waiting = [ask(fun() -> py_context:eval(Ctx, <<"1 + 1">>) end) || _ <- lists:seq(1, 20)],
+    ?assertEqual({error, timeout}, answer(Sleeping)),
+    ?assertEqual([{ok, 2}], lists:usort([answer(Caller) || Caller <- Waiting])),
+    ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- Waiting])),
+    _ = eventually(fun() -> maps:get(quarantined, py_context:info(Ctx)) =:= 0 end).
+
+%% Room, timeouts, patience and deaths around the same time.
+waiting_callers_that_race_leave_no_message(Config) ->
+    [Ctx] = start(1, #{max_queue => 2, overload => {wait, 3}}, Config),
+    ok = py_context:exec(Ctx, <<"import time\n"
+                                "def nap(us):\n"
+                                "  end = time.perf_counter() + us / 1e6\n"
+                                "  while time.perf_counter() < end: pass\n"
+                                "  return us">>),
+    Callers = [ask(fun() -> race(Ctx, 300, #{}) end) || _ <- lists:seq(1, 20)],
+    Counts = [answer(Caller) || Caller <- Callers],
+    Sum = fun(Key) -> lists:sum([maps:get(Key, Count, 0) || Count <- Counts]) end,
+    ct:comment("~b served, ~b refused, ~b timed out", [Sum(ok), Sum(overloaded), Sum(timeout)]),
+    ?assertEqual(20 * 300, Sum(ok) + Sum(overloaded) + Sum(timeout)),
+    ?assert(Sum(ok) > 0 andalso Sum(overloaded) + Sum(timeout) > 0),
+    ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),
+    ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- Callers])).
+
+race(_Ctx, 0, Counts) ->
+    Counts;
+race(Ctx, Left, Counts) ->
+    Timeout = lists:nth(rand:uniform(4), [1, 2, 5, infinity]),
+    Outcome = case py_context:call(Ctx, '__main__', nap, [rand:uniform(500)], #{}, Timeout) of
+                  {ok, _} -> ok;
+                  {error, {overloaded, _}} -> overloaded;
+                  {error, timeout} -> timeout
+              end,
+    race(Ctx, Left - 1, maps:update_with(Outcome, fun(N) -> N + 1 end, 1, Counts)).
+
+%% Producers with large arguments outrun a slow function for a while.
+memory_is_bounded_and_latency_recovers(Config) ->
+    [Ctx] = start(1, #{max_queue => 20, overload => {wait, 50}}, Config),
+    ok = py_context:exec(Ctx, <<"import time\ndef slow(data): time.sleep(0.002)">>),
+    Argument = binary:copy(<<"x">>, 1 bsl 20),
+    Before = latency(Ctx),
+    Stop = erlang:monotonic_time(millisecond) + 3_000,
+    Produce = fun Produce() ->
+        case erlang:monotonic_time(millisecond) < Stop of
+            true ->
+                _ = py_context:call(Ctx, '__main__', slow, [[Argument, binary_to_list(binary:part(Argument, 0, 1000))]]),
+                Produce();
+            false ->
+                ok
+        end
+    end,
+    Kb = test_helpers:rss_kb(),
+    Producers = [ask(Produce) || _ <- lists:seq(1, 100)],
+    [ok = answer(Producer) || Producer <- Producers],
+    %% The queue, what is being converted, and some room for the allocators.
+    ?assert(test_helpers:rss_kb() - Kb < 200 * 1024),
+    _ = eventually(fun() -> latency(Ctx) < 20 * Before + 1_000 end, 1_000),
+    ?assertEqual([[]], lists:usort([leftovers(Producer) || Producer <- Producers])).
+
+%% Of a call, in µs: the median of some.
+latency(Ctx) ->
+    Times = [element(1, timer:tc(fun() -> {ok, 4.0} = py_context:call(Ctx, math, sqrt, [16]) end))
+             || _ <- lists:seq(1, 51)],
+    lists:nth(26, lists:sort(Times)).

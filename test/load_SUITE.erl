@@ -17,9 +17,7 @@ suite() ->
 
 %% Some of the cases for each mode that the linked Python has.
 all() ->
-    [{group, extensions}, {group, threads}, {group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()].
+    [{group, extensions}, {group, threads} | test_helpers:mode_groups()].
 
 groups() ->
     [{extensions, [],

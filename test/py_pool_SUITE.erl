@@ -17,10 +17,7 @@
 
 %% The same cases for each mode that the linked Python has.
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()]
-    ++ [{group, embedding}].
+    test_helpers:mode_groups() ++ [{group, embedding}].
 
 groups() ->
     [{Mode, [], [{group, healing}, {group, stopping}, {group, resizing}]}

@@ -7,6 +7,7 @@
 -export([gate/1, open_gate/1, await_busy/1, await_queue/2, is_alive/1, published/0]).
 -export([capture_log/1, log/2]).
 -export([rendered/1]).
+-export([mode_groups/0]).
 -export([start_peer/1, start_distribution/0, run_program/2, with_numpy/1]).
 
 %% For things that send no message. Long, because it only decides how late a failure is seen.
@@ -80,6 +81,15 @@ messages() ->
     receive Message -> [Message | messages()]
     after 0 -> []
     end.
+
+%% ------------------------------------------------------------------ modes
+
+%% The groups of `all/0' of a suite that runs its cases in each mode: those that the linked Python
+%% has (modes_SUITE tests that it says which).
+mode_groups() ->
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()].
 
 %% ------------------------------------------------------------------ the OS process
 

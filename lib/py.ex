@@ -128,7 +128,7 @@ defmodule Py do
   A lazy stream of what a Python iterable, generator or asynchronous generator gives.
 
   Nothing runs until the stream is consumed. A slow consumer slows the generator: no more than
-  `:read_ahead` items (64 by default) are made before they are wanted. A generator is closed when
+  `:read_ahead` items (100 by default) are made before they are wanted. A generator is closed when
   the consumer has enough, fails, or dies. The items come through the process's own message queue.
 
       iex> Py.stream(:itertools, :count, [10]) |> Enum.take(3)
@@ -140,7 +140,7 @@ defmodule Py do
   """
   @spec stream(name(), name(), [term()], keyword()) :: Enumerable.t()
   def stream(module, function, args \\ [], options \\ []) do
-    {read_ahead, options} = Keyword.pop(options, :read_ahead, 64)
+    {read_ahead, options} = Keyword.pop(options, :read_ahead, 100)
     {target, kwargs, rest} = call_options(options)
     rest = Map.put(rest, :read_ahead, read_ahead)
 

@@ -52,6 +52,7 @@
 -type result() :: {ok, term()} | {error, error()}.
 -type error() :: py_context:error()
                | {pool_not_started, py_context_router:pool_name()}
+               | {remote_context, pid()}
                | {bad_option, {Key :: term(), Value :: term()}}
                | py_context_router:start_error().
 

@@ -11,6 +11,8 @@ all() ->
      {callers, "calls/s of 1, 10, 50, 200 callers that each route and call, and their fairness"},
      {bytes, "16 MB of bytes there and back, copied and not"},
      {containers, "lists, maps and records there and back"},
+     {front, "one caller: py:call, exec, eval, spawn_call"},
+     {streams, "streams, collected and as messages, an item"},
      {callbacks, "from Python: erlang.call, of 1 to 10 000 in one job"},
      {sends, "from Python: erlang.send, 10 000 in one job"},
      {prints, "from Python: 100 000 lines to a group leader"},
@@ -49,6 +51,10 @@ run(bytes, Scale) ->
     py_bench_values:bytes(Scale);
 run(containers, Scale) ->
     py_bench_values:containers(Scale);
+run(front, Scale) ->
+    py_bench_front:calls(Scale);
+run(streams, Scale) ->
+    py_bench_front:streams(Scale);
 run(callbacks, Scale) ->
     py_bench_callbacks:calls(Scale);
 run(sends, Scale) ->

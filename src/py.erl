@@ -52,6 +52,7 @@
 -type result() :: {ok, term()} | {error, error()}.
 -type error() :: py_context:error()
                | {pool_not_started, py_context_router:pool_name()}
+               | {remote_context, pid()}
                | {bad_option, {Key :: term(), Value :: term()}}
                | py_context_router:start_error().
 
@@ -283,7 +284,7 @@ collected(Shaped) ->
 %% @doc Starts a stream whose items come as messages: `{py_stream, Ref, {data, Item}}' for each, then
 %% `{py_stream, Ref, done}' or `{py_stream, Ref, {error, Reason}}'.
 %%
-%% A slow consumer slows the generator: no more than 64 items (option `read_ahead') wait in its
+%% A slow consumer slows the generator: no more than 100 items (option `read_ahead') wait in its
 %% message queue. Taking one out acknowledges it; there is nothing else to do. The generator is closed
 %% when this process dies.
 -spec stream_start(py_context:name(), py_context:name(), py_context:args()) ->
@@ -323,7 +324,7 @@ with_read_ahead({Request, #{read_ahead := N} = Options}, Start) when is_integer(
 with_read_ahead({_Request, #{read_ahead := N}}, _Start) ->
     {error, {bad_option, {read_ahead, N}}};
 with_read_ahead({Request, Options}, Start) when is_map(Options) ->
-    with_read_ahead({Request, Options#{read_ahead => 64}}, Start);
+    with_read_ahead({Request, Options#{read_ahead => 100}}, Start);
 with_read_ahead({_Request, Other}, _Start) ->
     {error, {bad_option, {options, Other}}}.
 

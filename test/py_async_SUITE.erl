@@ -26,6 +26,7 @@ each_mode() ->
     [a_result_comes_as_a_message_or_is_awaited,
      results_come_for_whoever_asked_in_whatever_order,
      failures_come_as_results_too,
+     no_process_stands_in_between,
      an_await_that_is_over_stops_the_call,
      an_await_that_is_over_leaves_no_message,
      a_result_is_had_once,
@@ -103,6 +104,18 @@ failures_come_as_results_too(Config) ->
             py:spawn_call(self(), math, sqrt, [1])],
     ?assertEqual([{error, Reason} || Reason <- Expected],
                  [receive {py_result, Ref, Result} -> Result end || Ref <- Refs]).
+
+no_process_stands_in_between(Config) ->
+    [Ctx] = start(1, Config),
+    {Gate, Wait} = test_helpers:gate(Config),
+    ok = py_context:exec(Ctx, Wait),
+    Before = erlang:system_info(process_count),
+    Refs = [py:spawn_call(Ctx, '__main__', wait, []) || _ <- lists:seq(1, 100)],
+    _ = [ok = py:cast(Ctx, math, sqrt, [N]) || N <- lists:seq(1, 100)],
+    _ = await_queue(Ctx, 199),
+    ?assert(erlang:system_info(process_count) < Before + 50),
+    ok = test_helpers:open_gate(Gate),
+    [?assertEqual({ok, <<"finished">>}, py:await(Ref)) || Ref <- Refs].
 
 an_await_that_is_over_stops_the_call(Config) ->
     [Ctx] = start(1, Config),

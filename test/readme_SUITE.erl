@@ -10,14 +10,14 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, init_per_suite/1, end_per_suite/1]).
--export([the_examples_of_callbacks_do_too/1]).
+-export([the_examples_of_callbacks_do_too/1, the_examples_of_the_front_do_too/1]).
 -export([the_examples_give_the_results_that_are_shown/1, the_configuration_is_erlang/1,
          the_names_in_the_diagrams_are_files/1, the_links_lead_somewhere/1,
          the_commands_are_there/1]).
 
 all() ->
     [the_examples_give_the_results_that_are_shown, the_examples_of_callbacks_do_too,
-     the_configuration_is_erlang,
+     the_examples_of_the_front_do_too, the_configuration_is_erlang,
      the_names_in_the_diagrams_are_files, the_links_lead_somewhere, the_commands_are_there].
 
 init_per_suite(Config) ->
@@ -41,8 +41,17 @@ the_examples_of_callbacks_do_too(Config) ->
     _ = lists:foldl(fun example/2, [], Examples),
     py:unregister_function(stock).
 
+the_examples_of_the_front_do_too(Config) ->
+    Examples = lists:append([examples(Block) || Block <- blocks("erlang", "docs/front.md", Config),
+                                                is_transcript(Block)]),
+    ?assert(length(Examples) > 20),
+    _ = lists:foldl(fun example/2, [], Examples),
+    ok = py:unregister_pool(socket),
+    py_context_router:stop_pool(io).
+
 the_configuration_is_erlang(Config) ->
-    Terms = [Block || Block <- blocks("erlang", "README.md", Config), not is_transcript(Block)],
+    Terms = [Block || File <- ["README.md", "docs/front.md"],
+                      Block <- blocks("erlang", File, Config), not is_transcript(Block)],
     ?assertMatch([_ | _], Terms),
     [?assertMatch({ok, _}, parse_term(Term)) || Term <- Terms].
 

@@ -3,7 +3,7 @@ defmodule ReadmeTest do
   # Erlang ones and explains the convention; here the prompt is `iex> `.
   use ExUnit.Case, async: false
 
-  @readme Path.expand("../README.md", __DIR__)
+  @texts Enum.map(["../README.md", "../docs/front.md"], &Path.expand(&1, __DIR__))
 
   setup do
     PyContextRouter.stop()
@@ -42,7 +42,7 @@ defmodule ReadmeTest do
 
   defp blocks do
     ~r/^```elixir\n(.*?)^```$/msu
-    |> Regex.scan(File.read!(@readme), capture: :all_but_first)
+    |> Regex.scan(Enum.map_join(@texts, "\n", &File.read!/1), capture: :all_but_first)
     |> List.flatten()
   end
 

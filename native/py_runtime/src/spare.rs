@@ -59,6 +59,8 @@ def reset():
     gc.set_threshold(*_gc_threshold)
     gc.callbacks.clear()
     native = {name: m for name, m in sys.modules.items() if _is_native(m)}
+    # It keeps asyncio's exceptions, which will be other classes when asyncio is imported again.
+    native.pop("_asyncio", None)
     for namespace, before in _states:
         _restore(namespace, before)
     for value, before in _lists:

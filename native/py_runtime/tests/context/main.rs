@@ -7,6 +7,7 @@ mod harness;
 mod interrupts;
 mod jobs;
 mod lifecycle;
+mod namespaces;
 mod releases;
 mod replies;
 mod stuck;

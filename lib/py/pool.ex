@@ -1,0 +1,55 @@
+defmodule Py.Pool do
+  @moduledoc """
+  A pool of Python contexts in your own supervision tree:
+
+      children = [
+        {Py.Pool, name: :io, size: 4, mode: :worker},
+        {Py.Pool, name: :reports, mode: :owngil, preload: "import statistics"}
+      ]
+
+  Calls get there by name, or by registration:
+
+      iex> {:ok, pool} = Py.Pool.start_link(name: :io, size: 2)
+      iex> Py.call(:math, :sqrt, [16], pool: :io)
+      {:ok, 4.0}
+      iex> PyContextRouter.register_pool(:io, :math)
+      iex> Py.call(:math, :sqrt, [25])
+      {:ok, 5.0}
+      iex> PyContextRouter.unregister_pool(:math)
+      iex> Supervisor.stop(pool)
+      :ok
+
+  ## Options
+
+    * `:name` - the pool's name, an atom; required;
+    * `:size` - how many contexts; one per scheduler by default;
+    * `:mode` - `:worker`, `:subinterp` or `:owngil`;
+    * and `:preload`, `:venv`, `:max_queue`, `:shutdown`, `:on_caller_down`, `:stuck_after`, see
+      `t::py_context_router.start_opts/0`.
+  """
+
+  @options [:name, :size, :mode, :preload, :venv, :max_queue, :shutdown] ++
+             [:on_caller_down, :stuck_after]
+
+  @doc "For a supervisor."
+  @spec child_spec(keyword()) :: Supervisor.child_spec()
+  def child_spec(options), do: :py_context_router.child_spec(spec(options))
+
+  @doc "Starts a pool that is linked to the caller, and waits until it serves."
+  @spec start_link(keyword()) :: {:ok, pid()} | {:error, term()}
+  def start_link(options), do: :py_context_router.start_link(spec(options))
+
+  defp spec(options) do
+    options = Keyword.validate!(options, @options)
+
+    unless Keyword.has_key?(options, :name), do: raise(ArgumentError, "a pool needs a :name")
+
+    options
+    |> Map.new()
+    |> Map.pop(:size)
+    |> then(fn
+      {nil, spec} -> spec
+      {size, spec} -> Map.put(spec, :contexts, size)
+    end)
+  end
+end

@@ -1,0 +1,125 @@
+defmodule PyTest do
+  use ExUnit.Case
+
+  import Py, only: [sigil_P: 2]
+
+  setup_all do
+    PyContextRouter.stop()
+    on_exit(&PyContextRouter.stop/0)
+  end
+
+  doctest Py
+  doctest Py.Object
+  doctest Py.Pool
+
+  test "where a call goes is an option" do
+    {:ok, _} =
+      start_supervised({Py.Pool, name: :elsewhere, size: 1, preload: "here = 'elsewhere'"})
+
+    context = PyContextRouter.get_context(:elsewhere)
+    assert Py.eval("here", [], pool: :elsewhere) == {:ok, "elsewhere"}
+    assert Py.eval("here", [], context: context) == {:ok, "elsewhere"}
+    assert Py.exec("x = here + '!'", pool: :elsewhere) == :ok
+    assert Py.eval("x", [], pool: :elsewhere) == {:ok, "elsewhere!"}
+    assert Py.call(:__main__, "x.upper", [], context: context) == {:ok, "ELSEWHERE!"}
+    assert Py.stream(:builtins, :range, [3], pool: :elsewhere) |> Enum.to_list() == [0, 1, 2]
+    assert Py.stream(:builtins, :range, [3], context: context) |> Enum.to_list() == [0, 1, 2]
+    assert {:error, {:NameError, _}} = Py.eval("here")
+
+    assert_raise ArgumentError, ~r/both/, fn ->
+      Py.call(:math, :sqrt, [1], pool: :elsewhere, context: context)
+    end
+  end
+
+  test "options are checked by name" do
+    for call <- [
+          fn -> Py.call(:math, :sqrt, [1], color: :red) end,
+          fn -> Py.eval("1", [], kwargs: %{}) end,
+          fn -> Py.exec("1", color: :red) end,
+          fn -> Py.stream(:builtins, :range, [1], color: :red) end,
+          fn -> Py.parallel([], color: :red) end,
+          fn -> Py.Pool.child_spec(name: :x, contexts: 2) end,
+          fn -> Py.Pool.child_spec(size: 2) end
+        ] do
+      assert_raise ArgumentError, call
+    end
+
+    assert Py.call(:math, :sqrt, [1], timeout: -1) == {:error, {:bad_option, {:timeout, -1}}}
+  end
+
+  test "what goes wrong is raised by the functions that say so" do
+    assert_raise Py.Error, "ZeroDivisionError: division by zero", fn -> Py.eval!("1/0") end
+    assert_raise Py.Error, ~r/^Traceback/, fn -> Py.eval!("1/0", [], traceback: true) end
+    assert_raise Py.Error, ~r/timeout/, fn -> Py.exec!("while True: pass", timeout: 20) end
+    assert Py.exec!("x = 1") == :ok
+  end
+
+  test "a stream is lazy, and its generator is closed when the consumer has enough" do
+    :ok =
+      Py.exec(~P"""
+      log = []
+      def count():
+          try:
+              n = 0
+              while True:
+                  log.append(n)
+                  yield n
+                  n += 1
+          finally:
+              log.append('closed')
+      """)
+
+    stream = Py.stream(:__main__, :count, [], read_ahead: 5)
+    assert Py.eval("log") == {:ok, []}
+    assert Enum.take(stream, 3) == [0, 1, 2]
+    {:ok, log} = Py.eval("log")
+    assert List.last(log) == "closed"
+    assert length(log) <= 3 + 5 + 1
+    # Each run is a new one.
+    assert Enum.take(stream, 2) == [0, 1]
+    assert_raise RuntimeError, fn -> Enum.each(stream, fn _ -> raise "enough" end) end
+    refute_received {:py_stream, _, _}
+    assert Py.eval("log[-1]") == {:ok, "closed"}
+  end
+
+  test "an exception in a stream is raised after the items before it" do
+    :ok = Py.exec("def some():\n  yield 1\n  raise ValueError('no more')")
+    parent = self()
+
+    assert_raise Py.Error, "ValueError: no more", fn ->
+      :__main__ |> Py.stream(:some) |> Enum.each(&send(parent, {:item, &1}))
+    end
+
+    assert_received {:item, 1}
+    refute_received {:py_stream, _, _}
+  end
+
+  test "objects are arguments, and are shown as Python shows them" do
+    {:ok, %Py.Object{} = set} = Py.eval("{1, 2}")
+    assert inspect(set) == "#Py.Object<{1, 2}>"
+    assert Py.call(:builtins, :len, [set]) == {:ok, 2}
+    assert Py.eval("len(s)", s: set) == {:ok, 2}
+    assert Py.call(:builtins, :sorted, [set], kwargs: %{reverse: true}) == {:ok, [2, 1]}
+    assert Py.Object.call!(set, :union, [set]) |> inspect() == "#Py.Object<{1, 2}>"
+    assert_raise Py.Error, fn -> Py.Object.get!(set, :nothing) end
+
+    assert {:ok, [{:ok, 2}, {:ok, %Py.Object{}}]} =
+             Py.parallel([{:builtins, :len, [set]}, {:builtins, :set, [[1]]}])
+  end
+
+  test "the sigil leaves everything as it is" do
+    assert ~P"'#{x}\n'" == "'\#{x}\\n'"
+    assert Py.eval(~P"len('#{x}\n')") == {:ok, 5}
+    assert ~P"x + 1" |> Py.eval(x: 1) == {:ok, 2}
+    assert ~P"sum([1, 2])"e == 3
+    assert_raise ArgumentError, ~r/"z"/, fn -> Code.eval_string("import Py; ~P[1]z") end
+  end
+
+  # Sigils of more than one letter can't even be read before.
+  if Version.match?(System.version(), ">= 1.15.0") do
+    test "the sigil has two letters where that is possible" do
+      code = "import Py; {~PY[x + 1], ~PY[2 ** 10]e}"
+      assert {{"x + 1", 1024}, _} = Code.eval_string(code)
+    end
+  end
+end

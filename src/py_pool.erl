@@ -78,12 +78,20 @@ stop(Name) ->
 forget(_Name, undefined) ->
     ok;
 forget(Name, Pool) ->
-    case lookup(Name) of
-        Pool ->
+    case is_published(Name, Pool) of
+        true ->
             lists:foreach(fun await_death/1, py_nif:pool_contexts(Pool)),
             await_restart(Name, Pool, ?RESTART);
-        _ ->
+        false ->
             ok
+    end.
+
+%% Not as a pattern: to Dialyzer the native object is opaque, also beside `undefined'.
+-spec is_published(atom(), py_nif:pool()) -> boolean().
+is_published(Name, Pool) ->
+    case lookup(Name) of
+        undefined -> false;
+        Published -> Published =:= Pool
     end.
 
 -spec await_death(pid()) -> ok.
@@ -93,13 +101,13 @@ await_death(Pid) ->
 
 -spec await_restart(atom(), py_nif:pool(), non_neg_integer()) -> ok.
 await_restart(Name, Pool, Ms) ->
-    case lookup(Name) of
-        Pool when Ms > 0 ->
+    case is_published(Name, Pool) of
+        true when Ms > 0 ->
             receive after 1 -> await_restart(Name, Pool, Ms - 1) end;
-        Pool ->
+        true ->
             _ = persistent_term:erase(key(Name)),
             ok;
-        _ ->
+        false ->
             ok
     end.
 

@@ -266,7 +266,7 @@ numpy_arrays_cross_both_ways(_Config) ->
                 "def mean(a): return float(a.mean())\n">>),
             Data = << <<(N / 1):64/float-little>> || N <- lists:seq(0, 5) >>,
             Array = {ndarray, float64, [2, 3], Data},
-            {ok, {<<"ndarray">>, <<"float64">>, [2, 3], false, [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]}} =
+            {ok, {<<"ndarray">>, <<"float64">>, [2, 3], false, [[+0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]}} =
                 py_context:call(Ctx, '__main__', describe, [Array]),
             {ok, {_, <<"uint8">>, [4], false, [1, 2, 3, 4]}} =
                 py_context:call(Ctx, '__main__', describe, [{ndarray, <<"u1">>, {4}, <<1, 2, 3, 4>>}]),
@@ -281,7 +281,7 @@ numpy_arrays_cross_both_ways(_Config) ->
             true = py_context:is_ref(Doubled),
             {ok, #{dtype := <<"float64">>, shape := [2, 3], data := Twice}} =
                 py_context:to_buffer(Doubled),
-            [0.0, 2.0, 4.0, 6.0, 8.0, 10.0] = [F || <<F:64/float-little>> <= Twice],
+            [+0.0, 2.0, 4.0, 6.0, 8.0, 10.0] = [F || <<F:64/float-little>> <= Twice],
             {ok, Swapped} = py_context:eval(Ctx, <<"np.arange(3, dtype='>i2')">>),
             {ok, #{dtype := <<">i2">>, data := <<0, 0, 0, 1, 0, 2>>}} = py_context:to_buffer(Swapped),
             {ok, Turned} = py_context:eval(Ctx, <<"np.arange(6, dtype='i1').reshape(2, 3).T">>),

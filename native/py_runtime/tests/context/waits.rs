@@ -221,12 +221,11 @@ fn a_job_on_top_does_not_see_the_exception_that_is_handled_below() {
             let at = scope.at;
             // SAFETY: attached; a live exception, which becomes the one that is being handled.
             unsafe {
-                ffi::PyErr_SetString(ffi::PyExc_ValueError, c"below".as_ptr());
-                let (mut class, mut value, mut trace) =
-                    (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
-                ffi::PyErr_Fetch(&raw mut class, &raw mut value, &raw mut trace);
-                ffi::PyErr_NormalizeException(&raw mut class, &raw mut value, &raw mut trace);
-                ffi::PyErr_SetExcInfo(class, value, trace);
+                let text = ffi::PyUnicode_FromString(c"below".as_ptr());
+                let value = ffi::PyObject_CallOneArg(ffi::PyExc_ValueError, text);
+                ffi::Py_DECREF(text);
+                let class = ffi::Py_NewRef(ffi::PyExc_ValueError);
+                ffi::PyErr_SetExcInfo(class, value, std::ptr::null_mut());
             }
             let opener = Arc::clone(&door);
             let (seen, sight) = channel();

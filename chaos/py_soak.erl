@@ -6,6 +6,8 @@
 
 -define(CALLS, 10_000_000).
 -define(CALLERS, 4).
+%% Until the allocators have what they need.
+-define(WARM_UP, 400_000).
 -define(WINDOWS, 10).
 %% Growth from the first window to the last, in KB; drift of the latency.
 -define(MOST_GROWTH_KB, 10_000).
@@ -38,7 +40,7 @@ run(Calls) ->
     ok = py:register_function(soak_add, fun(N) -> N + 1 end),
     ok = logger:set_primary_config(level, none),
     true = group_leader(spawn_link(fun sink/0), self()),
-    ok = window(Calls div ?WINDOWS),
+    ok = window(max(?WARM_UP, Calls div ?WINDOWS)),
     Figures = [begin
                    ok = window(Calls div ?WINDOWS),
                    Figure = {rss_kb(), latency()},

@@ -12,6 +12,8 @@ defmodule Py do
       iex> Py.call(:json, :dumps, [%{a: [1, nil]}], kwargs: %{indent: nil})
       {:ok, ~s({"a": [1, null]})}
 
+  `nil` is Python's `None`, which comes back as `:none`.
+
   A call goes to the pool that its function is registered for
   (`PyContextRouter.register_pool/2`), else to pool `:default`, which starts when it is first
   needed. Each Elixir process has Python variables of its own, which are gone when it dies:

@@ -55,11 +55,12 @@
   | {to_buffer, reference(), flags(), Object :: term(), Share :: boolean()}
   | {stream_next, reference(), flags(), Stream :: reference(), Most :: pos_integer()}
   | {stream_push, reference(), flags(), Stream :: reference(), Most :: pos_integer(),
-     Consumer :: pid(), Tag :: reference()}
+     Tag :: reference(), Consumer :: pid()}
   | {stream_close, reference(), flags(), Stream :: reference()}
   | {gather, reference(), flags(), Parked :: [reference()], timeout()}
   | {new_env, reference(), flags()}.
-%% What a context can be asked; taken apart in native/py_nif/src/request.rs.
+%% What a context can be asked; taken apart in native/py_nif/src/request.rs. A pid at the end is the
+%% process that the request is made for, and `erlang.self()' in Python.
 -type flags() :: non_neg_integer().
 %% What the caller wants beyond the result, a sum of bits: 1 a traceback with an exception, 2 none
 %% (without either, as the application's settings say); 4 the job is to be done even when the

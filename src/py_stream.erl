@@ -175,7 +175,7 @@ tell(Event, Ref, Consumer) ->
 %% There is room for so many items.
 -spec pump(stream(), pos_integer(), #state{}) -> ok.
 pump({stream, Ctx, Handle} = Stream, Room, #state{ref = Ref, consumer = Consumer} = State) ->
-    case job(Ctx, {stream_push, make_ref(), 0, Handle, Room, Consumer, Ref}, State) of
+    case job(Ctx, {stream_push, make_ref(), 0, Handle, Room, Ref, Consumer}, State) of
         {ok, {more, _Count}} -> pump_on(Stream, room(State), State);
         {ok, {End, _Count}} -> tell(End, Ref, Consumer);
         {error, _} = Error ->

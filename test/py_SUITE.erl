@@ -34,6 +34,7 @@ groups() ->
 
 each_mode() ->
     [functions_run_in_the_pool_they_are_registered_for,
+     routing_asks_no_process,
      calls_name_a_pool_or_a_context,
      processes_do_not_see_each_others_variables,
      functions_keep_the_namespace_of_their_process,
@@ -121,6 +122,23 @@ functions_run_in_the_pool_they_are_registered_for(Config) ->
     %% A pool that isn't there is no reason to run elsewhere.
     ok = py:register_pool(nowhere, threading),
     ?assertEqual({error, {pool_not_started, nowhere}}, py:call(threading, get_native_id, [])).
+
+routing_asks_no_process(Config) ->
+    _ = start(#{contexts => 1}, Config),
+    {ok, _} = py_context_router:start_pool(io, 1, ?config(mode, Config)),
+    ok = py:register_pool(io, operator),
+    Asked = [py_registry, py_pool_sup, py_context_sup, py_setup, py_async],
+    _ = [sys:suspend(Name) || Name <- Asked],
+    try
+        %% Neither a registered call nor one that isn't.
+        ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
+        ?assertEqual({ok, 3}, py:call(operator, add, [1, 2])),
+        ?assertEqual(ok, py:exec(<<"x = 1">>)),
+        ?assertEqual({ok, 5.0}, py:await(py:spawn_call(math, sqrt, [25]))),
+        ?assertEqual({ok, [{ok, 6.0}]}, py:parallel([{math, sqrt, [36]}]))
+    after
+        [sys:resume(Name) || Name <- Asked]
+    end.
 
 calls_name_a_pool_or_a_context(Config) ->
     [First, Second] = start(#{contexts => 2}, Config),

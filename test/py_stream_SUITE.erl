@@ -34,6 +34,7 @@ streams() ->
      others_are_served_between_items,
      others_are_served_while_an_asynchronous_generator_waits,
      a_stream_runs_in_the_namespace_of_its_process,
+     python_knows_whom_a_stream_is_for,
      a_dying_context_ends_its_streams,
      time_is_for_all_items,
      bad_options_are_named].
@@ -304,6 +305,15 @@ a_stream_runs_in_the_namespace_of_its_process(_Config) ->
     Askers = [{N, ask(Run(N))} || N <- [10, 20, 30]],
     [?assertEqual({{[N, N + 1, N + 2], done}, {ok, [N, N + 1, N + 2]}, {ok, [N]}}, answer(Asker))
      || {N, Asker} <- Askers].
+
+python_knows_whom_a_stream_is_for(Config) ->
+    ok = py_context:exec(?config(ctx, Config), <<"import erlang\ndef me():\n"
+                                                 "    yield erlang.self()\n"
+                                                 "    print('said')\n"
+                                                 "    yield erlang.self()\n">>),
+    ?assertEqual({ok, [self(), self()]}, py:stream('__main__', me, [])),
+    {ok, Ref} = py:stream_start('__main__', me, []),
+    ?assertEqual({[self(), self()], done}, receive_all(Ref)).
 
 a_dying_context_ends_its_streams(Config) ->
     {ok, Ref} = py:stream_start('__main__', count, [1_000_000]),

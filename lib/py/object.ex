@@ -6,7 +6,7 @@ defmodule Py.Object do
       iex> set
       #Py.Object<{1}>
       iex> Py.Object.call(set, :add, [2])
-      {:ok, nil}
+      {:ok, :none}
       iex> Py.Object.to_term(set)
       {:ok, [1, 2]}
 
@@ -30,7 +30,7 @@ defmodule Py.Object do
   def call(%__MODULE__{ref: ref}, method, args \\ [], kwargs \\ []) do
     args = Enum.map(args, &unwrap/1)
     kwargs = Map.new(kwargs, fn {name, value} -> {name, unwrap(value)} end)
-    Py.wrap(none_to_nil(:py.call_method(ref, method, args, kwargs)))
+    Py.wrap(:py.call_method(ref, method, args, kwargs))
   end
 
   @doc "As `call/4`, but returns the value, or raises `Py.Error`."
@@ -40,7 +40,7 @@ defmodule Py.Object do
 
   @doc "An attribute; `name` may be dotted."
   @spec get(t(), Py.name()) :: {:ok, term()} | {:error, Py.reason()}
-  def get(%__MODULE__{ref: ref}, name), do: Py.wrap(none_to_nil(:py.getattr(ref, name)))
+  def get(%__MODULE__{ref: ref}, name), do: Py.wrap(:py.getattr(ref, name))
 
   @doc "As `get/2`, but returns the value, or raises `Py.Error`."
   @spec get!(t(), Py.name()) :: term()
@@ -55,9 +55,6 @@ defmodule Py.Object do
 
   defp unwrap(%__MODULE__{ref: ref}), do: ref
   defp unwrap(value), do: value
-
-  defp none_to_nil({:ok, :none}), do: {:ok, nil}
-  defp none_to_nil(result), do: result
 end
 
 defimpl Inspect, for: Py.Object do

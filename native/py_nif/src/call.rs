@@ -15,8 +15,8 @@ use py_runtime::object::Attached;
 use py_runtime::request::{Cancel, RequestState};
 use rustler::Resource;
 use rustler::sys::{
-    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_tuple, enif_is_process_alive, enif_make_copy,
-    enif_send,
+    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_local_pid, enif_get_tuple, enif_is_process_alive,
+    enif_make_copy, enif_send,
 };
 
 use crate::directory::Context;
@@ -155,6 +155,23 @@ impl Call {
                 other => other,
             };
             Call(Arc::new(Inner { state: RequestState::default(), caller, request, answer, env }))
+        }
+    }
+
+    /// The process that the request is made for: the caller, unless a pid at the request's end says
+    /// that the caller works for another.
+    pub(crate) fn principal(&self) -> ErlNifPid {
+        let mut pid = std::mem::MaybeUninit::uninit();
+        match self.elements().last() {
+            // SAFETY: the elements are terms of our environment; for a local pid, `pid` is filled in.
+            Some(last) => unsafe {
+                if enif_get_local_pid(self.env(), *last, pid.as_mut_ptr()) == 0 {
+                    self.caller()
+                } else {
+                    pid.assume_init()
+                }
+            },
+            None => self.caller(),
         }
     }
 

@@ -155,7 +155,7 @@ impl Request {
             [stream, most] if operation == known.stream_next => {
                 Some(Request::StreamNext { stream, most })
             }
-            [stream, most, consumer, tag] if operation == known.stream_push => {
+            [stream, most, tag, consumer] if operation == known.stream_push => {
                 Some(Request::StreamPush(Push { stream, most, consumer, tag }))
             }
             [stream] if operation == known.stream_close => Some(Request::StreamClose { stream }),

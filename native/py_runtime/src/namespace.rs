@@ -142,10 +142,12 @@ impl Seen {
     /// Whether each name still has the value that it had. Compares addresses and runs no code.
     fn is_as_seen(&self) -> bool {
         let mut before = self.items.iter();
-        let same = pairs(&self.dict).all(|(key, value)| {
-            before.next().is_some_and(|(k, v)| (k.as_ptr(), v.as_ptr()) == (key, value))
-        });
-        same && before.next().is_none()
+        locked(&self.dict, || {
+            let same = pairs(&self.dict).all(|(key, value)| {
+                before.next().is_some_and(|(k, v)| (k.as_ptr(), v.as_ptr()) == (key, value))
+            });
+            same && before.next().is_none()
+        })
     }
 
     /// Looks again. What was seen before is given back, to be let go of later.
@@ -154,8 +156,30 @@ impl Seen {
             // SAFETY: attached; a dictionary's keys and values are live.
             unsafe { Object::from_borrowed(at, ptr) }.expect("a dictionary holds no null")
         };
-        let now = pairs(&self.dict).map(|(key, value)| (object(key), object(value))).collect();
+        let now = locked(&self.dict, || {
+            pairs(&self.dict).map(|(key, value)| (object(key), object(value))).collect()
+        });
         std::mem::replace(&mut self.items, now)
+    }
+}
+
+/// Does something while no other thread changes the dictionary: they can't anyway where there is a
+/// GIL, as long as no Python code runs.
+fn locked<T>(dict: &Object, work: impl FnOnce() -> T) -> T {
+    #[cfg(Py_GIL_DISABLED)]
+    // SAFETY: attached, as whoever has an `Object` in hand is; the section lies on this stack and is
+    // ended before it goes.
+    unsafe {
+        let mut section = std::mem::MaybeUninit::uninit();
+        ffi::PyCriticalSection_Begin(section.as_mut_ptr(), dict.as_ptr());
+        let result = work();
+        ffi::PyCriticalSection_End(section.as_mut_ptr());
+        result
+    }
+    #[cfg(not(Py_GIL_DISABLED))]
+    {
+        let _ = dict;
+        work()
     }
 }
 

@@ -468,7 +468,7 @@ unsafe fn no_process(
 /// The process whose job runs on this thread.
 pub(super) fn caller(at: Attached<'_>) -> Result<Object, Raised> {
     frame::with(|frame| match frame {
-        Some(frame) => pid_object(at, Some(frame), frame.call.caller()),
+        Some(frame) => pid_object(at, Some(frame), frame.call.principal()),
         None => {
             let message = "no Erlang process's job runs on this thread: ask for erlang.self() \
                            before you start a thread, and pass it on";

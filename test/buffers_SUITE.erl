@@ -12,13 +12,11 @@
 -import(test_helpers, [eventually/1]).
 
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()]
+    test_helpers:mode_groups()
     ++ [numpy_arrays_cross_both_ways, numpy_is_needed_for_arrays].
 
 groups() ->
-    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]].
+    test_helpers:in_each_mode(each_mode()).
 
 each_mode() ->
     [a_buffer_is_bytes_like,

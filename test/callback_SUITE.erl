@@ -11,16 +11,14 @@
 -import(test_helpers, [ask/1, answer/1, leftovers/1, eventually/1, rendered/1]).
 
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()]
+    test_helpers:mode_groups()
     ++ [misuse_is_a_badarg_with_a_sentence,
         registrations_end_with_the_application,
         registering_starts_the_application,
         the_depth_is_a_setting].
 
 groups() ->
-    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]].
+    test_helpers:in_each_mode(each_mode()).
 
 each_mode() ->
     [functions_are_called_by_name_as_attributes_and_when_imported,

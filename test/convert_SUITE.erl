@@ -27,13 +27,11 @@
 
 %% The same cases for each mode that the linked Python has.
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()].
+    test_helpers:mode_groups().
 
 groups() ->
     Each = [{group, values}, {group, refusals}, {group, size}, {group, identities}],
-    [{Mode, [], Each} || Mode <- [worker, subinterp, owngil]] ++
+    test_helpers:in_each_mode(Each) ++
     [{values, [terms_become_the_documented_objects, objects_become_the_documented_terms,
                terms_survive_the_round_trip, integers_are_exact_at_any_size,
                integers_beyond_erlangs_limit_are_refused, subclasses_convert_as_their_base,

@@ -10,13 +10,11 @@
 -compile([export_all, nowarn_export_all]).
 
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()]
+    test_helpers:mode_groups()
     ++ [the_application_says_whether_there_are_tracebacks].
 
 groups() ->
-    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]].
+    test_helpers:in_each_mode(each_mode()).
 
 each_mode() ->
     [exceptions_have_type_and_message,

@@ -12,13 +12,11 @@
 -import(test_helpers, [eventually/1, rendered/1]).
 
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()]
+    test_helpers:mode_groups()
     ++ [{group, between}, {group, remote}].
 
 groups() ->
-    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]] ++
+    test_helpers:in_each_mode(each_mode()) ++
     [{between, [],
       [workers_share_their_objects,
        an_object_of_another_interpreter_is_refused,

@@ -12,15 +12,13 @@
 -import(test_helpers, [ask/1, answer/1, eventually/1]).
 
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()]
+    test_helpers:mode_groups()
     ++ [nothing_reaches_the_standard_output_of_the_vm,
         output_is_left_alone_if_asked_to,
         the_signal_of_children_is_left_alone_if_asked_to].
 
 groups() ->
-    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]].
+    test_helpers:in_each_mode(each_mode()).
 
 each_mode() ->
     [what_is_printed_is_there_before_the_job_is_answered,

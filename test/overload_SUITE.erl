@@ -16,9 +16,7 @@ suite() ->
     [{timetrap, {minutes, 3}}].
 
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()].
+    test_helpers:mode_groups().
 
 groups() ->
     [{Mode, [],

@@ -13,13 +13,11 @@
                        rendered/1]).
 
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()]
+    test_helpers:mode_groups()
     ++ [{group, once}, {group, remote}].
 
 groups() ->
-    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]]
+    test_helpers:in_each_mode(each_mode())
     ++ [{once, [],
          [the_default_pool_starts_on_first_use_as_configured,
           configured_pools_start_with_the_application,

@@ -15,12 +15,10 @@
 -define(LOOP, [<<"while True: pass">>, #{}]).
 
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()].
+    test_helpers:mode_groups().
 
 groups() ->
-    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]].
+    test_helpers:in_each_mode(each_mode()).
 
 each_mode() ->
     [a_result_comes_as_a_message_or_is_awaited,

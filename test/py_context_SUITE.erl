@@ -16,13 +16,11 @@
 
 %% The same cases for each mode that the linked Python has (modes_SUITE tests that it says which).
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()]
+    test_helpers:mode_groups()
     ++ [{group, lifecycle}, {group, remote}, {group, misuse}].
 
 groups() ->
-    Modes = [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]],
+    Modes = test_helpers:in_each_mode(each_mode()),
     Modes ++
     [{lifecycle, [],
       [a_context_is_linked_to_its_caller,

@@ -12,13 +12,11 @@
 -import(test_helpers, [eventually/1]).
 
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()]
+    test_helpers:mode_groups()
     ++ [{group, venvs}].
 
 groups() ->
-    [{Mode, [], each_mode()} || Mode <- [worker, subinterp, owngil]]
+    test_helpers:in_each_mode(each_mode())
     ++ [{venvs, [],
          [a_virtual_environment_is_made_filled_and_used,
           what_has_not_changed_is_not_installed_again,

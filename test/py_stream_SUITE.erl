@@ -11,12 +11,10 @@
 -import(test_helpers, [ask/1, answer/1, leftovers/1, await_busy/1, eventually/1]).
 
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()].
+    test_helpers:mode_groups().
 
 groups() ->
-    [{Mode, [], streams() ++ coroutines()} || Mode <- [worker, subinterp, owngil]].
+    test_helpers:in_each_mode(streams() ++ coroutines()).
 
 streams() ->
     [any_iterable_is_collected,

@@ -17,12 +17,10 @@ suite() ->
     [{timetrap, {minutes, 2}}].
 
 all() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()].
+    test_helpers:mode_groups().
 
 groups() ->
-    [{Mode, [], cases()} || Mode <- [worker, subinterp, owngil]].
+    test_helpers:in_each_mode(cases()).
 
 cases() ->
     [a_sleep_a_socket_and_a_c_function_are_stuck,

@@ -1,17 +1,27 @@
 %% What the test suites share.
 -module(test_helpers).
 
+-export([mode_groups/0, in_each_mode/1]).
 -export([quiet/1, loud/1, stop_all/0, eventually/1, eventually/2]).
 -export([ask/1, ask_on/2, answer/1, leftovers/1, messages/0]).
 -export([threads/0, context_threads/0, await_threads/1, rss_kb/0]).
 -export([gate/1, open_gate/1, await_busy/1, await_queue/2, is_alive/1, published/0]).
 -export([capture_log/1, log/2]).
 -export([rendered/1]).
--export([mode_groups/0]).
 -export([start_peer/1, start_distribution/0, run_program/2, with_numpy/1]).
 
 %% For things that send no message. Long, because it only decides how late a failure is seen.
 -define(DEADLINE, 30_000).
+
+%% For all/0: a group for each mode that the linked Python has (modes_SUITE tests that it says which).
+mode_groups() ->
+    [{group, worker}]
+    ++ [{group, subinterp} || py:subinterp_supported()]
+    ++ [{group, owngil} || py:owngil_supported()].
+
+%% For groups/0: the same cases in each of them.
+in_each_mode(Cases) ->
+    [{Mode, [], Cases} || Mode <- [worker, subinterp, owngil]].
 
 %% For init_per_suite and end_per_suite: what is killed here on purpose needs no reports on screen.
 quiet(Config) ->
@@ -81,15 +91,6 @@ messages() ->
     receive Message -> [Message | messages()]
     after 0 -> []
     end.
-
-%% ------------------------------------------------------------------ modes
-
-%% The groups of `all/0' of a suite that runs its cases in each mode: those that the linked Python
-%% has (modes_SUITE tests that it says which).
-mode_groups() ->
-    [{group, worker}]
-    ++ [{group, subinterp} || py:subinterp_supported()]
-    ++ [{group, owngil} || py:owngil_supported()].
 
 %% ------------------------------------------------------------------ the OS process
 

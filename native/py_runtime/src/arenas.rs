@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use pyo3_ffi as ffi;
 
 /// How many bytes to keep at most.
-const MOST_KEPT: usize = 16 << 20;
+const MOST_KEPT: usize = 8 << 20;
 
 /// Arenas that nobody uses, all of one size.
 struct Kept {

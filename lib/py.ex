@@ -146,24 +146,28 @@ defmodule Py do
     {target, kwargs, rest} = call_options(options)
     rest = Map.put(rest, :read_ahead, read_ahead)
 
-    # Told by shape, as in Erlang: with a context the keyword arguments are among the options.
-    arguments =
-      case target do
-        [context] when is_pid(context) ->
-          [context, module, function, unwrap(args), Map.put(rest, :kwargs, kwargs)]
-
-        [pool] ->
-          [:py.context(pool), module, function, unwrap(args), Map.put(rest, :kwargs, kwargs)]
-
-        [] ->
-          [module, function, unwrap(args), kwargs, rest]
-      end
-
     Stream.resource(
-      fn -> bang!(apply(:py, :stream_start, arguments)) end,
+      fn -> start_stream(target, module, function, unwrap(args), kwargs, rest) end,
       &next_item/1,
       &:py.stream_cancel/1
     )
+  end
+
+  # With a context the keyword arguments are among the options, as in Erlang.
+  defp start_stream([], module, function, args, kwargs, options),
+    do: bang!(:py.stream_start(module, function, args, kwargs, options))
+
+  defp start_stream([pool], module, function, args, kwargs, options) when is_atom(pool) do
+    bang!(
+      with {:ok, context} <- :py_call.context(pool) do
+        {:ok, start_stream([context], module, function, args, kwargs, options)}
+      end
+    )
+  end
+
+  defp start_stream([context], module, function, args, kwargs, options) do
+    options = Map.put(options, :kwargs, kwargs)
+    bang!(:py.stream_start(context, module, function, args, options))
   end
 
   defp next_item(ref) do

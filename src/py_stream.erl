@@ -5,9 +5,9 @@
 %% in the process that uses the stream, which asks when it wants more.
 %%
 %% A stream that comes as messages has a process of its own, which asks in the consumer's place; the
-%% items go to the consumer as they are made. What acknowledges an item is that the consumer takes it out of its message
-%% queue: no more than the read-ahead wait there. The process ends with the stream, when the stream is
-%% cancelled, and when the consumer dies; a generator is closed then.
+%% items go to the consumer as they are made. What acknowledges an item is that the consumer takes it
+%% out of its message queue: no more than the read-ahead wait there. The process ends with the stream,
+%% when the stream is cancelled, and when the consumer dies; a generator is closed then.
 -module(py_stream).
 
 -export([open/1, next/2, close/1, collect/1]).

@@ -204,7 +204,8 @@ install_with(none, Folder, Arguments, Options) ->
 %% The arguments, and what is in the files that they name.
 -spec stamp([binary()]) -> binary().
 stamp(Arguments) ->
-    Files = [filename:join([Path | Below]) || Path <- Arguments, Below <- [[], [<<"pyproject.toml">>]]],
+    Files = [filename:join([Path | Below])
+             || Path <- Arguments, Below <- [[], [<<"pyproject.toml">>]]],
     Contents = [Content || File <- Files, {ok, Content} <- [file:read_file(File)]],
     Hash = hash([lists:join(0, Arguments), 0 | Contents]),
     iolist_to_binary([Hash, "\n"]).

@@ -50,6 +50,7 @@ each_mode() ->
      a_call_waits_for_a_replacement,
      a_call_waits_no_longer_than_its_time,
      options_choose_whose_variables,
+     handles_are_used_where_their_objects_are,
      timeouts_stop_what_runs].
 
 init_per_suite(Config) ->
@@ -426,6 +427,26 @@ options_choose_whose_variables(Config) ->
     ?assertEqual({ok, <<"{\"a\": 1}">>},
                  py:call(Ctx, json, dumps, [#{a => 1}], #{kwargs => #{indent => none},
                                                          timeout => 5000})).
+
+handles_are_used_where_their_objects_are(Config) ->
+    _ = start(#{contexts => 2}, Config),
+    {ok, Set} = py:eval(<<"{1, 2}">>),
+    ?assert(py:is_ref(Set)),
+    ?assertNot(py:is_ref(make_ref())),
+    ?assertEqual({ok, none}, py:call_method(Set, add, [3])),
+    ?assertEqual({ok, [1, 2, 3]}, py:to_term(Set)),
+    {ok, Date} = py:call(datetime, 'date', [], #{year => 2024, month => 2, day => 29}),
+    ?assertEqual({ok, 2024}, py:getattr(Date, year)),
+    ?assertEqual({ok, <<"2023-02-28">>},
+                 py:to_term(element(2, py:call_method(Date, replace, [], #{year => 2023, day => 28})))),
+    {ok, Bytes} = py:eval(<<"__import__('array').array('i', [7])">>),
+    ?assertEqual({ok, #{dtype => <<"int32">>, shape => [1], data => <<7:32/native>>}},
+                 py:to_buffer(Bytes)),
+    [?assertError(badarg, Misuse())
+     || Misuse <- [fun() -> py:call_method(make_ref(), add, [3]) end,
+                   fun() -> py:getattr(x, year) end, fun() -> py:to_term(1) end]],
+    ok = py:stop_contexts(),
+    ?assertMatch({error, _}, py:call_method(Set, add, [3])).
 
 timeouts_stop_what_runs(Config) ->
     [Ctx] = start(#{contexts => 1}, Config),

@@ -82,6 +82,14 @@ defmodule PyTest do
     assert Py.eval("log[-1]") == {:ok, "closed"}
   end
 
+  test "a stream asks for its pool when it is run" do
+    stream = Py.stream(:builtins, :range, [3], pool: :not_yet)
+    error = assert_raise Py.Error, fn -> Enum.to_list(stream) end
+    assert error.reason == {:pool_not_started, :not_yet}
+    start_supervised!({Py.Pool, name: :not_yet, size: 1})
+    assert Enum.to_list(stream) == [0, 1, 2]
+  end
+
   test "an exception in a stream is raised after the items before it" do
     :ok = Py.exec("def some():\n  yield 1\n  raise ValueError('no more')")
     parent = self()

@@ -148,12 +148,26 @@ impl Run<'_, '_> {
         kwargs: ErlNifTerm,
         env: ErlNifTerm,
     ) -> Result<Object, Error> {
+        #[cfg(feature = "faults")]
+        self.hit_a_bug(module);
         #[cfg(feature = "fuzz")]
         if let Some(outcome) = self.fuzz(module, args) {
             return outcome;
         }
         let callable = self.find(module, function, env)?;
         self.apply(&callable, args, kwargs)
+    }
+
+    /// A panic in the middle of a job, with an exception set: what a bug of ours may leave behind.
+    #[cfg(feature = "faults")]
+    fn hit_a_bug(&mut self, module: ErlNifTerm) {
+        // SAFETY: the request's terms are read-only.
+        let source = unsafe { text::inspect(self.env, module) };
+        if source == Some(b"_fault".as_slice()) {
+            // SAFETY: attached; the exception is a live class.
+            unsafe { ffi::PyErr_SetNone(ffi::PyExc_ValueError) };
+            panic!("on purpose, by a test");
+        }
     }
 
     #[cfg(feature = "fuzz")]

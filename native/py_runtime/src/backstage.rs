@@ -3,6 +3,7 @@
 //! A thread can't join itself, and a scheduler must neither wait nor send a thousand replies. Such
 //! work is sent here and done in order.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
@@ -31,10 +32,20 @@ impl Backstage {
     /// Does `task` soon, after those before it.
     pub(crate) fn run(&self, task: impl FnOnce() + Send + 'static) {
         // Sending can't fail: the receiving thread never ends.
-        let _ = self.tasks.get_or_init(|| self.start()).send(Box::new(task));
+        let tasks = self.tasks.get_or_init(|| self.start().expect("a thread to be had"));
+        let _ = tasks.send(Box::new(task));
     }
 
-    fn start(&self) -> Sender<Task> {
+    /// Starts the thread if need be, where it can still be an error that there is none to be had.
+    pub(crate) fn be_ready(&self) -> io::Result<()> {
+        if self.tasks.get().is_none() {
+            // Of two that come at once, one's thread finds its channel closed and ends.
+            let _ = self.tasks.set(self.start()?);
+        }
+        Ok(())
+    }
+
+    fn start(&self) -> io::Result<Sender<Task>> {
         let (sender, tasks) = unbounded::<Task>();
         let thread = move || {
             for task in tasks {
@@ -43,10 +54,7 @@ impl Backstage {
                 let _ = catch_unwind(AssertUnwindSafe(task));
             }
         };
-        std::thread::Builder::new()
-            .name(self.name.into())
-            .spawn(thread)
-            .expect("the first context needs a thread to end on");
-        sender
+        std::thread::Builder::new().name(self.name.into()).spawn(thread)?;
+        Ok(sender)
     }
 }

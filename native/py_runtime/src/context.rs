@@ -167,6 +167,8 @@ impl<J: Job> Context<J> {
         owner: Arc<dyn Owner>,
         counters: Arc<Counters>,
     ) -> std::io::Result<Arc<Self>> {
+        // It needs a thread to end on.
+        SOON.be_ready()?;
         let context = Arc::new(Context {
             mailbox: Mailbox::new(config.max_queue),
             holds: Holds::default(),

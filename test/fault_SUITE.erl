@@ -1,0 +1,105 @@
+%% Faults that have to be made: a bug in the native library, and an OS that gives no more memory. In
+%% VMs of their own; the first with a library that is built for this, with a fault point in it.
+-module(fault_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, suite/0]).
+-compile([export_all, nowarn_export_all]).
+
+-import(test_helpers, [ask/1, answer/1, leftovers/1, await_queue/2, eventually/1]).
+
+suite() ->
+    [{timetrap, {minutes, 10}}].
+
+all() ->
+    [a_bug_in_the_library_is_contained_and_answered,
+     a_shipped_library_has_no_fault_point,
+     an_os_that_gives_no_more_memory_is_an_error].
+
+%% ------------------------------------------------------------------ bugs
+
+a_bug_in_the_library_is_contained_and_answered(Config) ->
+    App = faulty_application(Config),
+    {ok, Vm, _} = test_helpers:start_peer(#{connection => standard_io,
+                                            args => ["-pa", filename:join(App, "ebin")]}),
+    try
+        true = peer:call(Vm, code, add_patha, [filename:join(App, "ebin")]),
+        ok = peer:call(Vm, ?MODULE, hit_bugs, [], 120_000)
+    after
+        peer:stop(Vm)
+    end.
+
+hit_bugs() ->
+    {ok, _} = application:ensure_all_started(py_context_router),
+    [begin
+         {ok, [Ctx, _]} = py_context_router:start(#{contexts => 2, mode => Mode}),
+         ok = py_context:exec(Ctx, <<"kept = 1">>),
+         Askers = [ask(fun() ->
+                       [{py_context:call(Ctx, <<"_fault">>, f, []), py_context:eval(Ctx, <<"kept">>)}
+                        || _ <- lists:seq(1, 20)]
+                   end) || _ <- lists:seq(1, 5)],
+         %% Told once, and the next job has its own exceptions only.
+         ?assertEqual([{{error, panicked}, {ok, 1}}],
+                      lists:usort(lists:append([answer(Asker) || Asker <- Askers]))),
+         ?assertEqual([[]], lists:usort([leftovers(Asker) || Asker <- Askers])),
+         ?assertMatch(#{failed := 100, done := Done} when Done >= 100, py_context:info(Ctx)),
+         ?assertMatch(#{alive := 2, restarts := 0}, py_context_router:info(default)),
+         ok = py_context_router:stop()
+     end || Mode <- [worker, subinterp, owngil], py_nif:check_mode(Mode) =:= ok],
+    ok.
+
+%% The application's code beside a library built with the feature `faults'.
+faulty_application(Config) ->
+    Root = filename:dirname(filename:dirname(proplists:get_value(source, py_nif:module_info(compile)))),
+    App = filename:join(?config(priv_dir, Config), "py_context_router"),
+    Target = filename:join([Root, "target", "faults"]),
+    {ok, Python} = test_helpers:run_program(filename:join([Root, "native", "build.sh"]), ["--python"]),
+    Cargo = case os:find_executable("cargo") of
+                false -> filename:join([os:getenv("HOME"), ".cargo", "bin", "cargo"]);
+                Found -> Found
+            end,
+    true = os:putenv("PYO3_PYTHON", binary_to_list(string:trim(Python))),
+    {ok, _} = test_helpers:run_program(Cargo, ["build", "--locked", "-p", "py_nif", "--features",
+                                               "faults", "--target-dir", Target, "--manifest-path",
+                                               filename:join(Root, "Cargo.toml")]),
+    [ok = filelib:ensure_dir(filename:join([App, Dir, "x"])) || Dir <- ["ebin", "priv"]],
+    Ebin = filename:dirname(code:which(py_nif)),
+    [{ok, _} = file:copy(File, filename:join([App, "ebin", filename:basename(File)]))
+     || File <- filelib:wildcard(filename:join(Ebin, "*"))],
+    {ok, _} = file:copy(filename:join([Target, "debug", "libpy_nif.so"]),
+                        filename:join([App, "priv", "py_nif.so"])),
+    App.
+
+a_shipped_library_has_no_fault_point(_Config) ->
+    {ok, Ctx} = py_context:new(#{}),
+    ?assertMatch({error, {'ModuleNotFoundError', _}}, py_context:call(Ctx, <<"_fault">>, f, [])),
+    ok = py_context:stop(Ctx).
+
+%% ------------------------------------------------------------------ memory
+
+%% Address space for some contexts but not for hundreds, each of which reserves its stack.
+an_os_that_gives_no_more_memory_is_an_error(_Config) ->
+    Limited = {"/bin/sh", ["-c", "ulimit -v 6000000; exec erl \"$@\"", "sh"]},
+    {ok, Vm, _} = test_helpers:start_peer(#{connection => standard_io, exec => Limited}),
+    try
+        ok = peer:call(Vm, ?MODULE, run_out_of_memory, [], 120_000)
+    after
+        peer:stop(Vm)
+    end.
+
+run_out_of_memory() ->
+    ok = logger:set_primary_config(level, none),
+    {ok, [Ctx, _]} = py_context_router:start(#{contexts => 2}),
+    ?assertMatch({error, {'MemoryError', _}},
+                 py_context:eval(Ctx, <<"len(bytearray(1 << 40))">>)),
+    {error, _} = Error = py_context_router:start_pool(many, 2000),
+    ?assert(is_binary(py_error:format(Error))),
+    %% Nothing is left of it, and there is room again.
+    ?assertEqual([], py_context_router:contexts(many)),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 2 end),
+    ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),
+    {ok, [Other, _, _]} = py_context_router:start_pool(few, 3),
+    ?assertEqual({ok, 2}, py_context:eval(Other, <<"1 + 1">>)),
+    ok.

@@ -176,6 +176,8 @@ handle_cast(drain, State) ->
 handle_info({py_context, Ref, started}, #state{ref = Ref, status = starting} = State) ->
     {noreply, started(State)};
 handle_info({py_context, Ref, {error, _} = Error}, #state{ref = Ref, status = starting} = State) ->
+    %% Whoever hears of it finds nothing left: the thread is about to end.
+    _ = ended_within(Ref, ?INTERRUPT_GRACE),
     failed(Error, State);
 handle_info({py_context, Ref, ended}, #state{ref = Ref, status = serving} = State) ->
     {stop, thread_ended, State#state{handle = undefined}};

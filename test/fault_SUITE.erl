@@ -22,7 +22,7 @@ all() ->
 
 a_bug_in_the_library_is_contained_and_answered(Config) ->
     App = faulty_application(Config),
-    {ok, Vm, _} = test_helpers:start_peer(#{connection => standard_io,
+    {ok, Vm, _} = test_helpers:start_peer(#{connection => standard_io, env => [{"RUST_BACKTRACE", "0"}],
                                             args => ["-pa", filename:join(App, "ebin")]}),
     try
         true = peer:call(Vm, code, add_patha, [filename:join(App, "ebin")]),

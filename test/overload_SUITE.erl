@@ -19,7 +19,7 @@ all() ->
     test_helpers:mode_groups().
 
 groups() ->
-    [{Mode, [],
+    test_helpers:in_each_mode(
       [ten_thousand_callers_at_once_are_all_answered,
        who_comes_first_is_served_first,
        whoever_waits_too_long_is_refused,
@@ -28,8 +28,7 @@ groups() ->
        whoever_waits_for_room_hears_of_the_end,
        waiting_for_room_survives_a_replacement,
        waiting_callers_that_race_leave_no_message,
-       memory_is_bounded_and_latency_recovers]}
-     || Mode <- [worker, subinterp, owngil]].
+       memory_is_bounded_and_latency_recovers]).
 
 init_per_suite(Config) ->
     test_helpers:quiet(Config).

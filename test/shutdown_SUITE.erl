@@ -23,15 +23,14 @@ all() ->
         another_version_of_the_library_is_refused].
 
 groups() ->
-    [{Mode, [],
+    test_helpers:in_each_mode(
       [halt_is_clean,
        init_stop_is_clean,
        sigterm_is_clean,
        stopping_the_application_is_clean,
        exit_handlers_run_when_the_application_stops,
        an_exit_handler_that_never_ends_is_left,
-       the_application_starts_again_fifty_times]}
-     || Mode <- [worker, subinterp, owngil]].
+       the_application_starts_again_fifty_times]).
 
 init_per_group(Mode, Config) ->
     [{mode, Mode} | Config].
@@ -93,7 +92,7 @@ rest(Port, Output) ->
 %% that waits for a job on the same context, a stream that nobody reads, and a queue.
 child([Mode, End]) ->
     {ok, [Loop, Sleep, Wait, Stream]} = py_context_router:start(
-        #{contexts => 4, mode => list_to_existing_atom(Mode), shutdown => 100}),
+        #{contexts => 4, mode => list_to_atom(Mode), shutdown => 100}),
     ok = py:register_function(loop, fun() -> py_context:exec(Wait, <<"while True: pass">>) end),
     Jobs = [{Loop, <<"while True: pass">>}, {Sleep, <<"import time\ntime.sleep(60)">>},
             {Wait, <<"import erlang\nerlang.call('loop')">>},
@@ -102,7 +101,7 @@ child([Mode, End]) ->
     [await_busy(Ctx) || {Ctx, _} <- Jobs],
     [spawn(fun() -> py_context:eval(Ctx, <<"1 + 1">>) end) || {Ctx, _} <- Jobs],
     io:format("busy ~s~n", [os:getpid()]),
-    end_by(list_to_existing_atom(End)).
+    end_by(list_to_atom(End)).
 
 end_by(halt) -> halt(0);
 end_by(init_stop) -> init:stop(0);

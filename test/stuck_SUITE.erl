@@ -104,7 +104,8 @@ a_sleep_a_socket_and_a_c_function_are_stuck(Config) ->
         Sleep = fun(Code) ->
             fun() ->
                 ok = py_context:exec(Ctx, <<"import ctypes, time\nlibc = ctypes.CDLL(None)">>),
-                ?assertEqual({error, timeout}, py_context:exec(Ctx, Code, 20))
+                %% Long enough to have begun, on whatever machine.
+                ?assertEqual({error, timeout}, py_context:exec(Ctx, Code, 1000))
             end
         end,
         Ways = [Sleep(<<"time.sleep(30)">>), Sleep(<<"libc.sleep(30)">>),
@@ -222,7 +223,8 @@ a_pool_with_too_many_stuck_threads_refuses(Config) ->
     end).
 
 a_replacement_that_cannot_start_is_tried_again(Config) ->
-    Broken = filename:join(?config(priv_dir, Config), atom_to_list(?config(mode, Config))),
+    Name = "not_yet_" ++ atom_to_list(?config(mode, Config)),
+    Broken = filename:join(?config(priv_dir, Config), Name),
     in_vm(Config, fun() ->
         Preload = ["import os\nif os.path.exists('", Broken, "'): raise OSError('not now')"],
         [Ctx] = start(retried, 1, #{preload => Preload}, Config),

@@ -68,14 +68,19 @@ start(Pool, Size, Options, Config) ->
 block(Ctx) ->
     {ok, Listener} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, {active, false}]),
     {ok, Port} = inet:port(Listener),
+    %% An interrupt that finds it on its way doesn't stop it: it blocks all the same.
     Code = io_lib:format("import socket\n"
-                         "with socket.create_connection(('127.0.0.1', ~b)) as s: s.recv(1)",
-                         [Port]),
+                         "s = None\n"
+                         "while True:\n"
+                         "    try:\n"
+                         "        if s is None: s = socket.create_connection(('127.0.0.1', ~b))\n"
+                         "        s.recv(1)\n"
+                         "        break\n"
+                         "    except KeyboardInterrupt: pass\n"
+                         "    except OSError: break\n", [Port]),
     Caller = ask(fun() -> py_context:exec(Ctx, Code) end),
-    %% Now it is about to block, and an interrupt would not find it on its way there.
     {ok, Socket} = gen_tcp:accept(Listener, 30_000),
-    ok = gen_tcp:close(Listener),
-    {Caller, Socket}.
+    {Caller, {Listener, Socket}}.
 
 %% Blocks it in a job that is to stop.
 stick(Ctx) ->
@@ -87,7 +92,8 @@ abandon(Caller) ->
     true = unlink(Caller),
     exit(Caller, kill).
 
-let_go(Socket) ->
+let_go({Listener, Socket}) ->
+    ok = gen_tcp:close(Listener),
     ok = gen_tcp:close(Socket).
 
 await_stuck(Ctx, Number) ->

@@ -184,7 +184,8 @@ handle_info({py_context, Ref, ended}, #state{ref = Ref, status = serving} = Stat
 handle_info({py_context, Ref, ended}, #state{ref = Ref, status = draining} = State) ->
     ok = tell_owner(drained, State),
     {noreply, State#state{handle = undefined}};
-handle_info({py_context, Ref, ended}, #state{ref = Ref, status = stopping} = State) ->
+handle_info({py_context, Ref, ended}, #state{ref = Ref} = State) ->
+    %% It was told to stop, or never served.
     {noreply, State#state{handle = undefined}};
 handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = serving} = State) ->
     {noreply, replace(State)};
@@ -214,7 +215,7 @@ handle_info({'EXIT', _From, normal}, State) ->
 handle_info({'EXIT', _From, Reason}, State) ->
     {stop, Reason, State};
 handle_info(_Message, State) ->
-    %% The end of a thread that never served, or somebody's stray message.
+    %% The end of a thread that an attempt before this one left, or somebody's stray message.
     {noreply, State}.
 
 %% The thread is stuck. Whoever waits or comes goes on waiting until another serves in its place.
@@ -267,19 +268,20 @@ started(State) ->
     ok = report_recovery(State),
     State#state{status = serving, waiting = [], failures = 0}.
 
+%% Its thread is about to end; until it has, there is something to wait for when stopping.
 -spec failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 failed({error, _} = Error, #state{slot = undefined, waiting = []} = State) ->
     %% So fast that nobody has asked yet. Whoever starts it is about to, if he lives.
     _ = erlang:send_after(?UNASKED, self(), unasked),
-    {noreply, State#state{status = {failed, Error}, handle = undefined}};
+    {noreply, State#state{status = {failed, Error}}};
 failed(Error, #state{slot = undefined} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, Error) end, State#state.waiting),
     %% Whoever awaits has the error; a crash report on top would say nothing new.
-    {stop, normal, State#state{waiting = [], handle = undefined}};
+    {stop, normal, State#state{waiting = []}};
 failed({error, Reason}, #state{failures = Failures} = State) ->
     ok = tell_owner({error, Reason, Failures}, State),
     _ = erlang:send_after(backoff(Failures), self(), retry),
-    {noreply, State#state{status = waiting, failures = Failures + 1, handle = undefined}}.
+    {noreply, State#state{status = waiting, failures = Failures + 1}}.
 
 -spec tell_owner(started | {error, term(), non_neg_integer()} | drained, #state{}) -> ok.
 tell_owner(_Event, #state{slot = undefined}) ->

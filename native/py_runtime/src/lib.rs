@@ -17,6 +17,7 @@ pub mod export;
 mod gil;
 mod guard;
 pub mod hold;
+mod import_locks;
 pub mod interpreter;
 mod interrupter;
 pub mod job;

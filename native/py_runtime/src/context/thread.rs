@@ -11,6 +11,7 @@ use super::strike::set_async_exception;
 use super::{Context, Release, StartError};
 use crate::backstage::SOON;
 use crate::export;
+use crate::import_locks;
 use crate::interpreter::Interpreter;
 use crate::job::{Job, Outcome, Scope};
 use crate::mailbox::Next;
@@ -120,6 +121,7 @@ impl<J: Job> Context<J> {
         let done = crate::code::exec(at, source, "<preload>", namespace);
         if self.preload.end() {
             self.parry(at);
+            import_locks::give_back(at);
         }
         done.map_err(StartError::Python)
     }
@@ -172,6 +174,9 @@ impl<J: Job> Context<J> {
         }
         if self.mailbox.end_running() {
             self.parry(at);
+            if desk.waiting.get() == 0 {
+                import_locks::give_back(at);
+            }
         }
         // Its terms are freed before the next job's turn, not while others wait.
         drop(job);

@@ -251,3 +251,22 @@ fn jobs_stopped_at_once_need_one_thread_per_gil() {
         wait_for_no_threads();
     });
 }
+
+#[test]
+fn an_interrupted_job_leaves_no_import_lock_behind() {
+    in_each_mode(|mode| {
+        let (subject, other) = (Subject::start(mode), Subject::start(mode));
+        // As an interrupt leaves them that comes just after importlib has taken them.
+        subject.run(
+            "import _imp\nfrom importlib import _bootstrap\n_imp.acquire_lock()\n\
+             kept = _bootstrap._get_module_lock('colorsys')\nkept.acquire()",
+        );
+        let hog = running_code(&subject, "while True: pass");
+        assert!(subject.context.interrupt());
+        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        other.run("import colorsys");
+        subject.run("import colorsys");
+        subject.end();
+        other.end();
+    });
+}

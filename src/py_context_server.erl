@@ -177,8 +177,10 @@ handle_info({py_context, Ref, started}, #state{ref = Ref, status = starting} = S
     {noreply, started(State)};
 handle_info({py_context, Ref, {error, _} = Error}, #state{ref = Ref, status = starting} = State) ->
     %% Whoever hears of it finds nothing left: the thread is about to end.
-    _ = ended_within(Ref, ?INTERRUPT_GRACE),
-    failed(Error, State);
+    case ended_within(Ref, ?INTERRUPT_GRACE) of
+        true -> failed(Error, State#state{handle = undefined});
+        false -> failed(Error, State)
+    end;
 handle_info({py_context, Ref, ended}, #state{ref = Ref, status = serving} = State) ->
     {stop, thread_ended, State#state{handle = undefined}};
 handle_info({py_context, Ref, ended}, #state{ref = Ref, status = draining} = State) ->
@@ -268,7 +270,7 @@ started(State) ->
     ok = report_recovery(State),
     State#state{status = serving, waiting = [], failures = 0}.
 
-%% Its thread is about to end; until it has, there is something to wait for when stopping.
+%% A thread that takes long to end is waited for when stopping.
 -spec failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 failed({error, _} = Error, #state{slot = undefined, waiting = []} = State) ->
     %% So fast that nobody has asked yet. Whoever starts it is about to, if he lives.

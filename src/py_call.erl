@@ -171,25 +171,14 @@ submit_and_await(Ctx, #request{timeout = Timeout} = Request) ->
     Native = native(Request, Ref),
     case py_nif:submit(Ctx, Native) of
         Seq when is_integer(Seq) ->
-            await_reply(Ref, Ctx, Seq, Timeout);
+            py_context:await(Ref, Ctx, Seq, Timeout);
         {error, {overloaded, #{queue := _}}} = Full ->
             case py_overload:submit(Ctx, Native, Full, Timeout) of
                 {error, _} = Error -> Error;
-                {Seq, Left} -> await_reply(Ref, Ctx, Seq, Left)
+                {Seq, Left} -> py_context:await(Ref, Ctx, Seq, Left)
             end;
         Error ->
             Error
-    end.
-
--spec await_reply(reference(), pid(), py_nif:seq(), timeout()) -> term().
-await_reply(Ref, Ctx, Seq, Timeout) ->
-    receive
-        {Ref, Result} -> Result
-    after Timeout ->
-        case py_nif:cancel(Ctx, Seq) of
-            true -> {error, timeout};
-            false -> receive {Ref, Result} -> Result end
-        end
     end.
 
 -spec native(request(), reference()) -> py_nif:request().

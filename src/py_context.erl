@@ -41,7 +41,7 @@
 %% For the same module on other nodes.
 -export([answer/3]).
 %% For py.
--export([home/1, name/3, named/3, text/3]).
+-export([await/4, home/1, name/3, named/3, text/3]).
 
 -export_type([context_mode/0, options/0, call_options/0, name/0, args/0, kwargs/0, locals/0, env/0,
               source/0, object/0, buffer/0, python_error/0, traceback/0, error/0]).
@@ -466,7 +466,7 @@ refused({error, {overloaded, #{queue := _}}} = Full, Ctx, Request, Timeout) ->
 refused(Error, _Ctx, _Request, _Timeout) ->
     Error.
 
-%% When the time is up the request is given up. Either that succeeds, and no reply will ever come;
+%% @private When the time is up the request is given up. Either that succeeds, and no reply will ever come;
 %% or the reply was faster, and is here or on its way.
 -spec await(reference(), pid(), py_nif:seq(), timeout()) -> term().
 await(Ref, Ctx, Seq, Timeout) ->

@@ -2,8 +2,9 @@
 //!
 //! CPython keeps it in the thread's state, and all jobs of a context share that: the exception that
 //! is being handled, which a job on top would find in `sys.exc_info()` and as the context of its
-//! own, and the running event loop, beside which asyncio starts no other.
+//! own, and the running event loop with its current task, beside which asyncio starts no other.
 
+use std::ffi::CStr;
 use std::ptr::null_mut;
 
 use pyo3_ffi as ffi;
@@ -14,7 +15,7 @@ use crate::object::{Attached, Object};
 #[must_use = "the waiting job needs it back"]
 pub(super) struct Aside {
     handled: [*mut ffi::PyObject; 3],
-    running_loop: Option<Object>,
+    running: Option<Running>,
 }
 
 impl Aside {
@@ -26,16 +27,16 @@ impl Aside {
             ffi::PyErr_GetExcInfo(class, value, traceback);
             ffi::PyErr_SetExcInfo(null_mut(), null_mut(), null_mut());
         }
-        let running_loop = running_loop(at);
-        if running_loop.is_some() {
-            set_running_loop(at, &Object::none(at));
-        }
-        Aside { handled, running_loop }
+        let running = Running::put(at);
+        // What asyncio refused is no error of the waiting job.
+        crate::exception::clear(at);
+        Aside { handled, running }
     }
 
     pub(super) fn restore(self, at: Attached<'_>) {
-        if let Some(running_loop) = &self.running_loop {
-            set_running_loop(at, running_loop);
+        if let Some(running) = &self.running {
+            running.restore(at);
+            crate::exception::clear(at);
         }
         let [class, value, traceback] = self.handled;
         // SAFETY: attached; the call takes over the references that `put` was given.
@@ -43,32 +44,61 @@ impl Aside {
     }
 }
 
-/// The module with the functions for it, if anybody has imported it. They may be those in C or, where
-/// that part is left out, those in Python.
-fn asyncio(at: Attached<'_>) -> Option<Object> {
-    let name = Object::interned(at, "asyncio.events")?;
-    // SAFETY: attached; the name is a `str`.
-    unsafe { Object::from_owned(at, ffi::PyImport_GetModule(name.as_ptr())) }
+/// What asyncio is running in this thread. The modules' functions may be those in C or, where that
+/// part is left out, those in Python.
+struct Running {
+    event_loop: Object,
+    /// Up to CPython 3.13 each loop has a current task of its own and this is just that; from 3.14
+    /// the thread has one, and while it has, no other loop can enter a task. Not there before 3.12.
+    task: Option<Object>,
 }
 
-fn running_loop(at: Attached<'_>) -> Option<Object> {
-    let found = asyncio(at).and_then(|asyncio| {
-        let get = asyncio.getattr_c(at, c"_get_running_loop")?;
+impl Running {
+    fn put(at: Attached<'_>) -> Option<Self> {
+        let get = function(at, "asyncio.events", c"_get_running_loop")?;
         // SAFETY: attached, and the function is live.
-        unsafe { Object::from_owned(at, ffi::PyObject_CallNoArgs(get.as_ptr())) }
-    });
-    crate::exception::clear(at);
-    // SAFETY: `None` is live for ever.
-    found.filter(|found| found.as_ptr() != unsafe { ffi::Py_None() })
+        let event_loop = unsafe { Object::from_owned(at, ffi::PyObject_CallNoArgs(get.as_ptr())) }?;
+        let none = Object::none(at);
+        if event_loop.as_ptr() == none.as_ptr() {
+            return None;
+        }
+        // The task goes first and comes back last: it can be changed for the running loop only.
+        let task = swap_current_task(at, &event_loop, &none);
+        set_running_loop(at, &none);
+        Some(Running { event_loop, task })
+    }
+
+    fn restore(&self, at: Attached<'_>) {
+        set_running_loop(at, &self.event_loop);
+        if let Some(task) = &self.task {
+            swap_current_task(at, &self.event_loop, task);
+        }
+    }
 }
 
-fn set_running_loop(at: Attached<'_>, running_loop: &Object) {
-    let _ = asyncio(at).and_then(|asyncio| {
-        let set = asyncio.getattr_c(at, c"_set_running_loop")?;
+fn swap_current_task(at: Attached<'_>, event_loop: &Object, task: &Object) -> Option<Object> {
+    let swap = function(at, "asyncio.tasks", c"_swap_current_task")?;
+    let args = [event_loop.as_ptr(), task.as_ptr()];
+    // SAFETY: attached; the function and both arguments are live, and there are two of them.
+    unsafe {
+        let result = ffi::PyObject_Vectorcall(swap.as_ptr(), args.as_ptr(), args.len(), null_mut());
+        Object::from_owned(at, result)
+    }
+}
+
+fn set_running_loop(at: Attached<'_>, event_loop: &Object) {
+    if let Some(set) = function(at, "asyncio.events", c"_set_running_loop") {
         // SAFETY: attached, and both are live.
-        unsafe {
-            Object::from_owned(at, ffi::PyObject_CallOneArg(set.as_ptr(), running_loop.as_ptr()))
-        }
-    });
-    crate::exception::clear(at);
+        let result = unsafe { ffi::PyObject_CallOneArg(set.as_ptr(), event_loop.as_ptr()) };
+        // SAFETY: attached; the result is ours.
+        drop(unsafe { Object::from_owned(at, result) });
+    }
+}
+
+/// A function of a module, if anybody has imported that.
+fn function(at: Attached<'_>, module: &'static str, name: &CStr) -> Option<Object> {
+    let module = Object::interned(at, module)?;
+    // SAFETY: attached; the name is a `str`.
+    let module = unsafe { Object::from_owned(at, ffi::PyImport_GetModule(module.as_ptr())) }?;
+    module.getattr_c(at, name)
 }

@@ -199,7 +199,8 @@ a_slot_that_cannot_start_is_tried_again_and_reported_once(Config) ->
         ?assertEqual(Other, py_context_router:get_context()),
         ?assertMatch(#{alive := 1, size := 2, restarts := 0}, py_context_router:info(default)),
         ok = file:delete(Counter),
-        _ = await_healed(2, [Ctx])
+        _ = await_healed(2, [Ctx]),
+        reported(py_context_router:contexts())
     end),
     ?assertMatch([{error, _}, {notice, _}], Log),
     [{error, Failed}, {notice, Recovered}] = Log,
@@ -220,10 +221,15 @@ a_new_streak_is_reported_again(Config) ->
              kill(Ctx),
              _ = eventually(fun() -> attempts(Counter) >= 2 end),
              ok = file:delete(Counter),
-             _ = await_healed(1, [Ctx])
+             _ = await_healed(1, [Ctx]),
+             reported(py_context_router:contexts())
          end || _ <- [1, 2]]
     end),
     ?assertMatch([{error, _}, {notice, _}, {error, _}, {notice, _}], Log).
+
+%% Contexts report after they can be used; whatever they report has been by now.
+reported(Contexts) ->
+    [_ = sys:get_state(Ctx) || Ctx <- Contexts].
 
 %% Fails while the file exists, and leaves a mark there.
 counting_preload(Config) ->

@@ -242,7 +242,9 @@ a_replacement_that_cannot_start_is_tried_again(Config) ->
             _ = eventually(fun() -> maps:get(state, py_context:info(Ctx)) =:= stuck end),
             ?assertEqual({error, timeout}, py_context:eval(Ctx, <<"1">>, #{}, 300)),
             ok = file:delete(Broken),
-            ?assertEqual({ok, 2}, answer(Waiting))
+            ?assertEqual({ok, 2}, answer(Waiting)),
+            %% Once it has handed over, the context's process reports.
+            sys:get_state(Ctx)
         end),
         ?assertMatch([{error, _}, {warning, _}], Log),
         [{error, Failed}, {warning, Replaced}] = Log,

@@ -18,7 +18,8 @@
          keys_that_python_cannot_hash_are_refused/1, atoms_are_never_minted/1,
          python_exceptions_on_the_way_are_passed_on/1]).
 -export([depth_is_bounded_both_ways/1, flat_values_of_any_length_convert/1,
-         large_maps_convert/1, oversized_tuples_are_refused/1,
+         large_maps_convert/1, oversized_tuples_are_refused/1, lists_of_mixed_numbers_convert/1,
+         code_at_a_results_end_runs_before_the_reply/1,
          containers_that_change_meanwhile_are_refused/1]).
 -export([pids_and_references_round_trip/1, remote_pids_and_references_round_trip/1,
          pids_and_references_compare_and_hash_as_in_erlang/1,
@@ -43,7 +44,9 @@ groups() ->
                  keys_that_python_cannot_hash_are_refused, atoms_are_never_minted,
                  python_exceptions_on_the_way_are_passed_on]},
      {size, [depth_is_bounded_both_ways, flat_values_of_any_length_convert, large_maps_convert,
-             oversized_tuples_are_refused, containers_that_change_meanwhile_are_refused]},
+             oversized_tuples_are_refused, lists_of_mixed_numbers_convert,
+             code_at_a_results_end_runs_before_the_reply,
+             containers_that_change_meanwhile_are_refused]},
      {identities, [pids_and_references_round_trip, remote_pids_and_references_round_trip,
                    pids_and_references_compare_and_hash_as_in_erlang,
                    references_outlive_their_process_heap, identities_cannot_be_forged,
@@ -337,6 +340,30 @@ large_maps_convert(Config) ->
                              || N <- lists:seq(1, 40)]),
     {ok, [Nested, Nested]} = call(Config, ident, [[Nested, Nested]]),
     ok.
+
+%% Neighbours in a list are taken to be of one type until they are not.
+lists_of_mixed_numbers_convert(Config) ->
+    Big = 1 bsl 64,
+    Lists = [[1, 2.5, 3, Big, -Big, 4.5, <<"x">>, 5, [6, 7.5], 8.5, none, 9],
+             [1 bsl 62, -(1 bsl 63), 1 bsl 63, 0.0, 1.0e308, 1, true, 2]],
+    lists:foreach(fun(List) -> {ok, List} = call(Config, ident, [List]) end, Lists),
+    {ok, [1, nan, 2.5, infinity, 3, neg_infinity, Big, 4.5]} =
+        eval(Config, "[1, float('nan'), 2.5, float('inf'), 3, -float('inf'), 1 << 64, 4.5]"),
+    ok.
+
+%% Plain results are freed when the caller has its reply; not those whose end says something.
+code_at_a_results_end_runs_before_the_reply(Config) ->
+    ok = py_context:exec(proplists:get_value(ctx, Config), <<
+        "class Last(str):\n"
+        "    def __del__(self): erlang.send(self.to, 'freed')\n"
+        "def last(to):\n"
+        "    value = Last('x')\n"
+        "    value.to = to\n"
+        "    return [1, {'key': (value,)}]\n">>),
+    lists:foreach(fun(_) ->
+        {ok, [1, #{<<"key">> := {<<"x">>}}]} = call(Config, last, [self()]),
+        freed = receive <<"freed">> -> freed after 0 -> still_there end
+    end, lists:seq(1, 100)).
 
 oversized_tuples_are_refused(Config) ->
     Most = 1 bsl 24 - 1,

@@ -19,6 +19,7 @@ use rustler::sys::{
     enif_make_copy, enif_send,
 };
 
+use crate::convert::Remains;
 use crate::directory::Context;
 use crate::error::{Death, Error};
 use crate::exec::{self, Local};
@@ -303,8 +304,10 @@ impl Job for Call {
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome {
         let scope = &*scope;
         let mut failure = None;
+        // Until after the reply: the caller need not wait for large values to be freed.
+        let mut remains = Remains::default();
         let sent = self.reply(|env| {
-            let result = frame::enter(self, scope, || exec::run(self, scope, env));
+            let result = frame::enter(self, scope, || exec::run(self, scope, env, &mut remains));
             result.unwrap_or_else(|error| {
                 let error = self.explain(error, scope.context.mode());
                 // SAFETY: `reply` gives an environment of this thread.

@@ -20,7 +20,7 @@ use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm};
 
 use crate::call::Call;
-use crate::convert::{ConvertError, Converter, Pairs, Types, text};
+use crate::convert::{ConvertError, Converter, Pairs, Remains, Types, text};
 use crate::directory::Context;
 use crate::error::{Death, Error};
 use crate::names::{Name, Names};
@@ -79,10 +79,12 @@ struct Run<'a, 's> {
 }
 
 /// Does what the request says and makes the result term, `ok` or `{ok, Value}`, in `reply_env`.
+/// `remains` is to be dropped when it has been sent.
 pub(crate) fn run(
     call: &Call,
     scope: &Scope<'_, Call>,
     reply_env: *mut ErlNifEnv,
+    remains: &mut Remains,
 ) -> Result<ErlNifTerm, Error> {
     let Scope { at, context, namespace, local, .. } = scope;
     // SAFETY: the request's terms are read-only.
@@ -132,7 +134,7 @@ pub(crate) fn run(
         match value {
             None => Ok(ok),
             Some(value) => {
-                let term = run.converter().to_term(reply_env, &value, plainly)?;
+                let term = run.converter().last_to_term(reply_env, value, plainly, remains)?;
                 Ok(tuple(reply_env, &[ok, term]))
             }
         }

@@ -10,9 +10,9 @@ use std::mem::MaybeUninit;
 use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 use rustler::sys::{
-    ErlNifEnv, ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, enif_alloc_env,
-    enif_free_env, enif_get_list_cell, enif_get_list_length, enif_get_map_size, enif_get_tuple,
-    enif_make_copy, enif_make_list_from_array, enif_make_map_from_arrays, enif_make_map_put,
+    ErlNifEnv, ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, enif_get_list_cell,
+    enif_get_list_length, enif_get_map_size, enif_get_tuple, enif_make_copy,
+    enif_make_list_from_array, enif_make_map_from_arrays, enif_make_map_put,
     enif_make_tuple_from_array, enif_map_iterator_create, enif_map_iterator_destroy,
     enif_map_iterator_get_pair, enif_map_iterator_next,
 };
@@ -20,6 +20,7 @@ use rustler::sys::{
 use super::py_to_term::Writer;
 use super::term_to_py::{Reader, deeper};
 use super::{Fail, buffer, key_step, made, object_step, opaque, show, tensor, text, type_name};
+use crate::term::OwnedEnv;
 
 /// A map of up to this many keys is flat in the VM.
 const FLAT_MAP: usize = 32;
@@ -312,23 +313,15 @@ pub(super) unsafe fn dict_to_term(
             return pairs_to_term(writer, dict, size, room);
         }
         // A large map is made key by key, and leaves each of its former selves behind.
-        let scratch = Scratch(enif_alloc_env());
-        let env = std::mem::replace(&mut writer.env, scratch.0);
+        let scratch = OwnedEnv::new();
+        let env = std::mem::replace(&mut writer.env, scratch.as_ptr());
         writer.in_scratch = true;
         let map = pairs_to_term(writer, dict, size, room);
         writer.in_scratch = false;
         writer.env = env;
-        Ok(enif_make_copy(env, map?))
-    }
-}
-
-/// An environment for what is thrown away.
-struct Scratch(*mut ErlNifEnv);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // SAFETY: allocated for this value, and freed only here.
-        unsafe { enif_free_env(self.0) };
+        let map = enif_make_copy(env, map?);
+        writer.scratch = Some(scratch);
+        Ok(map)
     }
 }
 

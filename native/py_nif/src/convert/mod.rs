@@ -17,7 +17,7 @@ mod tensor;
 mod term_to_py;
 pub(crate) mod text;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 use py_runtime::exception::Exception;
@@ -27,6 +27,7 @@ use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_get_list_cell, enif_get_list_leng
 
 use crate::directory::Context;
 use crate::python_module;
+use crate::term::OwnedEnv;
 pub(crate) use container::Pairs;
 use py_to_term::Writer;
 use term_to_py::Reader;
@@ -40,6 +41,8 @@ pub struct Types {
     buffer: Object,
     known: KnownAtoms,
     plain: OnceCell<Object>,
+    /// Room for the parts of what is converted, empty between conversions.
+    parts: Cell<Vec<ErlNifTerm>>,
 }
 
 impl Types {
@@ -50,7 +53,8 @@ impl Types {
     pub fn load(at: Attached<'_>) -> Result<Types, Exception> {
         let python_module::Classes { atom, pid, reference, buffer } = python_module::classes(at)?;
         let known = KnownAtoms::new();
-        Ok(Types { atom, pid, reference, buffer, known, plain: OnceCell::new() })
+        let (plain, parts) = (OnceCell::new(), Cell::default());
+        Ok(Types { atom, pid, reference, buffer, known, plain, parts })
     }
 }
 
@@ -186,11 +190,54 @@ impl Converter<'_> {
         value: &Object,
         plainly: bool,
     ) -> Result<ErlNifTerm, ConvertError> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.write(&mut Writer::new(self, env, plainly), value) }
+    }
+
+    /// As [`to_term`](Self::to_term), of a value that nobody needs after. It and what else takes its
+    /// time to be freed are left in `remains`, for after the reply.
+    ///
+    /// # Errors
+    /// See [`ConvertError`].
+    ///
+    /// # Safety
+    /// As for `to_term`.
+    pub unsafe fn last_to_term(
+        &self,
+        env: *mut ErlNifEnv,
+        value: Object,
+        plainly: bool,
+        remains: &mut Remains,
+    ) -> Result<ErlNifTerm, ConvertError> {
         let mut writer = Writer::new(self, env, plainly);
-        // SAFETY: `value` is live; the caller vouches for `env`.
+        // SAFETY: passed on to the caller.
+        let term = unsafe { self.write(&mut writer, &value) };
+        remains.scratch = writer.scratch.take();
+        remains.value = writer.is_plain.then_some(value);
+        term
+    }
+
+    /// # Safety
+    /// As for [`to_term`](Self::to_term), with the writer's environment.
+    unsafe fn write(
+        &self,
+        writer: &mut Writer<'_>,
+        value: &Object,
+    ) -> Result<ErlNifTerm, ConvertError> {
+        // SAFETY: `value` is live; the caller vouches for the environment.
         unsafe { writer.value(value.as_ptr(), self.max_depth) }
             .map_err(|fail| fail.rooted("result", self.max_depth))
     }
+}
+
+/// What a conversion leaves behind. Dropped attached, like every [`Object`].
+///
+/// No object is among it whose end could run Python code: what a job's code says has to be heard
+/// before the job's reply.
+#[derive(Debug, Default)]
+pub struct Remains {
+    value: Option<Object>,
+    scratch: Option<OwnedEnv>,
 }
 
 /// A failure on its way out of the nested value. One word wide, because every level returns it.

@@ -15,6 +15,11 @@ use super::term_to_py::deeper;
 use super::{ConvertError, Converter, Fail, Types, buffer, container, number, opaque, plain, text};
 use crate::directory::Context;
 use crate::resources::new_handle;
+use crate::term::OwnedEnv;
+
+/// How many parts there is room for between two conversions: 1 MiB. Memory of that size comes from
+/// the system page by page, and goes back to it as soon as it is freed.
+const MOST_PARTS: usize = (1 << 20) / size_of::<ErlNifTerm>();
 
 /// Writes terms into one environment.
 pub(super) struct Writer<'a> {
@@ -29,12 +34,36 @@ pub(super) struct Writer<'a> {
     pub(super) parts: Vec<ErlNifTerm>,
     /// Is `env` a scratch one, whose garbage is of no consequence?
     pub(super) in_scratch: bool,
+    /// The last scratch environment, to be freed when nobody waits for that.
+    pub(super) scratch: Option<OwnedEnv>,
+    /// Whether nothing was met so far but objects of Python's own types, whose end runs no code.
+    pub(super) is_plain: bool,
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        let mut parts = std::mem::take(&mut self.parts);
+        if parts.capacity() <= MOST_PARTS {
+            parts.clear();
+            self.types.parts.set(parts);
+        }
+    }
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(converter: &Converter<'a>, env: *mut ErlNifEnv, plainly: bool) -> Self {
         let Converter { at, types, context, .. } = *converter;
-        Writer { at, types, context, env, plainly, parts: Vec::new(), in_scratch: false }
+        Writer {
+            at,
+            types,
+            context,
+            env,
+            plainly,
+            parts: types.parts.take(),
+            in_scratch: false,
+            scratch: None,
+            is_plain: true,
+        }
     }
 
     /// The term for `value`, which may nest `room` levels of containers.
@@ -81,6 +110,7 @@ impl<'a> Writer<'a> {
     /// As for [`Writer::value`].
     #[inline(never)]
     unsafe fn rarer(&mut self, value: *mut ffi::PyObject, room: u32) -> Result<ErlNifTerm, Fail> {
+        self.is_plain = false;
         // SAFETY: as for `value`; the subclass checks allow what the exact ones do.
         unsafe {
             let class = ffi::Py_TYPE(value).cast::<ffi::PyObject>();

@@ -10,8 +10,8 @@ use std::mem::MaybeUninit;
 use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 use rustler::sys::{
-    ErlNifEnv, ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, enif_get_list_cell,
-    enif_get_list_length, enif_get_map_size, enif_get_tuple, enif_make_copy,
+    ErlNifEnv, ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
+    enif_get_list_cell, enif_get_list_length, enif_get_map_size, enif_get_tuple, enif_make_copy,
     enif_make_list_from_array, enif_make_map_from_arrays, enif_make_map_put,
     enif_make_tuple_from_array, enif_map_iterator_create, enif_map_iterator_destroy,
     enif_map_iterator_get_pair, enif_map_iterator_next,
@@ -19,7 +19,9 @@ use rustler::sys::{
 
 use super::py_to_term::Writer;
 use super::term_to_py::{Reader, deeper};
-use super::{Fail, buffer, key_step, made, object_step, opaque, show, tensor, text, type_name};
+use super::{
+    Fail, buffer, key_step, made, number, object_step, opaque, show, tensor, text, type_name,
+};
 use crate::term::OwnedEnv;
 
 /// A map of up to this many keys is flat in the VM.
@@ -44,9 +46,10 @@ pub(super) unsafe fn list_to_python(
         }
         let object = made(reader.at, ffi::PyList_New(length as ffi::Py_ssize_t))?;
         let (mut head, mut rest) = (list, list);
+        let mut like = ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER;
         for index in 0..length as ffi::Py_ssize_t {
             enif_get_list_cell(reader.env, rest, &raw mut head, &raw mut rest);
-            let value = match reader.value(head, room) {
+            let value = match reader.next_value(&mut like, head, room) {
                 Ok(value) => value,
                 Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
             };
@@ -220,9 +223,12 @@ pub(super) unsafe fn list_to_term(
         writer.parts.reserve(count as usize);
         for index in 0..length {
             let Some(item) = list_item(writer.at, list, index) else { break };
-            let term = match writer.value(item.as_ptr(), room) {
-                Ok(term) => term,
-                Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+            let term = match number::plain_to_term(writer.env, item.as_ptr()) {
+                Some(term) => term,
+                None => match writer.value(item.as_ptr(), room) {
+                    Ok(term) => term,
+                    Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+                },
             };
             writer.parts.push(term);
         }

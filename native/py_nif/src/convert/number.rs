@@ -119,6 +119,31 @@ pub(super) unsafe fn int_to_term(
     }
 }
 
+/// The numbers that long lists are made of: those that fit a machine word. `None`: anything else.
+///
+/// # Safety
+/// `value` is a live object and `env` may be written to.
+#[inline(always)]
+pub(super) unsafe fn plain_to_term(
+    env: *mut ErlNifEnv,
+    value: *mut ffi::PyObject,
+) -> Option<ErlNifTerm> {
+    // SAFETY: the caller vouches for both, and each call is given an object of its type; what is no
+    // finite number must not be given to `enif_make_double`.
+    unsafe {
+        if ffi::PyLong_CheckExact(value) != 0 {
+            let mut overflow = 0;
+            let number = ffi::PyLong_AsLongLongAndOverflow(value, &raw mut overflow);
+            return (overflow == 0).then(|| enif_make_int64(env, number));
+        }
+        if ffi::PyFloat_CheckExact(value) != 0 {
+            let number = ffi::PyFloat_AS_DOUBLE(value);
+            return number.is_finite().then(|| enif_make_double(env, number));
+        }
+        None
+    }
+}
+
 /// # Safety
 /// As for [`int_to_term`].
 #[cold]

@@ -6,9 +6,12 @@
 use std::sync::Arc;
 
 use py_runtime::object::{Attached, Object};
-use rustler::sys::{ErlNifEnv, ErlNifTerm, ErlNifTermType, enif_term_type};
+use pyo3_ffi as ffi;
+use rustler::sys::{
+    ErlNifEnv, ErlNifTerm, ErlNifTermType, enif_get_double, enif_get_int64, enif_term_type,
+};
 
-use super::{ConvertError, Fail, Types, container, number, opaque, text};
+use super::{ConvertError, Fail, Types, container, made, number, opaque, text};
 use crate::directory::Context;
 use crate::resources::{Found, handle_object};
 
@@ -27,11 +30,57 @@ impl Reader<'_> {
     /// # Safety
     /// `term` belongs to this reader's environment, which nobody else changes meanwhile.
     pub(super) unsafe fn value(self, term: ErlNifTerm, room: u32) -> Result<Object, Fail> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.typed(enif_term_type(self.env, term), term, room) }
+    }
+
+    /// As [`value`](Self::value), for one of many that are probably of one type: numbers like the one
+    /// before are read without asking for their type.
+    ///
+    /// # Safety
+    /// As for `value`.
+    #[inline]
+    pub(super) unsafe fn next_value(
+        self,
+        like: &mut ErlNifTermType,
+        term: ErlNifTerm,
+        room: u32,
+    ) -> Result<Object, Fail> {
+        let (mut int, mut float) = (0, 0.0);
+        // SAFETY: as for `value`; a term of another type is left alone.
+        unsafe {
+            match *like {
+                ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER
+                    if enif_get_int64(self.env, term, &raw mut int) != 0 =>
+                {
+                    made(self.at, ffi::PyLong_FromLongLong(int))
+                }
+                ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT
+                    if enif_get_double(self.env, term, &raw mut float) != 0 =>
+                {
+                    made(self.at, ffi::PyFloat_FromDouble(float))
+                }
+                _ => {
+                    *like = enif_term_type(self.env, term);
+                    self.typed(*like, term, room)
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`value`](Self::value); the type is the term's.
+    unsafe fn typed(
+        self,
+        kind: ErlNifTermType,
+        term: ErlNifTerm,
+        room: u32,
+    ) -> Result<Object, Fail> {
         use ErlNifTermType::*;
         // SAFETY: the caller vouches that `term` belongs to `env`; each reader below is given a
         // term of the type that it asks for.
         unsafe {
-            match enif_term_type(self.env, term) {
+            match kind {
                 ERL_NIF_TERM_TYPE_INTEGER => number::int_to_python(self.at, self.env, term),
                 ERL_NIF_TERM_TYPE_BITSTRING => text::binary_to_python(self, term),
                 ERL_NIF_TERM_TYPE_ATOM => text::atom_to_python(self, term),

@@ -125,6 +125,7 @@ fn boot_thread(options: Options) -> Result<(), BootError> {
 fn initialise(options: &Options) -> Result<(), BootError> {
     make_symbols_global()?;
     crate::arenas::install();
+    crate::blocks::install();
     crate::guard::install();
     for (name, init) in options.modules {
         // SAFETY: before initialisation, as required; name and function are static.

@@ -8,6 +8,7 @@
 pub mod alarm;
 mod arenas;
 mod backstage;
+mod blocks;
 pub mod boot;
 pub mod code;
 pub mod context;

@@ -359,10 +359,17 @@ code_at_a_results_end_runs_before_the_reply(Config) ->
         "def last(to):\n"
         "    value = Last('x')\n"
         "    value.to = to\n"
-        "    return [1, {'key': (value,)}]\n">>),
+        "    return [1, {'key': (value,)}]\n"
+        "def too_deep(to):\n"
+        "    deep = []\n"
+        "    for _ in range(2000): deep = [deep]\n"
+        "    return [deep, last(to)]\n">>),
+    Freed = fun() -> receive <<"freed">> -> freed after 0 -> still_there end end,
     lists:foreach(fun(_) ->
         {ok, [1, #{<<"key">> := {<<"x">>}}]} = call(Config, last, [self()]),
-        freed = receive <<"freed">> -> freed after 0 -> still_there end
+        freed = Freed(),
+        {error, {too_deep, _}} = call(Config, too_deep, [self()]),
+        freed = Freed()
     end, lists:seq(1, 100)).
 
 oversized_tuples_are_refused(Config) ->

@@ -4,7 +4,8 @@
 //! that crosses fills some and empties them at once, so that each call would pay for the system's
 //! pages again: a third of the time it takes to convert 100 000 integers. A few are kept instead.
 //!
-//! All interpreters share them; each arena is one's own as long as it is in use.
+//! All interpreters share them; each arena is one's own as long as it is in use. None waits for another
+//! here: while the lock is taken, which in a forked process may be for ever, the system is asked.
 
 use std::ffi::c_void;
 
@@ -18,6 +19,20 @@ const MOST_KEPT: usize = 8 << 20;
 struct Kept {
     arenas: Vec<usize>,
     size: usize,
+}
+
+impl Kept {
+    /// Keeps an arena, if there is room.
+    fn keep(&mut self, arena: *mut c_void, size: usize) -> bool {
+        if self.arenas.is_empty() {
+            self.size = size;
+        }
+        let fits = self.size == size && (self.arenas.len() + 1) * size <= MOST_KEPT;
+        if fits {
+            self.arenas.push(arena as usize);
+        }
+        fits
+    }
 }
 
 static KEPT: Mutex<Kept> = Mutex::new(Kept { arenas: Vec::new(), size: 0 });
@@ -34,13 +49,12 @@ pub(crate) fn install() {
 }
 
 extern "C" fn alloc(_: *mut c_void, size: usize) -> *mut c_void {
-    let mut kept = KEPT.lock();
-    if kept.size == size
+    if let Some(mut kept) = KEPT.try_lock()
+        && kept.size == size
         && let Some(arena) = kept.arenas.pop()
     {
         return arena as *mut c_void;
     }
-    drop(kept);
     // SAFETY: a new private mapping at a place of the system's choice.
     let arena = unsafe {
         let access = libc::PROT_READ | libc::PROT_WRITE;
@@ -51,15 +65,9 @@ extern "C" fn alloc(_: *mut c_void, size: usize) -> *mut c_void {
 }
 
 extern "C" fn free(_: *mut c_void, arena: *mut c_void, size: usize) {
-    let mut kept = KEPT.lock();
-    if kept.arenas.is_empty() {
-        kept.size = size;
-    }
-    if kept.size == size && (kept.arenas.len() + 1) * size <= MOST_KEPT {
-        kept.arenas.push(arena as usize);
+    if KEPT.try_lock().is_some_and(|mut kept| kept.keep(arena, size)) {
         return;
     }
-    drop(kept);
     // SAFETY: mapped by `alloc` with this size, and Python is done with it.
     unsafe { libc::munmap(arena, size) };
 }

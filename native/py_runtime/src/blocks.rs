@@ -5,8 +5,9 @@
 //! its own, which comes page by page and goes back when it is freed. For a large value that crosses,
 //! each call would pay for that. A few are kept instead, as those of [`crate::arenas`] are.
 //!
-//! Called by any thread, attached or not. All memory is malloc's, whichever way it went, so what was
-//! allocated before or after may be freed by the other.
+//! Called by any thread, attached or not. None waits for another here: while the lock is taken, which
+//! in a forked process may be for ever, memory comes from malloc. All of it is malloc's, whichever way
+//! it went, so what was allocated before or after may be freed by the other.
 
 use std::ffi::c_void;
 
@@ -68,7 +69,7 @@ fn keep(kept: &mut Vec<Block>, block: Block) -> bool {
 
 extern "C" fn malloc(_: *mut c_void, size: usize) -> *mut c_void {
     if size >= LARGE
-        && let Some(start) = take(&mut KEPT.lock(), size)
+        && let Some(start) = KEPT.try_lock().and_then(|mut kept| take(&mut kept, size))
     {
         return start as *mut c_void;
     }
@@ -80,7 +81,7 @@ extern "C" fn calloc(_: *mut c_void, count: usize, each: usize) -> *mut c_void {
     // Python has checked that this doesn't overflow, and libc checks again.
     let size = count.wrapping_mul(each);
     if size >= LARGE
-        && let Some(start) = take(&mut KEPT.lock(), size)
+        && let Some(start) = KEPT.try_lock().and_then(|mut kept| take(&mut kept, size))
     {
         let start = start as *mut c_void;
         // SAFETY: the block has at least that size and is nobody else's.
@@ -101,7 +102,7 @@ extern "C" fn free(_: *mut c_void, start: *mut c_void) {
     // SAFETY: null, of which the size is 0, or a block of malloc's.
     let size = unsafe { libc::malloc_usable_size(start) };
     let block = Block { start: start as usize, size };
-    if size >= LARGE && keep(&mut KEPT.lock(), block) {
+    if size >= LARGE && KEPT.try_lock().is_some_and(|mut kept| keep(&mut kept, block)) {
         return;
     }
     // SAFETY: as above; its owner gives it up.

@@ -213,7 +213,8 @@ impl Converter<'_> {
         // SAFETY: passed on to the caller.
         let term = unsafe { self.write(&mut writer, &value) };
         remains.scratch = writer.scratch.take();
-        remains.value = writer.is_plain.then_some(value);
+        // A failed conversion hasn't met all there is.
+        remains.value = (term.is_ok() && writer.is_plain).then_some(value);
         term
     }
 

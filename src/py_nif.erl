@@ -85,11 +85,15 @@
 %% Loads the library. Fine to call again.
 -spec load() -> ok | {error, {load_failed | atom(), string()}}.
 load() ->
-    case erlang:load_nif(filename:join(priv_dir(), "py_nif"), 0) of
+    case erlang:load_nif(filename:join(priv_dir(), "py_nif"), runtime_version()) of
         ok -> persistent_term:put(?LOADED, true);
         {error, {reload, _}} -> ok;
         {error, _} = Error -> Error
     end.
+
+-spec runtime_version() -> binary().
+runtime_version() ->
+    list_to_binary(erlang:system_info(version)).
 
 -spec no_upgrade() -> ok | {error, {nif_upgrade_needs_a_restart, ?MODULE}}.
 no_upgrade() ->

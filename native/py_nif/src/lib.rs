@@ -38,6 +38,8 @@ mod term;
 
 rustler::init!("py_nif", load = load);
 
-fn load(env: rustler::Env, _: rustler::Term) -> bool {
+/// `load_nif(Path, Version)`, with the version of the runtime system.
+fn load(env: rustler::Env, version: rustler::Term) -> bool {
+    convert::know_runtime(version.decode().unwrap_or_default());
     pool::register_type(env)
 }

@@ -6,13 +6,14 @@
 //! refused. Must never make a map or a dict that is smaller than what it was made from.
 
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifEnv, ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
     enif_get_list_cell, enif_get_list_length, enif_get_map_size, enif_get_tuple, enif_make_copy,
-    enif_make_list_from_array, enif_make_map_from_arrays, enif_make_map_put,
+    enif_make_list_cell, enif_make_list_from_array, enif_make_map_from_arrays, enif_make_map_put,
     enif_make_tuple_from_array, enif_map_iterator_create, enif_map_iterator_destroy,
     enif_map_iterator_get_pair, enif_map_iterator_next,
 };
@@ -24,8 +25,25 @@ use super::{
 };
 use crate::term::OwnedEnv;
 
-/// A map of up to this many keys is flat in the VM.
-const FLAT_MAP: usize = 32;
+/// How many keys a map may have to be made in one go on this thread.
+///
+/// More than 128 crash the VM before OTP 27.3: it sorts them with the help of a scheduler's random
+/// numbers, and this is no scheduler's thread (otp#8208).
+static MOST_AT_ONCE: AtomicUsize = AtomicUsize::new(128);
+
+/// The runtime system of OTP 27.3, the first without that limit.
+const WITHOUT_LIMIT: [u32; 3] = [15, 2, 3];
+
+/// Takes the version of the runtime system, as `erlang:system_info(version)` tells it.
+pub(crate) fn know_runtime(version: &str) {
+    // What follows a number ("rc1") doesn't matter, and what is missing is 0.
+    let mut parts = version.split(|character: char| !character.is_ascii_digit());
+    let version =
+        WITHOUT_LIMIT.map(|_| parts.next().and_then(|part| part.parse().ok()).unwrap_or(0));
+    if version >= WITHOUT_LIMIT {
+        MOST_AT_ONCE.store(usize::MAX, Ordering::Relaxed);
+    }
+}
 
 /// The VM's header word for a tuple has 24 bits for the arity; what happens beyond is undefined.
 const MAX_ARITY: usize = (1 << 24) - 1;
@@ -315,10 +333,10 @@ pub(super) unsafe fn dict_to_term(
         #[cfg(Py_GIL_DISABLED)]
         let dict = copy.as_ptr();
         let size = ffi::PyDict_Size(dict) as usize;
-        if size <= FLAT_MAP || writer.in_scratch {
+        if size <= MOST_AT_ONCE.load(Ordering::Relaxed) || writer.in_scratch {
             return pairs_to_term(writer, dict, size, room);
         }
-        // A large map is made key by key, and leaves each of its former selves behind.
+        // A map that is made key by key leaves each of its former selves behind.
         let scratch = OwnedEnv::new();
         let env = std::mem::replace(&mut writer.env, scratch.as_ptr());
         writer.in_scratch = true;
@@ -341,7 +359,10 @@ unsafe fn pairs_to_term(
     room: u32,
 ) -> Result<ErlNifTerm, Fail> {
     let at = writer.at;
+    // First the keys, then the values; what their parts take comes after them and goes again.
     let start = writer.parts.len();
+    writer.parts.resize(start + 2 * size, ErlNifTerm::default());
+    let mut count = 0;
     let mut position = 0;
     let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: the walk stops as soon as the dict's size isn't what it was, and `PyDict_Next` checks
@@ -354,65 +375,69 @@ unsafe fn pairs_to_term(
             else {
                 break;
             };
+            if count == size || ffi::PyDict_Size(dict) as usize != size {
+                return Err(changed_dict());
+            }
             let term = match writer.value(key.as_ptr(), room) {
                 Ok(term) => term,
                 Err(fail) => return Err(fail.under(|| format!(".key({})", show(at, &key)))),
             };
-            writer.parts.push(term);
+            writer.parts[start + count] = term;
             let term = match writer.value(value.as_ptr(), room) {
                 Ok(term) => term,
                 Err(fail) => return Err(fail.under(|| object_step(at, &key))),
             };
-            writer.parts.push(term);
-            if ffi::PyDict_Size(dict) as usize != size {
-                break;
-            }
+            writer.parts[start + size + count] = term;
+            count += 1;
         }
-        let pairs = &writer.parts[start..];
-        if ffi::PyDict_Size(dict) as usize != size || pairs.len() != 2 * size {
-            return Err(Fail::refuse("dict that changed while it was converted"));
+        if count != size || ffi::PyDict_Size(dict) as usize != size {
+            return Err(changed_dict());
         }
-        let term = build_map(writer.env, pairs)?;
+        let (keys, values) = writer.parts[start..].split_at(size);
+        let term = build_map(writer.env, keys, values)?;
         writer.parts.truncate(start);
         Ok(term)
     }
 }
 
-/// A map from alternating keys and values.
+#[cold]
+fn changed_dict() -> Fail {
+    Fail::refuse("dict that changed while it was converted")
+}
+
+/// A map from as many keys as values.
 ///
 /// # Safety
 /// The terms belong to `env`, which may be written to.
 #[inline(never)]
-unsafe fn build_map(env: *mut ErlNifEnv, pairs: &[ErlNifTerm]) -> Result<ErlNifTerm, Fail> {
-    let size = pairs.len() / 2;
+unsafe fn build_map(
+    env: *mut ErlNifEnv,
+    keys: &[ErlNifTerm],
+    values: &[ErlNifTerm],
+) -> Result<ErlNifTerm, Fail> {
+    let at_once = keys.len().min(MOST_AT_ONCE.load(Ordering::Relaxed));
     let mut map = ErlNifTerm::default();
-    // The first keys at once: a flat map is copied as a whole for each key that is put.
-    let (first, more) = pairs.split_at(pairs.len().min(2 * FLAT_MAP));
-    let mut keys = [ErlNifTerm::default(); FLAT_MAP];
-    let mut values = keys;
-    for (index, pair) in first.chunks_exact(2).enumerate() {
-        (keys[index], values[index]) = (pair[0], pair[1]);
-    }
-    // SAFETY: both arrays have that many terms of `env`, and all terms belong to `env`.
-    //
-    // The others one by one: `enif_make_map_from_arrays` of more would crash OTP before 27.3 on
-    // this thread (otp#8208), and builds a broken map when two of its keys are equal (otp#10975).
+    // SAFETY: both slices have that many terms, and all terms belong to `env`. A map that is broken
+    // because two of many keys are equal (otp#10975) is smaller than it should be, and given up.
     unsafe {
-        let (keys, values) = (keys.as_ptr(), values.as_ptr());
-        if enif_make_map_from_arrays(env, keys, values, first.len() / 2, &raw mut map) != 0 {
-            for pair in more.chunks_exact(2) {
-                enif_make_map_put(env, map, pair[0], pair[1], &raw mut map);
+        let (keys_start, values_start) = (keys.as_ptr(), values.as_ptr());
+        if enif_make_map_from_arrays(env, keys_start, values_start, at_once, &raw mut map) != 0 {
+            for (key, value) in keys[at_once..].iter().zip(&values[at_once..]) {
+                // The VM has each map in a block of memory of its own, unless the last block has
+                // room. For a cell it makes one with room for some maps more.
+                enif_make_list_cell(env, *key, *value);
+                enif_make_map_put(env, map, *key, *value, &raw mut map);
             }
             let mut made = 0;
             enif_get_map_size(env, map, &raw mut made);
-            if made == size {
+            if made == keys.len() {
                 return Ok(map);
             }
         }
     }
     // Equal in Erlang though not in Python: "a" and b"a", None and Atom("none").
     // SAFETY: the terms are live.
-    let twice = unsafe { first_twice(pairs) };
+    let twice = unsafe { first_twice(keys) };
     Err(Fail::refuse(format!("dict with two keys that are both {twice} in Erlang")))
 }
 
@@ -421,8 +446,8 @@ unsafe fn build_map(env: *mut ErlNifEnv, pairs: &[ErlNifTerm]) -> Result<ErlNifT
 /// # Safety
 /// The terms are live.
 #[cold]
-unsafe fn first_twice(pairs: &[ErlNifTerm]) -> String {
-    let mut keys: Vec<ErlNifTerm> = pairs.iter().copied().step_by(2).collect();
+unsafe fn first_twice(keys: &[ErlNifTerm]) -> String {
+    let mut keys = keys.to_vec();
     // SAFETY: the terms are live.
     unsafe {
         keys.sort_by(|&one, &other| rustler::sys::enif_compare(one, other).cmp(&0));

@@ -28,7 +28,7 @@ use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_get_list_cell, enif_get_list_leng
 use crate::directory::Context;
 use crate::python_module;
 use crate::term::OwnedEnv;
-pub(crate) use container::Pairs;
+pub(crate) use container::{Pairs, know_runtime};
 use py_to_term::Writer;
 use term_to_py::Reader;
 use text::KnownAtoms;

@@ -12,7 +12,8 @@
 %% `python': path of an executable or of a virtual environment, or `undefined' for the one that
 %% the library was built with.
 %% `max_depth': how many levels deep a value may be nested; default 1000.
-%% `spin_us': how long an idle context waits awake for its next job, in µs; default 20.
+%% `spin_us': how long an idle context waits awake for its next job, in µs, at most: less where that
+%% has been in vain; default 20.
 %% `traceback': whether exceptions come with their tracebacks, where the call doesn't say; default
 %% false.
 %% `callback_depth': how many calls from Python to Erlang may be waiting on one context, each made

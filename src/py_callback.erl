@@ -6,7 +6,7 @@
 
 -behaviour(gen_server).
 
--export([start_link/0, register/2, unregister/1, run/2]).
+-export([start_link/0, register/2, unregister/1, stand_by/1, run/1]).
 -export([init/1, handle_call/3, handle_cast/2, terminate/2]).
 
 -export_type([name/0, target/0]).
@@ -31,11 +31,16 @@ register(Name, Function) ->
 unregister(Name) ->
     gen_server:call(?MODULE, {unregister, Name}, infinity).
 
+%% Waits for a call and runs its function.
+-spec stand_by(py_nif:ticket()) -> ok.
+stand_by(Ticket) ->
+    receive py_call -> run(Ticket) end.
+
 %% Runs a function for Python and answers. In a process of its own; whatever happens to that, Python
 %% gets an answer.
--spec run(py_nif:ticket(), binary()) -> ok.
-run(Ticket, Name) ->
-    Args = py_nif:callback_take(Ticket),
+-spec run(py_nif:ticket()) -> ok.
+run(Ticket) ->
+    {Name, Args} = py_nif:callback_take(Ticket),
     case persistent_term:get(?KEY, #{}) of
         #{Name := Function} -> py_nif:callback_answer(Ticket, apply_to(Function, Args));
         #{} -> py_nif:callback_answer(Ticket, undefined)

@@ -1,4 +1,6 @@
-%% Starts a process for each function that Python calls.
+%% Starts a process for each function that Python calls: some ahead, which stand by, and one at once
+%% when Python has found none. None runs a second function, which would meet what the first has left
+%% behind: messages, timers, subscriptions, tables.
 %%
 %% The processes are linked: they end with this one, and when one of them is killed the link says
 %% why, which Python is told. One that fails has told Python itself. Nothing that a function does
@@ -22,7 +24,7 @@ init([]) ->
     %% Python waits for each of its steps.
     _ = process_flag(priority, high),
     ok = py_nif:serve(py_callbacks),
-    {ok, #{}}.
+    {ok, fill(#{})}.
 
 -spec handle_call(term(), gen_server:from(), running()) -> {noreply, running()}.
 handle_call(_Request, _From, Running) ->
@@ -33,19 +35,39 @@ handle_cast(_Message, Running) ->
     {noreply, Running}.
 
 -spec handle_info(term(), running()) -> {noreply, running()}.
-handle_info({py_callback, Ticket, Name}, Running) ->
-    Pid = spawn_link(py_callback, run, [Ticket, Name]),
-    {noreply, Running#{Pid => Ticket}};
+handle_info({py_callback, Ticket}, Running) ->
+    Pid = spawn_link(py_callback, run, [Ticket]),
+    {noreply, add(Running#{Pid => Ticket})};
 handle_info({'EXIT', Pid, Reason}, Running) ->
     case maps:take(Pid, Running) of
         {Ticket, Others} ->
             ok = answer_for_the_dead(Reason, Ticket),
-            {noreply, Others};
+            {noreply, add(Others)};
         error ->
             {noreply, Running}
     end;
 handle_info(_Message, Running) ->
     {noreply, Running}.
+
+%% Has as many stand by as there should be.
+-spec fill(running()) -> running().
+fill(Running) ->
+    case add(Running) of
+        Running -> Running;
+        More -> fill(More)
+    end.
+
+%% Has one more stand by, if there are too few.
+-spec add(running()) -> running().
+add(Running) ->
+    case py_nif:callback_ticket() of
+        enough ->
+            Running;
+        Ticket ->
+            Pid = spawn_link(py_callback, stand_by, [Ticket]),
+            ok = py_nif:callback_stand_by(Ticket, Pid),
+            Running#{Pid => Ticket}
+    end.
 
 %% The first answer counts: after the function's own this one changes nothing.
 -spec answer_for_the_dead(term(), py_nif:ticket()) -> ok.

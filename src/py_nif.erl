@@ -16,7 +16,8 @@
 -export([pool_new/1, pool_close/1, pool_is_closed/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_contexts/1]).
 -export([scheduler_id/0]).
--export([serve/1, handled/4, registered/1, callback_take/1, callback_answer/2, log_level/1]).
+-export([serve/1, handled/4, registered/1, callback_ticket/0, callback_stand_by/2,
+         callback_take/1, callback_answer/2, log_level/1]).
 
 -export_type([handle/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0,
               ticket/0, tally/0]).
@@ -30,7 +31,8 @@
        pass_room_on/1,
        pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0,
-       serve/1, handled/4, registered/1, callback_take/1, callback_answer/2, log_level/1]).
+       serve/1, handled/4, registered/1, callback_ticket/0, callback_stand_by/2,
+         callback_take/1, callback_answer/2, log_level/1]).
 
 -opaque handle() :: reference().
 %% The native half of a context process.
@@ -271,8 +273,16 @@ handled(_Tally, _Messages, _Sends, _Bytes) -> ?NOT_LOADED.
 -spec registered([binary()]) -> ok.
 registered(_Names) -> ?NOT_LOADED.
 
-%% The arguments of a call, for the process that runs the function.
--spec callback_take(ticket()) -> [term()].
+%% For a process that is to stand by for a call.
+-spec callback_ticket() -> ticket() | enough.
+callback_ticket() -> ?NOT_LOADED.
+
+%% The process has the ticket, and will get `py_call' when the ticket is good for a call.
+-spec callback_stand_by(ticket(), pid()) -> ok.
+callback_stand_by(_Ticket, _Pid) -> ?NOT_LOADED.
+
+%% The function and arguments of a call, for the process that runs it.
+-spec callback_take(ticket()) -> {Name :: binary(), Args :: [term()]}.
 callback_take(_Ticket) -> ?NOT_LOADED.
 
 %% Lets Python go on. The first answer counts.

@@ -33,6 +33,9 @@ each_mode() ->
      a_killed_function_leaves_no_python_waiting,
      a_killed_runner_leaves_no_python_waiting,
      functions_run_in_processes_of_their_own,
+     what_a_function_leaves_behind_is_not_met_by_the_next,
+     more_functions_run_at_once_than_processes_stand_by,
+     killed_processes_that_stand_by_are_replaced,
      python_erlang_python_goes_64_levels_deep,
      too_deep_is_a_recursion_error,
      a_function_may_reach_python_through_a_server,
@@ -250,6 +253,60 @@ functions_run_in_processes_of_their_own(Config) ->
     {Two, none} = value(Ctx, <<"erlang.who()">>),
     ?assertEqual(4, length(lists:usort([One, Two, Ctx, self()]))),
     eventually(fun() -> not is_process_alive(One) andalso not is_process_alive(Two) end).
+
+what_a_function_leaves_behind_is_not_met_by_the_next(Config) ->
+    Ctx = new(Config),
+    Test = self(),
+    Runner = whereis(py_callback_runner),
+    ok = py:register_function(litter, fun() ->
+        put(seen, true),
+        true = link(Test),
+        true = process_flag(trap_exit, true) =:= false,
+        true = register(litter, self()),
+        litter = ets:new(litter, [named_table]),
+        self() ! stray,
+        Test ! {litter, self()},
+        self()
+    end),
+    ok = py:register_function(look, fun(Litterer) ->
+        Ref = monitor(process, Litterer),
+        receive {'DOWN', Ref, process, Litterer, _} -> ok end,
+        Items = [dictionary, links, monitored_by, trap_exit, message_queue_len],
+        Test ! {looked, process_info(self(), Items), ets:whereis(litter), whereis(litter)},
+        ok
+    end),
+    Clean = [{dictionary, []}, {links, [Runner]}, {monitored_by, []}, {trap_exit, false},
+             {message_queue_len, 0}],
+    ok = py_context:exec(Ctx, <<"
+for _ in range(20):
+    erlang.look(erlang.litter())
+">>),
+    Litterers = [receive {litter, Pid} -> Pid end || _ <- lists:seq(1, 20)],
+    ?assertEqual(20, length(lists:usort(Litterers))),
+    [receive Looked -> ?assertEqual({looked, Clean, undefined, undefined}, Looked) end
+     || _ <- lists:seq(1, 20)].
+
+more_functions_run_at_once_than_processes_stand_by(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(gated, gated()),
+    Callers = [ask(fun() -> py_context:eval(Ctx, <<"erlang.gated(n)">>, #{n => N}) end)
+               || N <- lists:seq(1, 24)],
+    Functions = [called() || _ <- Callers],
+    [Function ! go || Function <- Functions],
+    ?assertEqual([{ok, N} || N <- lists:seq(1, 24)], [answer(Caller) || Caller <- Callers]).
+
+killed_processes_that_stand_by_are_replaced(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(add, fun(A, B) -> A + B end),
+    {links, Links} = process_info(whereis(py_callback_runner), links),
+    StandingBy = [Pid || Pid <- Links, is_pid(Pid),
+                         {current_function, {py_callback, stand_by, 1}}
+                             =:= process_info(Pid, current_function)],
+    ?assertNotEqual([], StandingBy),
+    [true = exit(Pid, kill) || Pid <- StandingBy],
+    eventually(fun() -> not lists:any(fun is_process_alive/1, StandingBy) end),
+    ?assertEqual([3 || _ <- lists:seq(1, 50)],
+                 value(Ctx, <<"[erlang.add(1, 2) for _ in range(50)]">>)).
 
 %% ------------------------------------------------------------------ re-entrancy
 

@@ -3,15 +3,20 @@
 //! The arguments stay here until the process that runs the function takes them. What Erlang holds
 //! meanwhile is a [`Ticket`]: once the last process that has it is gone, the call is answered, if
 //! nobody has, so that no death in Erlang leaves Python waiting.
+//!
+//! To start a process takes about as long as everything else. So some stand by, each with a ticket
+//! issued ahead, and a call goes straight to one of them. Only when there is none left does it go
+//! to the service, which starts one for it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Thread;
 
 use parking_lot::Mutex;
 use py_runtime::context::Wait;
-use rustler::sys::{ErlNifTerm, enif_make_copy};
-use rustler::{Atom, Encoder, Env, Resource, ResourceArc, Term};
+use rustler::sys::{ErlNifPid, ErlNifTerm, enif_make_copy, enif_send};
+use rustler::{Atom, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 
 use crate::call::Call;
 use crate::directory::Context;
@@ -19,8 +24,11 @@ use crate::service::Service;
 use crate::term::{OwnedEnv, Saved, atom, binary, pid_term, tuple, word};
 
 mod atoms {
-    rustler::atoms! { ok }
+    rustler::atoms! { ok, enough, py_call }
 }
+
+/// How many processes stand by: enough for a few contexts that call at the same time.
+const STAND_BY: usize = 8;
 
 /// Who waits, and how it is woken.
 pub(crate) enum Waiter {
@@ -33,8 +41,8 @@ pub(crate) enum Waiter {
 /// A call that has not been answered, or whose answer has not been looked at.
 pub(crate) struct Pending {
     waiter: Waiter,
-    /// A list, in an environment that is only read.
-    arguments: ErlNifTerm,
+    /// `{Name, Args}`, in an environment that is only read.
+    request: ErlNifTerm,
     _env: OwnedEnv,
     /// The word of the pid of the process that runs the function, or 0.
     handler: AtomicUsize,
@@ -42,7 +50,7 @@ pub(crate) struct Pending {
     is_over: AtomicBool,
 }
 
-// SAFETY: the list's environment is only read; everything else is made for sharing.
+// SAFETY: the request's environment is only read; everything else is made for sharing.
 unsafe impl Send for Pending {}
 // SAFETY: as above.
 unsafe impl Sync for Pending {}
@@ -55,8 +63,18 @@ pub(crate) enum Answer {
     Lost,
 }
 
-/// What Erlang holds of a call.
-pub(crate) struct Ticket(Arc<Pending>);
+/// What Erlang holds of a call, or of the one to come.
+pub(crate) struct Ticket(Mutex<Use>);
+
+/// What a ticket is good for.
+enum Use {
+    /// The next call.
+    Next,
+    /// This one.
+    This(Arc<Pending>),
+    /// Nothing: whoever had it is gone.
+    Void,
+}
 
 #[rustler::resource_impl]
 impl Resource for Ticket {}
@@ -66,7 +84,88 @@ impl std::panic::RefUnwindSafe for Ticket {}
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.settle(Answer::Lost);
+        if let Use::This(pending) = self.0.get_mut() {
+            pending.settle(Answer::Lost);
+        }
+    }
+}
+
+impl Ticket {
+    fn call(&self) -> Option<Arc<Pending>> {
+        match &*self.0.lock() {
+            Use::This(pending) => Some(Arc::clone(pending)),
+            Use::Next | Use::Void => None,
+        }
+    }
+
+    /// `false`: it isn't to be had any more.
+    fn claim(&self, pending: &Arc<Pending>) -> bool {
+        let mut good_for = self.0.lock();
+        let is_free = matches!(*good_for, Use::Next);
+        if is_free {
+            *good_for = Use::This(Arc::clone(pending));
+        }
+        is_free
+    }
+
+    /// Makes it void, and nobody's call lost. The call it was for, if any.
+    fn void(&self) -> Option<Arc<Pending>> {
+        match std::mem::replace(&mut *self.0.lock(), Use::Void) {
+            Use::This(pending) => Some(pending),
+            Use::Next | Use::Void => None,
+        }
+    }
+}
+
+/// A process that waits for a call.
+struct StandBy {
+    pid: ErlNifPid,
+    ticket: ResourceArc<Ticket>,
+}
+
+/// Those that wait, in the order in which they were started: the first has had the most time to
+/// get ready.
+static STANDING_BY: Mutex<VecDeque<StandBy>> = Mutex::new(VecDeque::new());
+
+/// Forgets the processes of a service that is gone, which end with it.
+pub(crate) fn forget_standing_by() {
+    let gone = std::mem::take(&mut *STANDING_BY.lock());
+    // Outside of the lock.
+    drop(gone);
+}
+
+/// Gives a call to a process that stands by. `false`: there is none.
+fn give(pending: &Arc<Pending>) -> bool {
+    loop {
+        // A statement of its own: the lock isn't held meanwhile.
+        let next = STANDING_BY.lock().pop_front();
+        let Some(StandBy { pid, ticket }) = next else { return false };
+        if !ticket.claim(pending) {
+            continue;
+        }
+        let message = atoms::py_call().as_c_arg();
+        // SAFETY: an atom is a term everywhere, and this is no scheduler's thread.
+        let sent = unsafe {
+            enif_send(std::ptr::null_mut(), &raw const pid, std::ptr::null_mut(), message)
+        };
+        if sent != 0 {
+            return true;
+        }
+        // It has been killed, or its service has.
+        drop(ticket.void());
+    }
+}
+
+/// Has a process started for a call. `false`: nobody serves.
+fn order(pending: &Arc<Pending>) -> bool {
+    let ticket = ResourceArc::new(Ticket(Mutex::new(Use::This(Arc::clone(pending)))));
+    let message = OwnedEnv::new();
+    let ptr = message.as_ptr();
+    // SAFETY: the environment is ours alone, and this is no scheduler's thread.
+    unsafe {
+        let ticket = ticket.encode(Env::new(&ptr, ptr)).as_c_arg();
+        let message = tuple(ptr, &[atom(ptr, "py_callback"), ticket]);
+        Service::Callbacks.send(ptr, message)
     }
 }
 
@@ -79,25 +178,18 @@ impl Pending {
         arguments: ErlNifTerm,
         waiter: Waiter,
     ) -> Option<Arc<Self>> {
+        let ptr = env.as_ptr();
+        // SAFETY: the environment is ours alone, and the list is its term, says the caller.
+        let request = unsafe { tuple(ptr, &[binary(ptr, name.as_bytes()), arguments]) };
         let pending = Arc::new(Pending {
             waiter,
-            arguments,
+            request,
             _env: env,
             handler: AtomicUsize::new(0),
             answer: Mutex::new(None),
             is_over: AtomicBool::new(false),
         });
-        let ticket = ResourceArc::new(Ticket(Arc::clone(&pending)));
-        let message = OwnedEnv::new();
-        let ptr = message.as_ptr();
-        // SAFETY: the environment is ours alone, and this is no scheduler's thread.
-        let sent = unsafe {
-            let ticket = ticket.encode(Env::new(&ptr, ptr)).as_c_arg();
-            let name = binary(ptr, name.as_bytes());
-            let message = tuple(ptr, &[atom(ptr, "py_callback"), ticket, name]);
-            Service::Callbacks.send(ptr, message)
-        };
-        sent.then_some(pending)
+        (give(&pending) || order(&pending)).then_some(pending)
     }
 
     /// The first answer counts.
@@ -139,19 +231,38 @@ impl Wait<Call> for Arc<Pending> {
     }
 }
 
-/// `callback_take(Ticket) -> Args`, called by the process that is going to run the function.
+/// `callback_ticket() -> Ticket | enough`: for a process that is to stand by, if there are too few.
 #[rustler::nif]
-fn callback_take<'a>(env: Env<'a>, ticket: ResourceArc<Ticket>) -> Term<'a> {
-    let pending = &ticket.0;
-    pending.handler.store(word(pid_term(*env.pid().as_c_arg())), Ordering::Release);
-    // SAFETY: the list's environment is never written again; the copy is the NIF call's.
-    unsafe { Term::new(env, enif_make_copy(env.as_c_arg(), pending.arguments)) }
+fn callback_ticket(env: Env) -> Term {
+    if STANDING_BY.lock().len() >= STAND_BY {
+        return atoms::enough().encode(env);
+    }
+    ResourceArc::new(Ticket(Mutex::new(Use::Next))).encode(env)
 }
 
-/// `callback_answer(Ticket, Answer) -> ok`; the first one counts.
+/// `callback_stand_by(Ticket, Pid) -> ok`: the process has the ticket and waits for a call.
+#[rustler::nif]
+fn callback_stand_by(ticket: ResourceArc<Ticket>, pid: LocalPid) -> Atom {
+    STANDING_BY.lock().push_back(StandBy { pid: *pid.as_c_arg(), ticket });
+    atoms::ok()
+}
+
+/// `callback_take(Ticket) -> {Name, Args}`, called by the process that is going to run the
+/// function.
+#[rustler::nif]
+fn callback_take(env: Env<'_>, ticket: ResourceArc<Ticket>) -> NifResult<Term<'_>> {
+    let pending = ticket.call().ok_or(rustler::Error::BadArg)?;
+    pending.handler.store(word(pid_term(*env.pid().as_c_arg())), Ordering::Release);
+    // SAFETY: the request's environment is never written again; the copy is the NIF call's.
+    Ok(unsafe { Term::new(env, enif_make_copy(env.as_c_arg(), pending.request)) })
+}
+
+/// `callback_answer(Ticket, Answer) -> ok`; the first one counts, and the ticket is void.
 #[rustler::nif]
 fn callback_answer(ticket: ResourceArc<Ticket>, answer: Term) -> Atom {
-    // SAFETY: the answer is a term of this NIF call.
-    ticket.0.settle(Answer::Given(unsafe { Saved::new(answer.as_c_arg()) }));
+    if let Some(pending) = ticket.void() {
+        // SAFETY: the answer is a term of this NIF call.
+        pending.settle(Answer::Given(unsafe { Saved::new(answer.as_c_arg()) }));
+    }
     atoms::ok()
 }

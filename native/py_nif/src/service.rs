@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_local_pid, enif_send};
 use rustler::{Atom, Env, NifResult};
 
+use crate::callback;
 use crate::term::{from_word, pid_term, word};
 
 mod atoms {
@@ -65,6 +66,9 @@ fn serve(env: Env, service: Atom) -> NifResult<Atom> {
         service if service == atoms::py_sender() => Service::Sender,
         _ => return Err(rustler::Error::BadArg),
     };
+    if matches!(service, Service::Callbacks) {
+        callback::forget_standing_by();
+    }
     let pid = word(pid_term(*env.pid().as_c_arg()));
     PIDS[service as usize].store(pid, Ordering::Release);
     GENERATION.fetch_add(1, Ordering::AcqRel);

@@ -3,7 +3,6 @@
 //! A slot is one word, read and replaced atomically, so that routing takes no lock and a restarted
 //! context changes nothing but its slot: the term in `persistent_term` stays the same.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
@@ -19,10 +18,9 @@ use crate::term::{from_word, pid_term, word};
 /// A slot that has never had a context.
 const NOBODY: usize = 0;
 
-/// The slots of a pool. Resizing replaces the array, which is rare; reading it is not. Old and new
-/// array share the slots, so that what happens to a slot meanwhile isn't lost.
+/// The slots of a pool. Resizing replaces the array, which is rare; reading it is not.
 pub(crate) struct Pool {
-    slots: ArcSwap<Vec<Arc<Slot>>>,
+    slots: ArcSwap<Vec<Slot>>,
     /// It is to be stopped: a process that finds it after a crash doesn't go on with it.
     closed: AtomicBool,
 }
@@ -36,8 +34,8 @@ struct Slot {
 }
 
 impl Slot {
-    fn empty() -> Arc<Self> {
-        Arc::new(Slot { pid: AtomicUsize::new(NOBODY), leaving: AtomicBool::new(false) })
+    fn new(pid: usize, leaving: bool) -> Self {
+        Slot { pid: AtomicUsize::new(pid), leaving: AtomicBool::new(leaving) }
     }
 
     fn pid(&self) -> usize {
@@ -123,7 +121,7 @@ impl Pool {
 
     pub(crate) fn new(size: usize) -> Self {
         Pool {
-            slots: ArcSwap::from_pointee((0..size).map(|_| Slot::empty()).collect()),
+            slots: ArcSwap::from_pointee((0..size).map(|_| Slot::new(NOBODY, false)).collect()),
             closed: AtomicBool::new(false),
         }
     }
@@ -158,7 +156,10 @@ impl Pool {
     /// Grows or shrinks. Called by the pool's one process only.
     pub(crate) fn resize(&self, size: usize) {
         let old = self.slots.load();
-        let slot = |n| old.get(n).map_or_else(Slot::empty, Arc::clone);
+        let slot = |n: usize| match old.get(n) {
+            Some(slot) => Slot::new(slot.pid(), slot.is_leaving()),
+            None => Slot::new(NOBODY, false),
+        };
         self.slots.store((0..size).map(slot).collect::<Vec<_>>().into());
     }
 
@@ -181,7 +182,7 @@ impl Pool {
     /// Everybody in the slots, in order.
     pub(crate) fn pids(&self) -> Vec<ErlNifTerm> {
         let slots = self.slots.load();
-        let pids = slots.iter().map(|slot| slot.pid()).filter(|pid| *pid != NOBODY);
+        let pids = slots.iter().map(Slot::pid).filter(|pid| *pid != NOBODY);
         // SAFETY: slots hold pids.
         pids.map(|pid| unsafe { from_word(pid) }).collect()
     }

@@ -32,6 +32,8 @@
     status = starting :: starting | serving | waiting | draining | stopping | {failed, term()},
     %% What is to take over from a thread that is stuck, while it starts; `waiting' for another try.
     replacement :: undefined | waiting | {reference(), py_nif:handle()},
+    %% Threads of replacements that weren't needed, until they have ended.
+    leaving = [] :: [reference()],
     %% When the running job's grace is over, once stopping has begun; in monotonic ms.
     deadline :: undefined | integer() | infinity,
     %% Callers of `start_by/2', answered when the outcome is known.
@@ -189,6 +191,9 @@ handle_info({py_context, Ref, ended}, #state{ref = Ref, status = draining} = Sta
 handle_info({py_context, Ref, ended}, #state{ref = Ref} = State) ->
     %% It was told to stop, or never served.
     {noreply, State#state{handle = undefined}};
+handle_info({py_context, Ref, ended}, #state{leaving = Leaving} = State) ->
+    %% Of a replacement, or left by an attempt to start before this one.
+    {noreply, State#state{leaving = lists:delete(Ref, Leaving)}};
 handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = serving} = State) ->
     {noreply, replace(State)};
 handle_info(replace, #state{status = serving, replacement = waiting} = State) ->
@@ -196,7 +201,7 @@ handle_info(replace, #state{status = serving, replacement = waiting} = State) ->
 handle_info({py_context, Ref, started}, #state{replacement = {Ref, _}} = State) ->
     {noreply, hand_over(State)};
 handle_info({py_context, Ref, {error, _} = Error}, #state{replacement = {Ref, _}} = State) ->
-    {noreply, not_replaced(Error, State)};
+    {noreply, not_replaced(Error, drop_replacement(State))};
 handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = draining} = State) ->
     %% What waits behind it would wait for ever.
     ok = py_nif:context_kill(State#state.handle, stuck),
@@ -217,7 +222,7 @@ handle_info({'EXIT', _From, normal}, State) ->
 handle_info({'EXIT', _From, Reason}, State) ->
     {stop, Reason, State};
 handle_info(_Message, State) ->
-    %% The end of a thread that an attempt before this one left, or somebody's stray message.
+    %% What was under way from a replacement that isn't needed any more, or somebody's stray message.
     {noreply, State}.
 
 %% The thread is stuck. Whoever waits or comes goes on waiting until another serves in its place.
@@ -245,9 +250,16 @@ hand_over(#state{handle = Old, replacement = {Ref, New}} = State) ->
             ok = report_replaced(State),
             State#state{handle = New, ref = Ref, replacement = undefined, failures = 0};
         false ->
-            ok = py_nif:context_kill(New, shutdown),
-            State#state{replacement = undefined, failures = 0}
+            (drop_replacement(State))#state{failures = 0}
     end.
+
+%% Whoever stops the context waits for its end.
+-spec drop_replacement(#state{}) -> #state{}.
+drop_replacement(#state{replacement = {Ref, New}, leaving = Leaving} = State) ->
+    ok = py_nif:context_kill(New, shutdown),
+    State#state{replacement = undefined, leaving = [Ref | Leaving]};
+drop_replacement(State) ->
+    State#state{replacement = undefined}.
 
 -spec report_replaced(#state{}) -> ok.
 report_replaced(#state{id = Id}) ->
@@ -325,19 +337,16 @@ is_orderly({shutdown, _}) -> true;
 is_orderly(_Reason) -> false.
 
 -spec begin_stop(term(), #state{}) -> #state{}.
-begin_stop(_Why, #state{handle = undefined} = State) ->
-    State#state{status = stopping};
 begin_stop(_Why, #state{status = stopping} = State) ->
     State;
-begin_stop(Why, #state{handle = Handle, options = #{shutdown := Grace}} = State) ->
+begin_stop(Why, #state{options = #{shutdown := Grace}} = State) ->
     ok = leave_slot(State),
-    ok = drop_replacement(State),
-    ok = py_nif:context_close(Handle, Why),
-    State#state{status = stopping, deadline = deadline(Grace)}.
+    ok = close(Why, State),
+    (drop_replacement(State))#state{status = stopping, deadline = deadline(Grace)}.
 
--spec drop_replacement(#state{}) -> ok.
-drop_replacement(#state{replacement = {_, New}}) -> py_nif:context_kill(New, shutdown);
-drop_replacement(_State) -> ok.
+-spec close(term(), #state{}) -> ok.
+close(_Why, #state{handle = undefined}) -> ok;
+close(Why, #state{handle = Handle}) -> py_nif:context_close(Handle, Why).
 
 %% While its grace runs the process is alive, but no caller should be sent to it any more.
 -spec leave_slot(#state{}) -> ok.
@@ -357,18 +366,30 @@ deadline(Grace) ->
     erlang:monotonic_time(millisecond) + Grace.
 
 -spec await_end(term(), #state{}) -> ok.
-await_end(_Reason, #state{handle = undefined}) ->
+await_end(Reason, #state{leaving = Leaving, deadline = Deadline} = State) ->
+    ok = await_thread(Reason, State),
+    %% They have been told to end already.
+    _ = [ended_within(Ref, left(last(Deadline))) || Ref <- Leaving],
+    ok.
+
+-spec await_thread(term(), #state{}) -> ok.
+await_thread(_Reason, #state{handle = undefined}) ->
     ok;
-await_end(Reason, #state{handle = Handle, ref = Ref, deadline = Deadline}) ->
+await_thread(Reason, #state{handle = Handle, ref = Ref, deadline = Deadline}) ->
     case ended_within(Ref, left(Deadline)) of
         true ->
             ok;
         false ->
             ok = py_nif:context_kill(Handle, died(Reason)),
-            %% A thread that is stuck in C sees the interrupt only when it returns; it ends then.
-            _ = ended_within(Ref, ?INTERRUPT_GRACE),
+            _ = ended_within(Ref, left(last(Deadline))),
             ok
     end.
+
+%% A thread that is stuck in C sees the interrupt only when it returns; it ends then. One more grace
+%% for all contexts of a pool, which were interrupted when theirs was over.
+-spec last(integer() | infinity) -> integer() | infinity.
+last(infinity) -> infinity;
+last(Deadline) -> Deadline + ?INTERRUPT_GRACE.
 
 -spec left(integer() | infinity) -> timeout().
 left(infinity) -> infinity;

@@ -23,7 +23,7 @@
 
 -type caller() :: pid() | none.
 -type monitor() :: reference().
--type request() :: {Leader :: pid(), py_nif:tally(), Text :: iodata()}.
+-type request() :: {Leader :: pid(), Order :: integer(), py_nif:tally(), Text :: iodata()}.
 
 %% How much may come together in one request.
 -define(MOST_BYTES, 65_536).
@@ -93,13 +93,14 @@ ask(Leader, Tally, Text, #state{asked = Asked, leaders = Leaders} = State) ->
                            #{} -> {monitor(process, Leader), 0}
                        end,
     Leader ! {io_request, self(), Ref, {put_chars, unicode, iolist_to_binary(Text)}},
-    State#state{asked = Asked#{Ref => {Leader, Tally, Text}},
+    Order = erlang:unique_integer([monotonic]),
+    State#state{asked = Asked#{Ref => {Leader, Order, Tally, Text}},
                 leaders = Leaders#{Leader => {Monitor, Count + 1}}}.
 
 -spec answered(reference(), #state{}) -> #state{}.
 answered(Ref, #state{asked = Asked} = State) ->
     case maps:take(Ref, Asked) of
-        {{Leader, Tally, Text}, Others} ->
+        {{Leader, _Order, Tally, Text}, Others} ->
             ok = py_nif:handled(Tally, 0, 0, iolist_size(Text)),
             let_go(Leader, State#state{asked = Others});
         error ->
@@ -120,12 +121,12 @@ let_go(Leader, #state{leaders = Leaders} = State) ->
 %% if it isn't the one that is gone.
 -spec gone(pid(), #state{}) -> #state{}.
 gone(Leader, #state{asked = Asked, leaders = Leaders} = State) ->
-    Lost = lists:sort([{Ref, Tally, Text} || {Ref, {To, Tally, Text}} <- maps:to_list(Asked),
-                                             To =:= Leader]),
-    Left = State#state{asked = maps:without([Ref || {Ref, _, _} <- Lost], Asked),
+    Lost = maps:filter(fun(_Ref, {To, _, _, _}) -> To =:= Leader end, Asked),
+    Left = State#state{asked = maps:without(maps:keys(Lost), Asked),
                        leaders = maps:remove(Leader, Leaders)},
-    lists:foldl(fun({_Ref, Tally, Text}, Sofar) -> ask_own(Leader, Tally, Text, Sofar) end,
-                Left, Lost).
+    %% Not in the order of the references: on another scheduler a later one may be smaller.
+    lists:foldl(fun({_, _Order, Tally, Text}, Sofar) -> ask_own(Leader, Tally, Text, Sofar) end,
+                Left, lists:keysort(2, maps:values(Lost))).
 
 -spec ask_own(pid(), py_nif:tally(), iodata(), #state{}) -> #state{}.
 ask_own(Gone, Tally, Text, State) ->

@@ -9,7 +9,8 @@
 -export([init_per_testcase/2, end_per_testcase/2]).
 -compile([export_all, nowarn_export_all]).
 
--import(test_helpers, [ask/1, answer/1, leftovers/1, await_queue/2, eventually/1]).
+-import(test_helpers, [ask/1, answer/1, leftovers/1, await_queue/2, eventually/1,
+                       eventually/2]).
 
 -define(STUCK_AFTER, 50).
 
@@ -31,6 +32,7 @@ cases() ->
      a_pool_with_too_many_stuck_threads_refuses,
      a_replacement_that_cannot_start_is_tried_again,
      a_stuck_context_can_be_stopped,
+     a_stop_waits_for_a_replacement_that_is_starting,
      a_killed_stuck_context_counts_until_it_returns,
      a_slot_that_drains_behind_a_stuck_job_goes].
 
@@ -264,6 +266,26 @@ a_stuck_context_can_be_stopped(Config) ->
         ?assertNot(is_process_alive(Ctx)),
         let_go(Socket),
         ?assertEqual([], leftovers(Stuck))
+    end).
+
+a_stop_waits_for_a_replacement_that_is_starting(Config) ->
+    Name = "replacement_" ++ atom_to_list(?config(mode, Config)),
+    File = filename:join(?config(priv_dir, Config), Name),
+    in_vm(Config, fun() ->
+        %% The second time it says which thread it is, and sleeps in C, whatever it has been told.
+        Preload = ["import os, threading, time\n"
+                   "if os.path.exists('", File, "'):\n"
+                   "    with open('", File, "', 'w') as file: file.write(str(threading.get_native_id()))\n"
+                   "    time.sleep(1)\n"],
+        [Ctx] = start(replacing, 1, #{preload => Preload}, Config),
+        ok = file:write_file(File, <<>>),
+        Socket = stick(Ctx),
+        _ = eventually(fun() -> file:read_file(File) =/= {ok, <<>>} end),
+        {ok, Thread} = file:read_file(File),
+        let_go(Socket),
+        ok = py_context_router:stop_pool(replacing),
+        %% To the OS it is there for a moment after it has been joined.
+        _ = eventually(fun() -> not filelib:is_dir(["/proc/self/task/", Thread]) end, 200)
     end).
 
 a_killed_stuck_context_counts_until_it_returns(Config) ->

@@ -1,11 +1,13 @@
 //! A pool: an array of slots, each with the pid of its context.
 //!
 //! A slot is one word, read and replaced atomically, so that routing takes no lock and a restarted
-//! context changes nothing but its slot: the term in `persistent_term` stays the same.
+//! context changes nothing but its slot: the term in `persistent_term` stays the same. Who changes
+//! anything takes a lock, because a resize copies the slots.
 
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rustler::Env;
 use rustler::sys::{
     ErlNifEnv, ErlNifPid, ErlNifResourceFlags, ErlNifResourceType, ErlNifResourceTypeInit,
@@ -21,6 +23,8 @@ const NOBODY: usize = 0;
 /// The slots of a pool. Resizing replaces the array, which is rare; reading it is not.
 pub(crate) struct Pool {
     slots: ArcSwap<Vec<Slot>>,
+    /// Held by who changes a slot or the array, never by who reads.
+    changing: Mutex<()>,
     /// It is to be stopped: a process that finds it after a crash doesn't go on with it.
     closed: AtomicBool,
 }
@@ -122,6 +126,7 @@ impl Pool {
     pub(crate) fn new(size: usize) -> Self {
         Pool {
             slots: ArcSwap::from_pointee((0..size).map(|_| Slot::new(NOBODY, false)).collect()),
+            changing: Mutex::new(()),
             closed: AtomicBool::new(false),
         }
     }
@@ -138,6 +143,7 @@ impl Pool {
 
     /// Puts a context into its slot (from 0). Slots that a resize has removed are ignored.
     pub(crate) fn set(&self, slot: usize, pid: ErlNifPid) {
+        let _changing = self.changing.lock();
         if let Some(slot) = self.slots.load().get(slot) {
             slot.leaving.store(false, Ordering::Release);
             slot.pid.store(word(pid_term(pid)), Ordering::Release);
@@ -146,6 +152,7 @@ impl Pool {
 
     /// The context in a slot stops: it gets no more callers while another lives.
     pub(crate) fn leave(&self, slot: usize, pid: ErlNifPid) {
+        let _changing = self.changing.lock();
         if let Some(slot) = self.slots.load().get(slot)
             && slot.pid() == word(pid_term(pid))
         {
@@ -153,8 +160,9 @@ impl Pool {
         }
     }
 
-    /// Grows or shrinks. Called by the pool's one process only.
+    /// Grows or shrinks.
     pub(crate) fn resize(&self, size: usize) {
+        let _changing = self.changing.lock();
         let old = self.slots.load();
         let slot = |n: usize| match old.get(n) {
             Some(slot) => Slot::new(slot.pid(), slot.is_leaving()),

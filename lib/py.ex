@@ -184,8 +184,8 @@ defmodule Py do
   Each call is `{module, function, args}` or `{module, function, args, kwargs}`. One that fails takes
   no other along. Coroutines (`async def`) that come together in one context wait together.
 
-      iex> Py.parallel([{:math, :sqrt, [16]}, {:math, :sqrt, [-1]}, {:operator, :add, [1, 2]}])
-      {:ok, [{:ok, 4.0}, {:error, {:ValueError, "math domain error"}}, {:ok, 3}]}
+      iex> Py.parallel([{:math, :sqrt, [16]}, {:builtins, :chr, [-1]}, {:operator, :add, [1, 2]}])
+      {:ok, [{:ok, 4.0}, {:error, {:ValueError, "chr() arg not in range(0x110000)"}}, {:ok, 3}]}
   """
   @spec parallel([tuple()], keyword()) :: {:ok, [{:ok, term()} | {:error, reason()}]}
   def parallel(calls, options \\ []) do

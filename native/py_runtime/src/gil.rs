@@ -4,20 +4,19 @@
 //! asks again nearly always gets it back before the thread it woke has even started to run, so
 //! "release and retake" starves the others for tens of milliseconds. And a thread that calls C
 //! functions one after another never reaches the point where CPython itself would make it yield.
-//! So the contexts keep score: whoever waits is counted, whoever has got it turns a generation,
-//! and a thread that hands over stays away until the generation has turned.
+//! So the contexts keep score, see [`Turns`].
 //!
 //! Threads that wait inside CPython are not counted: those that Python code started, those that
 //! come back from a blocking call, those that strike. They ask CPython for the GIL, which asks its
 //! holder in the eval breaker, which C functions one after another never reach. So a thread lets go
 //! for a moment now and then; if somebody has asked, CPython itself waits until that one has it.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pyo3_ffi as ffi;
 
 use crate::nudge;
+use crate::turns::Turns;
 
 /// How long a thread may run job after job while another waits.
 const BUDGET: Duration = Duration::from_micros(200);
@@ -31,29 +30,25 @@ const OTHERS: Duration = Duration::from_millis(1);
 /// How long it then stays away where CPython can't tell whether somebody has asked.
 const LINGER: Duration = Duration::from_micros(50);
 
-static WAITERS: AtomicUsize = AtomicUsize::new(0);
-static GENERATION: AtomicU64 = AtomicU64::new(0);
+#[cfg(not(feature = "loom"))]
+static TURNS: Turns = Turns::new();
+// As in `watch`.
+#[cfg(feature = "loom")]
+static TURNS: std::sync::LazyLock<Turns> = std::sync::LazyLock::new(Turns::new);
 
 /// Attaches the thread, waiting for the GIL if another holds it.
 ///
 /// # Safety
 /// `tstate` belongs to the current thread, which is not attached.
 pub(crate) unsafe fn attach(tstate: *mut ffi::PyThreadState, shared: bool) {
-    if shared {
-        WAITERS.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: passed on to the caller.
-        unsafe { ffi::PyEval_RestoreThread(tstate) };
-        GENERATION.fetch_add(1, Ordering::SeqCst);
-        WAITERS.fetch_sub(1, Ordering::SeqCst);
-    } else {
-        // SAFETY: passed on to the caller.
-        unsafe { ffi::PyEval_RestoreThread(tstate) };
-    }
+    // SAFETY: passed on to the caller.
+    let get = || unsafe { ffi::PyEval_RestoreThread(tstate) };
+    if shared { TURNS.take(get) } else { get() }
 }
 
 /// Whether a thread that has been attached for so long should hand over to another context now.
 pub(crate) fn is_turn_over(held: Duration) -> bool {
-    held > BUDGET && WAITERS.load(Ordering::Relaxed) > 0
+    held > BUDGET && TURNS.are_wanted()
 }
 
 /// Whether a thread that has been attached for so long should let those in that are not counted.
@@ -81,16 +76,12 @@ pub(crate) unsafe fn let_others_in(tstate: *mut ffi::PyThreadState, shared: bool
 /// # Safety
 /// The current thread is attached with `tstate`.
 pub(crate) unsafe fn hand_over(tstate: *mut ffi::PyThreadState) {
-    let generation = GENERATION.load(Ordering::SeqCst);
-    // SAFETY: the caller says we are attached.
-    unsafe { ffi::PyEval_SaveThread() };
     let start = Instant::now();
-    while GENERATION.load(Ordering::SeqCst) == generation
-        && WAITERS.load(Ordering::SeqCst) > 0
-        && start.elapsed() < HAND_OVER
-    {
-        std::thread::yield_now();
-    }
-    // SAFETY: detached above, on this thread.
-    unsafe { attach(tstate, true) };
+    let let_go = || {
+        // SAFETY: the caller says we are attached.
+        unsafe { ffi::PyEval_SaveThread() };
+    };
+    // SAFETY: detached by then, on this thread.
+    let get = || unsafe { ffi::PyEval_RestoreThread(tstate) };
+    TURNS.hand_over(let_go, || start.elapsed() < HAND_OVER, get);
 }

@@ -32,6 +32,7 @@ pub mod request;
 mod spare;
 mod spin;
 mod sync;
+pub mod turns;
 pub mod ward;
 mod watch;
 

@@ -1,4 +1,4 @@
-//! The few synchronisation types of the mailbox and the request state, exchangeable for loom's.
+//! The few synchronisation types of what takes no lock, exchangeable for loom's.
 //!
 //! `tests/interleavings.rs` builds the crate with the feature `loom` and runs every interleaving
 //! of the code that uses these.
@@ -7,13 +7,13 @@
 mod imp {
     pub use parking_lot::Mutex;
     pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-    pub use std::thread::{Thread, current, park, park_timeout};
+    pub use std::thread::{Thread, current, park, park_timeout, yield_now};
 }
 
 #[cfg(feature = "loom")]
 mod imp {
     pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-    pub use loom::thread::{Thread, current, park};
+    pub use loom::thread::{Thread, current, park, yield_now};
 
     /// In a model no time passes: whoever sleeps must be woken.
     pub fn park_timeout(_: std::time::Duration) {

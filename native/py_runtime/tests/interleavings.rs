@@ -1,19 +1,22 @@
-//! Every interleaving of the request state and the mailbox, by loom.
+//! Every interleaving of what takes no lock, by loom.
 //!
 //! `cargo test -p py_runtime --features loom --release --test interleavings`. Without the feature
 //! there is nothing here: the crate is then built with the real mutexes and atomics.
 
 #![cfg(feature = "loom")]
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::{Mutex, MutexGuard};
 use loom::thread;
 
 use py_runtime::alarm::Alarm;
 use py_runtime::lobby::Lobby;
 use py_runtime::mailbox::{Mailbox, Meanwhile, Next, Others};
 use py_runtime::request::{Cancel, RequestState};
+use py_runtime::turns::Turns;
 
 // The request state: of all who want to end a request, exactly one does.
 
@@ -281,6 +284,28 @@ fn of_a_move_and_a_close_each_job_goes_to_one() {
     });
 }
 
+#[test]
+fn a_cancellation_that_meets_a_move_finds_the_job_on_one_side() {
+    loom::model(|| {
+        let old = Arc::new(Mailbox::<u32, u8>::new(8));
+        let new = Arc::new(Mailbox::<u32, u8>::new(8));
+        let moved = Arc::new(AtomicBool::new(false));
+        let seq = old.push(1).unwrap();
+        let canceller = {
+            let (old, new, moved) = (Arc::clone(&old), Arc::clone(&new), Arc::clone(&moved));
+            thread::spawn(move || {
+                old.take(seq).or_else(|| {
+                    assert!(moved.load(Ordering::Relaxed), "gone, and nowhere to look for it");
+                    new.take(seq)
+                })
+            })
+        };
+        assert!(old.move_to(&new, || moved.store(true, Ordering::Relaxed)));
+        assert_eq!(canceller.join().unwrap(), Some(1));
+        assert_eq!(old.waiting() + new.waiting(), 0);
+    });
+}
+
 /// A job as the context sees it: a request, and whether its code ran.
 #[derive(Debug, Default)]
 struct Request {
@@ -489,4 +514,80 @@ fn whoever_waits_for_room_is_told_or_finds_it() {
         let told = owner.join().unwrap();
         assert_eq!(told + usize::from(found), 1, "told: {told}, found: {found}");
     });
+}
+
+// Turns at the GIL, which is a mutex here. In a model nobody loses patience: one who would stay away
+// for ever is reported.
+
+/// The GIL, and who has had it, in order.
+#[derive(Debug, Default)]
+struct Gil {
+    turns: Turns,
+    held: Mutex<Vec<usize>>,
+}
+
+impl Gil {
+    /// As contexts do: attach, and hand over once if somebody waits. How many others had their turn
+    /// meanwhile, if it did.
+    fn use_as(&self, id: usize) -> Option<usize> {
+        let held = Cell::new(None);
+        let get = || {
+            let mut log = self.held.lock().unwrap();
+            log.push(id);
+            held.set(Some(log));
+        };
+        self.turns.take(get);
+        let meanwhile = self.turns.are_wanted().then(|| {
+            let before = turns_had(&held);
+            self.turns.hand_over(|| held.set(None), || true, get);
+            // Less this one's own.
+            turns_had(&held) - before - 1
+        });
+        held.set(None);
+        meanwhile
+    }
+}
+
+fn turns_had<'a>(held: &Cell<Option<MutexGuard<'a, Vec<usize>>>>) -> usize {
+    let log = held.take().expect("it is ours");
+    let had = log.len();
+    held.set(Some(log));
+    had
+}
+
+fn use_gil(threads: usize) {
+    let gil = Arc::new(Gil::default());
+    let others: Vec<_> = (1..threads)
+        .map(|id| {
+            let gil = Arc::clone(&gil);
+            thread::spawn(move || gil.use_as(id))
+        })
+        .collect();
+    let mut meanwhile = vec![gil.use_as(0)];
+    meanwhile.extend(others.into_iter().map(|other| other.join().unwrap()));
+    for others in meanwhile.into_iter().flatten() {
+        assert!(others > 0, "it had it back at once");
+    }
+}
+
+#[test]
+fn whoever_hands_over_lets_the_other_in_first() {
+    loom::model(|| use_gil(2));
+}
+
+#[test]
+fn whoever_hands_over_does_not_stay_away_for_nobody() {
+    loom::model(|| {
+        let turns = Turns::new();
+        turns.take(|| ());
+        turns.hand_over(|| (), || true, || ());
+    });
+}
+
+#[test]
+fn whoever_hands_over_lets_one_of_two_in_first() {
+    // All interleavings take too long.
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| use_gil(3));
 }

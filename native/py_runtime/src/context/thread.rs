@@ -236,7 +236,8 @@ impl<J: Job> Context<J> {
         crate::exception::clear(at);
     }
 
-    /// Only this thread adds to the first two, so that a load and a store will do.
+    /// Only this thread adds to the first two, so that a load and a store will do. A job that returns
+    /// in the very moment in which another thread takes over may take back what that one counts first.
     fn count(&self, outcome: Outcome) {
         if self.successor().is_some() {
             // They are another thread's now.

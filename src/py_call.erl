@@ -330,13 +330,16 @@ pinned_context(Pinned, Pool) ->
 -spec routed_context(pid() | undefined, atom()) -> {ok, pid()} | {error, term()}.
 routed_context(undefined, default) ->
     case py_pools:start_default() of
-        ok -> {ok, py_context_router:routed_context(default)};
+        %% By now it may have been stopped again.
+        ok -> found_context(py_context_router:routed_context(default), default);
         {error, _} = Error -> Error
     end;
-routed_context(undefined, Pool) ->
-    {error, {pool_not_started, Pool}};
-routed_context(Ctx, _Pool) ->
-    {ok, Ctx}.
+routed_context(Found, Pool) ->
+    found_context(Found, Pool).
+
+-spec found_context(pid() | undefined, atom()) -> {ok, pid()} | {error, term()}.
+found_context(undefined, Pool) -> {error, {pool_not_started, Pool}};
+found_context(Ctx, _Pool) -> {ok, Ctx}.
 
 %% If the request leaves state behind, the process has that in this context from now on. Where it has
 %% bound itself it needs no pin.

@@ -5,14 +5,18 @@
 
 %% Starts pool `default' as `default_pool' says, unless it runs: then it is as whoever started it
 %% wanted it.
--spec start_default() -> ok | {error, py_context_router:start_error()}.
+-spec start_default() ->
+    ok | {error, py_context_router:start_error() | {pool_not_started, default}}.
 start_default() ->
     %% So that there is an environment to look at; starting comes after.
     _ = application:load(py_context_router),
-    case py_context_router:start(py_config:value(default_pool)) of
+    try py_context_router:start(py_config:value(default_pool)) of
         {ok, _} -> ok;
         {error, {already_started, _}} -> ok;
         {error, _} = Error -> Error
+    catch
+        %% The supervisor of the pools has just been killed, or the application is being stopped.
+        exit:_ -> {error, {pool_not_started, default}}
     end.
 
 %% Starts those of `pools', one after the other; the first failure is returned.

@@ -20,6 +20,8 @@ groups() ->
     test_helpers:in_each_mode(each_mode())
     ++ [{once, [],
          [the_default_pool_starts_on_first_use_as_configured,
+          a_default_pool_that_is_stopped_at_once_is_an_error,
+          a_default_pool_whose_supervisor_dies_is_an_error,
           configured_pools_start_with_the_application,
           a_configured_pool_that_fails_stops_the_start,
           bad_configurations_are_named,
@@ -457,6 +459,32 @@ timeouts_stop_what_runs(Config) ->
     ?assertEqual([], test_helpers:messages()).
 
 %% ------------------------------------------------------------------ once
+
+%% By another process, between the start and the look for a context.
+a_default_pool_that_is_stopped_at_once_is_an_error(_Config) ->
+    ok = application:set_env(py_context_router, default_pool, #{contexts => 1}),
+    Callers = [ask(fun() -> [py:call(builtins, abs, [-1]) || _ <- lists:seq(1, 25)] end)
+               || _ <- lists:seq(1, 4)],
+    Stopper = spawn_link(fun Stop() -> ok = py_context_router:stop(), Stop() end),
+    Outcomes = lists:usort(lists:append([answer(Caller) || Caller <- Callers])),
+    true = unlink(Stopper),
+    exit(Stopper, kill),
+    ?assertEqual([], [Other || Other <- Outcomes, Other =/= {ok, 1},
+                               Other =/= {error, {pool_not_started, default}},
+                               not is_death(Other)]).
+
+a_default_pool_whose_supervisor_dies_is_an_error(_Config) ->
+    {ok, _} = application:ensure_all_started(py_context_router),
+    Sup = whereis(py_pool_sup),
+    ok = sys:suspend(Sup),
+    Caller = ask(fun() -> py:call(builtins, abs, [-1]) end),
+    _ = eventually(fun() -> process_info(Sup, message_queue_len) =:= {message_queue_len, 1} end),
+    exit(Sup, kill),
+    ?assertEqual({error, {pool_not_started, default}}, answer(Caller)),
+    ?assertEqual([], leftovers(Caller)).
+
+is_death({error, {context_died, _}}) -> true;
+is_death(_) -> false.
 
 the_default_pool_starts_on_first_use_as_configured(_Config) ->
     _ = application:load(py_context_router),

@@ -527,8 +527,8 @@ struct Gil {
 }
 
 impl Gil {
-    /// As contexts do: attach, work, and hand over once if somebody waits. Whether it did, and the
-    /// number of others who had their turn meanwhile.
+    /// As contexts do: attach, and hand over once if somebody waits. How many others had their turn
+    /// meanwhile, if it did.
     fn use_as(&self, id: usize) -> Option<usize> {
         let held = Cell::new(None);
         let get = || {
@@ -537,8 +537,7 @@ impl Gil {
             held.set(Some(log));
         };
         self.turns.take(get);
-        let wanted = self.turns.are_wanted();
-        let meanwhile = wanted.then(|| {
+        let meanwhile = self.turns.are_wanted().then(|| {
             let before = turns_had(&held);
             self.turns.hand_over(|| held.set(None), || true, get);
             // Less this one's own.
@@ -574,6 +573,15 @@ fn use_gil(threads: usize) {
 #[test]
 fn whoever_hands_over_lets_the_other_in_first() {
     loom::model(|| use_gil(2));
+}
+
+#[test]
+fn whoever_hands_over_does_not_stay_away_for_nobody() {
+    loom::model(|| {
+        let turns = Turns::new();
+        turns.take(|| ());
+        turns.hand_over(|| (), || true, || ());
+    });
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! on top of it has ended. Therefore a job that is known to be needed ([`Wait::needs`]) runs at
 //! once, and others only when the wait has lasted a little; the deeper the stack already is, the
 //! longer that takes, so that callers who have nothing to do with each other don't pile up to the
-//! limit, where the next one to wait is refused.
+//! limit, where the next one to wait is refused. Whoever has been served there is served on at once.
 
 use std::time::{Duration, Instant};
 
@@ -50,14 +50,21 @@ impl<J: Job> Scope<'_, J> {
         let mailbox = &self.context.mailbox;
         let level = Level::enter(self, limit);
         let mut since = Instant::now();
+        // In the deep, whose job was the last on top: maybe a server, with which all those that
+        // wait queue. It would take too long if the patience were lost for each of its jobs.
+        let mut last: Option<J> = None;
         loop {
             if wait.is_over() {
                 return Ok(());
             }
             let waited = since.elapsed();
-            match mailbox.meanwhile(|job| wait.needs(job), level.others(waited)) {
+            let needs = |job: &J| {
+                wait.needs(job) || last.as_ref().is_some_and(|last| last.is_same_caller(job))
+            };
+            match mailbox.meanwhile(needs, level.others(waited)) {
                 Meanwhile::Struck => return Err(self.struck()),
                 Meanwhile::Run(_, job) => {
+                    last = level.is_deep.then(|| job.clone());
                     self.run_on_top(job);
                     // This job's turn to be interrupted, if that was asked for meanwhile.
                     if mailbox.take_strike() {

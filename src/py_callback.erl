@@ -13,8 +13,13 @@
 
 -type name() :: atom() | binary() | string().
 -type target() :: fun() | {module(), atom()}.
+-type state() :: [{atom(), term()}].
 
 -define(KEY, {py_context_router, functions}).
+%% A process runs so many functions, and waits so many ms for the next, before it ends and takes along
+%% what can't be seen from outside: tables, timers.
+-define(MOST_CALLS, 1_000).
+-define(IDLE, 1_000).
 %% How long the text of a failure's reason gets, for when Python has no form of the reason itself.
 -define(LONGEST_REASON, 2_000).
 
@@ -31,19 +36,54 @@ register(Name, Function) ->
 unregister(Name) ->
     gen_server:call(?MODULE, {unregister, Name}, infinity).
 
-%% Waits for a call and runs its function.
+%% Waits for calls and runs their functions, one at a time. In a process for that; whatever happens to
+%% it, Python gets an answer.
 -spec stand_by(py_nif:ticket()) -> ok.
 stand_by(Ticket) ->
-    receive py_call -> run(Ticket) end.
+    stand_by(Ticket, state(), ?MOST_CALLS, infinity).
 
-%% Runs a function for Python and answers. In a process of its own; whatever happens to that, Python
-%% gets an answer.
+-spec stand_by(py_nif:ticket(), state(), pos_integer(), timeout()) -> ok.
+stand_by(Ticket, Clean, Calls, Patience) ->
+    receive
+        py_call -> serve(Ticket, Clean, Calls);
+        _Stray -> retire(Ticket)
+    after Patience -> retire(Ticket)
+    end.
+
+-spec serve(py_nif:ticket(), state(), pos_integer()) -> ok.
+serve(Ticket, Clean, Calls) ->
+    Answer = answer(Ticket),
+    case Calls > 1 andalso state() =:= Clean
+        andalso py_nif:callback_answer_and_stand_by(Ticket, Answer) of
+        true -> stand_by(Ticket, Clean, Calls - 1, ?IDLE);
+        false -> py_nif:callback_answer(Ticket, Answer)
+    end.
+
+%% What a function could leave for the next one to find, or others expect to go when it ends. Where
+%% it isn't as it was, the process ends.
+-spec state() -> state().
+state() ->
+    process_info(self(), [links, monitors, monitored_by, dictionary, message_queue_len, trap_exit,
+                          registered_name, priority, group_leader]).
+
+-spec retire(py_nif:ticket()) -> ok.
+retire(Ticket) ->
+    case py_nif:callback_retire(Ticket) of
+        true -> ok;
+        false -> receive py_call -> run(Ticket) end
+    end.
+
+%% Runs one function, in a process for that.
 -spec run(py_nif:ticket()) -> ok.
 run(Ticket) ->
+    py_nif:callback_answer(Ticket, answer(Ticket)).
+
+-spec answer(py_nif:ticket()) -> {ok, term()} | tuple() | undefined.
+answer(Ticket) ->
     {Name, Args} = py_nif:callback_take(Ticket),
     case persistent_term:get(?KEY, #{}) of
-        #{Name := Function} -> py_nif:callback_answer(Ticket, apply_to(Function, Args));
-        #{} -> py_nif:callback_answer(Ticket, undefined)
+        #{Name := Function} -> apply_to(Function, Args);
+        #{} -> undefined
     end.
 
 -spec apply_to(target(), [term()]) -> {ok, term()} | tuple().

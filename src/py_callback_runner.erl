@@ -1,6 +1,5 @@
-%% Starts a process for each function that Python calls: some ahead, which stand by, and one at once
-%% when Python has found none. None runs a second function, which would meet what the first has left
-%% behind: messages, timers, subscriptions, tables.
+%% Starts the processes for the functions that Python calls: some ahead, which stand by, and one at
+%% once when Python has found none. What they do is in py_callback.
 %%
 %% The processes are linked: they end with this one, and when one of them is killed the link says
 %% why, which Python is told. One that fails has told Python itself. Nothing that a function does

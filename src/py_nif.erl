@@ -16,8 +16,9 @@
 -export([pool_new/1, pool_close/1, pool_is_closed/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_contexts/1]).
 -export([scheduler_id/0]).
--export([serve/1, handled/4, registered/1, callback_ticket/0, callback_stand_by/2,
-         callback_take/1, callback_answer/2, log_level/1]).
+-export([serve/1, handled/4, registered/1, log_level/1]).
+-export([callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
+         callback_take/1, callback_answer/2]).
 
 -export_type([handle/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0,
               ticket/0, tally/0]).
@@ -31,8 +32,9 @@
        pass_room_on/1,
        pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0,
-       serve/1, handled/4, registered/1, callback_ticket/0, callback_stand_by/2,
-         callback_take/1, callback_answer/2, log_level/1]).
+       serve/1, handled/4, registered/1, log_level/1,
+       callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
+       callback_take/1, callback_answer/2]).
 
 -opaque handle() :: reference().
 %% The native half of a context process.
@@ -280,6 +282,15 @@ callback_ticket() -> ?NOT_LOADED.
 %% The process has the ticket, and will get `py_call' when the ticket is good for a call.
 -spec callback_stand_by(ticket(), pid()) -> ok.
 callback_stand_by(_Ticket, _Pid) -> ?NOT_LOADED.
+
+%% Answers, and the calling process stands by for the next call. `false': nothing was done, because
+%% enough others do.
+-spec callback_answer_and_stand_by(ticket(), {ok, term()} | tuple() | undefined) -> boolean().
+callback_answer_and_stand_by(_Ticket, _Answer) -> ?NOT_LOADED.
+
+%% The ticket gets no call any more. `false': it has one.
+-spec callback_retire(ticket()) -> boolean().
+callback_retire(_Ticket) -> ?NOT_LOADED.
 
 %% The function and arguments of a call, for the process that runs it.
 -spec callback_take(ticket()) -> {Name :: binary(), Args :: [term()]}.

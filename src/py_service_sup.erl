@@ -2,7 +2,7 @@
 %%
 %%   py_service_sup
 %%   ├── py_callback           which Erlang functions Python can call
-%%   ├── py_callback_runner    runs them, each in a process, some started ahead
+%%   ├── py_callback_runner    starts the processes that run them
 %%   ├── py_sender             sends to other nodes
 %%   ├── py_output             takes text to group leaders
 %%   └── py_log                takes log events to logger

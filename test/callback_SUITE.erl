@@ -34,6 +34,8 @@ each_mode() ->
      a_killed_runner_leaves_no_python_waiting,
      functions_run_in_processes_of_their_own,
      what_a_function_leaves_behind_is_not_met_by_the_next,
+     a_process_with_nothing_left_in_it_serves_again_for_a_while,
+     a_stray_message_is_not_met_by_the_next_function,
      more_functions_run_at_once_than_processes_stand_by,
      killed_processes_that_stand_by_are_replaced,
      python_erlang_python_goes_64_levels_deep,
@@ -286,6 +288,23 @@ for _ in range(20):
     [receive Looked -> ?assertEqual({looked, Clean, undefined, undefined}, Looked) end
      || _ <- lists:seq(1, 20)].
 
+a_process_with_nothing_left_in_it_serves_again_for_a_while(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(who, fun() -> self() end),
+    Pids = value(Ctx, <<"[erlang.who() for _ in range(2500)]">>),
+    %% None serves for ever, nor is idle for ever.
+    ?assertMatch(Different when Different > 2 andalso Different < 100, length(lists:usort(Pids))),
+    [eventually(fun() -> not is_process_alive(Pid) end) || Pid <- lists:usort(Pids)].
+
+a_stray_message_is_not_met_by_the_next_function(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(look, fun() -> {self(), process_info(self(), messages)} end),
+    lists:foldl(fun(_, Last) ->
+        [Pid ! stray || Pid <- Last],
+        {New, {<<"messages">>, []}} = value(Ctx, <<"erlang.look()">>),
+        [New]
+    end, [], lists:seq(1, 100)).
+
 more_functions_run_at_once_than_processes_stand_by(Config) ->
     Ctx = new(Config),
     ok = py:register_function(gated, gated()),
@@ -300,7 +319,7 @@ killed_processes_that_stand_by_are_replaced(Config) ->
     ok = py:register_function(add, fun(A, B) -> A + B end),
     {links, Links} = process_info(whereis(py_callback_runner), links),
     StandingBy = [Pid || Pid <- Links, is_pid(Pid),
-                         {current_function, {py_callback, stand_by, 1}}
+                         {current_function, {py_callback, stand_by, 4}}
                              =:= process_info(Pid, current_function)],
     ?assertNotEqual([], StandingBy),
     [true = exit(Pid, kill) || Pid <- StandingBy],

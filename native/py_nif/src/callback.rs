@@ -5,8 +5,8 @@
 //! nobody has, so that no death in Erlang leaves Python waiting.
 //!
 //! To start a process takes about as long as everything else. So some stand by, each with a ticket
-//! issued ahead, and a call goes straight to one of them. Only when there is none left does it go
-//! to the service, which starts one for it.
+//! issued ahead, and a call goes straight to one of them, which stands by again as it answers. Only
+//! when there is none left does it go to the service, which starts one for it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -123,8 +123,8 @@ struct StandBy {
     ticket: ResourceArc<Ticket>,
 }
 
-/// Those that wait, in the order in which they were started: the first has had the most time to
-/// get ready.
+/// Those that wait. In front whoever answered last and is awake still, then the others in the order
+/// in which they were started.
 static STANDING_BY: Mutex<VecDeque<StandBy>> = Mutex::new(VecDeque::new());
 
 /// Forgets the processes of a service that is gone, which end with it.
@@ -245,6 +245,37 @@ fn callback_ticket(env: Env) -> Term {
 fn callback_stand_by(ticket: ResourceArc<Ticket>, pid: LocalPid) -> Atom {
     STANDING_BY.lock().push_back(StandBy { pid: *pid.as_c_arg(), ticket });
     atoms::ok()
+}
+
+/// `callback_answer_and_stand_by(Ticket, Answer) -> boolean()`: answers as `callback_answer`, and the
+/// calling process waits for its next call, before Python can make that. `false`: nothing was done,
+/// because enough stand by.
+#[rustler::nif]
+fn callback_answer_and_stand_by(env: Env, ticket: ResourceArc<Ticket>, answer: Term) -> bool {
+    let mut standing_by = STANDING_BY.lock();
+    if standing_by.len() >= STAND_BY {
+        return false;
+    }
+    let pending = std::mem::replace(&mut *ticket.0.lock(), Use::Next);
+    let pid = *env.pid().as_c_arg();
+    standing_by.push_front(StandBy { pid, ticket });
+    drop(standing_by);
+    if let Use::This(pending) = pending {
+        // SAFETY: the answer is a term of this NIF call.
+        pending.settle(Answer::Given(unsafe { Saved::new(answer.as_c_arg()) }));
+    }
+    true
+}
+
+/// `callback_retire(Ticket) -> boolean()`: no call for the ticket any more. `false`: there is one.
+#[rustler::nif]
+fn callback_retire(ticket: ResourceArc<Ticket>) -> bool {
+    let mut good_for = ticket.0.lock();
+    let is_free = !matches!(*good_for, Use::This(_));
+    if is_free {
+        *good_for = Use::Void;
+    }
+    is_free
 }
 
 /// `callback_take(Ticket) -> {Name, Args}`, called by the process that is going to run the

@@ -183,6 +183,9 @@ handle_info({py_context, Ref, {error, _} = Error}, #state{ref = Ref, status = st
         true -> failed(Error, State#state{handle = undefined});
         false -> failed(Error, State)
     end;
+handle_info({py_context, Ref, ended}, #state{ref = Ref, status = starting} = State) ->
+    %% Without a word: a bug of ours, which the thread has logged.
+    failed({error, {context_died, thread_ended}}, State#state{handle = undefined});
 handle_info({py_context, Ref, ended}, #state{ref = Ref, status = serving} = State) ->
     {stop, thread_ended, State#state{handle = undefined}};
 handle_info({py_context, Ref, ended}, #state{ref = Ref, status = draining} = State) ->

@@ -15,21 +15,39 @@ suite() ->
 
 all() ->
     [a_bug_in_the_library_is_contained_and_answered,
+     a_bug_at_a_contexts_start_is_an_error,
      a_shipped_library_has_no_fault_point,
      an_os_that_gives_no_more_memory_is_an_error].
 
 %% ------------------------------------------------------------------ bugs
 
 a_bug_in_the_library_is_contained_and_answered(Config) ->
+    with_bugs(Config, [], hit_bugs).
+
+a_bug_at_a_contexts_start_is_an_error(Config) ->
+    with_bugs(Config, [{"PY_FAULT_AT_START", "1"}], start_in_vain).
+
+with_bugs(Config, Env, Function) ->
     App = faulty_application(Config),
-    {ok, Vm, _} = test_helpers:start_peer(#{connection => standard_io, env => [{"RUST_BACKTRACE", "0"}],
+    {ok, Vm, _} = test_helpers:start_peer(#{connection => standard_io,
+                                            env => [{"RUST_BACKTRACE", "0"} | Env],
                                             args => ["-pa", filename:join(App, "ebin")]}),
     try
         true = peer:call(Vm, code, add_patha, [filename:join(App, "ebin")]),
-        ok = peer:call(Vm, ?MODULE, hit_bugs, [], 120_000)
+        ok = peer:call(Vm, ?MODULE, Function, [], 120_000)
     after
         peer:stop(Vm)
     end.
+
+start_in_vain() ->
+    {ok, _} = application:ensure_all_started(py_context_router),
+    [begin
+         Error = {error, {context_died, thread_ended}},
+         ?assertEqual(Error, py_context_router:start(#{contexts => 2, mode => Mode})),
+         ?assertEqual(Error, py_context:new(#{mode => Mode})),
+         eventually(fun() -> test_helpers:context_threads() =:= 0 end)
+     end || Mode <- [worker, subinterp, owngil], py_nif:check_mode(Mode) =:= ok],
+    ok.
 
 hit_bugs() ->
     {ok, _} = application:ensure_all_started(py_context_router),

@@ -275,6 +275,8 @@ impl Job for Call {
     }
 
     fn prepare(at: Attached<'_>) -> Result<Local, Exception> {
+        #[cfg(feature = "faults")]
+        assert!(std::env::var_os("PY_FAULT_AT_START").is_none(), "on purpose, by a test");
         Local::new(at)
     }
 

@@ -12,6 +12,7 @@
 use std::time::{Duration, Instant};
 
 use super::aside::Aside;
+use super::thread::Desk;
 use crate::job::{Job, Scope};
 use crate::mailbox::{Meanwhile, Others};
 
@@ -48,23 +49,18 @@ impl<J: Job> Scope<'_, J> {
     pub fn wait(&self, wait: &impl Wait<J>, limit: u32) -> Result<(), Interrupted> {
         self.check_depth(limit)?;
         let mailbox = &self.context.mailbox;
-        let level = Level::enter(self, limit);
+        let level = Level::enter(self.desk, limit);
         let mut since = Instant::now();
-        // In the deep, whose job was the last on top: maybe a server, with which all those that
-        // wait queue. It would take too long if the patience were lost for each of its jobs.
-        let mut last: Option<J> = None;
         loop {
             if wait.is_over() {
                 return Ok(());
             }
             let waited = since.elapsed();
-            let needs = |job: &J| {
-                wait.needs(job) || last.as_ref().is_some_and(|last| last.is_same_caller(job))
-            };
+            let needs = |job: &J| wait.needs(job) || self.is_served(job);
             match mailbox.meanwhile(needs, level.others(waited)) {
                 Meanwhile::Struck => return Err(self.struck()),
                 Meanwhile::Run(_, job) => {
-                    last = level.is_deep.then(|| job.clone());
+                    self.desk.served.replace(level.is_deep.then(|| job.clone()));
                     self.run_on_top(job);
                     // This job's turn to be interrupted, if that was asked for meanwhile.
                     if mailbox.take_strike() {
@@ -109,6 +105,12 @@ impl<J: Job> Scope<'_, J> {
         });
     }
 
+    /// Whether the last job on top, in the deep, was of the same caller: maybe a server, with which all
+    /// those that wait queue. It would take too long if each level lost its patience for each job of it.
+    fn is_served(&self, job: &J) -> bool {
+        self.desk.served.borrow().as_ref().is_some_and(|last| last.is_same_caller(job))
+    }
+
     fn run_on_top(&self, job: J) {
         let aside = Aside::put(self.at);
         self.context.run(job, self.desk);
@@ -123,27 +125,27 @@ impl<J: Job> Scope<'_, J> {
 }
 
 /// One job's wait, counted among those of its thread.
-struct Level<'a> {
-    waiting: &'a std::cell::Cell<u32>,
+struct Level<'a, J: Job> {
+    desk: &'a Desk<'a, J>,
     is_deep: bool,
     /// How long it has to last until jobs run that aren't known to be needed.
     patience: Duration,
 }
 
-impl<'a> Level<'a> {
-    fn enter<J: Job>(scope: &'a Scope<'_, J>, limit: u32) -> Self {
-        let waiting = &scope.desk.waiting;
-        waiting.set(waiting.get() + 1);
-        let beyond = waiting.get().saturating_sub(limit / 2);
+impl<'a, J: Job> Level<'a, J> {
+    fn enter(desk: &'a Desk<'a, J>, limit: u32) -> Self {
+        let waiting = desk.waiting.get() + 1;
+        desk.waiting.set(waiting);
+        let beyond = waiting.saturating_sub(limit / 2);
         let is_deep = beyond > 0;
         let patience = if is_deep { DEEP_PATIENCE * beyond.pow(3) } else { PATIENCE };
-        Level { waiting, is_deep, patience }
+        Level { desk, is_deep, patience }
     }
 
     /// Which jobs may run after so long a wait although they may not be needed. In the deep the
     /// newest first: what is needed has come because others wait, and who has been waiting for long
     /// is more probably somebody who has nothing to do with it.
-    fn others<J: Job>(&self, waited: Duration) -> Others<J> {
+    fn others(&self, waited: Duration) -> Others<J> {
         match (waited >= self.patience, self.is_deep) {
             (false, _) => Others::None,
             (true, false) => Others::OldestFirst,
@@ -152,8 +154,12 @@ impl<'a> Level<'a> {
     }
 }
 
-impl Drop for Level<'_> {
+impl<J: Job> Drop for Level<'_, J> {
     fn drop(&mut self) {
-        self.waiting.set(self.waiting.get() - 1);
+        let waiting = self.desk.waiting.get() - 1;
+        self.desk.waiting.set(waiting);
+        if waiting == 0 {
+            self.desk.served.take();
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::error::{Death, Error};
 use crate::exec::{self, Local};
 use crate::frame;
 use crate::processes::ProcessId;
-use crate::request::{Flags, REFERENCE};
+use crate::request::{Flags, REFERENCE, Request};
 use crate::term::{OwnedEnv, atom, first_is, pid_term, tuple, word};
 
 /// What a context's thread is told beside its requests.
@@ -292,6 +292,14 @@ impl Job for Call {
 
     fn is_same_caller(&self, other: &Self) -> bool {
         word(pid_term(self.caller())) == word(pid_term(other.caller()))
+    }
+
+    fn is_same_work(&self, other: &Self) -> bool {
+        let (one, other) = (Request::decode(self.elements()), Request::decode(other.elements()));
+        one.zip(other).is_some_and(|(one, other)| {
+            // SAFETY: the terms of both calls live as long as these, and are only read.
+            unsafe { one.is_same_work(&other) }
+        })
     }
 
     fn is_orphan(&self, policy: Orphans) -> bool {

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use py_runtime::context::Orphans;
 use rustler::sys::{
     ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_get_local_pid,
-    enif_get_uint,
+    enif_get_uint, enif_is_identical,
 };
 
 use crate::exec::Push;
@@ -132,6 +132,24 @@ static ATOMS: LazyLock<Atoms> = LazyLock::new(|| {
 });
 
 impl Request {
+    /// Whether both run the same code, with whatever arguments.
+    ///
+    /// # Safety
+    /// The terms of both are live.
+    pub(crate) unsafe fn is_same_work(&self, other: &Self) -> bool {
+        use Request::{Call, Eval, Exec};
+        // SAFETY: the caller vouches for the terms.
+        let same = |one: ErlNifTerm, other| unsafe { enif_is_identical(one, other) != 0 };
+        match (*self, *other) {
+            (Call { module, function, .. }, Call { module: its_module, function: its, .. }) => {
+                same(function, its) && same(module, its_module)
+            }
+            (Eval { source, .. }, Eval { source: its, .. })
+            | (Exec { source, .. }, Exec { source: its, .. }) => same(source, its),
+            _ => false,
+        }
+    }
+
     /// Takes a request's elements apart. `None`: it has no such shape.
     pub(crate) fn decode(elements: &[ErlNifTerm]) -> Option<Self> {
         let &[operation, _reference, _flags, ref rest @ ..] = elements else { return None };

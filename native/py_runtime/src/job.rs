@@ -38,6 +38,9 @@ pub trait Job: Clone + Send + Sync + 'static {
     /// Whether both have one caller, which may count on their order.
     fn is_same_caller(&self, other: &Self) -> bool;
 
+    /// Whether both run the same code, as far as that is to be seen from outside.
+    fn is_same_work(&self, other: &Self) -> bool;
+
     /// Does the work, attached, on the context thread, and replies.
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome;
 

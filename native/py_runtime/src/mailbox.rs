@@ -68,10 +68,19 @@ pub enum Others<J> {
     /// None.
     None,
     /// Any, in the order of arrival.
-    OldestFirst,
-    /// Any, beginning with those of the caller that came last. The function tells whether two jobs
-    /// are of one caller, whose own order is kept.
-    NewestFirst(fn(&J, &J) -> bool),
+    OldestFirst(Kinship<J>),
+    /// Any, beginning with those of the caller that came last.
+    NewestFirst(Kinship<J>),
+}
+
+/// What two jobs may have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Kinship<J> {
+    /// One caller, whose own order is kept.
+    pub same_caller: fn(&J, &J) -> bool,
+    /// The same work. What does the same as the job that waits will probably wait too, and comes after
+    /// what doesn't.
+    pub same_work: fn(&J, &J) -> bool,
 }
 
 /// How many of the last jobs are looked through for one in particular, under the lock.
@@ -361,12 +370,23 @@ impl<J: Clone, R> Mailbox<J, R> {
             let found = inner.queue.range(recent..).position(|(_, job)| is_it(job));
             found.map(|place| recent + place)
         };
+        let differs = |kinship: &Kinship<J>, job: &J| {
+            let waiting = inner.running.last();
+            !waiting.is_some_and(|waiting| (kinship.same_work)(&waiting.job, job))
+        };
         let place = position(&needed).or_else(|| match others {
             Others::None => None,
-            Others::OldestFirst => Some(0),
-            Others::NewestFirst(same_caller) => {
-                let (_, newest) = inner.queue.back()?;
-                position(&|job| same_caller(job, newest))
+            Others::OldestFirst(kinship) => {
+                let queue = || inner.queue.iter().take(RECENT);
+                let (_, chosen) =
+                    queue().find(|(_, job)| differs(&kinship, job)).or(queue().next())?;
+                queue().position(|(_, job)| (kinship.same_caller)(job, chosen))
+            }
+            Others::NewestFirst(kinship) => {
+                let queue = || inner.queue.range(recent..).rev();
+                let (_, chosen) =
+                    queue().find(|(_, job)| differs(&kinship, job)).or(queue().next())?;
+                position(&|job| (kinship.same_caller)(job, chosen))
             }
         });
         if let Some((seq, job)) = place.and_then(|place| inner.start(place)) {
@@ -466,6 +486,11 @@ mod tests {
         Mailbox::new(max)
     }
 
+    const OLDEST: Others<u32> = Others::OldestFirst(Kinship {
+        same_caller: |one, other| one == other,
+        same_work: |_, _| false,
+    });
+
     #[test]
     fn jobs_come_out_in_order() {
         let mailbox = mailbox(8);
@@ -554,14 +579,37 @@ mod tests {
         let meanwhile = |needed, others| mailbox.meanwhile(|job| *job == needed, others);
         assert!(matches!(meanwhile(9, Others::None), Meanwhile::Nothing { jobs: true, .. }));
         assert_eq!(meanwhile(3, Others::None), Meanwhile::Run(3, 3));
-        assert_eq!(meanwhile(9, Others::OldestFirst), Meanwhile::Run(1, 1));
-        let newest = Others::NewestFirst(|one, other| one % 2 == other % 2);
+        assert_eq!(meanwhile(9, OLDEST), Meanwhile::Run(1, 1));
+        let newest = Others::NewestFirst(Kinship {
+            same_caller: |one, other| one % 2 == other % 2,
+            same_work: |_, _| false,
+        });
         assert_eq!(meanwhile(9, newest), Meanwhile::Run(2, 2));
         assert_eq!(meanwhile(9, newest), Meanwhile::Run(4, 4));
-        assert!(matches!(
-            meanwhile(9, Others::OldestFirst),
-            Meanwhile::Nothing { jobs: false, .. }
-        ));
+        assert!(matches!(meanwhile(9, OLDEST), Meanwhile::Nothing { jobs: false, .. }));
+    }
+
+    #[test]
+    fn what_differs_from_the_job_that_waits_goes_before_what_does_the_same() {
+        let mailbox = mailbox(8);
+        for job in [10, 11, 12, 23, 33, 14] {
+            mailbox.push(job).unwrap();
+        }
+        assert_eq!(mailbox.next(), Next::Run(0, 10));
+        let kinship = Kinship {
+            same_caller: |one, other| one % 10 == other % 10,
+            same_work: |one, other| one / 10 == other / 10,
+        };
+        let meanwhile = |others| {
+            let chosen = mailbox.meanwhile(|_| false, others);
+            assert!(!mailbox.end_running());
+            chosen
+        };
+        // Of one caller the older comes first all the same.
+        assert_eq!(meanwhile(Others::NewestFirst(kinship)), Meanwhile::Run(3, 23));
+        assert_eq!(meanwhile(Others::OldestFirst(kinship)), Meanwhile::Run(4, 33));
+        assert_eq!(meanwhile(Others::OldestFirst(kinship)), Meanwhile::Run(1, 11));
+        assert_eq!(meanwhile(Others::NewestFirst(kinship)), Meanwhile::Run(5, 14));
     }
 
     #[test]
@@ -570,11 +618,11 @@ mod tests {
         let below = mailbox.push(1).unwrap();
         mailbox.push(2).unwrap();
         mailbox.next();
-        assert_eq!(mailbox.meanwhile(|_| false, Others::OldestFirst), Meanwhile::Run(1, 2));
+        assert_eq!(mailbox.meanwhile(|_| false, OLDEST), Meanwhile::Run(1, 2));
         assert!(!mailbox.strike(below, || panic!("it isn't the innermost")));
         assert!(!mailbox.is_struck());
         assert!(!mailbox.end_running());
-        assert_eq!(mailbox.meanwhile(|_| false, Others::OldestFirst), Meanwhile::Struck);
+        assert_eq!(mailbox.meanwhile(|_| false, OLDEST), Meanwhile::Struck);
         assert!(!mailbox.take_strike());
     }
 

@@ -35,8 +35,6 @@ pub(crate) struct Desk<'a, J: Job> {
     pub(super) spin: RefCell<Spin>,
     /// How many jobs wait, each on top of the one before.
     pub(super) waiting: Cell<u32>,
-    /// Deep in that stack, whose job was the last on top.
-    pub(super) served: RefCell<Option<J>>,
 }
 
 impl<J: Job> Context<J> {
@@ -81,7 +79,6 @@ impl<J: Job> Context<J> {
                     local: &local,
                     spin: RefCell::new(Spin::new(self.config.spin)),
                     waiting: Cell::new(0),
-                    served: RefCell::new(None),
                 });
             }
             Err(error) => self.owner.started(Err(error)),

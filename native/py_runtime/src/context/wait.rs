@@ -7,14 +7,15 @@
 //! on top of it has ended. Therefore a job that is known to be needed ([`Wait::needs`]) runs at
 //! once, and others only when the wait has lasted a little; the deeper the stack already is, the
 //! longer that takes, so that callers who have nothing to do with each other don't pile up to the
-//! limit, where the next one to wait is refused. Whoever has been served there is served on at once.
+//! limit, where the next one to wait is refused. What does the same as the job that waits would probably
+//! wait too, and comes after what doesn't.
 
 use std::time::{Duration, Instant};
 
 use super::aside::Aside;
 use super::thread::Desk;
 use crate::job::{Job, Scope};
-use crate::mailbox::{Meanwhile, Others};
+use crate::mailbox::{Kinship, Meanwhile, Others};
 
 /// How long a wait lasts before jobs run that it may have nothing to do with. An answer that takes
 /// no longer finds its thread at hand.
@@ -56,11 +57,9 @@ impl<J: Job> Scope<'_, J> {
                 return Ok(());
             }
             let waited = since.elapsed();
-            let needs = |job: &J| wait.needs(job) || self.is_served(job);
-            match mailbox.meanwhile(needs, level.others(waited)) {
+            match mailbox.meanwhile(|job| wait.needs(job), level.others(waited)) {
                 Meanwhile::Struck => return Err(self.struck()),
                 Meanwhile::Run(_, job) => {
-                    self.desk.served.replace(level.is_deep.then(|| job.clone()));
                     self.run_on_top(job);
                     // This job's turn to be interrupted, if that was asked for meanwhile.
                     if mailbox.take_strike() {
@@ -105,12 +104,6 @@ impl<J: Job> Scope<'_, J> {
         });
     }
 
-    /// Whether the last job on top, in the deep, was of the same caller: maybe a server, with which all
-    /// those that wait queue. It would take too long if each level lost its patience for each job of it.
-    fn is_served(&self, job: &J) -> bool {
-        self.desk.served.borrow().as_ref().is_some_and(|last| last.is_same_caller(job))
-    }
-
     fn run_on_top(&self, job: J) {
         let aside = Aside::put(self.at);
         self.context.run(job, self.desk);
@@ -146,20 +139,17 @@ impl<'a, J: Job> Level<'a, J> {
     /// newest first: what is needed has come because others wait, and who has been waiting for long
     /// is more probably somebody who has nothing to do with it.
     fn others(&self, waited: Duration) -> Others<J> {
+        let kinship = Kinship { same_caller: J::is_same_caller, same_work: J::is_same_work };
         match (waited >= self.patience, self.is_deep) {
             (false, _) => Others::None,
-            (true, false) => Others::OldestFirst,
-            (true, true) => Others::NewestFirst(J::is_same_caller),
+            (true, false) => Others::OldestFirst(kinship),
+            (true, true) => Others::NewestFirst(kinship),
         }
     }
 }
 
 impl<J: Job> Drop for Level<'_, J> {
     fn drop(&mut self) {
-        let waiting = self.desk.waiting.get() - 1;
-        self.desk.waiting.set(waiting);
-        if waiting == 0 {
-            self.desk.served.take();
-        }
+        self.desk.waiting.set(self.desk.waiting.get() - 1);
     }
 }

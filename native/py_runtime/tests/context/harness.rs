@@ -131,7 +131,11 @@ impl Job for TestJob {
         &self.0.state
     }
 
-    fn is_same_caller(&self, _: &Self) -> bool {
+    fn is_same_caller(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn is_same_work(&self, _: &Self) -> bool {
         false
     }
 

@@ -465,7 +465,11 @@ a_default_pool_that_is_stopped_at_once_is_an_error(_Config) ->
     ok = application:set_env(py_context_router, default_pool, #{contexts => 1}),
     Callers = [ask(fun() -> [py:call(builtins, abs, [-1]) || _ <- lists:seq(1, 25)] end)
                || _ <- lists:seq(1, 4)],
-    Stopper = spawn_link(fun Stop() -> ok = py_context_router:stop(), Stop() end),
+    %% With a pause, in which a start can come to its end.
+    Stopper = spawn_link(fun Stop() ->
+        ok = py_context_router:stop(),
+        receive after 2 -> Stop() end
+    end),
     Outcomes = lists:usort(lists:append([answer(Caller) || Caller <- Callers])),
     true = unlink(Stopper),
     exit(Stopper, kill),

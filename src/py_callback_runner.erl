@@ -40,6 +40,7 @@ handle_info({py_callback, Ticket}, Running) ->
 handle_info({'EXIT', Pid, Reason}, Running) ->
     case maps:take(Pid, Running) of
         {Ticket, Others} ->
+            _ = py_nif:callback_retire(Ticket),
             ok = answer_for_the_dead(Reason, Ticket),
             {noreply, add(Others)};
         error ->

@@ -288,7 +288,7 @@ callback_stand_by(_Ticket, _Pid) -> ?NOT_LOADED.
 -spec callback_answer_and_stand_by(ticket(), {ok, term()} | tuple() | undefined) -> boolean().
 callback_answer_and_stand_by(_Ticket, _Answer) -> ?NOT_LOADED.
 
-%% The ticket gets no call any more. `false': it has one.
+%% Whoever has the ticket doesn't stand by any more. `false': it didn't.
 -spec callback_retire(ticket()) -> boolean().
 callback_retire(_Ticket) -> ?NOT_LOADED.
 

@@ -148,11 +148,10 @@ fn give(pending: &Arc<Pending>) -> bool {
         let sent = unsafe {
             enif_send(std::ptr::null_mut(), &raw const pid, std::ptr::null_mut(), message)
         };
-        if sent != 0 {
+        // If not, it has been killed, or its service has, which may have answered for it already.
+        if sent != 0 || ticket.void().is_none() {
             return true;
         }
-        // It has been killed, or its service has.
-        drop(ticket.void());
     }
 }
 
@@ -267,15 +266,13 @@ fn callback_answer_and_stand_by(env: Env, ticket: ResourceArc<Ticket>, answer: T
     true
 }
 
-/// `callback_retire(Ticket) -> boolean()`: no call for the ticket any more. `false`: there is one.
+/// `callback_retire(Ticket) -> boolean()`: whoever has the ticket doesn't stand by any more, and another
+/// may. `false`: it didn't, so a call may be on its way.
 #[rustler::nif]
 fn callback_retire(ticket: ResourceArc<Ticket>) -> bool {
-    let mut good_for = ticket.0.lock();
-    let is_free = !matches!(*good_for, Use::This(_));
-    if is_free {
-        *good_for = Use::Void;
-    }
-    is_free
+    let mut standing_by = STANDING_BY.lock();
+    let place = standing_by.iter().position(|other| std::ptr::eq(&*other.ticket, &*ticket));
+    place.and_then(|place| standing_by.remove(place)).is_some()
 }
 
 /// `callback_take(Ticket) -> {Name, Args}`, called by the process that is going to run the

@@ -11,6 +11,7 @@ use std::sync::{Mutex, OnceLock, mpsc};
 use pyo3_ffi as ffi;
 
 use crate::exception::Exception;
+use crate::gil::SWITCH_INTERVAL;
 use crate::object::{Attached, Object};
 
 /// A built-in module: its name and its init function.
@@ -247,12 +248,13 @@ fn prepare_main(at: Attached<'_>) -> Result<(), Exception> {
     if threading.is_none() {
         return Err(Exception::take(at));
     }
-    // A pure-Python hog gives way to a short call after this long; CPython's 5 ms are felt.
+    // A pure-Python hog gives way after this long; CPython's 5 ms are felt.
     // SAFETY: attached; `sys` exists, and its function takes one float.
     let set = unsafe {
         let function = ffi::PySys_GetObject(c"setswitchinterval".as_ptr().cast_mut());
         let function = Object::from_borrowed(at, function);
-        let seconds = Object::from_owned(at, ffi::PyFloat_FromDouble(0.001));
+        let seconds =
+            Object::from_owned(at, ffi::PyFloat_FromDouble(SWITCH_INTERVAL.as_secs_f64()));
         match (function, seconds) {
             (Some(function), Some(seconds)) => {
                 let call = ffi::PyObject_CallFunctionObjArgs(

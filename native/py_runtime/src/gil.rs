@@ -24,11 +24,21 @@ const BUDGET: Duration = Duration::from_micros(200);
 /// scheduled out for good by a busy machine; then it is not worth standing still.
 const HAND_OVER: Duration = Duration::from_millis(2);
 
-/// How long a thread may run job after job while nobody waits that is counted.
+/// How long a thread that waits inside CPython does so before it asks the holder to let go: CPython's
+/// switch interval.
+pub(crate) const SWITCH_INTERVAL: Duration = Duration::from_micros(300);
+
+/// How long a thread may run job after job while nobody waits that is counted. So much longer than
+/// the switch interval that whoever waits has asked by then, although each time that the GIL is let
+/// go of starts their interval anew: otherwise they would never be let in.
 const OTHERS: Duration = Duration::from_millis(1);
 
 /// How long it then stays away where CPython can't tell whether somebody has asked.
 const LINGER: Duration = Duration::from_micros(50);
+
+/// Every so many times it stays away in any case: Python code may have set a longer switch interval,
+/// and then nobody ever asks.
+const NOW_AND_THEN: u32 = 16;
 
 #[cfg(not(feature = "loom"))]
 static TURNS: Turns = Turns::new();
@@ -46,6 +56,11 @@ pub(crate) unsafe fn attach(tstate: *mut ffi::PyThreadState, shared: bool) {
     if shared { TURNS.take(get) } else { get() }
 }
 
+/// Whether a context waits.
+pub(crate) fn is_wanted() -> bool {
+    TURNS.are_wanted()
+}
+
 /// Whether a thread that has been attached for so long should hand over to another context now.
 pub(crate) fn is_turn_over(held: Duration) -> bool {
     held > BUDGET && TURNS.are_wanted()
@@ -56,15 +71,17 @@ pub(crate) fn is_turn_of_others(held: Duration) -> bool {
     held > OTHERS
 }
 
-/// Detaches and attaches again, so that those are let in that are not counted.
+/// Detaches and attaches again, so that those are let in that are not counted. `times` is how often
+/// the thread has done so before.
 ///
 /// # Safety
 /// The current thread is attached with `tstate`.
-pub(crate) unsafe fn let_others_in(tstate: *mut ffi::PyThreadState, shared: bool) {
+pub(crate) unsafe fn let_others_in(tstate: *mut ffi::PyThreadState, shared: bool, times: u32) {
     // SAFETY: the caller says we are attached.
     unsafe { ffi::PyEval_SaveThread() };
-    if shared && nudge::is_on() {
-        // CPython doesn't wait for threads of other interpreters to have it: give them the time.
+    let is_deaf = shared && nudge::is_on();
+    if is_deaf || times % NOW_AND_THEN == NOW_AND_THEN - 1 {
+        // CPython doesn't wait until another has it: give them the time.
         std::thread::sleep(LINGER);
     }
     // SAFETY: detached above, on this thread.

@@ -23,6 +23,8 @@ pub struct Interpreter {
     mode: Mode,
     tstate: *mut ffi::PyThreadState,
     attached_since: Cell<Instant>,
+    /// How often this thread has let in those who aren't counted as waiting.
+    let_in: Cell<u32>,
     /// Makes the interpreter as new for the next context, where interpreters are kept.
     reset: Option<Object>,
 }
@@ -67,8 +69,7 @@ impl Vacant {
             ffi::PyThreadState_Clear(keeper);
             ffi::PyThreadState_Delete(keeper);
         }
-        let mut entered =
-            Interpreter { mode, tstate, attached_since: Cell::new(Instant::now()), reset: None };
+        let mut entered = Interpreter::attached_with(tstate, mode);
         // SAFETY: attached to the interpreter that the function belongs to.
         entered.reset = reset.map(|reset| unsafe { reset.recover(entered.attached()) });
         Ok(entered)
@@ -99,12 +100,16 @@ impl Interpreter {
             // SAFETY: attached with `main`, which is given up.
             Mode::SubInterpreter | Mode::OwnGil => unsafe { create(mode, main) }?,
         };
-        let mut new =
-            Interpreter { mode, tstate, attached_since: Cell::new(Instant::now()), reset: None };
+        let mut new = Interpreter::attached_with(tstate, mode);
         if mode != Mode::Worker && spare::KEPT {
             new.reset = spare::note(new.attached());
         }
         Ok(new)
+    }
+
+    fn attached_with(tstate: *mut ffi::PyThreadState, mode: Mode) -> Self {
+        let (attached_since, let_in) = (Cell::new(Instant::now()), Cell::new(0));
+        Interpreter { mode, tstate, attached_since, let_in, reset: None }
     }
 
     /// The token for touching Python.
@@ -134,8 +139,10 @@ impl Interpreter {
             unsafe { gil::hand_over(self.tstate) };
             self.attached_since.set(Instant::now());
         } else if gil::is_turn_of_others(held) {
+            let times = self.let_in.get();
+            self.let_in.set(times.wrapping_add(1));
             // SAFETY: as above.
-            unsafe { gil::let_others_in(self.tstate, self.mode.shares_gil()) };
+            unsafe { gil::let_others_in(self.tstate, self.mode.shares_gil(), times) };
             self.attached_since.set(Instant::now());
         }
     }

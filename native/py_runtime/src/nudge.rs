@@ -16,10 +16,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::gil;
 use crate::watch::Watched;
 
-/// CPython's own switch interval, as `boot` sets it.
+/// From what age on a job is long.
 pub(crate) const LONG: Duration = Duration::from_millis(1);
+/// How often the holder is asked at most.
+const OFTEN: Duration = Duration::from_micros(100);
+/// How long whoever has asked keeps the GIL. The holder wants it again as soon as it sees that somebody
+/// has got it, and would come before those who have to be woken. So it is to find it taken.
+const KEEP: Duration = Duration::from_micros(20);
+/// How often at least, for those who aren't counted as waiting.
 const SELDOM: Duration = Duration::from_millis(20);
 
 static ON: AtomicBool = AtomicBool::new(false);
@@ -51,13 +58,23 @@ pub(crate) fn nudge_in_background(holder: Arc<dyn Watched>) {
     }
 }
 
-/// Seldom while the GIL is easily got, because the job is blocked in C: there is no need then.
+/// As soon as a context waits. For others who may be waiting now and then, and seldom while the GIL is
+/// easily got, because the job is blocked in C: there is no need then.
 fn nudge_until_it_is_over(holder: &dyn Watched) {
     let mut pause = LONG;
     while holder.busy_for().is_some_and(|busy| busy > LONG) {
         let asked = Instant::now();
-        holder.nudge();
-        pause = if asked.elapsed() < LONG / 2 { (pause * 2).min(SELDOM) } else { LONG };
-        std::thread::sleep(pause);
+        holder.nudge(KEEP);
+        let is_easy = asked.elapsed() < gil::SWITCH_INTERVAL / 2;
+        pause = if is_easy { (pause * 2).min(SELDOM) } else { LONG };
+        pause_until_wanted(pause);
+    }
+}
+
+fn pause_until_wanted(at_most: Duration) {
+    let since = Instant::now();
+    std::thread::sleep(OFTEN);
+    while since.elapsed() < at_most && !gil::is_wanted() {
+        std::thread::sleep(OFTEN);
     }
 }

@@ -199,3 +199,22 @@ thread.start()
         subject.end();
     });
 }
+
+/// Longer than the holder ever keeps the GIL, so that whoever waits inside CPython never asks for it.
+#[test]
+fn a_long_switch_interval_starves_nobody() {
+    in_each_mode(|mode| {
+        let (busy, other) = (Subject::start(mode), Subject::start(mode));
+        let usual = busy.eval("__import__('sys').getswitchinterval()").only_reply();
+        busy.run("import sys; sys.setswitchinterval(0.05)");
+        let more = keep_busy(&busy);
+        for _ in 0..20 {
+            assert_eq!(other.block().let_go().only_reply(), Reply::Value("let go".into()));
+        }
+        more.store(false, Ordering::Relaxed);
+        let Reply::Value(usual) = usual else { panic!("{usual:?}") };
+        busy.run(&format!("sys.setswitchinterval({usual})"));
+        busy.end();
+        other.end();
+    });
+}

@@ -6,7 +6,7 @@
 
 -behaviour(gen_server).
 
--export([start_link/0, register/2, unregister/1, stand_by/1, run/1]).
+-export([start_link/0, register/2, unregister/1, stand_by/1, run/3]).
 -export([init/1, handle_call/3, handle_cast/2, terminate/2]).
 
 -export_type([name/0, target/0]).
@@ -45,14 +45,14 @@ stand_by(Ticket) ->
 -spec stand_by(py_nif:ticket(), state(), pos_integer(), timeout()) -> ok.
 stand_by(Ticket, Clean, Calls, Patience) ->
     receive
-        py_call -> serve(Ticket, Clean, Calls);
+        {py_call, Name, Args} -> serve(Ticket, Name, Args, Clean, Calls);
         _Stray -> retire(Ticket)
     after Patience -> retire(Ticket)
     end.
 
--spec serve(py_nif:ticket(), state(), pos_integer()) -> ok.
-serve(Ticket, Clean, Calls) ->
-    Answer = answer(Ticket),
+-spec serve(py_nif:ticket(), binary(), [term()], state(), pos_integer()) -> ok.
+serve(Ticket, Name, Args, Clean, Calls) ->
+    Answer = answer(Name, Args),
     case Calls > 1 andalso state() =:= Clean
         andalso py_nif:callback_answer_and_stand_by(Ticket, Answer) of
         true -> stand_by(Ticket, Clean, Calls - 1, ?IDLE);
@@ -70,17 +70,17 @@ state() ->
 retire(Ticket) ->
     case py_nif:callback_retire(Ticket) of
         true -> ok;
-        false -> receive py_call -> run(Ticket) end
+        false -> receive {py_call, Name, Args} -> run(Ticket, Name, Args) end
     end.
 
 %% Runs one function, in a process for that.
--spec run(py_nif:ticket()) -> ok.
-run(Ticket) ->
-    py_nif:callback_answer(Ticket, answer(Ticket)).
+-spec run(py_nif:ticket(), binary(), [term()]) -> ok.
+run(Ticket, Name, Args) ->
+    ok = py_nif:callback_begin(Ticket),
+    py_nif:callback_answer(Ticket, answer(Name, Args)).
 
--spec answer(py_nif:ticket()) -> {ok, term()} | tuple() | undefined.
-answer(Ticket) ->
-    {Name, Args} = py_nif:callback_take(Ticket),
+-spec answer(binary(), [term()]) -> {ok, term()} | tuple() | undefined.
+answer(Name, Args) ->
     case persistent_term:get(?KEY, #{}) of
         #{Name := Function} -> apply_to(Function, Args);
         #{} -> undefined

@@ -11,6 +11,10 @@
 -export([start_link/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
+%% In words. The less often they collect garbage, the less often what came from another thread is
+%% given back to it, each time by waking a thread of the VM.
+-define(HEAP, 4_096).
+
 -type running() :: #{pid() => py_nif:ticket()}.
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
@@ -34,8 +38,8 @@ handle_cast(_Message, Running) ->
     {noreply, Running}.
 
 -spec handle_info(term(), running()) -> {noreply, running()}.
-handle_info({py_callback, Ticket}, Running) ->
-    Pid = spawn_link(py_callback, run, [Ticket]),
+handle_info({py_callback, Ticket, Name, Args}, Running) ->
+    Pid = spawn_link(py_callback, run, [Ticket, Name, Args]),
     {noreply, add(Running#{Pid => Ticket})};
 handle_info({'EXIT', Pid, Reason}, Running) ->
     case maps:take(Pid, Running) of
@@ -64,7 +68,7 @@ add(Running) ->
         enough ->
             Running;
         Ticket ->
-            Pid = spawn_link(py_callback, stand_by, [Ticket]),
+            Pid = spawn_opt(py_callback, stand_by, [Ticket], [link, {min_heap_size, ?HEAP}]),
             ok = py_nif:callback_stand_by(Ticket, Pid),
             Running#{Pid => Ticket}
     end.

@@ -18,7 +18,7 @@
 -export([scheduler_id/0]).
 -export([serve/1, handled/4, registered/1, log_level/1]).
 -export([callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
-         callback_take/1, callback_answer/2]).
+         callback_begin/1, callback_answer/2]).
 
 -export_type([handle/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0,
               ticket/0, tally/0]).
@@ -34,7 +34,7 @@
        pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0,
        serve/1, handled/4, registered/1, log_level/1,
        callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
-       callback_take/1, callback_answer/2]).
+       callback_begin/1, callback_answer/2]).
 
 -opaque handle() :: reference().
 %% The native half of a context process.
@@ -279,12 +279,12 @@ registered(_Names) -> ?NOT_LOADED.
 -spec callback_ticket() -> ticket() | enough.
 callback_ticket() -> ?NOT_LOADED.
 
-%% The process has the ticket, and will get `py_call' when the ticket is good for a call.
+%% The process has the ticket, and gets `{py_call, Name, Args}' when the ticket is good for that call.
 -spec callback_stand_by(ticket(), pid()) -> ok.
 callback_stand_by(_Ticket, _Pid) -> ?NOT_LOADED.
 
 %% Answers, and the calling process stands by for the next call. `false': nothing was done, because
-%% enough others do.
+%% enough others do, or there is nothing to answer.
 -spec callback_answer_and_stand_by(ticket(), {ok, term()} | tuple() | undefined) -> boolean().
 callback_answer_and_stand_by(_Ticket, _Answer) -> ?NOT_LOADED.
 
@@ -292,9 +292,9 @@ callback_answer_and_stand_by(_Ticket, _Answer) -> ?NOT_LOADED.
 -spec callback_retire(ticket()) -> boolean().
 callback_retire(_Ticket) -> ?NOT_LOADED.
 
-%% The function and arguments of a call, for the process that runs it.
--spec callback_take(ticket()) -> {Name :: binary(), Args :: [term()]}.
-callback_take(_Ticket) -> ?NOT_LOADED.
+%% The calling process is going to run the function.
+-spec callback_begin(ticket()) -> ok.
+callback_begin(_Ticket) -> ?NOT_LOADED.
 
 %% Lets Python go on. The first answer counts.
 -spec callback_answer(ticket(), {ok, term()} | tuple() | undefined) -> ok.

@@ -1,8 +1,8 @@
 //! A call from Python to Erlang: from the thread that waits to the process that answers, and back.
 //!
-//! The arguments stay here until the process that runs the function takes them. What Erlang holds
-//! meanwhile is a [`Ticket`]: once the last process that has it is gone, the call is answered, if
-//! nobody has, so that no death in Erlang leaves Python waiting.
+//! The function's name and arguments go to the process that runs it in one message, moved, not copied.
+//! What Erlang holds of the call is a [`Ticket`]: once the last process that has it is gone, the call
+//! is answered, if nobody has, so that no death in Erlang leaves Python waiting.
 //!
 //! To start a process takes about as long as everything else. So some stand by, each with a ticket
 //! issued ahead, and a call goes straight to one of them, which stands by again as it answers. Only
@@ -15,13 +15,13 @@ use std::thread::Thread;
 
 use parking_lot::Mutex;
 use py_runtime::context::Wait;
-use rustler::sys::{ErlNifPid, ErlNifTerm, enif_make_copy, enif_send};
+use rustler::sys::{ErlNifPid, ErlNifTerm, enif_get_tuple, enif_send};
 use rustler::{Atom, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 
 use crate::call::Call;
 use crate::directory::Context;
 use crate::service::Service;
-use crate::term::{OwnedEnv, Saved, atom, binary, pid_term, tuple, word};
+use crate::term::{self, OwnedEnv, Saved, atom, binary, pid_term, tuple, word};
 
 mod atoms {
     rustler::atoms! { ok, enough, py_call }
@@ -41,26 +41,48 @@ pub(crate) enum Waiter {
 /// A call that has not been answered, or whose answer has not been looked at.
 pub(crate) struct Pending {
     waiter: Waiter,
-    /// `{Name, Args}`, in an environment that is only read.
-    request: ErlNifTerm,
-    _env: OwnedEnv,
     /// The word of the pid of the process that runs the function, or 0.
     handler: AtomicUsize,
     answer: Mutex<Option<Answer>>,
     is_over: AtomicBool,
 }
 
-// SAFETY: the request's environment is only read; everything else is made for sharing.
-unsafe impl Send for Pending {}
-// SAFETY: as above.
-unsafe impl Sync for Pending {}
+/// What is called, in an environment of its own.
+pub(crate) struct Request {
+    env: OwnedEnv,
+    name: ErlNifTerm,
+    arguments: ErlNifTerm,
+}
 
 /// What became of a call.
 pub(crate) enum Answer {
-    /// See `py_callback:answer/1`.
+    /// The value in `{ok, Value}`, if it is the same in every environment.
+    Plain(ErlNifTerm),
+    /// See `py_callback:answer/2`.
     Given(Saved),
     /// Whoever was to answer is gone.
     Lost,
+}
+
+// SAFETY: a plain value needs no environment, and what is saved may change threads.
+unsafe impl Send for Answer {}
+
+impl Answer {
+    /// What the process that ran the function has said. To copy a term costs memory that one thread
+    /// allocates and another frees, so plain ones, which most are, go without.
+    fn of(said: Term) -> Self {
+        let env = said.get_env().as_c_arg();
+        let (mut arity, mut elements) = (0, std::ptr::null());
+        // SAFETY: the answer is a term of this NIF call, and so are a tuple's elements.
+        unsafe {
+            let is_tuple =
+                enif_get_tuple(env, said.as_c_arg(), &raw mut arity, &raw mut elements) != 0;
+            if is_tuple && arity == 2 && term::is_plain(env, *elements.add(1)) {
+                return Answer::Plain(*elements.add(1));
+            }
+            Answer::Given(Saved::new(said.as_c_arg()))
+        }
+    }
 }
 
 /// What Erlang holds of a call, or of the one to come.
@@ -108,6 +130,18 @@ impl Ticket {
         is_free
     }
 
+    /// Makes it good for the next call. The one it was for, or `None`, and nothing has changed.
+    fn renew(&self) -> Option<Arc<Pending>> {
+        let mut good_for = self.0.lock();
+        match std::mem::replace(&mut *good_for, Use::Next) {
+            Use::This(pending) => Some(pending),
+            other => {
+                *good_for = other;
+                None
+            }
+        }
+    }
+
     /// Makes it void, and nobody's call lost. The call it was for, if any.
     fn void(&self) -> Option<Arc<Pending>> {
         match std::mem::replace(&mut *self.0.lock(), Use::Void) {
@@ -134,61 +168,68 @@ pub(crate) fn forget_standing_by() {
     drop(gone);
 }
 
-/// Gives a call to a process that stands by. `false`: there is none.
-fn give(pending: &Arc<Pending>) -> bool {
-    loop {
-        // A statement of its own: the lock isn't held meanwhile.
-        let next = STANDING_BY.lock().pop_front();
-        let Some(StandBy { pid, ticket }) = next else { return false };
-        if !ticket.claim(pending) {
-            continue;
-        }
-        let message = atoms::py_call().as_c_arg();
-        // SAFETY: an atom is a term everywhere, and this is no scheduler's thread.
-        let sent = unsafe {
-            enif_send(std::ptr::null_mut(), &raw const pid, std::ptr::null_mut(), message)
-        };
-        // If not, it has been killed, or its service has, which may have answered for it already.
-        if sent != 0 || ticket.void().is_none() {
-            return true;
+impl Request {
+    /// # Safety
+    /// `arguments` is a list in `env`.
+    pub(crate) unsafe fn new(name: &str, env: OwnedEnv, arguments: ErlNifTerm) -> Self {
+        // SAFETY: the environment is ours alone.
+        let name = unsafe { binary(env.as_ptr(), name.as_bytes()) };
+        Request { env, name, arguments }
+    }
+
+    /// Gives the call to a process that stands by. `false`: there is none.
+    fn give(&self, pending: &Arc<Pending>) -> bool {
+        let env = self.env.as_ptr();
+        // SAFETY: all three are terms of our environment, an atom is one of any.
+        let message =
+            unsafe { tuple(env, &[atoms::py_call().as_c_arg(), self.name, self.arguments]) };
+        loop {
+            // A statement of its own: the lock isn't held meanwhile.
+            let next = STANDING_BY.lock().pop_front();
+            let Some(StandBy { pid, ticket }) = next else { return false };
+            if !ticket.claim(pending) {
+                continue;
+            }
+            pending.is_run_by(pid);
+            // SAFETY: the message is a term of this environment, which it takes along if it is
+            // sent, and this is no scheduler's thread.
+            let sent = unsafe { enif_send(std::ptr::null_mut(), &raw const pid, env, message) };
+            // If not, it has been killed, or its service has, which may have answered for it already.
+            if sent != 0 || ticket.void().is_none() {
+                return true;
+            }
         }
     }
-}
 
-/// Has a process started for a call. `false`: nobody serves.
-fn order(pending: &Arc<Pending>) -> bool {
-    let ticket = ResourceArc::new(Ticket(Mutex::new(Use::This(Arc::clone(pending)))));
-    let message = OwnedEnv::new();
-    let ptr = message.as_ptr();
-    // SAFETY: the environment is ours alone, and this is no scheduler's thread.
-    unsafe {
-        let ticket = ticket.encode(Env::new(&ptr, ptr)).as_c_arg();
-        let message = tuple(ptr, &[atom(ptr, "py_callback"), ticket]);
-        Service::Callbacks.send(ptr, message)
+    /// Has a process started for the call. `false`: nobody serves.
+    fn order(&self, pending: &Arc<Pending>) -> bool {
+        let ticket = ResourceArc::new(Ticket(Mutex::new(Use::This(Arc::clone(pending)))));
+        let ptr = self.env.as_ptr();
+        // SAFETY: the environment is ours alone, and this is no scheduler's thread.
+        unsafe {
+            let ticket = ticket.encode(Env::new(&ptr, ptr)).as_c_arg();
+            let message =
+                tuple(ptr, &[atom(ptr, "py_callback"), ticket, self.name, self.arguments]);
+            Service::Callbacks.send(ptr, message)
+        }
     }
 }
 
 impl Pending {
-    /// Has the function `name` called in Erlang. `arguments` is a list in `env`. `None`: nobody
-    /// serves.
-    pub(crate) fn start(
-        name: &str,
-        env: OwnedEnv,
-        arguments: ErlNifTerm,
-        waiter: Waiter,
-    ) -> Option<Arc<Self>> {
-        let ptr = env.as_ptr();
-        // SAFETY: the environment is ours alone, and the list is its term, says the caller.
-        let request = unsafe { tuple(ptr, &[binary(ptr, name.as_bytes()), arguments]) };
+    /// Has a function called in Erlang. `None`: nobody serves.
+    pub(crate) fn start(request: &Request, waiter: Waiter) -> Option<Arc<Self>> {
         let pending = Arc::new(Pending {
             waiter,
-            request,
-            _env: env,
             handler: AtomicUsize::new(0),
             answer: Mutex::new(None),
             is_over: AtomicBool::new(false),
         });
-        (give(&pending) || order(&pending)).then_some(pending)
+        (request.give(&pending) || request.order(&pending)).then_some(pending)
+    }
+
+    /// By this process the function is run.
+    fn is_run_by(&self, pid: ErlNifPid) {
+        self.handler.store(word(pid_term(pid)), Ordering::Release);
     }
 
     /// The first answer counts.
@@ -248,21 +289,18 @@ fn callback_stand_by(ticket: ResourceArc<Ticket>, pid: LocalPid) -> Atom {
 
 /// `callback_answer_and_stand_by(Ticket, Answer) -> boolean()`: answers as `callback_answer`, and the
 /// calling process waits for its next call, before Python can make that. `false`: nothing was done,
-/// because enough stand by.
+/// because enough stand by or there is nothing to answer.
 #[rustler::nif]
 fn callback_answer_and_stand_by(env: Env, ticket: ResourceArc<Ticket>, answer: Term) -> bool {
     let mut standing_by = STANDING_BY.lock();
     if standing_by.len() >= STAND_BY {
         return false;
     }
-    let pending = std::mem::replace(&mut *ticket.0.lock(), Use::Next);
+    let Some(pending) = ticket.renew() else { return false };
     let pid = *env.pid().as_c_arg();
     standing_by.push_front(StandBy { pid, ticket });
     drop(standing_by);
-    if let Use::This(pending) = pending {
-        // SAFETY: the answer is a term of this NIF call.
-        pending.settle(Answer::Given(unsafe { Saved::new(answer.as_c_arg()) }));
-    }
+    pending.settle(Answer::of(answer));
     true
 }
 
@@ -275,22 +313,19 @@ fn callback_retire(ticket: ResourceArc<Ticket>) -> bool {
     place.and_then(|place| standing_by.remove(place)).is_some()
 }
 
-/// `callback_take(Ticket) -> {Name, Args}`, called by the process that is going to run the
-/// function.
+/// `callback_begin(Ticket) -> ok`: the calling process is going to run the function.
 #[rustler::nif]
-fn callback_take(env: Env<'_>, ticket: ResourceArc<Ticket>) -> NifResult<Term<'_>> {
+fn callback_begin(env: Env, ticket: ResourceArc<Ticket>) -> NifResult<Atom> {
     let pending = ticket.call().ok_or(rustler::Error::BadArg)?;
-    pending.handler.store(word(pid_term(*env.pid().as_c_arg())), Ordering::Release);
-    // SAFETY: the request's environment is never written again; the copy is the NIF call's.
-    Ok(unsafe { Term::new(env, enif_make_copy(env.as_c_arg(), pending.request)) })
+    pending.is_run_by(*env.pid().as_c_arg());
+    Ok(atoms::ok())
 }
 
 /// `callback_answer(Ticket, Answer) -> ok`; the first one counts, and the ticket is void.
 #[rustler::nif]
 fn callback_answer(ticket: ResourceArc<Ticket>, answer: Term) -> Atom {
     if let Some(pending) = ticket.void() {
-        // SAFETY: the answer is a term of this NIF call.
-        pending.settle(Answer::Given(unsafe { Saved::new(answer.as_c_arg()) }));
+        pending.settle(Answer::of(answer));
     }
     atoms::ok()
 }

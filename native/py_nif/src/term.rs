@@ -4,9 +4,9 @@
 //! (tied to a NIF call's `Env`) is in the way and costs twice the time for lists.
 
 use rustler::sys::{
-    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_get_tuple,
-    enif_make_atom_len, enif_make_copy, enif_make_map_put, enif_make_new_binary, enif_make_new_map,
-    enif_make_pid, enif_make_tuple_from_array,
+    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_get_int64,
+    enif_get_tuple, enif_is_atom, enif_make_atom_len, enif_make_copy, enif_make_map_put,
+    enif_make_new_binary, enif_make_new_map, enif_make_pid, enif_make_tuple_from_array,
 };
 
 /// An immediate term (an atom or local pid) as a word that can be kept: it is the same in every
@@ -23,6 +23,22 @@ pub(crate) fn word(term: ErlNifTerm) -> usize {
 pub(crate) unsafe fn from_word(word: usize) -> ErlNifTerm {
     // SAFETY: as above; the caller says that it is a valid term.
     unsafe { std::mem::transmute::<usize, ErlNifTerm>(word) }
+}
+
+/// Whether a term is an atom or a small integer, and so an immediate term. Not all of those are found.
+///
+/// # Safety
+/// `term` belongs to `env`, which belongs to the current thread.
+pub(crate) unsafe fn is_plain(env: *mut ErlNifEnv, term: ErlNifTerm) -> bool {
+    /// Integers from here to there are immediate terms: 60 bits, as the efficiency guide says, on
+    /// the 64-bit systems that there are.
+    const SMALL: std::ops::Range<i64> = -(1 << 59)..1 << 59;
+    let mut number = 0;
+    // SAFETY: passed on to the caller.
+    unsafe {
+        enif_is_atom(env, term) != 0
+            || (enif_get_int64(env, term, &raw mut number) != 0 && SMALL.contains(&number))
+    }
 }
 
 /// A local pid as a term, which it is in every environment.

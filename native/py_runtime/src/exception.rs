@@ -135,6 +135,16 @@ fn integer_attribute(at: Attached<'_>, object: &Object, name: &CStr) -> Option<i
 pub fn lossy_text(at: Attached<'_>, text: &Object) -> Option<String> {
     const UTF8: &CStr = c"utf-8";
     const ESCAPE: &CStr = c"backslashreplace";
+    let mut len = 0;
+    // SAFETY: `text` is live, and so is its UTF-8 as long as that; a non-`str` makes the call fail.
+    unsafe {
+        let start = ffi::PyUnicode_AsUTF8AndSize(text.as_ptr(), &raw mut len).cast::<u8>();
+        if !start.is_null() {
+            let utf8 = std::slice::from_raw_parts(start, usize::try_from(len).ok()?);
+            return Some(String::from_utf8_lossy(utf8).into_owned());
+        }
+        ffi::PyErr_Clear();
+    }
     // SAFETY: `text` is live; a non-`str` makes the call fail with a TypeError, not misbehave.
     let bytes = unsafe {
         Object::from_owned(

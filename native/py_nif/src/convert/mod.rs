@@ -18,6 +18,7 @@ mod term_to_py;
 pub(crate) mod text;
 
 use std::cell::{Cell, OnceCell};
+use std::fmt::Display;
 use std::sync::Arc;
 
 use py_runtime::exception::Exception;
@@ -106,12 +107,12 @@ impl Converter<'_> {
         &self,
         env: *mut ErlNifEnv,
         term: ErlNifTerm,
-        root: &str,
+        root: impl Display,
     ) -> Result<Object, ConvertError> {
         let reader = self.reader(env);
         // SAFETY: passed on to the caller.
         unsafe { reader.value(term, self.max_depth) }
-            .map_err(|fail| fail.rooted(root, self.max_depth))
+            .map_err(|fail| fail.rooted(&root.to_string(), self.max_depth))
     }
 
     /// Appends the objects for the elements of a proper list to `out`; they are called `args[0]`,

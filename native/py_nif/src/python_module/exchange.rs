@@ -3,6 +3,8 @@
 //! Runs on whatever thread Python code runs on, attached. Unlike in [`crate::exec`], failures are
 //! Python exceptions here.
 
+use std::fmt::Display;
+
 use py_runtime::exception::Exception;
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
@@ -30,7 +32,7 @@ pub(super) fn to_term(
     frame: Option<&Frame<'_>>,
     env: *mut ErlNifEnv,
     value: &Object,
-    root: &str,
+    root: impl Display,
 ) -> Result<ErlNifTerm, Raised> {
     let converted = with_converter(at, frame, |converter| {
         // SAFETY: the callers' environments are their own.
@@ -45,9 +47,9 @@ pub(super) fn to_python(
     frame: Option<&Frame<'_>>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
-    root: &str,
+    root: impl Display,
 ) -> Result<Object, Raised> {
-    try_to_python(at, frame, env, term, root)
+    try_to_python(at, frame, env, term, &root)
         .map_err(|error| raise_conversion(at, error, root, "Python"))
 }
 
@@ -57,7 +59,7 @@ pub(super) fn try_to_python(
     frame: Option<&Frame<'_>>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
-    root: &str,
+    root: impl Display,
 ) -> Result<Object, ConvertError> {
     // SAFETY: the callers' environments are their own.
     with_converter(at, frame, |converter| unsafe { converter.to_python(env, term, root) })
@@ -81,13 +83,18 @@ fn with_converter<T>(
     }
 }
 
-fn raise_conversion(at: Attached<'_>, error: ConvertError, root: &str, side: &str) -> Raised {
+fn raise_conversion(
+    at: Attached<'_>,
+    error: ConvertError,
+    root: impl Display,
+    side: &str,
+) -> Raised {
     // SAFETY: the classes are Python's own.
     unsafe {
         match error {
             ConvertError::Unconvertible { path, what } => {
                 let path =
-                    path.strip_prefix("result").map_or(path.clone(), |p| root.to_owned() + p);
+                    path.strip_prefix("result").map_or(path.clone(), |p| format!("{root}{p}"));
                 let message = format!("{path} has no counterpart in {side}: {what}");
                 raise(at, ffi::PyExc_TypeError, &message)
             }

@@ -4,6 +4,7 @@
 //! context meanwhile; on a thread that Python code started it just waits.
 
 use std::mem::MaybeUninit;
+use std::ptr::null_mut;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use rustler::sys::{
 
 use super::exchange::{Raised, raise, to_python, to_term, try_to_python};
 use super::{prelude, state};
-use crate::callback::{Answer, Pending, Waiter};
+use crate::callback::{Answer, Pending, Request, Waiter};
 use crate::convert::text;
 use crate::frame::{self, Frame};
 use crate::registered;
@@ -60,7 +61,9 @@ pub(super) unsafe fn call(
             Some(frame) => Waiter::Context(Arc::clone(frame.scope.context)),
             None => Waiter::Thread(std::thread::current()),
         };
-        let pending = Pending::start(&name, env, list, waiter).ok_or_else(|| not_running(at))?;
+        // SAFETY: the list is a term of the environment.
+        let request = unsafe { Request::new(&name, env, list) };
+        let pending = Pending::start(&request, waiter).ok_or_else(|| not_running(at))?;
         // SAFETY: the caller vouches for the module.
         unsafe {
             match frame {
@@ -71,6 +74,8 @@ pub(super) unsafe fn call(
                 None => sleep(at, module, &pending)?,
             }
             match pending.take_answer() {
+                // It is not looked up in any environment.
+                Some(Answer::Plain(value)) => returned(at, frame, null_mut(), value, &name),
                 Some(Answer::Given(answer)) => result(at, frame, module, &name, &answer),
                 Some(Answer::Lost) | None => Err(lost(at, module)),
             }
@@ -92,7 +97,7 @@ unsafe fn arguments(
     for (index, arg) in args.iter().enumerate() {
         // SAFETY: live, as the caller vouches.
         let arg = unsafe { Object::from_borrowed(at, *arg) }.ok_or(Raised)?;
-        terms.push(to_term(at, frame, env, &arg, &format!("args[{index}]"))?);
+        terms.push(to_term(at, frame, env, &arg, format_args!("args[{index}]"))?);
     }
     let count = u32::try_from(terms.len()).unwrap_or(u32::MAX);
     // SAFETY: pointer and length come from one vector, and its terms are of `env`.
@@ -132,6 +137,17 @@ fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// The object for what the function has returned.
+fn returned(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    env: *mut ErlNifEnv,
+    value: ErlNifTerm,
+    name: &str,
+) -> Result<Object, Raised> {
+    to_python(at, frame, env, value, format_args!("the result of {name}"))
+}
+
 /// What the function has returned, or the exception it failed with.
 ///
 /// # Safety
@@ -146,7 +162,7 @@ unsafe fn result(
     let env = answer.env();
     // SAFETY: the answer's environment is only read.
     match unsafe { elements(env, answer.term()) } {
-        [_ok, value] => to_python(at, frame, env, *value, &format!("the result of {name}")),
+        [_ok, value] => returned(at, frame, env, *value, name),
         [_raised, class, reason, text, stack] => {
             let class = to_python(at, frame, env, *class, "class")?;
             let reason = match try_to_python(at, frame, env, *reason, "reason") {
@@ -191,7 +207,7 @@ unsafe fn raise_error(
             class.as_ptr(),
             reason.as_ptr(),
             stack.as_ptr(),
-            std::ptr::null_mut::<ffi::PyObject>(),
+            null_mut::<ffi::PyObject>(),
         );
         if let Some(error) = Object::from_owned(at, error) {
             ffi::PyErr_SetObject(state.error, error.as_ptr());
@@ -381,8 +397,7 @@ unsafe fn registered_pid(env: *mut ErlNifEnv, name: ErlNifTerm) -> Option<ErlNif
     // `pid` is filled when the call says so.
     unsafe {
         let name = existing_atom(env, name)?;
-        (enif_whereis_pid(std::ptr::null_mut(), name, pid.as_mut_ptr()) != 0)
-            .then(|| pid.assume_init())
+        (enif_whereis_pid(null_mut(), name, pid.as_mut_ptr()) != 0).then(|| pid.assume_init())
     }
 }
 
@@ -402,7 +417,7 @@ unsafe fn send_local(
         wait(at, frame, |stop| tally::wait_for_sends(stop));
     }
     // SAFETY: as the caller vouches.
-    unsafe { enif_send(std::ptr::null_mut(), &raw const pid, env.as_ptr(), message) != 0 }
+    unsafe { enif_send(null_mut(), &raw const pid, env.as_ptr(), message) != 0 }
 }
 
 /// Has a process send it, because only a process can.

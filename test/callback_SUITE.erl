@@ -37,7 +37,7 @@ each_mode() ->
      a_process_with_nothing_left_in_it_serves_again_for_a_while,
      a_stray_message_is_not_met_by_the_next_function,
      more_functions_run_at_once_than_processes_stand_by,
-     killed_processes_that_stand_by_are_replaced,
+     processes_that_end_while_they_stand_by_are_replaced,
      python_erlang_python_goes_64_levels_deep,
      too_deep_is_a_recursion_error,
      a_function_may_reach_python_through_a_server,
@@ -315,18 +315,24 @@ more_functions_run_at_once_than_processes_stand_by(Config) ->
     [Function ! go || Function <- Functions],
     ?assertEqual([{ok, N} || N <- lists:seq(1, 24)], [answer(Caller) || Caller <- Callers]).
 
-killed_processes_that_stand_by_are_replaced(Config) ->
+processes_that_end_while_they_stand_by_are_replaced(Config) ->
     Ctx = new(Config),
     ok = py:register_function(add, fun(A, B) -> A + B end),
+    [begin
+         StandingBy = standing_by(),
+         ?assertNotEqual([], StandingBy),
+         [End(Pid) || Pid <- StandingBy],
+         eventually(fun() -> not lists:any(fun is_process_alive/1, StandingBy) end),
+         eventually(fun() -> length(standing_by()) >= length(StandingBy) end),
+         ?assertEqual([3 || _ <- lists:seq(1, 50)],
+                      value(Ctx, <<"[erlang.add(1, 2) for _ in range(50)]">>))
+     end || End <- [fun(Pid) -> true = exit(Pid, kill) end, fun(Pid) -> Pid ! stray end]].
+
+standing_by() ->
     {links, Links} = process_info(whereis(py_callback_runner), links),
-    StandingBy = [Pid || Pid <- Links, is_pid(Pid),
-                         {current_function, {py_callback, stand_by, 4}}
-                             =:= process_info(Pid, current_function)],
-    ?assertNotEqual([], StandingBy),
-    [true = exit(Pid, kill) || Pid <- StandingBy],
-    eventually(fun() -> not lists:any(fun is_process_alive/1, StandingBy) end),
-    ?assertEqual([3 || _ <- lists:seq(1, 50)],
-                 value(Ctx, <<"[erlang.add(1, 2) for _ in range(50)]">>)).
+    [Pid || Pid <- Links, is_pid(Pid),
+            {current_function, {py_callback, stand_by, 4}}
+                =:= process_info(Pid, current_function)].
 
 %% ------------------------------------------------------------------ re-entrancy
 

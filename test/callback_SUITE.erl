@@ -38,6 +38,7 @@ each_mode() ->
      a_stray_message_is_not_met_by_the_next_function,
      more_functions_run_at_once_than_processes_stand_by,
      processes_that_end_while_they_stand_by_are_replaced,
+     a_call_that_finds_only_dead_processes_loses_nothing,
      python_erlang_python_goes_64_levels_deep,
      too_deep_is_a_recursion_error,
      a_function_may_reach_python_through_a_server,
@@ -327,6 +328,22 @@ processes_that_end_while_they_stand_by_are_replaced(Config) ->
          ?assertEqual([3 || _ <- lists:seq(1, 50)],
                       value(Ctx, <<"[erlang.add(1, 2) for _ in range(50)]">>))
      end || End <- [fun(Pid) -> true = exit(Pid, kill) end, fun(Pid) -> Pid ! stray end]].
+
+%% They are dead already when the call is given to them, and nobody has noticed.
+a_call_that_finds_only_dead_processes_loses_nothing(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(echo, fun(Value, More) -> [Value | More] end),
+    StandingBy = standing_by(),
+    ok = sys:suspend(py_callback_runner),
+    [true = exit(Pid, kill) || Pid <- StandingBy],
+    eventually(fun() -> not lists:any(fun is_process_alive/1, StandingBy) end),
+    Caller = ask(fun() -> py_context:eval(Ctx, <<"erlang.echo(('x' * 1000, 1 << 100), [2])">>) end),
+    eventually(fun() ->
+        {messages, Messages} = process_info(whereis(py_callback_runner), messages),
+        lists:keymember(py_callback, 1, Messages)
+    end),
+    ok = sys:resume(py_callback_runner),
+    ?assertEqual({ok, [{binary:copy(<<"x">>, 1000), 1 bsl 100}, 2]}, answer(Caller)).
 
 standing_by() ->
     {links, Links} = process_info(whereis(py_callback_runner), links),

@@ -56,6 +56,11 @@ pub(crate) unsafe fn attach(tstate: *mut ffi::PyThreadState, shared: bool) {
     if shared { TURNS.take(get) } else { get() }
 }
 
+/// Changes with each context that gets the GIL after it has waited for it.
+pub(crate) fn turn() -> usize {
+    TURNS.generation()
+}
+
 /// Whether a context waits.
 pub(crate) fn is_wanted() -> bool {
     TURNS.are_wanted()

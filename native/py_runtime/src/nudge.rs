@@ -63,12 +63,24 @@ pub(crate) fn nudge_in_background(holder: Arc<dyn Watched>) {
 fn nudge_until_it_is_over(holder: &dyn Watched) {
     let mut pause = LONG;
     while holder.busy_for().is_some_and(|busy| busy > LONG) {
-        let asked = Instant::now();
-        holder.nudge(KEEP);
-        let is_easy = asked.elapsed() < gil::SWITCH_INTERVAL / 2;
+        let is_easy = nudge(holder);
         pause = if is_easy { (pause * 2).min(SELDOM) } else { LONG };
         pause_until_wanted(pause);
     }
+}
+
+/// Has the holder let go. Whether the GIL was easily got.
+fn nudge(holder: &dyn Watched) -> bool {
+    let (asked, turn) = (Instant::now(), gil::turn());
+    let mut is_easy = true;
+    holder.visit(&mut || {
+        is_easy = asked.elapsed() < gil::SWITCH_INTERVAL / 2;
+        // Where contexts have had it meanwhile, they need no help.
+        if !is_easy && gil::turn() == turn {
+            std::thread::sleep(KEEP);
+        }
+    });
+    is_easy
 }
 
 fn pause_until_wanted(at_most: Duration) {

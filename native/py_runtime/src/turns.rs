@@ -35,6 +35,11 @@ impl Turns {
         self.waiters.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// Changes whenever somebody has got it.
+    pub fn generation(&self) -> usize {
+        self.generation.load(Ordering::Relaxed)
+    }
+
     /// Whether anybody waits who is counted.
     pub fn are_wanted(&self) -> bool {
         self.waiters.load(Ordering::Relaxed) > 0

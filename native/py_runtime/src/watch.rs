@@ -25,8 +25,8 @@ pub(crate) trait Watched: Send + Sync {
     fn shares_gil(&self) -> bool;
     /// The number of the interpreter that it runs Python in.
     fn interpreter_number(&self) -> i64;
-    /// Waits for the GIL in that interpreter, and lets go of it after so long.
-    fn nudge(&self, keep: Duration);
+    /// Waits for the GIL in that interpreter, and does something with it.
+    fn visit(&self, work: &mut dyn FnMut());
 }
 
 /// How often the watcher looks, and from what age on a job is looked after.

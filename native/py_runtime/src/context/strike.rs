@@ -86,8 +86,8 @@ impl<J: Job> Watched for Context<J> {
         self.interpreter_number()
     }
 
-    fn nudge(&self, keep: Duration) {
-        self.attached(&mut || std::thread::sleep(keep));
+    fn visit(&self, work: &mut dyn FnMut()) {
+        self.attached(work);
     }
 }
 

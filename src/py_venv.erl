@@ -44,10 +44,10 @@
 %% own: then that stays.
 -define(ACTIVATE,
         ?LOCKED
-        "    lib = os.path.join(venv, 'lib', 'python%d.%d' % sys.version_info[:2], 'site-packages')\n"
+        "    version = '%d.%d' % sys.version_info[:2] + ('t' if 't' in sys.abiflags else '')\n"
+        "    lib = os.path.join(venv, 'lib', 'python' + version, 'site-packages')\n"
         "    if not os.path.isdir(lib):\n"
-        "        raise FileNotFoundError('no virtual environment of Python %d.%d: %s'\n"
-        "                                % (*sys.version_info[:2], venv))\n"
+        "        raise FileNotFoundError(f'no virtual environment of Python {version}: {venv}')\n"
         "    if not (old and (old['own'] > own or (old['venv'], old['own']) == (venv, own))):\n"
         "        if old:\n"
         "            take_off(old)\n"

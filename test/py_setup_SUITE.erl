@@ -339,7 +339,7 @@ a_program_that_takes_too_long_is_ended(Config) ->
     ok = file:change_mode(Slow, 8#755),
     Venv = filename:join(?config(priv_dir, Config), "slow_venv"),
     ?assertMatch({error, {venv_failed, _, timeout, <<"working">>}},
-                 py:ensure_venv(Venv, [], #{python => Slow, installer => pip, timeout => 500})),
+                 py:ensure_venv(Venv, [], #{python => Slow, installer => pip, timeout => 3_000})),
     {ok, Pid} = file:read_file(Mark),
     Proc = filename:join("/proc", string:trim(binary_to_list(Pid))),
     _ = eventually(fun() -> not filelib:is_dir(Proc) end),

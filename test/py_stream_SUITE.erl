@@ -381,7 +381,7 @@ late_coroutines_are_cancelled_and_lose_nobody_else(Config) ->
     ?assertEqual([<<"cancelled">>], logged(Config)).
 
 a_timeout_cancels_a_coroutine(Config) ->
-    ?assertEqual({error, timeout}, py:call('__main__', nap, [3600, 1], #{}, 50)),
+    ?assertEqual({error, timeout}, py:call('__main__', nap, [3600, 1], #{}, 500)),
     ?assertEqual([<<"cancelled">>], logged(Config)),
     ?assertEqual({ok, 1}, py:call('__main__', nap, [0, 1])).
 

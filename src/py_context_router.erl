@@ -134,10 +134,14 @@ start_checked(Pool, Given, #{mode := Mode} = Options) ->
 -spec start_or_join(pool_name(), start_opts(), py_options:pool()) ->
     {ok, [pid()]} | {error, start_error()}.
 start_or_join(Pool, Given, Options) ->
-    case py_pool_sup:start_pool(Pool, Options) of
+    try py_pool_sup:start_pool(Pool, Options) of
         {ok, Pid} -> join(Pid, Pool, Given, Options);
         {error, {already_started, Pid}} -> join(Pid, Pool, Given, Options);
         {error, _} = Error -> Error
+    catch
+        %% It has just died, and with it what it was about to start.
+        exit:{_, {gen_server, call, [py_pool_sup | _]}} ->
+            start_checked(Pool, Given, Options)
     end.
 
 -spec join(pid(), pool_name(), start_opts(), py_options:pool()) ->
@@ -502,9 +506,19 @@ ensure_started(Mode) ->
 
 -spec ensure_application() -> ok | {error, start_error()}.
 ensure_application() ->
-    case whereis(py_context_router_sup) of
-        undefined -> start_application();
+    case {whereis(py_context_router_sup), whereis(py_pool_sup)} of
+        {undefined, _} -> start_application();
+        {Sup, undefined} -> await_children(Sup), ensure_application();
+        {_, _} -> ok
+    end.
+
+%% It is just starting its children, or restarts one, and answers after that.
+-spec await_children(pid()) -> ok.
+await_children(Sup) ->
+    try supervisor:count_children(Sup) of
         _ -> ok
+    catch
+        exit:_ -> ok
     end.
 
 -spec start_application() -> ok | {error, start_error()}.

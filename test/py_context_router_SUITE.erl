@@ -26,6 +26,8 @@ groups() ->
        a_failure_of_one_context_undoes_the_others,
        a_hundred_concurrent_starters_get_the_same_contexts,
        concurrent_starters_of_a_failing_pool_all_get_the_error,
+       a_start_while_the_application_starts_waits_for_it,
+       a_start_survives_the_death_of_the_pools_supervisor,
        the_pool_survives_the_death_of_its_starter,
        pools_are_independent,
        start_pool_takes_a_size_a_mode_or_options,
@@ -203,6 +205,46 @@ concurrent_starters_of_a_failing_pool_all_get_the_error(_Config) ->
     ?assertEqual([{error, {'OSError', <<"no disk">>}}],
                  lists:usort([test_helpers:answer(Starter) || Starter <- Starters])),
     ?assertNot(py_context_router:is_started()).
+
+%% Its supervisor has a name before it has children.
+a_start_while_the_application_starts_waits_for_it(_Config) ->
+    a_start_while_the_application_starts(200).
+
+a_start_while_the_application_starts(Tries) ->
+    ok = test_helpers:stop_all(),
+    Starting = fun() -> py_context_router:start(#{contexts => 1}) end,
+    First = test_helpers:ask(Starting),
+    Sup = await_name(py_context_router_sup),
+    true = erlang:suspend_process(Sup),
+    case whereis(py_pool_sup) of
+        undefined ->
+            Second = test_helpers:ask(Starting),
+            _ = eventually(fun() -> {status, waiting} =:= process_info(Second, status) end),
+            true = erlang:resume_process(Sup),
+            {ok, _} = Started = test_helpers:answer(First),
+            ?assertEqual(Started, test_helpers:answer(Second));
+        _ when Tries > 0 ->
+            true = erlang:resume_process(Sup),
+            {ok, _} = test_helpers:answer(First),
+            a_start_while_the_application_starts(Tries - 1)
+    end.
+
+%% Without a pause: it is about what comes right after.
+await_name(Name) ->
+    case whereis(Name) of
+        undefined -> await_name(Name);
+        Pid -> Pid
+    end.
+
+%% As often as its own supervisor restarts it.
+a_start_survives_the_death_of_the_pools_supervisor(_Config) ->
+    {ok, _} = py_context_router:start(#{contexts => 1}),
+    [begin
+         Sup = whereis(py_pool_sup),
+         true = exit(Sup, kill),
+         ?assertMatch({ok, [_]}, py_context_router:start_pool(N, 1)),
+         ok = py_context_router:stop_pool(N)
+     end || N <- [a, b, c, d, e]].
 
 the_pool_survives_the_death_of_its_starter(_Config) ->
     Self = self(),

@@ -243,6 +243,7 @@ three_endless_loops_leave_the_others_answering(Config) ->
 %% ------------------------------------------------------------------ memory
 
 -define(WARM_UP, 100_000).
+-define(WARM_UPS, 5).
 -define(MOST_GROWTH_KB, 5 * 1024).
 
 %% In a VM of its own: in this one, memory that earlier cases have left could hide a leak.
@@ -258,13 +259,20 @@ many_calls(Mode) ->
     [ok = py_context:exec(Pid, <<"def echo(*args, **kwargs): return args[0]\n"
                                  "def fail(*args): raise ValueError(args)">>)
      || Pid <- py_context_router:contexts()],
-    ok = make_calls(?WARM_UP),
-    Before = rss_at_rest(),
+    Before = warm_up(rss_at_rest(), ?WARM_UPS),
     ok = make_calls(calls(Mode)),
     After = rss_at_rest(),
     ?assertMatch(#{queue := 0}, py_context:info(Ctx)),
     ok = py_context_router:stop(),
     {Before, After}.
+
+%% Until the caches have what they keep: on a busy machine that takes longer. How much memory that is.
+warm_up(Before, Ups) ->
+    ok = make_calls(?WARM_UP),
+    case rss_at_rest() of
+        After when After - Before > ?MOST_GROWTH_KB div 5, Ups > 1 -> warm_up(After, Ups - 1);
+        After -> After
+    end.
 
 %% The modes differ in little of what could leak per call.
 calls(worker) -> 1_000_000;

@@ -15,7 +15,7 @@ start_default() ->
         {error, {already_started, _}} -> ok;
         {error, _} = Error -> Error
     catch
-        %% The supervisor of the pools has just been killed, or the application is being stopped.
+        %% The VM is being stopped, and nothing can be started any more.
         exit:_ -> {error, {pool_not_started, default}}
     end.
 

@@ -137,6 +137,8 @@ start_or_join(Pool, Given, Options) ->
     try py_pool_sup:start_pool(Pool, Options) of
         {ok, Pid} -> join(Pid, Pool, Given, Options);
         {error, {already_started, Pid}} -> join(Pid, Pool, Given, Options);
+        %% As it began; nobody has stopped it.
+        {error, killed} -> start_checked(Pool, Given, Options);
         {error, _} = Error -> Error
     catch
         %% It has just died, and with it what it was about to start.

@@ -28,6 +28,7 @@ groups() ->
        concurrent_starters_of_a_failing_pool_all_get_the_error,
        a_start_while_the_application_starts_waits_for_it,
        a_start_survives_the_death_of_the_pools_supervisor,
+       a_start_survives_the_death_of_its_pool,
        the_pool_survives_the_death_of_its_starter,
        pools_are_independent,
        start_pool_takes_a_size_a_mode_or_options,
@@ -245,6 +246,28 @@ a_start_survives_the_death_of_the_pools_supervisor(_Config) ->
          ?assertMatch({ok, [_]}, py_context_router:start_pool(N, 1)),
          ok = py_context_router:stop_pool(N)
      end || N <- [a, b, c, d, e]].
+
+%% At whatever moment, be it in the middle of its own beginning.
+a_start_survives_the_death_of_its_pool(_Config) ->
+    {ok, _} = py_context_router:start(#{contexts => 1}),
+    Links = fun() ->
+        {links, All} = process_info(whereis(py_pool_sup), links),
+        All
+    end,
+    [begin
+         Known = Links(),
+         Starter = test_helpers:ask(fun() -> py_context_router:start_pool(a, 1) end),
+         true = exit(await_another(Links, Known), kill),
+         ?assertMatch({ok, [_]}, test_helpers:answer(Starter)),
+         ok = py_context_router:stop_pool(a)
+     end || _ <- lists:seq(1, 50)].
+
+%% Without a pause, as above.
+await_another(Links, Known) ->
+    case Links() -- Known of
+        [] -> await_another(Links, Known);
+        [Pid | _] -> Pid
+    end.
 
 the_pool_survives_the_death_of_its_starter(_Config) ->
     Self = self(),

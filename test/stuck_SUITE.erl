@@ -25,6 +25,7 @@ groups() ->
 
 cases() ->
     [a_sleep_a_socket_and_a_c_function_are_stuck,
+     a_replacement_that_nobody_holds_ends,
      what_waits_moves_over_in_order,
      whoever_waits_for_the_stuck_job_is_told,
      a_context_that_comes_back_in_time_is_kept,
@@ -138,6 +139,36 @@ a_sleep_a_socket_and_a_c_function_are_stuck(Config) ->
                      py_context_router:info(kinds)),
         ?assertEqual([Ctx], py_context_router:contexts(kinds))
     end).
+
+%% As when its process is killed in the middle of the replacement: nobody has a handle on the new one,
+%% and nothing is monitored any more.
+a_replacement_that_nobody_holds_ends(Config) ->
+    in_vm(Config, fun() ->
+        {ok, Complete} = py_options:context(#{mode => ?config(mode, Config),
+                                              stuck_after => ?STUCK_AFTER}),
+        Options = Complete#{preload := [], pool => undefined},
+        ok = py_context_router:init_pool_registry(),
+        Before = test_helpers:context_threads(),
+        Ref = make_ref(),
+        Handle = py_nif:context_start(Ref, Options),
+        receive {py_context, Ref, started} -> ok end,
+        Self = self(),
+        Caller = ask(fun() -> py_context:call(Self, time, sleep, [10], #{}, 500) end),
+        {error, timeout} = answer(Caller),
+        receive {py_context, Ref, stuck} -> ok end,
+        Another = make_ref(),
+        replace_and_forget(Handle, Another),
+        receive {py_context, Another, started} -> ok end,
+        true = garbage_collect(),
+        receive {py_context, Another, ended} -> ok end,
+        ok = py_nif:context_kill(Handle, shutdown),
+        ?assert(test_helpers:context_threads() =< Before + 1)
+    end).
+
+replace_and_forget(Handle, Ref) ->
+    New = py_nif:context_replace(Handle, Ref, []),
+    ?assert(is_reference(New)),
+    ok.
 
 what_waits_moves_over_in_order(Config) ->
     in_vm(Config, fun() ->

@@ -36,6 +36,15 @@ impl Resource for ContextHandle {
     }
 }
 
+/// A process that is killed while it gets the handle may take the monitor along unfired: its heap went
+/// first. A context that nobody has a handle on ends all the same. Where one has been replaced, that
+/// tells a stuck thread again what it has been told.
+impl Drop for ContextHandle {
+    fn drop(&mut self) {
+        self.context.kill(Death::Killed);
+    }
+}
+
 /// Tells the context's process how its thread fares: `{py_context, Ref, Event}`.
 #[derive(Debug)]
 pub(crate) struct Process {

@@ -15,7 +15,7 @@ use std::thread::Thread;
 
 use parking_lot::Mutex;
 use py_runtime::context::Wait;
-use rustler::sys::{ErlNifPid, ErlNifTerm, enif_get_tuple, enif_send};
+use rustler::sys::{ErlNifPid, ErlNifTerm, enif_send};
 use rustler::{Atom, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 
 use crate::call::Call;
@@ -69,16 +69,15 @@ unsafe impl Send for Answer {}
 
 impl Answer {
     /// What the process that ran the function has said. To copy a term costs memory that one thread
-    /// allocates and another frees, so plain ones, which most are, go without.
+    /// allocates and another frees, so plain ones go without.
     fn of(said: Term) -> Self {
         let env = said.get_env().as_c_arg();
-        let (mut arity, mut elements) = (0, std::ptr::null());
         // SAFETY: the answer is a term of this NIF call, and so are a tuple's elements.
         unsafe {
-            let is_tuple =
-                enif_get_tuple(env, said.as_c_arg(), &raw mut arity, &raw mut elements) != 0;
-            if is_tuple && arity == 2 && term::is_plain(env, *elements.add(1)) {
-                return Answer::Plain(*elements.add(1));
+            if let [_ok, value] = term::elements(env, said.as_c_arg())
+                && term::is_plain(env, *value)
+            {
+                return Answer::Plain(*value);
             }
             Answer::Given(Saved::new(said.as_c_arg()))
         }

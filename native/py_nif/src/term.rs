@@ -133,17 +133,30 @@ pub(crate) unsafe fn tuple(env: *mut ErlNifEnv, elements: &[ErlNifTerm]) -> ErlN
     unsafe { enif_make_tuple_from_array(env, elements.as_ptr(), arity) }
 }
 
+/// The elements of a tuple; none, if it is no tuple.
+///
+/// # Safety
+/// `term` belongs to `env`, which nobody changes while the elements are in use.
+pub(crate) unsafe fn elements<'a>(env: *mut ErlNifEnv, term: ErlNifTerm) -> &'a [ErlNifTerm] {
+    let (mut arity, mut elements) = (0, std::ptr::null());
+    // SAFETY: as the caller vouches; a tuple's elements lie in its environment.
+    unsafe {
+        if enif_get_tuple(env, term, &raw mut arity, &raw mut elements) == 0 || arity == 0 {
+            return &[];
+        }
+        std::slice::from_raw_parts(elements, usize::try_from(arity).unwrap_or(0))
+    }
+}
+
 /// Whether a term is a tuple that begins with an atom.
 ///
 /// # Safety
 /// `term` belongs to `env`, which belongs to the current thread.
 pub(crate) unsafe fn first_is(env: *mut ErlNifEnv, term: ErlNifTerm, name: &str) -> bool {
-    let (mut arity, mut elements) = (0, std::ptr::null());
     // SAFETY: passed on to the caller; a tuple's elements are read while it lives.
     unsafe {
-        enif_get_tuple(env, term, &raw mut arity, &raw mut elements) != 0
-            && arity > 0
-            && word(*elements) == word(atom(env, name))
+        let first = elements(env, term).first();
+        first.is_some_and(|first| word(*first) == word(atom(env, name)))
     }
 }
 

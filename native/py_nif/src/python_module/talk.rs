@@ -12,8 +12,8 @@ use py_runtime::context::Interrupted;
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{
-    ErlNifCharEncoding, ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_local_pid, enif_get_tuple,
-    enif_is_atom, enif_is_pid, enif_make_existing_atom_len, enif_make_list_from_array, enif_send,
+    ErlNifCharEncoding, ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_local_pid, enif_is_atom,
+    enif_is_pid, enif_make_existing_atom_len, enif_make_list_from_array, enif_send,
     enif_whereis_pid,
 };
 
@@ -26,7 +26,7 @@ use crate::registered;
 use crate::service::Service;
 use crate::settings;
 use crate::tally::{self, Sent};
-use crate::term::{OwnedEnv, Saved, atom, pid_term, tuple};
+use crate::term::{OwnedEnv, Saved, atom, elements, pid_term, tuple};
 
 /// How long a thread without a context sleeps before it looks whether it was asked to stop.
 const LOOK: Duration = Duration::from_millis(50);
@@ -174,19 +174,6 @@ unsafe fn result(
             Err(unsafe { raise_error(at, module, [class, reason, stack]) })
         }
         _ => Err(unknown(at, name)),
-    }
-}
-
-/// # Safety
-/// `term` belongs to `env`, which nobody changes while the elements are in use.
-unsafe fn elements<'a>(env: *mut ErlNifEnv, term: ErlNifTerm) -> &'a [ErlNifTerm] {
-    let (mut arity, mut elements) = (0, std::ptr::null());
-    // SAFETY: as the caller vouches; a tuple's elements lie in its environment.
-    unsafe {
-        if enif_get_tuple(env, term, &raw mut arity, &raw mut elements) == 0 {
-            return &[];
-        }
-        std::slice::from_raw_parts(elements, usize::try_from(arity).unwrap_or(0))
     }
 }
 

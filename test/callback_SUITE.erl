@@ -10,6 +10,9 @@
 
 -import(test_helpers, [ask/1, answer/1, leftovers/1, eventually/1, rendered/1]).
 
+%% So many processes wait for calls, see native/py_nif/src/callback.rs.
+-define(STAND_BY, 8).
+
 all() ->
     test_helpers:mode_groups()
     ++ [misuse_is_a_badarg_with_a_sentence,
@@ -324,7 +327,8 @@ processes_that_end_while_they_stand_by_are_replaced(Config) ->
          ?assertNotEqual([], StandingBy),
          [End(Pid) || Pid <- StandingBy],
          eventually(fun() -> not lists:any(fun is_process_alive/1, StandingBy) end),
-         eventually(fun() -> length(standing_by()) >= length(StandingBy) end),
+         %% One more than these may have stood by: whoever answers as another is started.
+         eventually(fun() -> length(standing_by()) >= ?STAND_BY end),
          ?assertEqual([3 || _ <- lists:seq(1, 50)],
                       value(Ctx, <<"[erlang.add(1, 2) for _ in range(50)]">>))
      end || End <- [fun(Pid) -> true = exit(Pid, kill) end, fun(Pid) -> Pid ! stray end]].

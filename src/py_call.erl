@@ -162,24 +162,9 @@ run(#request{target = {pool, Pool}} = Request) ->
             Error
     end.
 
-%% The reference is made in the function that receives on it: then a long message queue is not
-%% searched. When the time is up the request is given up; either that succeeds, and no reply will
-%% ever come, or the reply was faster, and is here or on its way.
 -spec submit_and_await(pid(), request()) -> term().
 submit_and_await(Ctx, #request{timeout = Timeout} = Request) ->
-    Ref = make_ref(),
-    Native = native(Request, Ref),
-    case py_nif:submit(Ctx, Native) of
-        Seq when is_integer(Seq) ->
-            py_context:await(Ref, Ctx, Seq, Timeout);
-        {error, {overloaded, #{queue := _}}} = Full ->
-            case py_overload:submit(Ctx, Native, Full, Timeout) of
-                {error, _} = Error -> Error;
-                {Seq, Left} -> py_context:await(Ref, Ctx, Seq, Left)
-            end;
-        Error ->
-            Error
-    end.
+    py_context:request(Ctx, fun(Ref) -> native(Request, Ref) end, Timeout).
 
 -spec native(request(), reference()) -> py_nif:request().
 native(#request{work = Work, env = Env, flags = Flags}, Ref) ->

@@ -20,6 +20,8 @@
 %% what can't be seen from outside: tables, timers.
 -define(MOST_CALLS, 1_000).
 -define(IDLE, 1_000).
+%% How often it looks for the next function before it waits: for some µs.
+-define(TURNS, 100).
 %% How long the text of a failure's reason gets, for when Python has no form of the reason itself.
 -define(LONGEST_REASON, 2_000).
 
@@ -50,12 +52,24 @@ stand_by(Ticket, Clean, Calls, Patience) ->
     after Patience -> retire(Ticket)
     end.
 
+%% Looks for the next call a while before it waits for it. Often it follows at once, and for a scheduler
+%% to go to sleep and be woken takes longer than a call does.
+-spec stand_by_awake(py_nif:ticket(), state(), pos_integer(), non_neg_integer()) -> ok.
+stand_by_awake(Ticket, Clean, Calls, 0) ->
+    stand_by(Ticket, Clean, Calls, ?IDLE);
+stand_by_awake(Ticket, Clean, Calls, Turns) ->
+    receive
+        {py_call, Name, Args} -> serve(Ticket, Name, Args, Clean, Calls);
+        _Stray -> retire(Ticket)
+    after 0 -> stand_by_awake(Ticket, Clean, Calls, Turns - 1)
+    end.
+
 -spec serve(py_nif:ticket(), binary(), [term()], state(), pos_integer()) -> ok.
 serve(Ticket, Name, Args, Clean, Calls) ->
     Answer = answer(Name, Args),
     case Calls > 1 andalso state() =:= Clean
         andalso py_nif:callback_answer_and_stand_by(Ticket, Answer) of
-        true -> stand_by(Ticket, Clean, Calls - 1, ?IDLE);
+        true -> stand_by_awake(Ticket, Clean, Calls - 1, ?TURNS);
         false -> py_nif:callback_answer(Ticket, Answer)
     end.
 

@@ -41,7 +41,7 @@
 %% For the same module on other nodes.
 -export([answer/3]).
 %% For py.
--export([await/4, home/1, name/3, named/3, text/3]).
+-export([request/3, home/1, name/3, named/3, text/3]).
 
 -export_type([context_mode/0, options/0, call_options/0, name/0, args/0, kwargs/0, locals/0, env/0,
               source/0, object/0, buffer/0, python_error/0, traceback/0, error/0]).
@@ -443,18 +443,24 @@ with_options(Timeout, Fun) ->
     term().
 run(Ctx, Request, Timeout, _Again)
   when is_pid(Ctx), node(Ctx) =:= node(), ?IS_TIMEOUT(Timeout) ->
-    Ref = make_ref(),
-    Made = Request(Ref),
-    case py_nif:submit(Ctx, Made) of
-        Seq when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
-        Error -> refused(Error, Ctx, Made, Timeout)
-    end;
+    request(Ctx, Request, Timeout);
 run(Ctx, _Request, Timeout, {Func, Args}) when is_pid(Ctx), ?IS_TIMEOUT(Timeout) ->
     remotely(Ctx, Func, Args);
 run(Ctx, _Request, _Timeout, {_Func, Args}) when not is_pid(Ctx) ->
     ?BADARG(Args, {argument, 1, <<"not a pid">>});
 run(_Ctx, _Request, _Timeout, {_Func, Args}) ->
     ?BADARG(Args, <<"the timeout is neither a number of ms nor infinity">>).
+
+%% @private Submits a request to a context of this node and waits. The reference is made here, so that
+%% the compiler sees that a long message queue need not be searched for it.
+-spec request(pid(), fun((reference()) -> py_nif:request()), timeout()) -> term().
+request(Ctx, Request, Timeout) ->
+    Ref = make_ref(),
+    Made = Request(Ref),
+    case py_nif:submit(Ctx, Made) of
+        Seq when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
+        Error -> refused(Error, Ctx, Made, Timeout)
+    end.
 
 %% A full queue may be waited for.
 -spec refused({error, term()}, pid(), py_nif:request(), timeout()) -> term().
@@ -466,7 +472,7 @@ refused({error, {overloaded, #{queue := _}}} = Full, Ctx, Request, Timeout) ->
 refused(Error, _Ctx, _Request, _Timeout) ->
     Error.
 
-%% @private When the time is up the request is given up. Either that succeeds, and no reply will ever come;
+%% When the time is up the request is given up. Either that succeeds, and no reply will ever come;
 %% or the reply was faster, and is here or on its way.
 -spec await(reference(), pid(), py_nif:seq(), timeout()) -> term().
 await(Ref, Ctx, Seq, Timeout) ->

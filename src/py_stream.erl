@@ -50,20 +50,7 @@ next(Stream, Most) ->
 -spec next(stream(), pos_integer(), timeout()) ->
     {more | done, [term()]} | {{error, term()}, [term()]}.
 next({stream, Ctx, Handle}, Most, Timeout) ->
-    Ref = make_ref(),
-    case py_nif:submit(Ctx, {stream_next, Ref, 0, Handle, Most}) of
-        Seq when is_integer(Seq) ->
-            receive
-                {Ref, Result} -> step(Result)
-            after Timeout ->
-                case py_nif:cancel(Ctx, Seq) of
-                    true -> {{error, timeout}, []};
-                    false -> receive {Ref, Result} -> step(Result) end
-                end
-            end;
-        {error, _} = Error ->
-            {Error, []}
-    end.
+    step(py_context:request(Ctx, fun(Ref) -> {stream_next, Ref, 0, Handle, Most} end, Timeout)).
 
 -spec step({ok, Step} | {error, term()}) -> Step | {{error, term()}, []}.
 step({ok, Step}) -> Step;
@@ -72,20 +59,7 @@ step({error, _} = Error) -> {Error, []}.
 %% Ends a stream before its time: a generator's `finally' has run on return.
 -spec close(stream()) -> ok | {error, term()}.
 close({stream, Ctx, Handle}) ->
-    Ref = make_ref(),
-    case py_nif:submit(Ctx, {stream_close, Ref, 4, Handle}) of
-        Seq when is_integer(Seq) ->
-            receive
-                {Ref, Result} -> Result
-            after ?CLOSE_TIMEOUT ->
-                case py_nif:cancel(Ctx, Seq) of
-                    true -> {error, timeout};
-                    false -> receive {Ref, Result} -> Result end
-                end
-            end;
-        {error, _} = Error ->
-            Error
-    end.
+    py_context:request(Ctx, fun(Ref) -> {stream_close, Ref, 4, Handle} end, ?CLOSE_TIMEOUT).
 
 %% All items, in the time of the request.
 -spec collect(py_call:request()) -> {ok, [term()]} | {error, term()}.

@@ -35,6 +35,7 @@ groups() ->
 each_mode() ->
     [functions_run_in_the_pool_they_are_registered_for,
      routing_asks_no_process,
+     a_long_message_queue_is_not_searched_for_an_answer,
      calls_name_a_pool_or_a_context,
      processes_do_not_see_each_others_variables,
      functions_keep_the_namespace_of_their_process,
@@ -140,6 +141,24 @@ routing_asks_no_process(Config) ->
     after
         [sys:resume(Name) || Name <- Asked]
     end.
+
+%% To search it takes some hundred times as long as a call.
+a_long_message_queue_is_not_searched_for_an_answer(Config) ->
+    [Ctx] = start(#{contexts => 1}, Config),
+    Calls = [fun() -> {ok, 4.0} = py:call(math, sqrt, [16]) end,
+             fun() -> {ok, 4.0} = py_context:call(Ctx, math, sqrt, [16]) end,
+             fun() -> {ok, 4} = py_context:eval(Ctx, <<"4">>) end],
+    Caller = ask(fun() ->
+        Before = [fastest(Call) || Call <- Calls],
+        _ = [self() ! N || N <- lists:seq(1, 200_000)],
+        {Before, [fastest(Call) || Call <- Calls]}
+    end),
+    {Before, After} = answer(Caller),
+    ?assert(lists:all(fun({Short, Long}) -> Long < 20 * Short end, lists:zip(Before, After)),
+            {Before, After}).
+
+fastest(Fun) ->
+    lists:min([element(1, timer:tc(Fun)) || _ <- lists:seq(1, 50)]).
 
 calls_name_a_pool_or_a_context(Config) ->
     [First, Second] = start(#{contexts => 2}, Config),

@@ -637,12 +637,15 @@ def send(pid, n):
         eventually(fun() -> process_info(Sink, message_queue_len) =:= {message_queue_len, 0} end),
         true = erlang:garbage_collect(Sink)
     end,
-    Send(20_000),
-    Before = test_helpers:rss_kb(),
-    [Send(20_000) || _ <- lists:seq(1, 50)],
-    Grown = test_helpers:rss_kb() - Before,
-    %% A hundred bytes for each would be twice that.
-    ?assert(Grown < 50_000, {grown_kb, Grown}),
+    Series = fun() ->
+        Before = test_helpers:rss_kb(),
+        [Send(20_000) || _ <- lists:seq(1, 10)],
+        test_helpers:rss_kb() - Before
+    end,
+    Growth = [Series() || _ <- lists:seq(1, 5)],
+    %% The VM keeps what the highest pile took, and on a busy machine that comes late. A hundred bytes
+    %% left behind for each would be 20 MB in each series.
+    ?assert(lists:nth(3, lists:sort(Growth)) < 10_000, {grown_kb, Growth}),
     Sink ! {stop, self()},
     receive stopped -> ok end.
 

@@ -199,7 +199,9 @@ stream(_N, Ctx) -> expect({ok, lists:seq(0, 19)}, py:stream(Ctx, builtins, range
 -spec closed_stream(pos_integer(), pid()) -> ok.
 closed_stream(_N, Ctx) ->
     {ok, Stream} = py:stream_open(Ctx, itertools, count, []),
-    {more, [0, 1]} = py:stream_next(Stream, 2),
+    {more, Items} = py:stream_next(Stream, 2),
+    %% They may be fewer.
+    true = lists:prefix(Items, [0, 1]),
     py:stream_close(Stream).
 
 -spec stream_of_messages(pos_integer(), pid()) -> ok.

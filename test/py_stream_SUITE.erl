@@ -197,7 +197,9 @@ a_slow_consumer_slows_the_generator(Config) ->
          {ok, Ref} = py:stream_start(?config(ctx, Config), '__main__', Func, [100_000],
                                      #{read_ahead => 10}),
          Made = fun() -> length(logged(Config)) end,
-         _ = eventually(fun() -> Made() =:= 10 end),
+         %% Those of a step that ran out of time may be fewer, but not so few that there are more to come.
+         _ = eventually(fun() -> case Made() of M when M > 5, M =< 10 -> true; M -> M end end),
+         [?assert(Made() =< 10) || _ <- lists:seq(1, 50)],
          [receive {py_stream, Ref, {data, N}} -> ok end || N <- lists:seq(0, 24)],
          _ = eventually(fun() -> case Made() of M when M > 25, M =< 35 -> true; M -> M end end),
          %% It stays so, however often one looks.
@@ -254,7 +256,7 @@ a_dropped_stream_is_closed(Config) ->
          ok = py_context:exec(?config(ctx, Config), <<"log.clear()">>),
          Asker = spawn(fun() ->
              {ok, Stream} = py:stream_open('__main__', Func, [100]),
-             {more, [0, 1]} = py:stream_next(Stream, 2)
+             {more, [0 | _]} = asked(Stream, 2)
          end),
          _ = eventually(fun() -> not is_process_alive(Asker) end),
          _ = eventually(is_closed(Config))
@@ -263,14 +265,24 @@ a_dropped_stream_is_closed(Config) ->
 items_are_asked_for(Config) ->
     {ok, Stream} = py:stream_open('__main__', count, [5]),
     ?assertEqual([], logged(Config)),
-    ?assertEqual({more, [0, 1]}, py:stream_next(Stream, 2)),
+    ?assertEqual({more, [0, 1]}, asked(Stream, 2)),
     ?assertEqual([0, 1], logged(Config)),
-    ?assertEqual({done, [2, 3, 4]}, py:stream_next(Stream, 10)),
-    ?assertEqual({done, []}, py:stream_next(Stream, 10)),
+    ?assertEqual({done, [2, 3, 4]}, asked(Stream, 10)),
+    ?assertEqual({done, []}, asked(Stream, 10)),
     {ok, Other} = py:stream_open(?config(ctx, Config), '__main__', count, [5]),
-    ?assertEqual({more, [0]}, py:stream_next(Other, 1)),
+    ?assertEqual({more, [0]}, asked(Other, 1)),
     ?assertEqual(ok, py:stream_close(Other)),
-    ?assertEqual({done, []}, py:stream_next(Other, 1)).
+    ?assertEqual({done, []}, asked(Other, 1)).
+
+%% A step that runs out of time gives fewer.
+asked(Stream, Most) ->
+    case py:stream_next(Stream, Most) of
+        {more, Items} when length(Items) < Most ->
+            {More, Others} = asked(Stream, Most - length(Items)),
+            {More, Items ++ Others};
+        Asked ->
+            Asked
+    end.
 
 others_are_served_between_items(Config) ->
     Ctx = ?config(ctx, Config),

@@ -105,6 +105,8 @@
                | {no_term, Type :: binary()}
                | {bad_option, {term(), term()}}.
 
+%% How often a caller looks for its answer before it waits: for some µs.
+-define(LOOKS, 100).
 -define(BADARG(Args, Cause),
         erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
 %% The longest that `receive' can wait, some 49 days; beyond it raises, with the request on its way.
@@ -193,7 +195,8 @@ call(Ctx, Module, Func, Args, Kwargs, Timeout, Env)
        is_list(Args), ?IS_TIMEOUT(Timeout), ?IS_ENV(Env) ->
     Ref = make_ref(),
     Request = {call, Ref, 0, Module, Func, Args, Kwargs, Env},
-    case py_nif:submit(Ctx, Request) of
+    case py_nif:ask(Ctx, Request) of
+        {soon, Seq} -> look(Ref, Ctx, Seq, Timeout, ?LOOKS);
         Seq when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
         Error -> refused(Error, Ctx, Request, Timeout)
     end;
@@ -457,7 +460,8 @@ run(_Ctx, _Request, _Timeout, {_Func, Args}) ->
 request(Ctx, Request, Timeout) ->
     Ref = make_ref(),
     Made = Request(Ref),
-    case py_nif:submit(Ctx, Made) of
+    case py_nif:ask(Ctx, Made) of
+        {soon, Seq} -> look(Ref, Ctx, Seq, Timeout, ?LOOKS);
         Seq when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
         Error -> refused(Error, Ctx, Made, Timeout)
     end.
@@ -471,6 +475,17 @@ refused({error, {overloaded, #{queue := _}}} = Full, Ctx, Request, Timeout) ->
     end;
 refused(Error, _Ctx, _Request, _Timeout) ->
     Error.
+
+%% Looks for an answer that may come soon before it waits: a scheduler that has nothing else to do may
+%% go to sleep at once, and waking it takes longer than most calls. Only where nobody else uses the
+%% context, because one who looks keeps others from the scheduler.
+-spec look(reference(), pid(), py_nif:seq(), timeout(), non_neg_integer()) -> term().
+look(Ref, Ctx, Seq, Timeout, Looks) when Looks =:= 0; Timeout =:= 0 ->
+    await(Ref, Ctx, Seq, Timeout);
+look(Ref, Ctx, Seq, Timeout, Looks) ->
+    receive {Ref, Result} -> Result
+    after 0 -> look(Ref, Ctx, Seq, Timeout, Looks - 1)
+    end.
 
 %% When the time is up the request is given up. Either that succeeds, and no reply will ever come;
 %% or the reply was faster, and is here or on its way.

@@ -8,7 +8,7 @@
 
 -export([load/0]).
 -export([boot/2, run_atexit/0, version/0, check_mode/1]).
--export([submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
+-export([ask/2, submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
 -export([submit_message/2, submit_cast/3, give_up/1, contexts/0, tag/0, tagged/1]).
 -export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
 -export([submit_admitted/2, await_room/3, give_up_room/2, pass_room_on/1]).
@@ -23,7 +23,7 @@
 -export_type([handle/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0,
               ticket/0, tally/0]).
 
--nifs([boot/2, run_atexit/0, version/0, check_mode/1, submit/2, cancel/2, interrupt/1, object_context/1,
+-nifs([boot/2, run_atexit/0, version/0, check_mode/1, ask/2, submit/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
        submit_message/2, submit_cast/3, give_up/1, contexts/0, tag/0, tagged/1,
        context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
@@ -130,6 +130,11 @@ version() -> ?NOT_LOADED.
 
 -spec check_mode(py_context:context_mode()) -> ok | {error, {unsupported_mode, atom(), binary()}}.
 check_mode(_Mode) -> ?NOT_LOADED.
+
+%% As `submit/2', by a caller that waits for nothing else. `soon': it was also the last one to ask, and
+%% nothing waits, so that the answer may come while it is still looking.
+-spec ask(pid(), request()) -> seq() | {soon, seq()} | {error, term()}.
+ask(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
 %% Hands a request to a context. Its reply is one message `{Ref, Result}`.
 -spec submit(pid(), request()) -> seq() | {error, term()}.

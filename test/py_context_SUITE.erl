@@ -359,8 +359,10 @@ a_timeout_stops_an_endless_loop(Config) ->
 
 a_timeout_of_zero_does_not_wait(Config) ->
     Ctx = new(Config),
-    ?assertEqual({error, timeout}, py_context:exec(Ctx, ?LOOP, 0)),
-    ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),
+    [begin
+         ?assertEqual({error, timeout}, py_context:exec(Ctx, ?LOOP, 0)),
+         ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>))
+     end || _ <- [1, 2]],
     ?assertEqual([], test_helpers:messages()).
 
 a_waiting_job_that_timed_out_never_runs(Config) ->

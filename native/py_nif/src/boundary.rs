@@ -1,6 +1,6 @@
 //! The NIFs behind `py_nif.erl`. Nothing here waits, and nothing here touches Python.
 //!
-//! The two on the hot path, `submit/2` and `pool_context/1`, are written against the raw
+//! Those on the hot path, `ask/2`, `submit/2` and `pool_context/1`, are written against the raw
 //! interface; the rest leaves decoding and encoding to Rustler.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use py_runtime::boot::{self, BootError};
 use py_runtime::context::{Config, Context as Runtime, Orphans};
-use py_runtime::mailbox::{Refused, Seq};
+use py_runtime::mailbox::Refused;
 use py_runtime::mode::Mode;
 use py_runtime::request::Cancel;
 use rustler::sys::{
@@ -29,14 +29,14 @@ use crate::quarantine;
 use crate::resources::{ContextHandle, EnvHandle, ObjectHandle, Process};
 use crate::scheduler;
 use crate::settings::{self, Settings};
-use crate::term::{Saved, atom, from_word, pid_term, word};
+use crate::term::{Saved, atom, from_word, pid_term, tuple, word};
 
 mod atoms {
     rustler::atoms! {
         ok, error, undefined, r#true = "true", sending, sent, not_running, none, infinity,
         worker, subinterp, owngil,
         py_boot, py_atexit, boot_failed, running_as, system_limit, unsupported_mode,
-        id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
+        soon, id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
         preload, on_caller_down, finish, stuck_after, stuck, pool, quarantined, overload,
         done, failed, timed_out, cancelled, idle, busy, closing, python_interp, held_objects,
     }
@@ -44,18 +44,35 @@ mod atoms {
 
 // ---------------------------------------------------------------- hot path
 
+/// `ask(Ctx, Request) -> Seq | {soon, Seq} | {error, Reason}`; `soon`: the caller has the context to
+/// itself.
+extern "C" fn ask(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
+    let submit = |context: &Context, call: Call| {
+        let soon = context.is_left_to(word(pid_term(call.caller())));
+        context.submit(call).map(|seq| (seq, soon))
+    };
+    // SAFETY: the VM calls this with its two arguments and the calling process's environment.
+    unsafe {
+        submit_by(env, argv, submit, |(seq, soon)| match soon {
+            true => tuple(env, &[atoms::soon().as_c_arg(), enif_make_uint64(env, seq)]),
+            false => enif_make_uint64(env, seq),
+        })
+    }
+}
+
 /// `submit(Ctx, Request) -> Seq | {error, Reason}`
 extern "C" fn submit(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
-    unsafe { submit_by(env, argv, Context::submit) }
+    unsafe { submit_by(env, argv, Context::submit, |seq| enif_make_uint64(env, seq)) }
 }
 
 /// # Safety
 /// `env` is that of the running NIF call, `argv` its two arguments.
-pub(crate) unsafe fn submit_by(
+pub(crate) unsafe fn submit_by<T>(
     env: *mut ErlNifEnv,
     argv: *const ErlNifTerm,
-    submit: impl FnOnce(&Context, Call) -> Result<Seq, Refused<Call>>,
+    submit: impl FnOnce(&Context, Call) -> Result<T, Refused<Call>>,
+    answer: impl FnOnce(T) -> ErlNifTerm,
 ) -> ErlNifTerm {
     // SAFETY: passed on to the caller.
     unsafe {
@@ -72,7 +89,7 @@ pub(crate) unsafe fn submit_by(
             submit(context, call).map_err(|refused| refusal(&refused, context))
         });
         match submitted {
-            Some(Ok(seq)) => enif_make_uint64(env, seq),
+            Some(Ok(taken)) => answer(taken),
             Some(Err(error)) => error.to_term(env),
             None => Error::ContextDied(Death::NoProc).to_term(env),
         }
@@ -99,6 +116,13 @@ fn refusal(refused: &Refused<Call>, context: &Context) -> Error {
         Refused::Closed(_) => Error::ContextDied(Death::NoProc),
     }
 }
+
+rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+    name: c"ask".as_ptr(),
+    arity: 2,
+    flags: 0,
+    raw_func: ask,
+});
 
 rustler::codegen_runtime::inventory::submit!(rustler::Nif {
     name: c"submit".as_ptr(),

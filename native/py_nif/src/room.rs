@@ -1,7 +1,7 @@
 //! The NIFs with which a caller waits for room in a full queue. See `py_overload`.
 
 use py_runtime::context::Room;
-use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_send};
+use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_make_uint64, enif_send};
 use rustler::{Atom, Encoder, Env, LocalPid, Term};
 
 use crate::boundary::submit_by;
@@ -19,7 +19,7 @@ extern "C" fn submit_admitted(
     argv: *const ErlNifTerm,
 ) -> ErlNifTerm {
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
-    unsafe { submit_by(env, argv, Context::submit_admitted) }
+    unsafe { submit_by(env, argv, Context::submit_admitted, |seq| enif_make_uint64(env, seq)) }
 }
 
 rustler::codegen_runtime::inventory::submit!(rustler::Nif {

@@ -151,6 +151,8 @@ pub struct Context<J: Job> {
     patient: Mutex<Option<Patient>>,
     successor: OnceLock<Arc<Context<J>>>,
     lobby: Lobby<room::Waiter>,
+    /// See [`Context::is_left_to`].
+    last_asked_by: AtomicUsize,
     /// When the running job began, in µs since `born`, plus one; 0 while idle.
     busy_since: AtomicU64,
     born: Instant,
@@ -185,6 +187,7 @@ impl<J: Job> Context<J> {
             patient: Mutex::new(None),
             successor: OnceLock::new(),
             lobby: Lobby::default(),
+            last_asked_by: AtomicUsize::new(0),
             busy_since: AtomicU64::new(0),
             born: Instant::now(),
             config,
@@ -359,6 +362,16 @@ impl<J: Job> Context<J> {
     /// Whether there seems to be something to do next: a hint, for a job that can stop early.
     pub fn has_work(&self) -> bool {
         !self.mailbox.looks_empty()
+    }
+
+    /// Whether this caller was the last to ask so too, and nothing waits: it seems to be the only
+    /// one, and its next job will be run at once.
+    pub fn is_left_to(&self, caller: usize) -> bool {
+        let same = self.last_asked_by.load(Ordering::Relaxed) == caller;
+        if !same {
+            self.last_asked_by.store(caller, Ordering::Relaxed);
+        }
+        same && !self.has_work()
     }
 
     /// Whether it takes no more jobs.

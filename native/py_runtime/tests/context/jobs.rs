@@ -161,3 +161,19 @@ fn a_full_queue_refuses_and_says_how_full_it_is() {
         subject.end();
     });
 }
+
+#[test]
+fn a_context_is_left_to_who_asked_last_unless_something_waits() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let is_left_to = |caller| subject.context.is_left_to(caller);
+        assert_eq!([1, 1, 2, 1, 1].map(is_left_to), [false, true, false, false, true]);
+        let blocked = subject.block();
+        assert!(is_left_to(1));
+        let waiting = subject.eval("1");
+        assert!(!is_left_to(1));
+        blocked.let_go().only_reply();
+        assert_eq!(waiting.only_reply(), Reply::Value("1".into()));
+        subject.end();
+    });
+}

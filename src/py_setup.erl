@@ -76,12 +76,16 @@ steps() ->
 import(Module) ->
     {<<"import ", Module/binary>>, none}.
 
-%% Puts a folder at the front of Python's path, once. Leaves no names behind.
+%% Puts a folder at the front of Python's path, once, though workers share it and run this at the
+%% same time. Leaves no names behind. The lock is that of `py_venv', which changes the path too.
 -spec path(binary()) -> {binary(), none}.
 path(Path) ->
     Folder = literal(Path),
-    {iolist_to_binary([Folder, " in __import__('sys').path or __import__('sys').path.insert(0, ",
-                       Folder, ")"]),
+    {iolist_to_binary(
+       ["with __import__('sys').__dict__.setdefault("
+        "'_py_context_lock', __import__('_thread').RLock()):\n"
+        "    ", Folder, " in __import__('sys').path"
+        " or __import__('sys').path.insert(0, ", Folder, ")"]),
      none}.
 
 %% Text as Python source, whatever is in it.

@@ -29,6 +29,7 @@ each_mode() ->
      an_import_that_fails_is_forgotten,
      names_that_are_no_modules_are_refused,
      a_folder_is_on_the_path_of_every_context_and_of_later_ones,
+     a_folder_is_on_the_path_once_though_contexts_share_it,
      a_module_is_loaded_anew_everywhere,
      a_context_that_dies_comes_back_with_all_of_it,
      setting_up_starts_the_application_and_ends_with_it,
@@ -127,6 +128,22 @@ a_folder_is_on_the_path_of_every_context_and_of_later_ones(Config) ->
                   || Ctx <- Contexts ++ Io]],
     ?assertEqual([{error, {'NameError', <<"name 'sys' is not defined">>}}],
                  lists:usort(values(Io, <<"sys">>))).
+
+%% Workers look and insert at the same time; here the look takes a while.
+a_folder_is_on_the_path_once_though_contexts_share_it(Config) ->
+    Contexts = start(Config),
+    Slow = <<"import sys, time\n"
+             "class Slow(list):\n"
+             "    def __contains__(self, item):\n"
+             "        found = super().__contains__(item)\n"
+             "        time.sleep(0.05)\n"
+             "        return found\n"
+             "sys.path = Slow(sys.path)">>,
+    [?assertEqual(ok, py_context:exec(Ctx, Slow)) || Ctx <- Contexts],
+    Folder = folder("once", "setup_once", 1, Config),
+    ?assertEqual(ok, py:add_path(Folder)),
+    ?assertEqual([{ok, 1}, {ok, 1}], values(Contexts, <<"sys.path.count(p)">>, #{p => Folder})),
+    [?assertEqual(ok, py_context:exec(Ctx, <<"sys.path = list(sys.path)">>)) || Ctx <- Contexts].
 
 a_module_is_loaded_anew_everywhere(Config) ->
     Contexts = start(Config),

@@ -195,11 +195,7 @@ call(Ctx, Module, Func, Args, Kwargs, Timeout, Env)
        is_list(Args), ?IS_TIMEOUT(Timeout), ?IS_ENV(Env) ->
     Ref = make_ref(),
     Request = {call, Ref, 0, Module, Func, Args, Kwargs, Env},
-    case py_nif:ask(Ctx, Request) of
-        {soon, Seq} -> look(Ref, Ctx, Seq, Timeout, ?LOOKS);
-        Seq when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
-        Error -> refused(Error, Ctx, Request, Timeout)
-    end;
+    asked(py_nif:ask(Ctx, Request), Ref, Ctx, Request, Timeout);
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) when ?IS_ENV(Env) ->
     call_checked([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {Timeout, Env, 0});
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) ->
@@ -460,11 +456,13 @@ run(_Ctx, _Request, _Timeout, {_Func, Args}) ->
 request(Ctx, Request, Timeout) ->
     Ref = make_ref(),
     Made = Request(Ref),
-    case py_nif:ask(Ctx, Made) of
-        {soon, Seq} -> look(Ref, Ctx, Seq, Timeout, ?LOOKS);
-        Seq when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
-        Error -> refused(Error, Ctx, Made, Timeout)
-    end.
+    asked(py_nif:ask(Ctx, Made), Ref, Ctx, Made, Timeout).
+
+-spec asked(py_nif:seq() | {soon, py_nif:seq()} | {error, term()}, reference(), pid(),
+            py_nif:request(), timeout()) -> term().
+asked({soon, Seq}, Ref, Ctx, _Request, Timeout) -> look(Ref, Ctx, Seq, Timeout, ?LOOKS);
+asked(Seq, Ref, Ctx, _Request, Timeout) when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
+asked(Error, _Ref, Ctx, Request, Timeout) -> refused(Error, Ctx, Request, Timeout).
 
 %% A full queue may be waited for.
 -spec refused({error, term()}, pid(), py_nif:request(), timeout()) -> term().

@@ -27,8 +27,17 @@ def prints(n):
 calls(Scale) ->
     ok = py:register_function(py_bench_double, fun(N) -> N * 2 end),
     Rows = [each("erlang.call", calls, N, 5_000, Scale) || N <- [1, 10, 100, 1_000, 10_000]],
+    Whole = job(Scale),
     ok = py:unregister_function(py_bench_double),
-    Rows.
+    Rows ++ [Whole].
+
+%% As the caller sees it: the job, and the one call it makes.
+-spec job(py_bench:scale()) -> py_bench:row().
+job(#{samples := Samples, rounds := Rounds}) ->
+    Ctx = context(),
+    Once = fun() -> {ok, _} = py_context:call(Ctx, '__main__', calls, [1]) end,
+    py_bench_stats:row("a job with one erlang.call", py_bench_stats:latency(Once, Samples, Rounds),
+                       none).
 
 -spec sends(py_bench:scale()) -> [py_bench:row()].
 sends(Scale) ->

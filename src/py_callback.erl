@@ -20,7 +20,7 @@
 %% what can't be seen from outside: tables, timers.
 -define(MOST_CALLS, 1_000).
 -define(IDLE, 1_000).
-%% How often it looks for the next function before it waits: for some µs.
+%% How often it looks for the next function before it waits: for some ten µs.
 -define(TURNS, 100).
 %% How long the text of a failure's reason gets, for when Python has no form of the reason itself.
 -define(LONGEST_REASON, 2_000).
@@ -53,7 +53,8 @@ stand_by(Ticket, Clean, Calls, Patience) ->
     end.
 
 %% Looks for the next call a while before it waits for it. Often it follows at once, and for a scheduler
-%% to go to sleep and be woken takes longer than a call does.
+%% to go to sleep and be woken takes longer than a call does. Whoever else is ready goes first: it may
+%% well be the process that waits for the job which has just called.
 -spec stand_by_awake(py_nif:ticket(), state(), pos_integer(), non_neg_integer()) -> ok.
 stand_by_awake(Ticket, Clean, Calls, 0) ->
     stand_by(Ticket, Clean, Calls, ?IDLE);
@@ -61,7 +62,9 @@ stand_by_awake(Ticket, Clean, Calls, Turns) ->
     receive
         {py_call, Name, Args} -> serve(Ticket, Name, Args, Clean, Calls);
         _Stray -> retire(Ticket)
-    after 0 -> stand_by_awake(Ticket, Clean, Calls, Turns - 1)
+    after 0 ->
+        true = erlang:yield(),
+        stand_by_awake(Ticket, Clean, Calls, Turns - 1)
     end.
 
 -spec serve(py_nif:ticket(), binary(), [term()], state(), pos_integer()) -> ok.

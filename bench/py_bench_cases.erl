@@ -87,13 +87,29 @@ short(Work, Fun, Target, #{samples := Samples, rounds := Rounds}) ->
 %% All call for the same time; then each says how often it got its turn.
 -spec callers(pos_integer(), py_bench:scale()) -> [py_bench:row()].
 callers(N, #{window_ms := Window, rounds := Rounds}) ->
-    _ = window(N, Window div 5 + 1),
-    {Rates, Shares} = lists:unzip(py_bench_stats:rounds(Rounds, fun() -> window(N, Window) end)),
-    Rate = py_bench_stats:row([integer_to_list(N), callers_word(N)], py_bench_stats:summary(Rates),
-                              rate_target(N), fun show_rate/1),
-    Fair = py_bench_stats:row("  least served / mean", py_bench_stats:summary(Shares),
-                              {at_least, 0.5}, fun(Share) -> io_lib:format("~.2f", [Share]) end),
-    [Rate | [Fair || N > 1]].
+    Servers = list_to_tuple([spawn_link(fun serve/0) || _ <- py_context_router:contexts()]),
+    Ask = fun() ->
+        Server = element(erlang:system_info(scheduler_id) rem tuple_size(Servers) + 1, Servers),
+        gen_server:call(Server, {sqrt, 2.0})
+    end,
+    Ways = [fun call/0, Ask],
+    _ = [window(N, Window div 5 + 1, Way) || Way <- Ways],
+    Windows = py_bench_stats:rounds(Rounds, fun() -> [window(N, Window, Way) || Way <- Ways] end),
+    _ = [exit(Server, normal) || Server <- tuple_to_list(Servers)],
+    Summary = fun(Figure) -> py_bench_stats:summary([Figure(Round) || Round <- Windows]) end,
+    Share = fun(Figure) -> io_lib:format("~.2f", [Figure]) end,
+    [py_bench_stats:row([integer_to_list(N), callers_word(N)], Summary(fun([{Rate, _}, _]) -> Rate end),
+                        rate_target(N), fun show_rate/1),
+     py_bench_stats:row("  of what Erlang servers do",
+                        Summary(fun([{Rate, _}, {Theirs, _}]) -> Rate / Theirs end), none, Share)
+     | [py_bench_stats:row("  least served / mean", Summary(fun([{_, Least}, _]) -> Least end),
+                           {at_least, 0.5}, Share) || N > 1]].
+
+%% What the machine gives just now: as many processes as there are contexts, asked the same.
+-spec serve() -> no_return().
+serve() ->
+    receive {'$gen_call', From, {sqrt, X}} -> gen_server:reply(From, {ok, math:sqrt(X)}) end,
+    serve().
 
 -spec callers_word(pos_integer()) -> string().
 callers_word(1) -> " caller";
@@ -108,13 +124,13 @@ show_rate(Rate) ->
     io_lib:format("~bk/s", [round(Rate / 1_000)]).
 
 %% Calls per second, and the least-served caller's share of the mean.
--spec window(pos_integer(), pos_integer()) -> {float(), float()}.
-window(N, Ms) ->
+-spec window(pos_integer(), pos_integer(), fun(() -> {ok, float()})) -> {float(), float()}.
+window(N, Ms, Call) ->
     %% The clock must not wait behind 200 busy callers.
     Before = process_flag(priority, high),
     Stop = atomics:new(1, []),
     Self = self(),
-    Pids = [spawn_link(fun() -> caller(Self, Stop) end) || _ <- lists:seq(1, N)],
+    Pids = [spawn_link(fun() -> caller(Self, Stop, Call) end) || _ <- lists:seq(1, N)],
     Start = erlang:monotonic_time(microsecond),
     _ = [Pid ! go || Pid <- Pids],
     ok = timer:sleep(Ms),
@@ -125,15 +141,20 @@ window(N, Ms) ->
     Mean = lists:sum(Counts) / N,
     {lists:sum(Counts) * 1_000_000 / Elapsed, lists:min(Counts) / Mean}.
 
--spec caller(pid(), atomics:atomics_ref()) -> {pid(), non_neg_integer()}.
-caller(Parent, Stop) ->
+-spec caller(pid(), atomics:atomics_ref(), fun(() -> {ok, float()})) -> {pid(), non_neg_integer()}.
+caller(Parent, Stop, Call) ->
     receive go -> ok end,
-    Parent ! {self(), call_until(Stop, 0)}.
+    Parent ! {self(), call_until(Stop, Call, 0)}.
 
--spec call_until(atomics:atomics_ref(), non_neg_integer()) -> non_neg_integer().
-call_until(Stop, Count) ->
-    {ok, _} = py_context:call(py_context_router:get_context(), math, sqrt, [2.0]),
+-spec call_until(atomics:atomics_ref(), fun(() -> {ok, float()}), non_neg_integer()) ->
+    non_neg_integer().
+call_until(Stop, Call, Count) ->
+    {ok, _} = Call(),
     case atomics:get(Stop, 1) of
-        0 -> call_until(Stop, Count + 1);
+        0 -> call_until(Stop, Call, Count + 1);
         1 -> Count
     end.
+
+-spec call() -> {ok, float()}.
+call() ->
+    py_context:call(py_context_router:get_context(), math, sqrt, [2.0]).

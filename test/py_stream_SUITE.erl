@@ -399,8 +399,10 @@ a_timeout_cancels_a_coroutine(Config) ->
 
 an_interrupt_cancels_a_coroutine(Config) ->
     Ctx = ?config(ctx, Config),
+    %% Said by the loop, once `nap' waits.
     ok = py_context:exec(Ctx, <<"import erlang\nasync def begin(pid):\n"
-                                "    erlang.send(pid, 'begun')\n    await nap(3600, 1)\n">>),
+                                "    asyncio.get_running_loop().call_soon(erlang.send, pid, 'begun')\n"
+                                "    await nap(3600, 1)\n">>),
     Self = self(),
     Asker = ask(fun() -> py:call('__main__', 'begin', [Self]) end),
     receive <<"begun">> -> ok end,

@@ -262,8 +262,10 @@ with_numpy(Fun) ->
 numpy_venv() ->
     {ok, _} = application:ensure_all_started(py_context_router),
     {ok, Version} = py:version(),
-    Build = filename:join([code:lib_dir(py_context_router), "..", "..", ".."]),
-    Venv = filename:absname(filename:join(Build, "numpy-venv-" ++ binary_to_list(Version))),
+    %% Above test/lib/py_context_router.
+    Build = lists:foldl(fun(_, Dir) -> filename:dirname(Dir) end,
+                        filename:absname(code:lib_dir(py_context_router)), lists:seq(1, 3)),
+    Venv = filename:join(Build, "numpy-venv-" ++ binary_to_list(Version)),
     Python = filename:join([Venv, "bin", "python"]),
     case run_if_there(Python, ["-c", "import numpy"]) of
         {ok, _} ->

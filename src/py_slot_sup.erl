@@ -14,7 +14,8 @@
 start_link() ->
     supervisor:start_link(?MODULE, []).
 
-%% Starts the context of a slot; returns before its thread serves. `Key' is the child's id.
+%% Starts the context of a slot; returns before its thread serves. `Key' is the child's id. The caller is
+%% the supervisor's parent and traps exits: if the supervisor is killed just then, he ends as it did.
 -spec start_slot(pid(), py_options:context(), py_context_server:slot()) -> {ok, pid()}.
 start_slot(Sup, Options, #{key := Key, pool := Pool, slot := N} = Slot) ->
     Child = #{id => Key,
@@ -22,8 +23,11 @@ start_slot(Sup, Options, #{key := Key, pool := Pool, slot := N} = Slot) ->
               restart => permanent,
               shutdown => infinity,
               modules => [py_context_server]},
-    {ok, Pid} = supervisor:start_child(Sup, Child),
-    {ok, Pid}.
+    try
+        {ok, _} = supervisor:start_child(Sup, Child)
+    catch
+        exit:{_, {gen_server, call, _}} -> receive {'EXIT', Sup, Reason} -> exit(Reason) end
+    end.
 
 %% Stops the context of a slot for good, and waits for its thread.
 -spec stop_slot(pid(), Key :: term()) -> ok.

@@ -34,7 +34,8 @@ groups() ->
        a_new_streak_is_reported_again,
        a_pool_whose_process_is_killed_comes_back,
        a_pool_that_comes_back_has_the_size_it_had,
-       supervisors_that_are_killed_come_back]},
+       supervisors_that_are_killed_come_back,
+       a_start_whose_supervisor_is_killed_says_just_that]},
      {stopping, [],
       [stopping_answers_waiting_jobs,
        a_running_job_may_finish_within_its_grace,
@@ -283,6 +284,16 @@ supervisors_that_are_killed_come_back(Config) ->
     ?assertEqual(3, length([Pid || Pid <- Pids, is_process_alive(Pid)])),
     {ok, _} = py_context_sup:start_context(x, worker),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 4 end).
+
+%% As in the process of a pool, which is the parent of the supervisor.
+a_start_whose_supervisor_is_killed_says_just_that(Config) ->
+    Before = process_flag(trap_exit, true),
+    {ok, Sup} = py_slot_sup:start_link(),
+    exit(Sup, kill),
+    Slot = #{pool => doomed, slot => 1, key => {1, 1}, owner => self()},
+    ?assertExit(killed, py_slot_sup:start_slot(Sup, #{mode => ?config(mode, Config)}, Slot)),
+    _ = process_flag(trap_exit, Before),
+    ?assertEqual([], test_helpers:messages()).
 
 %% ------------------------------------------------------------------ stopping
 

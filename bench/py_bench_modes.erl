@@ -13,6 +13,8 @@
                    "        total += n & 3\n"
                    "    return total\n">>).
 -define(TURNS, 1_000_000).
+%% In Erlang, about as long.
+-define(COUNTED, 20_000_000).
 -define(HOG, <<"while True: pass">>).
 
 %% Those that the linked Python has.
@@ -22,41 +24,52 @@ supported() ->
 
 %% ------------------------------------------------------------------ scaling
 
-%% How many times as much two contexts compute as one, in the same time.
+%% How many times as much two contexts compute as one, in the same time; and two Erlang processes, which
+%% is what the machine gives just now.
 -spec scaling(py_bench:scale()) -> [py_bench:row()].
 scaling(#{rounds := Rounds}) ->
-    [with_pool(Mode, 2, fun(Contexts) -> scaling(Mode, Contexts, Rounds) end)
-     || Mode <- supported()].
+    lists:append([with_pool(Mode, 2, fun(Contexts) -> scaling(Mode, Contexts, Rounds) end)
+                  || Mode <- supported()]).
 
--spec scaling(py_context:context_mode(), [pid()], pos_integer()) -> py_bench:row().
-scaling(Mode, [First | _] = Contexts, Rounds) ->
+-spec scaling(py_context:context_mode(), [pid()], pos_integer()) -> [py_bench:row()].
+scaling(Mode, Contexts, Rounds) ->
     _ = [ok = py_context:exec(Ctx, ?COMPUTE) || Ctx <- Contexts],
-    _ = compute(Contexts),
-    %% One after the other, so that what the machine does otherwise hits both alike.
-    Factors = py_bench_stats:rounds(Rounds, fun() -> 2 * compute([First]) / compute(Contexts) end),
-    py_bench_stats:row([atom_to_list(Mode), ": two contexts against one"],
-                       py_bench_stats:summary(Factors), scaling_target(Mode),
-                       fun show_factor/1).
+    Python = [fun() -> {ok, _} = py_context:call(Ctx, '__main__', compute, [?TURNS]) end
+              || Ctx <- Contexts],
+    Erlang = [fun() -> count(?COUNTED) end || _ <- Contexts],
+    _ = factor(Python),
+    Factors = py_bench_stats:rounds(Rounds, fun() -> {factor(Python), factor(Erlang)} end),
+    [py_bench_stats:row([atom_to_list(Mode), ": two contexts against one"],
+                        py_bench_stats:summary([Ours || {Ours, _} <- Factors]), scaling_target(Mode),
+                        fun show_factor/1)
+     | [py_bench_stats:row("owngil:   of what Erlang code gains",
+                           py_bench_stats:summary([Ours / Theirs || {Ours, Theirs} <- Factors]), none,
+                           fun show_factor/1) || Mode =:= owngil]].
 
 -spec scaling_target(py_context:context_mode()) -> none | {at_least, float()}.
 scaling_target(owngil) -> {at_least, 1.9};
 scaling_target(_) -> none.
 
-%% Until all have done the same.
--spec compute([pid()]) -> pos_integer().
-compute(Contexts) ->
+%% One alone and all at once, one after the other, so that what the machine does otherwise hits both alike.
+-spec factor([fun(() -> term()), ...]) -> float().
+factor([One | _] = Computations) ->
+    length(Computations) * at_once([One]) / at_once(Computations).
+
+%% The time until all are done.
+-spec at_once([fun(() -> term()), ...]) -> pos_integer().
+at_once(Computations) ->
     {Ns, _} = py_bench_stats:timed(
                 fun() ->
-                    Computing = [spawn_monitor(fun() -> computed(Ctx) end) || Ctx <- Contexts],
+                    Computing = [spawn_monitor(fun() -> Compute(), exit(computed) end)
+                                 || Compute <- Computations],
                     [receive {'DOWN', Monitor, process, Pid, computed} -> ok end
                      || {Pid, Monitor} <- Computing]
                 end),
     Ns.
 
--spec computed(pid()) -> no_return().
-computed(Ctx) ->
-    {ok, _} = py_context:call(Ctx, '__main__', compute, [?TURNS]),
-    exit(computed).
+-spec count(non_neg_integer()) -> ok.
+count(0) -> ok;
+count(N) -> count(N - 1).
 
 %% ------------------------------------------------------------------ short calls beside others
 

@@ -27,6 +27,7 @@ groups() ->
     test_helpers:in_each_mode(
       [ten_thousand_callers_at_once_are_all_answered,
        who_comes_first_is_served_first,
+       the_steps_of_a_stream_wait_for_room,
        whoever_waits_too_long_is_refused,
        a_timeout_counts_the_wait_for_room,
        whoever_waits_for_room_may_die,
@@ -105,6 +106,22 @@ who_comes_first_is_served_first(Config) ->
     [?assert(abs(Came - Served) =< 10, Order)
      || {Came, Served} <- lists:zip(lists:seq(0, 50), Order)],
     ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- Waiting])).
+
+the_steps_of_a_stream_wait_for_room(Config) ->
+    {Gate, Wait} = test_helpers:gate(Config),
+    [Ctx] = start(1, #{max_queue => 1, overload => {wait, 60_000}, preload => Wait}, Config),
+    Open = fun() -> py:stream_open(Ctx, builtins, range, [3]) end,
+    {{ok, Read}, {ok, Unread}} = {Open(), Open()},
+    Gated = ask(fun() -> py_context:exec(Ctx, <<"wait()">>) end),
+    _ = await_busy(Ctx),
+    Queued = ask(fun() -> py_context:exec(Ctx, <<"1">>) end),
+    _ = await_queue(Ctx, 1),
+    Steps = [ask(fun() -> py:stream_next(Read, 3) end), ask(fun() -> py:stream_close(Unread) end)],
+    _ = [eventually(fun() -> is_waiting(Step) end) || Step <- Steps],
+    test_helpers:open_gate(Gate),
+    ?assertEqual([{more, [0, 1, 2]}, ok], [answer(Step) || Step <- Steps]),
+    ?assertEqual([ok, ok], [answer(Caller) || Caller <- [Gated, Queued]]),
+    ?assertEqual([[], []], [leftovers(Step) || Step <- Steps]).
 
 %% For room, in py_overload.
 is_waiting(Caller) ->

@@ -40,7 +40,7 @@ command(Args) ->
 
 -spec command([string()], [atom()]) -> 0..2.
 command(["--quick"], Names) ->
-    run(chosen(Names), #{rounds => 3, samples => 300, heavy => 2, loops => 20_000,
+    run(chosen(Names), #{rounds => 1, samples => 300, heavy => 2, loops => 20_000,
                          window_ms => 60, boots => 1, cycles => 6});
 command([], Names) ->
     run(chosen(Names), #{rounds => 7, samples => 20_000, heavy => 15, loops => 1_000_000,
@@ -70,7 +70,7 @@ run(Names, #{rounds := Rounds} = Scale) ->
     Quiet = py_bench_machine:others_now(),
     {ok, _} = py_context_router:start(),
     io:format("~ts~ts~n", [py_bench_machine:lines(), warning(Quiet)]),
-    io:format("~b rounds of each. Single calls: percentiles of the calls, medians of the rounds;~n"
+    io:format("Rounds of each: ~b. Single calls: percentiles of the calls, medians of the rounds;~n"
               "the others: percentiles of the rounds.~n"
               "others: what share of the CPUs other programs took meanwhile.~n~n", [Rounds]),
     print("", "", "median", "p10 / p90 / p99", "target", "", "others"),

@@ -3,7 +3,7 @@
 //! An interrupt may come between two bytecodes of Python's own `importlib`: after it has taken a lock
 //! and before the block begins that would give it back. The lock would be this thread's for ever, and
 //! whoever imports anything else (before 3.12 in any interpreter) would wait for ever. So after a job
-//! that was interrupted, and with none below it on the thread, this thread gives back what it has.
+//! that was interrupted, once none waits below it on the thread, this thread gives back what it has.
 
 use crate::code;
 use crate::exception::clear;

@@ -35,6 +35,8 @@ pub(crate) struct Desk<'a, J: Job> {
     pub(super) spin: RefCell<Spin>,
     /// How many jobs wait, each on top of the one before.
     pub(super) waiting: Cell<u32>,
+    /// Whether a job was struck, and the import locks that it may have kept are still to be given back.
+    pub(super) struck: Cell<bool>,
 }
 
 impl<J: Job> Context<J> {
@@ -79,6 +81,7 @@ impl<J: Job> Context<J> {
                     local: &local,
                     spin: RefCell::new(Spin::new(self.config.spin)),
                     waiting: Cell::new(0),
+                    struck: Cell::new(false),
                 });
             }
             Err(error) => self.owner.started(Err(error)),
@@ -174,9 +177,11 @@ impl<J: Job> Context<J> {
         }
         if self.mailbox.end_running() {
             self.parry(at);
-            if desk.waiting.get() == 0 {
-                import_locks::give_back(at);
-            }
+            desk.struck.set(true);
+        }
+        // A job that waits below may have taken locks which it still needs.
+        if desk.waiting.get() == 0 && desk.struck.take() {
+            import_locks::give_back(at);
         }
         // Its terms are freed before the next job's turn, not while others wait.
         drop(job);

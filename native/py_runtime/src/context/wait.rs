@@ -110,9 +110,11 @@ impl<J: Job> Scope<'_, J> {
         aside.restore(self.at);
     }
 
-    /// Takes back the blow, which would hit the job after the exception that it raises itself.
+    /// Takes back the blow, which would hit the job after the exception that it raises itself. An earlier
+    /// one may have hit it.
     fn struck(&self) -> Interrupted {
         self.context.parry(self.at);
+        self.desk.struck.set(true);
         Interrupted::Struck
     }
 }

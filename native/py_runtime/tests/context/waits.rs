@@ -253,3 +253,47 @@ fn a_job_on_top_does_not_see_the_exception_that_is_handled_below() {
         subject.end();
     });
 }
+
+#[test]
+fn a_job_that_is_struck_on_top_of_another_leaves_no_import_lock_behind() {
+    in_each_mode(|mode| {
+        let (subject, other) = (Subject::start(mode), Subject::start(mode));
+        let door = Arc::new(Door::default());
+        let below = waiting(&subject, &door);
+        let (reached, is_there) = channel();
+        let hog = subject.submit(move |scope| {
+            eval(scope.at, scope.namespace, "__import__('_imp').acquire_lock()")?;
+            reached.send(()).unwrap();
+            code::exec(scope.at, b"while True: pass", "<test>", scope.namespace)?;
+            Ok("never".into())
+        });
+        is_there.recv().unwrap();
+        assert!(subject.context.interrupt());
+        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        door.open(&subject.context);
+        assert_eq!(below.only_reply(), value("waited"));
+        other.run("import colorsys");
+        subject.end();
+        other.end();
+    });
+}
+
+#[test]
+fn a_job_that_is_struck_in_its_wait_leaves_no_import_lock_behind() {
+    in_each_mode(|mode| {
+        let (subject, other) = (Subject::start(mode), Subject::start(mode));
+        let (reached, is_there) = channel();
+        let waiting = subject.submit(move |scope| {
+            eval(scope.at, scope.namespace, "__import__('_imp').acquire_lock()")?;
+            reached.send(()).unwrap();
+            wait(scope, &Door::default(), LIMIT)?;
+            Ok("never".into())
+        });
+        is_there.recv().unwrap();
+        assert!(subject.context.interrupt());
+        assert_eq!(waiting.only_reply(), Reply::Interrupted);
+        other.run("import colorsys");
+        subject.end();
+        other.end();
+    });
+}

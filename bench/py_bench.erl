@@ -16,17 +16,17 @@
 -type row() :: #{work := iodata(), figure := iodata(), spread := iodata(), target := iodata(),
                  verdict := met | missed | none}.
 
-%% Not in the VM's first process, which `-s' calls this in: that one traps exits, and the message of each
-%% process that a benchmark starts would stay in its queue and slow down the next benchmark.
 -spec main() -> no_return().
 main() ->
+    %% The process that `-s' calls this in traps exits: a message of each process that a benchmark starts
+    %% would stay in its queue and slow down the next benchmark.
+    _ = process_flag(trap_exit, false),
     ok = io:setopts(standard_io, [{encoding, unicode}]),
-    {Pid, Monitor} = spawn_monitor(fun() -> exit({status, command(init:get_plain_arguments())}) end),
-    receive
-        {'DOWN', Monitor, process, Pid, {status, Status}} -> halt(Status);
-        %% Nobody reads any more: the output goes to a pipe that is closed. Or a failure, which was logged.
-        {'DOWN', Monitor, process, Pid, _} -> halt(1)
-    end.
+    halt(try command(init:get_plain_arguments())
+         catch
+             %% Nobody reads any more: the output goes to a pipe that is closed.
+             error:terminated -> 1
+         end).
 
 -spec command([string()]) -> 0..2.
 command(Args) ->

@@ -95,7 +95,7 @@ callers(N, #{window_ms := Window, rounds := Rounds}) ->
     Ways = [fun call/0, Ask],
     _ = [window(N, Window div 5 + 1, Way) || Way <- Ways],
     Windows = py_bench_stats:rounds(Rounds, fun() -> [window(N, Window, Way) || Way <- Ways] end),
-    _ = [true = exit(Server, kill) || Server <- tuple_to_list(Servers), unlink(Server)],
+    lists:foreach(fun(Server) -> unlink(Server), exit(Server, kill) end, tuple_to_list(Servers)),
     Summary = fun(Figure) -> py_bench_stats:summary([Figure(Round) || Round <- Windows]) end,
     Share = fun(Figure) -> io_lib:format("~.2f", [Figure]) end,
     [py_bench_stats:row([integer_to_list(N), callers_word(N)], Summary(fun([{Rate, _}, _]) -> Rate end),

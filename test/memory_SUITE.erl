@@ -32,6 +32,7 @@ init_per_group(Mode, Config) ->
 end_per_group(_Mode, _Config) ->
     ok.
 
+-define(WARM_UP, 100_000).
 -define(TRIES, 3).
 -define(MOST_GROWTH_KB, 5 * 1024).
 
@@ -48,7 +49,7 @@ many_calls(Mode) ->
     [ok = py_context:exec(Pid, <<"def echo(*args, **kwargs): return args[0]\n"
                                  "def fail(*args): raise ValueError(args)">>)
      || Pid <- py_context_router:contexts()],
-    ok = make_calls(test_helpers:rounds(Mode, 100_000)),
+    ok = make_calls(?WARM_UP),
     Measured = measured_calls(calls(Mode), rss_at_rest(), ?TRIES),
     ?assertMatch(#{queue := 0}, py_context:info(Ctx)),
     ok = py_context_router:stop(),
@@ -67,7 +68,7 @@ measured_calls(Number, Before, Tries) ->
 
 %% The modes differ in little of what could leak per call.
 calls(worker) -> 1_000_000;
-calls(Mode) -> test_helpers:rounds(Mode, 300_000).
+calls(_) -> 300_000.
 
 rss_at_rest() ->
     _ = [garbage_collect(Pid) || Pid <- processes()],

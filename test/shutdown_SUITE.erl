@@ -156,7 +156,7 @@ the_application_starts_again_fifty_times(Config) ->
         ok = Round(0),
         _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end),
         {Threads, Files} = {test_helpers:threads(), files()},
-        [ok = Round(N) || N <- lists:seq(1, test_helpers:rounds(Mode, 50))],
+        [ok = Round(N) || N <- lists:seq(1, 50)],
         _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end),
         _ = test_helpers:await_threads(Threads),
         ?assertEqual(Files, files())

@@ -1,7 +1,7 @@
 %% What the test suites share.
 -module(test_helpers).
 
--export([mode_groups/0, in_each_mode/1, rounds/2]).
+-export([mode_groups/0, in_each_mode/1]).
 -export([quiet/1, loud/1, stop_all/0, eventually/1, eventually/2]).
 -export([ask/1, ask_on/2, answer/1, leftovers/1, messages/0]).
 -export([threads/0, context_threads/0, await_threads/1, rss_kb/0]).
@@ -22,16 +22,6 @@ mode_groups() ->
 %% For groups/0: the same cases in each of them.
 in_each_mode(Cases) ->
     [{Mode, [], Cases} || Mode <- [worker, subinterp, owngil]].
-
-%% How often to do what takes long in the modes that make an interpreter each time: where somebody waits
-%% for the suite, fewer times than in worker mode.
-rounds(worker, Many) ->
-    Many;
-rounds(_Mode, Many) ->
-    case os:getenv("CI") of
-        false -> Many div 5;
-        _ -> Many
-    end.
 
 %% For init_per_suite and end_per_suite: what is killed here on purpose needs no reports on screen.
 quiet(Config) ->

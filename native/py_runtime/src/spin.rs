@@ -7,7 +7,9 @@
 //!
 //! In vain is also what keeps away what is waited for. On a busy machine the kernel may put the
 //! scheduler's thread that is to answer on this thread's own core, where it runs only once this one
-//! sleeps, and leave it there. Then the answer comes soon after the spin, however short that is.
+//! sleeps, and leave it there. Then the answer comes soon after the spin, however short that is. So
+//! whoever has given up spinning tries it again now and then, once, and less often each time that it
+//! was in vain: who is waited for pays for each.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +19,10 @@ static SPINNING: AtomicUsize = AtomicUsize::new(0);
 
 /// A spin shorter than this is none.
 const LEAST: Duration = Duration::from_micros(1);
-/// After so many short waits without a spin another one is tried.
+/// After so many short waits without a spin another one is tried, and after twice as many each time
+/// that it was in vain, but not more than so many.
 const RESTS: u32 = 16;
+const MOST_RESTS: u32 = 512;
 
 /// How long to spin, learnt from the last waits.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub(crate) struct Spin {
     now: Duration,
     /// Short waits since a spin was worth trying.
     rests: u32,
+    /// So many until it is again.
+    enough_rests: u32,
 }
 
 /// What became of a spin.
@@ -40,7 +46,7 @@ enum Spun {
 
 impl Spin {
     pub(crate) fn new(most: Duration) -> Self {
-        Spin { most, now: most, rests: 0 }
+        Spin { most, now: most, rests: 0, enough_rests: RESTS }
     }
 
     /// Returns once `ready` says so or `sleep`, which waits for the same thing, returns.
@@ -55,15 +61,19 @@ impl Spin {
 
     fn learn(&mut self, spun: Spun, waited: impl FnOnce() -> Duration) {
         match spun {
-            Spun::Found => self.now = self.most,
+            Spun::Found => *self = Spin::new(self.most),
+            Spun::InVain if self.rests == self.enough_rests => {
+                self.now = Duration::ZERO;
+                self.rests = 0;
+                self.enough_rests = (self.enough_rests * 2).min(MOST_RESTS);
+            }
             Spun::InVain => {
                 let less = self.now / 2;
                 self.now = if less < LEAST { Duration::ZERO } else { less };
-                self.rests = 0;
             }
             Spun::Not if self.now.is_zero() && waited() < self.most * 2 => {
                 self.rests += 1;
-                if self.rests == RESTS {
+                if self.rests == self.enough_rests {
                     self.now = self.most;
                 }
             }
@@ -128,6 +138,24 @@ mod tests {
         assert_eq!(rests(8, 15), Duration::ZERO);
         assert_eq!(rests(8, 16), MOST);
         assert_eq!(rests(1000, 100), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_spin_tried_again_in_vain_is_tried_less_often_until_one_finds_something() {
+        let mut spins = vec![(Spun::InVain, 25); 5];
+        for rests in [16, 32, 64, 128, 256, 512, 512] {
+            spins.extend(vec![(Spun::Not, 8); rests - 1]);
+            assert_eq!(after(&spins), Duration::ZERO);
+            spins.push((Spun::Not, 8));
+            assert_eq!(after(&spins), MOST);
+            spins.push((Spun::InVain, 25));
+        }
+        spins.extend(vec![(Spun::Not, 8); 512]);
+        spins.push((Spun::Found, 1));
+        spins.extend([(Spun::InVain, 25); 5]);
+        assert_eq!(after(&spins), Duration::ZERO);
+        spins.extend([(Spun::Not, 8); 16]);
+        assert_eq!(after(&spins), MOST);
     }
 
     #[test]

@@ -51,6 +51,7 @@ each_mode() ->
      a_timeout_below_another_job_waits_for_that,
      an_interrupt_ends_the_wait,
      a_wait_in_an_except_block_keeps_its_exception,
+     a_wait_in_a_generator_gives_it_no_exception_of_others,
      a_wait_in_an_event_loop_leaves_room_for_another,
      a_killed_context_ends_while_python_waits,
      a_stopping_context_lets_python_wait_within_its_grace,
@@ -479,6 +480,26 @@ except ZeroDivisionError as e:
         below = again is e
 ">>),
     ?assertEqual({true, true}, value(Ctx, <<"(above, below)">>)).
+
+a_wait_in_a_generator_gives_it_no_exception_of_others(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(look, fun() -> value(Ctx, <<"1">>) end),
+    ok = py_context:exec(Ctx, <<"
+import sys
+def steps():
+    yield
+    erlang.look()
+    yield
+    yield sys.exc_info()[0]
+going = steps()
+next(going)
+try:
+    1 / 0
+except ZeroDivisionError as e:
+    next(going)
+    below = sys.exc_info()[1] is e
+">>),
+    ?assertEqual({true, none}, value(Ctx, <<"(below, next(going))">>)).
 
 a_wait_in_an_event_loop_leaves_room_for_another(Config) ->
     Ctx = new(Config),

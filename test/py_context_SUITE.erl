@@ -308,7 +308,12 @@ an_environment_of_another_context_is_refused(Config) ->
     ?assertEqual({error, {wrong_context, environment}}, py_context:exec(Second, <<"x = 1">>, Env)),
     ?assertEqual({error, {wrong_context, environment}},
                  py_context:eval(Second, <<"1">>, #{}, infinity, Env)),
-    ?assertMatch({error, {wrong_context, _}}, py_context:exec(First, <<"x = 1">>, make_ref())).
+    ?assertMatch({error, {wrong_context, _}}, py_context:exec(First, <<"x = 1">>, make_ref())),
+    %% Also where it makes no difference.
+    [?assertMatch({error, {wrong_context, _}},
+                  py_context:call(Second, Module, Function, [1], #{}, infinity, Wrong))
+     || {Module, Function} <- [{math, sqrt}, {'__main__', abs}], Wrong <- [Env, make_ref()]],
+    ?assertEqual({ok, 1.0}, py_context:call(First, math, sqrt, [1], #{}, infinity, Env)).
 
 an_environment_may_outlive_its_context(Config) ->
     Ctx = new(Config),

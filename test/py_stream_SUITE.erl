@@ -41,6 +41,8 @@ coroutines() ->
     [a_coroutine_is_run_to_its_end,
      a_failed_coroutine_is_an_exception,
      the_loop_is_kept,
+     coroutines_run_on_top_of_one_that_waits,
+     a_stream_waits_for_a_coroutine_that_waits_below,
      coroutines_wait_together,
      coroutines_fail_one_by_one,
      late_coroutines_are_cancelled_and_lose_nobody_else,
@@ -375,6 +377,38 @@ the_loop_is_kept(Config) ->
     %% What one call has started another finds.
     {ok, none} = py:call('__main__', later, []),
     ?assertEqual({ok, 3}, py:call('__main__', then, [])).
+
+coroutines_run_on_top_of_one_that_waits(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py:register_function(again, fun(Deeper) ->
+        ok = py_context_router:bind_context(Ctx),
+        {ok, Value} = py:call('__main__', outer, [Deeper - 1]),
+        {ok, [{ok, One}, {ok, Two}]} = py:parallel([{'__main__', nap, [0, N]} || N <- [1, 2]]),
+        {ok, Items} = py:stream('__main__', acount, [3]),
+        [Value, One, Two | Items]
+    end),
+    ok = py_context:exec(Ctx, <<"import erlang\n"
+                                "async def outer(deeper):\n"
+                                "    got = erlang.again(deeper) if deeper else 0\n"
+                                "    return await nap(0, got)\n">>),
+    Beside = [1, 2, 0, 1, 2],
+    ?assertEqual({ok, [[0 | Beside] | Beside]}, py:call('__main__', outer, [2])),
+    ?assertEqual({ok, 7}, py:call('__main__', nap, [0, 7])).
+
+a_stream_waits_for_a_coroutine_that_waits_below(Config) ->
+    Ctx = ?config(ctx, Config),
+    Test = self(),
+    ok = py:register_function(gate, fun() -> Test ! {at_gate, self()}, receive go -> 1 end end),
+    ok = py_context:exec(Ctx, <<"import erlang\nasync def waits(): return erlang.gate()">>),
+    {ok, Stream} = py:stream_open('__main__', acount, [3]),
+    ?assertEqual({more, [0]}, asked(Stream, 1)),
+    Waiting = ask(fun() -> py:call('__main__', waits, []) end),
+    Gate = receive {at_gate, Pid} -> Pid end,
+    %% On top of it, in vain: the loop is its.
+    ?assertEqual({more, []}, py:stream_next(Stream, 1)),
+    Gate ! go,
+    ?assertEqual({ok, 1}, answer(Waiting)),
+    ?assertEqual({done, [1, 2]}, asked(Stream, 10)).
 
 coroutines_wait_together(_Config) ->
     %% One after the other these would take 100 s.

@@ -243,6 +243,10 @@ impl Run<'_, '_> {
         let mut found = if is_main(self.at, &module) {
             self.global(env, parts.next().expect("a name has a part"))?
         } else {
+            if matches!(self.which(env), Namespace::Named) {
+                // Of no use here, but it must be one of this context's.
+                drop(self.namespace(env)?);
+            }
             self.module(&module)?
         };
         for part in parts {
@@ -255,20 +259,12 @@ impl Run<'_, '_> {
     /// A global of the namespace in use.
     fn global(&mut self, env: ErlNifTerm, name: &Object) -> Result<Object, Error> {
         let namespace = self.namespace(env)?;
-        // SAFETY: attached; a namespace is a dictionary, and the borrowed value gets a reference
-        // before anything else runs.
-        let value = unsafe {
-            let value = ffi::PyDict_GetItemWithError(namespace.as_ptr(), name.as_ptr());
-            Object::from_borrowed(self.at, value)
+        let value = self.item(&namespace, name)?;
+        let value = match (value, self.which(env)) {
+            // Behind a process's namespace lies the context's own.
+            (None, Namespace::Process(_)) => self.item(self.namespace, name)?,
+            (value, _) => value,
         };
-        // SAFETY: attached.
-        if value.is_none() && !unsafe { ffi::PyErr_Occurred() }.is_null() {
-            return Err(Exception::take(self.at).into());
-        }
-        let value = value.or_else(|| match self.which(env) {
-            Namespace::Process(_) => self.default(name),
-            Namespace::Own | Namespace::Named => None,
-        });
         value.ok_or_else(|| {
             let name = py_runtime::exception::lossy_text(self.at, name).unwrap_or_default();
             let message = format!("name '{name}' is not defined");
@@ -276,12 +272,16 @@ impl Run<'_, '_> {
         })
     }
 
-    /// What lies behind a process's namespace: the context's own.
-    fn default(&self, name: &Object) -> Option<Object> {
-        // SAFETY: as in `global`; an error can't be one of comparing names, which are `str`.
+    /// What a dictionary has under a name.
+    fn item(&self, dict: &Object, name: &Object) -> Result<Option<Object>, Error> {
+        let mut value = std::ptr::null_mut();
+        // SAFETY: attached; a dictionary and a `str`. Gives a reference, because without a GIL
+        // another thread may replace the value at any time.
         unsafe {
-            let value = ffi::PyDict_GetItemWithError(self.namespace.as_ptr(), name.as_ptr());
-            Object::from_borrowed(self.at, value)
+            if ffi::compat::PyDict_GetItemRef(dict.as_ptr(), name.as_ptr(), &raw mut value) < 0 {
+                return Err(Exception::take(self.at).into());
+            }
+            Ok(Object::from_owned(self.at, value))
         }
     }
 

@@ -12,12 +12,13 @@ mod thread;
 mod wait;
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use pyo3_ffi as ffi;
 
 use crate::backstage::SOON;
 use crate::exception::Exception;
@@ -141,6 +142,9 @@ pub struct Context<J: Job> {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// `pthread_self`, by which Python knows the thread too.
     ident: AtomicU64,
+    /// The thread's state, null while it has none. Changed and used under the GIL only, which keeps it
+    /// alive meanwhile.
+    state: AtomicPtr<ffi::PyThreadState>,
     native_id: AtomicU64,
     interpreter_number: AtomicI64,
     owner: Arc<dyn Owner>,
@@ -179,6 +183,7 @@ impl<J: Job> Context<J> {
             gate: Mutex::new(None),
             thread: Mutex::new(None),
             ident: AtomicU64::new(0),
+            state: AtomicPtr::default(),
             native_id: AtomicU64::new(0),
             interpreter_number: AtomicI64::new(-1),
             owner,

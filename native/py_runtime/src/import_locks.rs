@@ -1,16 +1,29 @@
-//! Giving back the import locks that an interrupted job has kept.
+//! Python's import locks, and jobs that are interrupted.
 //!
 //! An interrupt may come between two bytecodes of Python's own `importlib`: after it has taken a lock
-//! and before the block begins that would give it back. The lock would be this thread's for ever, and
-//! whoever imports anything else (before 3.12 in any interpreter) would wait for ever. So after a job
-//! that was interrupted, once none waits below it on the thread, this thread gives back what it has.
+//! and before the block begins that would give it back, or, in a thread that was just woken as the next
+//! one to have the lock, before that has woken the one after it. Then whoever imports the same (before
+//! 3.12: anything in any interpreter) waits for ever. So nobody is struck who is in there, which is
+//! looked at from outside; and what a struck job has kept all the same (Python itself raises
+//! exceptions in there too, when memory or the stack runs out) is given back after it, once none
+//! waits below it on the thread.
+
+use std::ptr::null_mut;
+
+use pyo3_ffi as ffi;
 
 use crate::code;
-use crate::exception::clear;
+use crate::exception::{clear, lossy_text};
 use crate::namespace::new_namespace;
-use crate::object::Attached;
+use crate::object::{Attached, Object};
 
-/// Of the locks of modules, only those that exist are looked at.
+/// The name of its source file, which has no other part in it: a file that is searched for, read or
+/// run is in other code, and may take its time.
+const BOOTSTRAP: &str = "<frozen importlib._bootstrap>";
+
+/// Of the locks of modules, only those that exist are looked at. From 3.12 on a lock counts in a list
+/// and can't be given back once that is empty, and it has a lock of its own, which from 3.14 on can
+/// stay taken too.
 const GIVE_BACK: &[u8] = br#"
 import _imp, _thread
 from importlib import _bootstrap
@@ -21,10 +34,19 @@ try:
 except RuntimeError:
     pass
 
+_me = _thread.get_ident()
 for _reference in list(getattr(_bootstrap, "_module_locks", {}).values()):
     _lock = _reference()
-    while getattr(_lock, "owner", None) == _thread.get_ident():
-        _lock.release()
+    try:
+        if getattr(_lock, "owner", None) == _me and _lock.count == []:
+            _lock.count.append(True)
+        while getattr(_lock, "owner", None) == _me:
+            _lock.release()
+        _own = getattr(_lock, "lock", None)
+        while hasattr(_own, "_is_owned") and _own._is_owned():
+            _own.release()
+    except (RuntimeError, AssertionError, AttributeError):
+        pass
 "#;
 
 /// Gives back all import locks of this thread, which isn't importing anything.
@@ -34,4 +56,32 @@ pub(crate) fn give_back(at: Attached<'_>) {
         let _ = code::exec(at, GIVE_BACK, "<import locks>", &namespace);
     }
     clear(at);
+}
+
+/// Whether another thread is in the part of `importlib` that deals with locks. It stays where it is
+/// until the GIL is let go of. Without a GIL nothing holds it, and nothing is said.
+///
+/// # Safety
+/// Attached to the interpreter of the state, which is alive and not this thread's.
+pub(crate) unsafe fn is_among_them(at: Attached<'_>, state: *mut ffi::PyThreadState) -> bool {
+    if cfg!(Py_GIL_DISABLED) {
+        return false;
+    }
+    // SAFETY: as the caller says. Up to 3.11 making the frame's object may collect garbage, whose
+    // finalizers would let the thread go on.
+    let (frame, code) = unsafe {
+        let collects = ffi::PyGC_Disable();
+        let frame = ffi::PyThreadState_GetFrame(state);
+        let code = if frame.is_null() { null_mut() } else { ffi::PyFrame_GetCode(frame) };
+        if collects != 0 {
+            ffi::PyGC_Enable();
+        }
+        (Object::from_owned(at, frame.cast()), Object::from_owned(at, code.cast()))
+    };
+    // Reading its name runs no Python code.
+    let name = code.and_then(|code| code.getattr_c(at, c"co_filename"));
+    let among = name.and_then(|name| lossy_text(at, &name)).as_deref() == Some(BOOTSTRAP);
+    drop(frame);
+    clear(at);
+    among
 }

@@ -153,6 +153,11 @@ impl Interpreter {
         InterpreterPtr(unsafe { ffi::PyThreadState_GetInterpreter(self.tstate) })
     }
 
+    /// This thread's state, alive as long as `self`.
+    pub(crate) fn state(&self) -> *mut ffi::PyThreadState {
+        self.tstate
+    }
+
     /// CPython's own number for the interpreter; 0 is the main one.
     #[must_use]
     pub fn number(&self) -> i64 {

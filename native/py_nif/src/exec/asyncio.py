@@ -15,25 +15,44 @@ GRACE = 1.0
 SLICE = 0.005
 
 
+def idle_loop():
+    """The context's loop or, while a job that waits below is inside of it, another one."""
+    return asyncio.new_event_loop() if loop.is_running() else loop
+
+
+def leave(on):
+    """Ends a loop that isn't the context's."""
+    if on is not loop:
+        shut(on)
+
+
 def run(awaitable):
     """Runs a coroutine to completion. If interrupted, it is cancelled and may clean up."""
-    task = asyncio.ensure_future(awaitable, loop=loop)
+    on = idle_loop()
+    try:
+        return complete(on, awaitable)
+    finally:
+        leave(on)
+
+
+def complete(on, awaitable):
+    task = asyncio.ensure_future(awaitable, loop=on)
     beat = [None]
 
     def beats():
-        beat[0] = loop.call_later(BEAT, beats)
+        beat[0] = on.call_later(BEAT, beats)
 
     beats()
     try:
-        return loop.run_until_complete(task)
+        return on.run_until_complete(task)
     except BaseException:
-        cancel([task])
+        cancel(on, [task])
         raise
     finally:
         beat[0].cancel()
 
 
-def cancel(tasks):
+def cancel(on, tasks):
     """Cancels what isn't done, and waits for it to clean up, however often it is interrupted."""
     tasks = [task for task in tasks if not task.done()]
     for task in tasks:
@@ -41,7 +60,7 @@ def cancel(tasks):
     end = time.monotonic() + GRACE
     while tasks and time.monotonic() < end:
         try:
-            loop.run_until_complete(asyncio.wait(tasks, timeout=end - time.monotonic()))
+            on.run_until_complete(asyncio.wait(tasks, timeout=end - time.monotonic()))
         except BaseException:
             pass
         tasks = [task for task in tasks if not task.done()]
@@ -49,21 +68,26 @@ def cancel(tasks):
 
 def gather(coroutines, timeout):
     """Runs coroutines side by side; for each its task and whether its time was up."""
-    tasks = [loop.create_task(coroutine) for coroutine in coroutines]
+    on = idle_loop()
     try:
-        _, late = run(asyncio.wait(tasks, timeout=timeout))
-    except BaseException:
-        cancel(tasks)
-        raise
-    cancel(late)
-    return [(task, task in late) for task in tasks]
+        tasks = [on.create_task(coroutine) for coroutine in coroutines]
+        try:
+            _, late = complete(on, asyncio.wait(tasks, timeout=timeout))
+        except BaseException:
+            cancel(on, tasks)
+            raise
+        cancel(on, late)
+        return [(task, task in late) for task in tasks]
+    finally:
+        leave(on)
 
 
 class Pump:
     """Takes items out of an asynchronous iterator, as many as are wanted. Runs as a task."""
 
-    def __init__(self, source):
+    def __init__(self, source, on):
         self.source = source
+        self.on = on
         self.items = []
         self.most = self.until = 0
         self.ready = self.wanted = None
@@ -74,12 +98,12 @@ class Pump:
             if len(self.items) >= self.most or time.monotonic() >= self.until:
                 if not self.ready.done():
                     self.ready.set_result(None)
-                self.wanted = loop.create_future()
+                self.wanted = self.on.create_future()
                 await self.wanted
 
     def want(self, most, budget):
         self.most, self.until = most, time.monotonic() + budget
-        self.ready = loop.create_future()
+        self.ready = self.on.create_future()
         if self.wanted is not None and not self.wanted.done():
             self.wanted.set_result(None)
 
@@ -89,18 +113,24 @@ class Steps:
     when nobody uses it any more."""
 
     def __init__(self, source):
-        self.pump = Pump(source)
+        self.on = idle_loop()
+        self.pump = Pump(source, self.on)
         self.task = None
         self.closed = False
 
     def take(self, most, budget):
         """At most so many items, and whether these were the last."""
+        if self.on.is_running():
+            # A job that waits below is inside of the loop: none yet.
+            time.sleep(SLICE)
+            return [], False
         pump = self.pump
         pump.want(most, budget)
         if self.task is None:
-            self.task = loop.create_task(pump.run())
+            self.task = self.on.create_task(pump.run())
         either = {pump.ready, self.task}
-        run(asyncio.wait(either, timeout=SLICE, return_when=asyncio.FIRST_COMPLETED))
+        first = asyncio.wait(either, timeout=SLICE, return_when=asyncio.FIRST_COMPLETED)
+        complete(self.on, first)
         items, pump.items = pump.items, []
         return items, self.task.done()
 
@@ -109,16 +139,20 @@ class Steps:
         return self.task.result()
 
     def close(self):
-        if self.closed or loop.is_closed() or loop.is_running():
+        if self.closed or self.on.is_closed() or self.on.is_running():
+            return
+        if asyncio._get_running_loop() is not None:
+            # Collected as garbage while another loop runs, beside which this one can't.
             return
         self.closed = True
         if self.task is not None:
-            cancel([self.task])
+            cancel(self.on, [self.task])
             # Looked at: nobody else will.
             self.task.cancelled() or self.task.exception()
         aclose = getattr(self.pump.source, "aclose", None)
         if aclose is not None:
-            run(aclose())
+            complete(self.on, aclose())
+        leave(self.on)
 
     def __del__(self):
         self.close()
@@ -126,8 +160,12 @@ class Steps:
 
 def end():
     """Before the thread ends."""
+    shut(loop)
+
+
+def shut(on):
     try:
-        cancel(asyncio.all_tasks(loop))
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        cancel(on, asyncio.all_tasks(on))
+        on.run_until_complete(on.shutdown_asyncgens())
     finally:
-        loop.close()
+        on.close()

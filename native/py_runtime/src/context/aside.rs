@@ -3,6 +3,9 @@
 //! CPython keeps it in the thread's state, and all jobs of a context share that: the exception that
 //! is being handled, which a job on top would find in `sys.exc_info()` and as the context of its
 //! own, and the running event loop with its current task, beside which asyncio starts no other.
+//!
+//! A generator or coroutine handles exceptions of its own. One that waits and handles none, called by
+//! code that does, leaves that code's to be seen by jobs on top: CPython has no way to put it away.
 
 use std::ffi::CStr;
 use std::ptr::null_mut;
@@ -10,6 +13,8 @@ use std::ptr::null_mut;
 use pyo3_ffi as ffi;
 
 use crate::object::{Attached, Object};
+
+const VALUE: usize = 1;
 
 /// Put away, until it is restored.
 #[must_use = "the waiting job needs it back"]
@@ -20,13 +25,16 @@ pub(super) struct Aside {
 
 impl Aside {
     pub(super) fn put(at: Attached<'_>) -> Self {
-        let mut handled = [null_mut(); 3];
-        let [class, value, traceback] = &mut handled;
-        // SAFETY: attached; three new references or nulls come out, and nulls go in.
-        unsafe {
-            ffi::PyErr_GetExcInfo(class, value, traceback);
-            ffi::PyErr_SetExcInfo(null_mut(), null_mut(), null_mut());
+        let mut handled = handled_exception(at);
+        // SAFETY: attached; nulls go in.
+        unsafe { ffi::PyErr_SetExcInfo(null_mut(), null_mut(), null_mut()) };
+        let below = handled_exception(at);
+        if below[VALUE] == handled[VALUE] {
+            // It isn't the generator's own, nor does it get it.
+            let_go(handled);
+            handled = [null_mut(); 3];
         }
+        let_go(below);
         let running = Running::put(at);
         // What asyncio refused is no error of the waiting job.
         crate::exception::clear(at);
@@ -41,6 +49,24 @@ impl Aside {
         let [class, value, traceback] = self.handled;
         // SAFETY: attached; the call takes over the references that `put` was given.
         unsafe { ffi::PyErr_SetExcInfo(class, value, traceback) };
+    }
+}
+
+/// The exception that is being handled, by the innermost code that handles any: class, value and
+/// traceback, as new references or nulls.
+fn handled_exception(_: Attached<'_>) -> [*mut ffi::PyObject; 3] {
+    let mut handled = [null_mut(); 3];
+    let [class, value, traceback] = &mut handled;
+    // SAFETY: attached, says the token; three pointers to write to.
+    unsafe { ffi::PyErr_GetExcInfo(class, value, traceback) };
+    handled
+}
+
+/// Gives back what [`handled_exception`] gave.
+fn let_go(handled: [*mut ffi::PyObject; 3]) {
+    for object in handled {
+        // SAFETY: attached, as its maker was, which has given this reference.
+        unsafe { ffi::Py_XDECREF(object) };
     }
 }
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 use pyo3_ffi as ffi;
 
 use super::Context;
+use crate::import_locks;
 use crate::interpreter;
 use crate::interrupter::{self, Gil, Target, Victim};
 use crate::job::Job;
 use crate::mode::Mode;
+use crate::object::Attached;
 use crate::request::Cancel;
 use crate::watch::Watched;
 
@@ -19,6 +21,14 @@ impl<J: Job> Context<J> {
     pub(super) fn interrupt_in_background(self: &Arc<Self>, target: Target) {
         let victim: Arc<dyn Victim> = Arc::clone(self) as _;
         interrupter::strike(victim, target);
+    }
+
+    /// The caller is attached to the context's interpreter.
+    fn is_among_import_locks(&self) -> bool {
+        let state = self.state.load(Ordering::Relaxed);
+        // SAFETY: attached, says the caller. The thread takes its state away under the GIL that
+        // this one has, before it ends it.
+        !state.is_null() && unsafe { import_locks::is_among_them(Attached::assume(), state) }
     }
 }
 
@@ -31,6 +41,10 @@ impl<J: Job> Victim for Context<J> {
     }
 
     fn strike(&self, target: Target) {
+        if self.is_among_import_locks() {
+            // The next blow comes soon; a thread that waits there wouldn't feel this one anyway.
+            return;
+        }
         let ident = self.ident.load(Ordering::Acquire);
         // SAFETY: Python runs, so its exceptions exist.
         let blow = || set_async_exception(ident, unsafe { ffi::PyExc_KeyboardInterrupt });

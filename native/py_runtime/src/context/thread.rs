@@ -66,6 +66,7 @@ impl<J: Job> Context<J> {
             Err(why) => return self.owner.started(Err(StartError::Interpreter(why))),
         };
         self.interpreter_number.store(interpreter.number(), Ordering::Relaxed);
+        self.state.store(interpreter.state(), Ordering::Relaxed);
         *self.gate.lock() = Some(interpreter.pointer());
         if self.config.mode == Mode::SubInterpreter {
             nudge::turn_on();
@@ -262,6 +263,7 @@ impl<J: Job> Context<J> {
 
     /// Waits for a thread that is just striking, without the GIL that it needs.
     fn close_gate(&self, interpreter: &Interpreter) {
+        self.state.store(std::ptr::null_mut(), Ordering::Relaxed);
         interpreter.detached(|| *self.gate.lock() = None);
     }
 }

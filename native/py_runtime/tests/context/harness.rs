@@ -28,11 +28,20 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs `test` in every mode that the linked Python supports, with no other test beside it.
 pub(crate) fn in_each_mode(test: impl Fn(Mode)) {
+    in_modes(supported_modes(), test);
+}
+
+/// Runs `test` in one mode, which every Python supports, with no other test beside it.
+pub(crate) fn in_mode(mode: Mode, test: impl Fn(Mode)) {
+    in_modes([mode], test);
+}
+
+fn in_modes(modes: impl IntoIterator<Item = Mode>, test: impl Fn(Mode)) {
     static ALONE: Mutex<()> = Mutex::new(());
     static BOOT: Once = Once::new();
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     BOOT.call_once(|| boot::boot(&boot::Options { executable: None, modules: &[] }).unwrap());
-    for mode in supported_modes() {
+    for mode in modes {
         // Shown only if the test fails: which mode it was.
         println!("mode: {mode:?}");
         test(mode);

@@ -5,10 +5,11 @@ use std::os::fd::AsRawFd;
 use std::sync::mpsc::channel;
 
 use py_runtime::context::{Config, Orphans};
+use py_runtime::mode::Mode;
 use py_runtime::request::Cancel;
 
 use crate::harness::{
-    Lines, PATIENCE, Reply, Subject, Ticket, config, context_threads, eval, in_each_mode,
+    Lines, PATIENCE, Reply, Subject, Ticket, config, context_threads, eval, in_each_mode, in_mode,
     running_code, wait_for_no_threads,
 };
 
@@ -98,6 +99,53 @@ fn code_blocked_in_c_is_interrupted_on_its_return() {
         blocked.silence();
         assert_eq!(subject.value("'alive'"), "alive");
         subject.end();
+    });
+}
+
+#[test]
+fn who_is_cancelled_in_a_wait_for_an_import_keeps_nobody_from_it() {
+    // Others wait for an import only where contexts share an interpreter.
+    in_mode(Mode::Worker, |mode| {
+        let [importer, cancelled, waiting, looker] = [(); 4].map(|()| Subject::start(mode));
+        let lines = Lines::new();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let source = "\
+import importlib.machinery, os, sys, time
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == 'imported_slowly':
+            return importlib.machinery.ModuleSpec(name, self)
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        os.write(OUT, b'in\\n')
+        os.read(IN, 1)
+def waiters():
+    frames = list(sys._current_frames().values())
+    return sum(frame.f_code.co_name == 'acquire' for frame in frames)
+sys.meta_path.insert(0, Slow())
+";
+        let source = source.replace("OUT", &lines.write_end().to_string());
+        looker.run(&source.replace("IN", &reader.as_raw_fd().to_string()));
+        let first = importer.exec("import imported_slowly");
+        assert_eq!(lines.next(), "in");
+        let given_up = cancelled.exec("import imported_slowly");
+        looker.run("while waiters() != 1: time.sleep(0.001)");
+        let second = waiting.exec("import imported_slowly");
+        looker.run("while waiters() != 2: time.sleep(0.001)");
+        assert_eq!(cancelled.cancel(&given_up), Cancel::Running);
+        // Its turn to be struck comes after the other's.
+        let hog = running_code(&looker, "while True: pass");
+        assert_eq!(looker.cancel(&hog), Cancel::Running);
+        hog.silence();
+        writer.write_all(b".").unwrap();
+        assert_eq!(first.only_reply(), Reply::Value(String::new()));
+        assert_eq!(second.only_reply(), Reply::Value(String::new()));
+        given_up.silence();
+        looker.run("sys.meta_path.pop(0); del sys.modules['imported_slowly']");
+        for subject in [importer, cancelled, waiting, looker] {
+            subject.end();
+        }
     });
 }
 

@@ -11,7 +11,7 @@ use py_runtime::ffi;
 use py_runtime::job::Scope;
 use py_runtime::request::Cancel;
 
-use crate::harness::{Answer, Reply, Subject, TestJob, Ticket, eval, in_each_mode};
+use crate::harness::{Answer, Reply, Subject, TestJob, Ticket, eval, in_each_mode, running_code};
 
 const LIMIT: u32 = 64;
 
@@ -275,6 +275,44 @@ fn a_job_that_is_struck_on_top_of_another_leaves_no_import_lock_behind() {
         other.run("import colorsys");
         subject.end();
         other.end();
+    });
+}
+
+#[test]
+fn a_lock_half_given_back_and_those_after_it_are_given_back() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let hog = running_code(
+            &subject,
+            "\
+from importlib import _bootstrap
+locks = [_bootstrap._get_module_lock(name) for name in ('colorsys', 'this')]
+for lock in locks:
+    lock.acquire()
+if isinstance(lock.count, list):
+    locks[0].count.pop()
+if hasattr(locks[1].lock, '_is_owned'):
+    locks[1].lock.acquire()
+while True: pass
+",
+        );
+        assert!(subject.context.interrupt());
+        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        let source = "\
+import threading
+taken = []
+def take():
+    for lock in locks:
+        lock.acquire()
+        lock.release()
+        taken.append(lock.name)
+thread = threading.Thread(target=take)
+thread.start()
+thread.join(60)
+";
+        subject.run(source);
+        assert_eq!(subject.value("taken"), "['colorsys', 'this']");
+        subject.end();
     });
 }
 

@@ -282,9 +282,9 @@ fn a_job_that_is_struck_on_top_of_another_leaves_no_import_lock_behind() {
 fn a_lock_half_given_back_and_those_after_it_are_given_back() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
-        let hog = running_code(
-            &subject,
-            "\
+        let (reached, is_there) = channel();
+        let hog = subject.submit(move |scope| {
+            let source = b"\
 from importlib import _bootstrap
 locks = [_bootstrap._get_module_lock(name) for name in ('colorsys', 'this')]
 for lock in locks:
@@ -293,9 +293,13 @@ if isinstance(lock.count, list):
     locks[0].count.pop()
 if hasattr(locks[1].lock, '_is_owned'):
     locks[1].lock.acquire()
-while True: pass
-",
-        );
+";
+            code::exec(scope.at, source, "<test>", scope.namespace)?;
+            reached.send(()).unwrap();
+            code::exec(scope.at, b"while True: pass", "<test>", scope.namespace)?;
+            Ok("never".into())
+        });
+        is_there.recv().unwrap();
         assert!(subject.context.interrupt());
         assert_eq!(hog.only_reply(), Reply::Interrupted);
         let source = "\

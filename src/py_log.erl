@@ -1,7 +1,7 @@
 %% Hands Python's log events to `logger', with domain `[python]'.
 %%
 %% The handlers run in this process, one event after the other, so that no context waits for them
-%% until it is far ahead.
+%% until it is far ahead. No event may end it, whatever Python code has put into one.
 -module(py_log).
 
 -behaviour(gen_server).
@@ -11,8 +11,12 @@
 
 -define(LEVELS, {emergency, alert, critical, error, warning, notice, info, debug}).
 
-%% Keys that mean something to `logger'.
--define(RESERVED, [domain, error_logger, file, gl, line, mfa, pid, report_cb, time]).
+%% Keys that mean something to `logger', its formatter, or Elixir's.
+-define(RESERVED, [ansi_color, crash_reason, domain, error_logger, file, gl, line, logger_formatter,
+                   mfa, pid, report_cb, time]).
+%% The beginning of the year 9999, in microseconds: after that year formatters know no dates, and
+%% where it ends depends on their time zone.
+-define(TIMES_END, 253_370_764_800_000_000).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
@@ -39,7 +43,7 @@ handle_cast(_Message, State) ->
 
 -spec handle_info(term(), undefined) -> {noreply, undefined}.
 handle_info({py_log, Tally, Severity, Message, Meta, Caller, Context}, State) ->
-    ok = log(element(Severity + 1, ?LEVELS), Message, Meta, Caller, Context),
+    ok = log_anyhow(Severity, Message, Meta, Caller, Context),
     ok = py_nif:handled(Tally, 1, 0, 0),
     {noreply, State};
 handle_info({py_level, Tally}, State) ->
@@ -64,27 +68,38 @@ severity(Level) -> severity(Level, tuple_to_list(?LEVELS), 0).
 severity(Level, [Level | _], Severity) -> Severity;
 severity(Level, [_ | Levels], Severity) -> severity(Level, Levels, Severity + 1).
 
--spec log(logger:level(), term(), map(), pid() | none, pid() | none) -> ok.
-log(Level, Message, Given, Caller, Context) ->
-    {Exception, Rest} = case maps:take(<<"exception">>, Given) of
-                            error -> {none, Given};
-                            Taken -> Taken
-                        end,
-    Meta = maps:from_list([meta(Key, Value) || {Key, Value} <- maps:to_list(Rest)]),
-    Whole = pids(Caller, Context, Meta#{domain => [python]}),
-    event(Level, Message, Exception, Whole).
+%% An event that can't be logged as what it is meant to be is logged as the term that it is: if it
+%% ended this process, a few more in a row would end the application.
+-spec log_anyhow(non_neg_integer(), term(), term(), pid() | none, pid() | none) -> ok.
+log_anyhow(Severity, Message, Meta, Caller, Context) ->
+    try
+        log(element(Severity + 1, ?LEVELS), Message, Meta, Caller, Context)
+    catch
+        _:_ -> event(error, {Severity, Message, Meta}, pids(Caller, Context, #{domain => [python]}))
+    end.
 
--spec event(logger:level(), term(), none | tuple(), map()) -> ok.
-event(Level, Message, none, Meta) when is_binary(Message) ->
-    logger:log(Level, "~ts", [Message], Meta);
-event(Level, Message, none, Meta) when is_map(Message) ->
-    logger:log(Level, Message, Meta);
-event(Level, Message, none, Meta) ->
-    logger:log(Level, "~tp", [Message], Meta);
-event(Level, Message, {Class, Text, Traceback}, Meta) ->
+-spec log(logger:level(), term(), map(), pid() | none, pid() | none) -> ok.
+log(Level, Message, #{<<"exception">> := {Class, Text, Traceback}} = Given, Caller, Context)
+  when is_binary(Message), is_binary(Class), is_binary(Text), is_binary(Traceback) ->
     Report = #{label => {python, exception}, message => Message, class => Class, text => Text,
                traceback => Traceback},
-    logger:log(Level, Report, Meta#{report_cb => fun ?MODULE:report/1}).
+    Meta = metadata(maps:remove(<<"exception">>, Given), Caller, Context),
+    event(Level, Report, Meta#{report_cb => fun ?MODULE:report/1});
+log(Level, Message, Given, Caller, Context) ->
+    event(Level, Message, metadata(Given, Caller, Context)).
+
+-spec event(logger:level(), term(), map()) -> ok.
+event(Level, Message, Meta) when is_binary(Message) ->
+    logger:log(Level, "~ts", [Message], Meta);
+event(Level, Report, Meta) when is_map(Report) ->
+    logger:log(Level, Report, Meta);
+event(Level, Message, Meta) ->
+    logger:log(Level, "~tp", [Message], Meta).
+
+-spec metadata(map(), pid() | none, pid() | none) -> map().
+metadata(Given, Caller, Context) ->
+    Meta = maps:from_list([meta(Key, Value) || {Key, Value} <- maps:to_list(Given)]),
+    pids(Caller, Context, Meta#{domain => [python]}).
 
 -spec pids(pid() | none, pid() | none, map()) -> map().
 pids(none, none, Meta) -> Meta;
@@ -96,10 +111,13 @@ pids(Caller, Context, Meta) -> Meta#{context => Context, pid => Caller}.
 %% those take only what belongs there. A key that is no atom yet stays text.
 -spec meta(binary(), term()) -> {atom() | binary(), term()}.
 meta(<<"file">>, File) when is_binary(File) ->
-    {file, unicode:characters_to_list(File)};
-meta(<<"line">>, Line) when is_integer(Line) ->
+    case unicode:characters_to_list(File) of
+        Name when is_list(Name) -> {file, Name};
+        _NoText -> {<<"file">>, File}
+    end;
+meta(<<"line">>, Line) when is_integer(Line), Line >= 0 ->
     {line, Line};
-meta(<<"time">>, Time) when is_integer(Time) ->
+meta(<<"time">>, Time) when is_integer(Time), Time >= 0, Time < ?TIMES_END ->
     {time, Time};
 meta(<<"logger">>, Logger) ->
     {logger, Logger};

@@ -45,6 +45,9 @@ each_mode() ->
      a_level_of_pythons_own_stays,
      logging_works_in_threads_and_with_modules_loaded_later,
      erlang_log_takes_levels_text_reports_and_metadata,
+     an_exception_in_the_metadata_that_is_none_is_ordinary_metadata,
+     no_metadata_breaks_the_log_or_a_formatter,
+     an_event_that_is_none_is_logged_as_text,
      programs_are_run_and_their_ends_noticed,
      the_vm_is_neither_forked_nor_replaced].
 
@@ -549,6 +552,74 @@ erlang.log(erlang.Atom('notice'), 'atom')
     ?assertEqual([], logged(error, fun() ->
         ok = py_context:exec(Ctx, <<"erlang.log('warning', 'unheard')">>)
     end)).
+
+an_exception_in_the_metadata_that_is_none_is_ordinary_metadata(Config) ->
+    Ctx = new(Config),
+    Log = whereis(py_log),
+    Exceptions = [{<<"str(ValueError('boom'))">>, <<"boom">>},
+                  {<<"('a', 'b')">>, {<<"a">>, <<"b">>}},
+                  {<<"('a', 'b', 3)">>, {<<"a">>, <<"b">>, 3}},
+                  {<<"None">>, none}],
+    [begin
+         [#{meta := #{exception := Value} = Meta} = Event] = logged(notice, fun() ->
+             ok = py_context:exec(Ctx, ["import erlang\nerlang.log('error', 'text', exception=", Source, ")"])
+         end),
+         ?assertEqual(<<"text">>, message(Event)),
+         ?assertNot(is_map_key(report_cb, Meta))
+     end || {Source, Value} <- Exceptions],
+    %% The exception's report is of a text.
+    [#{msg := {report, #{<<"a">> := 1}}}] = logged(notice, fun() ->
+        ok = py_context:exec(Ctx, <<"erlang.log('error', {'a': 1}, exception=('a', 'b', 'c'))">>)
+    end),
+    ?assertEqual(Log, whereis(py_log)).
+
+no_metadata_breaks_the_log_or_a_formatter(Config) ->
+    Ctx = new(Config),
+    Log = whereis(py_log),
+    Keys = [time, pid, gl, mfa, file, line, domain, report_cb, error_logger, logger_formatter,
+            ansi_color, crash_reason, exception, logger, thread, function, context, msg, level],
+    Events = logged(notice, fun() ->
+        ok = py_context:exec(Ctx, ["
+import erlang
+atom = erlang.Atom
+values = (10**40, -10**40, 253402300799999999, -62135596800000000, -1, 1.5, 'text', b'\\xff', '', None,
+          True, [], [1, [2]], ['a', {}], (), (1,), ('a', 'b', 3), (atom('io'), atom('format'), 1),
+          (atom('io'), atom('format'), []), {}, {'a': 1}, {atom('title'): 1}, atom('error'),
+          {atom('tag'): 1, atom('type'): 2}, erlang.self())
+for key in (", lists:join($,, [["'", atom_to_list(Key), "'"] || Key <- Keys]), "):
+    for value in values:
+        erlang.log('error', 'text', **{key: value})
+for report in values:
+    erlang.log('error', {atom('label'): (atom('error_logger'), 1), atom('report'): report})
+    erlang.log('error', {atom('label'): report, atom('format'): report, atom('args'): report})
+    erlang.log('error', report)
+"])
+    end),
+    ?assertEqual((length(Keys) + 3) * 25, length(Events)),
+    Template = [logger_formatter, time, level, msg | Keys -- [time, level, msg]],
+    [?assert(is_list(format(Event, Formatter)))
+     || Event <- Events,
+        Formatter <- [#{}, #{legacy_header => true}, #{template => Template, time_offset => "+14:00"}]],
+    ?assertEqual(Log, whereis(py_log)).
+
+%% Other than in a handler, what crashes is seen here.
+format(#{meta := Meta} = Event, Formatter) ->
+    Text = unicode:characters_to_list(logger_formatter:format(Event, Formatter)),
+    ?assertEqual({Meta, nomatch}, {Meta, string:find(Text, "CRASH")}),
+    Text.
+
+an_event_that_is_none_is_logged_as_text(Config) ->
+    Ctx = new(Config),
+    Log = whereis(py_log),
+    [_, #{level := error, meta := #{context := Ctx}} = Event] = logged(notice, fun() ->
+        %% Past what `erlang.log' makes of its arguments, once that has asked for the level.
+        ok = py_context:exec(Ctx, <<"
+import erlang
+erlang.log('error', 'text')
+erlang.log.__globals__['_log'](4, 'text', 'no metadata')">>)
+    end),
+    ?assertEqual(<<"{4,<<\"text\">>,<<\"no metadata\">>}">>, message(Event)),
+    ?assertEqual(Log, whereis(py_log)).
 
 %% ------------------------------------------------------------------ the OS process
 

@@ -88,26 +88,13 @@ executable(Path) ->
         [] -> {error, {python_not_found, Tried}}
     end.
 
-%% Asks an executable for its version. No shell: the arguments are a list.
+%% Asks an executable for its version.
 -spec probe(binary()) -> {ok, binary()} | error.
 probe(Executable) ->
-    Code = "import platform; print(platform.python_version())",
-    Options = [{args, ["-I", "-S", "-c", Code]}, exit_status, binary, stderr_to_stdout, hide],
-    try open_port({spawn_executable, Executable}, Options) of
-        Port -> probed(Port, <<>>)
-    catch
-        error:_ -> error
-    end.
-
--spec probed(port(), binary()) -> {ok, binary()} | error.
-probed(Port, Output) ->
-    receive
-        {Port, {data, Data}} -> probed(Port, <<Output/binary, Data/binary>>);
-        {Port, {exit_status, 0}} -> {ok, string:trim(Output)};
-        {Port, {exit_status, _}} -> error
-    after ?PROBE_TIMEOUT ->
-        true = port_close(Port),
-        error
+    Args = ["-I", "-S", "-c", "import platform; print(platform.python_version())"],
+    case py_program:run(Executable, Args, fun(_Line) -> ok end, ?PROBE_TIMEOUT) of
+        {0, Version} -> {ok, Version};
+        {_Failure, _Output} -> error
     end.
 
 -spec minor_version(binary()) -> [binary()].

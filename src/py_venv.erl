@@ -251,15 +251,17 @@ executable(_Options) ->
 
 -spec run(binary(), [binary()], binary(), options()) -> ok | {error, error()}.
 run(Program, Args, Folder, Options) ->
-    Deadline = py_call:deadline(maps:get(timeout, Options, ?TIMEOUT)),
     Tell = teller(maps:get(progress, Options, none), Folder),
     ok = Tell(iolist_to_binary(lists:join(" ", [Program | Args]))),
-    PortOptions = [{args, Args}, exit_status, binary, {line, 4096}, stderr_to_stdout, hide],
-    try open_port({spawn_executable, Program}, PortOptions) of
-        Port -> outcome(follow(Port, [], <<>>, Tell, Deadline), Program)
-    catch
-        error:Reason -> {error, {venv_failed, Program, Reason, <<>>}}
+    case py_program:run(Program, Args, Tell, maps:get(timeout, Options, ?TIMEOUT)) of
+        {0, _Output} -> ok;
+        {Status, Output} -> {error, {venv_failed, Program, Status, told(Output)}}
     end.
+
+-spec told(binary()) -> binary().
+told(Output) ->
+    Start = max(0, byte_size(Output) - ?TOLD),
+    binary:part(Output, Start, byte_size(Output) - Start).
 
 -spec teller(none | pid() | fun((binary()) -> term()), binary()) -> fun((binary()) -> ok).
 teller(none, _Folder) ->
@@ -268,42 +270,3 @@ teller(Pid, Folder) when is_pid(Pid) ->
     fun(Line) -> Pid ! {py_venv, Folder, Line}, ok end;
 teller(Fun, _Folder) ->
     fun(Line) -> _ = Fun(Line), ok end.
-
-%% Lines so far, last first, and the beginning of the next one.
--spec follow(port(), [binary()], binary(), fun((binary()) -> ok), integer() | infinity) ->
-    {exit_status() | timeout, [binary()]}.
-follow(Port, Lines, Begun, Tell, Deadline) ->
-    receive
-        {Port, {data, {noeol, Part}}} ->
-            follow(Port, Lines, <<Begun/binary, Part/binary>>, Tell, Deadline);
-        {Port, {data, {eol, Part}}} ->
-            Line = <<Begun/binary, Part/binary>>,
-            ok = Tell(Line),
-            follow(Port, [Line | Lines], <<>>, Tell, Deadline);
-        {Port, {exit_status, Status}} ->
-            {Status, [Begun | Lines]}
-    after py_call:left(Deadline) ->
-        ok = end_program(Port),
-        {timeout, [Begun | Lines]}
-    end.
-
--spec end_program(port()) -> ok.
-end_program(Port) ->
-    OsPid = erlang:port_info(Port, os_pid),
-    true = port_close(Port),
-    case {OsPid, os:find_executable("kill")} of
-        {{os_pid, Pid}, Kill} when is_list(Kill) ->
-            Killer = open_port({spawn_executable, Kill},
-                               [{args, [integer_to_list(Pid)]}, exit_status, hide]),
-            receive {Killer, {exit_status, _}} -> ok end;
-        _ ->
-            ok
-    end.
-
--spec outcome({exit_status() | timeout, [binary()]}, binary()) -> ok | {error, error()}.
-outcome({0, _Lines}, _Program) ->
-    ok;
-outcome({Status, Lines}, Program) ->
-    Output = string:trim(iolist_to_binary(lists:join(<<"\n">>, lists:reverse(Lines)))),
-    Start = max(0, byte_size(Output) - ?TOLD),
-    {error, {venv_failed, Program, Status, binary:part(Output, Start, byte_size(Output) - Start)}}.

@@ -22,6 +22,8 @@ groups() ->
           what_has_not_changed_is_not_installed_again,
           a_failed_installation_says_what_the_program_said,
           a_program_that_takes_too_long_is_ended,
+          the_last_line_is_told_though_it_has_no_end,
+          nothing_of_a_program_stays_in_the_mailbox,
           bad_options_are_named]}].
 
 each_mode() ->
@@ -370,6 +372,32 @@ a_program_that_takes_too_long_is_ended(Config) ->
     Proc = filename:join("/proc", string:trim(binary_to_list(Pid))),
     _ = eventually(fun() -> not filelib:is_dir(Proc) end),
     ?assertEqual([], test_helpers:messages()).
+
+%% Makes an environment with a shell script in Python's place, in a process that traps exits: what
+%% came of it, and what is in the mailbox then.
+ensure_with(Script, Options, Config) ->
+    Program = filename:join(?config(priv_dir, Config), "script"),
+    ok = file:write_file(Program, ["#!/bin/sh\n", Script]),
+    ok = file:change_mode(Program, 8#755),
+    Venv = filename:join(?config(priv_dir, Config), "script_venv"),
+    Pid = test_helpers:ask(fun() ->
+        _ = process_flag(trap_exit, true),
+        py:ensure_venv(Venv, [], Options#{python => Program, installer => pip})
+    end),
+    {test_helpers:answer(Pid), test_helpers:leftovers(Pid)}.
+
+the_last_line_is_told_though_it_has_no_end(Config) ->
+    {Result, []} = ensure_with("printf 'begun\\nboom'\nexit 3\n", #{progress => self()}, Config),
+    ?assertMatch({error, {venv_failed, _, 3, <<"begun\nboom">>}}, Result),
+    ?assertMatch([_Command, <<"begun">>, <<"boom">>], lines([])).
+
+nothing_of_a_program_stays_in_the_mailbox(Config) ->
+    [?assertMatch({_, {{error, {venv_failed, _, _, <<"begun">>}}, []}},
+                  {Script, ensure_with(["echo begun\n", Script], Options, Config)})
+     || {Script, Options} <- [{"exit 3\n", #{}},
+                              {"exec sleep 600\n", #{timeout => 1_000}},
+                              %% A child has the pipe open when the program has ended.
+                              {"sleep 20 &\nexit 3\n", #{timeout => 1_000}}]].
 
 bad_options_are_named(_Config) ->
     [?assertEqual({error, {bad_option, {Key, Value}}},

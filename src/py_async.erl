@@ -216,4 +216,4 @@ timed_out(_Ticket, {cast, Caller, What}) ->
 -spec report(pid(), iodata(), term()) -> ok.
 report(Caller, What, Reason) ->
     logger:error(#{label => {py, cast_failed}, caller => Caller, call => What, reason => Reason},
-                 #{report_cb => fun py_error:report/1, domain => [py_context_router]}).
+                 #{report_cb => fun py_error:report/1}).

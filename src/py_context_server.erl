@@ -268,13 +268,13 @@ drop_replacement(State) ->
 report_replaced(#state{id = Id}) ->
     #{quarantined := Stuck} = py_nif:context_info(self()),
     logger:warning(#{label => {py_context, replaced}, context => Id, quarantined => Stuck},
-                   #{report_cb => fun py_error:report/1, domain => [py_context_router]}).
+                   #{report_cb => fun py_error:report/1}).
 
 %% Once per streak.
 -spec report_not_replaced(term(), #state{}) -> ok.
 report_not_replaced(Reason, #state{id = Id, failures = 0}) ->
     logger:error(#{label => {py_context, not_replaced}, context => Id, reason => Reason},
-                 #{report_cb => fun py_error:report/1, domain => [py_context_router]});
+                 #{report_cb => fun py_error:report/1});
 report_not_replaced(_Reason, _State) ->
     ok.
 
@@ -316,7 +316,7 @@ backoff(Failures) ->
 report_recovery(#state{failures = Failures, slot = #{pool := Name, slot := Slot}}) when Failures > 0 ->
     logger:notice(#{label => {py_context, recovered}, pool => Name, slot => Slot,
                     failures => Failures},
-                  #{report_cb => fun py_error:report/1, domain => [py_context_router]});
+                  #{report_cb => fun py_error:report/1});
 report_recovery(_State) ->
     ok.
 

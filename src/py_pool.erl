@@ -272,7 +272,7 @@ slot_event(drained, _Key, _Pid, State) ->
 report_failure(Slot, Reason, 0, #state{name = Name}) ->
     logger:error(#{label => {py_context, start_failed}, pool => Name, slot => Slot,
                    reason => Reason},
-                 #{report_cb => fun py_error:report/1, domain => [py_context_router]});
+                 #{report_cb => fun py_error:report/1});
 report_failure(_Slot, _Reason, _Before, _State) ->
     ok.
 

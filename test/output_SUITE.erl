@@ -15,6 +15,7 @@ all() ->
     test_helpers:mode_groups()
     ++ [nothing_reaches_the_standard_output_of_the_vm,
         output_is_left_alone_if_asked_to,
+        a_new_vm_shows_reports_of_the_library_and_pythons_records_if_asked_to,
         the_signal_of_children_is_left_alone_if_asked_to].
 
 groups() ->
@@ -684,6 +685,22 @@ output_is_left_alone_if_asked_to(_Config) ->
                         ?TO_A_DEAF_LEADER
                         "ok = py_context:exec(C, \"import sys; print('out', flush=True); "
                         "print('err', file=sys.stderr)\")")).
+
+a_new_vm_shows_reports_of_the_library_and_pythons_records_if_asked_to(_Config) ->
+    Output = stdout([], "Seen = {fun(Event, Pid) -> Pid ! seen, Event end, self()}, "
+                        "ok = logger:add_primary_filter(seen, Seen), "
+                        "ok = py:cast(C, math, sqrt, [-1]), "
+                        "receive seen -> sys:get_state(py_async) end, "
+                        "ok = py_context:exec(C, \"import logging; logging.error('hidden')\"), "
+                        "receive seen -> sys:get_state(py_log) end, "
+                        "Python = {fun logger_filters:domain/2, {log, sub, [python]}}, "
+                        "ok = logger:add_handler_filter(default, python, Python), "
+                        "ok = py_context:exec(C, \"logging.error('shown')\"), "
+                        "receive seen -> sys:get_state(py_log) end, "
+                        "ok = logger_std_h:filesync(default)"),
+    Shown = fun(Words) -> re:run(Output, Words, [{capture, none}]) end,
+    ?assertEqual({match, nomatch, match, Output},
+                 {Shown("Python, cast from .* ValueError"), Shown("hidden"), Shown("shown"), Output}).
 
 %% SIGCHLD is number 17: bit 16 in the mask of ignored signals.
 the_signal_of_children_is_left_alone_if_asked_to(_Config) ->

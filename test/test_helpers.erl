@@ -206,9 +206,9 @@ rendered_event(#{level := Level, msg := {report, Report}, meta := #{report_cb :=
     {Format, Args} = Callback(Report),
     {Level, lists:flatten(io_lib:format(Format, Args))}.
 
-%% The logger calls this in the process that logs.
-log(#{meta := #{domain := [py_context_router | _]}} = Event, #{config := #{pid := Pid}}) ->
-    Pid ! {?MODULE, Event},
+%% The logger calls this in the process that logs. This application's events are those that it renders.
+log(#{meta := #{report_cb := Callback}} = Event, #{config := #{pid := Pid}}) ->
+    _ = Callback =:= fun py_error:report/1 andalso (Pid ! {?MODULE, Event}),
     ok;
 log(_Event, _Handler) ->
     ok.

@@ -10,7 +10,7 @@
 
 -export([add/2, remove/1, find/1, sources/1]).
 -export([everywhere/1, in_each_interpreter/1]).
--export([import/1, path/1, literal/1]).
+-export([import/1, path/1, path_lock/0, literal/1]).
 -export([start_link/0]).
 -export([init/1, handle_call/3, handle_cast/2, terminate/2]).
 
@@ -22,6 +22,8 @@
 -define(KEY, {py_context_router, setup}).
 %% How long contexts that are busy are waited for, in ms.
 -define(TIMEOUT, 30_000).
+-define(BADARG(Args, Cause),
+        erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
 
 %% ------------------------------------------------------------------ steps
 
@@ -33,13 +35,28 @@ add(Key, {Source, Note}) ->
     %% looked at after.
     Before = find(Key),
     ok = gen_server:call(?MODULE, {put, {Key, Source, Note}}),
-    case everywhere(Source) of
+    case run_now(Source, py_nif:contexts()) of
         ok ->
             ok;
         {error, _} = Error ->
             ok = restore(Key, Before),
             Error
     end.
+
+%% While there is no context the step is tried in one that is started for it, as the default pool's
+%% are: untried, one that fails would keep every later context from starting.
+-spec run_now(binary(), [pid()]) -> ok | {error, term()}.
+run_now(Source, []) ->
+    case py_context:new(maps:with([mode, venv], py_config:value(default_pool))) of
+        {ok, Ctx} ->
+            Result = py_context:exec(Ctx, Source),
+            ok = py_context:stop(Ctx),
+            Result;
+        {error, _} = Error ->
+            Error
+    end;
+run_now(Source, [_ | _]) ->
+    everywhere(Source).
 
 -spec restore(key(), step() | undefined) -> ok.
 restore(Key, undefined) -> remove(Key);
@@ -77,16 +94,22 @@ import(Module) ->
     {<<"import ", Module/binary>>, none}.
 
 %% Puts a folder at the front of Python's path, once, though workers share it and run this at the
-%% same time. Leaves no names behind. The lock is that of `py_venv', which changes the path too.
+%% same time. Leaves no names behind.
 -spec path(binary()) -> {binary(), none}.
 path(Path) ->
+    _ = unicode:characters_to_binary(Path) =:= Path
+        orelse ?BADARG([Path], {argument, 1, <<"not text in UTF-8">>}),
     Folder = literal(Path),
     {iolist_to_binary(
-       ["with __import__('sys').__dict__.setdefault("
-        "'_py_context_lock', __import__('_thread').RLock()):\n"
+       ["with ", path_lock(), ":\n"
         "    ", Folder, " in __import__('sys').path"
         " or __import__('sys').path.insert(0, ", Folder, ")"]),
      none}.
+
+%% The lock of whoever changes Python's path: an expression, the same lock throughout an interpreter.
+-spec path_lock() -> string().
+path_lock() ->
+    "__import__('sys').__dict__.setdefault('_py_context_lock', __import__('_thread').RLock())".
 
 %% Text as Python source, whatever is in it.
 -spec literal(binary()) -> iodata().

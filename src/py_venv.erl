@@ -32,12 +32,12 @@
 %% What follows runs in each context. Workers share an interpreter and may run it at once: hence the
 %% lock, and the look whether it is done already.
 -define(LOCKED,
-        "import os, site, sys, threading\n"
+        "import os, site, sys\n"
         "def take_off(old):\n"
         "    sys.path[:] = [p for p in sys.path if p not in old['added']]\n"
         "    sys.prefix = old['prefix']\n"
         "    del sys._py_context_venv\n"
-        "with sys.__dict__.setdefault('_py_context_lock', threading.RLock()):\n"
+        "with lock:\n"
         "    old = getattr(sys, '_py_context_venv', None)\n").
 %% Packages go to the front of the path, as in a Python of the environment; `.pth' files are read.
 %% Another environment that was active goes first, unless the context was started with one of its
@@ -102,7 +102,8 @@ info() ->
 source(Code, Venv, Own) ->
     Flag = case Own of true -> "True"; false -> "False" end,
     iolist_to_binary(["exec(", py_setup:literal(list_to_binary(Code)), ", {'venv': ",
-                      py_setup:literal(Venv), ", 'own': ", Flag, "})"]).
+                      py_setup:literal(Venv), ", 'own': ", Flag, ", 'lock': ", py_setup:path_lock(),
+                      "})"]).
 
 %% ------------------------------------------------------------------ making one
 

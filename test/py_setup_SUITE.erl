@@ -29,8 +29,11 @@ groups() ->
 each_mode() ->
     [an_import_is_in_every_context_and_in_later_ones,
      an_import_that_fails_is_forgotten,
+     what_fails_while_no_context_runs_is_forgotten_too,
+     what_is_set_up_while_no_context_runs_is_tried_as_in_the_default_pool,
      names_that_are_no_modules_are_refused,
      a_folder_is_on_the_path_of_every_context_and_of_later_ones,
+     a_folder_that_is_no_text_is_refused,
      a_folder_is_on_the_path_once_though_contexts_share_it,
      a_module_is_loaded_anew_everywhere,
      a_context_that_dies_comes_back_with_all_of_it,
@@ -114,6 +117,26 @@ an_import_that_fails_is_forgotten(Config) ->
     Later = start(io, #{contexts => 1}, Config),
     ?assertEqual([{ok, 1}], values(Later, <<"1">>)).
 
+what_fails_while_no_context_runs_is_forgotten_too(Config) ->
+    ?assertMatch({error, {'ModuleNotFoundError', _}}, py:import(setup_nowhere)),
+    ?assertMatch({error, {'FileNotFoundError', _}},
+                 py:activate_venv(filename:join(?config(priv_dir, Config), "nothing"))),
+    ?assertEqual({ok, #{active => false}}, py:venv_info()),
+    ?assertEqual([], py_nif:contexts()),
+    ?assertEqual([{ok, 1}, {ok, 1}], values(start(Config), <<"1">>)).
+
+what_is_set_up_while_no_context_runs_is_tried_as_in_the_default_pool(Config) ->
+    Own = venv("tried", "setup_tried", 5, Config),
+    Options = #{contexts => 1, mode => ?config(mode, Config), venv => Own},
+    ok = application:set_env(py_context_router, default_pool, Options),
+    try
+        ?assertEqual(ok, py:import(setup_tried)),
+        ?assertEqual({ok, 5}, py:eval(<<"setup_tried.value">>)),
+        ok = py:exec(<<"import sys; del sys._py_context_venv">>)
+    after
+        ok = application:unset_env(py_context_router, default_pool)
+    end.
+
 names_that_are_no_modules_are_refused(_Config) ->
     [?assertError(badarg, py:import(Name))
      || Name <- ["os; import sys", "os, sys", "os\n", "", "1x", "a..b", ".a", 17]],
@@ -132,6 +155,13 @@ a_folder_is_on_the_path_of_every_context_and_of_later_ones(Config) ->
                   || Ctx <- Contexts ++ Io]],
     ?assertEqual([{error, {'NameError', <<"name 'sys' is not defined">>}}],
                  lists:usort(values(Io, <<"sys">>))).
+
+a_folder_that_is_no_text_is_refused(Config) ->
+    Contexts = start(Config),
+    ?assertMatch({match, _}, re:run(test_helpers:rendered(fun() -> py:add_path(<<"/tmp/", 255>>) end),
+                                    "not text in UTF-8")),
+    Io = start(io, #{contexts => 1}, Config),
+    ?assertEqual([{ok, 1}, {ok, 1}, {ok, 1}], values(Contexts ++ Io, <<"1">>)).
 
 %% Workers look and insert at the same time; here the look takes a while.
 a_folder_is_on_the_path_once_though_contexts_share_it(Config) ->

@@ -60,6 +60,10 @@
 
 -define(BADARG(Args, Cause),
         erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
+%% The longest that `receive' can wait; beyond it raises, when everything is on its way.
+-define(IS_TIMEOUT(T),
+        (T =:= infinity orelse (is_integer(T) andalso T >= 0 andalso T =< 16#ffffffff))).
+-define(NOT_A_TIMEOUT, <<"neither a number of ms nor infinity">>).
 
 %% ------------------------------------------------------------------ running Python
 
@@ -177,8 +181,10 @@ await(Ref) ->
 %% @doc Waits for the result of a `spawn_call' of this process. When the time is up the call is
 %% stopped, as with `call/5', and no message comes later.
 -spec await(reference(), timeout()) -> result().
-await(Ref, Timeout) when is_reference(Ref) ->
+await(Ref, Timeout) when is_reference(Ref), ?IS_TIMEOUT(Timeout) ->
     py_async:await(Ref, Timeout);
+await(Ref, Timeout) when is_reference(Ref) ->
+    ?BADARG([Ref, Timeout], {argument, 2, ?NOT_A_TIMEOUT});
 await(Ref, Timeout) ->
     ?BADARG([Ref, Timeout], {argument, 1, <<"not a reference">>}).
 
@@ -225,19 +231,25 @@ parallel(Calls) ->
 -spec parallel([Call], timeout()) -> {ok, [result()]}
     when Call :: {py_context:name(), py_context:name(), py_context:args()}
                | {py_context:name(), py_context:name(), py_context:args(), py_context:kwargs()}.
-parallel(Calls, Timeout) when is_list(Calls) ->
-    Requests = [begin
-                    {ok, Request} = py_shape:complete(py_shape:call(tuple_to_list(Call))),
-                    Request
-                end || Call <- Calls, is_a_call(Call, [Calls, Timeout])],
+parallel(Calls, Timeout) when is_list(Calls), ?IS_TIMEOUT(Timeout) ->
+    %% All are looked at before the first is made.
+    Requests = [complete(Call) || Call <- calls(Calls, [Calls, Timeout])],
     {ok, py_async:parallel(Requests, Timeout)};
+parallel(Calls, Timeout) when is_list(Calls) ->
+    ?BADARG([Calls, Timeout], {argument, 2, ?NOT_A_TIMEOUT});
 parallel(Calls, Timeout) ->
     ?BADARG([Calls, Timeout], {argument, 1, <<"not a list">>}).
 
--spec is_a_call(term(), [term()]) -> true.
-is_a_call({_, _, Args}, _All) when is_list(Args) -> true;
-is_a_call({_, _, Args, _}, _All) when is_list(Args) -> true;
-is_a_call(_Other, All) -> ?BADARG(All, {argument, 1, <<"not a list of {Module, Func, Args}">>}).
+-spec calls(term(), [term()]) -> [tuple()].
+calls([{_, _, Args} = Call | Calls], All) when is_list(Args) -> [Call | calls(Calls, All)];
+calls([{_, _, Args, _} = Call | Calls], All) when is_list(Args) -> [Call | calls(Calls, All)];
+calls([], _All) -> [];
+calls(_Other, All) -> ?BADARG(All, {argument, 1, <<"not a list of {Module, Func, Args}">>}).
+
+-spec complete(tuple()) -> py_call:request().
+complete(Call) ->
+    {ok, Request} = py_shape:complete(py_shape:call(tuple_to_list(Call))),
+    Request.
 
 %% ------------------------------------------------------------------ streams
 
@@ -370,14 +382,25 @@ opened(Shaped) ->
 %% it ended with an error after these items. They may be fewer, also none, while there are more.
 -spec stream_next(py_stream:stream(), Most :: pos_integer()) ->
     {more | done | {error, error()}, [term()]}.
+stream_next(Stream, Most) when is_integer(Most), Most > 0 ->
+    ok = check_stream(Stream, [Stream, Most]),
+    py_stream:next(Stream, Most);
 stream_next(Stream, Most) ->
-    py_stream:next(Stream, Most).
+    ?BADARG([Stream, Most], {argument, 2, <<"not a number of items">>}).
 
 %% @doc Ends a stream before its time. One that is dropped is closed when its handle is garbage
 %% collected.
 -spec stream_close(py_stream:stream()) -> ok | {error, error()}.
 stream_close(Stream) ->
+    ok = check_stream(Stream, [Stream]),
     py_stream:close(Stream).
+
+-spec check_stream(term(), [term()]) -> ok.
+check_stream(Stream, All) ->
+    case py_stream:is_stream(Stream) of
+        true -> ok;
+        false -> ?BADARG(All, {argument, 1, <<"not a stream of stream_open">>})
+    end.
 
 %% ------------------------------------------------------------------ handles on objects
 
@@ -513,12 +536,28 @@ ensure_venv(Path, Requirements) ->
 %% takes, in the calling process. For the options see {@link py_venv:options()}.
 -spec ensure_venv(file:name_all(), py_venv:requirements(), py_venv:options()) ->
     ok | {error, py_venv:error()}.
-ensure_venv(Path, Requirements, Options) ->
-    Folder = py_context:text(Path, 1, [Path, Requirements, Options]),
+ensure_venv(Path, Requirements, Options) when is_map(Options) ->
+    All = [Path, Requirements, Options],
+    Folder = py_context:text(Path, 1, All),
+    ok = check_requirements(Requirements, All),
     case py_context_router:ensure_started(worker) of
         ok -> py_venv:ensure(Folder, Requirements, Options);
         {error, _} = Error -> Error
-    end.
+    end;
+ensure_venv(Path, Requirements, Options) ->
+    ?BADARG([Path, Requirements, Options], {argument, 3, <<"not a map">>}).
+
+%% Before there is an environment that they could not be installed in.
+-spec check_requirements(term(), [term()]) -> ok.
+check_requirements(Path, _All) when is_binary(Path) ->
+    ok;
+check_requirements([Character | _] = Path, All) when is_integer(Character) ->
+    _ = py_context:text(Path, 2, All),
+    ok;
+check_requirements(Specs, All) when length(Specs) >= 0 ->
+    lists:foreach(fun(Spec) -> py_context:text(Spec, 2, All) end, Specs);
+check_requirements(_Other, All) ->
+    ?BADARG(All, {argument, 2, <<"neither a list of requirements nor a path">>}).
 
 %% @doc Has every context use the packages of a virtual environment, also those that start later: its
 %% `site-packages' go to the front of Python's path. It must be of the same minor version of Python.

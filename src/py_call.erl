@@ -47,8 +47,10 @@
 %% asked for on nearly every call.
 -define(DEFAULT_PIN, '$py_pin').
 -define(PIN(Pool), {?DEFAULT_PIN, Pool}).
+%% The longest that `receive' can wait.
+-define(LONGEST, 16#ffffffff).
 -define(IS_TIMEOUT(T),
-        (T =:= infinity orelse (is_integer(T) andalso T >= 0 andalso T =< 16#ffffffff))).
+        (T =:= infinity orelse (is_integer(T) andalso T >= 0 andalso T =< ?LONGEST))).
 
 %% ------------------------------------------------------------------ making requests
 
@@ -366,4 +368,4 @@ deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
 
 -spec left(integer() | infinity) -> timeout().
 left(infinity) -> infinity;
-left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+left(Deadline) -> min(?LONGEST, max(0, Deadline - erlang:monotonic_time(millisecond))).

@@ -156,14 +156,14 @@ submit_cast(_Context, _Request, _Reports) -> ?BEFORE_LOADING({error, {context_di
 %% Gives a request up by its ticket. `true': no message will come. `sending': it is on its way.
 %% `sent': it was sent before.
 -spec give_up(Ticket :: reference()) -> true | sending | sent.
-give_up(_Ticket) -> ?NOT_LOADED.
+give_up(_Ticket) -> ?BEFORE_LOADING(erlang:error(badarg)).
 
 %% A reference that stands for the calling process.
 -spec tag() -> reference().
 tag() -> ?NOT_LOADED.
 
 -spec tagged(reference()) -> pid().
-tagged(_Tag) -> ?NOT_LOADED.
+tagged(_Tag) -> ?BEFORE_LOADING(erlang:error(badarg)).
 
 %% All contexts, those that are starting too.
 -spec contexts() -> [pid()].

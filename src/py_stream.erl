@@ -10,7 +10,7 @@
 %% when the stream is cancelled, and when the consumer dies; a generator is closed then.
 -module(py_stream).
 
--export([open/1, next/2, close/1, collect/1]).
+-export([open/1, is_stream/1, next/2, close/1, collect/1]).
 -export([start/2, cancel/1]).
 
 -export_type([stream/0, read_ahead/0]).
@@ -41,6 +41,10 @@ open(Request) ->
 -spec opened(pid(), {ok, reference()} | {error, term()}) -> {ok, stream()} | {error, term()}.
 opened(Ctx, {ok, Handle}) -> {ok, {stream, Ctx, Handle}};
 opened(_Ctx, {error, _} = Error) -> Error.
+
+-spec is_stream(term()) -> boolean().
+is_stream({stream, Ctx, Handle}) -> is_pid(Ctx) andalso is_reference(Handle);
+is_stream(_Other) -> false.
 
 %% The next items, at most so many. They may be fewer, also none, while there are more to come.
 -spec next(stream(), pos_integer()) -> {more | done, [term()]} | {{error, term()}, [term()]}.

@@ -10,6 +10,7 @@
 -compile([export_all, nowarn_export_all]).
 
 -import(test_helpers, [ask/1, answer/1, leftovers/1, await_busy/1, await_queue/2, eventually/1]).
+-import(test_helpers, [rendered/1]).
 
 %% Arguments of `exec'.
 -define(LOOP, [<<"while True: pass">>, #{}]).
@@ -39,7 +40,9 @@ each_mode() ->
      parallel_calls_spread_over_the_pool,
      parallel_calls_follow_bindings_and_state,
      parallel_calls_that_are_late_lose_nobody_else,
-     misuse_is_a_badarg].
+     misuse_is_a_badarg,
+     a_bad_timeout_is_refused_before_anything_is_done,
+     nothing_is_loaded_to_wait_for_nothing].
 
 init_per_suite(Config) ->
     test_helpers:quiet(Config).
@@ -261,5 +264,28 @@ misuse_is_a_badarg(Config) ->
     [?assertError(badarg, Misuse())
      || Misuse <- [fun() -> py:parallel(1) end, fun() -> py:parallel([1]) end,
                    fun() -> py:parallel([{math, sqrt, 1}]) end, fun() -> py:await(1) end,
+                   fun() -> py:parallel([{math, sqrt, [1]} | x]) end,
                    fun() -> py:spawn_call(math, sqrt, 1) end,
                    fun() -> py:cast(1, sqrt, [1]) end]].
+
+a_bad_timeout_is_refused_before_anything_is_done(Config) ->
+    [Ctx] = start(1, Config),
+    ok = py_context:exec(Ctx, <<"seen = []">>),
+    Ref = py:spawn_call(math, sqrt, [16]),
+    [?assertNotEqual(nomatch, string:find(rendered(Misuse), "neither a number of ms nor infinity"))
+     || Bad <- [foo, -1, 1.5, 1 bsl 32],
+        Misuse <- [fun() -> py:parallel([{'__main__', 'seen.append', [1]}], Bad) end,
+                   fun() -> py:await(Ref, Bad) end]],
+    ?assertEqual({ok, 4.0}, py:await(Ref)),
+    ?assertEqual({ok, []}, py_context:eval(Ctx, <<"seen">>)),
+    ?assertEqual([], test_helpers:messages()),
+    %% The longest that can be waited for, also for coroutines, which are waited for longer.
+    ok = py_context:exec(Ctx, <<"async def seven(): return 7">>),
+    ?assertEqual({ok, [{ok, 7}]}, py:parallel([{'__main__', seven, []}], 1 bsl 32 - 1)).
+
+nothing_is_loaded_to_wait_for_nothing(_Config) ->
+    %% A VM in which the application has never run.
+    {ok, Vm, _Node} = test_helpers:start_peer(#{connection => standard_io}),
+    ?assertEqual({error, timeout}, peer:call(Vm, py, await, [make_ref(), 0])),
+    ?assertError(badarg, peer:call(Vm, py, stream_cancel, [make_ref()])),
+    ok = peer:stop(Vm).

@@ -24,7 +24,8 @@ groups() ->
           a_program_that_takes_too_long_is_ended,
           the_last_line_is_told_though_it_has_no_end,
           nothing_of_a_program_stays_in_the_mailbox,
-          bad_options_are_named]}].
+          bad_options_are_named,
+          misuse_is_a_badarg_before_anything_is_made]}].
 
 each_mode() ->
     [an_import_is_in_every_context_and_in_later_ones,
@@ -434,3 +435,14 @@ bad_options_are_named(_Config) ->
                   py:ensure_venv(<<"/nowhere">>, [], #{Key => Value}))
      || {Key, Value} <- [{installer, conda}, {color, red}, {progress, 1}, {timeout, 0},
                          {activate, 1}, {python, 1}]].
+
+misuse_is_a_badarg_before_anything_is_made(Config) ->
+    Venv = filename:join(?config(priv_dir, Config), "never_made"),
+    [?assertNotEqual(nomatch, string:find(test_helpers:rendered(Misuse), Sentence), Sentence)
+     || {Misuse, Sentence} <- [{fun() -> py:ensure_venv(Venv, foo) end, "a list of requirements"},
+                               {fun() -> py:ensure_venv(Venv, [<<"a">> | b]) end,
+                                "a list of requirements"},
+                               {fun() -> py:ensure_venv(Venv, [foo]) end, "not text"},
+                               {fun() -> py:ensure_venv(Venv, [<<"a">>, $b]) end, "not text"},
+                               {fun() -> py:ensure_venv(Venv, [], foo) end, "not a map"}]],
+    ?assertNot(filelib:is_file(Venv)).

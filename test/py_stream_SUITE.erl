@@ -35,7 +35,8 @@ streams() ->
      python_knows_whom_a_stream_is_for,
      a_dying_context_ends_its_streams,
      time_is_for_all_items,
-     bad_options_are_named].
+     bad_options_are_named,
+     misuse_is_a_badarg_with_a_sentence].
 
 coroutines() ->
     [a_coroutine_is_run_to_its_end,
@@ -349,6 +350,17 @@ bad_options_are_named(Config) ->
     [?assertEqual({error, {bad_option, Bad}},
                   py:stream_start(Ctx, builtins, range, [1], maps:from_list([Bad])))
      || Bad <- [{read_ahead, 0}, {read_ahead, x}, {color, red}]].
+
+misuse_is_a_badarg_with_a_sentence(_Config) ->
+    {ok, Stream} = py:stream_open(builtins, range, [1]),
+    [?assertNotEqual(nomatch, string:find(test_helpers:rendered(Misuse), Sentence), Sentence)
+     || {Misuse, Sentence} <- [{fun() -> py:stream_next(Stream, -1) end, "not a number of items"},
+                               {fun() -> py:stream_next(Stream, 0) end, "not a number of items"},
+                               {fun() -> py:stream_next(Stream, foo) end, "not a number of items"},
+                               {fun() -> py:stream_next(foo, 1) end, "not a stream"},
+                               {fun() -> py:stream_close(foo) end, "not a stream"},
+                               {fun() -> py:stream_cancel(foo) end, "not a stream's reference"}]],
+    ?assertEqual({done, [0]}, py:stream_next(Stream, 2)).
 
 %% ------------------------------------------------------------------ coroutines
 

@@ -52,12 +52,32 @@ given_up(Ref) ->
                 given_up(Ref)
             end;
         sent ->
-            %% It has come by now, or somebody has had it before.
-            receive
-                {py_result, Ref, Result} -> Result
-            after 0 ->
-                {error, timeout}
-            end
+            sent(Ref)
+    end.
+
+%% It has come by now, or somebody has had it before; or the call's own limit has struck at the same
+%% time, and the process that keeps limits is just sending that.
+-spec sent(reference()) -> {ok, term()} | {error, term()}.
+sent(Ref) ->
+    receive
+        {py_result, Ref, Result} -> Result
+    after 0 ->
+        ok = limits_are_told(),
+        receive
+            {py_result, Ref, Result} -> Result
+        after 0 ->
+            {error, timeout}
+        end
+    end.
+
+%% What the process has given up before this has been sent when it answers.
+-spec limits_are_told() -> ok.
+limits_are_told() ->
+    try
+        gen_server:call(?MODULE, limits_are_told, infinity)
+    catch
+        %% It is gone, and sends nothing any more.
+        exit:_ -> ok
     end.
 
 %% A reference of a call that was never taken in is an ordinary one.
@@ -188,7 +208,10 @@ limit(Ticket, Whose, Limit) ->
 init([]) ->
     {ok, undefined}.
 
--spec handle_call(term(), gen_server:from(), undefined) -> {noreply, undefined}.
+-spec handle_call(term(), gen_server:from(), undefined) ->
+    {reply, ok, undefined} | {noreply, undefined}.
+handle_call(limits_are_told, _From, State) ->
+    {reply, ok, State};
 handle_call(_Request, _From, State) ->
     {noreply, State}.
 

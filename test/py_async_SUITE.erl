@@ -28,6 +28,8 @@ each_mode() ->
      no_process_stands_in_between,
      an_await_that_is_over_stops_the_call,
      an_await_that_is_over_leaves_no_message,
+     an_await_that_is_over_with_the_calls_own_limit_leaves_no_message,
+     an_await_needs_no_process_that_keeps_limits,
      a_result_is_had_once,
      a_time_limit_is_kept_though_nobody_waits,
      a_dying_context_answers_by_message_once,
@@ -138,6 +140,38 @@ an_await_that_is_over_leaves_no_message(Config) ->
      || Result <- answer(Asker)],
     {ok, _} = py_context:eval(Ctx, <<"1">>),
     ?assertEqual([], leftovers(Asker)).
+
+an_await_that_is_over_with_the_calls_own_limit_leaves_no_message(Config) ->
+    [Ctx] = start(1, Config),
+    %% Takes the place of the process that keeps limits, and stops between its two steps.
+    true = unregister(py_async),
+    true = register(py_async, self()),
+    Asker = ask(fun() ->
+        Ref = py:spawn_call(Ctx, builtins, exec, ?LOOP, #{timeout => 0}),
+        receive given_up -> py:await(Ref, 0) end
+    end),
+    receive
+        {limit, Ticket, {spawn_call, Asker}} ->
+            true = py_nif:give_up(Ticket),
+            Asker ! given_up,
+            receive
+                {'$gen_call', From, _} ->
+                    Asker ! {py_result, Ticket, {error, timeout}},
+                    gen_server:reply(From, ok),
+                    ?assertEqual({error, timeout}, answer(Asker));
+                {Asker, answer, Answer} ->
+                    error({returned_before_the_message, Answer})
+            end
+    end,
+    ?assertEqual([], leftovers(Asker)).
+
+an_await_needs_no_process_that_keeps_limits(Config) ->
+    _ = start(1, Config),
+    ok = supervisor:terminate_child(py_context_router_sup, py_async),
+    ?assertEqual({error, timeout}, py:await(make_ref(), 0)),
+    Ref = py:spawn_call(math, sqrt, [16]),
+    ?assertEqual({ok, 4.0}, py:await(Ref)),
+    ?assertEqual({error, timeout}, py:await(Ref, 0)).
 
 a_result_is_had_once(Config) ->
     [Ctx] = start(1, Config),

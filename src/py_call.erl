@@ -153,7 +153,7 @@ run(#request{target = {context, Ctx}} = Request) ->
 run(#request{target = {pool, Pool}} = Request) ->
     case context(Pool) of
         {ok, Ctx} when node(Ctx) =/= node() ->
-            py_remote:run(Ctx, Request#request{target = {context, Ctx}});
+            run_in_binding(Ctx, Request);
         {ok, Ctx} ->
             ok = pin(Ctx, Request),
             case submit_and_await(Ctx, Request) of
@@ -162,6 +162,21 @@ run(#request{target = {pool, Pool}} = Request) ->
             end;
         {error, _} = Error ->
             Error
+    end.
+
+%% The process is bound to a context of another node. Whether that is alive is known when it is asked.
+-spec run_in_binding(pid(), request()) -> term().
+run_in_binding(Ctx, #request{target = {pool, Pool}} = Request) ->
+    case py_remote:run(Ctx, Request#request{target = {context, Ctx}}) of
+        {error, {context_died, noproc}} ->
+            ok = py_context_router:unbind_context(Pool),
+            run_in_replacement(Ctx, Request);
+        {error, {context_died, noconnection}} = Lost ->
+            %% It may have run.
+            ok = py_context_router:unbind_context(Pool),
+            Lost;
+        Result ->
+            Result
     end.
 
 -spec submit_and_await(pid(), request()) -> term().

@@ -318,7 +318,8 @@ bind_context(Ctx) ->
     bind_context(default, Ctx).
 
 %% @doc Binds this process to a context: `get_context' gives it as long as it is alive. A second
-%% binding replaces the first. The context may be on another node.
+%% binding replaces the first. The context may be on another node: then the binding ends when one of
+%% `py''s calls finds that it is dead, which goes on in this node's pool, or that the connection is lost.
 -spec bind_context(pool_name(), pid()) -> ok.
 bind_context(Pool, Ctx) when is_atom(Pool), is_pid(Ctx) ->
     _ = put(binding(Pool), Ctx),

@@ -37,15 +37,21 @@ stand_in(Node) ->
 -spec ask(pid(), py_call:request()) -> term().
 ask(StandIn, Request) ->
     Ref = monitor(process, StandIn),
-    StandIn ! {run, self(), Ref, Request},
+    StandIn ! {run, self(), Ref, group_leader(), Request},
     receive
         {Ref, Result} ->
             true = demonitor(Ref, [flush]),
             Result;
         {'DOWN', Ref, process, StandIn, Reason} ->
             _ = erase(?STAND_IN(node(StandIn))),
-            {error, {context_died, Reason}}
+            {error, {context_died, lost(Reason)}}
     end.
+
+%% One that was gone already went with a connection that is back. Not `noproc': that is said of
+%% contexts.
+-spec lost(term()) -> term().
+lost(noproc) -> noconnection;
+lost(Reason) -> Reason.
 
 %% @private Makes a stand-in for a process of another node.
 -spec start(pid()) -> pid().
@@ -58,8 +64,12 @@ start(Principal) ->
 -spec stand_in_loop() -> no_return().
 stand_in_loop() ->
     receive
-        {run, From, Ref, Request} -> From ! {Ref, py_call:run(Request)};
-        _Other -> ok
+        {run, From, Ref, Leader, Request} ->
+            %% What Python prints goes to where the caller's output goes by now.
+            true = group_leader(Leader, self()),
+            From ! {Ref, py_call:run(Request)};
+        _Other ->
+            ok
     end,
     stand_in_loop().
 

@@ -31,6 +31,7 @@ each_mode() ->
      a_job_on_top_of_another_prints_for_its_own_caller,
      output_of_a_failing_job_comes_too,
      output_goes_to_a_leader_on_another_node,
+     output_from_another_node_goes_to_the_leader_of_the_time,
      output_of_a_caller_that_is_gone_goes_to_the_application,
      output_of_threads_goes_to_the_application,
      output_for_a_dead_leader_goes_to_the_application,
@@ -263,6 +264,25 @@ output_goes_to_a_leader_on_another_node(Config) ->
             Test ! {away, text(Own)}
         end),
         receive {away, Text} -> ?assertEqual(<<"away\n">>, Text) end
+    after
+        peer:stop(Peer),
+        Distribution =:= started andalso net_kernel:stop()
+    end.
+
+output_from_another_node_goes_to_the_leader_of_the_time(Config) ->
+    Distribution = test_helpers:start_distribution(),
+    {ok, Peer, Node} = test_helpers:start_peer(#{name => peer:random_name()}),
+    try
+        {ok, [Ctx]} = erpc:call(Node, py_context_router, start,
+                                [#{contexts => 1, mode => ?config(mode, Config)}]),
+        Print = fun(Text) ->
+            Leader = leader(),
+            true = group_leader(Leader, self()),
+            ok = py:exec(Ctx, ["print('", Text, "')"]),
+            await_text(Leader, iolist_to_binary([Text, "\n"]))
+        end,
+        Caller = ask(fun() -> [Print("first"), Print("second")] end),
+        _ = answer(Caller)
     after
         peer:stop(Peer),
         Distribution =:= started andalso net_kernel:stop()

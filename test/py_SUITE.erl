@@ -30,7 +30,9 @@ groups() ->
           bad_options_are_named,
           misuse_is_a_badarg_with_a_sentence,
           the_router_by_its_other_names]},
-        {remote, [], [a_context_on_another_node_keeps_the_state_of_each_process]}].
+        {remote, [], [a_context_on_another_node_keeps_the_state_of_each_process,
+                     a_binding_to_another_node_ends_with_its_context,
+                     a_binding_to_another_node_ends_with_the_connection]}].
 
 each_mode() ->
     [functions_run_in_the_pool_they_are_registered_for,
@@ -650,3 +652,29 @@ a_context_on_another_node_keeps_the_state_of_each_process(_Config) ->
     ok = py_context_router:unbind_context(),
     peer:stop(Peer),
     ?assertMatch({error, {context_died, _}}, py:call(Ctx, math, sqrt, [16])).
+
+a_binding_to_another_node_ends_with_its_context(_Config) ->
+    {ok, _} = py:start_contexts(#{contexts => 1, preload => <<"where = 'here'">>}),
+    {ok, Peer, Node} = test_helpers:start_peer(#{name => peer:random_name()}),
+    Options = #{contexts => 1, preload => <<"where = 'there'">>},
+    {ok, [Ctx]} = erpc:call(Node, py_context_router, start, [Options]),
+    ok = py_context_router:bind_context(Ctx),
+    ?assertEqual({ok, <<"there">>}, py:eval(<<"where">>)),
+    ok = erpc:call(Node, py_context_router, stop, []),
+    ?assertEqual({ok, <<"here">>}, py:eval(<<"where">>)),
+    ?assertEqual(node(), node(py_context_router:get_context())),
+    %% From here on it has its state here.
+    ok = py:exec(<<"x = where">>),
+    ?assertEqual({ok, <<"here">>}, py:eval(<<"x">>)),
+    peer:stop(Peer).
+
+a_binding_to_another_node_ends_with_the_connection(_Config) ->
+    {ok, _} = py:start_contexts(#{contexts => 1, preload => <<"where = 'here'">>}),
+    {ok, Peer, Node} = test_helpers:start_peer(#{name => peer:random_name()}),
+    Options = #{contexts => 1, preload => <<"where = 'there'">>},
+    {ok, [Ctx]} = erpc:call(Node, py_context_router, start, [Options]),
+    ok = py_context_router:bind_context(Ctx),
+    ?assertEqual({ok, <<"there">>}, py:eval(<<"where">>)),
+    peer:stop(Peer),
+    ?assertEqual({error, {context_died, noconnection}}, py:eval(<<"where">>)),
+    ?assertEqual({ok, <<"here">>}, py:eval(<<"where">>)).

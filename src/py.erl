@@ -188,8 +188,8 @@ await(Ref, Timeout) when is_reference(Ref) ->
 await(Ref, Timeout) ->
     ?BADARG([Ref, Timeout], {argument, 1, <<"not a reference">>}).
 
-%% @doc Calls as `call/3' does, and forgets it: `ok' once it is queued. What goes wrong later is
-%% logged. It runs also when this process dies meanwhile.
+%% @doc Calls as `call/3' does, and forgets it: `ok' once it is queued, or while its pool has no living
+%% context. What goes wrong later is logged. It runs also when this process dies meanwhile.
 -spec cast(py_context:name(), py_context:name(), py_context:args()) -> ok | {error, error()}.
 cast(Module, Func, Args) ->
     forgotten(py_shape:call([Module, Func, Args])).

@@ -1,7 +1,8 @@
 %% Calls that nobody waits for while they are made: results by message, none at all, or many at once.
 %%
-%% They go the way of every other call; no process stands in between. The one process here keeps the
-%% time limits of such calls, and logs what went wrong in casts, whose callers don't want to know.
+%% They go the way of every other call; no process stands in between, unless a call's pool has no living
+%% context just now: then one waits for that in the caller's place. The one process here keeps the time
+%% limits of such calls, and logs what went wrong in casts, whose callers don't want to know.
 -module(py_async).
 
 -behaviour(gen_server).
@@ -22,13 +23,61 @@
 -spec spawn_call(py_call:request(), limit()) -> Ref :: reference().
 spawn_call(Request, Limit) ->
     case py_call:submit(Request, fun py_nif:submit_message/2) of
-        {error, _} = Error ->
-            Ref = make_ref(),
-            self() ! {py_result, Ref, Error},
-            Ref;
+        {error, Reason} = Error ->
+            case waits(Reason, Request) of
+                true ->
+                    spawn_waiting(Request, Limit);
+                false ->
+                    Ref = make_ref(),
+                    self() ! {py_result, Ref, Error},
+                    Ref
+            end;
         Ticket ->
             ok = limit(Ticket, {spawn_call, self()}, Limit),
             Ticket
+    end.
+
+%% Whether a context that can have it may be back soon.
+-spec waits(term(), py_call:request()) -> boolean().
+waits(Reason, Request) ->
+    Reason =:= {context_died, noproc} andalso py_call:patience(Request) =/= 0.
+
+%% The reference stands for a process that waits for a context, makes the call, and passes its result
+%% on.
+-spec spawn_waiting(py_call:request(), limit()) -> reference().
+spawn_waiting(Request, Limit) ->
+    Caller = self(),
+    {Pid, Monitor} = spawn_monitor(fun() ->
+        Ref = py_nif:tag(),
+        Caller ! {self(), Ref},
+        wait_and_call(Caller, Ref, py_call:on_behalf(Caller, Request), Limit)
+    end),
+    receive
+        {Pid, Ref} ->
+            true = demonitor(Monitor, [flush]),
+            Ref;
+        {'DOWN', Monitor, process, Pid, Reason} ->
+            exit(Reason)
+    end.
+
+%% Runs in that process. Its death is the caller's to the call.
+-spec wait_and_call(pid(), reference(), py_call:request(), limit()) -> ok.
+wait_and_call(Caller, Ref, Request, Limit) ->
+    Deadline = py_call:deadline(Limit),
+    Monitor = monitor(process, Caller),
+    case py_call:submit_patiently(Request, fun py_nif:submit_message/2) of
+        {error, _} = Error ->
+            Caller ! {py_result, Ref, Error},
+            ok;
+        Ticket ->
+            ok = limit(Ticket, {spawn_call, self()}, py_call:left(Deadline)),
+            receive
+                {py_result, Ticket, Result} ->
+                    Caller ! {py_result, Ref, Result},
+                    ok;
+                {'DOWN', Monitor, process, Caller, _} ->
+                    ok
+            end
     end.
 
 %% Waits for the result. When the time is up the call is given up, and no message comes later.
@@ -80,11 +129,23 @@ limits_are_told() ->
         exit:_ -> ok
     end.
 
-%% A reference of a call that was never taken in is an ordinary one.
 -spec give_up(reference()) -> true | sending | sent.
 give_up(Ref) ->
     try
         py_nif:give_up(Ref)
+    catch
+        error:badarg -> give_up_waiting(Ref)
+    end.
+
+%% When the process that waits in the caller's place is gone, it has sent what it will ever send. A
+%% reference of a call that was never taken in is an ordinary one.
+-spec give_up_waiting(reference()) -> sent.
+give_up_waiting(Ref) ->
+    try py_nif:tagged(Ref) of
+        Pid ->
+            Monitor = monitor(process, Pid),
+            true = exit(Pid, kill),
+            receive {'DOWN', Monitor, process, Pid, _} -> sent end
     catch
         error:badarg -> sent
     end.
@@ -94,13 +155,39 @@ give_up(Ref) ->
 %% Hands a request over and forgets it. What goes wrong later is logged.
 -spec cast(py_call:request(), limit()) -> ok | {error, term()}.
 cast(Request, Limit) ->
+    Caller = self(),
+    case cast(fun py_call:submit/2, Request, Limit, Caller) of
+        {error, Reason} = Error ->
+            case waits(Reason, Request) of
+                true ->
+                    Own = py_call:on_behalf(Caller, Request),
+                    _ = spawn(fun() -> wait_and_cast(Own, Limit, Caller) end),
+                    ok;
+                false ->
+                    Error
+            end;
+        ok ->
+            ok
+    end.
+
+-spec wait_and_cast(py_call:request(), limit(), pid()) -> ok.
+wait_and_cast(Request, Limit, Caller) ->
+    case cast(fun py_call:submit_patiently/2, Request, Limit, Caller) of
+        {error, Reason} -> report(Caller, py_call:describe(Request), Reason);
+        ok -> ok
+    end.
+
+-spec cast(fun((py_call:request(), fun()) -> reference() | {error, term()}), py_call:request(),
+           limit(), pid()) -> ok | {error, term()}.
+cast(Submit, Request, Limit, Caller) ->
+    Deadline = py_call:deadline(Limit),
     Reports = whereis(?MODULE),
-    Submit = fun(Ctx, Native) -> py_nif:submit_cast(Ctx, Native, reports(Reports)) end,
-    case py_call:submit(Request, Submit) of
+    Cast = fun(Ctx, Native) -> py_nif:submit_cast(Ctx, Native, reports(Reports)) end,
+    case Submit(Request, Cast) of
         {error, _} = Error ->
             Error;
         Ticket ->
-            limit(Ticket, {cast, self(), py_call:describe(Request)}, Limit)
+            limit(Ticket, {cast, Caller, py_call:describe(Request)}, py_call:left(Deadline))
     end.
 
 %% The application may have been started on the way.
@@ -120,9 +207,15 @@ reports(Pid) ->
 parallel(Requests, Timeout) ->
     Deadline = py_call:deadline(Timeout),
     Numbered = lists:zip(lists:seq(1, length(Requests)), Requests),
-    Submitted = [py_call:submit_spread(py_call:parking(Request), N, fun submit/2)
-                 || {N, Request} <- Numbered],
+    Submitted = [submit_parking(Request, N, Deadline) || {N, Request} <- Numbered],
     gathered([result(Each, Deadline) || Each <- Submitted], Deadline).
+
+%% What waits for a context does so in what is left of the time for all.
+-spec submit_parking(py_call:request(), pos_integer(), integer() | infinity) ->
+    {waiting, reference(), pid(), py_nif:seq()} | {error, term()}.
+submit_parking(Request, N, Deadline) ->
+    InTime = py_call:in_time(py_call:parking(Request), py_call:left(Deadline)),
+    py_call:submit_spread(InTime, N, fun submit/2).
 
 %% Coroutines have not been run yet, but wait in their contexts: in each, all run side by side.
 -spec gathered([{ok, term()} | {error, term()} | {parked, reference()}], integer() | infinity) ->

@@ -5,9 +5,9 @@
 -module(py_call).
 
 -export([call/5, eval/3, exec/2, own_exec/2, own_eval/3, in_context/1, in_pool/1]).
--export([with_options/2, outliving/1, as_stream/1, parking/1, on_behalf/2, timeout/1]).
--export([settle/1, native/2]).
--export([run/1, submit/2, submit_spread/3, describe/1, describe_native/1]).
+-export([with_options/2, outliving/1, as_stream/1, parking/1, on_behalf/2, timeout/1, in_time/2]).
+-export([settle/1, settle_patiently/2, patience/1, native/2]).
+-export([run/1, submit/2, submit_patiently/2, submit_spread/3, describe/1, describe_native/1]).
 -export([context/1, deadline/1, left/1]).
 
 -export_type([request/0, target/0, work/0, options/0]).
@@ -138,6 +138,10 @@ on_behalf(_Pid, Request) -> Request.
 timeout(#request{timeout = Timeout}) ->
     Timeout.
 
+-spec in_time(request(), timeout()) -> request().
+in_time(Request, Timeout) ->
+    Request#request{timeout = Timeout}.
+
 -spec flag(py_nif:flags(), request()) -> request().
 flag(Bit, #request{flags = Flags} = Request) ->
     Request#request{flags = Flags bor Bit}.
@@ -223,46 +227,77 @@ replaced(Dead, #request{target = {pool, Pool}} = Request, Deadline, Wait, Try) -
             Error
     end.
 
-%% Hands a request to its context in the way of `Submit', without waiting for its result; waits for
-%% a context, though, if there is none just now.
+%% Hands a request to its context in the way of `Submit', without waiting for anything.
 -spec submit(request(), fun((pid(), py_nif:request()) -> Taken | {error, term()})) ->
     Taken | {error, term()}.
 submit(#request{target = {context, Ctx}} = Request, Submit) ->
     submit_to(Ctx, Request, Submit);
-submit(#request{target = {pool, Pool}, timeout = Timeout} = Request, Submit) ->
+submit(#request{target = {pool, Pool}} = Request, Submit) ->
+    case context(Pool) of
+        {ok, Ctx} -> submit_to(Ctx, Request, Submit);
+        {error, _} = Error -> Error
+    end.
+
+%% As `submit', but waits for a context, in the request's time, if its pool has none just now.
+-spec submit_patiently(request(), fun((pid(), py_nif:request()) -> Taken | {error, term()})) ->
+    Taken | {error, term()}.
+submit_patiently(Request, Submit) ->
+    patiently(Request, fun(Ctx, _Left) -> submit_to(Ctx, Request, Submit) end).
+
+%% Has `Try' do it, with the context that the request goes to and the request decided for that; waits
+%% for a context, in the request's time, if its pool has none just now.
+-spec settle_patiently(request(), fun((pid(), request()) -> Result | {error, term()})) ->
+    Result | {error, term()}.
+settle_patiently(Request, Try) ->
+    patiently(Request, fun(Ctx, Left) ->
+        case settled(Ctx, Request#request{timeout = Left}) of
+            {ok, Ctx, Settled} -> Try(Ctx, Settled);
+            {error, _} = Error -> Error
+        end
+    end).
+
+-spec patiently(request(), fun((pid(), timeout()) -> Result | {error, term()})) ->
+    Result | {error, term()}.
+patiently(#request{target = {context, Ctx}, timeout = Timeout}, Try) ->
+    Try(Ctx, Timeout);
+patiently(#request{target = {pool, Pool}, timeout = Timeout} = Request, Try) ->
     case context(Pool) of
         {ok, Ctx} ->
-            case submit_to(Ctx, Request, Submit) of
+            case Try(Ctx, Timeout) of
                 {error, {context_died, noproc}} ->
-                    Retry = fun(Other, _Left) -> submit_to(Other, Request, Submit) end,
-                    replaced(Ctx, Request, deadline(Timeout), ?FIRST_LOOK, Retry);
-                Taken ->
-                    Taken
+                    replaced(Ctx, Request, deadline(Timeout), ?FIRST_LOOK, Try);
+                Result ->
+                    Result
             end;
         {error, _} = Error ->
             Error
     end.
 
-%% As `submit', but the `N'th of many: each to another context of the pool, unless the process has
-%% bound itself to one, or the function is one of its own.
+%% How long a request waits for a context. One that names its context has that one or none.
+-spec patience(request()) -> timeout().
+patience(#request{target = {context, _}}) -> 0;
+patience(#request{timeout = Timeout}) -> Timeout.
+
+%% As `submit_patiently', but the `N'th of many: each to another context of the pool, unless the
+%% process has bound itself to one, or the function is one of its own.
 -spec submit_spread(request(), pos_integer(),
                     fun((pid(), py_nif:request()) -> Taken | {error, term()})) ->
     Taken | {error, term()}.
 submit_spread(#request{target = {context, _}} = Request, _N, Submit) ->
-    submit(Request, Submit);
+    submit_patiently(Request, Submit);
 submit_spread(#request{target = {pool, Pool}} = Request, N, Submit) ->
     case is_tied(Pool, Request) orelse py_context_router:contexts(Pool) of
         Contexts when is_list(Contexts), Contexts =/= [] ->
             Ctx = lists:nth((N - 1) rem length(Contexts) + 1, Contexts),
             case submit_to(Ctx, Request, Submit) of
-                {error, {context_died, noproc}} -> submit(Request, Submit);
+                {error, {context_died, noproc}} -> submit_patiently(Request, Submit);
                 Taken -> Taken
             end;
         [] ->
             %% Starts the default pool, whose contexts the next ones are spread over.
-            submit(Request, Submit);
+            submit_patiently(Request, Submit);
         true ->
-            submit(Request, Submit)
+            submit_patiently(Request, Submit)
     end.
 
 -spec is_tied(atom(), request()) -> boolean().

@@ -33,10 +33,8 @@
 
 -spec open(py_call:request()) -> {ok, stream()} | {error, term()}.
 open(Request) ->
-    case py_call:settle(Request) of
-        {ok, Ctx, Settled} -> opened(Ctx, py_call:run(py_call:as_stream(Settled)));
-        {error, _} = Error -> Error
-    end.
+    Open = fun(Ctx, Settled) -> opened(Ctx, py_call:run(py_call:as_stream(Settled))) end,
+    py_call:settle_patiently(Request, Open).
 
 -spec opened(pid(), {ok, reference()} | {error, term()}) -> {ok, stream()} | {error, term()}.
 opened(Ctx, {ok, Handle}) -> {ok, {stream, Ctx, Handle}};
@@ -98,7 +96,7 @@ start(Request, ReadAhead) ->
         true = group_leader(Leader, self()),
         Ref = py_nif:tag(),
         Consumer ! {self(), Ref},
-        stream(Settled, Ref, Consumer, ReadAhead)
+        stream(Settled, Request, Ref, Consumer, ReadAhead)
     end),
     receive
         {Pid, Ref} ->
@@ -131,22 +129,48 @@ flush(Ref) ->
     read_ahead :: read_ahead()
 }).
 
--spec stream({ok, pid(), py_call:request()} | {error, term()}, reference(), pid(), read_ahead()) ->
-    ok.
-stream({error, _} = Error, Ref, Consumer, _ReadAhead) ->
-    tell(Error, Ref, Consumer);
-stream({ok, Ctx, Request}, Ref, Consumer, ReadAhead) ->
+-spec stream({ok, pid(), py_call:request()} | {error, term()}, py_call:request(), reference(),
+             pid(), read_ahead()) -> ok.
+stream(Settled, Request, Ref, Consumer, ReadAhead) ->
     State = #state{ref = Ref, consumer = Consumer, monitor = monitor(process, Consumer),
                    read_ahead = ReadAhead},
-    Open = py_call:native(py_call:as_stream(py_call:on_behalf(Consumer, Request)), make_ref()),
+    Deadline = py_call:deadline(py_call:patience(Request)),
+    open_and_pump(Settled, Request, Deadline, ?FIRST_WAIT, State).
+
+-spec open_and_pump({ok, pid(), py_call:request()} | {error, term()}, py_call:request(),
+                    integer() | infinity, pos_integer(), #state{}) -> ok.
+open_and_pump({error, _} = Error, _Request, _Deadline, _Wait, State) ->
+    tell(Error, State);
+open_and_pump({ok, Ctx, Settled}, Request, Deadline, Wait, #state{consumer = Consumer} = State) ->
+    Open = py_call:native(py_call:as_stream(py_call:on_behalf(Consumer, Settled)), make_ref()),
     case job(Ctx, Open, State) of
-        {ok, Handle} -> pump({stream, Ctx, Handle}, ReadAhead, State);
-        {error, _} = Error -> tell(Error, Ref, Consumer);
-        stop -> ok
+        {ok, Handle} ->
+            pump({stream, Ctx, Handle}, State#state.read_ahead, State);
+        {error, {context_died, noproc}} = Died ->
+            case py_call:left(Deadline) of
+                0 -> tell(Died, State);
+                _ -> open_in_replacement(Request, Deadline, Wait, State)
+            end;
+        {error, _} = Error ->
+            tell(Error, State);
+        stop ->
+            ok
     end.
 
--spec tell(term(), reference(), pid()) -> ok.
-tell(Event, Ref, Consumer) ->
+%% The pool has no living context just now; whichever is first to be back will do: what the consumer
+%% had bound or had its state in is gone.
+-spec open_in_replacement(py_call:request(), integer() | infinity, pos_integer(), #state{}) -> ok.
+open_in_replacement(Request, Deadline, Wait, #state{ref = Ref, monitor = Monitor} = State) ->
+    receive
+        {cancel, Ref} -> ok;
+        {'DOWN', Monitor, process, _, _} -> ok
+    after Wait ->
+        Longer = min(2 * Wait, ?LAST_WAIT),
+        open_and_pump(py_call:settle(Request), Request, Deadline, Longer, State)
+    end.
+
+-spec tell(term(), #state{}) -> ok.
+tell(Event, #state{ref = Ref, consumer = Consumer}) ->
     Consumer ! {py_stream, Ref, Event},
     ok.
 
@@ -155,10 +179,10 @@ tell(Event, Ref, Consumer) ->
 pump({stream, Ctx, Handle} = Stream, Room, #state{ref = Ref, consumer = Consumer} = State) ->
     case job(Ctx, {stream_push, make_ref(), 0, Handle, Room, Ref, Consumer}, State) of
         {ok, {more, _Count}} -> pump_on(Stream, room(State), State);
-        {ok, {End, _Count}} -> tell(End, Ref, Consumer);
+        {ok, {End, _Count}} -> tell(End, State);
         {error, _} = Error ->
             _ = close(Stream),
-            tell(Error, Ref, Consumer);
+            tell(Error, State);
         stop ->
             closed(close(Stream))
     end.

@@ -10,7 +10,7 @@
 -compile([export_all, nowarn_export_all]).
 
 -import(test_helpers, [ask/1, ask_on/2, answer/1, leftovers/1, await_busy/1, eventually/1,
-                       rendered/1]).
+                       rendered/1, kill/1]).
 
 all() ->
     test_helpers:mode_groups()
@@ -422,22 +422,12 @@ a_call_waits_for_a_replacement(Config) ->
      end || _ <- lists:seq(1, 5)],
     ?assertNot(is_process_alive(Ctx)).
 
-%% What a context has taken in before it is known to be dead may still run, or is lost with it.
-kill(Ctx) ->
-    exit(Ctx, kill),
-    _ = eventually(fun() -> is_tuple(py_context:info(Ctx)) end),
-    ok.
-
 a_call_waits_no_longer_than_its_time(Config) ->
-    Flag = filename:join(?config(priv_dir, Config), "may_start"),
-    ok = file:write_file(Flag, <<>>),
-    [Ctx] = start(#{contexts => 1, preload => ["open('", Flag, "')"]}, Config),
-    ok = file:delete(Flag),
-    ok = kill(Ctx),
+    Flag = test_helpers:pool_without_life(#{mode => ?config(mode, Config)}, Config),
     ?assertMatch({error, {context_died, _}}, py:call(math, sqrt, [16], #{}, 50)),
     ?assertMatch({error, {context_died, _}}, py:call(math, sqrt, [16], #{}, 0)),
     Waiting = ask(fun() -> py:call(math, sqrt, [16]) end),
-    ok = file:write_file(Flag, <<>>),
+    ok = test_helpers:revive(Flag),
     ?assertEqual({ok, 4.0}, answer(Waiting)).
 
 options_choose_whose_variables(Config) ->

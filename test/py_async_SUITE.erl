@@ -42,6 +42,13 @@ each_mode() ->
      parallel_calls_spread_over_the_pool,
      parallel_calls_follow_bindings_and_state,
      parallel_calls_that_are_late_lose_nobody_else,
+     parallel_calls_wait_for_a_context_in_their_time,
+     a_spawned_call_waits_for_a_context_in_its_callers_place,
+     a_spawned_call_that_waits_is_given_up,
+     a_spawned_call_that_waits_keeps_its_time,
+     a_spawned_call_that_waited_ends_with_its_caller,
+     a_cast_waits_for_a_context_in_its_callers_place,
+     a_cast_that_waits_in_vain_is_logged,
      misuse_is_a_badarg,
      a_bad_timeout_is_refused_before_anything_is_done,
      nothing_is_loaded_to_wait_for_nothing].
@@ -292,6 +299,120 @@ parallel_calls_that_are_late_lose_nobody_else(Config) ->
                              200)),
     ?assertEqual({ok, [{ok, 1.0}, {ok, 2.0}]}, py:parallel([{math, sqrt, [1]}, {math, sqrt, [4]}])),
     ?assertEqual([], test_helpers:messages()).
+
+%% ------------------------------------------------------------------ no living context
+
+without_life(Config) ->
+    test_helpers:pool_without_life(#{mode => ?config(mode, Config), preload => <<"seen = []">>}, Config).
+
+is_running() ->
+    case py_context:info(py_context_router:get_context()) of
+        #{state := busy} -> true;
+        Other -> Other
+    end.
+
+is_seen(Expected) ->
+    fun() ->
+        case py_context:eval(py_context_router:get_context(), <<"seen">>) of
+            {ok, Expected} -> true;
+            Other -> Other
+        end
+    end.
+
+parallel_calls_wait_for_a_context_in_their_time(Config) ->
+    Flag = without_life(Config),
+    Calls = [{math, sqrt, [N * N]} || N <- [1, 2, 3]],
+    Late = ask(fun() -> py:parallel(Calls, 50) end),
+    ?assertMatch({ok, [{error, {context_died, _}}, {error, {context_died, _}},
+                       {error, {context_died, _}}]}, answer(Late)),
+    ?assertEqual([], leftovers(Late)),
+    Waiting = ask(fun() -> py:parallel(Calls) end),
+    ok = test_helpers:revive(Flag),
+    ?assertEqual({ok, [{ok, 1.0}, {ok, 2.0}, {ok, 3.0}]}, answer(Waiting)).
+
+a_spawned_call_waits_for_a_context_in_its_callers_place(Config) ->
+    Flag = without_life(Config),
+    [Ref, Other] = [py:spawn_call(math, sqrt, [N]) || N <- [16, 25]],
+    ok = test_helpers:revive(Flag),
+    ?assertEqual({ok, 4.0}, py:await(Ref)),
+    receive {py_result, Other, Result} -> ?assertEqual({ok, 5.0}, Result) end,
+    ?assertEqual({error, timeout}, py:await(Ref, 0)),
+    ?assertEqual([], test_helpers:messages()),
+    Own = without_life(Config),
+    Mine = py:spawn_call(erlang, self, []),
+    ok = test_helpers:revive(Own),
+    ?assertEqual({ok, self()}, py:await(Mine)).
+
+a_spawned_call_that_waits_is_given_up(Config) ->
+    Flag = without_life(Config),
+    Ref = py:spawn_call('__main__', 'seen.append', [1]),
+    ?assertEqual({error, timeout}, py:await(Ref, 0)),
+    ok = test_helpers:revive(Flag),
+    ?assertEqual({ok, []}, py:call('__main__', 'seen.copy', [])),
+    %% Also when it runs by then.
+    Again = without_life(Config),
+    Loop = py:spawn_call(builtins, exec, ?LOOP),
+    ok = test_helpers:revive(Again),
+    _ = eventually(fun is_running/0),
+    ?assertEqual({error, timeout}, py:await(Loop, 0)),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
+    ?assertEqual([], test_helpers:messages()).
+
+a_spawned_call_that_waits_keeps_its_time(Config) ->
+    Flag = without_life(Config),
+    Ref = py:spawn_call(math, sqrt, [16], #{}, 20),
+    receive {py_result, Ref, Result} -> ?assertMatch({error, {context_died, _}}, Result) end,
+    Loop = py:spawn_call(builtins, exec, ?LOOP, #{}, 1_000),
+    ok = test_helpers:revive(Flag),
+    ?assertMatch({error, _}, py:await(Loop, infinity)),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
+
+a_spawned_call_that_waited_ends_with_its_caller(Config) ->
+    Flag = without_life(Config),
+    Caller = ask(fun() -> py:spawn_call(builtins, exec, ?LOOP) end),
+    _ = answer(Caller),
+    ok = test_helpers:revive(Flag),
+    _ = eventually(fun is_running/0),
+    true = unlink(Caller),
+    exit(Caller, kill),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
+
+a_cast_waits_for_a_context_in_its_callers_place(Config) ->
+    Flag = without_life(Config),
+    ?assertEqual(ok, py:cast('__main__', 'seen.append', [1])),
+    ok = test_helpers:revive(Flag),
+    _ = eventually(is_seen([1])),
+    %% Also when that is gone by then.
+    Again = without_life(Config),
+    Caller = ask(fun() -> py:cast('__main__', 'seen.append', [2]) end),
+    ?assertEqual(ok, answer(Caller)),
+    ?assertEqual([], leftovers(Caller)),
+    ok = test_helpers:revive(Again),
+    _ = eventually(is_seen([2])).
+
+a_cast_that_waits_in_vain_is_logged(Config) ->
+    Flag = without_life(Config),
+    Parent = self(),
+    ok = logger:set_primary_config(level, error),
+    ok = logger:add_handler(?MODULE, ?MODULE, #{config => #{pid => Parent}}),
+    try
+        ok = py:cast(math, sqrt, [16], #{}, 20),
+        receive
+            {logged, #{label := {py, cast_failed}, caller := Caller, reason := Reason}} ->
+                ?assertMatch({Parent, {context_died, _}}, {Caller, Reason})
+        end
+    after
+        ok = logger:remove_handler(?MODULE),
+        ok = logger:set_primary_config(level, none)
+    end,
+    ok = test_helpers:revive(Flag).
+
+%% The logger calls this in the process that logs.
+log(#{msg := {report, Report}}, #{config := #{pid := Pid}}) ->
+    Pid ! {logged, Report},
+    ok;
+log(_Event, _Handler) ->
+    ok.
 
 misuse_is_a_badarg(Config) ->
     _ = start(1, Config),

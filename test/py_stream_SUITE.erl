@@ -34,6 +34,8 @@ streams() ->
      a_stream_runs_in_the_namespace_of_its_process,
      python_knows_whom_a_stream_is_for,
      a_dying_context_ends_its_streams,
+     streams_wait_for_a_context_in_their_time,
+     a_stream_that_waits_for_a_context_is_cancelled,
      time_is_for_all_items,
      bad_options_are_named,
      misuse_is_a_badarg_with_a_sentence].
@@ -334,6 +336,40 @@ a_dying_context_ends_its_streams(Config) ->
     exit(?config(ctx, Config), kill),
     {_, End} = receive_all(Ref),
     ?assertMatch({error, {context_died, _}}, End).
+
+without_life(Config) ->
+    ok = py:stop_contexts(),
+    test_helpers:pool_without_life(#{mode => ?config(mode, Config), preload => ?PRELOAD}, Config).
+
+streams_wait_for_a_context_in_their_time(Config) ->
+    Ways = [fun() -> py:stream('__main__', count, [3]) end,
+            fun() ->
+                {ok, Stream} = py:stream_open('__main__', count, [3]),
+                {done, Items} = py:stream_next(Stream, 10),
+                {ok, Items}
+            end,
+            fun() ->
+                {ok, Ref} = py:stream_start('__main__', count, [3]),
+                {Items, done} = receive_all(Ref),
+                {ok, Items}
+            end],
+    [begin
+         Flag = without_life(Config),
+         Waiting = ask(Way),
+         ok = test_helpers:revive(Flag),
+         ?assertEqual({ok, [0, 1, 2]}, answer(Waiting))
+     end || Way <- Ways],
+    _ = without_life(Config),
+    ?assertMatch({error, {context_died, _}}, py:stream('__main__', count, [3], #{}, 20)),
+    ?assertMatch({error, {context_died, _}}, py:stream_open('__main__', count, [3], #{}, 20)).
+
+a_stream_that_waits_for_a_context_is_cancelled(Config) ->
+    Flag = without_life(Config),
+    {ok, Ref} = py:stream_start('__main__', count, [3]),
+    ?assertEqual(ok, py:stream_cancel(Ref)),
+    ok = test_helpers:revive(Flag),
+    ?assertEqual({ok, []}, py:eval(<<"log">>)),
+    ?assertEqual([], test_helpers:messages()).
 
 time_is_for_all_items(Config) ->
     Ctx = ?config(ctx, Config),

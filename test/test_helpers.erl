@@ -5,6 +5,7 @@
 -export([quiet/1, loud/1, stop_all/0, eventually/1, eventually/2]).
 -export([ask/1, ask_on/2, answer/1, leftovers/1, messages/0]).
 -export([threads/0, context_threads/0, await_threads/1, rss_kb/0]).
+-export([pool_without_life/2, revive/1, kill/1]).
 -export([gate/1, open_gate/1, await_busy/1, await_queue/2, is_alive/1, published/0]).
 -export([capture_log/1, log/2]).
 -export([rendered/1]).
@@ -152,6 +153,25 @@ gate(Config) ->
 
 open_gate(Gate) ->
     ok = file:write_file(Gate, <<>>).
+
+%% A default pool of one context, which is dead and can't come back before `revive/1'.
+pool_without_life(Options, Config) ->
+    Flag = filename:join(proplists:get_value(priv_dir, Config), "may_start"),
+    ok = file:write_file(Flag, <<>>),
+    Preload = ["open('", Flag, "')\n", maps:get(preload, Options, "")],
+    {ok, [Ctx]} = py:start_contexts(Options#{contexts => 1, preload => Preload}),
+    ok = file:delete(Flag),
+    ok = kill(Ctx),
+    Flag.
+
+revive(Flag) ->
+    ok = file:write_file(Flag, <<>>).
+
+%% What a context has taken in before it is known to be dead may still run, or is lost with it.
+kill(Ctx) ->
+    exit(Ctx, kill),
+    _ = eventually(fun() -> is_tuple(py_context:info(Ctx)) end),
+    ok.
 
 %% Until the context runs a job.
 await_busy(Ctx) ->

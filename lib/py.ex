@@ -35,7 +35,8 @@ defmodule Py do
 
     * `:pool` - the name of the pool to run in;
     * `:context` - the context to run in, a pid;
-    * `:timeout` - in ms, or `:infinity`; 30 000 by default, `:infinity` with a context;
+    * `:timeout` - in ms, or `:infinity`; 30 000 by default, `:infinity` with a context (not of
+      `stream/4`, which takes as long as its consumer does);
     * `:env` - whose variables: `:process` (the default), `:none` (the context's own), or an
       environment made by `:py_context.create_local_env/1`;
     * `:traceback` - whether an error comes with its traceback;
@@ -56,6 +57,7 @@ defmodule Py do
 
   @options [:pool, :context, :timeout, :env, :traceback, :on_caller_down]
   @call_options [:kwargs | @options]
+  @stream_options @call_options -- [:timeout]
 
   @doc """
   Calls a Python function. Keyword arguments are the option `:kwargs`.
@@ -69,7 +71,7 @@ defmodule Py do
   """
   @spec call(name(), name(), [term()], keyword()) :: {:ok, term()} | {:error, reason()}
   def call(module, function, args \\ [], options \\ []) do
-    {target, kwargs, rest} = call_options(options)
+    {target, kwargs, rest} = call_options(options, @call_options)
     wrap(apply(:py, :call, target ++ [module, function, unwrap(args), kwargs, rest]))
   end
 
@@ -143,7 +145,7 @@ defmodule Py do
   @spec stream(name(), name(), [term()], keyword()) :: Enumerable.t()
   def stream(module, function, args \\ [], options \\ []) do
     {read_ahead, options} = Keyword.pop(options, :read_ahead, 100)
-    {target, kwargs, rest} = call_options(options)
+    {target, kwargs, rest} = call_options(options, @stream_options)
     rest = Map.put(rest, :read_ahead, read_ahead)
 
     Stream.resource(
@@ -244,8 +246,8 @@ defmodule Py do
 
   # ---------------------------------------------------------------- inside
 
-  defp call_options(options) do
-    {target, rest} = options(options, @call_options)
+  defp call_options(options, allowed) do
+    {target, rest} = options(options, allowed)
     {kwargs, rest} = Map.pop(rest, :kwargs, %{})
     {target, named(kwargs), rest}
   end

@@ -312,7 +312,8 @@ stream_start(Module, Func, Args) ->
 stream_start(A, B, C, D) ->
     streaming(py_shape:call([A, B, C, D])).
 
-%% @doc In the shapes of `call/5'. The options are `kwargs', `env', `traceback' and `read_ahead'.
+%% @doc In the shapes of `call/5'. The options are `kwargs', `env', `traceback' and `read_ahead'; there
+%% is no timeout.
 -spec stream_start(target() | py_context:name(), py_context:name(),
                    py_context:name() | py_context:args(),
                    py_context:args() | py_context:kwargs(),
@@ -328,6 +329,9 @@ streaming(Shaped) ->
 -spec with_read_ahead({py_call:request(), term()},
                       fun((py_call:request(), pos_integer()) -> Result)) ->
     Result | {error, error()}.
+with_read_ahead({_Request, #{timeout := Timeout}}, _Start) ->
+    %% A stream takes as long as its consumer does.
+    {error, {bad_option, {timeout, Timeout}}};
 with_read_ahead({Request, #{read_ahead := N} = Options}, Start) when is_integer(N), N > 0 ->
     case py_shape:complete({Request, maps:remove(read_ahead, Options)}) of
         {ok, Complete} -> Start(Complete, N);

@@ -385,7 +385,7 @@ bad_options_are_named(Config) ->
     Ctx = ?config(ctx, Config),
     [?assertEqual({error, {bad_option, Bad}},
                   py:stream_start(Ctx, builtins, range, [1], maps:from_list([Bad])))
-     || Bad <- [{read_ahead, 0}, {read_ahead, x}, {color, red}]].
+     || Bad <- [{read_ahead, 0}, {read_ahead, x}, {color, red}, {timeout, 1000}]].
 
 misuse_is_a_badarg_with_a_sentence(_Config) ->
     {ok, Stream} = py:stream_open(builtins, range, [1]),

@@ -37,6 +37,7 @@ defmodule PyTest do
           fn -> Py.eval("1", [], kwargs: %{}) end,
           fn -> Py.exec("1", color: :red) end,
           fn -> Py.stream(:builtins, :range, [1], color: :red) end,
+          fn -> Py.stream(:builtins, :range, [1], timeout: 1_000) end,
           fn -> Py.parallel([], color: :red) end,
           fn -> Py.Pool.child_spec(name: :x, contexts: 2) end,
           fn -> Py.Pool.child_spec(size: 2) end

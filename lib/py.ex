@@ -264,7 +264,8 @@ defmodule Py do
     end
   end
 
-  defp named(pairs), do: Map.new(pairs, fn {name, value} -> {name, unwrap_value(value)} end)
+  # Pairs, not a map: `:py` refuses a name that is given twice.
+  defp named(pairs), do: Enum.map(pairs, fn {name, value} -> {name, unwrap_value(value)} end)
 
   defp unwrap(args), do: Enum.map(args, &unwrap_value/1)
 

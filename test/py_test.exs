@@ -48,6 +48,28 @@ defmodule PyTest do
     assert Py.call(:math, :sqrt, [1], timeout: -1) == {:error, {:bad_option, {:timeout, -1}}}
   end
 
+  test "a name that is given twice is refused" do
+    {:ok, list} = Py.eval("object()")
+
+    for call <- [
+          fn -> Py.eval("x", x: 1, x: 2) end,
+          fn -> Py.call(:builtins, :dict, [], kwargs: [a: 1, a: 2]) end,
+          fn -> Py.stream(:builtins, :dict, [], kwargs: [a: 1, a: 2]) |> Enum.to_list() end,
+          fn -> Py.parallel([{:builtins, :dict, [], [a: 1, a: 2]}]) end,
+          fn -> Py.Object.call(list, :__repr__, [], a: 1, a: 2) end
+        ] do
+      assert_raise ArgumentError, ~r/a name is given twice/, call
+    end
+
+    assert Py.call(:builtins, :dict, [], kwargs: %{"a" => 1}) == {:ok, %{"a" => 1}}
+  end
+
+  test "a pool takes all options of a pool" do
+    options = [name: :waiting, size: 1, max_queue: 5, overload: {:wait, 100}]
+    start_supervised!({Py.Pool, options})
+    assert %{overload: {:wait, 100}, max_queue: 5} = PyContextRouter.info(:waiting)
+  end
+
   test "what goes wrong is raised by the functions that say so" do
     assert_raise Py.Error, "ZeroDivisionError: division by zero", fn -> Py.eval!("1/0") end
     assert_raise Py.Error, ~r/^Traceback/, fn -> Py.eval!("1/0", [], traceback: true) end

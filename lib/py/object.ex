@@ -29,7 +29,7 @@ defmodule Py.Object do
   @spec call(t(), Py.name(), [term()], Py.named()) :: {:ok, term()} | {:error, Py.reason()}
   def call(%__MODULE__{ref: ref}, method, args \\ [], kwargs \\ []) do
     args = Enum.map(args, &unwrap/1)
-    kwargs = Map.new(kwargs, fn {name, value} -> {name, unwrap(value)} end)
+    kwargs = Enum.map(kwargs, fn {name, value} -> {name, unwrap(value)} end)
     Py.wrap(:py.call_method(ref, method, args, kwargs))
   end
 

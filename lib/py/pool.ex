@@ -24,12 +24,12 @@ defmodule Py.Pool do
     * `:name` - the pool's name, an atom; required;
     * `:size` - how many contexts; one per scheduler by default;
     * `:mode` - `:worker`, `:subinterp` or `:owngil`;
-    * and `:preload`, `:venv`, `:max_queue`, `:shutdown`, `:on_caller_down`, `:stuck_after`, see
-      `t::py_context_router.start_opts/0`.
+    * and `:preload`, `:venv`, `:max_queue`, `:shutdown`, `:on_caller_down`, `:stuck_after`,
+      `:overload`, see `t::py_context_router.start_opts/0`.
   """
 
   @options [:name, :size, :mode, :preload, :venv, :max_queue, :shutdown] ++
-             [:on_caller_down, :stuck_after]
+             [:on_caller_down, :stuck_after, :overload]
 
   @doc "For a supervisor."
   @spec child_spec(keyword()) :: Supervisor.child_spec()

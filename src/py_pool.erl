@@ -64,12 +64,18 @@ stop(Name) ->
     Pool = lookup(Name),
     %% Its process may just have been killed, and be about to be restarted.
     _ = [py_nif:pool_close(Pool) || Pool =/= undefined],
+    ok = let_go(whereis_pool(Name)),
     try
         gen_server:stop(registered_name(Name), shutdown, infinity)
     catch
         exit:_ -> ok
     end,
     forget(Name, Pool).
+
+%% The end that was asked for must not take the caller along who started the pool.
+-spec let_go(pid() | undefined) -> ok.
+let_go(undefined) -> ok;
+let_go(Pid) -> py_context_server:unlinked(Pid, ok).
 
 %% After an ordinary stop there is nothing left to do. Else its process was dead: its contexts are
 %% dying, and a process that is started in its place finds it closed, erases the entry and ends; in a

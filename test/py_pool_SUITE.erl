@@ -60,6 +60,7 @@ groups() ->
        a_pool_that_cannot_start_fails_the_users_tree,
        a_failed_start_leaves_the_name_free_and_no_message,
        a_linked_pool_ends_with_its_owner,
+       whoever_has_started_a_pool_can_stop_it,
        a_name_can_be_used_once]}].
 
 init_per_suite(Config) ->
@@ -597,6 +598,19 @@ a_linked_pool_ends_with_its_owner(_Config) ->
     receive {'DOWN', PoolMonitor, process, Pool, _} -> ok end,
     ?assertEqual({0, []}, {py_context_router:num_contexts(io), test_helpers:published()}),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
+
+whoever_has_started_a_pool_can_stop_it(_Config) ->
+    Owner = test_helpers:ask(fun() ->
+        {ok, Pool} = py_context_router:start_link(#{name => io, contexts => 1}),
+        {py_context_router:stop_pool(io), is_process_alive(Pool)}
+    end),
+    ?assertEqual({ok, false}, test_helpers:answer(Owner)),
+    ?assertEqual([], test_helpers:leftovers(Owner)),
+    %% One that traps exits needs no message about the end that it asked for.
+    _ = process_flag(trap_exit, true),
+    {ok, _} = py_context_router:start_link(#{name => io, contexts => 1}),
+    ok = py_context_router:stop_pool(io),
+    ?assertEqual([], test_helpers:messages()).
 
 a_name_can_be_used_once(_Config) ->
     {ok, [_]} = py_context_router:start_pool(io, 1),

@@ -28,6 +28,8 @@ sentence({overloaded, #{quarantined := Stuck, limit := Limit}}) ->
                   [Stuck, Limit]);
 sentence({pool_not_started, Pool}) ->
     io_lib:format("no pool named ~tp is started", [Pool]);
+sentence({already_started, Pool}) when is_pid(Pool) ->
+    io_lib:format("the pool runs already: ~0tp", [Pool]);
 sentence({already_started, Options}) ->
     io_lib:format("the pool runs already, with other options: ~0tp", [Options]);
 sentence({unconvertible, Path, What}) ->

@@ -12,6 +12,7 @@ reasons() ->
      {{context_died, {boom, [1, <<"x">>]}}, "{boom,[1,<<\"x\">>]}"},
      {{overloaded, #{queue => 7, max_queue => 5}}, "7 calls waiting and takes no more than 5"},
      {{pool_not_started, io}, "no pool named io is started"},
+     {{already_started, self()}, "the pool runs already: <"},
      {{already_started, #{contexts => 2}}, "already, with other options: #{contexts => 2}"},
      {{unconvertible, <<"args[2].x">>, <<"bitstring of 3 bits">>}, "args[2].x has no counterpart"},
      {{too_deep, 1000}, "deeper than 1000 levels"},

@@ -11,7 +11,7 @@ use py_runtime::ffi;
 use py_runtime::job::Scope;
 use py_runtime::request::Cancel;
 
-use crate::harness::{Answer, Reply, Subject, TestJob, Ticket, eval, in_each_mode, running_code};
+use crate::harness::{Answer, Reply, Subject, TestJob, Ticket, eval, in_each_mode};
 
 const LIMIT: u32 = 64;
 

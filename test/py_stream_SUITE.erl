@@ -46,6 +46,7 @@ coroutines() ->
      the_loop_is_kept,
      coroutines_run_on_top_of_one_that_waits,
      a_stream_waits_for_a_coroutine_that_waits_below,
+     a_stop_that_was_left_behind_ends_no_coroutine,
      coroutines_wait_together,
      coroutines_fail_one_by_one,
      late_coroutines_are_cancelled_and_lose_nobody_else,
@@ -457,6 +458,17 @@ a_stream_waits_for_a_coroutine_that_waits_below(Config) ->
     Gate ! go,
     ?assertEqual({ok, 1}, answer(Waiting)),
     ?assertEqual({done, [1, 2]}, asked(Stream, 10)).
+
+a_stop_that_was_left_behind_ends_no_coroutine(Config) ->
+    Ctx = ?config(ctx, Config),
+    %% As an interrupted run of the loop leaves one.
+    ok = py_context:exec(Ctx, <<"async def leave():\n"
+                                "    loop = asyncio.get_running_loop()\n"
+                                "    loop.call_soon(loop.call_soon, loop.stop)\n">>),
+    {ok, none} = py:call('__main__', leave, []),
+    ?assertEqual({ok, 7}, py:call('__main__', nap, [0.01, 7])),
+    {ok, none} = py:call('__main__', leave, []),
+    ?assertEqual({ok, [0, 1, 2]}, py:stream('__main__', acount, [3, 0.01])).
 
 coroutines_wait_together(_Config) ->
     %% One after the other these would take 100 s.

@@ -11,6 +11,8 @@ loop = asyncio.new_event_loop()
 BEAT = 0.01
 # How long what was cancelled has to clean up, in seconds.
 GRACE = 1.0
+# What the loop says when it was stopped while something was to be completed.
+STOPPED = "Event loop stopped before Future completed."
 # How long one step of a stream may wait, in seconds: then others have their turn.
 SLICE = 0.005
 
@@ -44,7 +46,13 @@ def complete(on, awaitable):
 
     beats()
     try:
-        return on.run_until_complete(task)
+        while True:
+            try:
+                return on.run_until_complete(task)
+            except RuntimeError as error:
+                # A run that was interrupted may have left a stop behind, which is meant for it alone.
+                if task.done() or error.args != (STOPPED,):
+                    raise
     except BaseException:
         cancel(on, [task])
         raise

@@ -331,12 +331,17 @@ processes_that_run_python_leave_nothing_behind(Config) ->
         [done = answer(Asker) || Asker <- Askers]
     end,
     _ = Churn(10_000),
-    {Objects, Rss} = {Count(), test_helpers:rss_kb()},
-    _ = Churn(100_000),
-    %% The last ones' deaths may still be on their way.
-    _ = eventually(fun() -> case Count() of N when N < Objects + 100 -> true; N -> N end end),
-    Grown = test_helpers:rss_kb() - Rss,
-    ?assert(Grown < 20_000, {grown_kb, Grown}).
+    Objects = Count(),
+    Grown = fun() ->
+        Rss = test_helpers:rss_kb(),
+        _ = Churn(100_000),
+        %% The last ones' deaths may still be on their way.
+        _ = eventually(fun() -> case Count() of N when N < Objects + 100 -> true; N -> N end end),
+        test_helpers:rss_kb() - Rss
+    end,
+    %% What is left behind is so each time. On a busy machine many deaths may be on their way at once, and
+    %% take room that is kept for the next ones.
+    ?assert(lists:any(fun(_) -> Grown() < 20_000 end, [1, 2, 3])).
 
 a_job_of_a_dead_process_leaves_nothing_behind(Config) ->
     [Ctx] = start(#{contexts => 1}, Config),

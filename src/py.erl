@@ -58,11 +58,8 @@
 
 -export_type([target/0, options/0, result/0, error/0]).
 
--define(BADARG(Args, Cause),
-        erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
-%% The longest that `receive' can wait; beyond it raises, when everything is on its way.
--define(IS_TIMEOUT(T),
-        (T =:= infinity orelse (is_integer(T) andalso T >= 0 andalso T =< 16#ffffffff))).
+-include("py_args.hrl").
+
 -define(NOT_A_TIMEOUT, <<"neither a number of ms nor infinity">>).
 
 %% ------------------------------------------------------------------ running Python
@@ -467,6 +464,9 @@ import(Module) ->
 -spec add_path(file:name_all()) -> ok | {error, error()}.
 add_path(Path) ->
     Folder = filename:absname(py_context:text(Path, 1, [Path])),
+    %% A binary is taken as it is so far.
+    _ = unicode:characters_to_binary(Folder) =:= Folder
+        orelse ?BADARG([Path], {argument, 1, <<"not text in UTF-8">>}),
     set_up({path, Folder}, py_setup:path(Folder)).
 
 -spec set_up(py_setup:key(), {binary(), term()}) -> ok | {error, error()}.

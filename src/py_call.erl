@@ -33,6 +33,8 @@
                      env => process | none | py_context:env(),
                      traceback => boolean(),
                      on_caller_down => interrupt | finish}.
+-include("py_args.hrl").
+
 %% `kwargs': keyword arguments. `timeout': in ms. `env': whose variables are used: the calling
 %% process's (`process', the default), the context's own (`none'), or those of an environment made by
 %% `py_context:create_local_env/1'. `traceback': whether an exception comes with its traceback.
@@ -47,10 +49,6 @@
 %% asked for on nearly every call.
 -define(DEFAULT_PIN, '$py_pin').
 -define(PIN(Pool), {?DEFAULT_PIN, Pool}).
-%% The longest that `receive' can wait.
--define(LONGEST, 16#ffffffff).
--define(IS_TIMEOUT(T),
-        (T =:= infinity orelse (is_integer(T) andalso T >= 0 andalso T =< ?LONGEST))).
 
 %% ------------------------------------------------------------------ making requests
 

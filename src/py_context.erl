@@ -105,13 +105,10 @@
                | {no_term, Type :: binary()}
                | {bad_option, {term(), term()}}.
 
+-include("py_args.hrl").
+
 %% How often a caller looks for its answer before it waits: for some µs.
 -define(LOOKS, 100).
--define(BADARG(Args, Cause),
-        erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
-%% The longest that `receive' can wait, some 49 days; beyond it raises, with the request on its way.
--define(IS_TIMEOUT(T),
-        (T =:= infinity orelse (is_integer(T) andalso T >= 0 andalso T =< 16#ffffffff))).
 -define(IS_ENV(E), (E =:= none orelse is_reference(E))).
 -define(IS_NAME(N), (is_atom(N) orelse is_binary(N))).
 -define(NOT_PAIRS, <<"neither a map nor a list of pairs">>).

@@ -67,8 +67,8 @@
                      | py_python:start_error()
                      | term().
 
--define(BADARG(Args, Cause),
-        erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
+-include("py_args.hrl").
+
 %% Where a process keeps its binding. One atom for the default pool: it is read on every call.
 -define(DEFAULT_BINDING, '$py_context').
 -define(BINDING(Pool), {?DEFAULT_BINDING, Pool}).

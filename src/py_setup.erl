@@ -22,8 +22,6 @@
 -define(KEY, {py_context_router, setup}).
 %% How long contexts that are busy are waited for, in ms.
 -define(TIMEOUT, 30_000).
--define(BADARG(Args, Cause),
-        erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
 
 %% ------------------------------------------------------------------ steps
 
@@ -97,8 +95,6 @@ import(Module) ->
 %% same time. Leaves no names behind.
 -spec path(binary()) -> {binary(), none}.
 path(Path) ->
-    _ = unicode:characters_to_binary(Path) =:= Path
-        orelse ?BADARG([Path], {argument, 1, <<"not text in UTF-8">>}),
     Folder = literal(Path),
     {iolist_to_binary(
        ["with ", path_lock(), ":\n"

@@ -10,10 +10,10 @@
 -export_type([shaped/0]).
 
 -type shaped() :: {py_call:request(), timeout() | py_call:options()}.
+-include("py_args.hrl").
+
 %% A request, and what is still to be said about it.
 
--define(BADARG(Args, Cause),
-        erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
 -define(IS_TARGET(T), (is_pid(T) orelse is_atom(T))).
 
 %% The arguments of `py:call/3..6' and of what takes the same.

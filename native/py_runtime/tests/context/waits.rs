@@ -254,20 +254,26 @@ fn a_job_on_top_does_not_see_the_exception_that_is_handled_below() {
     });
 }
 
+/// A job that runs statements and then an endless loop; in which it is.
+fn hog_after(subject: &Subject, source: &'static [u8]) -> Ticket {
+    let (reached, is_there) = channel();
+    let hog = subject.submit(move |scope| {
+        code::exec(scope.at, source, "<test>", scope.namespace)?;
+        reached.send(()).unwrap();
+        code::exec(scope.at, b"while True: pass", "<test>", scope.namespace)?;
+        Ok("never".into())
+    });
+    is_there.recv().unwrap();
+    hog
+}
+
 #[test]
 fn a_job_that_is_struck_on_top_of_another_leaves_no_import_lock_behind() {
     in_each_mode(|mode| {
         let (subject, other) = (Subject::start(mode), Subject::start(mode));
         let door = Arc::new(Door::default());
         let below = waiting(&subject, &door);
-        let (reached, is_there) = channel();
-        let hog = subject.submit(move |scope| {
-            eval(scope.at, scope.namespace, "__import__('_imp').acquire_lock()")?;
-            reached.send(()).unwrap();
-            code::exec(scope.at, b"while True: pass", "<test>", scope.namespace)?;
-            Ok("never".into())
-        });
-        is_there.recv().unwrap();
+        let hog = hog_after(&subject, b"__import__('_imp').acquire_lock()");
         assert!(subject.context.interrupt());
         assert_eq!(hog.only_reply(), Reply::Interrupted);
         door.open(&subject.context);
@@ -282,9 +288,9 @@ fn a_job_that_is_struck_on_top_of_another_leaves_no_import_lock_behind() {
 fn a_lock_half_given_back_and_those_after_it_are_given_back() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
-        let (reached, is_there) = channel();
-        let hog = subject.submit(move |scope| {
-            let source = b"\
+        let hog = hog_after(
+            &subject,
+            b"\
 from importlib import _bootstrap
 locks = [_bootstrap._get_module_lock(name) for name in ('colorsys', 'this')]
 for lock in locks:
@@ -293,13 +299,8 @@ if isinstance(lock.count, list):
     locks[0].count.pop()
 if hasattr(locks[1].lock, '_is_owned'):
     locks[1].lock.acquire()
-";
-            code::exec(scope.at, source, "<test>", scope.namespace)?;
-            reached.send(()).unwrap();
-            code::exec(scope.at, b"while True: pass", "<test>", scope.namespace)?;
-            Ok("never".into())
-        });
-        is_there.recv().unwrap();
+",
+        );
         assert!(subject.context.interrupt());
         assert_eq!(hog.only_reply(), Reply::Interrupted);
         let source = "\

@@ -12,7 +12,11 @@
          little_is_imported_before_the_user_does/1, module_state_is_private/1,
          builtins_are_private/1, stopped_context_leaves_nothing_to_the_next/1,
          contexts_of_a_pool_stop_side_by_side/1, interpreters_are_kept_where_ending_them_costs/1,
-         threads_of_python_code_do_not_abort_the_vm/1, busy_contexts_run_at_the_same_time/1,
+         threads_of_python_code_do_not_abort_the_vm/1, threads_begun_at_the_end_do_not_abort_the_vm/1,
+         c_code_calls_back_into_its_own_interpreter/1,
+         modules_in_c_serve_the_others_when_an_interpreter_has_ended/1,
+         modules_in_c_know_the_classes_of_their_interpreter/1,
+         an_audit_hook_goes_with_its_context/1, busy_contexts_run_at_the_same_time/1,
          a_live_context_takes_little_memory/1, live_memory/0,
          module_that_refuses_gets_a_hint/1, mixed_pools_serve_what_each_can/1]).
 
@@ -26,12 +30,16 @@ all() ->
 
 groups() ->
     Any = [contexts_of_a_pool_start_side_by_side, contexts_come_and_go_without_growth,
-           busy_callers_leave_a_computation_its_turn],
+           busy_callers_leave_a_computation_its_turn, c_code_calls_back_into_its_own_interpreter],
     Isolated = [little_is_imported_before_the_user_does, module_state_is_private,
                 builtins_are_private, stopped_context_leaves_nothing_to_the_next,
                 contexts_of_a_pool_stop_side_by_side,
                 interpreters_are_kept_where_ending_them_costs,
-                threads_of_python_code_do_not_abort_the_vm],
+                threads_of_python_code_do_not_abort_the_vm,
+                threads_begun_at_the_end_do_not_abort_the_vm,
+                modules_in_c_serve_the_others_when_an_interpreter_has_ended,
+                modules_in_c_know_the_classes_of_their_interpreter,
+                an_audit_hook_goes_with_its_context],
     [{worker, [], [workers_share_modules | Any]},
      {subinterp, [], Any ++ Isolated},
      {owngil, [], Any ++ Isolated ++ [busy_contexts_run_at_the_same_time,
@@ -91,7 +99,8 @@ contexts_of_a_pool_start_side_by_side(Config) ->
 contexts_come_and_go_without_growth(Config) ->
     Cycle = fun() ->
         with_contexts(mode(Config), 1, fun([Ctx]) ->
-            ok = py_context:exec(Ctx, <<"import json\ndef f(x): return json.dumps(x)">>),
+            %% `logging' registers for a fork, which keeps it for as long as the interpreter lives.
+            ok = py_context:exec(Ctx, <<"import json, logging\ndef f(x): return json.dumps(x)">>),
             {ok, <<"[1]">>} = py_context:call(Ctx, '__main__', f, [[1]])
         end)
     end,
@@ -118,6 +127,36 @@ busy_callers_leave_a_computation_its_turn(Config) ->
 
 call_until(Stop, Ctx) ->
     call_until(Stop, Ctx, 0).
+
+%% With the GIL (`PyDLL') and without; what is called finds a thread state by the thread alone.
+c_code_calls_back_into_its_own_interpreter(Config) ->
+    with_contexts(mode(Config), 1, fun([Ctx]) ->
+        case py_context:exec(Ctx, <<"import ctypes">>) of
+            ok -> called_back(Ctx);
+            %% It is none of those that a GIL of one's own allows then.
+            {error, {'ImportError', _}} -> ?assertEqual({owngil, 12}, {mode(Config), minor()})
+        end
+    end).
+
+called_back(Ctx) ->
+    ok = py_context:exec(Ctx, <<"import sys\n"
+                                "sys.mark = 'own'\n"
+                                "def sort(library):\n"
+                                "    seen = set()\n"
+                                "    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int),\n"
+                                "                      ctypes.POINTER(ctypes.c_int))\n"
+                                "    def compare(a, b):\n"
+                                "        import sys\n"
+                                "        seen.add(getattr(sys, 'mark', 'other'))\n"
+                                "        return a[0] - b[0]\n"
+                                "    numbers = (ctypes.c_int * 3)(3, 1, 2)\n"
+                                "    library(None).qsort(numbers, 3, ctypes.sizeof(ctypes.c_int),\n"
+                                "                        compare)\n"
+                                "    return list(numbers), list(seen)\n">>),
+    [?assertEqual({Library, {ok, {[1, 2, 3], [<<"own">>]}}},
+                  {Library, py_context:eval(Ctx, <<"sort(ctypes.", Library/binary, ")">>, #{}, 30_000)})
+     || Library <- [<<"CDLL">>, <<"PyDLL">>]],
+    py_context:exec(Ctx, <<"del sys.mark">>).
 
 call_until(Stop, Ctx, Count) ->
     {ok, 4.0} = py_context:call(Ctx, math, sqrt, [16]),
@@ -179,20 +218,31 @@ stopped_context_leaves_nothing_to_the_next(Config) ->
                                   "sys.setrecursionlimit(77)\n"
                                   "sys.set_int_max_str_digits(0)\n"
                                   "gc.disable()\n"
+                                  "gc.set_debug(gc.DEBUG_SAVEALL)\n"
+                                  "gc.freeze()\n"
+                                  "import warnings\n"
+                                  "warnings.simplefilter('error')\n"
+                                  "if hasattr(sys, 'monitoring'):\n"
+                                  "    sys.monitoring.use_tool_id(2, 'a')\n"
+                                  "    sys.monitoring.set_events(2, sys.monitoring.events.PY_START)\n"
                                   "leaked = [lambda: leaked]\n"
                                   "atexit.register(lambda: setattr(builtins, 'late', 1))\n">>)
     end),
     with_contexts(mode(Config), 1, fun([B]) ->
-        ok = py_context:exec(B, <<"import builtins, gc, os, sys, string">>),
+        ok = py_context:exec(B, <<"import builtins, gc, os, sys, string, warnings">>),
         [?assertEqual({Code, {ok, false}}, {Code, py_context:eval(B, Code)})
          || Code <- [<<"hasattr(builtins, 'leak')">>, <<"hasattr(builtins, 'late')">>,
                      <<"len is None">>, <<"'leaked' in globals()">>,
                      <<"hasattr(string, 'marked_by')">>, <<"hasattr(os, 'marked_by')">>,
                      <<"os.getpid() == -1">>, <<"'/nowhere' in sys.path">>,
                      <<"sys.meta_path == []">>, <<"sys.stdout is None">>,
-                     <<"sys.getrecursionlimit() == 77">>, <<"not gc.isenabled()">>]
+                     <<"sys.getrecursionlimit() == 77">>, <<"not gc.isenabled()">>,
+                     <<"gc.get_debug() != 0">>, <<"gc.get_freeze_count() != 0">>,
+                     <<"warnings.filters[0][0] == 'error'">>]
                     %% Older ones have it once for the OS process.
-                    ++ [<<"sys.get_int_max_str_digits() == 0">> || minor() >= 12]]
+                    ++ [Code || minor() >= 12,
+                                Code <- [<<"sys.get_int_max_str_digits() == 0">>,
+                                         <<"sys.monitoring.get_tool(2) is not None">>]]]
     end).
 
 %% Each waits in a callback of its interpreter's end until all have come to theirs.
@@ -215,15 +265,95 @@ interpreters_are_kept_where_ending_them_costs(Config) ->
     end).
 
 threads_of_python_code_do_not_abort_the_vm(Config) ->
+    Path = filename:join(proplists:get_value(priv_dir, Config),
+                         "thread_" ++ atom_to_list(mode(Config))),
     with_contexts(mode(Config), 1, fun([Ctx]) ->
         ok = py_context:exec(Ctx, <<"import threading\n"
                                     "event = threading.Event()\n"
-                                    "thread = threading.Thread(target=event.wait, args=(0.3,))\n"
-                                    "thread.start()">>)
+                                    "def run(path):\n"
+                                    "    event.wait(0.3)\n"
+                                    "    open(path, 'x').close()">>),
+        {ok, _} = py_context:eval(Ctx, <<"threading.Thread(target=run, args=(path,)).start()">>,
+                                  #{path => unicode:characters_to_binary(Path)})
+    end),
+    %% They are waited for, as they are at the end of a Python program.
+    ?assert(filelib:is_regular(Path)),
+    with_contexts(mode(Config), 1, fun([Ctx]) ->
+        ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>))
+    end).
+
+%% A callback at the end is late enough for nobody to wait for what it starts.
+threads_begun_at_the_end_do_not_abort_the_vm(Config) ->
+    with_contexts(mode(Config), 1, fun([Ctx]) ->
+        ok = py_context:exec(Ctx, <<"import atexit, threading, time\n"
+                                    "def begin():\n"
+                                    "    threading.Thread(target=time.sleep, args=(0.3,)).start()\n"
+                                    "atexit.register(begin)">>)
     end),
     with_contexts(mode(Config), 1, fun([Ctx]) ->
         ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>))
     end).
+
+%% Some keep in one place for all what belongs to the interpreter that came first, or last.
+modules_in_c_serve_the_others_when_an_interpreter_has_ended(Config) ->
+    Use = <<"import datetime, decimal, fractions, zoneinfo\n"
+            "zoneinfo.ZoneInfo.clear_cache()\n"
+            "def use():\n"
+            "    zone = zoneinfo.ZoneInfo.from_file(tzfile())\n"
+            "    year = datetime.datetime.strptime('2020', '%Y').year\n"
+            "    offset = zone.utcoffset(datetime.datetime(2020, 1, 1))\n"
+            "    return (year, offset == datetime.timedelta(0),\n"
+            "            decimal.Decimal('0.5') == fractions.Fraction(1, 2))\n"
+            "def tzfile():\n"
+            "    import io, struct\n"
+            "    head = struct.pack('>4sc15x6l', b'TZif', b'\\x00', 0, 0, 0, 0, 1, 4)\n"
+            "    return io.BytesIO(head + struct.pack('>lbb', 0, 0, 0) + b'UTC\\x00')\n">>,
+    with_contexts(worker, 1, fun([Stays]) ->
+        Used = fun(Ctx) -> py_context:call(Ctx, '__main__', use, []) end,
+        with_contexts(mode(Config), 1, fun([Goes]) ->
+            ok = py_context:exec(Goes, Use),
+            ok = py_context:exec(Stays, Use),
+            ok = py_context:exec(Goes, Use),
+            ?assertEqual({ok, {2020, true, true}}, Used(Goes)),
+            ?assertEqual({ok, {2020, true, true}}, Used(Stays))
+        end),
+        ?assertEqual({ok, {2020, true, true}}, Used(Stays))
+    end).
+
+%% Also the second time, in an interpreter that was kept.
+modules_in_c_know_the_classes_of_their_interpreter(Config) ->
+    Test = <<"import copyreg, decimal, fractions, numbers, pickle, zoneinfo\n"
+             "class Thing: pass\n"
+             "copyreg.pickle(Thing, lambda thing: (str, ('reduced',)))\n"
+             "try:\n"
+             "    zoneinfo.ZoneInfo('No/Such')\n"
+             "    caught = False\n"
+             "except zoneinfo.ZoneInfoNotFoundError:\n"
+             "    caught = True\n"
+             "result = (decimal.Decimal('0.5') == fractions.Fraction(1, 2),\n"
+             "          isinstance(decimal.Decimal(1), numbers.Number), caught,\n"
+             "          pickle.loads(pickle.dumps(Thing())))">>,
+    _ = [with_contexts(mode(Config), 2, fun(Both) ->
+             _ = [begin
+                      ok = py_context:exec(Ctx, Test),
+                      ?assertEqual({ok, {true, true, true, <<"reduced">>}},
+                                   py_context:eval(Ctx, <<"result">>))
+                  end || Ctx <- Both]
+         end) || _ <- [first, second]],
+    ok.
+
+an_audit_hook_goes_with_its_context(Config) ->
+    with_contexts(mode(Config), 1, fun([A]) ->
+        ok = py_context:exec(A, <<"import sys\n"
+                                  "def hook(event, args):\n"
+                                  "    if event == 'modes_SUITE.mark': raise RuntimeError(event)\n"
+                                  "sys.addaudithook(hook)">>),
+        ?assertMatch({error, {'RuntimeError', _}}, py_context:exec(A, mark()))
+    end),
+    with_contexts(mode(Config), 1, fun([B]) -> ?assertEqual(ok, py_context:exec(B, mark())) end).
+
+mark() ->
+    <<"import sys; sys.audit('modes_SUITE.mark')">>.
 
 %% ------------------------------------------------------------------ with a GIL each
 

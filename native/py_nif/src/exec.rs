@@ -50,7 +50,6 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(at: Attached<'_>) -> Result<Self, Exception> {
-        asyncio::prepare(at);
         python_module::install(at)?;
         Ok(Local {
             types: Types::load(at)?,

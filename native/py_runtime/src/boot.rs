@@ -12,6 +12,7 @@ use pyo3_ffi as ffi;
 
 use crate::exception::Exception;
 use crate::gil::SWITCH_INTERVAL;
+use crate::interpreter;
 use crate::object::{Attached, Object};
 
 /// A built-in module: its name and its init function.
@@ -83,21 +84,8 @@ pub fn run_atexit() {
     if !is_booted() {
         return;
     }
-    // SAFETY: says the caller.
-    unsafe { crate::interpreter::visit_main(run_exit_functions) };
-}
-
-fn run_exit_functions() {
-    // SAFETY: `visit_main` has attached this thread.
-    let at = unsafe { Attached::assume() };
-    // SAFETY: attached; the name is a C string. What a callback raises CPython reports itself.
-    let done = unsafe {
-        Object::from_owned(at, ffi::PyImport_ImportModule(c"atexit".as_ptr()))
-            .and_then(|atexit| atexit.getattr_c(at, c"_run_exitfuncs"))
-            .and_then(|run| Object::from_owned(at, ffi::PyObject_CallNoArgs(run.as_ptr())))
-    };
-    drop(done);
-    crate::exception::clear(at);
+    // SAFETY: says the caller; attached by the visit.
+    unsafe { interpreter::visit_main(|| interpreter::run_exit_functions(Attached::assume())) };
 }
 
 fn boot_thread(options: Options) -> Result<(), BootError> {

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use pyo3_ffi as ffi;
 
 use crate::backstage::SOON;
+use crate::chores::Chores;
 use crate::exception::Exception;
 use crate::export::{Buffer, Exports};
 use crate::hold::Holds;
@@ -30,9 +31,8 @@ use crate::job::Job;
 use crate::lobby::Lobby;
 use crate::mailbox::{Mailbox, Refused, Seq};
 use crate::mode::Mode;
-use crate::preload::Preload;
 use crate::request::Cancel;
-use crate::ward::{Patient, Ward};
+use crate::ward::{Bed, Ward};
 pub use room::{Admit, Room};
 pub(crate) use thread::Desk;
 pub use wait::{Interrupted, Wait};
@@ -136,7 +136,7 @@ pub struct Context<J: Job> {
     mailbox: Mailbox<J, Release<J::Notice>>,
     holds: Holds,
     exports: Exports,
-    preload: Preload,
+    chores: Chores,
     /// Open while the interpreter may be struck; the thread closes it before it ends.
     gate: Mutex<Option<InterpreterPtr>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -149,10 +149,11 @@ pub struct Context<J: Job> {
     interpreter_number: AtomicI64,
     owner: Arc<dyn Owner>,
     counters: Arc<Counters>,
-    /// One more than the number of the job that the owner has been told is stuck.
-    stuck_job: AtomicU64,
-    /// It is counted as stuck.
-    patient: Mutex<Option<Patient>>,
+    /// What the owner has been told is stuck: one more than the number of the job, or the greatest
+    /// numbers for what is none.
+    stuck_at: AtomicU64,
+    /// Whether it is counted as stuck.
+    bed: Mutex<Bed>,
     successor: OnceLock<Arc<Context<J>>>,
     lobby: Lobby<room::Waiter>,
     /// See [`Context::is_left_to`].
@@ -179,7 +180,7 @@ impl<J: Job> Context<J> {
             mailbox: Mailbox::new(config.max_queue),
             holds: Holds::default(),
             exports: Exports::default(),
-            preload: Preload::default(),
+            chores: Chores::default(),
             gate: Mutex::new(None),
             thread: Mutex::new(None),
             ident: AtomicU64::new(0),
@@ -188,8 +189,8 @@ impl<J: Job> Context<J> {
             interpreter_number: AtomicI64::new(-1),
             owner,
             counters,
-            stuck_job: AtomicU64::new(0),
-            patient: Mutex::new(None),
+            stuck_at: AtomicU64::new(0),
+            bed: Mutex::default(),
             successor: OnceLock::new(),
             lobby: Lobby::default(),
             last_asked_by: AtomicUsize::new(0),
@@ -239,13 +240,20 @@ impl<J: Job> Context<J> {
         outcome
     }
 
-    /// Interrupts the running job; its caller gets the error. `false`: nothing runs.
+    /// Interrupts the running job, whose caller gets the error, or a finalizer that holds up the next
+    /// one. `false`: nothing runs.
     pub fn interrupt(self: &Arc<Self>) -> bool {
         if let Some(successor) = self.successor() {
             return successor.interrupt();
         }
         let innermost = self.mailbox.running().pop();
-        let Some((seq, job)) = innermost else { return false };
+        let Some((seq, job)) = innermost else {
+            let stops = self.chores.stop();
+            if stops {
+                self.interrupt_in_background(Target::Chore);
+            }
+            return stops;
+        };
         let runs = job.state().interrupt();
         if runs {
             self.interrupt_in_background(Target::Job(seq));
@@ -281,8 +289,8 @@ impl<J: Job> Context<J> {
                 context.interrupt_in_background(Target::Job(seq));
             });
         }
-        if self.preload.kill() {
-            self.interrupt_in_background(Target::Preload);
+        if self.chores.kill() {
+            self.interrupt_in_background(Target::Chore);
         }
     }
 
@@ -384,12 +392,14 @@ impl<J: Job> Context<J> {
         self.mailbox.is_closed()
     }
 
-    /// How long the current job has been running. Not once it has been answered: to its caller it
-    /// is over then.
+    /// How long the current job has been running, or what runs between jobs. Not once the job has been
+    /// answered: to its caller it is over then.
     pub fn busy_for(&self) -> Option<Duration> {
-        let running = self.mailbox.running();
-        let innermost = running.last().filter(|(_, job)| !job.state().is_replying());
-        innermost.and_then(|_| self.running_for())
+        match self.mailbox.running().last() {
+            Some((_, job)) if job.state().is_replying() => None,
+            Some(_) => self.running_for(),
+            None => self.chores.running_for(),
+        }
     }
 
     /// How long the thread has been at its current job.

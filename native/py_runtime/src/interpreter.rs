@@ -4,13 +4,19 @@
 //! through here, so that the GIL policy sees every turn.
 
 use std::cell::Cell;
+#[cfg(not(Py_3_12))]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use pyo3_ffi as ffi;
 
+#[cfg(not(Py_3_12))]
+use crate::code;
 use crate::escape::Escaped;
 use crate::gil;
 use crate::mode::Mode;
+#[cfg(not(Py_3_12))]
+use crate::namespace::new_namespace;
 use crate::object::{Attached, Object};
 use crate::spare;
 
@@ -92,8 +98,8 @@ impl Interpreter {
         }
         // SAFETY: Python runs and is never finalized. The main interpreter is where every thread
         // starts from.
-        let main = unsafe { new_state(InterpreterPtr(ffi::PyInterpreterState_Main())) }?;
-        // SAFETY: the state is new, of this thread, and not attached.
+        let main = unsafe { new_main_state(mode) }?;
+        // SAFETY: the state is new, for this thread, and not attached.
         unsafe { gil::attach(main, Mode::Worker.shares_gil()) };
         let tstate = match mode {
             Mode::Worker => main,
@@ -184,6 +190,10 @@ impl Interpreter {
     /// aborts the process then ("not the last thread"). Such an interpreter is left behind.
     fn end_interpreter(&mut self) {
         self.join_python_threads();
+        // Before 3.12 an `atexit` callback may start a thread, and CPython looks for threads only after
+        // it has run them.
+        #[cfg(not(Py_3_12))]
+        run_exit_functions(self.attached());
         if self.is_as_new() {
             match self.leave() {
                 Ok(vacant) => spare::put(vacant),
@@ -271,6 +281,39 @@ unsafe fn new_state(interpreter: InterpreterPtr) -> Result<*mut ffi::PyThreadSta
     if state.is_null() { Err("no memory for a thread state".into()) } else { Ok(state) }
 }
 
+/// A new state in the main interpreter, for a thread to begin with.
+///
+/// # Safety
+/// Python runs.
+#[cfg(Py_3_12)]
+unsafe fn new_main_state(_: Mode) -> Result<*mut ffi::PyThreadState, String> {
+    // SAFETY: the main interpreter is never ended.
+    unsafe { new_state(InterpreterPtr(ffi::PyInterpreterState_Main())) }
+}
+
+/// A new state in the main interpreter, for a thread to begin with. Before 3.12 the first state that a
+/// thread makes is the one that `PyGILState_Ensure` finds on it ever after. That has to be its own
+/// interpreter's, or C code which calls back would do so in the main one, and wait for a GIL that it
+/// has. So another thread makes this one.
+///
+/// # Safety
+/// Python runs.
+#[cfg(not(Py_3_12))]
+unsafe fn new_main_state(mode: Mode) -> Result<*mut ffi::PyThreadState, String> {
+    // SAFETY: the main interpreter is never ended.
+    let new = || unsafe { new_state(InterpreterPtr(ffi::PyInterpreterState_Main())) };
+    if mode == Mode::Worker {
+        return new();
+    }
+    let made = std::thread::Builder::new().name("py_begin".into()).spawn(move || {
+        // As an address, because a pointer stays on its thread.
+        new().map(|state| state.expose_provenance())
+    });
+    let made = made.map_err(|error| format!("no thread to begin with: {error}"))?;
+    let address = made.join().map_err(|_| "the thread to begin with panicked".to_owned())??;
+    Ok(std::ptr::with_exposed_provenance_mut(address))
+}
+
 /// Before 3.12 `Py_EndInterpreter` leaves the GIL held with no thread state.
 ///
 /// # Safety
@@ -295,6 +338,8 @@ unsafe fn create(
     mode: Mode,
     main: *mut ffi::PyThreadState,
 ) -> Result<*mut ffi::PyThreadState, String> {
+    #[cfg(not(Py_3_12))]
+    settle_statics();
     // SAFETY: passed on.
     let created = unsafe { new_interpreter(mode) };
     // The bootstrap state has to go: while two states share one thread id, an asynchronous
@@ -309,6 +354,8 @@ unsafe fn create(
                 ffi::PyThreadState_Clear(main);
                 ffi::PyThreadState_DeleteCurrent();
                 gil::attach(tstate, mode.shares_gil());
+                #[cfg(not(Py_3_12))]
+                hide_modules_of_one();
                 Ok(tstate)
             }
             Err(why) => {
@@ -317,6 +364,41 @@ unsafe fn create(
                 Err(why)
             }
         }
+    }
+}
+
+/// Before 3.12 `datetime` keeps what parses its times in a static, from whichever interpreter needed it
+/// first. The main one never ends.
+#[cfg(not(Py_3_12))]
+fn settle_statics() {
+    static SETTLED: AtomicBool = AtomicBool::new(false);
+    if SETTLED.load(Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: the caller is attached to the main interpreter.
+    let at = unsafe { Attached::assume() };
+    const SOURCE: &[u8] = b"import datetime\ndatetime.datetime.strptime('2000', '%Y')";
+    // An installation without `datetime` has nothing to settle.
+    let _ = new_namespace(at).and_then(|namespace| code::exec(at, SOURCE, "<statics>", &namespace));
+    SETTLED.store(true, Ordering::Relaxed);
+}
+
+/// Before 3.12 these modules in C keep in statics what belongs to one interpreter: classes of the one that
+/// imported them first (so that `asyncio.CancelledError` is another class, and a `Decimal` equals no
+/// `Fraction`), or objects of the last, which are gone when that ends. Each has a twin in Python that is
+/// taken where it can't be imported.
+///
+/// # Safety
+/// The thread is attached to a new interpreter.
+#[cfg(not(Py_3_12))]
+unsafe fn hide_modules_of_one() {
+    // SAFETY: attached; `sys.modules` is a dictionary, and takes a reference.
+    unsafe {
+        let modules = ffi::PyImport_GetModuleDict();
+        for name in [c"_asyncio", c"_decimal", c"_zoneinfo"] {
+            ffi::PyDict_SetItemString(modules, name.as_ptr(), ffi::Py_None());
+        }
+        ffi::PyErr_Clear();
     }
 }
 
@@ -357,6 +439,19 @@ unsafe fn new_interpreter(_: Mode) -> Result<*mut ffi::PyThreadState, String> {
     // SAFETY: attached.
     let tstate = unsafe { ffi::Py_NewInterpreter() };
     if tstate.is_null() { Err("Py_NewInterpreter failed".into()) } else { Ok(tstate) }
+}
+
+/// Runs the `atexit` callbacks of the interpreter that the thread is attached to, once each. What they
+/// raise CPython reports itself.
+pub(crate) fn run_exit_functions(at: Attached<'_>) {
+    // SAFETY: attached; the name is a C string.
+    let done = unsafe {
+        Object::from_owned(at, ffi::PyImport_ImportModule(c"atexit".as_ptr()))
+            .and_then(|atexit| atexit.getattr_c(at, c"_run_exitfuncs"))
+            .and_then(|run| Object::from_owned(at, ffi::PyObject_CallNoArgs(run.as_ptr())))
+    };
+    drop(done);
+    crate::exception::clear(at);
 }
 
 /// Runs `f` attached to the main interpreter, from a thread that has nothing to do with it.

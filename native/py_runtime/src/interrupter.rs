@@ -19,8 +19,8 @@ use crate::mailbox::Seq;
 pub(crate) enum Target {
     /// The job of that number.
     Job(Seq),
-    /// The preload code.
-    Preload,
+    /// What runs that is no job.
+    Chore,
 }
 
 /// A context some of whose code is to stop.

@@ -18,7 +18,25 @@ use crate::object::{Attached, Object};
 /// Runs in a namespace of its own in each interpreter: at the top level when the interpreter is
 /// new, to note what it looks like; `reset` to make it look so again.
 const RESET: &[u8] = br#"
-import gc, sys, builtins
+import gc, sys, builtins, os, posix, _warnings
+
+# What is registered for a fork stays for good, with the module that has registered it; and nothing
+# forks here.
+def register_at_fork(*, before=None, after_in_child=None, after_in_parent=None):
+    pass
+
+os.register_at_fork = posix.register_at_fork = register_at_fork
+
+# A hook stays for good too: an interpreter that has one is not for others.
+_add_audit_hook = sys.addaudithook
+_is_audited = False
+
+def addaudithook(hook):
+    global _is_audited
+    _add_audit_hook(hook)
+    _is_audited = True
+
+sys.addaudithook = addaudithook
 
 def _restore(namespace, before):
     # Without built-ins: those may be what has to be restored.
@@ -31,11 +49,17 @@ _names = vars(builtins)
 _builtins = dict(_names)
 _modules = dict(sys.modules)
 _states = [(m.__dict__, dict(m.__dict__)) for m in _modules.values() if type(m) is type(sys)]
-_lists = [(value, list(value)) for value in vars(sys).values() if type(value) is list]
+_lists = [
+    (value, list(value))
+    for namespace, _ in _states
+    for value in namespace.values()
+    if type(value) is list
+]
 _recursion_limit = sys.getrecursionlimit()
 _switch_interval = sys.getswitchinterval()
 _int_digits = sys.get_int_max_str_digits()
 _gc_threshold = gc.get_threshold()
+_events = [event for event in vars(sys.monitoring.events).values() if event]
 
 def _is_native(module):
     spec = getattr(module, "__spec__", None)
@@ -43,7 +67,32 @@ def _is_native(module):
     names = {getattr(loader, "__name__", None), type(loader).__name__}
     return not names.isdisjoint({"BuiltinImporter", "ExtensionFileLoader"})
 
+def _forget_monitoring():
+    for tool in range(6):
+        if sys.monitoring.get_tool(tool) is not None:
+            sys.monitoring.set_events(tool, 0)
+            for event in _events:
+                sys.monitoring.register_callback(tool, event, None)
+            sys.monitoring.free_tool_id(tool)
+
+# What C code has hold of stays with it: the package that it is in, and what these import.
+_KEPT_FOR = {"_decimal": {"numbers"}, "_zoneinfo": {"zoneinfo"}}
+
+def _kept():
+    native = {name for name, module in sys.modules.items() if _is_native(module)}
+    # These keep classes and tables of modules that will be others when they are imported again.
+    native -= {"_asyncio", "_pickle"}
+    packages = {name.partition(".")[0] for name in native if "." in name}
+    packages.update(*(_KEPT_FOR.get(name, ()) for name in native))
+    return {
+        name: module
+        for name, module in sys.modules.items()
+        if name in native or name.partition(".")[0] in packages
+    }
+
 def reset():
+    if _is_audited:
+        raise RuntimeError("it has an audit hook")
     _restore(_names, _builtins)
     atexit = sys.modules.get("atexit")
     if atexit is not None:
@@ -55,20 +104,23 @@ def reset():
     sys.setrecursionlimit(_recursion_limit)
     sys.setswitchinterval(_switch_interval)
     sys.set_int_max_str_digits(_int_digits)
+    _forget_monitoring()
     gc.enable()
     gc.set_threshold(*_gc_threshold)
+    gc.set_debug(0)
+    gc.unfreeze()
     gc.callbacks.clear()
-    native = {name: m for name, m in sys.modules.items() if _is_native(m)}
-    # It keeps asyncio's exceptions, which will be other classes when asyncio is imported again.
-    native.pop("_asyncio", None)
+    kept = _kept()
     for namespace, before in _states:
         _restore(namespace, before)
     for value, before in _lists:
         value[:] = before
+    _warnings._filters_mutated()
     sys.modules.clear()
-    sys.modules.update(native)
+    sys.modules.update(kept)
     sys.modules.update(_modules)
     sys.path_importer_cache.clear()
+    gc.garbage.clear()
     gc.collect()
 "#;
 

@@ -39,6 +39,27 @@ impl Ward {
     }
 }
 
+/// A thread's place in its ward.
+#[derive(Debug, Default)]
+pub(crate) enum Bed {
+    /// It isn't stuck.
+    #[default]
+    Free,
+    /// It is.
+    Taken(#[expect(dead_code, reason = "held for its count")] Patient),
+    /// It has ended, and isn't counted any more however late it is found stuck.
+    Gone,
+}
+
+impl Bed {
+    /// Counts the thread, once, unless it has ended.
+    pub(crate) fn take(&mut self, ward: &Arc<Ward>, own: &Arc<AtomicUsize>) {
+        if let Bed::Free = self {
+            *self = Bed::Taken(Patient::admit(ward, own));
+        }
+    }
+}
+
 /// A stuck thread, counted as long as this exists: in its ward, and with its context's process.
 #[derive(Debug)]
 pub(crate) struct Patient {
@@ -47,7 +68,7 @@ pub(crate) struct Patient {
 }
 
 impl Patient {
-    pub(crate) fn admit(ward: &Arc<Ward>, own: &Arc<AtomicUsize>) -> Self {
+    fn admit(ward: &Arc<Ward>, own: &Arc<AtomicUsize>) -> Self {
         ward.stuck.fetch_add(1, Ordering::Relaxed);
         own.fetch_add(1, Ordering::Relaxed);
         Patient { ward: Arc::clone(ward), own: Arc::clone(own) }

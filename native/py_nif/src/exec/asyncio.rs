@@ -52,22 +52,6 @@ impl Drop for Asyncio {
     }
 }
 
-/// Makes asyncio usable in a new interpreter, before anybody imports it. Before 3.12, its part in C
-/// keeps the classes of the interpreter that imported it first, and `CancelledError` is another class
-/// in another interpreter. Without that part, asyncio has the same in Python.
-pub(super) fn prepare(at: Attached<'_>) {
-    #[cfg(not(Py_3_12))]
-    // SAFETY: attached; `sys.modules` is a dictionary.
-    unsafe {
-        if ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) != 0 {
-            let modules = ffi::PyImport_GetModuleDict();
-            let none = Object::none(at);
-            ffi::PyDict_SetItemString(modules, c"_asyncio".as_ptr(), none.as_ptr());
-        }
-    }
-    let _ = at;
-}
-
 /// Whether a value is what an `async def` returns.
 pub(super) fn is_coroutine(value: &Object) -> bool {
     // SAFETY: a live object has a type; the address of `PyCoro_Type` is all that is used of it.

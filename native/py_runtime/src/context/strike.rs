@@ -36,7 +36,7 @@ impl<J: Job> Victim for Context<J> {
     fn aim(&self, target: Target) -> bool {
         match target {
             Target::Job(seq) => self.mailbox.aim(seq),
-            Target::Preload => self.preload.is_running(),
+            Target::Chore => self.chores.aim(),
         }
     }
 
@@ -50,7 +50,7 @@ impl<J: Job> Victim for Context<J> {
         let blow = || set_async_exception(ident, unsafe { ffi::PyExc_KeyboardInterrupt });
         match target {
             Target::Job(seq) => drop(self.mailbox.strike(seq, blow)),
-            Target::Preload => self.preload.strike(blow),
+            Target::Chore => self.chores.strike(blow),
         }
     }
 
@@ -73,11 +73,11 @@ impl<J: Job> Victim for Context<J> {
 
 impl<J: Job> Watched for Context<J> {
     fn is_busy(&self) -> bool {
-        self.mailbox.is_busy() || self.preload.is_running()
+        self.mailbox.is_busy() || self.chores.is_running()
     }
 
     fn busy_for(&self) -> Option<Duration> {
-        self.running_for().or_else(|| self.preload.running_for())
+        self.running_for().or_else(|| self.chores.running_for())
     }
 
     fn look_after(self: Arc<Self>) {
@@ -86,6 +86,11 @@ impl<J: Job> Watched for Context<J> {
                 self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
                 self.interrupt_in_background(Target::Job(seq));
             }
+        }
+        if let Some(grace) = self.config.stuck_after
+            && self.chores.stop_overdue(grace, self.mailbox.waiting() > 0)
+        {
+            self.interrupt_in_background(Target::Chore);
         }
         if self.is_stuck() {
             self.note_stuck();

@@ -1,6 +1,7 @@
 //! Contexts whose thread doesn't come back from C code: found by the watcher, replaced on request.
 //!
-//! A job that is struck and hasn't ended when the context's grace is over is taken for stuck. The
+//! A job that is struck and hasn't ended when the context's grace is over is taken for stuck, and so is
+//! what runs between jobs (it is struck when it has been in the way of others for as long). The
 //! owner is told, and may start a replacement: a context like this one, with a thread, an
 //! interpreter or namespace, and a number of its own. Once that serves, it takes over what waits,
 //! in order and under the same numbers, and what comes. The stuck thread is left to itself; when it
@@ -13,20 +14,20 @@ use std::sync::atomic::Ordering;
 use super::{Config, Context, Owner};
 use crate::backstage::SOON;
 use crate::job::Job;
-use crate::ward::Patient;
 
 impl<J: Job> Context<J> {
     /// Whether what it runs should have ended long ago.
     pub fn is_stuck(&self) -> bool {
-        let struck = self.mailbox.struck_for().or_else(|| self.preload.killed_for());
+        let struck = self.mailbox.struck_for().or_else(|| self.chores.struck_for());
         let Some(grace) = self.config.stuck_after else { return false };
         struck.is_some_and(|long| long > grace)
     }
 
-    /// The watcher finds it stuck. Tells the owner, once per job.
+    /// The watcher finds it stuck. Tells the owner, once per job or chore.
     pub(super) fn note_stuck(&self) {
-        let job = self.mailbox.innermost().map_or(0, |seq| seq + 1);
-        if self.stuck_job.swap(job, Ordering::Relaxed) != job {
+        let innermost = self.mailbox.innermost();
+        let what = innermost.map_or_else(|| u64::MAX - self.chores.count(), |seq| seq + 1);
+        if self.stuck_at.swap(what, Ordering::Relaxed) != what {
             self.owner.stuck();
         }
         if self.is_closed() {
@@ -35,10 +36,7 @@ impl<J: Job> Context<J> {
     }
 
     fn leave_behind(&self) {
-        let mut patient = self.patient.lock();
-        if patient.is_none() {
-            *patient = Some(Patient::admit(&self.config.ward, &self.counters.left_behind));
-        }
+        self.bed.lock().take(&self.config.ward, &self.counters.left_behind);
     }
 
     /// Starts the context that is to take over. It waits for [`Context::hand_over`].

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::strike::set_async_exception;
 use super::{Context, Release, StartError};
 use crate::backstage::SOON;
+use crate::chores::Chore;
 use crate::export;
 use crate::import_locks;
 use crate::interpreter::Interpreter;
@@ -21,6 +22,7 @@ use crate::nudge;
 use crate::object::{Attached, Object};
 use crate::request::Cancel;
 use crate::spin::Spin;
+use crate::ward::Bed;
 use crate::watch;
 
 /// How long callers that wait for room may be kept waiting by others that are gone.
@@ -47,11 +49,12 @@ impl<J: Job> Context<J> {
         }
         self.kill(J::thread_ended());
         self.busy_since.store(0, Ordering::Relaxed);
+        self.chores.end();
         let handle = self.thread.lock().take();
         SOON.run(move || {
             // A panic was contained and logged on the thread itself.
             let _ = handle.map(JoinHandle::join);
-            drop(self.patient.lock().take());
+            *self.bed.lock() = Bed::Gone;
             self.owner.ended();
         });
     }
@@ -84,6 +87,8 @@ impl<J: Job> Context<J> {
                     waiting: Cell::new(0),
                     struck: Cell::new(false),
                 });
+                // Finalizers of what is let go of from here on may take long, too.
+                self.begin(Chore::Ending);
             }
             Err(error) => self.owner.started(Err(error)),
         }));
@@ -95,7 +100,7 @@ impl<J: Job> Context<J> {
         }
         // After a panic too: a blow in an interpreter that is gone would be undefined.
         self.close_gate(&interpreter);
-        crate::exception::clear(interpreter.attached());
+        self.parry(interpreter.attached());
         export::settle(self, interpreter);
         if let Err(panic) = served {
             resume_unwind(panic);
@@ -118,23 +123,37 @@ impl<J: Job> Context<J> {
         source: &[u8],
         namespace: &Object,
     ) -> Result<(), StartError> {
-        if !self.preload.begin() {
+        if !self.begin(Chore::Preload) {
             return Err(StartError::Interpreter("it was killed while it started".into()));
         }
-        watch::note_work();
         let done = crate::code::exec(at, source, "<preload>", namespace);
-        if self.preload.end() {
+        self.end_chore(at);
+        done.map_err(StartError::Python)
+    }
+
+    /// Begins something that is no job, and is looked after like one. `false`: it may not run.
+    fn begin(&self, chore: Chore) -> bool {
+        let allowed = self.chores.begin(chore);
+        watch::note_work();
+        allowed
+    }
+
+    fn end_chore(&self, at: Attached<'_>) {
+        if self.chores.end() {
             self.parry(at);
             import_locks::give_back(at);
         }
-        done.map_err(StartError::Python)
     }
 
     fn serve_mailbox(self: &Arc<Self>, desk: &Desk<'_, J>) {
         loop {
             match self.mailbox.next() {
                 Next::Run(_, job) => self.run(job, desk),
-                Next::Release(released) => self.let_go(desk.interpreter, desk.local, released),
+                Next::Release(released) => {
+                    self.begin(Chore::Release);
+                    self.let_go(desk.interpreter, desk.local, released);
+                    self.end_chore(desk.interpreter.attached());
+                }
                 Next::Empty => desk.interpreter.detached(|| {
                     self.admit(self.config.max_queue);
                     desk.spin

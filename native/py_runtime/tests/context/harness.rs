@@ -16,6 +16,7 @@ use py_runtime::code::{self, Kind};
 use py_runtime::context::{Config, Context, Orphans, Owner, StartError};
 use py_runtime::exception::{Exception, lossy_text};
 use py_runtime::ffi;
+use py_runtime::hold::Held;
 use py_runtime::job::{Job, Outcome, Scope};
 use py_runtime::mailbox::{Refused, Seq};
 use py_runtime::mode::Mode;
@@ -441,6 +442,28 @@ pub(crate) fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
         ffi::PyEval_RestoreThread(state);
         result
     }
+}
+
+/// Has the context evaluate `source` and make something of the value that may leave the thread.
+pub(crate) fn take_out<T: Send + 'static>(
+    subject: &Subject,
+    source: &str,
+    make: impl Fn(&mut Scope<'_, TestJob>, Object) -> T + Send + Sync + 'static,
+) -> T {
+    let (sender, taken): (_, Receiver<T>) = channel();
+    let source = source.to_owned();
+    let ticket = subject.submit(move |scope| {
+        let value = object(scope.at, scope.namespace, &source)?;
+        sender.send(make(scope, value)).unwrap();
+        Ok(String::new())
+    });
+    assert_eq!(ticket.only_reply(), Reply::Value(String::new()));
+    taken.recv().unwrap()
+}
+
+/// Has the context evaluate `source`, and holds the value.
+pub(crate) fn hold(subject: &Subject, source: &str) -> Held<TestJob> {
+    take_out(subject, source, |scope, value| Held::new(scope.context, value).unwrap())
 }
 
 /// The value of an expression, as an object.

@@ -9,8 +9,8 @@ use py_runtime::mode::Mode;
 use py_runtime::request::Cancel;
 
 use crate::harness::{
-    Lines, PATIENCE, Reply, Subject, Ticket, config, context_threads, eval, in_each_mode, in_mode,
-    running_code, wait_for_no_threads,
+    Lines, PATIENCE, Reply, Subject, Ticket, config, context_threads, eval, hold, in_each_mode,
+    in_mode, running_code, wait_for_no_threads,
 };
 
 #[test]
@@ -316,5 +316,27 @@ fn an_interrupted_job_leaves_no_import_lock_behind() {
         subject.run("import colorsys");
         subject.end();
         other.end();
+    });
+}
+
+#[test]
+fn a_finalizer_that_holds_up_the_next_job_can_be_interrupted() {
+    in_each_mode(|mode| {
+        let (subject, lines) = (Subject::start(mode), Lines::new());
+        let source = "\
+import os
+class Endless:
+    def __del__(self, write=os.write):
+        write(FD, b'going\\n')
+        while True: pass
+";
+        subject.run(&source.replace("FD", &lines.write_end().to_string()));
+        assert!(!subject.context.interrupt());
+        drop(hold(&subject, "Endless()"));
+        assert_eq!(lines.next(), "going");
+        let next = subject.eval("1 + 1");
+        assert!(subject.context.interrupt());
+        assert_eq!(next.only_reply(), Reply::Value("2".into()));
+        subject.end();
     });
 }

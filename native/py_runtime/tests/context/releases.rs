@@ -1,13 +1,8 @@
 //! What somebody outside holds, or reads without a copy, is let go of by the right thread.
 
-use std::sync::mpsc::{Receiver, channel};
-
 use py_runtime::export::Export;
-use py_runtime::hold::Held;
-use py_runtime::job::Scope;
-use py_runtime::object::Object;
 
-use crate::harness::{Lines, Reply, Subject, TestJob, in_each_mode, object, wait_for_no_threads};
+use crate::harness::{Lines, Subject, TestJob, hold, in_each_mode, take_out, wait_for_no_threads};
 
 /// A class whose instances say, when they go, in which thread that is.
 fn define_teller(subject: &Subject, lines: &Lines) {
@@ -18,27 +13,6 @@ class Teller:
         write(FD, f'{thread()}\\n'.encode())
 ";
     subject.run(&source.replace("FD", &lines.write_end().to_string()));
-}
-
-/// Has the context evaluate `source` and make something of the value that may leave the thread.
-fn take_out<T: Send + 'static>(
-    subject: &Subject,
-    source: &str,
-    make: impl Fn(&mut Scope<'_, TestJob>, Object) -> T + Send + Sync + 'static,
-) -> T {
-    let (sender, taken): (_, Receiver<T>) = channel();
-    let source = source.to_owned();
-    let ticket = subject.submit(move |scope| {
-        let value = object(scope.at, scope.namespace, &source)?;
-        sender.send(make(scope, value)).unwrap();
-        Ok(String::new())
-    });
-    assert_eq!(ticket.only_reply(), Reply::Value(String::new()));
-    taken.recv().unwrap()
-}
-
-fn hold(subject: &Subject, source: &str) -> Held<TestJob> {
-    take_out(subject, source, |scope, value| Held::new(scope.context, value).unwrap())
 }
 
 fn export(subject: &Subject, source: &str) -> Export<TestJob> {

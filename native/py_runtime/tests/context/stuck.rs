@@ -1,5 +1,7 @@
 //! Contexts that don't come back from C: found, replaced, counted, and ended when they return.
 
+use std::io::{PipeReader, PipeWriter, pipe};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,9 @@ use py_runtime::mode::Mode;
 use py_runtime::request::Cancel;
 use py_runtime::ward::Ward;
 
-use crate::harness::{PATIENCE, Reply, Subject, config, in_each_mode, wait_for_no_threads};
+use crate::harness::{
+    Lines, PATIENCE, Reply, Subject, config, hold, in_each_mode, wait_for_no_threads,
+};
 
 /// A context that is taken for stuck almost at once.
 fn impatient(mode: Mode, limit: usize) -> Subject {
@@ -113,6 +117,71 @@ fn a_killed_context_that_stays_counts_until_it_goes() {
         let refused = subject.try_submit(|_| Ok(String::new()));
         assert!(matches!(refused, Err(Refused::Quarantined(_))));
         blocked.let_go().silence();
+        subject.stuck();
+        subject.ended();
+        assert_eq!(subject.context.ward().stuck(), 0);
+        wait_for_no_threads();
+    });
+}
+
+/// A class whose instances say that they go, and then take until what this returns is dropped.
+fn define_lingering(subject: &Subject, lines: &Lines) -> (PipeWriter, PipeReader) {
+    let (reader, writer) = pipe().unwrap();
+    let source = "\
+import os
+class Lingering:
+    def __del__(self, read=os.read, write=os.write):
+        write(WRITE, b'going\\n')
+        read(READ, 1)
+";
+    let (read, write) = (reader.as_raw_fd(), lines.write_end());
+    subject.run(&source.replace("WRITE", &write.to_string()).replace("READ", &read.to_string()));
+    (writer, reader)
+}
+
+#[test]
+fn a_finalizer_that_does_not_return_is_replaced_with_its_context() {
+    in_each_mode(|mode| {
+        let (subject, lines) = (impatient(mode, 8), Lines::new());
+        let lasts = define_lingering(&subject, &lines);
+        drop(hold(&subject, "Lingering()"));
+        assert_eq!(lines.next(), "going");
+        assert!(subject.context.busy_for().is_some());
+        let waiting = subject.eval("'served'");
+        subject.stuck();
+        let fresh = subject.start_replacement();
+        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
+        assert_eq!(waiting.only_reply(), Reply::Value("served".into()));
+        assert_eq!(fresh.context.ward().stuck(), 1);
+        drop(lasts);
+        subject.ended();
+        assert_eq!(fresh.context.ward().stuck(), 0);
+        fresh.end();
+        wait_for_no_threads();
+    });
+}
+
+#[test]
+fn a_finalizer_that_computes_for_ever_is_struck_when_jobs_wait() {
+    in_each_mode(|mode| {
+        let subject = impatient(mode, 8);
+        subject.run("class Endless:\n    def __del__(self):\n        while True: pass");
+        drop(hold(&subject, "Endless()"));
+        assert_eq!(subject.value("1 + 1"), "2");
+        subject.end();
+    });
+}
+
+#[test]
+fn a_context_that_was_killed_and_does_not_come_to_its_end_counts_until_it_does() {
+    in_each_mode(|mode| {
+        let (subject, lines) = (impatient(mode, 1), Lines::new());
+        let lasts = define_lingering(&subject, &lines);
+        let _held = hold(&subject, "Lingering()");
+        subject.context.kill("killed");
+        assert_eq!(lines.next(), "going");
+        wait_until(|| subject.context.ward().is_full());
+        drop(lasts);
         subject.stuck();
         subject.ended();
         assert_eq!(subject.context.ward().stuck(), 0);

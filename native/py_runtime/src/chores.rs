@@ -1,0 +1,120 @@
+//! What a context's thread runs that is no job: its preload, and what finalizers do.
+//!
+//! Nobody waits for such code by name, so nobody can cancel it; but it may loop for ever, and be in the
+//! way of jobs, or of the end of its context. So the watcher looks after it as it does after jobs.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// A kind of such code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chore {
+    /// The preload. It goes with its context when that is killed.
+    Preload,
+    /// Letting go of what was handed back: finalizers of objects that somebody outside has held.
+    Release,
+    /// Letting go of everything at the end: as above, and whatever an interpreter does then.
+    Ending,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: Option<(Chore, Instant)>,
+    /// Since when it is struck at.
+    struck: Option<Instant>,
+    killed: bool,
+    /// How many there have been.
+    count: u64,
+}
+
+/// Which of them runs, and whether it may. Any thread.
+#[derive(Debug, Default)]
+pub(crate) struct Chores(Mutex<State>);
+
+impl Chores {
+    /// Before the code runs. `false`: the context was killed; preload code must not run.
+    pub(crate) fn begin(&self, chore: Chore) -> bool {
+        let mut state = self.0.lock();
+        let allowed = chore != Chore::Preload || !state.killed;
+        state.running = allowed.then(|| (chore, Instant::now()));
+        state.struck = None;
+        state.count += 1;
+        allowed
+    }
+
+    /// After it. `true`: it was to be stopped, and the blow may still be pending.
+    pub(crate) fn end(&self) -> bool {
+        let mut state = self.0.lock();
+        state.running = None;
+        state.struck.take().is_some()
+    }
+
+    /// The context is killed. `true`: something runs that has to be struck. What is let go of at the
+    /// end has its time.
+    pub(crate) fn kill(&self) -> bool {
+        let mut state = self.0.lock();
+        state.killed = true;
+        let stops = matches!(state.running, Some((Chore::Preload | Chore::Release, _)));
+        if stops {
+            state.struck.get_or_insert_with(Instant::now);
+        }
+        stops
+    }
+
+    /// Something is asked for that has to wait for what runs. `true`: it is a finalizer, and has to be
+    /// struck.
+    pub(crate) fn stop(&self) -> bool {
+        let mut state = self.0.lock();
+        let stops = matches!(state.running, Some((Chore::Release, _)));
+        if stops {
+            state.struck.get_or_insert_with(Instant::now);
+        }
+        stops
+    }
+
+    /// As [`Chores::stop`], if what runs has been running for longer than `grace`, and jobs wait or the
+    /// context was killed.
+    pub(crate) fn stop_overdue(&self, grace: Duration, jobs_wait: bool) -> bool {
+        let mut state = self.0.lock();
+        let Some((Chore::Release | Chore::Ending, began)) = state.running else { return false };
+        let overdue =
+            state.struck.is_none() && began.elapsed() > grace && (state.killed || jobs_wait);
+        if overdue {
+            state.struck = Some(Instant::now());
+        }
+        overdue
+    }
+
+    /// Whether something runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running_for().is_some()
+    }
+
+    /// For how long it has been running.
+    pub(crate) fn running_for(&self) -> Option<Duration> {
+        self.0.lock().running.map(|(_, began)| began.elapsed())
+    }
+
+    /// For how long it has been running although it was to stop.
+    pub(crate) fn struck_for(&self) -> Option<Duration> {
+        self.0.lock().struck.map(|struck| struck.elapsed())
+    }
+
+    /// How many there have been, the one that runs among them.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.lock().count
+    }
+
+    /// Whether what runs is to stop.
+    pub(crate) fn aim(&self) -> bool {
+        self.0.lock().struck.is_some()
+    }
+
+    /// Runs `blow` if what runs is to stop; under the lock, so that it can't end in between.
+    pub(crate) fn strike(&self, blow: impl FnOnce()) {
+        if self.0.lock().struck.is_some() {
+            blow();
+        }
+    }
+}

@@ -206,7 +206,8 @@ builtins_are_private(Config) ->
 %% On 3.12 and 3.13 the next context may get the same interpreter, reset.
 stopped_context_leaves_nothing_to_the_next(Config) ->
     with_contexts(mode(Config), 1, fun([A]) ->
-        ok = py_context:exec(A, <<"import builtins, gc, os, sys, string, atexit\n"
+        ok = py_context:exec(A, <<"import builtins, gc, os, sys, string, atexit, warnings\n"
+                                  "warnings.simplefilter('error')\n"
                                   "builtins.leak = 1\n"
                                   "builtins.len = None\n"
                                   "string.marked_by = 'a'\n"
@@ -220,8 +221,6 @@ stopped_context_leaves_nothing_to_the_next(Config) ->
                                   "gc.disable()\n"
                                   "gc.set_debug(gc.DEBUG_SAVEALL)\n"
                                   "gc.freeze()\n"
-                                  "import warnings\n"
-                                  "warnings.simplefilter('error')\n"
                                   "if hasattr(sys, 'monitoring'):\n"
                                   "    sys.monitoring.use_tool_id(2, 'a')\n"
                                   "    sys.monitoring.set_events(2, sys.monitoring.events.PY_START)\n"

@@ -4,18 +4,18 @@
 //! through here, so that the GIL policy sees every turn.
 
 use std::cell::Cell;
-#[cfg(not(Py_3_12))]
+#[cfg(not(Py_3_13))]
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use pyo3_ffi as ffi;
 
-#[cfg(not(Py_3_12))]
+#[cfg(not(Py_3_13))]
 use crate::code;
 use crate::escape::Escaped;
 use crate::gil;
 use crate::mode::Mode;
-#[cfg(not(Py_3_12))]
+#[cfg(not(Py_3_13))]
 use crate::namespace::new_namespace;
 use crate::object::{Attached, Object};
 use crate::spare;
@@ -204,16 +204,17 @@ impl Interpreter {
         // SAFETY: attached with the interpreter's own state. Both branches detach: ending both, or
         // leaving the state behind with the interpreter.
         unsafe {
-            if self.is_last_thread() {
+            let why = if !self.is_last_thread() {
+                "threads started by Python code outlive their context"
+            } else if self.has_shared_code() {
+                "it can't be reset"
+            } else {
                 ffi::Py_EndInterpreter(self.tstate);
                 release_leftover_gil();
-            } else {
-                eprintln!(
-                    "py_context_router: threads started by Python code outlive their context; \
-                     its interpreter is left behind"
-                );
-                ffi::PyEval_SaveThread();
-            }
+                return;
+            };
+            eprintln!("py_context_router: an interpreter is left behind: {why}");
+            ffi::PyEval_SaveThread();
         }
     }
 
@@ -258,6 +259,12 @@ impl Interpreter {
             drop(joined);
             ffi::PyErr_Clear();
         }
+    }
+
+    /// Whether Python code that others run too keeps pointers to its built-in methods: in CPython 3.12,
+    /// where `_datetime` calls one `_strptime` for all and each interpreter has methods of its own.
+    fn has_shared_code(&self) -> bool {
+        self.mode == Mode::SubInterpreter && cfg!(all(Py_3_12, not(Py_3_13)))
     }
 
     /// Whether no other thread has a state in the interpreter. Nobody can come in meanwhile: that
@@ -338,7 +345,7 @@ unsafe fn create(
     mode: Mode,
     main: *mut ffi::PyThreadState,
 ) -> Result<*mut ffi::PyThreadState, String> {
-    #[cfg(not(Py_3_12))]
+    #[cfg(not(Py_3_13))]
     settle_statics();
     // SAFETY: passed on.
     let created = unsafe { new_interpreter(mode) };
@@ -354,7 +361,7 @@ unsafe fn create(
                 ffi::PyThreadState_Clear(main);
                 ffi::PyThreadState_DeleteCurrent();
                 gil::attach(tstate, mode.shares_gil());
-                #[cfg(not(Py_3_12))]
+                #[cfg(not(Py_3_13))]
                 hide_modules_of_one();
                 Ok(tstate)
             }
@@ -367,9 +374,9 @@ unsafe fn create(
     }
 }
 
-/// Before 3.12 `datetime` keeps what parses its times in a static, from whichever interpreter needed it
+/// Before 3.13 `datetime` keeps what parses its times in a static, from whichever interpreter needed it
 /// first. The main one never ends.
-#[cfg(not(Py_3_12))]
+#[cfg(not(Py_3_13))]
 fn settle_statics() {
     static SETTLED: AtomicBool = AtomicBool::new(false);
     if SETTLED.load(Ordering::Relaxed) {
@@ -383,19 +390,20 @@ fn settle_statics() {
     SETTLED.store(true, Ordering::Relaxed);
 }
 
-/// Before 3.12 these modules in C keep in statics what belongs to one interpreter: classes of the one that
-/// imported them first (so that `asyncio.CancelledError` is another class, and a `Decimal` equals no
-/// `Fraction`), or objects of the last, which are gone when that ends. Each has a twin in Python that is
-/// taken where it can't be imported.
+/// Before 3.13 (`_asyncio`: 3.12) these modules in C keep in statics what belongs to one interpreter: classes
+/// of the one that imported them first (so that `asyncio.CancelledError` is another class, and a `Decimal`
+/// equals no `Fraction`), or objects of the last, which are gone when that ends. Each has a twin in Python
+/// that is taken where it can't be imported.
 ///
 /// # Safety
 /// The thread is attached to a new interpreter.
-#[cfg(not(Py_3_12))]
+#[cfg(not(Py_3_13))]
 unsafe fn hide_modules_of_one() {
     // SAFETY: attached; `sys.modules` is a dictionary, and takes a reference.
     unsafe {
         let modules = ffi::PyImport_GetModuleDict();
-        for name in [c"_asyncio", c"_decimal", c"_zoneinfo"] {
+        let asyncio = (!cfg!(Py_3_12)).then_some(c"_asyncio");
+        for name in [c"_decimal", c"_zoneinfo"].into_iter().chain(asyncio) {
             ffi::PyDict_SetItemString(modules, name.as_ptr(), ffi::Py_None());
         }
         ffi::PyErr_Clear();

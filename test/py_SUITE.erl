@@ -508,7 +508,8 @@ a_default_pool_that_somebody_starts_is_waited_for(Config) ->
     Caller = ask(fun() -> py:call(builtins, abs, [-1]) end),
     %% It waits for the pool, as the one who has started it does.
     _ = eventually(fun() ->
-        erlang:process_info(Caller, current_function) =:= {current_function, {gen, do_call, 4}}
+        {current_stacktrace, Stack} = process_info(Caller, current_stacktrace),
+        lists:any(fun(Entry) -> element(1, Entry) =:= py_pool end, Stack)
     end),
     ok = test_helpers:open_gate(Gate),
     ?assertEqual({ok, 1}, answer(Caller)),

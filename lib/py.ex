@@ -40,7 +40,8 @@ defmodule Py do
     * `:env` - whose variables: `:process` (the default), `:none` (the context's own), or an
       environment made by `:py_context.create_local_env/1`;
     * `:traceback` - whether an error comes with its traceback;
-    * `:on_caller_down` - `:interrupt` or `:finish`: what becomes of the call if this process dies.
+    * `:on_caller_down` - `:interrupt` or `:finish`: what becomes of the call if this process dies
+      (of `stream/4`, only `:interrupt`).
 
   Others are an `ArgumentError`.
   """
@@ -146,30 +147,15 @@ defmodule Py do
   def stream(module, function, args \\ [], options \\ []) do
     {read_ahead, options} = Keyword.pop(options, :read_ahead, 100)
     {target, kwargs, rest} = call_options(options, @stream_options)
-    rest = Map.put(rest, :read_ahead, read_ahead)
+
+    arguments =
+      target ++ [module, function, unwrap(args), kwargs, Map.put(rest, :read_ahead, read_ahead)]
 
     Stream.resource(
-      fn -> start_stream(target, module, function, unwrap(args), kwargs, rest) end,
+      fn -> bang!(apply(:py, :stream_start, arguments)) end,
       &next_item/1,
       &:py.stream_cancel/1
     )
-  end
-
-  # With a context the keyword arguments are among the options, as in Erlang.
-  defp start_stream([], module, function, args, kwargs, options),
-    do: bang!(:py.stream_start(module, function, args, kwargs, options))
-
-  defp start_stream([pool], module, function, args, kwargs, options) when is_atom(pool) do
-    bang!(
-      with {:ok, context} <- :py_call.context(pool) do
-        {:ok, start_stream([context], module, function, args, kwargs, options)}
-      end
-    )
-  end
-
-  defp start_stream([context], module, function, args, kwargs, options) do
-    options = Map.put(options, :kwargs, kwargs)
-    bang!(:py.stream_start(context, module, function, args, options))
   end
 
   defp next_item(ref) do

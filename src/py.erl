@@ -31,7 +31,7 @@
 -export([cast/3, cast/4, cast/5, parallel/1, parallel/2]).
 %% Streams.
 -export([stream/3, stream/4, stream/5, stream_eval/1, stream_eval/2]).
--export([stream_start/3, stream_start/4, stream_start/5, stream_cancel/1]).
+-export([stream_start/3, stream_start/4, stream_start/5, stream_start/6, stream_cancel/1]).
 -export([stream_open/3, stream_open/4, stream_open/5, stream_next/2, stream_close/1]).
 %% Handles on Python objects.
 -export([is_ref/1, call_method/3, call_method/4, getattr/2, to_term/1, to_buffer/1, to_buffer/2]).
@@ -78,7 +78,8 @@ call(A, B, C, D) ->
 
 %% @doc `call(Module, Func, Args, Kwargs, Timeout)', with a map of options in the timeout's place if
 %% need be; `call(Ctx, Module, Func, Args, Options)', with `kwargs' and `timeout' among them; or
-%% `call(Pool, Module, Func, Args, Kwargs)'.
+%% `call(Pool, Module, Func, Args, Kwargs)'. Keyword arguments come in one of these places: the option
+%% `kwargs' beside others is a `{bad_option, _}'.
 -spec call(target() | py_context:name(), py_context:name(), py_context:name() | py_context:args(),
            py_context:args() | py_context:kwargs(), timeout() | options() | py_context:kwargs()) ->
     result().
@@ -186,7 +187,8 @@ await(Ref, Timeout) ->
     ?BADARG([Ref, Timeout], {argument, 1, <<"not a reference">>}).
 
 %% @doc Calls as `call/3' does, and forgets it: `ok' once it is queued, or while its pool has no living
-%% context. What goes wrong later is logged. It runs also when this process dies meanwhile.
+%% context. What goes wrong later is logged. It runs also when this process dies meanwhile, unless an
+%% option says otherwise.
 -spec cast(py_context:name(), py_context:name(), py_context:args()) -> ok | {error, error()}.
 cast(Module, Func, Args) ->
     forgotten(py_shape:call([Module, Func, Args])).
@@ -197,7 +199,8 @@ cast(Module, Func, Args) ->
 cast(A, B, C, D) ->
     forgotten(py_shape:call([A, B, C, D])).
 
-%% @doc In the shapes of `call/5'. A timeout stops it.
+%% @doc In the shapes of `call/5'. A timeout stops it, and with `on_caller_down => interrupt' so does the
+%% death of this process.
 -spec cast(target() | py_context:name(), py_context:name(), py_context:name() | py_context:args(),
            py_context:args() | py_context:kwargs(),
            timeout() | options() | py_context:kwargs()) -> ok | {error, error()}.
@@ -252,7 +255,7 @@ complete(Call) ->
 
 %% @doc Calls as `call/3' does, and gives all items of the iterable, generator or asynchronous
 %% generator that the function returns. The context serves others between items. The timeout is for
-%% all of it.
+%% all of it; when it is over, the generator is closed as soon as its last step has ended.
 -spec stream(py_context:name(), py_context:name(), py_context:args()) ->
     {ok, [term()]} | {error, error()}.
 stream(Module, Func, Args) ->
@@ -310,7 +313,7 @@ stream_start(A, B, C, D) ->
     streaming(py_shape:call([A, B, C, D])).
 
 %% @doc In the shapes of `call/5'. The options are `kwargs', `env', `traceback' and `read_ahead'; there
-%% is no timeout.
+%% is no timeout, and `on_caller_down' can't be `finish'.
 -spec stream_start(target() | py_context:name(), py_context:name(),
                    py_context:name() | py_context:args(),
                    py_context:args() | py_context:kwargs(),
@@ -318,6 +321,13 @@ stream_start(A, B, C, D) ->
     {ok, Ref :: reference()} | {error, error()}.
 stream_start(A, B, C, D, E) ->
     streaming(py_shape:call([A, B, C, D, E])).
+
+%% @doc In the shape of `call/6', with the options of `stream_start/5'.
+-spec stream_start(target(), py_context:name(), py_context:name(), py_context:args(),
+                   py_context:kwargs(), options() | #{read_ahead => pos_integer()}) ->
+    {ok, Ref :: reference()} | {error, error()}.
+stream_start(Target, Module, Func, Args, Kwargs, Options) ->
+    streaming(py_shape:call([Target, Module, Func, Args, Kwargs, Options])).
 
 -spec streaming(py_shape:shaped()) -> {ok, reference()} | {error, error()}.
 streaming(Shaped) ->
@@ -329,6 +339,9 @@ streaming(Shaped) ->
 with_read_ahead({_Request, #{timeout := Timeout}}, _Start) ->
     %% A stream takes as long as its consumer does.
     {error, {bad_option, {timeout, Timeout}}};
+with_read_ahead({_Request, #{on_caller_down := finish}}, _Start) ->
+    %% Nobody would take the items.
+    {error, {bad_option, {on_caller_down, finish}}};
 with_read_ahead({Request, #{read_ahead := N} = Options}, Start) when is_integer(N), N > 0 ->
     case py_shape:complete({Request, maps:remove(read_ahead, Options)}) of
         {ok, Complete} -> Start(Complete, N);
@@ -463,11 +476,17 @@ import(Module) ->
 %% @doc Puts a folder at the front of Python's path in every context, also in those that start later.
 -spec add_path(file:name_all()) -> ok | {error, error()}.
 add_path(Path) ->
-    Folder = filename:absname(py_context:text(Path, 1, [Path])),
-    %% A binary is taken as it is so far.
-    _ = unicode:characters_to_binary(Folder) =:= Folder
-        orelse ?BADARG([Path], {argument, 1, <<"not text in UTF-8">>}),
+    Folder = filename:absname(utf8(Path, 1, [Path])),
     set_up({path, Folder}, py_setup:path(Folder)).
+
+%% Text that goes beyond Python source, where nobody looks at a binary any more.
+-spec utf8(term(), pos_integer(), [term()]) -> binary().
+utf8(Given, N, All) ->
+    Text = py_context:text(Given, N, All),
+    case unicode:characters_to_binary(Text) of
+        Text -> Text;
+        _ -> ?BADARG(All, {argument, N, <<"not text in UTF-8">>})
+    end.
 
 -spec set_up(py_setup:key(), {binary(), term()}) -> ok | {error, error()}.
 set_up(Key, Step) ->
@@ -493,7 +512,7 @@ module_name(Module, All) ->
                Atom when is_atom(Atom) -> atom_to_binary(Atom);
                Binary -> Binary
            end,
-    case re:run(Name, <<"^[^\\W\\d]\\w*(\\.[^\\W\\d]\\w*)*$"/utf8>>,
+    case re:run(utf8(Name, 1, All), <<"^[^\\W\\d]\\w*(\\.[^\\W\\d]\\w*)*$"/utf8>>,
                 [unicode, ucp, dollar_endonly, {capture, none}]) of
         match -> Name;
         nomatch -> ?BADARG(All, {argument, 1, <<"not a module's name">>})
@@ -542,7 +561,7 @@ ensure_venv(Path, Requirements) ->
     ok | {error, py_venv:error()}.
 ensure_venv(Path, Requirements, Options) when is_map(Options) ->
     All = [Path, Requirements, Options],
-    Folder = py_context:text(Path, 1, All),
+    Folder = utf8(Path, 1, All),
     ok = check_requirements(Requirements, All),
     case py_context_router:ensure_started(worker) of
         ok -> py_venv:ensure(Folder, Requirements, Options);
@@ -553,13 +572,14 @@ ensure_venv(Path, Requirements, Options) ->
 
 %% Before there is an environment that they could not be installed in.
 -spec check_requirements(term(), [term()]) -> ok.
-check_requirements(Path, _All) when is_binary(Path) ->
+check_requirements(Path, All) when is_binary(Path) ->
+    _ = utf8(Path, 2, All),
     ok;
 check_requirements([Character | _] = Path, All) when is_integer(Character) ->
-    _ = py_context:text(Path, 2, All),
+    _ = utf8(Path, 2, All),
     ok;
 check_requirements(Specs, All) when length(Specs) >= 0 ->
-    lists:foreach(fun(Spec) -> py_context:text(Spec, 2, All) end, Specs);
+    lists:foreach(fun(Spec) -> utf8(Spec, 2, All) end, Specs);
 check_requirements(_Other, All) ->
     ?BADARG(All, {argument, 2, <<"neither a list of requirements nor a path">>}).
 
@@ -568,7 +588,7 @@ check_requirements(_Other, All) ->
 %% One takes the place of another. Contexts that were started with a `venv' of their own keep that.
 -spec activate_venv(file:name_all()) -> ok | {error, error()}.
 activate_venv(Path) ->
-    Folder = py_context:text(Path, 1, [Path]),
+    Folder = utf8(Path, 1, [Path]),
     case py_context_router:ensure_started(worker) of
         ok -> py_venv:activate(Folder);
         {error, _} = Error -> Error

@@ -156,7 +156,7 @@ give_up_waiting(Ref) ->
 -spec cast(py_call:request(), limit()) -> ok | {error, term()}.
 cast(Request, Limit) ->
     Caller = self(),
-    case cast(fun py_call:submit/2, Request, Limit, Caller) of
+    case cast(Request, Limit, Caller) of
         {error, Reason} = Error ->
             case waits(Reason, Request) of
                 true ->
@@ -170,20 +170,28 @@ cast(Request, Limit) ->
             ok
     end.
 
+%% Runs in a process that waits for a context, and then for the end of the call, which takes it for the
+%% caller.
 -spec wait_and_cast(py_call:request(), limit(), pid()) -> ok.
 wait_and_cast(Request, Limit, Caller) ->
-    case cast(fun py_call:submit_patiently/2, Request, Limit, Caller) of
-        {error, Reason} -> report(Caller, py_call:describe(Request), Reason);
-        ok -> ok
+    Deadline = py_call:deadline(Limit),
+    _ = py_call:outlives(Request) orelse py_context:end_with(Caller),
+    case py_call:submit_patiently(Request, fun py_nif:submit_message/2) of
+        {error, Reason} ->
+            report(Caller, py_call:describe(Request), Reason);
+        Ticket ->
+            case await(Ticket, py_call:left(Deadline)) of
+                {error, Reason} -> report(Caller, py_call:describe(Request), Reason);
+                {ok, _} -> ok
+            end
     end.
 
--spec cast(fun((py_call:request(), fun()) -> reference() | {error, term()}), py_call:request(),
-           limit(), pid()) -> ok | {error, term()}.
-cast(Submit, Request, Limit, Caller) ->
+-spec cast(py_call:request(), limit(), pid()) -> ok | {error, term()}.
+cast(Request, Limit, Caller) ->
     Deadline = py_call:deadline(Limit),
     Reports = whereis(?MODULE),
     Cast = fun(Ctx, Native) -> py_nif:submit_cast(Ctx, Native, reports(Reports)) end,
-    case Submit(Request, Cast) of
+    case py_call:submit(Request, Cast) of
         {error, _} = Error ->
             Error;
         Ticket ->

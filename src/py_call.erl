@@ -5,7 +5,8 @@
 -module(py_call).
 
 -export([call/5, eval/3, exec/2, own_exec/2, own_eval/3, in_context/1, in_pool/1]).
--export([with_options/2, outliving/1, as_stream/1, parking/1, on_behalf/2, timeout/1, in_time/2]).
+-export([with_options/2, outliving/1, outlives/1, as_stream/1, parking/1, on_behalf/2]).
+-export([flags/1, timeout/1, in_time/2]).
 -export([settle/1, settle_patiently/2, patience/1, native/2]).
 -export([run/1, submit/2, submit_patiently/2, submit_spread/3, describe/1, describe_native/1]).
 -export([context/1, deadline/1, left/1]).
@@ -96,6 +97,9 @@ request({context, _} = Target, Work) ->
     {ok, request()} | {error, {bad_option, {term(), term()}}}.
 with_options(Request, Timeout) when ?IS_TIMEOUT(Timeout) ->
     {ok, Request#request{timeout = Timeout}};
+with_options(#request{work = {call, _, _, _, Given}}, #{kwargs := Kwargs}) when Given =/= #{} ->
+    %% There are some already, as an argument: one of the two would be lost.
+    {error, {bad_option, {kwargs, Kwargs}}};
 with_options(#request{work = {call, Module, Func, Args, _}} = Request, #{kwargs := Kwargs} = Rest) ->
     Named = py_context:named(Kwargs, 1, [Kwargs]),
     Work = {call, Module, Func, Args, Named},
@@ -112,10 +116,16 @@ with_options(#request{timeout = T, env = E, flags = F} = Request, Options) when 
 with_options(_Request, Other) ->
     {error, {bad_option, {options, Other}}}.
 
-%% It runs to its end also when the calling process dies.
+%% It runs to its end also when the calling process dies, unless the options say otherwise.
 -spec outliving(request()) -> request().
+outliving(#request{flags = Flags} = Request) when Flags band 8 =/= 0 ->
+    Request;
 outliving(Request) ->
     flag(2#100, Request).
+
+-spec outlives(request()) -> boolean().
+outlives(#request{flags = Flags}) ->
+    Flags band 2#100 =/= 0.
 
 %% Its result comes as a handle on an iterator.
 -spec as_stream(request()) -> request().
@@ -131,6 +141,11 @@ parking(Request) ->
 -spec on_behalf(pid(), request()) -> request().
 on_behalf(Pid, #request{env = process} = Request) -> Request#request{env = Pid};
 on_behalf(_Pid, Request) -> Request.
+
+%% What its caller wants beyond the result, also of the jobs that follow from this one.
+-spec flags(request()) -> py_nif:flags().
+flags(#request{flags = Flags}) ->
+    Flags.
 
 -spec timeout(request()) -> timeout().
 timeout(#request{timeout = Timeout}) ->

@@ -40,6 +40,8 @@
 -export([get_interp_id/1, is_subinterp/1, info/1]).
 %% For the same module on other nodes.
 -export([answer/3]).
+%% For what else works for a process of another node.
+-export([end_with/1]).
 %% For py.
 -export([request/3, home/1, name/3, named/3, text/3]).
 
@@ -257,7 +259,7 @@ exec(Ctx, Source, Timeout) ->
 
 %% @doc With a timeout, in ms, in an environment. Either order.
 -spec exec(pid(), source(), timeout() | env(), env() | none | timeout()) -> ok | {error, error()}.
-exec(Ctx, Source, Env, Timeout) when is_reference(Env) ->
+exec(Ctx, Source, Env, Timeout) when is_reference(Env), not is_reference(Timeout) ->
     exec(Ctx, Source, Timeout, Env);
 exec(Ctx, Source, Timeout, Env) when not ?IS_ENV(Env) ->
     ?BADARG([Ctx, Source, Timeout, Env], {argument, 4, ?NOT_AN_ENV});
@@ -513,7 +515,26 @@ on_node(Node, Func, Args) ->
 %% @private For a caller on another node, who uses what is in the result as long as it lives.
 -spec answer(User :: pid(), atom(), [term()]) -> term().
 answer(User, Func, Args) ->
+    ok = end_with(User),
     py_held:keep(apply(?MODULE, Func, Args), User).
+
+%% @private The calling process, which works for one of another node, dies when that one does: its
+%% job is given up then, as the other's would be here. Somebody else has to notice, since it waits for
+%% the job.
+-spec end_with(pid()) -> ok.
+end_with(Principal) ->
+    StandIn = self(),
+    _ = spawn(fun() -> watch(Principal, StandIn) end),
+    ok.
+
+-spec watch(pid(), pid()) -> true.
+watch(Principal, StandIn) ->
+    Principals = monitor(process, Principal),
+    StandIns = monitor(process, StandIn),
+    receive
+        {'DOWN', Principals, process, _, _} -> exit(StandIn, kill);
+        {'DOWN', StandIns, process, _, _} -> true
+    end.
 
 %% @private A name; it is argument `N' of `All'.
 -spec name(name(), pos_integer(), [term()]) -> atom() | binary().

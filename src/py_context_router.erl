@@ -208,33 +208,35 @@ child_spec(Spec) ->
 start_link(#{name := Name} = Spec) ->
     Given = maps:remove(name, Spec),
     case {py_options:pool_name(Name), py_options:pool(Given)} of
-        {ok, {ok, #{mode := Mode} = Options}} -> start_linked(Name, Given, Options, Mode);
+        {ok, {ok, Options}} -> start_linked(Name, Options);
         {{error, _} = Error, _} -> Error;
         {ok, {error, _} = Error} -> Error
     end;
 start_link(Spec) ->
     {error, {bad_option, {name, Spec}}}.
 
--spec start_linked(pool_name(), map(), py_options:pool(), py_context:context_mode()) ->
+-spec start_linked(pool_name(), py_options:pool()) ->
     {ok, pid()} | {error, start_error()} | ignore.
-start_linked(Name, Given, Options, Mode) ->
+start_linked(Name, #{mode := Mode} = Options) ->
     case ensure_started(Mode) of
-        ok -> await_linked(py_pool:start_link(Name, Options), Given);
+        ok -> await_linked(py_pool:start_link(Name, Options));
         {error, _} = Error -> Error
     end.
 
--spec await_linked({ok, pid()} | {error, term()} | ignore, map()) ->
+-spec await_linked({ok, pid()} | {error, term()} | ignore) ->
     {ok, pid()} | {error, start_error()} | ignore.
-await_linked(ignore, _Given) ->
+await_linked(ignore) ->
     %% The restart of a pool that was stopped between its death and this.
     ignore;
-await_linked({ok, Pid}, Given) ->
-    case py_pool:await(Pid, Given) of
+await_linked({ok, Pid}) ->
+    %% It is ours, and there is nothing to compare: one that is restarted has the size that it was
+    %% resized to, not the specified one.
+    case py_pool:await(Pid, #{}) of
         {ok, _Contexts} -> {ok, Pid};
         {error, _} = Error -> py_context_server:unlinked(Pid, Error);
         gone -> py_context_server:unlinked(Pid, {error, killed})
     end;
-await_linked({error, _} = Error, _Given) ->
+await_linked({error, _} = Error) ->
     Error.
 
 %% ------------------------------------------------------------------ routing

@@ -206,10 +206,11 @@ handle_info({py_context, Ref, started}, #state{replacement = {Ref, _}} = State) 
 handle_info({py_context, Ref, {error, _} = Error}, #state{replacement = {Ref, _}} = State) ->
     {noreply, not_replaced(Error, drop_replacement(State))};
 handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = draining} = State) ->
-    %% What waits behind it would wait for ever.
+    %% What waits behind it would wait for ever. The thread is left to itself: the pool, which stops
+    %% this process now, would wait for it in vain.
     ok = py_nif:context_kill(State#state.handle, stuck),
     ok = tell_owner(drained, State),
-    {noreply, State};
+    {noreply, State#state{handle = undefined}};
 handle_info(grace_over, #state{handle = Handle} = State) when Handle =/= undefined ->
     ok = py_nif:context_kill(Handle, shutdown),
     {noreply, State};

@@ -3,7 +3,8 @@
 %% waits for a context to start, so that healing is not held up.
 %%
 %% The entry is written once all contexts serve, and erased when the pool stops. A context that
-%% dies is restarted by the supervisor below and put into the native slot here; the entry stays.
+%% dies is restarted by the supervisor below and put into the native slot here; the entry stays. It
+%% also stays when this process dies while its supervisor lives, for the process that follows.
 -module(py_pool).
 
 -behaviour(gen_server).
@@ -26,7 +27,9 @@
     waiting = [] :: [gen_server:from()],
     resizes = [] :: [{gen_server:from(), pos_integer()}],
     %% Times that a slot has been filled again.
-    restarts = 0 :: non_neg_integer()
+    restarts = 0 :: non_neg_integer(),
+    %% Whether it ends because of a crash that a restart follows.
+    crashed = false :: boolean()
 }).
 
 -type key() :: {Slot :: pos_integer(), integer()}.
@@ -244,13 +247,21 @@ handle_info({slot, {N, _} = Key, Pid, Event}, #state{slots = Slots} = State) ->
         _ -> {noreply, old_slot_event(Event, Key, State)}
     end;
 handle_info({'EXIT', Sup, Reason}, #state{sup = Sup} = State) ->
-    {stop, Reason, State};
+    {stop, Reason, crashed(Reason, State)};
 handle_info({'EXIT', _From, normal}, State) ->
     {noreply, State};
 handle_info({'EXIT', _From, Reason}, State) ->
-    {stop, Reason, State};
+    {stop, Reason, crashed(Reason, State)};
 handle_info(_Message, State) ->
     {noreply, State}.
+
+%% The death of whoever has started the pool doesn't come this way: gen_server ends at once then, and
+%% nobody restarts the pool. Nor is one restarted, being transient, that was told to shut down.
+-spec crashed(term(), #state{}) -> #state{}.
+crashed(normal, State) -> State;
+crashed(shutdown, State) -> State;
+crashed({shutdown, _}, State) -> State;
+crashed(_Reason, State) -> State#state{crashed = true}.
 
 -spec slot_event(started | {error, term(), non_neg_integer()} | drained, key(), pid(), #state{}) ->
     {noreply, #state{}} | {stop, normal, #state{}}.
@@ -354,8 +365,8 @@ shrink(Size, #state{slots = Slots, pool = Pool, sup = Sup, options = Options} = 
     State#state{slots = maps:without(maps:keys(Gone), Slots), options = Options#{contexts := Size}}.
 
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{name = Name} = State) ->
-    _ = persistent_term:erase(key(Name)),
+terminate(_Reason, #state{name = Name, crashed = Crashed} = State) ->
+    _ = Crashed orelse persistent_term:erase(key(Name)),
     stop_contexts(State).
 
 %% All at once first, then one after the other in the supervisor's way: the grace is one for all.

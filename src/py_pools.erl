@@ -12,11 +12,19 @@ start_default() ->
     _ = application:load(py_context_router),
     try py_context_router:start(py_config:value(default_pool)) of
         {ok, _} -> ok;
-        {error, {already_started, _}} -> ok;
+        {error, {already_started, _}} -> join_default();
         {error, _} = Error -> Error
     catch
         %% The VM is being stopped, and nothing can be started any more.
         exit:_ -> {error, {pool_not_started, default}}
+    end.
+
+%% Somebody may be just starting it: it is there when his contexts serve.
+-spec join_default() -> ok | {error, py_context_router:start_error()}.
+join_default() ->
+    case py_context_router:start() of
+        {ok, _} -> ok;
+        {error, _} = Error -> Error
     end.
 
 %% Starts those of `pools', one after the other; the first failure is returned.

@@ -56,10 +56,10 @@ lost(Reason) -> Reason.
 %% @private Makes a stand-in for a process of another node.
 -spec start(pid()) -> pid().
 start(Principal) ->
-    %% Whoever it stands in for may die while a call runs: somebody else has to notice.
-    StandIn = spawn(fun stand_in_loop/0),
-    _ = spawn(fun() -> watch(Principal, StandIn) end),
-    StandIn.
+    spawn(fun() ->
+        ok = py_context:end_with(Principal),
+        stand_in_loop()
+    end).
 
 -spec stand_in_loop() -> no_return().
 stand_in_loop() ->
@@ -72,12 +72,3 @@ stand_in_loop() ->
             ok
     end,
     stand_in_loop().
-
--spec watch(pid(), pid()) -> true.
-watch(Principal, StandIn) ->
-    Principals = monitor(process, Principal),
-    StandIns = monitor(process, StandIn),
-    receive
-        {'DOWN', Principals, process, _, _} -> exit(StandIn, kill);
-        {'DOWN', StandIns, process, _, _} -> true
-    end.

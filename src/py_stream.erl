@@ -15,7 +15,8 @@
 
 -export_type([stream/0, read_ahead/0]).
 
--opaque stream() :: {stream, pid(), Handle :: reference()}.
+-opaque stream() :: {stream, pid(), Handle :: reference(), py_nif:flags()}.
+%% The flags are those of its steps: what was said when it was opened holds for all of it.
 -type read_ahead() :: pos_integer().
 %% How many items at most are made before they are wanted.
 
@@ -33,15 +34,18 @@
 
 -spec open(py_call:request()) -> {ok, stream()} | {error, term()}.
 open(Request) ->
-    Open = fun(Ctx, Settled) -> opened(Ctx, py_call:run(py_call:as_stream(Settled))) end,
+    Flags = py_call:flags(Request),
+    Open = fun(Ctx, Settled) -> opened(Ctx, Flags, py_call:run(py_call:as_stream(Settled))) end,
     py_call:settle_patiently(Request, Open).
 
--spec opened(pid(), {ok, reference()} | {error, term()}) -> {ok, stream()} | {error, term()}.
-opened(Ctx, {ok, Handle}) -> {ok, {stream, Ctx, Handle}};
-opened(_Ctx, {error, _} = Error) -> Error.
+-spec opened(pid(), py_nif:flags(), {ok, reference()} | {error, term()}) ->
+    {ok, stream()} | {error, term()}.
+opened(Ctx, Flags, {ok, Handle}) -> {ok, {stream, Ctx, Handle, Flags}};
+opened(_Ctx, _Flags, {error, _} = Error) -> Error.
 
 -spec is_stream(term()) -> boolean().
-is_stream({stream, Ctx, Handle}) -> is_pid(Ctx) andalso is_reference(Handle);
+is_stream({stream, Ctx, Handle, Flags}) ->
+    is_pid(Ctx) andalso is_reference(Handle) andalso is_integer(Flags);
 is_stream(_Other) -> false.
 
 %% The next items, at most so many. They may be fewer, also none, while there are more to come.
@@ -51,8 +55,8 @@ next(Stream, Most) ->
 
 -spec next(stream(), pos_integer(), timeout()) ->
     {more | done, [term()]} | {{error, term()}, [term()]}.
-next({stream, Ctx, Handle}, Most, Timeout) ->
-    step(py_context:request(Ctx, fun(Ref) -> {stream_next, Ref, 0, Handle, Most} end, Timeout)).
+next({stream, Ctx, Handle, Flags}, Most, Timeout) ->
+    step(py_context:request(Ctx, fun(Ref) -> {stream_next, Ref, Flags, Handle, Most} end, Timeout)).
 
 -spec step({ok, Step} | {error, term()}) -> Step | {{error, term()}, []}.
 step({ok, Step}) -> Step;
@@ -60,8 +64,17 @@ step({error, _} = Error) -> {Error, []}.
 
 %% Ends a stream before its time: a generator's `finally' has run on return.
 -spec close(stream()) -> ok | {error, term()}.
-close({stream, Ctx, Handle}) ->
-    py_context:request(Ctx, fun(Ref) -> {stream_close, Ref, 4, Handle} end, ?CLOSE_TIMEOUT).
+close({stream, Ctx, Handle, Flags}) ->
+    %% Also if the caller dies.
+    Close = fun(Ref) -> {stream_close, Ref, Flags bor 4, Handle} end,
+    py_context:request(Ctx, Close, ?CLOSE_TIMEOUT).
+
+%% For a caller who has no time left to wait for that: the step that was given up may take long to end.
+%% If it goes wrong, the context's process gets to know, to which that is nothing.
+-spec close_later(stream()) -> ok.
+close_later({stream, Ctx, Handle, Flags}) ->
+    _ = py_nif:submit_cast(Ctx, {stream_close, make_ref(), Flags bor 4, Handle}, Ctx),
+    ok.
 
 %% All items, in the time of the request.
 -spec collect(py_call:request()) -> {ok, [term()]} | {error, term()}.
@@ -78,6 +91,9 @@ collect(Stream, {more, Items}, Sofar, Deadline) ->
     collect(Stream, next(Stream, ?MANY, py_call:left(Deadline)), [Items | Sofar], Deadline);
 collect(_Stream, {done, Items}, Sofar, _Deadline) ->
     {ok, lists:append(lists:reverse([Items | Sofar]))};
+collect(Stream, {{error, timeout} = Error, _Items}, _Sofar, _Deadline) ->
+    ok = close_later(Stream),
+    Error;
 collect(Stream, {{error, _} = Error, _Items}, _Sofar, _Deadline) ->
     _ = close(Stream),
     Error.
@@ -145,7 +161,7 @@ open_and_pump({ok, Ctx, Settled}, Request, Deadline, Wait, #state{consumer = Con
     Open = py_call:native(py_call:as_stream(py_call:on_behalf(Consumer, Settled)), make_ref()),
     case job(Ctx, Open, State) of
         {ok, Handle} ->
-            pump({stream, Ctx, Handle}, State#state.read_ahead, State);
+            pump({stream, Ctx, Handle, py_call:flags(Request)}, State#state.read_ahead, State);
         {error, {context_died, noproc}} = Died ->
             case py_call:left(Deadline) of
                 0 -> tell(Died, State);
@@ -176,8 +192,9 @@ tell(Event, #state{ref = Ref, consumer = Consumer}) ->
 
 %% There is room for so many items.
 -spec pump(stream(), pos_integer(), #state{}) -> ok.
-pump({stream, Ctx, Handle} = Stream, Room, #state{ref = Ref, consumer = Consumer} = State) ->
-    case job(Ctx, {stream_push, make_ref(), 0, Handle, Room, Ref, Consumer}, State) of
+pump({stream, Ctx, Handle, Flags} = Stream, Room, #state{} = State) ->
+    #state{ref = Ref, consumer = Consumer} = State,
+    case job(Ctx, {stream_push, make_ref(), Flags, Handle, Room, Ref, Consumer}, State) of
         {ok, {more, _Count}} -> pump_on(Stream, room(State), State);
         {ok, {End, _Count}} -> tell(End, State);
         {error, _} = Error ->

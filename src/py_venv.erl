@@ -137,7 +137,8 @@ check([{Key, Value} | Rest]) ->
 
 -spec is_option(term(), term()) -> boolean().
 is_option(installer, How) -> lists:member(How, [auto, uv, pip]);
-is_option(python, Path) -> is_binary(Path) orelse io_lib:printable_unicode_list(Path);
+is_option(python, Path) when is_binary(Path) -> unicode:characters_to_binary(Path) =:= Path;
+is_option(python, Path) -> io_lib:printable_unicode_list(Path);
 is_option(Flag, Value) when Flag =:= activate; Flag =:= force -> is_boolean(Value);
 is_option(progress, To) -> is_pid(To) orelse is_function(To, 1);
 is_option(timeout, infinity) -> true;

@@ -22,6 +22,7 @@ groups() ->
          [the_default_pool_starts_on_first_use_as_configured,
           a_default_pool_that_is_stopped_at_once_is_an_error,
           a_default_pool_whose_supervisor_dies_as_it_starts_is_started_again,
+          a_default_pool_that_somebody_starts_is_waited_for,
           configured_pools_start_with_the_application,
           a_configured_pool_that_fails_stops_the_start,
           bad_configurations_are_named,
@@ -498,6 +499,22 @@ a_default_pool_whose_supervisor_dies_as_it_starts_is_started_again(_Config) ->
     ?assertEqual({ok, 1}, answer(Caller)),
     ?assertEqual([], leftovers(Caller)).
 
+%% Who has started it with other options than those it would have had.
+a_default_pool_that_somebody_starts_is_waited_for(Config) ->
+    ok = application:set_env(py_context_router, default_pool, #{contexts => 2}),
+    {Gate, Wait} = test_helpers:gate(Config),
+    Starter = ask(fun() -> py_context_router:start(#{contexts => 1, preload => [Wait, "wait()"]}) end),
+    _ = eventually(fun() -> is_pid(py_pool:whereis_pool(default)) end),
+    Caller = ask(fun() -> py:call(builtins, abs, [-1]) end),
+    %% It waits for the pool, as the one who has started it does.
+    _ = eventually(fun() ->
+        {current_stacktrace, Stack} = process_info(Caller, current_stacktrace),
+        lists:any(fun(Entry) -> element(1, Entry) =:= py_pool end, Stack)
+    end),
+    ok = test_helpers:open_gate(Gate),
+    ?assertEqual({ok, 1}, answer(Caller)),
+    ?assertMatch({ok, [_]}, answer(Starter)).
+
 is_death({error, {context_died, _}}) -> true;
 is_death(_) -> false.
 
@@ -588,7 +605,11 @@ bad_options_are_named(_Config) ->
      || {Bad, Options} <- [{{color, red}, #{color => red}}, {{timeout, -1}, #{timeout => -1}},
                            {{env, here}, #{env => here}}, {{traceback, 1}, #{traceback => 1}},
                            {{options, [x]}, [x]}]],
-    ?assertEqual({error, {bad_option, {kwargs, #{}}}}, py:eval(Ctx, <<"1">>, #{}, #{kwargs => #{}})).
+    ?assertEqual({error, {bad_option, {kwargs, #{}}}}, py:eval(Ctx, <<"1">>, #{}, #{kwargs => #{}})),
+    %% Of keyword arguments in two places one would be lost.
+    ?assertEqual({error, {bad_option, {kwargs, #{b => 2}}}},
+                 py:call(builtins, dict, [], #{a => 1}, #{kwargs => #{b => 2}})),
+    ?assertEqual({ok, #{<<"b">> => 2}}, py:call(builtins, dict, [], #{}, #{kwargs => #{b => 2}})).
 
 misuse_is_a_badarg_with_a_sentence(_Config) ->
     [begin

@@ -35,6 +35,7 @@ each_mode() ->
      a_dying_context_answers_by_message_once,
      a_cast_runs_and_says_nothing,
      a_cast_outlives_its_caller,
+     a_cast_may_end_with_its_caller,
      a_cast_that_fails_is_logged,
      a_cast_that_takes_too_long_is_stopped_and_logged,
      parallel_calls_keep_their_order,
@@ -231,6 +232,27 @@ a_cast_outlives_its_caller(Config) ->
     ok = test_helpers:open_gate(Gate),
     {ok, <<"finished">>} = answer(Blocker),
     ?assertEqual({ok, [1]}, py_context:eval(Ctx, <<"seen">>)).
+
+a_cast_may_end_with_its_caller(Config) ->
+    [Ctx] = start(1, Config),
+    Options = #{on_caller_down => interrupt},
+    ok = end_caster(fun() -> py:cast(Ctx, builtins, exec, ?LOOP, Options) end),
+    %% Also if it has waited for a context.
+    ok = py_context_router:stop(),
+    Flag = without_life(Config),
+    ok = end_caster(fun() ->
+        ok = py:cast(builtins, exec, ?LOOP, #{}, Options),
+        test_helpers:revive(Flag)
+    end).
+
+%% Once the cast runs. Then that ends too, and others are served.
+end_caster(Cast) ->
+    Caster = ask(Cast),
+    ?assertEqual(ok, answer(Caster)),
+    _ = eventually(fun is_running/0),
+    ?assertEqual([], leftovers(Caster)),
+    ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
+    ok.
 
 a_cast_that_fails_is_logged(Config) ->
     [Ctx] = start(1, Config),

@@ -37,6 +37,7 @@ groups() ->
       [a_remote_context_is_used_as_a_local_one,
        a_remote_context_gives_the_same_errors,
        an_environment_of_a_remote_context_lives_as_long_as_its_user,
+       a_remote_job_whose_caller_dies_is_interrupted,
        a_lost_node_is_a_dead_context,
        a_process_can_be_bound_to_a_remote_context]},
      {misuse, [],
@@ -833,6 +834,21 @@ an_environment_of_a_remote_context_lives_as_long_as_its_user(_Config) ->
     end),
     ok = peer:stop(Peer).
 
+a_remote_job_whose_caller_dies_is_interrupted(Config) ->
+    {Peer, Ctx} = start_node(),
+    kill_callers([fun() -> py_context:exec(Ctx, ?LOOP) end], fun() -> await_busy(Ctx) end),
+    ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),
+    ?assertMatch(#{cancelled := 1, timed_out := 0}, py_context:info(Ctx)),
+    %% Unless it said otherwise.
+    {Gate, Wait} = test_helpers:gate(Config),
+    ok = py_context:exec(Ctx, [Wait, "ran = []"]),
+    Finish = #{on_caller_down => finish},
+    kill_callers([fun() -> py_context:exec(Ctx, <<"ran.append(wait())">>, Finish) end],
+                 fun() -> await_busy(Ctx) end),
+    test_helpers:open_gate(Gate),
+    ?assertEqual({ok, [<<"finished">>]}, py_context:eval(Ctx, <<"ran">>)),
+    ok = peer:stop(Peer).
+
 a_lost_node_is_a_dead_context(_Config) ->
     {Peer, Ctx} = start_node(),
     Looping = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
@@ -880,6 +896,7 @@ misuse_is_a_badarg_with_a_sentence(_Config) ->
              {fun() -> py_context:exec(undefined, <<"1">>) end, "not a pid"},
              {fun() -> py_context:exec(Ctx, <<"1">>, never) end, "the timeout is"},
              {fun() -> py_context:exec(Ctx, <<"1">>, 1, undefined) end, "environment"},
+             {fun() -> py_context:exec(Ctx, <<"1">>, make_ref(), make_ref()) end, "the timeout is"},
              {fun() -> py_context:create_local_env(1) end, "not a pid"},
              {fun() -> py_context:interrupt(1) end, "not a pid"},
              {fun() -> py_context:info(1) end, "not a pid"},

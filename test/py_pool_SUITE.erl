@@ -34,6 +34,7 @@ groups() ->
        a_new_streak_is_reported_again,
        a_pool_whose_process_is_killed_comes_back,
        a_pool_that_comes_back_has_the_size_it_had,
+       a_pool_that_comes_back_tries_until_its_contexts_start,
        supervisors_that_are_killed_come_back,
        a_start_whose_supervisor_is_killed_says_just_that]},
      {stopping, [],
@@ -56,6 +57,7 @@ groups() ->
      {embedding, [],
       [a_pool_lives_in_the_users_tree,
        a_pool_that_crashes_is_restarted_by_the_users_tree,
+       a_resized_pool_that_crashes_is_restarted_by_the_users_tree,
        a_stopped_pool_is_not_restarted,
        a_pool_that_cannot_start_fails_the_users_tree,
        a_failed_start_leaves_the_name_free_and_no_message,
@@ -261,15 +263,34 @@ a_pool_whose_process_is_killed_comes_back(Config) ->
     _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
 
 a_pool_that_comes_back_has_the_size_it_had(Config) ->
-    Before = start(#{contexts => 2}, Config),
-    ok = py_context_router:resize_pool(default, 3),
-    exit(py_pool:whereis_pool(default), kill),
-    _ = eventually(fun() ->
-        Now = py_context_router:contexts(),
-        length(Now) =:= 3 andalso Now -- Before =:= Now
-            andalso lists:all(fun is_process_alive/1, Now)
-    end),
-    ?assertMatch(#{size := 3, alive := 3}, py_context_router:info(default)).
+    [begin
+         _ = start(#{contexts => 2}, Config),
+         ok = py_context_router:resize_pool(default, 3),
+         Before = py_context_router:contexts(),
+         _ = Crash(hd(Before)),
+         _ = await_healed(3, Before),
+         ?assertMatch(#{size := 3, alive := 3}, py_context_router:info(default)),
+         ok = py_context_router:stop(),
+         ?assertEqual([], test_helpers:published())
+     end || Crash <- [fun(_) -> exit(py_pool:whereis_pool(default), kill) end,
+                      fun(_) -> exit(py_pool:whereis_pool(default), crashed) end,
+                      fun(Ctx) -> kill(slot_sup(Ctx)) end]].
+
+%% Its start would be given up if that were the first one.
+a_pool_that_comes_back_tries_until_its_contexts_start(Config) ->
+    {Counter, Preload} = counting_preload(Config),
+    [Ctx] = start(#{contexts => 1, preload => Preload}, Config),
+    ok = file:write_file(Counter, <<>>),
+    kill(slot_sup(Ctx)),
+    _ = eventually(fun() -> attempts(Counter) >= 3 end),
+    ?assertMatch(#{size := 1, alive := 0}, py_context_router:info(default)),
+    ok = file:delete(Counter),
+    _ = await_healed(1, [Ctx]).
+
+%% The supervisor of a pool's contexts.
+slot_sup(Ctx) ->
+    {dictionary, Dictionary} = process_info(Ctx, dictionary),
+    hd(proplists:get_value('$ancestors', Dictionary)).
 
 supervisors_that_are_killed_come_back(Config) ->
     _ = start(#{contexts => 2}, Config),
@@ -546,6 +567,22 @@ a_pool_that_crashes_is_restarted_by_the_users_tree(_Config) ->
     ?assertEqual({ok, 2}, py_context:eval(py_context_router:get_context(io), <<"1 + 1">>)),
     ok = stop_tree(Tree),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
+
+%% Its size is not the specified one any more.
+a_resized_pool_that_crashes_is_restarted_by_the_users_tree(_Config) ->
+    {ok, Tree} = start_tree([#{name => io, contexts => 1}]),
+    ok = py_context_router:resize_pool(io, 2),
+    [{Id, Pool, supervisor, _}] = supervisor:which_children(Tree),
+    kill(Pool),
+    _ = eventually(fun() ->
+        case supervisor:which_children(Tree) of
+            [{Id, New, supervisor, _}] when is_pid(New), New =/= Pool -> true;
+            Other -> Other
+        end
+    end),
+    _ = eventually(fun() -> maps:get(alive, py_context_router:info(io), 0) =:= 2 end),
+    ok = stop_tree(Tree),
+    ?assertEqual({undefined, []}, {py_pool:whereis_pool(io), test_helpers:published()}).
 
 a_stopped_pool_is_not_restarted(_Config) ->
     {ok, Tree} = start_tree([#{name => io, contexts => 1}]),

@@ -141,6 +141,8 @@ what_is_set_up_while_no_context_runs_is_tried_as_in_the_default_pool(Config) ->
 names_that_are_no_modules_are_refused(_Config) ->
     [?assertError(badarg, py:import(Name))
      || Name <- ["os; import sys", "os, sys", "os\n", "", "1x", "a..b", ".a", 17]],
+    ?assertNotEqual(nomatch, string:find(test_helpers:rendered(fun() -> py:import(<<255>>) end),
+                                         "not text in UTF-8")),
     ?assertEqual(ok, py:import("xml.dom")).
 
 a_folder_is_on_the_path_of_every_context_and_of_later_ones(Config) ->
@@ -444,5 +446,9 @@ misuse_is_a_badarg_before_anything_is_made(Config) ->
                                 "a list of requirements"},
                                {fun() -> py:ensure_venv(Venv, [foo]) end, "not text"},
                                {fun() -> py:ensure_venv(Venv, [<<"a">>, $b]) end, "not text"},
+                               {fun() -> py:ensure_venv(Venv, [<<255>>]) end, "not text in UTF-8"},
+                               {fun() -> py:ensure_venv(Venv, <<255>>) end, "not text in UTF-8"},
+                               {fun() -> py:ensure_venv(<<255>>, []) end, "not text in UTF-8"},
+                               {fun() -> py:activate_venv(<<255>>) end, "not text in UTF-8"},
                                {fun() -> py:ensure_venv(Venv, [], foo) end, "not a map"}]],
     ?assertNot(filelib:is_file(Venv)).

@@ -37,6 +37,9 @@ streams() ->
      streams_wait_for_a_context_in_their_time,
      a_stream_that_waits_for_a_context_is_cancelled,
      time_is_for_all_items,
+     a_step_that_does_not_end_costs_no_time_beyond_the_timeout,
+     a_stream_that_fails_tells_where,
+     a_stream_is_told_its_pool_and_keywords_and_options,
      bad_options_are_named,
      misuse_is_a_badarg_with_a_sentence].
 
@@ -382,11 +385,58 @@ time_is_for_all_items(Config) ->
     ?assertEqual([<<"closed">>, <<"closed">>], logged(Config)),
     ?assertEqual([], test_helpers:messages()).
 
+%% In C code, which sees no interrupt: the generator can be closed only after that.
+a_step_that_does_not_end_costs_no_time_beyond_the_timeout(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"import time\n"
+                                "def sleepy():\n"
+                                "    try:\n"
+                                "        yield 1\n"
+                                "        time.sleep(2)\n"
+                                "        yield 2\n"
+                                "    finally:\n"
+                                "        log.append('closed')">>),
+    Streaming = ask(fun() -> py:stream(Ctx, '__main__', sleepy, [], #{timeout => 50}) end),
+    _ = await_busy(Ctx),
+    %% One who has twenty times as much time, and needs it, is later.
+    Waiting = ask(fun() -> py_context:eval(Ctx, <<"1">>, #{}, 1000) end),
+    receive
+        {Waiting, answer, Answer} -> error({first, Answer});
+        {Streaming, answer, Answer} -> ?assertEqual({error, timeout}, Answer)
+    end,
+    ?assertEqual({error, timeout}, answer(Waiting)),
+    ?assertEqual([<<"closed">>], logged(Config)),
+    ?assertEqual({[], []}, {leftovers(Streaming), leftovers(Waiting)}).
+
+a_stream_that_fails_tells_where(Config) ->
+    Ctx = ?config(ctx, Config),
+    Options = #{traceback => true},
+    Collect = fun(Func) -> py:stream(Ctx, '__main__', Func, [2], Options) end,
+    Ask = fun(Func) ->
+        {ok, Stream} = py:stream_open(Ctx, '__main__', Func, [2], Options),
+        {Error, [0, 1]} = py:stream_next(Stream, 10),
+        Error
+    end,
+    Receive = fun(Func) ->
+        {ok, Ref} = py:stream_start(Ctx, '__main__', Func, [2], Options),
+        {[0, 1], Error} = receive_all(Ref),
+        Error
+    end,
+    [?assertMatch({error, {'ValueError', <<"enough">>, #{frames := [_ | _]}}}, Way(Func))
+     || Way <- [Collect, Ask, Receive], Func <- [failing, afailing]].
+
+a_stream_is_told_its_pool_and_keywords_and_options(Config) ->
+    [begin
+         {ok, Ref} = py:stream_start(Target, '__main__', count, [], #{n => 3}, #{read_ahead => 1}),
+         ?assertEqual({[0, 1, 2], done}, receive_all(Ref))
+     end || Target <- [default, ?config(ctx, Config)]].
+
 bad_options_are_named(Config) ->
     Ctx = ?config(ctx, Config),
     [?assertEqual({error, {bad_option, Bad}},
                   py:stream_start(Ctx, builtins, range, [1], maps:from_list([Bad])))
-     || Bad <- [{read_ahead, 0}, {read_ahead, x}, {color, red}, {timeout, 1000}]].
+     || Bad <- [{read_ahead, 0}, {read_ahead, x}, {color, red}, {timeout, 1000},
+                {on_caller_down, finish}]].
 
 misuse_is_a_badarg_with_a_sentence(_Config) ->
     {ok, Stream} = py:stream_open(builtins, range, [1]),

@@ -113,6 +113,44 @@ defmodule PyTest do
     assert Enum.to_list(stream) == [0, 1, 2]
   end
 
+  test "a stream waits for a context of its pool, as a call does" do
+    flag = Path.join(System.tmp_dir!(), "py_test_may_start_#{System.pid()}")
+    on_exit(fn -> File.rm(flag) end)
+    File.touch!(flag)
+    start_supervised!({Py.Pool, name: :healing, size: 1, preload: "open('#{flag}')"})
+    File.rm!(flag)
+    context = PyContextRouter.get_context(:healing)
+    Process.exit(context, :kill)
+    # Dead to its callers once it has no more to say of itself.
+    await(fn -> match?({:error, _}, :py_context.info(context)) end)
+
+    stream = Py.stream(:builtins, :range, [3], pool: :healing)
+    consumer = Task.async(fn -> Enum.to_list(stream) end)
+    File.touch!(flag)
+    assert Task.await(consumer, 30_000) == [0, 1, 2]
+  end
+
+  defp await(condition) do
+    unless condition.() do
+      Process.sleep(1)
+      await(condition)
+    end
+  end
+
+  test "an exception in a stream comes with its traceback" do
+    :ok = Py.exec("def worse():\n  yield 1\n  raise ValueError('no more')")
+
+    assert_raise Py.Error, ~r/^Traceback/, fn ->
+      :__main__ |> Py.stream(:worse, [], traceback: true) |> Enum.to_list()
+    end
+  end
+
+  test "a stream's generator doesn't outlive its consumer" do
+    stream = Py.stream(:builtins, :range, [3], on_caller_down: :finish)
+    error = assert_raise Py.Error, fn -> Enum.to_list(stream) end
+    assert error.reason == {:bad_option, {:on_caller_down, :finish}}
+  end
+
   test "an exception in a stream is raised after the items before it" do
     :ok = Py.exec("def some():\n  yield 1\n  raise ValueError('no more')")
     parent = self()

@@ -35,7 +35,8 @@ cases() ->
      a_stuck_context_can_be_stopped,
      a_stop_waits_for_a_replacement_that_is_starting,
      a_killed_stuck_context_counts_until_it_returns,
-     a_slot_that_drains_behind_a_stuck_job_goes].
+     a_slot_that_drains_behind_a_stuck_job_goes,
+     a_pool_does_not_wait_for_a_slot_that_drains_behind_a_stuck_job].
 
 init_per_group(Mode, Config) ->
     {ok, Vm, _} = test_helpers:start_peer(#{connection => standard_io}),
@@ -356,5 +357,23 @@ a_slot_that_drains_behind_a_stuck_job_goes(Config) ->
         let_go(Socket),
         _ = eventually(fun() ->
             maps:get(quarantined, py_context_router:info(drained)) =:= 0
+        end)
+    end).
+
+%% Whose grace has no end here.
+a_pool_does_not_wait_for_a_slot_that_drains_behind_a_stuck_job(Config) ->
+    in_vm(Config, fun() ->
+        [First, Second] = start(shrunk, 2, #{shutdown => infinity}, Config),
+        Socket = stick(Second),
+        ok = py_context_router:resize_pool(shrunk, 1),
+        _ = eventually(fun() -> not is_process_alive(Second) end),
+        exit(First, kill),
+        _ = eventually(fun() ->
+            maps:with([alive, restarts, quarantined], py_context_router:info(shrunk))
+                =:= #{alive => 1, restarts => 1, quarantined => 1}
+        end),
+        let_go(Socket),
+        _ = eventually(fun() ->
+            maps:get(quarantined, py_context_router:info(shrunk)) =:= 0
         end)
     end).

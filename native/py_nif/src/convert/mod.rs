@@ -211,6 +211,7 @@ impl Converter<'_> {
         remains: &mut Remains,
     ) -> Result<ErlNifTerm, ConvertError> {
         let mut writer = Writer::new(self, env, plainly);
+        writer.given = value.as_ptr();
         // SAFETY: passed on to the caller.
         let term = unsafe { self.write(&mut writer, &value) };
         remains.scratch = writer.scratch.take();

@@ -325,9 +325,12 @@ pub(super) unsafe fn bytearray_to_term(
     writer: &Writer<'_>,
     value: *mut ffi::PyObject,
 ) -> Result<ErlNifTerm, Fail> {
-    // SAFETY: as the caller vouches. With the GIL, a reference count of one is ours, and stays so.
+    // SAFETY: as the caller vouches. With the GIL, a reference count of one is ours, and stays so. That
+    // goes for the value that was given to us only: the one reference to a part of it is its
+    // container's, which others may have.
     unsafe {
         let is_ours = cfg!(not(Py_GIL_DISABLED))
+            && value == writer.given
             && ffi::PyByteArray_CheckExact(value) != 0
             && ffi::Py_REFCNT(value) == 1;
         if is_ours

@@ -337,7 +337,7 @@ impl Run<'_, '_> {
                 what: "not a handle on a Python object".into(),
             })),
             Found::Elsewhere => Err(ConvertError::WrongContext.into()),
-            Found::Gone => Err(ConvertError::ContextEnded.into()),
+            Found::Gone => Err(Error::ContextDied(Death::NoProc)),
         }
     }
 
@@ -383,7 +383,7 @@ impl Run<'_, '_> {
     fn new_env(&mut self, reply_env: *mut ErlNifEnv) -> Result<ErlNifTerm, Error> {
         let held = Held::new(self.context, new_namespace(self.at)?);
         let reference =
-            resources::new_env(reply_env, held.ok_or(Error::ContextDied(Death::NoProc))?);
+            resources::new_env(reply_env, held.ok_or(Error::ContextDied(Death::ThreadEnded))?);
         // SAFETY: the reply's environment is this thread's alone.
         Ok(unsafe { tuple(reply_env, &[atom(reply_env, "ok"), reference]) })
     }

@@ -74,6 +74,8 @@ pub enum ConvertError {
     /// A handle on an object of another interpreter.
     WrongContext,
     /// A handle on an object whose context has ended.
+    ObjectGone,
+    /// The context that does this has ended, and can keep no object for a handle.
     ContextEnded,
     /// `to_term` was asked for, and an object of this type stands for nothing else.
     NoTerm(String),

@@ -110,7 +110,7 @@ impl<'a> Run<'a, '_> {
         // SAFETY: the reply's environment is this thread's alone; attached to the interpreter.
         unsafe {
             let handle = resources::new_handle(reply_env, self.context, object);
-            let handle = handle.ok_or(Error::ContextDied(Death::NoProc))?;
+            let handle = handle.ok_or(Error::ContextDied(Death::ThreadEnded))?;
             Ok(tuple(reply_env, &[atom(reply_env, tag), handle]))
         }
     }

@@ -162,10 +162,11 @@ impl<'a> Run<'a, '_> {
                 let event = tuple(ptr, &[atom(ptr, "data"), item]);
                 let tag = enif_make_copy(ptr, tag);
                 let message = tuple(ptr, &[atom(ptr, "py_stream"), tag, event]);
-                // Who has cancelled the stream gets nothing more.
-                if !call.state().is_cancelled() {
+                // Who has cancelled the stream gets nothing more, and nobody gets an item after the
+                // stream's end, which others tell when the context dies.
+                call.state().tell(|| {
                     enif_send(std::ptr::null_mut(), &raw const to, ptr, message);
-                }
+                });
             }
             count += 1;
             Ok(())

@@ -9,7 +9,7 @@
 -export([init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
 -compile([export_all, nowarn_export_all]).
 
--import(test_helpers, [eventually/1, rendered/1]).
+-import(test_helpers, [ask/1, answer/1, leftovers/1, await_busy/1, eventually/1, rendered/1]).
 
 all() ->
     test_helpers:mode_groups()
@@ -34,6 +34,7 @@ each_mode() ->
      a_handle_keeps_its_object,
      a_handle_that_outlives_its_context_is_an_error,
      a_handle_that_outlives_its_context_moves_nobody_elsewhere,
+     a_long_conversion_can_be_interrupted,
      no_handle_is_no_object,
      options_are_checked].
 
@@ -236,6 +237,24 @@ a_handle_that_outlives_its_context_moves_nobody_elsewhere(Config) ->
     #{failed := After} = py_context:info(Ctx),
     ?assertEqual(length(Calls), After - Before),
     ok = py_context_router:stop_pool(others).
+
+a_long_conversion_can_be_interrupted(Config) ->
+    Ctx = new(?config(mode, Config)),
+    Beside = new(?config(mode, Config)),
+    %% An iterator that is made in C and never ends, slow enough not to fill the memory.
+    ok = py_context:exec(Ctx, <<"import functools, operator\n"
+                                "look = functools.partial(operator.contains, tuple(range(20_000)), -1)">>),
+    Endless = eval(Ctx, <<"iter(look, None)">>),
+    Asker = ask(fun() -> py_context:to_term(Endless) end),
+    _ = await_busy(Ctx),
+    ?assertEqual({ok, 2}, py_context:eval(Beside, <<"1 + 1">>)),
+    _ = eventually(fun() -> py_context:interrupt(Ctx) =:= ok end),
+    ?assertEqual({error, interrupted}, answer(Asker)),
+    ?assertEqual({error, {'MemoryError', <<>>}},
+                 py_context:to_term(eval(Ctx, <<"range(1 << 50)">>))),
+    ?assertEqual({ok, lists:seq(0, 49_999)}, py_context:to_term(eval(Ctx, <<"range(50_000)">>))),
+    [ok = py_context:stop(Each) || Each <- [Ctx, Beside]],
+    ?assertEqual([], leftovers(Asker)).
 
 no_handle_is_no_object(Config) ->
     Ctx = ?config(ctx, Config),

@@ -58,6 +58,7 @@ each_mode() ->
      threads_of_python_call_and_send,
      preloaded_code_calls_and_is_killed_while_it_waits,
      messages_go_to_pids_and_names,
+     messages_go_to_names_beyond_latin1,
      messages_stay_in_order,
      messages_to_nobody_are_process_errors,
      a_million_messages_leave_no_memory_behind,
@@ -619,6 +620,18 @@ messages_go_to_pids_and_names(Config) ->
     ?assertMatch({error, {'TypeError', _}}, py_context:eval(Ctx, <<"erlang.send(1, 2)">>)),
     ?assertMatch({error, {'TypeError', _}}, py_context:eval(Ctx, <<"erlang.send(erlang.self())">>)),
     true = unregister(?MODULE).
+
+messages_go_to_names_beyond_latin1(Config) ->
+    Ctx = new(Config),
+    true = register('имя', self()),
+    Locals = #{name => <<"имя"/utf8>>, node => node()},
+    ?assertEqual(self(), value(Ctx, <<"erlang.whereis(name)">>, Locals)),
+    [begin
+         none = value(Ctx, <<"erlang.send(", To/binary, ", to)">>, Locals#{to => To}),
+         receive To -> ok after 10_000 -> error({lost, To}) end
+     end || To <- [<<"name">>, <<"(name, node)">>]],
+    ?assertEqual(none, value(Ctx, <<"erlang.whereis(name + name)">>, Locals)),
+    true = unregister('имя').
 
 messages_stay_in_order(Config) ->
     Ctx = new(Config),

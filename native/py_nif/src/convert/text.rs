@@ -429,7 +429,7 @@ pub(super) unsafe fn atom_to_term(
 }
 
 /// The atom of that name, if there is one already.
-fn existing_atom(env: *mut ErlNifEnv, name: &str) -> Option<ErlNifTerm> {
+pub(crate) fn existing_atom(env: *mut ErlNifEnv, name: &str) -> Option<ErlNifTerm> {
     let mut term = ErlNifTerm::default();
     // Latin-1 has at most one byte for each of UTF-8's, so what doesn't fit is too long anyway.
     let mut latin1 = [0; MAX_ATOM];

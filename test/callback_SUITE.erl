@@ -46,6 +46,7 @@ each_mode() ->
      too_deep_is_a_recursion_error,
      a_function_may_reach_python_through_a_server,
      others_are_served_while_a_job_waits,
+     what_begins_like_the_job_that_waits_comes_after_what_does_not,
      callers_at_once_do_not_pile_up_to_the_limit,
      a_timeout_ends_the_wait_and_hits_nobody_else,
      a_timeout_below_another_job_waits_for_that,
@@ -423,6 +424,29 @@ others_are_served_while_a_job_waits(Config) ->
     ?assertEqual(lists:seq(1, 50), [value(Ctx, <<"n">>, #{n => N}) || N <- lists:seq(1, 50)]),
     Function ! go,
     ?assertEqual({ok, <<"through">>}, answer(Caller)).
+
+%% The same beginning and length are taken for the same code: nobody is to compare megabytes.
+what_begins_like_the_job_that_waits_comes_after_what_does_not(Config) ->
+    Ctx = new(Config),
+    {Gate, Wait} = test_helpers:gate(Config),
+    ok = py_context:exec(Ctx, [Wait, "import erlang\nseen = []"]),
+    ok = py:register_function(gated, gated()),
+    Long = ["#", lists:duplicate(8192, $x), $\n],
+    Run = fun(Source) ->
+        ask(fun() -> py_context:exec(Ctx, [Long, string:pad(Source, 40)]) end)
+    end,
+    Waiting = Run("wait(); erlang.gated('through')"),
+    _ = test_helpers:await_busy(Ctx),
+    Like = Run("seen.append('like')"),
+    _ = test_helpers:await_queue(Ctx, 1),
+    Unlike = ask(fun() -> py_context:exec(Ctx, <<"seen.append('unlike')">>) end),
+    _ = test_helpers:await_queue(Ctx, 2),
+    ok = test_helpers:open_gate(Gate),
+    Function = called(),
+    [ok = answer(Asker) || Asker <- [Like, Unlike]],
+    Function ! go,
+    ok = answer(Waiting),
+    ?assertEqual([<<"unlike">>, <<"like">>], value(Ctx, <<"seen">>)).
 
 callers_at_once_do_not_pile_up_to_the_limit(Config) ->
     Ctx = new(Config),

@@ -299,10 +299,11 @@ impl Job for Call {
     }
 
     fn is_same_work(&self, other: &Self) -> bool {
+        let other_env = other.env();
         let (one, other) = (Request::decode(self.elements()), Request::decode(other.elements()));
         one.zip(other).is_some_and(|(one, other)| {
             // SAFETY: the terms of both calls live as long as these, and are only read.
-            unsafe { one.is_same_work(&other) }
+            unsafe { one.is_same_work(self.env(), &other, other_env) }
         })
     }
 

@@ -170,9 +170,16 @@ a_bytearray_that_others_have_is_copied(Config) ->
     ok = py_context:exec(Ctx, <<"data = bytearray(100_000)">>),
     {ok, Data} = py_context:eval(Ctx, <<"data">>),
     {ok, [Inside]} = py_context:eval(Ctx, <<"[bytearray(100_000)]">>),
-    ok = py_context:exec(Ctx, <<"data[:] = b'x' * 100_000\ndata.append(1)">>),
-    ?assertEqual(<<0:800_000>>, Data),
-    ?assertEqual(<<0:800_000>>, Inside),
+    %% Nothing but the tuples refers to these, and to the tuples others do.
+    ok = py_context:exec(Ctx, <<"import collections\n"
+                                "pair = (bytearray(100_000), 1)\n"
+                                "named = collections.namedtuple('Named', 'data')(bytearray(100_000))">>),
+    {ok, {InPair, 1}} = py_context:eval(Ctx, <<"pair">>),
+    {ok, {InNamed}} = py_context:eval(Ctx, <<"named">>),
+    ok = py_context:exec(Ctx, <<"for each in data, pair[0], named.data:\n"
+                                "  each[:] = b'x' * 100_000\n"
+                                "  each.append(1)">>),
+    [?assertEqual(<<0:800_000>>, Each) || Each <- [Data, Inside, InPair, InNamed]],
     ?assertEqual({ok, <<0:800_000>>}, py_context:eval(Ctx, <<"bytearray(100_000)">>)).
 
 views_are_shared_where_nothing_can_change(Config) ->
@@ -304,6 +311,22 @@ numpy_arrays_cross_both_ways(_Config) ->
             {ok, #{shape := [3, 2], data := <<0, 3, 1, 4, 2, 5>>}} = py_context:to_buffer(Turned),
             {ok, Flag} = py_context:eval(Ctx, <<"np.array([True, False])">>),
             {ok, #{dtype := <<"bool">>, data := <<1, 0>>}} = py_context:to_buffer(Flag),
+            %% What consists of Python objects is not made of bytes, and no bytes are made of it.
+            [{error, {unconvertible, <<"args[0]">>, <<"array of Python objects">>}} =
+                 py_context:call(Ctx, '__main__', describe, [{ndarray, DType, [1], <<1:64>>}])
+             || DType <- [<<"O">>, object, [{<<"x">>, <<"O">>}], [{<<"x">>, <<"i4">>}, {<<"y">>, <<"O">>}]]],
+            [begin
+                 {ok, Objects} = py_context:eval(Ctx, Source),
+                 {error, {unconvertible, <<"object">>, <<"memory that holds Python objects">>}} =
+                     py_context:to_buffer(Objects),
+                 {error, {unconvertible, <<"object">>, _}} =
+                     py_context:to_buffer(Objects, #{share => true}),
+                 {error, {unconvertible, <<"result">>, _}} =
+                     py_context:eval(Ctx, <<"memoryview(a)">>, #{a => Objects})
+             end || Source <- [<<"np.array(['a', 2], dtype=object)">>,
+                               <<"np.zeros(2, dtype=[('n', 'i4'), ('o', 'O')])">>]],
+            {ok, Named} = py_context:eval(Ctx, <<"np.zeros(2, dtype=[('OO', 'i4')])">>),
+            {ok, #{shape := [2]}} = py_context:to_buffer(Named),
             %% A million numbers there, used, and their own memory back.
             Big = binary:copy(<<1.5:64/float-little>>, 1_000_000),
             {ok, 1.5} = py_context:call(Ctx, '__main__', mean, [{ndarray, float64, [1_000_000], Big}]),

@@ -46,6 +46,7 @@ each_mode() ->
      too_deep_is_a_recursion_error,
      a_function_may_reach_python_through_a_server,
      others_are_served_while_a_job_waits,
+     what_begins_like_the_job_that_waits_comes_after_what_does_not,
      callers_at_once_do_not_pile_up_to_the_limit,
      a_timeout_ends_the_wait_and_hits_nobody_else,
      a_timeout_below_another_job_waits_for_that,
@@ -58,6 +59,7 @@ each_mode() ->
      threads_of_python_call_and_send,
      preloaded_code_calls_and_is_killed_while_it_waits,
      messages_go_to_pids_and_names,
+     messages_go_to_names_beyond_latin1,
      messages_stay_in_order,
      messages_to_nobody_are_process_errors,
      a_million_messages_leave_no_memory_behind,
@@ -423,6 +425,29 @@ others_are_served_while_a_job_waits(Config) ->
     Function ! go,
     ?assertEqual({ok, <<"through">>}, answer(Caller)).
 
+%% The same beginning and length are taken for the same code: nobody is to compare megabytes.
+what_begins_like_the_job_that_waits_comes_after_what_does_not(Config) ->
+    Ctx = new(Config),
+    {Gate, Wait} = test_helpers:gate(Config),
+    ok = py_context:exec(Ctx, [Wait, "import erlang\nseen = []"]),
+    ok = py:register_function(gated, gated()),
+    Long = ["#", lists:duplicate(8192, $x), $\n],
+    Run = fun(Source) ->
+        ask(fun() -> py_context:exec(Ctx, [Long, string:pad(Source, 40)]) end)
+    end,
+    Waiting = Run("wait(); erlang.gated('through')"),
+    _ = test_helpers:await_busy(Ctx),
+    Like = Run("seen.append('like')"),
+    _ = test_helpers:await_queue(Ctx, 1),
+    Unlike = ask(fun() -> py_context:exec(Ctx, <<"seen.append('unlike')">>) end),
+    _ = test_helpers:await_queue(Ctx, 2),
+    ok = test_helpers:open_gate(Gate),
+    Function = called(),
+    [ok = answer(Asker) || Asker <- [Like, Unlike]],
+    Function ! go,
+    ok = answer(Waiting),
+    ?assertEqual([<<"unlike">>, <<"like">>], value(Ctx, <<"seen">>)).
+
 callers_at_once_do_not_pile_up_to_the_limit(Config) ->
     Ctx = new(Config),
     ok = py:register_function(slow, fun(N) -> receive after 5 -> N end end),
@@ -619,6 +644,18 @@ messages_go_to_pids_and_names(Config) ->
     ?assertMatch({error, {'TypeError', _}}, py_context:eval(Ctx, <<"erlang.send(1, 2)">>)),
     ?assertMatch({error, {'TypeError', _}}, py_context:eval(Ctx, <<"erlang.send(erlang.self())">>)),
     true = unregister(?MODULE).
+
+messages_go_to_names_beyond_latin1(Config) ->
+    Ctx = new(Config),
+    true = register('имя', self()),
+    Locals = #{name => <<"имя"/utf8>>, node => node()},
+    ?assertEqual(self(), value(Ctx, <<"erlang.whereis(name)">>, Locals)),
+    [begin
+         none = value(Ctx, <<"erlang.send(", To/binary, ", to)">>, Locals#{to => To}),
+         receive To -> ok after 10_000 -> error({lost, To}) end
+     end || To <- [<<"name">>, <<"(name, node)">>]],
+    ?assertEqual(none, value(Ctx, <<"erlang.whereis(name + name)">>, Locals)),
+    true = unregister('имя').
 
 messages_stay_in_order(Config) ->
     Ctx = new(Config),

@@ -17,7 +17,9 @@
          keys_that_would_become_one_are_refused_both_ways/1,
          keys_that_python_cannot_hash_are_refused/1, atoms_are_never_minted/1,
          python_exceptions_on_the_way_are_passed_on/1]).
--export([depth_is_bounded_both_ways/1, flat_values_of_any_length_convert/1,
+-export([depth_is_bounded_both_ways/1, conversions_that_nest_share_one_stack/1,
+         nest_conversions/3, depth_is_bounded_on_small_stacks/1,
+         flat_values_of_any_length_convert/1,
          large_maps_convert/1, oversized_tuples_are_refused/1, lists_of_mixed_numbers_convert/1,
          code_at_a_results_end_runs_before_the_reply/1,
          containers_that_change_meanwhile_are_refused/1]).
@@ -43,8 +45,9 @@ groups() ->
                  keys_that_would_become_one_are_refused_both_ways,
                  keys_that_python_cannot_hash_are_refused, atoms_are_never_minted,
                  python_exceptions_on_the_way_are_passed_on]},
-     {size, [depth_is_bounded_both_ways, flat_values_of_any_length_convert, large_maps_convert,
-             oversized_tuples_are_refused, lists_of_mixed_numbers_convert,
+     {size, [depth_is_bounded_both_ways, conversions_that_nest_share_one_stack,
+             depth_is_bounded_on_small_stacks, flat_values_of_any_length_convert,
+             large_maps_convert, oversized_tuples_are_refused, lists_of_mixed_numbers_convert,
              code_at_a_results_end_runs_before_the_reply,
              containers_that_change_meanwhile_are_refused]},
      {identities, [pids_and_references_round_trip, remote_pids_and_references_round_trip,
@@ -321,6 +324,89 @@ depth_is_bounded_both_ways(Config) ->
 
 nested(0, T, _Wrap) -> T;
 nested(N, T, Wrap) -> nested(N - 1, Wrap(T), Wrap).
+
+%% A conversion runs Python code, which calls Erlang, which has the next value converted on the same
+%% stack. In other VMs: a stack that is too small ends them.
+conversions_that_nest_share_one_stack(Config) ->
+    Mode = proplists:get_value(mode, Config),
+    [begin
+         {ok, Vm, _Node} = test_helpers:start_peer(#{connection => standard_io}),
+         try
+             ok = peer:call(Vm, application, load, [py_context_router]),
+             [ok = peer:call(Vm, application, set_env, [py_context_router, Key, Value])
+              || {Key, Value} <- Settings],
+             {Outermost, Innermost} =
+                 peer:call(Vm, ?MODULE, nest_conversions, [Mode, Depth, Levels], 60_000),
+             {ok, Depth} = Outermost,
+             {error, {too_deep, Room}} = Innermost,
+             true = Room < Depth
+         after
+             peer:stop(Vm)
+         end
+     end || {Depth, Levels, Settings} <- [{980, 62, []},
+                                          {3900, 190, [{max_depth, 4000}, {callback_depth, 200}]}]].
+
+%% In the other VM: how deep the outermost value was, and what became of the innermost.
+nest_conversions(Mode, Depth, Levels) ->
+    Test = self(),
+    {ok, Ctx} = py_context:new(#{mode => Mode}),
+    ok = py:register_function(convert, fun(Value) ->
+        Result = py_context:to_term(Value),
+        Test ! {converted, Result},
+        element(1, Result)
+    end),
+    ok = py_context:exec(Ctx, <<"
+import erlang, sys
+sys.setrecursionlimit(100_000)
+class Outer:
+    def __init__(self, depth, levels): self.depth, self.levels, self.done = depth, levels, False
+    def __iter__(self): return self
+    def __next__(self):
+        if self.done: raise StopIteration
+        self.done = True
+        return self.item()
+    def item(self):
+        value = Inner(self.depth, self.levels)
+        for _ in range(self.depth - 4): value = {0: value}
+        return value
+class Inner(Outer):
+    def item(self):
+        if self.levels: erlang.convert(Outer(self.depth, self.levels - 1))
+        return 1
+">>),
+    {ok, Value} = py_context:call(Ctx, '__main__', 'Outer', [Depth, Levels]),
+    {ok, Term} = py_context:to_term(Value),
+    receive {converted, {error, _} = Innermost} -> {{ok, levels(Term)}, Innermost} end.
+
+%% What has an iterator around it is a level more on the way here.
+levels([Value]) -> 2 + levels(Value);
+levels(#{0 := Value}) -> 1 + levels(Value);
+levels(1) -> 0.
+
+depth_is_bounded_on_small_stacks(Config) ->
+    ok = py_context:exec(ctx(Config), <<"
+import threading
+def nested(depth):
+    value = 1
+    for _ in range(depth): value = {0: value}
+    return value
+def send(to, depths):
+    for depth in depths:
+        try: erlang.send(to, (depth, nested(depth)))
+        except RecursionError: erlang.send(to, (depth, 'too deep'))
+def send_from_thread(to, depths):
+    before = threading.stack_size(160 << 10)
+    try:
+        thread = threading.Thread(target=send, args=(to, depths))
+        thread.start()
+    finally:
+        threading.stack_size(before)
+    thread.join()
+">>),
+    {ok, none} = call(Config, send_from_thread, [self(), [50, 1000]]),
+    Shallow = nested(50, 1, fun(T) -> #{0 => T} end),
+    receive {50, Shallow} -> ok end,
+    receive {1000, <<"too deep">>} -> ok end.
 
 flat_values_of_any_length_convert(Config) ->
     List = lists:seq(1, 1_000_000),

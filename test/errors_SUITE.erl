@@ -27,6 +27,7 @@ each_mode() ->
      a_traceback_has_the_members_of_a_group,
      a_traceback_of_an_endless_recursion_is_bounded,
      a_traceback_that_cannot_be_formatted_is_left_out,
+     source_lines_go_with_their_context,
      conversion_errors_have_tracebacks_too,
      an_error_with_traceback_is_rendered].
 
@@ -163,6 +164,25 @@ a_traceback_that_cannot_be_formatted_is_left_out(Config) ->
     ?assertMatch({error, {'ValueError', <<"x">>, #{formatted := <<>>, frames := [_]}}},
                  run(Config, "raise ValueError('x')", #{traceback => true})),
     ok = run(Config, "traceback.format_exception = kept").
+
+%% Workers share the place where the lines are.
+source_lines_go_with_their_context(Config) ->
+    Ctx = ?config(ctx, Config),
+    Lines = fun() ->
+        {ok, Names} = py_context:eval(Ctx, <<"[k for k in __import__('linecache').cache if '<erlang-' in k]">>),
+        lists:sort(Names)
+    end,
+    %% The question itself has lines too, once somebody wants a traceback.
+    _ = Lines(),
+    {error, {'ZeroDivisionError', _, _}} = py_context:eval(Ctx, <<"1 / 0">>, #{}, #{traceback => true}),
+    Before = Lines(),
+    [begin
+         {ok, Other} = py_context:new(#{mode => ?config(mode, Config)}),
+         [{error, {'ZeroDivisionError', _, _}} = Run(Other, <<"1 / 0 # once">>, #{traceback => true})
+          || Run <- [fun py_context:exec/3, fun(C, S, O) -> py_context:eval(C, S, #{}, O) end]],
+         ok = py_context:stop(Other)
+     end || _ <- [1, 2, 3]],
+    ?assertEqual(Before, Lines()).
 
 conversion_errors_have_tracebacks_too(Config) ->
     Ctx = ?config(ctx, Config),

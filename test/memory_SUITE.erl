@@ -18,7 +18,8 @@ all() ->
     test_helpers:mode_groups().
 
 groups() ->
-    test_helpers:in_each_mode([a_great_many_calls_do_not_grow_the_vm]).
+    test_helpers:in_each_mode([a_great_many_calls_do_not_grow_the_vm,
+                               a_call_of_many_arguments_leaves_no_room_for_as_many]).
 
 init_per_suite(Config) ->
     test_helpers:quiet(Config).
@@ -123,3 +124,29 @@ echo(Ctx, Value) ->
     expect({ok, Value}, py_context:call(Ctx, '__main__', echo, [Value])).
 
 expect(Same, Same) -> ok.
+
+%% What the contexts keep for themselves goes with them; what the allocators keep stays. In a VM of its
+%% own, for the latter's sake.
+a_call_of_many_arguments_leaves_no_room_for_as_many(Config) ->
+    Contexts = 6,
+    Arguments = 2_000_000,
+    {ok, Peer, _} = test_helpers:start_peer(#{connection => standard_io}),
+    Kept = peer:call(Peer, ?MODULE, kept, [?config(mode, Config), Contexts, Arguments], infinity),
+    ok = peer:stop(Peer),
+    ct:comment("~b KiB", [Kept]),
+    %% Half of what they would have room for, at a word each.
+    ?assert(Kept < Contexts * Arguments * 8 div 1024 div 2).
+
+kept(Mode, Number, Arguments) ->
+    {ok, Contexts} = py_context_router:start(#{contexts => Number, mode => Mode}),
+    [ok = largest(Ctx, N) || N <- [Arguments, 2], Ctx <- Contexts],
+    Before = test_helpers:rss_kb(),
+    ok = py_context_router:stop(),
+    Before - test_helpers:rss_kb().
+
+%% In a process of its own, which takes the arguments with it.
+largest(Ctx, N) ->
+    Asker = ask(fun() -> py_context:call(Ctx, builtins, max, lists:seq(1, N)) end),
+    {ok, N} = wait_for(Asker),
+    [] = leftovers(Asker),
+    ok.

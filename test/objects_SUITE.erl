@@ -9,7 +9,7 @@
 -export([init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
 -compile([export_all, nowarn_export_all]).
 
--import(test_helpers, [eventually/1, rendered/1]).
+-import(test_helpers, [ask/1, answer/1, leftovers/1, await_busy/1, eventually/1, rendered/1]).
 
 all() ->
     test_helpers:mode_groups()
@@ -33,6 +33,8 @@ each_mode() ->
      handles_that_are_dropped_let_their_objects_go,
      a_handle_keeps_its_object,
      a_handle_that_outlives_its_context_is_an_error,
+     a_handle_that_outlives_its_context_moves_nobody_elsewhere,
+     a_long_conversion_can_be_interrupted,
      no_handle_is_no_object,
      options_are_checked].
 
@@ -208,12 +210,51 @@ a_handle_that_outlives_its_context_is_an_error(Config) ->
     ?assertEqual({error, {context_died, noproc}}, py_context:to_term(Thing)),
     ?assertEqual({error, {context_died, noproc}}, py_context:call_method(Ctx, Thing, pop, [])),
     Other = ?config(ctx, Config),
-    {error, Reason} = py_context:eval(Other, <<"x">>, #{x => Thing}),
-    ?assert(lists:member(Reason, [{context_died, noproc}, {wrong_context, object}])),
+    ?assertEqual({error, {wrong_context, object}}, py_context:eval(Other, <<"x">>, #{x => Thing})),
     %% Also when its interpreter is in use again.
     Next = new(?config(mode, Config)),
-    ?assertMatch({error, {_, _}}, py_context:call(Next, builtins, len, [Thing])),
+    [?assertEqual({error, {wrong_context, object}}, Call())
+     || Call <- [fun() -> py_context:call(Next, builtins, len, [Thing]) end,
+                 fun() -> py_context:call(Next, builtins, dict, [], #{x => [Thing]}) end,
+                 fun() -> py_context:call_method(Next, eval(Next, <<"{2}">>), add, [Thing]) end]],
     ok = py_context:stop(Next).
+
+%% What looks like a context that was dead before it took the call in is tried on the next one.
+a_handle_that_outlives_its_context_moves_nobody_elsewhere(Config) ->
+    {ok, [Ctx]} = py_context_router:start_pool(others, 1, ?config(mode, Config)),
+    Gone = new(?config(mode, Config)),
+    Thing = eval(Gone, <<"{1}">>),
+    ok = py_context:stop(Gone),
+    ok = py:exec(others, <<"x = 1">>),
+    #{failed := Before} = py_context:info(Ctx),
+    Calls = [fun() -> py:call(others, builtins, len, [Thing], #{}) end,
+             fun() -> py:eval(others, <<"t">>, #{t => Thing}) end,
+             fun() -> py:stream(others, builtins, iter, [Thing], #{}) end,
+             fun() -> py:await(py:spawn_call(others, builtins, len, [Thing], #{})) end],
+    [?assertEqual({error, {wrong_context, object}}, Call()) || Call <- Calls],
+    ?assertEqual({ok, 1}, py:eval(others, <<"x">>)),
+    %% Each was tried once.
+    #{failed := After} = py_context:info(Ctx),
+    ?assertEqual(length(Calls), After - Before),
+    ok = py_context_router:stop_pool(others).
+
+a_long_conversion_can_be_interrupted(Config) ->
+    Ctx = new(?config(mode, Config)),
+    Beside = new(?config(mode, Config)),
+    %% An iterator that is made in C and never ends, slow enough not to fill the memory.
+    ok = py_context:exec(Ctx, <<"import functools, operator\n"
+                                "look = functools.partial(operator.contains, tuple(range(20_000)), -1)">>),
+    Endless = eval(Ctx, <<"iter(look, None)">>),
+    Asker = ask(fun() -> py_context:to_term(Endless) end),
+    _ = await_busy(Ctx),
+    ?assertEqual({ok, 2}, py_context:eval(Beside, <<"1 + 1">>)),
+    _ = eventually(fun() -> py_context:interrupt(Ctx) =:= ok end),
+    ?assertEqual({error, interrupted}, answer(Asker)),
+    ?assertEqual({error, {'MemoryError', <<>>}},
+                 py_context:to_term(eval(Ctx, <<"range(1 << 50)">>))),
+    ?assertEqual({ok, lists:seq(0, 49_999)}, py_context:to_term(eval(Ctx, <<"range(50_000)">>))),
+    [ok = py_context:stop(Each) || Each <- [Ctx, Beside]],
+    ?assertEqual([], leftovers(Asker)).
 
 no_handle_is_no_object(Config) ->
     Ctx = ?config(ctx, Config),

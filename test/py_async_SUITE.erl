@@ -31,6 +31,7 @@ each_mode() ->
      an_await_that_is_over_with_the_calls_own_limit_leaves_no_message,
      an_await_needs_no_process_that_keeps_limits,
      a_result_is_had_once,
+     a_result_is_had_once_though_the_thread_is_busy,
      a_time_limit_is_kept_though_nobody_waits,
      a_dying_context_answers_by_message_once,
      a_cast_runs_and_says_nothing,
@@ -187,6 +188,31 @@ a_result_is_had_once(Config) ->
     ?assertEqual({ok, 4.0}, py:await(Ref)),
     ?assertEqual({error, timeout}, py:await(Ref, 0)),
     ?assertEqual({error, timeout}, py:await(make_ref(), 0)).
+
+%% Its thread keeps the call until it comes back, long after somebody else has answered it or its
+%% limit has.
+a_result_is_had_once_though_the_thread_is_busy(Config) ->
+    {ok, Beside} = py_context_sup:start_context(beside, ?config(mode, Config)),
+    %% Whoever reads it waits in C code until somebody writes.
+    {ok, {Read, Write}} = py_context:call(Beside, os, pipe, []),
+    [begin
+         Asker = ask(fun() ->
+             {ok, Ctx} = py_context_sup:start_context(Ends, ?config(mode, Config)),
+             Ref = py:spawn_call(Ctx, os, read, [Read, 1], Options),
+             _ = await_busy(Ctx),
+             Ends =:= killed andalso exit(Ctx, kill),
+             [py:await(Ref, infinity), py:await(Ref, 0)]
+         end),
+         try answer(Asker) of
+             [First, Second] ->
+                 ?assertEqual({error, Reason}, First),
+                 ?assertEqual({error, timeout}, Second)
+         after
+             {ok, 1} = py_context:call(Beside, os, write, [Write, {bytes, <<"x">>}])
+         end,
+         ?assertEqual([], leftovers(Asker))
+     end || {Ends, Options, Reason} <- [{killed, #{}, {context_died, killed}},
+                                        {late, #{timeout => 100}, timeout}]].
 
 a_time_limit_is_kept_though_nobody_waits(Config) ->
     [Ctx] = start(1, Config),

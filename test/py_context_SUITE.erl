@@ -49,7 +49,9 @@ each_mode() ->
      names_may_be_dotted,
      keyword_arguments_are_a_map_or_pairs,
      names_that_python_does_not_know_are_errors,
+     names_given_as_text_are_not_interned,
      functions_are_looked_up_afresh,
+     a_module_may_have_an_odd_spec,
      exceptions_have_type_and_message,
      system_exit_is_an_error_like_any_other,
      endless_recursion_is_an_error,
@@ -172,6 +174,29 @@ names_that_python_does_not_know_are_errors(Config) ->
                  py_context:call(Ctx, <<255>>, sqrt, [])),
     ?assertMatch({error, {unconvertible, <<"args">>, _}}, py_context:call(Ctx, math, sqrt, [1 | 2])),
     ?assertEqual({ok, 1.0}, py_context:call(Ctx, math, sqrt, [1])).
+
+%% Of atoms there is an end, of texts there is none, and CPython 3.12 keeps for ever what is interned.
+names_given_as_text_are_not_interned(Config) ->
+    Ctx = new(Config),
+    ok = py_context:exec(Ctx, <<"import sys\n"
+                                "class Module:\n"
+                                "  def __getattr__(self, name):\n"
+                                "    return lambda: sys.intern(''.join(list(name))) is name\n"
+                                "sys.modules['whatever'] = Module()">>),
+    IsInterned = fun(Name) -> py_context:call(Ctx, whatever, Name, []) end,
+    ?assertEqual({ok, true}, IsInterned(is_this_name_interned)),
+    ?assertEqual({ok, false}, IsInterned(<<"is_that_name_interned">>)).
+
+a_module_may_have_an_odd_spec(Config) ->
+    Ctx = new(Config),
+    ok = py_context:exec(Ctx, <<"import sys, types\n"
+                                "class Odd:\n"
+                                "  def __bool__(self): raise ValueError('odd')\n"
+                                "odd = types.ModuleType('odd')\n"
+                                "odd.__spec__ = types.SimpleNamespace(_initializing=Odd())\n"
+                                "odd.five = lambda: 5\n"
+                                "sys.modules['odd'] = odd">>),
+    ?assertEqual({ok, 5}, py_context:call(Ctx, odd, five, [])).
 
 functions_are_looked_up_afresh(Config) ->
     Ctx = new(Config),

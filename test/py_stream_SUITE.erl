@@ -34,6 +34,7 @@ streams() ->
      a_stream_runs_in_the_namespace_of_its_process,
      python_knows_whom_a_stream_is_for,
      a_dying_context_ends_its_streams,
+     no_item_comes_after_the_end_of_a_dying_context,
      streams_wait_for_a_context_in_their_time,
      a_stream_that_waits_for_a_context_is_cancelled,
      time_is_for_all_items,
@@ -340,6 +341,25 @@ a_dying_context_ends_its_streams(Config) ->
     exit(?config(ctx, Config), kill),
     {_, End} = receive_all(Ref),
     ?assertMatch({error, {context_died, _}}, End).
+
+no_item_comes_after_the_end_of_a_dying_context(Config) ->
+    Beside = ?config(ctx, Config),
+    {ok, {Read, Write}} = py_context:call(Beside, os, pipe, []),
+    Put = fun() -> py_context:call(Beside, os, write, [Write, {bytes, <<"x">>}]) end,
+    Threads = test_helpers:context_threads(),
+    {ok, Ctx} = py_context_sup:start_context(dying, ?config(mode, Config)),
+    %% Made in C all of it, so that no interrupt comes between the items.
+    ok = py_context:exec(Ctx, <<"import os\n"
+                                "def reads(fd): return map(os.read, [fd] * 2, [1] * 2)">>),
+    {ok, Ref} = py:stream_start(Ctx, '__main__', reads, [Read]),
+    {ok, 1} = Put(),
+    receive {py_stream, Ref, {data, <<"x">>}} -> ok end,
+    exit(Ctx, kill),
+    receive {py_stream, Ref, End} -> ?assertEqual({error, {context_died, killed}}, End) end,
+    ok = py:stream_cancel(Ref),
+    {ok, 1} = Put(),
+    eventually(fun() -> test_helpers:context_threads() =< Threads end),
+    ?assertEqual([], test_helpers:messages()).
 
 without_life(Config) ->
     ok = py:stop_contexts(),

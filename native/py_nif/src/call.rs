@@ -103,14 +103,16 @@ impl Ticket {
     }
 
     pub(crate) fn give_up(&self) -> GivenUp {
-        match self.0.get() {
-            None => GivenUp::Sent,
-            // In this order: a call that is gone has sent its message before it went.
-            Some((_, _, call)) if call.strong_count() == 0 => GivenUp::Sent,
-            Some((context, seq, _)) => match context.cancel(*seq) {
-                Cancel::Waiting | Cancel::Running => GivenUp::Yes,
-                Cancel::TooLate => GivenUp::Sending,
-            },
+        let Some((context, seq, call)) = self.0.get() else { return GivenUp::Sent };
+        // A call that is gone has sent its message before it went. One that isn't may be over all the
+        // same: its thread keeps it until it comes back, whoever has answered it meanwhile.
+        let Some(call) = call.upgrade() else { return GivenUp::Sent };
+        if call.state.is_over() {
+            return GivenUp::Sent;
+        }
+        match context.cancel(*seq) {
+            Cancel::Waiting | Cancel::Running => GivenUp::Yes,
+            Cancel::TooLate => GivenUp::Sending,
         }
     }
 }
@@ -219,10 +221,12 @@ impl Call {
         }
         // SAFETY: the environment is ours alone; a sent message empties it, and it is freed after.
         unsafe {
-            let Some((to, message)) = self.message(env.as_ptr(), result) else { return true };
-            // A caller that is gone needs no answer.
-            enif_send(std::ptr::null_mut(), &raw const to, env.as_ptr(), message);
+            if let Some((to, message)) = self.message(env.as_ptr(), result) {
+                // A caller that is gone needs no answer.
+                enif_send(std::ptr::null_mut(), &raw const to, env.as_ptr(), message);
+            }
         }
+        self.0.state.replied();
         true
     }
 
@@ -295,10 +299,11 @@ impl Job for Call {
     }
 
     fn is_same_work(&self, other: &Self) -> bool {
+        let other_env = other.env();
         let (one, other) = (Request::decode(self.elements()), Request::decode(other.elements()));
         one.zip(other).is_some_and(|(one, other)| {
             // SAFETY: the terms of both calls live as long as these, and are only read.
-            unsafe { one.is_same_work(&other) }
+            unsafe { one.is_same_work(self.env(), &other, other_env) }
         })
     }
 

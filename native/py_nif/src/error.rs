@@ -36,7 +36,8 @@ pub(crate) enum Error {
 /// Why a context is gone.
 #[derive(Clone, Debug)]
 pub(crate) enum Death {
-    /// There is no such context (any more).
+    /// There is no such context (any more). Said only where it has not taken the request in, or the
+    /// request is about an object that has gone with it: whoever is told so tries another context.
     NoProc,
     /// Its process was killed.
     Killed,
@@ -94,11 +95,13 @@ impl Error {
                 Error::Convert(ConvertError::TooDeep(limit)) => {
                     tuple(env, &[atom(env, "too_deep"), enif_make_uint64(env, u64::from(*limit))])
                 }
-                Error::Convert(ConvertError::WrongContext) => {
+                // Not that a context has died: whoever is told so of a call takes it for the one that
+                // he called, and tries another.
+                Error::Convert(ConvertError::WrongContext | ConvertError::ObjectGone) => {
                     tuple(env, &[atom(env, "wrong_context"), atom(env, "object")])
                 }
                 Error::Convert(ConvertError::ContextEnded) => {
-                    Error::ContextDied(Death::NoProc).reason(env)
+                    Error::ContextDied(Death::ThreadEnded).reason(env)
                 }
                 Error::Convert(ConvertError::NoTerm(class)) => {
                     tuple(env, &[atom(env, "no_term"), binary(env, class.as_bytes())])

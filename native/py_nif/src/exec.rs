@@ -11,7 +11,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 
 use py_runtime::code::{self, Kind};
-use py_runtime::exception::{Exception, TracebacksWanted};
+use py_runtime::exception::{self, Exception, TracebacksWanted};
 use py_runtime::ffi;
 use py_runtime::hold::Held;
 use py_runtime::job::Scope;
@@ -33,6 +33,9 @@ use crate::term::{atom, tuple};
 use asyncio::{Asyncio, is_coroutine};
 use code_cache::CodeCache;
 pub(crate) use streams::Push;
+
+/// How many arguments there is room for between two calls.
+const MOST_ARGUMENTS: usize = 4096;
 
 /// What the jobs of one context share on its thread. A job that calls Erlang has others run on top
 /// of it, so whatever is borrowed while Python code may run need not be had.
@@ -196,8 +199,10 @@ impl Run<'_, '_> {
     ) -> Result<Object, Error> {
         let mut arguments = self.local.arguments.take();
         let result = self.call_with(callable, &mut arguments, args, kwargs);
-        arguments.clear();
-        self.local.arguments.set(arguments);
+        if arguments.capacity() <= MOST_ARGUMENTS {
+            arguments.clear();
+            self.local.arguments.set(arguments);
+        }
         result
     }
 
@@ -336,7 +341,7 @@ impl Run<'_, '_> {
                 what: "not a handle on a Python object".into(),
             })),
             Found::Elsewhere => Err(ConvertError::WrongContext.into()),
-            Found::Gone => Err(ConvertError::ContextEnded.into()),
+            Found::Gone => Err(Error::ContextDied(Death::NoProc)),
         }
     }
 
@@ -382,7 +387,7 @@ impl Run<'_, '_> {
     fn new_env(&mut self, reply_env: *mut ErlNifEnv) -> Result<ErlNifTerm, Error> {
         let held = Held::new(self.context, new_namespace(self.at)?);
         let reference =
-            resources::new_env(reply_env, held.ok_or(Error::ContextDied(Death::NoProc))?);
+            resources::new_env(reply_env, held.ok_or(Error::ContextDied(Death::ThreadEnded))?);
         // SAFETY: the reply's environment is this thread's alone.
         Ok(unsafe { tuple(reply_env, &[atom(reply_env, "ok"), reference]) })
     }
@@ -521,12 +526,11 @@ fn is_main(at: Attached<'_>, module: &Name) -> bool {
 unsafe fn is_initializing(at: Attached<'_>, module: &Object) -> bool {
     let flag =
         module.getattr_c(at, c"__spec__").and_then(|spec| spec.getattr_c(at, c"_initializing"));
-    // SAFETY: attached; the flag is a live object. A module without one (put there by hand) has
-    // nothing to wait for; the AttributeError is cleared.
-    unsafe {
-        if flag.is_none() {
-            ffi::PyErr_Clear();
-        }
-        flag.is_some_and(|flag| ffi::PyObject_IsTrue(flag.as_ptr()) == 1)
+    // SAFETY: attached; the flag is a live object.
+    let is_set = flag.map_or(-1, |flag| unsafe { ffi::PyObject_IsTrue(flag.as_ptr()) });
+    if is_set < 0 {
+        // A module without a flag that says so (put there by hand) has nothing to wait for.
+        exception::clear(at);
     }
+    is_set == 1
 }

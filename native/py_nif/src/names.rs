@@ -1,7 +1,8 @@
 //! Names of modules, functions and variables, from terms to Python strings.
 //!
 //! Runs on a context thread. Atoms stand for the same text for the VM's whole life, so each
-//! context keeps the interned string of every atom it has met: a call by atoms makes no strings.
+//! context keeps the interned string of every atom it has met: a call by atoms makes no strings. Other
+//! names are not interned, because CPython 3.12 keeps for ever what is, and there is no end of them.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -21,9 +22,9 @@ const MOST: usize = 4096;
 /// A name, whole and at its dots.
 #[derive(Debug)]
 pub(crate) struct Name {
-    /// The whole name, interned.
+    /// The whole name.
     pub(crate) whole: Object,
-    /// Its parts, interned: one for `sqrt`, two for `datetime.now`.
+    /// Its parts: one for `sqrt`, two for `datetime.now`.
     pub(crate) parts: Vec<Object>,
 }
 
@@ -48,13 +49,13 @@ impl Names {
         // SAFETY: the caller vouches for the term.
         if unsafe { enif_is_atom(env, term) } == 0 {
             // SAFETY: as above.
-            return Ok(Rc::new(unsafe { read(at, env, term, what) }?));
+            return Ok(Rc::new(unsafe { read(at, env, term, what, Object::text) }?));
         }
         if let Some(name) = self.by_atom.get(&word(term)) {
             return Ok(Rc::clone(name));
         }
         // SAFETY: as above.
-        let name = Rc::new(unsafe { read(at, env, term, what) }?);
+        let name = Rc::new(unsafe { read(at, env, term, what, Object::interned) }?);
         if self.by_atom.len() >= MOST {
             self.by_atom.clear();
         }
@@ -70,6 +71,7 @@ unsafe fn read(
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
     what: &str,
+    make: fn(Attached<'_>, &str) -> Option<Object>,
 ) -> Result<Name, Error> {
     // SAFETY: passed on to the caller.
     let text = unsafe { text_of(env, term) }.ok_or_else(|| {
@@ -78,9 +80,9 @@ unsafe fn read(
             what: "not a name: an atom or a UTF-8 binary is needed".into(),
         })
     })?;
-    let interned = |part| Object::interned(at, part).ok_or_else(|| Exception::take(at));
-    let parts = text.split('.').map(interned).collect::<Result<_, _>>()?;
-    Ok(Name { whole: interned(&text)?, parts })
+    let made = |part| make(at, part).ok_or_else(|| Exception::take(at));
+    let parts = text.split('.').map(made).collect::<Result<_, _>>()?;
+    Ok(Name { whole: made(&text)?, parts })
 }
 
 /// # Safety

@@ -11,6 +11,7 @@ use rustler::sys::{
     enif_get_uint, enif_is_identical,
 };
 
+use crate::convert::text;
 use crate::exec::Push;
 use crate::settings;
 use crate::term::{atom, word};
@@ -20,6 +21,9 @@ pub(crate) const REFERENCE: usize = 1;
 
 /// Place of its [`Flags`].
 const FLAGS: usize = 2;
+
+/// How much of two sources is compared.
+const COMPARED: usize = 4 << 10;
 
 /// An operation and its terms.
 #[derive(Clone, Copy)]
@@ -132,20 +136,34 @@ static ATOMS: LazyLock<Atoms> = LazyLock::new(|| {
 });
 
 impl Request {
-    /// Whether both run the same code, with whatever arguments.
+    /// Whether both run the same code, with whatever arguments. Sources that begin alike and are of
+    /// one length count as the same: this is asked of many, and nobody is served meanwhile.
     ///
     /// # Safety
-    /// The terms of both are live.
-    pub(crate) unsafe fn is_same_work(&self, other: &Self) -> bool {
+    /// The terms of both belong to their environments, which nobody else changes meanwhile.
+    pub(crate) unsafe fn is_same_work(
+        &self,
+        env: *mut ErlNifEnv,
+        other: &Self,
+        its_env: *mut ErlNifEnv,
+    ) -> bool {
         use Request::{Call, Eval, Exec};
         // SAFETY: the caller vouches for the terms.
         let same = |one: ErlNifTerm, other| unsafe { enif_is_identical(one, other) != 0 };
+        let same_source = |one, other| {
+            // SAFETY: as above.
+            let (one, other) = unsafe { (text::inspect(env, one), text::inspect(its_env, other)) };
+            one.zip(other).is_some_and(|(one, other)| {
+                let compared = one.len().min(COMPARED);
+                one.len() == other.len() && one[..compared] == other[..compared]
+            })
+        };
         match (*self, *other) {
             (Call { module, function, .. }, Call { module: its_module, function: its, .. }) => {
                 same(function, its) && same(module, its_module)
             }
             (Eval { source, .. }, Eval { source: its, .. })
-            | (Exec { source, .. }, Exec { source: its, .. }) => same(source, its),
+            | (Exec { source, .. }, Exec { source: its, .. }) => same_source(source, its),
             _ => false,
         }
     }

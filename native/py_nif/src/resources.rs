@@ -157,7 +157,7 @@ pub(crate) fn env_namespace(
         return Err(Error::WrongContext("environment"));
     }
     // SAFETY: the namespace belongs to this context, whose thread this is.
-    unsafe { held.get(at) }.ok_or(Error::ContextDied(Death::NoProc))
+    unsafe { held.get(at) }.ok_or(Error::ContextDied(Death::ThreadEnded))
 }
 
 /// A handle on `object`, as a term of `env`. `None`: the context has ended.

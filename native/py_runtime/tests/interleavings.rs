@@ -108,6 +108,68 @@ fn a_job_that_is_just_starting_can_be_answered_and_cancelled() {
 }
 
 #[test]
+fn what_a_job_tells_comes_before_its_reply_whoever_sends_that() {
+    loom::model(|| {
+        let state = Arc::new(RequestState::default());
+        let messages = Arc::new(Mutex::new(Vec::new()));
+        assert!(state.start());
+        let owner = {
+            let (state, messages) = (Arc::clone(&state), Arc::clone(&messages));
+            thread::spawn(move || {
+                state.tell(|| messages.lock().unwrap().push("told"));
+                state.claim_reply()
+            })
+        };
+        let abandoned = state.claim_reply();
+        if abandoned {
+            messages.lock().unwrap().push("reply");
+        }
+        assert!(abandoned != owner.join().unwrap(), "exactly one replies");
+        let messages = messages.lock().unwrap();
+        assert!(["reply", "told"] != messages[..], "told after the reply");
+    });
+}
+
+#[test]
+fn a_job_that_is_telling_something_can_be_cancelled() {
+    loom::model(|| {
+        let state = Arc::new(RequestState::default());
+        assert!(state.start());
+        let owner = {
+            let state = Arc::clone(&state);
+            thread::spawn(move || {
+                state.tell(|| ());
+                state.claim_reply()
+            })
+        };
+        let cancelled = state.cancel() == Cancel::Running;
+        assert!(cancelled != owner.join().unwrap(), "exactly one wins");
+        assert_eq!(state.is_cancelled(), cancelled);
+    });
+}
+
+#[test]
+fn a_reply_is_there_once_the_request_is_over() {
+    loom::model(|| {
+        let state = Arc::new(RequestState::default());
+        let reply = Arc::new(AtomicBool::new(false));
+        let owner = {
+            let (state, reply) = (Arc::clone(&state), Arc::clone(&reply));
+            thread::spawn(move || {
+                assert!(state.start() && state.claim_reply());
+                reply.store(true, Ordering::Relaxed);
+                state.replied();
+            })
+        };
+        if state.is_over() {
+            assert!(reply.load(Ordering::Relaxed), "over before the reply was sent");
+        }
+        owner.join().unwrap();
+        assert!(state.is_over());
+    });
+}
+
+#[test]
 fn of_two_cancellations_one_is_too_late() {
     loom::model(|| {
         let state = Arc::new(RequestState::default());

@@ -294,7 +294,8 @@ pub(super) unsafe fn tuple_to_term(
     tuple: *mut ffi::PyObject,
     room: u32,
 ) -> Result<ErlNifTerm, Fail> {
-    // SAFETY: `tuple` is a live tuple. It never changes, so it keeps its elements alive.
+    // SAFETY: `tuple` is a live tuple. It never changes, so it keeps its elements alive. Theirs is the
+    // tuple's reference, so that a count of one says nothing of who else has an element.
     unsafe {
         let arity = ffi::PyTuple_GET_SIZE(tuple);
         if arity as usize > MAX_ARITY {

@@ -13,6 +13,7 @@ mod number;
 pub(crate) mod opaque;
 mod plain;
 mod py_to_term;
+mod stack;
 mod tensor;
 mod term_to_py;
 pub(crate) mod text;
@@ -74,6 +75,8 @@ pub enum ConvertError {
     /// A handle on an object of another interpreter.
     WrongContext,
     /// A handle on an object whose context has ended.
+    ObjectGone,
+    /// The context that does this has ended, and can keep no object for a handle.
     ContextEnded,
     /// `to_term` was asked for, and an object of this type stands for nothing else.
     NoTerm(String),
@@ -90,8 +93,8 @@ pub struct Converter<'a> {
     /// The context whose thread this is: it will hold what has no term. A thread that Python code
     /// started has none, and what has no term is an error there.
     pub context: Option<&'a Arc<Context>>,
-    /// How many containers may be nested in one value. One level takes up to 260 bytes
-    /// of the thread's stack in a release build: 8000 levels fit in 2 MiB, as measured.
+    /// How many containers may be nested in one value, if the stack has room for so many. One level
+    /// takes up to 260 bytes of it in a release build: 8000 levels fit in 2 MiB, as measured.
     pub max_depth: u32,
 }
 
@@ -110,9 +113,9 @@ impl Converter<'_> {
         root: impl Display,
     ) -> Result<Object, ConvertError> {
         let reader = self.reader(env);
+        let room = stack::room(self.max_depth);
         // SAFETY: passed on to the caller.
-        unsafe { reader.value(term, self.max_depth) }
-            .map_err(|fail| fail.rooted(&root.to_string(), self.max_depth))
+        unsafe { reader.value(term, room) }.map_err(|fail| fail.rooted(&root.to_string(), room))
     }
 
     /// Appends the objects for the elements of a proper list to `out`; they are called `args[0]`,
@@ -131,10 +134,11 @@ impl Converter<'_> {
     ) -> Result<(), ConvertError> {
         const ROOT: &str = "args";
         let reader = self.reader(env);
+        let room = stack::room(self.max_depth);
         let mut length = 0;
         // SAFETY: `list` belongs to `env`, as the caller vouches.
         if unsafe { enif_get_list_length(env, list, &raw mut length) } == 0 {
-            return Err(Fail::refuse("not a proper list").rooted(ROOT, self.max_depth));
+            return Err(Fail::refuse("not a proper list").rooted(ROOT, room));
         }
         out.reserve(length as usize);
         let (mut head, mut rest) = (list, list);
@@ -143,11 +147,9 @@ impl Converter<'_> {
             // elements belong to `env` too.
             let value = unsafe {
                 enif_get_list_cell(env, rest, &raw mut head, &raw mut rest);
-                reader.value(head, self.max_depth)
+                reader.value(head, room)
             };
-            out.push(value.map_err(|fail| {
-                fail.under(|| format!("[{index}]")).rooted(ROOT, self.max_depth)
-            })?);
+            out.push(value.map_err(|fail| fail.under(|| format!("[{index}]")).rooted(ROOT, room))?);
         }
         Ok(())
     }
@@ -211,6 +213,7 @@ impl Converter<'_> {
         remains: &mut Remains,
     ) -> Result<ErlNifTerm, ConvertError> {
         let mut writer = Writer::new(self, env, plainly);
+        writer.given = value.as_ptr();
         // SAFETY: passed on to the caller.
         let term = unsafe { self.write(&mut writer, &value) };
         remains.scratch = writer.scratch.take();
@@ -226,9 +229,9 @@ impl Converter<'_> {
         writer: &mut Writer<'_>,
         value: &Object,
     ) -> Result<ErlNifTerm, ConvertError> {
+        let room = stack::room(self.max_depth);
         // SAFETY: `value` is live; the caller vouches for the environment.
-        unsafe { writer.value(value.as_ptr(), self.max_depth) }
-            .map_err(|fail| fail.rooted("result", self.max_depth))
+        unsafe { writer.value(value.as_ptr(), room) }.map_err(|fail| fail.rooted("result", room))
     }
 }
 

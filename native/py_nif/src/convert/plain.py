@@ -12,9 +12,25 @@ def _is(value, module, *names):
     return isinstance(value, classes)
 
 
+# Not list(value): if the items are made in C it neither sees an interrupt nor lets another thread in
+# before the last one, and there may be no last one.
+def _items(value):
+    return [item for item in value]
+
+
+# The room for them comes first, because there may be none for so many.
+def _numbers(value, at_once=10_000):
+    numbers = [None] * len(value)
+    for start in range(0, len(value), at_once):
+        numbers[start : start + at_once] = value[start : start + at_once]
+    return numbers
+
+
 def plain(value):
-    if isinstance(value, (set, frozenset, range)):
+    if isinstance(value, (set, frozenset)):
         return list(value)
+    if isinstance(value, range):
+        return _numbers(value)
     if _is(value, "enum", "Enum"):
         return value.value
     if _is(value, "datetime", "date", "time"):
@@ -37,7 +53,7 @@ def plain(value):
     if _is(value, "_collections_abc", "Mapping"):
         return dict(value)
     if _is(value, "_collections_abc", "Set", "Sequence", "MappingView", "Iterator"):
-        return list(value)
+        return _items(value)
     if hasattr(type(value), "__next__"):
-        return list(value)
+        return _items(value)
     return NotImplemented

@@ -36,6 +36,8 @@ pub(super) struct Writer<'a> {
     pub(super) in_scratch: bool,
     /// The last scratch environment, to be freed when nobody waits for that.
     pub(super) scratch: Option<OwnedEnv>,
+    /// The value itself, where the converter's caller has given up its reference to it; else null.
+    pub(super) given: *mut ffi::PyObject,
     /// Whether nothing was met so far but objects of Python's own types, whose end runs no code.
     pub(super) is_plain: bool,
 }
@@ -62,6 +64,7 @@ impl<'a> Writer<'a> {
             parts: types.parts.take(),
             in_scratch: false,
             scratch: None,
+            given: std::ptr::null_mut(),
             is_plain: true,
         }
     }

@@ -37,6 +37,18 @@ pub(super) unsafe fn to_python(
     }
 }
 
+/// `numpy.dtype(dtype)`. One of Python objects would take the binary's bytes for pointers.
+fn element_type(at: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Object, Fail> {
+    // SAFETY: attached; live objects, and a failure is a null with an exception set.
+    let (dtype, has_objects) = unsafe {
+        let class = numpy.getattr_c(at, c"dtype").ok_or_else(|| Fail::raised(at))?;
+        let dtype = made(at, ffi::PyObject_CallOneArg(class.as_ptr(), dtype.as_ptr()))?;
+        let flag = dtype.getattr_c(at, c"hasobject").ok_or_else(|| Fail::raised(at))?;
+        (dtype, flag.as_ptr() != ffi::Py_False())
+    };
+    if has_objects { Err(Fail::refuse("array of Python objects")) } else { Ok(dtype) }
+}
+
 /// `numpy.ndarray(shape, dtype, bytes)`, which has to use all of the bytes.
 fn array(
     at: Attached<'_>,
@@ -49,6 +61,7 @@ fn array(
     let (array, used) = unsafe {
         let numpy = made(at, ffi::PyImport_ImportModule(c"numpy".as_ptr()))?;
         let class = numpy.getattr_c(at, c"ndarray").ok_or_else(|| Fail::raised(at))?;
+        let dtype = element_type(at, &numpy, dtype)?;
         let call = ffi::PyObject_CallFunctionObjArgs(
             class.as_ptr(),
             shape.as_ptr(),
@@ -87,6 +100,10 @@ pub(super) unsafe fn to_term(
             return Err(Fail::raised(writer.at));
         }
         let view = view.assume_init_mut();
+        if text::holds_objects(view) {
+            ffi::PyBuffer_Release(view);
+            return Err(text::refuse_objects());
+        }
         let dimensions = if view.shape.is_null() || view.ndim <= 0 {
             &[]
         } else {

@@ -108,7 +108,7 @@ impl Reader<'_> {
             // SAFETY: as above.
             Found::NoHandle => unsafe { opaque::to_python(self, &self.types.reference, term) },
             Found::Elsewhere => Err(Fail::of(ConvertError::WrongContext)),
-            Found::Gone => Err(Fail::of(ConvertError::ContextEnded)),
+            Found::Gone => Err(Fail::of(ConvertError::ObjectGone)),
         }
     }
 }

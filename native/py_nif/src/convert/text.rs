@@ -4,7 +4,7 @@
 //! no UTF-8 form (lone surrogates) is refused, not patched. Must never create an atom from Python
 //! data: atoms live for ever, and a million of them end the VM.
 
-use std::ffi::c_uint;
+use std::ffi::{CStr, c_uint};
 use std::mem::MaybeUninit;
 
 use py_runtime::object::{Attached, Object};
@@ -325,9 +325,12 @@ pub(super) unsafe fn bytearray_to_term(
     writer: &Writer<'_>,
     value: *mut ffi::PyObject,
 ) -> Result<ErlNifTerm, Fail> {
-    // SAFETY: as the caller vouches. With the GIL, a reference count of one is ours, and stays so.
+    // SAFETY: as the caller vouches. With the GIL, a reference count of one is ours, and stays so. That
+    // goes for the value that was given to us only: the one reference to a part of it is its
+    // container's, which others may have.
     unsafe {
         let is_ours = cfg!(not(Py_GIL_DISABLED))
+            && value == writer.given
             && ffi::PyByteArray_CheckExact(value) != 0
             && ffi::Py_REFCNT(value) == 1;
         if is_ours
@@ -377,6 +380,10 @@ pub(super) unsafe fn buffer_to_term(
             return Err(Fail::raised(at));
         }
         let view = view.assume_init_mut();
+        if holds_objects(view) {
+            ffi::PyBuffer_Release(view);
+            return Err(refuse_objects());
+        }
         let mut term = ErlNifTerm::default();
         let start = enif_make_new_binary(writer.env, view.len as usize, &raw mut term);
         let order = b'C' as std::ffi::c_char;
@@ -384,6 +391,26 @@ pub(super) unsafe fn buffer_to_term(
         ffi::PyBuffer_Release(view);
         if done == 0 { Ok(term) } else { Err(Fail::raised(at)) }
     }
+}
+
+/// Whether the bytes behind a view are pointers to Python objects, also among others: what they say is
+/// of no use outside, and of danger when it comes back.
+///
+/// # Safety
+/// The view is filled in.
+pub(super) unsafe fn holds_objects(view: &ffi::Py_buffer) -> bool {
+    if view.format.is_null() {
+        return false;
+    }
+    // SAFETY: a format ends in NUL, and lives as long as the view.
+    let format = unsafe { CStr::from_ptr(view.format) }.to_bytes();
+    // The names of fields stand between colons.
+    format.split(|byte| *byte == b':').step_by(2).any(|kinds| kinds.contains(&b'O'))
+}
+
+#[cold]
+pub(super) fn refuse_objects() -> Fail {
+    Fail::refuse("memory that holds Python objects")
 }
 
 /// # Safety
@@ -402,7 +429,7 @@ pub(super) unsafe fn atom_to_term(
 }
 
 /// The atom of that name, if there is one already.
-fn existing_atom(env: *mut ErlNifEnv, name: &str) -> Option<ErlNifTerm> {
+pub(crate) fn existing_atom(env: *mut ErlNifEnv, name: &str) -> Option<ErlNifTerm> {
     let mut term = ErlNifTerm::default();
     // Latin-1 has at most one byte for each of UTF-8's, so what doesn't fit is too long anyway.
     let mut latin1 = [0; MAX_ATOM];

@@ -72,19 +72,35 @@ impl CodeCache {
     }
 }
 
+/// Workers' lines would stay in the `linecache` that they share with those that live on.
+impl Drop for CodeCache {
+    fn drop(&mut self) {
+        // SAFETY: a `CodeCache` is dropped attached, as every `Object` is.
+        let at = unsafe { Attached::assume() };
+        self.expressions.clear(at);
+        self.statements.clear(at);
+    }
+}
+
 impl Sources {
     /// Sources made up per call would fill it; starting over is cheaper than keeping score.
     fn make_room(&mut self, at: Attached<'_>, bytes: usize) {
         if self.code.len() >= MOST || self.bytes + bytes > MOST_BYTES {
-            let cache = linecache(at);
-            for compiled in self.code.drain().map(|(_, compiled)| compiled) {
-                if let (true, Some(cache)) = (compiled.is_shown, &cache) {
-                    hide(at, cache, compiled.number);
-                }
-            }
-            self.bytes = 0;
+            self.clear(at);
         }
         self.bytes += bytes;
+    }
+
+    /// Forgets all, and takes from `linecache` what it was given.
+    fn clear(&mut self, at: Attached<'_>) {
+        let is_shown = self.code.values().any(|compiled| compiled.is_shown);
+        let cache = if is_shown { linecache(at) } else { None };
+        for compiled in self.code.drain().map(|(_, compiled)| compiled) {
+            if let (true, Some(cache)) = (compiled.is_shown, &cache) {
+                hide(at, cache, compiled.number);
+            }
+        }
+        self.bytes = 0;
     }
 
     fn show_lines(&mut self, at: Attached<'_>) {

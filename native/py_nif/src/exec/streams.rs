@@ -110,7 +110,7 @@ impl<'a> Run<'a, '_> {
         // SAFETY: the reply's environment is this thread's alone; attached to the interpreter.
         unsafe {
             let handle = resources::new_handle(reply_env, self.context, object);
-            let handle = handle.ok_or(Error::ContextDied(Death::NoProc))?;
+            let handle = handle.ok_or(Error::ContextDied(Death::ThreadEnded))?;
             Ok(tuple(reply_env, &[atom(reply_env, tag), handle]))
         }
     }
@@ -162,10 +162,11 @@ impl<'a> Run<'a, '_> {
                 let event = tuple(ptr, &[atom(ptr, "data"), item]);
                 let tag = enif_make_copy(ptr, tag);
                 let message = tuple(ptr, &[atom(ptr, "py_stream"), tag, event]);
-                // Who has cancelled the stream gets nothing more.
-                if !call.state().is_cancelled() {
+                // Who has cancelled the stream gets nothing more, and nobody gets an item after the
+                // stream's end, which others tell when the context dies.
+                call.state().tell(|| {
                     enif_send(std::ptr::null_mut(), &raw const to, ptr, message);
-                }
+                });
             }
             count += 1;
             Ok(())

@@ -106,8 +106,11 @@ fn raise_conversion(
                 let message = format!("{root} holds a handle on an object of another interpreter");
                 raise(at, ffi::PyExc_TypeError, &message)
             }
-            ConvertError::ContextEnded => {
+            ConvertError::ObjectGone => {
                 raise(at, ffi::PyExc_RuntimeError, "the context of an object has ended")
+            }
+            ConvertError::ContextEnded => {
+                raise(at, ffi::PyExc_RuntimeError, "the context has ended")
             }
             ConvertError::NoTerm(class) => {
                 let message = format!("{root} has no counterpart in {side}: {class} object");

@@ -12,9 +12,8 @@ use py_runtime::context::Interrupted;
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{
-    ErlNifCharEncoding, ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_local_pid, enif_is_atom,
-    enif_is_pid, enif_make_existing_atom_len, enif_make_list_from_array, enif_send,
-    enif_whereis_pid,
+    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_local_pid, enif_is_atom, enif_is_pid,
+    enif_make_list_from_array, enif_send, enif_whereis_pid,
 };
 
 use super::exchange::{Raised, raise, to_python, to_term, try_to_python};
@@ -361,18 +360,7 @@ unsafe fn existing_atom(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<ErlNifT
             return Some(term);
         }
         let name = std::str::from_utf8(text::inspect(env, term)?).ok()?;
-        // All characters of Latin-1 are one byte there.
-        let name: Vec<u8> = name.chars().map(|c| u8::try_from(c).ok()).collect::<Option<_>>()?;
-        let mut found = ErlNifTerm::default();
-        let latin1 = ErlNifCharEncoding::ERL_NIF_LATIN1;
-        let known = enif_make_existing_atom_len(
-            env,
-            name.as_ptr().cast(),
-            name.len(),
-            &raw mut found,
-            latin1,
-        );
-        (known != 0).then_some(found)
+        text::existing_atom(env, name)
     }
 }
 

@@ -1,0 +1,50 @@
+//! How deep a value may be nested where its conversion begins.
+//!
+//! Conversions nest: one may run Python code, which may call an Erlang function, which may have
+//! something else converted on the same stack. Each on its own is bounded, but together they are
+//! not, and a thread that Python code started may have a stack of any size. So each is given no more
+//! levels than there is room for below it. Asked once per conversion, not at each level.
+
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+
+/// More than a level takes, see [`max_depth`](super::Converter::max_depth).
+const LEVEL: usize = 400;
+
+/// This part of a stack is for what Python code does in the middle of a conversion.
+const KEPT: usize = 4;
+
+thread_local! {
+    /// The lowest address of this thread's stack, and its size; 0: not known.
+    static STACK: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
+}
+
+/// How many levels a value may have: `max_depth`, or fewer if the stack has no room for them.
+pub(super) fn room(max_depth: u32) -> u32 {
+    let (lowest, size) = STACK.get().unwrap_or_else(look_up);
+    let here = (&raw const max_depth).addr();
+    // Code that has a stack of its own is on one that we know nothing of.
+    match here.checked_sub(lowest) {
+        Some(left) if left < size => {
+            let levels = left.saturating_sub(size / KEPT) / LEVEL;
+            u32::try_from(levels).map_or(max_depth, |levels| levels.min(max_depth))
+        }
+        _ => max_depth,
+    }
+}
+
+#[cold]
+fn look_up() -> (usize, usize) {
+    let mut attributes = MaybeUninit::uninit();
+    let (mut lowest, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: on success the attributes are filled in, and are destroyed once.
+    unsafe {
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) == 0 {
+            libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut lowest, &raw mut size);
+            libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        }
+    }
+    let stack = (lowest.addr(), size);
+    STACK.set(Some(stack));
+    stack
+}

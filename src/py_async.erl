@@ -13,9 +13,12 @@
 
 %% How long a context may take to cancel coroutines whose time is up, in ms.
 -define(LATE, 1_500).
+%% When a call that has a limit is looked after for the first time, in ms; then less and less often.
+-define(FIRST_LOOK, 1_000).
 
 -type limit() :: timeout().
 %% How long the call may take, kept although nobody waits.
+-type whose() :: {spawn_call, pid()} | {cast, pid(), iodata()}.
 
 %% ------------------------------------------------------------------ results by message
 
@@ -298,11 +301,18 @@ result({error, _} = Error, _Deadline) ->
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
--spec limit(reference(), term(), limit()) -> ok.
+-spec limit(reference(), whose(), limit()) -> ok.
 limit(_Ticket, _Whose, infinity) ->
     ok;
 limit(Ticket, Whose, Limit) ->
-    _ = erlang:send_after(Limit, ?MODULE, {limit, Ticket, Whose}),
+    look_later(Ticket, Whose, py_call:deadline(Limit), ?FIRST_LOOK).
+
+%% Most calls are over long before their limit is, and what keeps that keeps a call's ticket. So it is
+%% looked after now and then.
+-spec look_later(reference(), whose(), integer(), pos_integer()) -> ok.
+look_later(Ticket, Whose, Deadline, Wait) ->
+    In = min(Wait, py_call:left(Deadline)),
+    _ = erlang:send_after(In, ?MODULE, {limit, Ticket, Whose, Deadline, Wait}),
     ok.
 
 -spec init([]) -> {ok, undefined}.
@@ -321,8 +331,11 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), undefined) -> {noreply, undefined}.
-handle_info({limit, Ticket, Whose}, State) ->
-    _ = give_up(Ticket) =:= true andalso timed_out(Ticket, Whose),
+handle_info({limit, Ticket, Whose, Deadline, Wait}, State) ->
+    _ = case py_call:left(Deadline) of
+            0 -> give_up(Ticket) =:= true andalso timed_out(Ticket, Whose);
+            _ -> py_nif:is_over(Ticket) orelse look_later(Ticket, Whose, Deadline, Wait * 2)
+        end,
     {noreply, State};
 handle_info({py_cast, Caller, Request, {error, Reason}}, State) ->
     ok = report(Caller, py_call:describe_native(Request), Reason),
@@ -330,7 +343,7 @@ handle_info({py_cast, Caller, Request, {error, Reason}}, State) ->
 handle_info(_Message, State) ->
     {noreply, State}.
 
--spec timed_out(reference(), {spawn_call, pid()} | {cast, pid(), iodata()}) -> ok.
+-spec timed_out(reference(), whose()) -> ok.
 timed_out(Ticket, {spawn_call, Caller}) ->
     Caller ! {py_result, Ticket, {error, timeout}},
     ok;

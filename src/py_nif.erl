@@ -9,7 +9,7 @@
 -export([load/0]).
 -export([boot/2, run_atexit/0, version/0, check_mode/1]).
 -export([ask/2, submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
--export([submit_message/2, submit_cast/3, give_up/1, contexts/0, tag/0, tagged/1]).
+-export([submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/0, tagged/1]).
 -export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
 -export([submit_admitted/2, await_room/3, give_up_room/2, pass_room_on/1]).
 -export([context_replace/3, context_hand_over/2, quarantined/1]).
@@ -25,7 +25,7 @@
 
 -nifs([boot/2, run_atexit/0, version/0, check_mode/1, ask/2, submit/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
-       submit_message/2, submit_cast/3, give_up/1, contexts/0, tag/0, tagged/1,
+       submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/0, tagged/1,
        context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
        context_hand_over/2, quarantined/1, pool_new/1,
        pool_close/1, pool_is_closed/1, submit_admitted/2, await_room/3, give_up_room/2,
@@ -157,6 +157,10 @@ submit_cast(_Context, _Request, _Reports) -> ?BEFORE_LOADING({error, {context_di
 %% `sent': it was sent before.
 -spec give_up(Ticket :: reference()) -> true | sending | sent.
 give_up(_Ticket) -> ?BEFORE_LOADING(erlang:error(badarg)).
+
+%% Whether nothing will be sent for a request any more.
+-spec is_over(Ticket :: reference()) -> boolean().
+is_over(_Ticket) -> ?BEFORE_LOADING(erlang:error(badarg)).
 
 %% A reference that stands for the calling process.
 -spec tag() -> reference().

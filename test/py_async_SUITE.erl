@@ -33,6 +33,7 @@ each_mode() ->
      a_result_is_had_once,
      a_result_is_had_once_though_the_thread_is_busy,
      a_time_limit_is_kept_though_nobody_waits,
+     a_limit_that_is_far_away_keeps_nothing_of_a_call_that_has_ended,
      a_dying_context_answers_by_message_once,
      a_cast_runs_and_says_nothing,
      a_cast_outlives_its_caller,
@@ -160,7 +161,7 @@ an_await_that_is_over_with_the_calls_own_limit_leaves_no_message(Config) ->
         receive given_up -> py:await(Ref, 0) end
     end),
     receive
-        {limit, Ticket, {spawn_call, Asker}} ->
+        {limit, Ticket, {spawn_call, Asker}, _Deadline, _Wait} ->
             true = py_nif:give_up(Ticket),
             Asker ! given_up,
             receive
@@ -223,6 +224,33 @@ a_time_limit_is_kept_though_nobody_waits(Config) ->
     ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
     Quick = py:spawn_call(math, sqrt, [16], #{}, 10_000),
     ?assertEqual({ok, 4.0}, py:await(Quick)).
+
+%% The limit is looked after now and then, until the call is over.
+a_limit_that_is_far_away_keeps_nothing_of_a_call_that_has_ended(Config) ->
+    [Ctx] = start(1, Config),
+    Far = erlang:monotonic_time(millisecond) + 3_600_000,
+    Runs = py:spawn_call(Ctx, builtins, exec, ?LOOP, #{timeout => 3_600_000}),
+    ?assertNot(py_nif:is_over(Runs)),
+    ?assertEqual(1, looks_to_come({limit, Runs, {spawn_call, self()}, Far, 1000})),
+    %% What is looked at before its time is given up when that is over.
+    py_async ! {limit, Runs, {spawn_call, self()}, erlang:monotonic_time(millisecond) + 50, 1000},
+    ?assertEqual({error, timeout}, py:await(Runs, infinity)),
+    ?assert(py_nif:is_over(Runs)),
+    Done = py:spawn_call(Ctx, math, sqrt, [16], #{timeout => 3_600_000}),
+    ?assertEqual({ok, 4.0}, py:await(Done)),
+    ?assertEqual(0, looks_to_come({limit, Done, {spawn_call, self()}, Far, 1000})).
+
+%% How many timers the process that keeps limits starts for a look.
+looks_to_come(Look) ->
+    Keeper = whereis(py_async),
+    1 = erlang:trace(Keeper, true, [call]),
+    1 = erlang:trace_pattern({erlang, send_after, 3}, true, []),
+    py_async ! Look,
+    ok = gen_server:call(py_async, limits_are_told),
+    1 = erlang:trace(Keeper, false, [call]),
+    Delivered = erlang:trace_delivered(Keeper),
+    receive {trace_delivered, Keeper, Delivered} -> ok end,
+    length([Call || {trace, Pid, call, Call} <- test_helpers:messages(), Pid =:= Keeper]).
 
 a_dying_context_answers_by_message_once(Config) ->
     [Ctx] = start(1, Config),

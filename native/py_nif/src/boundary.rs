@@ -247,6 +247,12 @@ fn give_up(ticket: ResourceArc<Ticket>) -> Atom {
     }
 }
 
+/// `is_over(Ticket) -> boolean()`
+#[rustler::nif]
+fn is_over(ticket: ResourceArc<Ticket>) -> bool {
+    ticket.is_over()
+}
+
 /// `cancel(Ctx, Seq) -> boolean()`; `true`: no reply will come.
 #[rustler::nif]
 fn cancel(context: LocalPid, seq: u64) -> bool {

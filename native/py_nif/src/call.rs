@@ -103,17 +103,24 @@ impl Ticket {
     }
 
     pub(crate) fn give_up(&self) -> GivenUp {
-        let Some((context, seq, call)) = self.0.get() else { return GivenUp::Sent };
-        // A call that is gone has sent its message before it went. One that isn't may be over all the
-        // same: its thread keeps it until it comes back, whoever has answered it meanwhile.
-        let Some(call) = call.upgrade() else { return GivenUp::Sent };
-        if call.state.is_over() {
-            return GivenUp::Sent;
-        }
-        match context.cancel(*seq) {
+        let Some((context, seq)) = self.open_call() else { return GivenUp::Sent };
+        match context.cancel(seq) {
             Cancel::Waiting | Cancel::Running => GivenUp::Yes,
             Cancel::TooLate => GivenUp::Sending,
         }
+    }
+
+    /// Whether nothing will be sent any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.open_call().is_none()
+    }
+
+    fn open_call(&self) -> Option<(&Arc<Context>, Seq)> {
+        let (context, seq, call) = self.0.get()?;
+        // A call that is gone has sent its message before it went. One that isn't may be over all the
+        // same: its thread keeps it until it comes back, whoever has answered it meanwhile.
+        let is_over = call.upgrade()?.state.is_over();
+        (!is_over).then_some((context, *seq))
     }
 }
 

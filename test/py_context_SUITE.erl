@@ -196,7 +196,12 @@ a_module_may_have_an_odd_spec(Config) ->
                                 "odd.__spec__ = types.SimpleNamespace(_initializing=Odd())\n"
                                 "odd.five = lambda: 5\n"
                                 "sys.modules['odd'] = odd">>),
-    ?assertEqual({ok, 5}, py_context:call(Ctx, odd, five, [])).
+    %% From 3.13.1 on Python's own import asks it too.
+    Expected = case py_context:exec(Ctx, <<"import odd">>) of
+                   ok -> {ok, 5};
+                   {error, {'ValueError', <<"odd">>}} = Error -> Error
+               end,
+    ?assertEqual(Expected, py_context:call(Ctx, odd, five, [])).
 
 functions_are_looked_up_afresh(Config) ->
     Ctx = new(Config),

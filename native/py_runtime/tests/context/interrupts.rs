@@ -285,6 +285,8 @@ fn a_context_may_finish_what_nobody_waits_for() {
 #[test]
 fn jobs_stopped_at_once_need_one_thread_per_gil() {
     in_each_mode(|mode| {
+        // One that has had something to do for the last test is still there for a moment.
+        wait_for_no_threads();
         let subjects: Vec<_> = (0..8).map(|_| Subject::start(mode)).collect();
         let hogs: Vec<_> =
             subjects.iter().map(|subject| running_code(subject, "while True: pass")).collect();

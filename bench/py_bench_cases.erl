@@ -101,7 +101,7 @@ callers(N, #{window_ms := Window, rounds := Rounds}) ->
     [py_bench_stats:row([integer_to_list(N), callers_word(N)], Summary(fun([{Rate, _}, _]) -> Rate end),
                         rate_target(N), fun show_rate/1),
      py_bench_stats:row("  of what Erlang servers do",
-                        Summary(fun([{Rate, _}, {Theirs, _}]) -> Rate / Theirs end), none, Share)
+                        Summary(fun([{Rate, _}, {Theirs, _}]) -> share(Rate, Theirs) end), none, Share)
      | [py_bench_stats:row("  least served / mean", Summary(fun([{_, Least}, _]) -> Least end),
                            {at_least, 0.5}, Share) || N > 1]].
 
@@ -139,7 +139,12 @@ window(N, Ms, Call) ->
     Counts = [receive {Pid, Count} -> Count end || Pid <- Pids],
     _ = process_flag(priority, Before),
     Mean = lists:sum(Counts) / N,
-    {lists:sum(Counts) * 1_000_000 / Elapsed, lists:min(Counts) / Mean}.
+    {lists:sum(Counts) * 1_000_000 / Elapsed, share(lists:min(Counts), Mean)}.
+
+%% On a machine that is busy enough nobody may get a turn in a short while.
+-spec share(number(), number()) -> float().
+share(_Part, Whole) when Whole == 0 -> 0.0;
+share(Part, Whole) -> Part / Whole.
 
 -spec caller(pid(), atomics:atomics_ref(), fun(() -> {ok, float()})) -> {pid(), non_neg_integer()}.
 caller(Parent, Stop, Call) ->

@@ -13,8 +13,9 @@
 
 %% How long a context may take to cancel coroutines whose time is up, in ms.
 -define(LATE, 1_500).
-%% When a call that has a limit is looked after for the first time, in ms; then less and less often.
+%% When a call that has a limit is looked after, in ms: for the first time, then less and less often.
 -define(FIRST_LOOK, 1_000).
+-define(LAST_LOOK, 10_000).
 
 -type limit() :: timeout().
 %% How long the call may take, kept although nobody waits.
@@ -334,7 +335,7 @@ handle_cast(_Message, State) ->
 handle_info({limit, Ticket, Whose, Deadline, Wait}, State) ->
     _ = case py_call:left(Deadline) of
             0 -> give_up(Ticket) =:= true andalso timed_out(Ticket, Whose);
-            _ -> py_nif:is_over(Ticket) orelse look_later(Ticket, Whose, Deadline, Wait * 2)
+            _ -> py_nif:is_over(Ticket) orelse look_later(Ticket, Whose, Deadline, min(Wait * 2, ?LAST_LOOK))
         end,
     {noreply, State};
 handle_info({py_cast, Caller, Request, {error, Reason}}, State) ->

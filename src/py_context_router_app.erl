@@ -29,6 +29,7 @@ start_tree() ->
 %% All contexts are gone by now, and what they ran at their ends with them.
 -spec stop(term()) -> ok.
 stop(_State) ->
+    ok = py_pool:forget_dead(),
     py_python:stop().
 
 %% The VM ignores SIGCHLD, and the OS then forgets how a child process has ended: Python's

@@ -205,10 +205,11 @@ handle_info({py_context, Ref, started}, #state{replacement = {Ref, _}} = State) 
     {noreply, hand_over(State)};
 handle_info({py_context, Ref, {error, _} = Error}, #state{replacement = {Ref, _}} = State) ->
     {noreply, not_replaced(Error, drop_replacement(State))};
-handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = draining} = State) ->
+handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = draining, handle = Handle} = State)
+  when Handle =/= undefined ->
     %% What waits behind it would wait for ever. The thread is left to itself: the pool, which stops
     %% this process now, would wait for it in vain.
-    ok = py_nif:context_kill(State#state.handle, stuck),
+    ok = py_nif:context_kill(Handle, stuck),
     ok = tell_owner(drained, State),
     {noreply, State#state{handle = undefined}};
 handle_info(grace_over, #state{handle = Handle} = State) when Handle =/= undefined ->

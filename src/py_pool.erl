@@ -4,12 +4,13 @@
 %%
 %% The entry is written once all contexts serve, and erased when the pool stops. A context that
 %% dies is restarted by the supervisor below and put into the native slot here; the entry stays. It
-%% also stays when this process dies while its supervisor lives, for the process that follows.
+%% also stays when this process crashes below the application's supervisor, for the process that follows.
 -module(py_pool).
 
 -behaviour(gen_server).
 
 -export([start_link/2, await/2, stop/1, resize/2, info/1, lookup/1, whereis_pool/1, names/0]).
+-export([forget_dead/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -157,6 +158,12 @@ names() ->
     Default = [default || lookup(default) =/= undefined],
     lists:sort(Default ++ [Name || {?KEY(Name), _} <- persistent_term:get()]).
 
+%% When the application stops, a pool that has just crashed is not restarted any more.
+-spec forget_dead() -> ok.
+forget_dead() ->
+    _ = [persistent_term:erase(key(Name)) || Name <- names(), whereis_pool(Name) =:= undefined],
+    ok.
+
 %% One atom more per pool name, which is an atom of the user's already. Not `py_pool_Name': a pool
 %% may be called `sup'.
 -spec registered_name(atom()) -> atom().
@@ -255,13 +262,13 @@ handle_info({'EXIT', _From, Reason}, State) ->
 handle_info(_Message, State) ->
     {noreply, State}.
 
-%% The death of whoever has started the pool doesn't come this way: gen_server ends at once then, and
-%% nobody restarts the pool. Nor is one restarted, being transient, that was told to shut down.
+%% The application's own supervisor restarts a pool however often. A user's may not: what stood in its
+%% entry would be there for good. Nor is one restarted, being transient, that was told to shut down.
 -spec crashed(term(), #state{}) -> #state{}.
 crashed(normal, State) -> State;
 crashed(shutdown, State) -> State;
 crashed({shutdown, _}, State) -> State;
-crashed(_Reason, State) -> State#state{crashed = true}.
+crashed(_Reason, State) -> State#state{crashed = hd(get('$ancestors')) =:= py_pool_sup}.
 
 -spec slot_event(started | {error, term(), non_neg_integer()} | drained, key(), pid(), #state{}) ->
     {noreply, #state{}} | {stop, normal, #state{}}.

@@ -286,7 +286,7 @@ threads_begun_at_the_end_do_not_abort_the_vm(Config) ->
     with_contexts(mode(Config), 1, fun([Ctx]) ->
         ok = py_context:exec(Ctx, <<"import atexit, threading, time\n"
                                     "def begin():\n"
-                                    "    threading.Thread(target=time.sleep, args=(0.3,)).start()\n"
+                                    "    threading.Thread(target=time.sleep, args=(0.1,)).start()\n"
                                     "atexit.register(begin)">>)
     end),
     with_contexts(mode(Config), 1, fun([Ctx]) ->

@@ -194,9 +194,9 @@ a_result_is_had_once(Config) ->
 %% limit has.
 a_result_is_had_once_though_the_thread_is_busy(Config) ->
     {ok, Beside} = py_context_sup:start_context(beside, ?config(mode, Config)),
-    %% Whoever reads it waits in C code until somebody writes.
-    {ok, {Read, Write}} = py_context:call(Beside, os, pipe, []),
     [begin
+         %% Whoever reads it waits in C code until somebody writes.
+         {ok, {Read, Write}} = py_context:call(Beside, os, pipe, []),
          Asker = ask(fun() ->
              {ok, Ctx} = py_context_sup:start_context(Ends, ?config(mode, Config)),
              Ref = py:spawn_call(Ctx, os, read, [Read, 1], Options),
@@ -238,6 +238,7 @@ a_limit_that_is_far_away_keeps_nothing_of_a_call_that_has_ended(Config) ->
     ?assert(py_nif:is_over(Runs)),
     Done = py:spawn_call(Ctx, math, sqrt, [16], #{timeout => 3_600_000}),
     ?assertEqual({ok, 4.0}, py:await(Done)),
+    _ = test_helpers:eventually(fun() -> py_nif:is_over(Done) end),
     ?assertEqual(0, looks_to_come({limit, Done, {spawn_call, self()}, Far, 1000})).
 
 %% How many timers the process that keeps limits starts for a look.

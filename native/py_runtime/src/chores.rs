@@ -24,6 +24,10 @@ struct State {
     /// Since when it is struck at.
     struck: Option<Instant>,
     killed: bool,
+    /// It is to end when it has nothing to do.
+    draining: bool,
+    /// Since when it has been in the way of anything.
+    in_the_way: Option<Instant>,
     /// How many there have been.
     count: u64,
 }
@@ -39,6 +43,7 @@ impl Chores {
         let allowed = chore != Chore::Preload || !state.killed;
         state.running = allowed.then(|| (chore, Instant::now()));
         state.struck = None;
+        state.in_the_way = None;
         state.count += 1;
         allowed
     }
@@ -62,6 +67,11 @@ impl Chores {
         stops
     }
 
+    /// The context is to end once it has nothing to do, and what runs is in the way of that.
+    pub(crate) fn drain(&self) {
+        self.0.lock().draining = true;
+    }
+
     /// Something is asked for that has to wait for what runs. `true`: it is a finalizer, and has to be
     /// struck.
     pub(crate) fn stop(&self) -> bool {
@@ -73,13 +83,19 @@ impl Chores {
         stops
     }
 
-    /// As [`Chores::stop`], if what runs has been running for longer than `grace`, and jobs wait or the
-    /// context was killed.
+    /// As [`Chores::stop`], if what runs has been in the way for longer than `grace`: of jobs that wait,
+    /// or of the end of the context. Asked now and then.
     pub(crate) fn stop_overdue(&self, grace: Duration, jobs_wait: bool) -> bool {
         let mut state = self.0.lock();
-        let Some((Chore::Release | Chore::Ending, began)) = state.running else { return false };
-        let overdue =
-            state.struck.is_none() && began.elapsed() > grace && (state.killed || jobs_wait);
+        if !matches!(state.running, Some((Chore::Release | Chore::Ending, _))) {
+            return false;
+        }
+        if !(state.killed || state.draining || jobs_wait) {
+            state.in_the_way = None;
+            return false;
+        }
+        let since = *state.in_the_way.get_or_insert_with(Instant::now);
+        let overdue = state.struck.is_none() && since.elapsed() > grace;
         if overdue {
             state.struck = Some(Instant::now());
         }

@@ -273,6 +273,7 @@ impl<J: Job> Context<J> {
 
     /// Refuses new jobs, runs the waiting ones, then the thread ends. Any thread; never waits.
     pub fn drain(&self) {
+        self.chores.drain();
         self.mailbox.drain();
         self.admit_soon(usize::MAX);
     }

@@ -193,7 +193,10 @@ impl Interpreter {
         // Before 3.12 an `atexit` callback may start a thread, and CPython looks for threads only after
         // it has run them.
         #[cfg(not(Py_3_12))]
-        run_exit_functions(self.attached());
+        {
+            run_exit_functions(self.attached());
+            join_late_threads(self.attached());
+        }
         if self.is_as_new() {
             match self.leave() {
                 Ok(vacant) => spare::put(vacant),
@@ -276,6 +279,18 @@ impl Interpreter {
             first == self.tstate && ffi::PyThreadState_Next(first).is_null()
         }
     }
+}
+
+/// Waits for the threads that `atexit` callbacks have started: `threading` itself waits only once.
+#[cfg(not(Py_3_12))]
+fn join_late_threads(at: Attached<'_>) {
+    const SOURCE: &[u8] = b"import sys\n\
+        threading = sys.modules.get('threading')\n\
+        if threading is not None:\n \
+            for thread in threading.enumerate():\n  \
+                if thread is not threading.current_thread() and not thread.daemon: thread.join()";
+    // Who raises here is left behind as a thread, or has ended.
+    let _ = new_namespace(at).and_then(|namespace| code::exec(at, SOURCE, "<threads>", &namespace));
 }
 
 /// A new state, made by this thread.

@@ -11,6 +11,7 @@ use super::strike::set_async_exception;
 use super::{Context, Release, StartError};
 use crate::backstage::SOON;
 use crate::chores::Chore;
+use crate::exception::Exception;
 use crate::export;
 use crate::import_locks;
 use crate::interpreter::Interpreter;
@@ -76,21 +77,27 @@ impl<J: Job> Context<J> {
         }
         let watched: Weak<Self> = Arc::downgrade(self);
         watch::watch(watched);
-        let served = catch_unwind(AssertUnwindSafe(|| match self.prepare(&interpreter) {
+        let served = catch_unwind(AssertUnwindSafe(|| match Self::prepare(&interpreter) {
             Ok((namespace, local)) => {
-                self.owner.started(Ok(()));
-                self.serve_mailbox(&Desk {
-                    interpreter: &interpreter,
-                    namespace: &namespace,
-                    local: &local,
-                    spin: RefCell::new(Spin::new(self.config.spin)),
-                    waiting: Cell::new(0),
-                    struck: Cell::new(false),
-                });
+                let preloaded = self.run_preloads(interpreter.attached(), &namespace);
+                let serves = preloaded.is_ok();
+                self.owner.started(preloaded);
+                if serves {
+                    self.serve_mailbox(&Desk {
+                        interpreter: &interpreter,
+                        namespace: &namespace,
+                        local: &local,
+                        spin: RefCell::new(Spin::new(self.config.spin)),
+                        waiting: Cell::new(0),
+                        struck: Cell::new(false),
+                    });
+                } else {
+                    self.chores.drain();
+                }
                 // Finalizers of what is let go of from here on may take long, too.
                 self.begin(Chore::Ending);
             }
-            Err(error) => self.owner.started(Err(error)),
+            Err(error) => self.owner.started(Err(StartError::Python(error))),
         }));
         self.close(J::thread_ended());
         self.let_go_last(&interpreter);
@@ -107,14 +114,14 @@ impl<J: Job> Context<J> {
         }
     }
 
-    fn prepare(&self, interpreter: &Interpreter) -> Result<(Object, J::Local), StartError> {
+    fn prepare(interpreter: &Interpreter) -> Result<(Object, J::Local), Exception> {
         let at = interpreter.attached();
-        let namespace = new_namespace(at).map_err(StartError::Python)?;
-        let local = J::prepare(at).map_err(StartError::Python)?;
-        for source in &self.config.preload {
-            self.run_preload(at, source, &namespace)?;
-        }
-        Ok((namespace, local))
+        Ok((new_namespace(at)?, J::prepare(at)?))
+    }
+
+    fn run_preloads(&self, at: Attached<'_>, namespace: &Object) -> Result<(), StartError> {
+        let mut sources = self.config.preload.iter();
+        sources.try_for_each(|source| self.run_preload(at, source, namespace))
     }
 
     fn run_preload(

@@ -19,7 +19,16 @@ use crate::harness::{
 fn impatient(mode: Mode, limit: usize) -> Subject {
     let stuck_after = Some(Duration::from_millis(30));
     let ward = Arc::new(Ward::new(limit));
-    let subject = Subject::with_config(Config { stuck_after, ward, ..config(mode) });
+    start(Config { stuck_after, ward, ..config(mode) })
+}
+
+/// One that isn't as long as Python code that is struck ends in the time in which it does.
+fn less_impatient(mode: Mode) -> Config {
+    Config { stuck_after: Some(Duration::from_secs(1)), ..config(mode) }
+}
+
+fn start(config: Config) -> Subject {
+    let subject = Subject::with_config(config);
     subject.started().unwrap();
     subject
 }
@@ -124,6 +133,8 @@ fn a_killed_context_that_stays_counts_until_it_goes() {
     });
 }
 
+const ENDLESS: &str = "class Endless:\n    def __del__(self):\n        while True: pass";
+
 /// A class whose instances say that they go, and then take until what this returns is dropped.
 fn define_lingering(subject: &Subject, lines: &Lines) -> (PipeWriter, PipeReader) {
     let (reader, writer) = pipe().unwrap();
@@ -164,11 +175,38 @@ fn a_finalizer_that_does_not_return_is_replaced_with_its_context() {
 #[test]
 fn a_finalizer_that_computes_for_ever_is_struck_when_jobs_wait() {
     in_each_mode(|mode| {
-        let subject = impatient(mode, 8);
-        subject.run("class Endless:\n    def __del__(self):\n        while True: pass");
+        let subject = start(less_impatient(mode));
+        subject.run(ENDLESS);
         drop(hold(&subject, "Endless()"));
         assert_eq!(subject.value("1 + 1"), "2");
         subject.end();
+    });
+}
+
+#[test]
+fn a_finalizer_that_computes_for_ever_keeps_no_context_from_its_end() {
+    in_each_mode(|mode| {
+        let subject = start(less_impatient(mode));
+        subject.run(ENDLESS);
+        drop(hold(&subject, "Endless()"));
+        subject.end();
+        wait_for_no_threads();
+    });
+}
+
+#[test]
+fn a_finalizer_that_does_not_return_is_found_in_a_context_that_drains() {
+    in_each_mode(|mode| {
+        let (subject, lines) = (impatient(mode, 8), Lines::new());
+        let lasts = define_lingering(&subject, &lines);
+        drop(hold(&subject, "Lingering()"));
+        assert_eq!(lines.next(), "going");
+        subject.context.drain();
+        subject.stuck();
+        drop(lasts);
+        subject.ended();
+        assert_eq!(subject.context.ward().stuck(), 0);
+        wait_for_no_threads();
     });
 }
 

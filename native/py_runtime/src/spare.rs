@@ -97,12 +97,6 @@ def reset():
     atexit = sys.modules.get("atexit")
     if atexit is not None:
         atexit._run_exitfuncs()
-    # What that has started is waited for; `threading' itself waits only once.
-    threading = sys.modules.get("threading")
-    if threading is not None:
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread() and not thread.daemon:
-                thread.join()
     # What these left is undone too.
     _restore(_names, _builtins)
     sys.settrace(None)

@@ -32,6 +32,17 @@ struct State {
     count: u64,
 }
 
+impl State {
+    /// Notes that what runs is to stop, if it is one of these.
+    fn stop(&mut self, chores: &[Chore]) -> bool {
+        let stops = self.running.is_some_and(|(chore, _)| chores.contains(&chore));
+        if stops {
+            self.struck.get_or_insert_with(Instant::now);
+        }
+        stops
+    }
+}
+
 /// Which of them runs, and whether it may. Any thread.
 #[derive(Debug, Default)]
 pub(crate) struct Chores(Mutex<State>);
@@ -60,11 +71,7 @@ impl Chores {
     pub(crate) fn kill(&self) -> bool {
         let mut state = self.0.lock();
         state.killed = true;
-        let stops = matches!(state.running, Some((Chore::Preload | Chore::Release, _)));
-        if stops {
-            state.struck.get_or_insert_with(Instant::now);
-        }
-        stops
+        state.stop(&[Chore::Preload, Chore::Release])
     }
 
     /// The context is to end once it has nothing to do, and what runs is in the way of that.
@@ -75,12 +82,7 @@ impl Chores {
     /// Something is asked for that has to wait for what runs. `true`: it is a finalizer, and has to be
     /// struck.
     pub(crate) fn stop(&self) -> bool {
-        let mut state = self.0.lock();
-        let stops = matches!(state.running, Some((Chore::Release, _)));
-        if stops {
-            state.struck.get_or_insert_with(Instant::now);
-        }
-        stops
+        self.0.lock().stop(&[Chore::Release])
     }
 
     /// As [`Chores::stop`], if what runs has been in the way for longer than `grace`: of jobs that wait,

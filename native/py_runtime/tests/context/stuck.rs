@@ -15,11 +15,19 @@ use crate::harness::{
     Lines, PATIENCE, Reply, Subject, config, hold, in_each_mode, wait_for_no_threads,
 };
 
-/// A context that is taken for stuck almost at once.
+/// A context that is taken for stuck almost at once, but not while it ends as others do.
 fn impatient(mode: Mode, limit: usize) -> Subject {
-    let stuck_after = Some(Duration::from_millis(30));
+    let stuck_after = Some((4 * time_to_end(mode)).max(Duration::from_millis(30)));
     let ward = Arc::new(Ward::new(limit));
     start(Config { stuck_after, ward, ..config(mode) })
+}
+
+/// What the end of a context takes here, which is a second where everything is slow.
+fn time_to_end(mode: Mode) -> Duration {
+    let subject = Subject::start(mode);
+    let start = Instant::now();
+    subject.end();
+    start.elapsed()
 }
 
 /// One that isn't as long as Python code that is struck ends in the time in which it does.

@@ -331,7 +331,7 @@ stream_start(Target, Module, Func, Args, Kwargs, Options) ->
 
 -spec streaming(py_shape:shaped()) -> {ok, reference()} | {error, error()}.
 streaming(Shaped) ->
-    with_read_ahead(Shaped, fun py_stream:start/2).
+    with_read_ahead(Shaped, fun py_stream_server:start/2).
 
 -spec with_read_ahead({py_call:request(), term()},
                       fun((py_call:request(), pos_integer()) -> Result)) ->
@@ -358,7 +358,7 @@ with_read_ahead({_Request, Other}, _Start) ->
 %% the stream is left. Idempotent.
 -spec stream_cancel(reference()) -> ok.
 stream_cancel(Ref) ->
-    try py_stream:cancel(Ref)
+    try py_stream_server:cancel(Ref)
     catch error:badarg -> ?BADARG([Ref], {argument, 1, <<"not a stream's reference">>})
     end.
 

@@ -6,7 +6,7 @@
 
 -behaviour(gen_server).
 
--export([start_link/0, register/2, unregister/1, stand_by/1, run/3]).
+-export([start_link/0, register/2, unregister/1, stand_by/1, stand_by/4, run/3]).
 -export([init/1, handle_call/3, handle_cast/2, terminate/2]).
 
 -export_type([name/0, target/0]).
@@ -40,10 +40,12 @@ unregister(Name) ->
 
 %% Waits for calls and runs their functions, one at a time. In a process for that; whatever happens to
 %% it, Python gets an answer.
--spec stand_by(py_nif:ticket()) -> ok.
+-spec stand_by(py_nif:ticket()) -> no_return().
 stand_by(Ticket) ->
-    stand_by(Ticket, state(), ?MOST_CALLS, infinity).
+    %% It may stand by for ever, in which this module may be loaded anew twice: without a frame of it.
+    erlang:hibernate(?MODULE, stand_by, [Ticket, state(), ?MOST_CALLS, infinity]).
 
+%% @private
 -spec stand_by(py_nif:ticket(), state(), pos_integer(), timeout()) -> ok.
 stand_by(Ticket, Clean, Calls, Patience) ->
     receive

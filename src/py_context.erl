@@ -41,7 +41,7 @@
 %% For the same module on other nodes.
 -export([answer/3]).
 %% For what else works for a process of another node.
--export([end_with/1]).
+-export([end_with/1, watching/3]).
 %% For py.
 -export([request/3, home/1, name/3, named/3, text/3]).
 
@@ -527,10 +527,16 @@ end_with(Principal) ->
     _ = spawn(fun() -> watch(Principal, StandIn) end),
     ok.
 
--spec watch(pid(), pid()) -> true.
+-spec watch(pid(), pid()) -> no_return().
 watch(Principal, StandIn) ->
     Principals = monitor(process, Principal),
     StandIns = monitor(process, StandIn),
+    %% Without a frame of this module, which may be loaded anew twice meanwhile.
+    erlang:hibernate(?MODULE, watching, [Principals, StandIns, StandIn]).
+
+%% @private
+-spec watching(reference(), reference(), pid()) -> true.
+watching(Principals, StandIns, StandIn) ->
     receive
         {'DOWN', Principals, process, _, _} -> exit(StandIn, kill);
         {'DOWN', StandIns, process, _, _} -> true

@@ -5,9 +5,12 @@
 %% and dies with it. The stand-in is kept in the process dictionary, one for each node.
 -module(py_remote).
 
+-behaviour(gen_server).
+
 -export([run/2]).
 %% For the other node.
 -export([start/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -define(STAND_IN(Node), {'$py_stand_in', Node}).
 
@@ -56,19 +59,29 @@ lost(Reason) -> Reason.
 %% @private Makes a stand-in for a process of another node.
 -spec start(pid()) -> pid().
 start(Principal) ->
-    spawn(fun() ->
-        ok = py_context:end_with(Principal),
-        stand_in_loop()
-    end).
+    {ok, Pid} = gen_server:start(?MODULE, Principal, []),
+    Pid.
 
--spec stand_in_loop() -> no_return().
-stand_in_loop() ->
-    receive
-        {run, From, Ref, Leader, Request} ->
-            %% What Python prints goes to where the caller's output goes by now.
-            true = group_leader(Leader, self()),
-            From ! {Ref, py_call:run(Request)};
-        _Other ->
-            ok
-    end,
-    stand_in_loop().
+%% ------------------------------------------------------------------ the stand-in
+
+-spec init(pid()) -> {ok, undefined}.
+init(Principal) ->
+    ok = py_context:end_with(Principal),
+    {ok, undefined}.
+
+-spec handle_call(term(), gen_server:from(), undefined) -> {noreply, undefined}.
+handle_call(_Request, _From, State) ->
+    {noreply, State}.
+
+-spec handle_cast(term(), undefined) -> {noreply, undefined}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), undefined) -> {noreply, undefined}.
+handle_info({run, From, Ref, Leader, Request}, State) ->
+    %% What Python prints goes to where the caller's output goes by now.
+    true = group_leader(Leader, self()),
+    From ! {Ref, py_call:run(Request)},
+    {noreply, State};
+handle_info(_Other, State) ->
+    {noreply, State}.

@@ -32,6 +32,7 @@ groups() ->
           misuse_is_a_badarg_with_a_sentence,
           the_router_by_its_other_names]},
         {remote, [], [a_context_on_another_node_keeps_the_state_of_each_process,
+                      the_state_on_another_node_outlives_new_code_there,
                      a_binding_to_another_node_ends_with_its_context,
                      a_binding_to_another_node_ends_with_the_connection]}].
 
@@ -652,8 +653,7 @@ a_context_on_another_node_keeps_the_state_of_each_process(_Config) ->
     %% Nobody stands in for the dead.
     StandIns = fun() ->
         [Pid || Pid <- erpc:call(Node, erlang, processes, []),
-                {current_function, {py_remote, _, _}} <-
-                    [erpc:call(Node, erlang, process_info, [Pid, current_function])]]
+                erpc:call(Node, proc_lib, translate_initial_call, [Pid]) =:= {py_remote, init, 1}]
     end,
     ?assertMatch([_ | _], StandIns()),
     [exit(Asker, kill) || {_, Asker} <- Askers, unlink(Asker)],
@@ -663,6 +663,14 @@ a_context_on_another_node_keeps_the_state_of_each_process(_Config) ->
     ok = py_context_router:unbind_context(),
     peer:stop(Peer),
     ?assertMatch({error, {context_died, _}}, py:call(Ctx, math, sqrt, [16])).
+
+the_state_on_another_node_outlives_new_code_there(_Config) ->
+    {ok, Peer, Node} = test_helpers:start_peer(#{name => peer:random_name()}),
+    {ok, [Ctx]} = erpc:call(Node, py_context_router, start, [#{contexts => 1}]),
+    ok = py:exec(Ctx, <<"x = 1">>),
+    ok = erpc:call(Node, test_helpers, load_anew_twice, []),
+    ?assertEqual({ok, 1}, py:eval(Ctx, <<"x">>)),
+    peer:stop(Peer).
 
 %% Contexts here and on another node, and this process bound to the one there.
 bound_elsewhere() ->

@@ -20,6 +20,7 @@ suite() ->
 all() ->
     test_helpers:mode_groups()
     ++ [code_is_reloaded_under_load,
+        what_waits_outlives_new_code,
         another_version_of_the_library_is_refused].
 
 groups() ->
@@ -202,6 +203,34 @@ code_is_reloaded_under_load(_Config) ->
         [?assertMatch(N when is_integer(N), answer(Caller)) || Caller <- Callers],
         ?assertMatch(#{alive := 2, restarts := 0}, py_context_router:info(default))
     end).
+
+what_waits_outlives_new_code(_Config) ->
+    with_vm(fun() ->
+        Preload = <<"import os\ndef wait(fd):\n yield os.read(fd, 1)">>,
+        {ok, [One, Other]} = py_context_router:start(#{contexts => 2, preload => Preload}),
+        ok = py:register_function(add, fun erlang:'+'/2),
+        {ok, Unread} = py:stream_start(One, itertools, count, [], #{}, #{read_ahead => 10}),
+        receive {py_stream, Unread, {data, 9}} -> ok end,
+        {ok, {Read, Write}} = py:call(One, os, pipe, []),
+        {ok, Waiting} = py:stream_start(Other, '__main__', wait, [Read]),
+        Before = ours(),
+        ok = test_helpers:load_anew_twice(),
+        ?assertEqual([], Before -- ours()),
+        [receive {py_stream, Unread, {data, N}} -> ok end || N <- lists:seq(0, 50), N =/= 9],
+        ok = py:stream_cancel(Unread),
+        {ok, 1} = py:eval(One, <<"__import__('os').write(fd, b'x')">>, #{fd => Write}),
+        [receive {py_stream, Waiting, Event} -> ok end || Event <- [{data, <<"x">>}, done]],
+        ?assertEqual({ok, 3}, py:eval(One, <<"__import__('erlang').add(1, 2)">>)),
+        ?assertMatch(#{alive := 2, restarts := 0}, py_context_router:info(default))
+    end).
+
+%% The processes that began in the library's modules.
+ours() ->
+    {ok, Modules} = application:get_key(py_context_router, modules),
+    [Pid || Pid <- processes(),
+            {Module, _, _} <- [proc_lib:translate_initial_call(Pid),
+                               element(2, process_info(Pid, initial_call))],
+            lists:member(Module, Modules)].
 
 call_until(Over, Calls) ->
     case atomics:get(Over, 1) of

@@ -9,7 +9,7 @@
 -export([gate/1, open_gate/1, await_busy/1, await_queue/2, is_alive/1, published/0]).
 -export([capture_log/1, log/2]).
 -export([rendered/1]).
--export([start_peer/1, start_distribution/0, run_program/2, with_numpy/1]).
+-export([start_peer/1, start_distribution/0, run_program/2, with_numpy/1, load_anew_twice/0]).
 
 %% For things that send no message. Long, because it only decides how late a failure is seen.
 -define(DEADLINE, 30_000).
@@ -304,3 +304,15 @@ linked_executable() ->
     {ok, Executable} = py_context:eval(Ctx, <<"__import__('sys').executable">>),
     ok = py_context:stop(Ctx),
     binary_to_list(Executable).
+
+%% Loads the library's modules anew, twice: with the second time goes whoever is still in what was there
+%% before the first. Not py_nif, which can't be.
+load_anew_twice() ->
+    {ok, All} = application:get_key(py_context_router, modules),
+    Modules = [Module || Module <- All, Module =/= py_nif,
+                         not lists:prefix("Elixir.", atom_to_list(Module))],
+    [begin
+         _ = code:purge(Module),
+         {module, Module} = code:load_file(Module)
+     end || _ <- [once, twice], Module <- Modules],
+    ok.

@@ -168,7 +168,12 @@ handle_cast(stop_soon, State) ->
     {noreply, begin_stop(shutdown, State)};
 handle_cast(drain, #state{status = serving, handle = Handle} = State) ->
     ok = py_nif:context_drain(Handle),
-    {noreply, State#state{status = draining}};
+    Draining = (drop_replacement(State))#state{status = draining},
+    %% Only once is it told that it is stuck.
+    case State#state.replacement =/= undefined andalso is_stuck() of
+        true -> {noreply, abandon(Draining)};
+        false -> {noreply, Draining}
+    end;
 handle_cast(drain, State) ->
     ok = tell_owner(drained, State),
     {noreply, State#state{status = draining}}.
@@ -207,11 +212,7 @@ handle_info({py_context, Ref, {error, _} = Error}, #state{replacement = {Ref, _}
     {noreply, not_replaced(Error, drop_replacement(State))};
 handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = draining, handle = Handle} = State)
   when Handle =/= undefined ->
-    %% What waits behind it would wait for ever. The thread is left to itself: the pool, which stops
-    %% this process now, would wait for it in vain.
-    ok = py_nif:context_kill(Handle, stuck),
-    ok = tell_owner(drained, State),
-    {noreply, State#state{handle = undefined}};
+    {noreply, abandon(State)};
 handle_info(grace_over, #state{handle = Handle} = State) when Handle =/= undefined ->
     ok = py_nif:context_kill(Handle, shutdown),
     {noreply, State};
@@ -229,6 +230,21 @@ handle_info({'EXIT', _From, Reason}, State) ->
 handle_info(_Message, State) ->
     %% What was under way from a replacement that isn't needed any more, or somebody's stray message.
     {noreply, State}.
+
+%% It is stuck as it drains, and what waits behind it would wait for ever. The thread is left to itself:
+%% the pool, which stops this process now, would wait for it in vain.
+-spec abandon(#state{}) -> #state{}.
+abandon(#state{handle = Handle} = State) ->
+    ok = py_nif:context_kill(Handle, stuck),
+    ok = tell_owner(drained, State),
+    State#state{handle = undefined}.
+
+-spec is_stuck() -> boolean().
+is_stuck() ->
+    case py_nif:context_info(self()) of
+        #{state := State} -> State =:= stuck;
+        _Gone -> false
+    end.
 
 %% The thread is stuck. Whoever waits or comes goes on waiting until another serves in its place.
 -spec replace(#state{}) -> #state{}.

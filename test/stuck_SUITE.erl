@@ -36,6 +36,7 @@ cases() ->
      a_stop_waits_for_a_replacement_that_is_starting,
      a_killed_stuck_context_counts_until_it_returns,
      a_slot_that_drains_behind_a_stuck_job_goes,
+     a_slot_that_drains_while_it_is_being_replaced_goes,
      a_pool_does_not_wait_for_a_slot_that_drains_behind_a_stuck_job].
 
 init_per_group(Mode, Config) ->
@@ -358,6 +359,30 @@ a_slot_that_drains_behind_a_stuck_job_goes(Config) ->
         _ = eventually(fun() ->
             maps:get(quarantined, py_context_router:info(drained)) =:= 0
         end)
+    end).
+
+a_slot_that_drains_while_it_is_being_replaced_goes(Config) ->
+    Marker = filename:join(?config(priv_dir, Config), ?FUNCTION_NAME),
+    in_vm(Config, fun() ->
+        %% With the marker it says that it has begun, and goes on when the marker is gone.
+        Preload = ["import os, time\n"
+                   "if os.path.exists('", Marker, "'):\n"
+                   "    with open('", Marker, "', 'w') as file: file.write('begun')\n"
+                   "while os.path.exists('", Marker, "'): time.sleep(0.001)\n"],
+        [_, Ctx] = start(replaced, 2, #{preload => Preload}, Config),
+        Threads = test_helpers:context_threads(),
+        ok = file:write_file(Marker, <<>>),
+        {Stuck, Socket} = block(Ctx),
+        Waiting = ask(fun() -> py_context:eval(Ctx, <<"1 + 1">>) end),
+        _ = await_queue(Ctx, 1),
+        abandon(Stuck),
+        _ = eventually(fun() -> file:read_file(Marker) =:= {ok, <<"begun">>} end),
+        ok = py_context_router:resize_pool(replaced, 1),
+        ?assertEqual({error, {context_died, stuck}}, answer(Waiting)),
+        _ = eventually(fun() -> not is_process_alive(Ctx) end),
+        ok = file:delete(Marker),
+        let_go(Socket),
+        _ = eventually(fun() -> test_helpers:context_threads() < Threads end)
     end).
 
 %% Whose grace has no end here.

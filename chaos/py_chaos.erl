@@ -1,11 +1,15 @@
 %% The breaker: users and faulters that act at random, a watcher that checks what must always hold,
 %% and the figures at the end. See bin/chaos; what is done is in py_chaos_users and py_chaos_faults.
 %%
-%% Each process has its own random numbers, made from the seed and its place, so that its choices are
-%% those of another run with the seed. Not part of the application.
+%% What a process chooses to do, and with what, follows from the seed and its place alone: each of its
+%% actions has random numbers of its own, and uses them up in the same way whatever it meets. What it
+%% meets, which context is hit and how far it gets in the time is up to the machine. Not part of the
+%% application.
 -module(py_chaos).
 
 -export([main/0]).
+%% For what is done.
+-export([context/1, one_of/1]).
 
 -export_type([world/0]).
 
@@ -32,7 +36,7 @@ main() ->
 
 -spec command([string()]) -> 0..2.
 command([]) ->
-    run(60, erlang:unique_integer([positive]) bxor erlang:system_time(second));
+    command(["60"]);
 command([Seconds]) ->
     command([Seconds, integer_to_list(erlang:system_time(second) rem 1_000_000)]);
 command([Seconds, Seed]) ->
@@ -57,6 +61,7 @@ run(Seconds, Seed) ->
     {ok, _} = application:ensure_all_started(py_context_router),
     World = world(),
     Before = machine(),
+    _ = rand:seed(exsss, {Seed, 0, 42}),
     ok = py_chaos_faults:begin_with(World),
     Actors = [spawn_actor(py_chaos_users, N, Seed, World) || N <- lists:seq(1, ?USERS)]
         ++ [spawn_actor(py_chaos_faults, 1000 + N, Seed, World) || N <- lists:seq(1, ?FAULTERS)],
@@ -84,26 +89,48 @@ sink() ->
 -spec spawn_actor(module(), pos_integer(), integer(), world()) -> {pid(), reference()}.
 spawn_actor(Module, N, Seed, World) ->
     spawn_monitor(fun() ->
-        _ = rand:seed(exsss, {Seed, N, 42}),
         Actions = [{Name, Act} || {Name, Weight, Act} <- Module:actions(),
                                   _ <- lists:seq(1, Weight)],
-        exit({done, act(list_to_tuple(Actions), World, #{})})
+        exit({done, act(list_to_tuple(Actions), rand:seed_s(exsss, {Seed, N, 42}), World, #{})})
     end).
 
--spec act(tuple(), world(), map()) -> map().
-act(Actions, #{over := Over} = World, Counts) ->
+-spec act(tuple(), rand:state(), world(), map()) -> map().
+act(Actions, Random, #{over := Over} = World, Counts) ->
     case atomics:get(Over, 1) of
         1 ->
             Counts;
         0 ->
-            {Name, Act} = element(rand:uniform(tuple_size(Actions)), Actions),
+            {{Name, Act}, Next} = choose(Actions, Random),
             Outcome = try Act(World)
                       catch Class:Reason:Stack -> {wrong, {Class, Reason, Stack}}
                       end,
             ok = judge(Name, Outcome, World),
             ok = hear_nothing(Name, World),
-            act(Actions, World, count({Name, kind(Outcome)}, Counts))
+            act(Actions, Next, World, count({Name, kind(Outcome)}, Counts))
     end.
+
+%% The next action, and random numbers for it alone: how many it uses doesn't tell on what follows.
+-spec choose(tuple(), rand:state()) -> {{atom(), fun((world()) -> term())}, rand:state()}.
+choose(Actions, Random) ->
+    {N, Random1} = rand:uniform_s(tuple_size(Actions), Random),
+    {Seed, Random2} = rand:uniform_s(1 bsl 58, Random1),
+    _ = rand:seed(exsss, Seed),
+    {element(N, Actions), Random2}.
+
+%% A context of any pool, if there is one just now. The numbers are drawn in any case, and from the same
+%% range: what an action draws next must not depend on the pool.
+-spec context(world()) -> pid() | none.
+context(#{pools := Pools}) ->
+    Pool = one_of(Pools),
+    N = rand:uniform(1 bsl 20),
+    case py_context_router:contexts(Pool) of
+        [] -> none;
+        Contexts -> lists:nth(N rem length(Contexts) + 1, Contexts)
+    end.
+
+-spec one_of([T]) -> T.
+one_of(List) ->
+    lists:nth(rand:uniform(length(List)), List).
 
 -spec judge(atom(), term(), world()) -> ok.
 judge(Name, {wrong, What}, World) -> tell(World, {Name, What});

@@ -55,22 +55,15 @@ start(Pool, #{modes := Modes}) ->
 
 -spec one_of([T]) -> T.
 one_of(List) ->
-    lists:nth(rand:uniform(length(List)), List).
+    py_chaos:one_of(List).
 
 -spec pause(non_neg_integer()) -> ok.
 pause(Ms) ->
     receive after Ms -> ok end.
 
--spec context(py_chaos:world()) -> pid() | none.
-context(#{pools := Pools}) ->
-    case py_context_router:contexts(one_of(Pools)) of
-        [] -> none;
-        Contexts -> one_of(Contexts)
-    end.
-
 -spec with_context(py_chaos:world(), fun((pid()) -> outcome())) -> outcome().
 with_context(World, Fun) ->
-    case context(World) of
+    case py_chaos:context(World) of
         none -> {failed, nobody};
         Ctx -> Fun(Ctx)
     end.
@@ -97,24 +90,20 @@ interrupt(World) ->
 -spec kill_pool(py_chaos:world()) -> outcome().
 kill_pool(#{pools := Pools}) ->
     Pool = one_of(Pools),
+    %% At the very moment between death and restart, sometimes.
+    Then = one_of([fun py_context_router:stop_pool/1, fun(_) -> ok end, fun(_) -> ok end]),
     case py_pool:whereis_pool(Pool) of
-        undefined ->
-            {failed, nobody};
-        Pid ->
-            exit(Pid, kill),
-            %% At the very moment between death and restart, sometimes.
-            case rand:uniform(3) of
-                1 -> py_context_router:stop_pool(Pool);
-                _ -> ok
-            end
+        undefined -> {failed, nobody};
+        Pid -> exit(Pid, kill), Then(Pool)
     end.
 
 -spec kill_slot_supervisor(py_chaos:world()) -> outcome().
 kill_slot_supervisor(#{pools := Pools}) ->
+    Reason = one_of([kill, boom, shutdown]),
     Pids = [Link || Pid <- [py_pool:whereis_pool(one_of(Pools))], Pid =/= undefined,
                     {links, Links} <- [process_info(Pid, links)], Link <- Links, is_pid(Link),
                     Link =/= whereis(py_pool_sup)],
-    lists:foreach(fun(Pid) -> exit(Pid, one_of([kill, boom, shutdown])) end, Pids).
+    lists:foreach(fun(Pid) -> exit(Pid, Reason) end, Pids).
 
 %% Rarely enough for the application's supervisor to put up with it.
 -spec kill_service(py_chaos:world()) -> outcome().

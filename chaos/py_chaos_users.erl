@@ -35,15 +35,15 @@ actions() ->
 
 %% A context of any pool; of none, if there is none just now, what a call then says.
 -spec context(py_chaos:world()) -> pid().
-context(#{pools := Pools}) ->
-    case py_context_router:contexts(one_of(Pools)) of
-        [] -> self();
-        Contexts -> one_of(Contexts)
+context(World) ->
+    case py_chaos:context(World) of
+        none -> self();
+        Ctx -> Ctx
     end.
 
 -spec one_of([T]) -> T.
 one_of(List) ->
-    lists:nth(rand:uniform(length(List)), List).
+    py_chaos:one_of(List).
 
 %% What the call must say, unless a fault has come in between.
 -spec expect(term(), term()) -> outcome().

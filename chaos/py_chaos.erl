@@ -1,10 +1,14 @@
 %% The breaker: users and faulters that act at random, a watcher that checks what must always hold,
 %% and the figures at the end. See bin/chaos; what is done is in py_chaos_users and py_chaos_faults.
 %%
-%% What a process chooses to do, and with what, follows from the seed and its place alone: each of its
-%% actions has random numbers of its own, and uses them up in the same way whatever it meets. What it
-%% meets, which context is hit and how far it gets in the time is up to the machine. Not part of the
-%% application.
+%% It goes in rounds. Between two of them nobody acts, and what must hold at rest is looked at: while
+%% contexts are killed all the time, a pool that lacks some says nothing.
+%%
+%% What a process chooses to do, and with what, follows from the seed, the round and its place
+%% alone: each of its actions has random numbers of its own, and uses them up in the same way whatever
+%% it meets. What it meets, which context is hit and how far it gets in the time is up to the machine.
+%%
+%% Not part of the application.
 -module(py_chaos).
 
 -export([main/0]).
@@ -20,10 +24,15 @@
 
 -define(USERS, 16).
 -define(FAULTERS, 2).
+%% How long a round lasts, in ms.
+-define(ROUND, 15_000).
 %% What must hold is looked at so often, in ms.
 -define(LOOK, 250).
-%% How long things may take to settle at the end, in ms.
+%% How long things may take to settle, in ms. A slot that couldn't be filled is tried again after 5 s at
+%% most, and a context starts within a second or two.
 -define(SETTLE, 60_000).
+%% How long a process waits at its end for what mustn't come, in ms.
+-define(LATE, 100).
 %% Bounds while it runs. Threads: contexts, replacements and stuck ones, and what serves them.
 -define(MOST_THREADS, 400).
 -define(MOST_FILES, 300).
@@ -61,15 +70,35 @@ run(Seconds, Seed) ->
     {ok, _} = application:ensure_all_started(py_context_router),
     World = world(),
     Before = machine(),
-    _ = rand:seed(exsss, {Seed, 0, 42}),
+    {Counts, Wrong} = rounds(1, Seed, now_ms() + Seconds * 1000, World, Before, #{}),
+    Left = settle(Before, now_ms() + ?SETTLE),
+    report(Counts, Before, Wrong ++ Left).
+
+%% Until the time is up, or something is wrong.
+-spec rounds(pos_integer(), integer(), integer(), world(), map(), map()) -> {map(), [term()]}.
+rounds(N, Seed, End, World, Before, Sofar) ->
+    {Counts, Wrong} = round(N, Seed, End, World, Before),
+    Sum = sum(Sofar, Counts),
+    case Wrong =:= [] andalso now_ms() < End of
+        true -> rounds(N + 1, Seed, End, World, Before, Sum);
+        false -> {Sum, Wrong}
+    end.
+
+-spec round(pos_integer(), integer(), integer(), world(), map()) -> {map(), [term()]}.
+round(N, Seed, End, #{over := Over} = World, Before) ->
+    _ = rand:seed(exsss, {Seed, N, 0}),
     ok = py_chaos_faults:begin_with(World),
-    Actors = [spawn_actor(py_chaos_users, N, Seed, World) || N <- lists:seq(1, ?USERS)]
-        ++ [spawn_actor(py_chaos_faults, 1000 + N, Seed, World) || N <- lists:seq(1, ?FAULTERS)],
-    Wrong = watch(erlang:monotonic_time(millisecond) + Seconds * 1000, Before, []),
-    ok = atomics:put(maps:get(over, World), 1, 1),
+    ok = atomics:put(Over, 1, 0),
+    Actors = [spawn_actor(py_chaos_users, {Seed, N, I}, World) || I <- lists:seq(1, ?USERS)]
+        ++ [spawn_actor(py_chaos_faults, {Seed, N, 1000 + I}, World) || I <- lists:seq(1, ?FAULTERS)],
+    Wrong = watch(min(End, now_ms() + ?ROUND), Before, []),
+    ok = atomics:put(Over, 1, 1),
     {Counts, Late} = collect(Actors, #{}, []),
-    Left = settle(Before, erlang:monotonic_time(millisecond) + ?SETTLE),
-    report(Counts, Before, Wrong ++ Late ++ Left ++ faults()).
+    {Counts, Wrong ++ Late ++ faults() ++ rest()}.
+
+-spec now_ms() -> integer().
+now_ms() ->
+    erlang:monotonic_time(millisecond).
 
 -spec world() -> world().
 world() ->
@@ -86,18 +115,21 @@ sink() ->
 
 %% ------------------------------------------------------------------ acting
 
--spec spawn_actor(module(), pos_integer(), integer(), world()) -> {pid(), reference()}.
-spawn_actor(Module, N, Seed, World) ->
+-spec spawn_actor(module(), {integer(), integer(), integer()}, world()) -> {pid(), reference()}.
+spawn_actor(Module, Seed, World) ->
     spawn_monitor(fun() ->
         Actions = [{Name, Act} || {Name, Weight, Act} <- Module:actions(),
                                   _ <- lists:seq(1, Weight)],
-        exit({done, act(list_to_tuple(Actions), rand:seed_s(exsss, {Seed, N, 42}), World, #{})})
+        exit({done, act(list_to_tuple(Actions), rand:seed_s(exsss, Seed), World, #{})})
     end).
 
 -spec act(tuple(), rand:state(), world(), map()) -> map().
 act(Actions, Random, #{over := Over} = World, Counts) ->
     case atomics:get(Over, 1) of
         1 ->
+            %% For what comes late of the last one.
+            receive after ?LATE -> ok end,
+            ok = hear_nothing(the_end, World),
             Counts;
         0 ->
             {{Name, Act}, Next} = choose(Actions, Random),
@@ -162,7 +194,7 @@ count(Key, Counts) ->
 %% Until the time is up, or something is wrong.
 -spec watch(integer(), map(), [term()]) -> [term()].
 watch(End, Before, []) ->
-    case erlang:monotonic_time(millisecond) < End of
+    case now_ms() < End of
         true -> watch(End, Before, faults() ++ look(Before) ++ pause());
         false -> []
     end;
@@ -210,13 +242,49 @@ collect([], Counts, Wrong) ->
 collect([{Pid, Monitor} | Actors], Counts, Wrong) ->
     receive
         {'DOWN', Monitor, process, Pid, {done, Own}} ->
-            collect(Actors, maps:merge_with(fun(_, A, B) -> A + B end, Counts, Own), Wrong);
+            collect(Actors, sum(Counts, Own), Wrong);
         {'DOWN', Monitor, process, Pid, Reason} ->
             collect(Actors, Counts, [{actor_died, Reason} | Wrong])
     after ?SETTLE ->
         Where = process_info(Pid, current_stacktrace),
         collect(Actors, Counts, [{never_answered, Where} | Wrong])
     end.
+
+-spec sum(map(), map()) -> map().
+sum(Counts, Others) ->
+    maps:merge_with(fun(_, A, B) -> A + B end, Counts, Others).
+
+%% At rest each pool that there is has its process and as many living contexts as slots; also after its
+%% process has been killed.
+-spec rest() -> [term()].
+rest() ->
+    Sizes = [{Pool, py_context_router:num_contexts(Pool)} || Pool <- py_context_router:pools()],
+    case await_sizes(Sizes, now_ms() + ?SETTLE) of
+        [] ->
+            lists:foreach(fun({Pool, _}) -> kill_and_wait(Pool) end, Sizes),
+            await_sizes(Sizes, now_ms() + ?SETTLE);
+        Wrong ->
+            Wrong
+    end.
+
+-spec kill_and_wait(atom()) -> ok.
+kill_and_wait(Pool) ->
+    Monitors = [monitor(process, Ctx) || Ctx <- py_context_router:contexts(Pool)],
+    true = exit(py_pool:whereis_pool(Pool), kill),
+    lists:foreach(fun(Monitor) -> receive {'DOWN', Monitor, _, _, _} -> ok end end, Monitors).
+
+-spec await_sizes([{atom(), pos_integer()}], integer()) -> [term()].
+await_sizes(Sizes, End) ->
+    Wrong = [{pool_size, Pool, Size, Info} || {Pool, Size} <- Sizes,
+             Info <- [py_context_router:info(Pool)], not has_size(Size, Info)],
+    case Wrong =:= [] orelse now_ms() > End of
+        true -> Wrong;
+        false -> receive after 50 -> await_sizes(Sizes, End) end
+    end.
+
+-spec has_size(pos_integer(), map()) -> boolean().
+has_size(Size, #{size := Size, alive := Size}) -> true;
+has_size(_Size, _Info) -> false.
 
 %% Everything is stopped, and nothing may be left: no thread, no file, no entry.
 -spec settle(map(), integer()) -> [term()].
@@ -228,13 +296,14 @@ settle(Before, End) ->
 await_rest(#{threads := Threads0, files := Files0} = Before, End) ->
     #{threads := Threads, files := Files} = machine(),
     Ours = [Name || Name <- thread_names(), lists:prefix("py_ctx_", Name)],
+    Pools = py_context_router:pools(),
     %% The native library keeps a few threads of its own once it has needed them.
-    case Ours =:= [] andalso Threads =< Threads0 + 8 andalso Files =< Files0 + 4 of
+    case Ours =:= [] andalso Pools =:= [] andalso Threads =< Threads0 + 8 andalso Files =< Files0 + 4 of
         true ->
             [];
         false ->
-            case erlang:monotonic_time(millisecond) > End of
-                true -> [{left_behind, Ours, Threads - Threads0, Files - Files0}];
+            case now_ms() > End of
+                true -> [{left_behind, Ours, Pools, Threads - Threads0, Files - Files0}];
                 false -> receive after 50 -> await_rest(Before, End) end
             end
     end.

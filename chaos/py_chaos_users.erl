@@ -26,7 +26,10 @@ actions() ->
      {cast, 2, fun cast/1},
      {parallel, 2, fun parallel/1},
      {stream, 2, fun stream/1},
-     {stream_cancelled, 1, fun cancelled_stream/1},
+     {stream_closed, 1, fun closed_stream/1},
+     {stream_of_messages, 2, fun stream_of_messages/1},
+     {stream_cancelled, 2, fun cancelled_stream/1},
+     {names_never_heard_of, 3, fun new_names/1},
      {callback, 3, fun callback/1},
      {nested_callback, 1, fun nested/1},
      {print, 1, fun print/1},
@@ -224,8 +227,8 @@ parallel(_World) ->
 stream(#{pools := Pools}) ->
     expect({ok, lists:seq(0, 49)}, py:stream(one_of(Pools), builtins, range, [50])).
 
--spec cancelled_stream(py_chaos:world()) -> outcome().
-cancelled_stream(#{pools := Pools}) ->
+-spec closed_stream(py_chaos:world()) -> outcome().
+closed_stream(#{pools := Pools}) ->
     case py:stream_open(one_of(Pools), itertools, count, []) of
         {ok, Stream} ->
             _ = py:stream_next(Stream, 20_000),
@@ -233,6 +236,76 @@ cancelled_stream(#{pools := Pools}) ->
         Other ->
             expect(stream, Other)
     end.
+
+%% Often of more items than are read ahead, so that it waits for its consumer.
+-spec stream_of_messages(py_chaos:world()) -> outcome().
+stream_of_messages(World) ->
+    Most = rand:uniform(200),
+    case started_stream(Most, World) of
+        {ok, Stream} -> ended_stream(taken(Stream, 0, Most), Stream);
+        Other -> expect(stream, Other)
+    end.
+
+%% What comes after the end is found with the late messages.
+-spec ended_stream(outcome(), reference()) -> outcome().
+ended_stream(ok, Stream) -> expect(done, message(Stream));
+ended_stream(Outcome, _Stream) -> Outcome.
+
+%% In the midst of it, or near its end.
+-spec cancelled_stream(py_chaos:world()) -> outcome().
+cancelled_stream(World) ->
+    Taken = rand:uniform(50),
+    case started_stream(one_of([50, 1 bsl 30]), World) of
+        {ok, Stream} ->
+            Outcome = taken(Stream, 0, Taken),
+            ok = py:stream_cancel(Stream),
+            receive {py_stream, Stream, Late} -> {wrong, {after_cancel, Late}}
+            after 0 -> Outcome
+            end;
+        Other ->
+            expect(stream, Other)
+    end.
+
+-spec started_stream(pos_integer(), py_chaos:world()) -> {ok, reference()} | {error, term()}.
+started_stream(Most, #{pools := Pools}) ->
+    Options = #{read_ahead => rand:uniform(50)},
+    py:stream_start(one_of(Pools), builtins, range, [Most], #{}, Options).
+
+%% Takes the items up to `Most', which must be the numbers in order.
+-spec taken(reference(), non_neg_integer(), non_neg_integer()) -> outcome().
+taken(_Stream, Most, Most) ->
+    ok;
+taken(Stream, N, Most) ->
+    case message(Stream) of
+        {data, N} -> taken(Stream, N + 1, Most);
+        Other -> expect({data, N}, Other)
+    end.
+
+-spec message(reference()) -> term().
+message(Stream) ->
+    receive {py_stream, Stream, Message} -> Message
+    after 60_000 -> nothing
+    end.
+
+%% What would fill the table of atoms if it became one.
+-spec new_names(py_chaos:world()) -> outcome().
+new_names(World) ->
+    Ctx = context(World),
+    Name = <<"n", (integer_to_binary(rand:uniform(1 bsl 58)))/binary>>,
+    default = py_context_router:lookup_pool(Name, Name),
+    worst([
+        expect({ok, #{Name => 1}}, py_context:eval(Ctx, <<"{'", Name/binary, "': ", Name/binary, "}">>,
+                                                   #{Name => 1})),
+        expect({error, {Name, <<>>}},
+               py_context:exec(Ctx, <<"raise type('", Name/binary, "', (Exception,), {})">>)),
+        failed_with('ModuleNotFoundError', py_context:call(Ctx, Name, Name, [])),
+        failed_with('AttributeError', py_context:call(Ctx, builtins, Name, [])),
+        failed_with('TypeError', py_context:call(Ctx, builtins, len, [], #{Name => 1})),
+        failed_with('NameError', py_context:eval(Ctx, <<"__import__('erlang').call('", Name/binary, "')">>))]).
+
+-spec failed_with(atom(), term()) -> outcome().
+failed_with(Type, {error, {Type, _}}) -> ok;
+failed_with(Type, Other) -> expect(Type, Other).
 
 -spec callback(py_chaos:world()) -> outcome().
 callback(World) ->

@@ -17,13 +17,13 @@
 
 -export_type([world/0]).
 
--type world() :: #{over := atomics:atomics_ref(), pools := [atom()],
+-type world() :: #{over := atomics:atomics_ref(), stops := atomics:atomics_ref(), pools := [atom()],
                    modes := [py_context:context_mode()], owner := pid(), sink := pid()}.
-%% What all share: whether it is over, the names and modes to choose from, whom to tell of faults, and
-%% a group leader for what is printed.
+%% What all share: whether it is over, how many times the application was stopped and was there again,
+%% the names and modes to choose from, whom to tell of faults, and a group leader for what is printed.
 
 -define(USERS, 16).
--define(FAULTERS, 2).
+-define(FAULTERS, 3).
 %% How long a round lasts, in ms.
 -define(ROUND, 15_000).
 %% What must hold is looked at so often, in ms.
@@ -120,7 +120,7 @@ now_ms() ->
 -spec world() -> world().
 world() ->
     Modes = [Mode || Mode <- [worker, subinterp, owngil], py_nif:check_mode(Mode) =:= ok],
-    #{over => atomics:new(1, []), pools => [default, chaos_a, chaos_b],
+    #{over => atomics:new(1, []), stops => atomics:new(2, []), pools => [default, chaos_a, chaos_b],
       modes => Modes, owner => self(), sink => spawn_link(fun sink/0)}.
 
 -spec sink() -> no_return().
@@ -150,13 +150,32 @@ act(Actions, Random, #{over := Over} = World, Counts) ->
             Counts;
         0 ->
             {{Name, Act}, Next} = choose(Actions, Random),
-            Outcome = try Act(World)
-                      catch Class:Reason:Stack -> {wrong, {Class, Reason, Stack}}
-                      end,
+            Outcome = done(Act, World),
             ok = judge(Name, Outcome, World),
             ok = hear_nothing(Name, World),
             act(Actions, Next, World, count({Name, kind(Outcome)}, Counts))
     end.
+
+-spec done(fun((world()) -> term()), world()) -> term().
+done(Act, #{stops := Stops} = World) ->
+    Before = stops(Stops),
+    Outcome = try Act(World)
+              catch Class:Reason:Stack -> {wrong, {Class, Reason, Stack}}
+              end,
+    case {stops(Stops), Before} of
+        {{N, _}, {N, N}} -> Outcome;
+        _ -> excused(Outcome)
+    end.
+
+-spec stops(atomics:atomics_ref()) -> {non_neg_integer(), non_neg_integer()}.
+stops(Stops) ->
+    {atomics:get(Stops, 1), atomics:get(Stops, 2)}.
+
+%% What may happen while the application isn't there and at no other time: the functions that Python can
+%% call are gone with it. The rest is what happens with any pool that is stopped.
+-spec excused(term()) -> term().
+excused({wrong, {error, {'NameError', <<"no Erlang function ", _/binary>>}}}) -> {failed, stopped};
+excused(Outcome) -> Outcome.
 
 %% The next action, and random numbers for it alone: how many it uses doesn't tell on what follows.
 -spec choose(tuple(), rand:state()) -> {{atom(), fun((world()) -> term())}, rand:state()}.
@@ -308,6 +327,7 @@ has_size(_Size, _Info) -> false.
 -spec settle(map(), integer()) -> [term()].
 settle(Before, End) ->
     _ = [ok = py_context_router:stop_pool(Pool) || Pool <- py_context_router:pools()],
+    ok = application:stop(py_context_router),
     await_rest(Before, End).
 
 -spec await_rest(map(), integer()) -> [term()].

@@ -14,6 +14,7 @@ actions() ->
      {kill_pool, 1, fun kill_pool/1},
      {kill_slot_supervisor, 1, fun kill_slot_supervisor/1},
      {kill_service, 1, fun kill_service/1},
+     {stop_application, 1, fun stop_application/1},
      {resize, 3, fun resize/1},
      {stop_and_start, 1, fun stop_and_start/1},
      {single_context, 2, fun single_context/1},
@@ -113,6 +114,20 @@ kill_service(World) ->
         undefined -> {failed, nobody};
         Pid -> exit(Pid, kill), pause(50), restart_all(World)
     end.
+
+%% Meanwhile another one may do so too, and whoever needs the application starts it.
+-spec stop_application(py_chaos:world()) -> outcome().
+stop_application(#{stops := Stops} = World) ->
+    Pause = one_of([0, 1, 10, 50]),
+    ok = pause(3_000),
+    ok = atomics:add(Stops, 1, 1),
+    _ = application:stop(py_context_router),
+    ok = pause(Pause),
+    {ok, _} = application:ensure_all_started(py_context_router),
+    %% Or it has been stopped again by another one, who comes by here later.
+    ok = try functions() catch exit:_ -> ok end,
+    ok = atomics:add(Stops, 2, 1),
+    restart_all(World).
 
 -spec restart_all(py_chaos:world()) -> outcome().
 restart_all(#{pools := Pools} = World) ->

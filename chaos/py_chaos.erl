@@ -4,9 +4,9 @@
 %% It goes in rounds. Between two of them nobody acts, and what must hold at rest is looked at: while
 %% contexts are killed all the time, a pool that lacks some says nothing.
 %%
-%% What a process chooses to do, and with what, follows from the seed, the round and its place
-%% alone: each of its actions has random numbers of its own, and uses them up in the same way whatever
-%% it meets. What it meets, which context is hit and how far it gets in the time is up to the machine.
+%% What a process chooses to do, and with what, follows from the seed, the round and its place alone:
+%% each of its actions has random numbers of its own, and uses them up in the same way whatever it
+%% meets. What it meets, which context is hit and how far it gets in the time is up to the machine.
 %%
 %% Not part of the application.
 -module(py_chaos).
@@ -291,8 +291,8 @@ collect([{Pid, Monitor} | Actors], Counts, Wrong) ->
 sum(Counts, Others) ->
     maps:merge_with(fun(_, A, B) -> A + B end, Counts, Others).
 
-%% At rest each pool that there is has its process and as many living contexts as slots; also after its
-%% process has been killed.
+%% At rest each pool that there is has its process, and as many living contexts as slots; also after its
+%% process has been killed. Those that aren't there are started by the next round.
 -spec rest() -> [term()].
 rest() ->
     Sizes = [{Pool, py_context_router:num_contexts(Pool)} || Pool <- py_context_router:pools()],

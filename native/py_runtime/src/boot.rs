@@ -236,7 +236,11 @@ fn prepare_main(at: Attached<'_>) -> Result<(), Exception> {
     if threading.is_none() {
         return Err(Exception::take(at));
     }
-    // A pure-Python hog gives way after this long; CPython's 5 ms are felt.
+    set_switch_interval(at)
+}
+
+/// A pure-Python hog gives way after this long; CPython's 5 ms are felt. For all that share the GIL.
+pub(crate) fn set_switch_interval(at: Attached<'_>) -> Result<(), Exception> {
     // SAFETY: attached; `sys` exists, and its function takes one float.
     let set = unsafe {
         let function = ffi::PySys_GetObject(c"setswitchinterval".as_ptr().cast_mut());

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use pyo3_ffi as ffi;
 
+use crate::boot;
 #[cfg(not(Py_3_13))]
 use crate::code;
 use crate::escape::Escaped;
@@ -107,6 +108,9 @@ impl Interpreter {
             Mode::SubInterpreter | Mode::OwnGil => unsafe { create(mode, main) }?,
         };
         let mut new = Interpreter::attached_with(tstate, mode);
+        if mode == Mode::OwnGil && boot::set_switch_interval(new.attached()).is_err() {
+            return Err("the interval at which threads switch can't be set".into());
+        }
         if mode != Mode::Worker && spare::KEPT {
             new.reset = spare::note(new.attached());
         }

@@ -13,6 +13,14 @@
 
 %% Far below the sleep of the job that is stuck, far above the graces.
 -define(AT_MOST, 20_000).
+%% A generator that takes far longer to close.
+-define(NUMBERS, "import erlang, itertools, time\n"
+                 "def numbers(told):\n"
+                 "    try:\n"
+                 "        yield from itertools.count()\n"
+                 "    finally:\n"
+                 "        if told: erlang.send(told, 'closing')\n"
+                 "        time.sleep(60)\n").
 
 suite() ->
     [{timetrap, {minutes, 3}}].
@@ -90,23 +98,46 @@ rest(Port, Output) ->
     end.
 
 %% In the VM that is to end: an endless loop, a sleep in C, a job that waits for an Erlang function
-%% that waits for a job on the same context, a stream that nobody reads, and a queue.
+%% that waits for a job on the same context, streams, and a queue.
 child([Mode, End]) ->
-    {ok, [Loop, Sleep, Wait, Stream]} = py_context_router:start(
-        #{contexts => 4, mode => list_to_atom(Mode), shutdown => 100}),
+    {ok, [Loop, Sleep, Wait | Rest]} = py_context_router:start(
+        #{contexts => 6, mode => list_to_atom(Mode), shutdown => 100, preload => ?NUMBERS}),
     ok = py:register_function(loop, fun() -> py_context:exec(Wait, <<"while True: pass">>) end),
     Jobs = [{Loop, <<"while True: pass">>}, {Sleep, <<"import time\ntime.sleep(60)">>},
-            {Wait, <<"import erlang\nerlang.call('loop')">>},
-            {Stream, <<"for n in iter(int, 1): pass">>}],
+            {Wait, <<"import erlang\nerlang.call('loop')">>}],
     [spawn(fun() -> py_context:exec(Ctx, Code) end) || {Ctx, Code} <- Jobs],
     [await_busy(Ctx) || {Ctx, _} <- Jobs],
-    [spawn(fun() -> py_context:eval(Ctx, <<"1 + 1">>) end) || {Ctx, _} <- Jobs],
+    ok = begin_streams(Rest),
+    [spawn(fun() -> py_context:eval(Ctx, <<"1 + 1">>) end) || Ctx <- [Loop, Sleep, Wait | Rest]],
     io:format("busy ~s~n", [os:getpid()]),
     end_by(list_to_atom(End)).
 
+%% One whose consumer doesn't read, one whose reader asks for no more, and one that takes long to close.
+begin_streams([Sent, Asked, Closing]) ->
+    Unread = spawn(fun() -> {ok, _} = start_stream(Sent, none), wait_for_ever() end),
+    _ = eventually(fun() -> process_info(Unread, message_queue_len) > {message_queue_len, 1} end),
+    Reader = ask(fun() ->
+        {ok, Stream} = py:stream_open(Asked, '__main__', numbers, [none]),
+        {more, [0]} = py:stream_next(Stream, 1),
+        put(stream, Stream)
+    end),
+    _ = answer(Reader),
+    Self = self(),
+    spawn(fun() ->
+        {ok, Ref} = start_stream(Closing, Self),
+        receive {py_stream, Ref, {data, 0}} -> ok end
+    end),
+    receive <<"closing">> -> ok end.
+
+start_stream(Ctx, Told) ->
+    py:stream_start(Ctx, '__main__', numbers, [Told]).
+
+wait_for_ever() ->
+    receive never -> ok end.
+
 end_by(halt) -> halt(0);
 end_by(init_stop) -> init:stop(0);
-end_by(sigterm) -> receive never -> ok end;
+end_by(sigterm) -> wait_for_ever();
 end_by(application_stop) ->
     ok = application:stop(py_context_router),
     0 = py_context_router:num_contexts(),

@@ -25,12 +25,14 @@ groups() ->
 
 cases() ->
     [a_sleep_a_socket_and_a_c_function_are_stuck,
+     code_that_swallows_interrupts_is_stuck,
      a_replacement_that_nobody_holds_ends,
      what_waits_moves_over_in_order,
      whoever_waits_for_the_stuck_job_is_told,
      a_context_that_comes_back_in_time_is_kept,
      handles_and_environments_of_a_stuck_context_are_gone,
      a_pool_with_too_many_stuck_threads_refuses,
+     more_than_the_limit_at_once_are_replaced,
      a_replacement_that_cannot_start_is_tried_again,
      a_stuck_context_can_be_stopped,
      a_stop_waits_for_a_replacement_that_is_starting,
@@ -141,6 +143,44 @@ a_sleep_a_socket_and_a_c_function_are_stuck(Config) ->
                      py_context_router:info(kinds)),
         ?assertEqual([Ctx], py_context_router:contexts(kinds))
     end).
+
+%% An interrupt that finds the inner handler at work is for the outer one. (Not `while not ...: pass': its
+%% jump back is outside of the `try' for CPython 3.13.)
+-define(SWALLOW, "import erlang, os\n"
+                 "def swallow(told, end):\n"
+                 "    while True:\n"
+                 "        try:\n"
+                 "            erlang.send(told, 'begun')\n"
+                 "            while True:\n"
+                 "                try:\n"
+                 "                    while True:\n"
+                 "                        if os.path.exists(end): return\n"
+                 "                except KeyboardInterrupt: pass\n"
+                 "        except KeyboardInterrupt: pass\n").
+
+code_that_swallows_interrupts_is_stuck(Config) ->
+    End = list_to_binary(file_of_mode("end_", Config)),
+    in_vm(Config, fun() ->
+        [Ctx] = start(swallowed, 1, #{preload => ?SWALLOW}, Config),
+        ok = py_context:exec(Ctx, <<"kept = 1">>),
+        Self = self(),
+        Swallowing = ask(fun() -> py_context:call(Ctx, '__main__', swallow, [Self, End]) end),
+        receive <<"begun">> -> ok end,
+        ok = py_context:interrupt(Ctx),
+        ?assertEqual({error, interrupted}, answer(Swallowing)),
+        %% Answered by another, which knows nothing of the first.
+        ?assertEqual({ok, false}, py_context:eval(Ctx, <<"'kept' in globals()">>)),
+        ?assertMatch(#{quarantined := 1, state := idle}, py_context:info(Ctx)),
+        ?assertMatch(#{quarantined := 1, alive := 1, restarts := 0},
+                     py_context_router:info(swallowed)),
+        ok = file:write_file(End, <<>>),
+        _ = await_stuck(Ctx, 0),
+        ?assertMatch(#{quarantined := 0}, py_context_router:info(swallowed)),
+        ?assertEqual([], leftovers(Swallowing))
+    end).
+
+file_of_mode(Prefix, Config) ->
+    filename:join(?config(priv_dir, Config), Prefix ++ atom_to_list(?config(mode, Config))).
 
 %% As when its process is killed in the middle of the replacement: nobody has a handle on the new one,
 %% and nothing is monitored any more.
@@ -274,9 +314,36 @@ a_pool_with_too_many_stuck_threads_refuses(Config) ->
         ?assertMatch(#{alive := 5}, py_context_router:info(limit))
     end).
 
+%% Five replacements begin before the first is counted as stuck, because none is ready before the gate.
+more_than_the_limit_at_once_are_replaced(Config) ->
+    Starts = file_of_mode("starts_", Config),
+    {Gate, Wait} = test_helpers:gate(Config),
+    test_helpers:open_gate(Gate),
+    in_vm(Config, fun() ->
+        ok = application:set_env(py_context_router, quarantine_limit, 2),
+        Preload = [Wait, "with open('", Starts, "', 'a') as file: file.write('.')\n", "wait()\n"],
+        Contexts = start(beyond, 5, #{preload => Preload}, Config),
+        ok = application:set_env(py_context_router, quarantine_limit, 4),
+        ok = file:delete(Gate),
+        Blocked = [block(Ctx) || Ctx <- Contexts],
+        [abandon(Caller) || {Caller, _Socket} <- Blocked],
+        _ = eventually(fun() -> filelib:file_size(Starts) =:= 10 end),
+        test_helpers:open_gate(Gate),
+        _ = eventually(fun() ->
+            maps:get(quarantined, py_context_router:info(beyond)) =:= 5
+        end),
+        Refused = {error, {overloaded, #{quarantined => 5, limit => 2}}},
+        ?assertEqual([Refused], lists:usort([py_context:eval(Ctx, <<"1 + 1">>) || Ctx <- Contexts])),
+        [let_go(Socket) || {_Caller, Socket} <- Blocked],
+        _ = [await_stuck(Ctx, 0) || Ctx <- Contexts],
+        ?assertEqual([{ok, 2}], lists:usort([py_context:eval(Ctx, <<"1 + 1">>) || Ctx <- Contexts])),
+        ?assertMatch(#{quarantined := 0, alive := 5, restarts := 0},
+                     py_context_router:info(beyond)),
+        ?assertEqual(Contexts, py_context_router:contexts(beyond))
+    end).
+
 a_replacement_that_cannot_start_is_tried_again(Config) ->
-    Name = "not_yet_" ++ atom_to_list(?config(mode, Config)),
-    Broken = filename:join(?config(priv_dir, Config), Name),
+    Broken = file_of_mode("not_yet_", Config),
     in_vm(Config, fun() ->
         Preload = ["import os\nif os.path.exists('", Broken, "'): raise OSError('not now')"],
         [Ctx] = start(retried, 1, #{preload => Preload}, Config),
@@ -313,8 +380,7 @@ a_stuck_context_can_be_stopped(Config) ->
     end).
 
 a_stop_waits_for_a_replacement_that_is_starting(Config) ->
-    Name = "replacement_" ++ atom_to_list(?config(mode, Config)),
-    File = filename:join(?config(priv_dir, Config), Name),
+    File = file_of_mode("replacement_", Config),
     in_vm(Config, fun() ->
         %% The second time it says which thread it is, and sleeps in C, whatever it has been told.
         Preload = ["import os, threading, time\n"

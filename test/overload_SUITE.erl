@@ -34,7 +34,10 @@ groups() ->
        whoever_waits_for_room_hears_of_the_end,
        waiting_for_room_survives_a_replacement,
        waiting_callers_that_race_leave_no_message,
-       memory_is_bounded_and_latency_recovers]).
+       memory_is_bounded_and_latency_recovers,
+     those_who_do_not_wait_are_bounded_too,
+     turns_are_fair,
+     whoever_tries_again_is_served_in_the_end]).
 
 init_per_suite(Config) ->
     test_helpers:quiet(Config).
@@ -257,3 +260,127 @@ latency(Ctx) ->
     Times = [element(1, timer:tc(fun() -> {ok, 4.0} = py_context:call(Ctx, math, sqrt, [16]) end))
              || _ <- lists:seq(1, 51)],
     lists:nth(26, lists:sort(Times)).
+
+-define(ROOM_KB, 100 * 1024).
+%% Of 80 KB each, three times that.
+-define(TOO_MANY, 4_000).
+-define(TAKEN, 1).
+-define(REFUSED, 2).
+
+%% Nothing but the bound of the queue holds these producers back. What was taken is done.
+those_who_do_not_wait_are_bounded_too(Config) ->
+    [Ctx] = start(1, #{max_queue => 20}, Config),
+    ok = py_context:exec(Ctx, <<"import time\n"
+                                "taken = 0\n"
+                                "def take(data):\n"
+                                "  global taken\n"
+                                "  taken += 1\n"
+                                "  time.sleep(0.002)">>),
+    Kb = test_helpers:rss_kb(),
+    Over = atomics:new(1, []),
+    Counts = counters:new(2, []),
+    Producers = [ask(fun() -> Produce(Over, Ctx, Counts) end)
+                 || Produce <- [fun cast_until/3, fun call_until/3], _ <- lists:seq(1, 10)],
+    Growth = watch_memory(Kb, Counts, 0),
+    ok = atomics:put(Over, 1, 1),
+    ?assertEqual([ok], lists:usort([answer(Producer) || Producer <- Producers])),
+    Taken = counters:get(Counts, ?TAKEN),
+    ct:comment("~b KB more at most, ~b taken, ~b refused",
+               [Growth, Taken, counters:get(Counts, ?REFUSED)]),
+    ?assert(Growth < ?ROOM_KB),
+    ?assertEqual({ok, Taken}, py_context:eval(Ctx, <<"taken">>)),
+    ?assertEqual([[]], lists:usort([leftovers(Producer) || Producer <- Producers])).
+
+%% The most that it grows. No longer than there is room, because without a bound the machine has none either.
+watch_memory(Kb, Counts, Most) ->
+    case counters:get(Counts, ?REFUSED) < ?TOO_MANY andalso Most < ?ROOM_KB of
+        true -> receive after 5 -> watch_memory(Kb, Counts, max(Most, test_helpers:rss_kb() - Kb)) end;
+        false -> Most
+    end.
+
+cast_until(Over, Ctx, Counts) ->
+    case atomics:get(Over, 1) of
+        0 ->
+            ok = count(py:cast(Ctx, '__main__', take, [fresh()]), Counts),
+            cast_until(Over, Ctx, Counts);
+        1 ->
+            ok
+    end.
+
+call_until(Over, Ctx, Counts) ->
+    call_until(Over, Ctx, Counts, 0).
+
+call_until(Over, Ctx, Counts, Pending) ->
+    IsOver = atomics:get(Over, 1) =:= 1,
+    %% Results must not pile up here meanwhile.
+    receive
+        {py_result, _, Result} ->
+            ok = count(Result, Counts),
+            call_until(Over, Ctx, Counts, Pending - 1)
+    after patience(IsOver, Pending) ->
+        case IsOver of
+            true ->
+                ok;
+            false ->
+                _ = py:spawn_call(Ctx, '__main__', take, [fresh()]),
+                call_until(Over, Ctx, Counts, Pending + 1)
+        end
+    end.
+
+patience(true, Pending) when Pending > 0 -> infinity;
+patience(_IsOver, _Pending) -> 0.
+
+count({error, {overloaded, _}}, Counts) -> counters:add(Counts, ?REFUSED, 1);
+count(_Taken, Counts) -> counters:add(Counts, ?TAKEN, 1).
+
+%% 80 KB that nobody else has.
+fresh() ->
+    First = erlang:unique_integer([positive]),
+    lists:seq(First, First + 5000).
+
+%% Twenty times as many callers as there is room for, each of which comes back at once.
+-define(CROWD, 200).
+
+%% How far they are apart is for the VM's scheduler to say, but not that somebody has next to nothing.
+turns_are_fair(Config) ->
+    Crowd = crowd(#{overload => {wait, 60_000}}, Config),
+    _ = eventually(fun() -> lists:sum(served(Crowd)) > 100 * ?CROWD end),
+    Served = served(Crowd),
+    Mean = lists:sum(Served) / ?CROWD,
+    ct:comment("between ~b and ~b, ~.1f on average", [lists:min(Served), lists:max(Served), Mean]),
+    ?assert(lists:min(Served) > Mean / 10, lists:sort(Served)),
+    disperse(Crowd).
+
+%% Those who have just been served are quicker than those who come back later, so it may take a while.
+whoever_tries_again_is_served_in_the_end(Config) ->
+    Crowd = crowd(#{}, Config),
+    Took = eventually(fun() -> lists:min(served(Crowd)) >= 3 end),
+    ct:comment("three times each after ~b ms, ~.1f on average",
+               [round(Took), lists:sum(served(Crowd)) / ?CROWD]),
+    disperse(Crowd).
+
+crowd(Options, Config) ->
+    [Ctx] = start(1, Options#{max_queue => 10}, Config),
+    Counts = counters:new(?CROWD, []),
+    Over = atomics:new(1, []),
+    Callers = [ask(fun() -> call_and_count(Over, Counts, N, Ctx) end) || N <- lists:seq(1, ?CROWD)],
+    {Callers, Counts, Over}.
+
+call_and_count(Over, Counts, N, Ctx) ->
+    case {atomics:get(Over, 1), py_context:call(Ctx, math, sqrt, [16])} of
+        {1, _} ->
+            ok;
+        {0, {ok, 4.0}} ->
+            ok = counters:add(Counts, N, 1),
+            call_and_count(Over, Counts, N, Ctx);
+        {0, {error, {overloaded, #{max_queue := 10}}}} ->
+            receive after 1 -> call_and_count(Over, Counts, N, Ctx) end
+    end.
+
+served({_Callers, Counts, _Over}) ->
+    [counters:get(Counts, N) || N <- lists:seq(1, ?CROWD)].
+
+disperse({Callers, _Counts, Over}) ->
+    ok = atomics:put(Over, 1, 1),
+    ?assertEqual([ok], lists:usort([answer(Caller) || Caller <- Callers])),
+    ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- Callers])).

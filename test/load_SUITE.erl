@@ -27,6 +27,7 @@ groups() ->
       [two_hundred_sleeping_contexts_finish_together]}]
     ++ [{Mode, [],
          [a_hundred_kills_under_load_lose_no_call_and_no_thread,
+          contexts_that_end_of_any_signal_come_back,
           three_endless_loops_leave_the_others_answering]} || Mode <- [worker, subinterp, owngil]].
 
 init_per_suite(Config) ->
@@ -183,11 +184,48 @@ kill_one_and_wait(Epoch, Size) ->
     exit(Victim, kill),
     receive {'DOWN', Monitor, process, Victim, killed} -> ok end,
     ok = atomics:add(Epoch, 1, 1),
+    await_whole(Victim, Size).
+
+await_whole(Victim, Size) ->
     eventually(fun() ->
         Contexts = py_context_router:contexts(),
         length(Contexts) =:= Size andalso not lists:member(Victim, Contexts)
             andalso lists:all(fun is_process_alive/1, Contexts)
     end).
+
+%% Each of them with a job that runs and one that waits.
+contexts_that_end_of_any_signal_come_back(Config) ->
+    {ok, _} = py_context_router:start(#{contexts => 3, shutdown => 10, mode => ?config(mode, Config)}),
+    Signals = [{shutdown, shutdown}, {{shutdown, asked}, shutdown}, {noconnection, noconnection},
+               {{some, reason}, {some, reason}}],
+    [ok = end_one(Signal, 3) || Signal <- Signals],
+    Threads = threads_at_rest(),
+    Files = test_helpers:files(),
+    [ok = end_one(Signal, 3) || _ <- lists:seq(1, 3), Signal <- Signals],
+    ?assertMatch(#{size := 3, alive := 3, restarts := 16}, py_context_router:info(default)),
+    [?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)) || Ctx <- py_context_router:contexts()],
+    _ = test_helpers:await_threads(Threads),
+    _ = eventually(fun() -> test_helpers:files() =< Files end),
+    %% That somebody else has ended well is nothing to it.
+    [Ctx | _] = Contexts = py_context_router:contexts(),
+    ok = py_context:exec(Ctx, <<"kept = 1">>),
+    true = exit(Ctx, normal),
+    _ = sys:get_state(Ctx),
+    ?assertEqual({ok, 1}, py_context:eval(Ctx, <<"kept">>)),
+    ?assertEqual(Contexts, py_context_router:contexts()),
+    ?assertMatch(#{restarts := 16}, py_context_router:info(default)).
+
+end_one({Signal, Told}, Size) ->
+    Victim = py_context_router:get_context(rand:uniform(Size)),
+    Running = ask(fun() -> py_context:exec(Victim, ?LOOP) end),
+    _ = await_busy(Victim),
+    Waiting = ask(fun() -> py_context:eval(Victim, <<"1 + 1">>) end),
+    _ = test_helpers:await_queue(Victim, 1),
+    true = exit(Victim, Signal),
+    _ = await_whole(Victim, Size),
+    [?assertEqual({error, {context_died, Told}}, answer(Caller)) || Caller <- [Running, Waiting]],
+    ?assertEqual([[], []], [leftovers(Caller) || Caller <- [Running, Waiting]]),
+    ok.
 
 %% ------------------------------------------------------------------ threads
 

@@ -187,16 +187,12 @@ the_application_starts_again_fifty_times(Config) ->
         end,
         ok = Round(0),
         _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end),
-        {Threads, Files} = {test_helpers:threads(), files()},
+        {Threads, Files} = {test_helpers:threads(), test_helpers:files()},
         [ok = Round(N) || N <- lists:seq(1, 50)],
         _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end),
         _ = test_helpers:await_threads(Threads),
-        ?assertEqual(Files, files())
+        ?assertEqual(Files, test_helpers:files())
     end).
-
-files() ->
-    {ok, Files} = file:list_dir("/proc/self/fd"),
-    length(Files).
 
 in_vm(Config, Fun) ->
     Mode = ?config(mode, Config),

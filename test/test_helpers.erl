@@ -4,7 +4,7 @@
 -export([mode_groups/0, in_each_mode/1]).
 -export([quiet/1, loud/1, stop_all/0, eventually/1, eventually/2]).
 -export([ask/1, ask_on/2, answer/1, leftovers/1, messages/0]).
--export([threads/0, context_threads/0, await_threads/1, rss_kb/0]).
+-export([threads/0, context_threads/0, await_threads/1, files/0, rss_kb/0]).
 -export([pool_without_life/2, revive/1, kill/1]).
 -export([gate/1, open_gate/1, await_busy/1, await_queue/2, is_alive/1, published/0]).
 -export([capture_log/1, log/2]).
@@ -120,6 +120,11 @@ await_threads(Before) ->
             Now -> {threads, Now, Before}
         end
     end).
+
+%% The number of open files.
+files() ->
+    {ok, Files} = file:list_dir("/proc/self/fd"),
+    length(Files).
 
 %% The resident memory.
 rss_kb() ->

@@ -16,6 +16,7 @@
          objects_without_a_counterpart_are_refused_by_path/1,
          keys_that_would_become_one_are_refused_both_ways/1,
          keys_that_python_cannot_hash_are_refused/1, atoms_are_never_minted/1,
+         names_and_messages_mint_no_atoms/1, log/2,
          python_exceptions_on_the_way_are_passed_on/1]).
 -export([depth_is_bounded_both_ways/1, conversions_that_nest_share_one_stack/1,
          nest_conversions/3, depth_is_bounded_on_small_stacks/1,
@@ -44,6 +45,7 @@ groups() ->
                  objects_without_a_counterpart_are_refused_by_path,
                  keys_that_would_become_one_are_refused_both_ways,
                  keys_that_python_cannot_hash_are_refused, atoms_are_never_minted,
+                 names_and_messages_mint_no_atoms,
                  python_exceptions_on_the_way_are_passed_on]},
      {size, [depth_is_bounded_both_ways, conversions_that_nest_share_one_stack,
              depth_is_bounded_on_small_stacks, flat_values_of_any_length_convert,
@@ -291,6 +293,77 @@ atoms_are_never_minted(Config) ->
         call(Config, unheard_of, [<<"unheard of">>]),
     {ok, _} = eval(Config, "['never seen before', {'nor this': b'or that'}]"),
     Before = erlang:system_info(atom_count).
+
+%% Each way is gone once before the atoms are counted, because code that is loaded brings its own.
+names_and_messages_mint_no_atoms(Config) ->
+    ok = py:register_function(known_here, fun(X) -> X end),
+    ok = py_context:exec(ctx(Config), <<
+        "import logging\n"
+        "def fail(name): raise type(name, (Exception,), {})(name)\n"
+        "def fail_below(name): erlang.call('known_here', name, **{name: name})\n"
+        "def send(name): erlang.send(erlang.self(), (name, {name: name}))\n"
+        "def log(name): erlang.log('error', name, **{name: name})\n"
+        "def log_as(name): logging.getLogger(name).error(name)\n"
+        "def kwargs(**given): return given\n">>),
+    Go = fun() -> [Way(unheard_of()) || Way <- ways_of_names(Config), _ <- [1, 2, 3]] end,
+    ok = logger:add_handler(?MODULE, ?MODULE, #{config => #{pid => self()}}),
+    try
+        _ = Go(),
+        Before = erlang:system_info(atom_count),
+        _ = Go(),
+        Before = erlang:system_info(atom_count)
+    after
+        ok = logger:remove_handler(?MODULE),
+        ok = py:unregister_function(known_here)
+    end.
+
+unheard_of() ->
+    iolist_to_binary(io_lib:format("unheard_of_~b", [erlang:unique_integer([positive])])).
+
+ways_of_names(Config) ->
+    Ctx = ctx(Config),
+    {ok, Object} = eval(Config, "logging.getLogger()"),
+    %% From Python: as a class, a message, a key, what is called, or whom it is for.
+    [fun(Name) -> {error, {Name, Name}} = call(Config, fail, [Name]) end,
+     fun(Name) ->
+         {error, {Name, Name, _}} = py:call(Ctx, '__main__', fail, [Name], #{traceback => true})
+     end,
+     fun(Name) -> {error, {'NameError', _}} = eval(Config, "erlang.call(name, name)", #{name => Name}) end,
+     fun(Name) -> {error, {'AttributeError', _}} = eval(Config, ["erlang.", Name, "(1)"]) end,
+     fun(Name) -> {error, {'TypeError', _}} = call(Config, fail_below, [Name]) end,
+     fun(Name) -> {ok, Name} = eval(Config, "erlang.call('known_here', name)", #{name => Name}) end,
+     fun(Name) ->
+         {ok, none} = call(Config, send, [Name]),
+         receive {Name, #{Name := Name}} -> ok end
+     end,
+     fun(Name) -> {error, {'ProcessError', _}} = eval(Config, "erlang.send(name, 1)", #{name => Name}) end,
+     fun(Name) -> {ok, none} = eval(Config, "erlang.whereis(name)", #{name => Name}) end,
+     fun(Name) -> {error, {'ValueError', _}} = eval(Config, "erlang.log(name, 1)", #{name => Name}) end,
+     fun(Name) ->
+         {ok, none} = call(Config, log, [Name]),
+         receive {?MODULE, #{level := error, meta := #{Name := Name}}} -> ok end
+     end,
+     fun(Name) ->
+         {ok, none} = call(Config, log_as, [Name]),
+         receive {?MODULE, #{level := error, meta := #{logger := Name}}} -> ok end
+     end,
+     %% From Erlang: as a module, a function, a keyword, an attribute, a variable.
+     fun(Name) -> {error, {'ModuleNotFoundError', _}} = py_context:call(Ctx, Name, Name, []) end,
+     fun(Name) -> {error, {'AttributeError', _}} = py_context:call(Ctx, <<"math">>, Name, []) end,
+     fun(Name) -> {error, _} = py:call(Name, Name, []) end,
+     fun(Name) ->
+         {ok, #{Name := 1}} = py_context:call(Ctx, '__main__', kwargs, [], #{Name => 1})
+     end,
+     fun(Name) -> {error, {'AttributeError', _}} = py_context:getattr(Ctx, Object, Name) end,
+     fun(Name) -> {error, {'AttributeError', _}} = py:call_method(Object, Name, []) end,
+     fun(Name) -> {ok, 1} = eval(Config, Name, #{Name => 1}) end].
+
+%% The logger calls this.
+log(#{meta := #{domain := [python]}} = Event, #{config := #{pid := Pid}}) ->
+    Pid ! {?MODULE, Event},
+    ok;
+log(_Event, _Handler) ->
+    ok.
 
 python_exceptions_on_the_way_are_passed_on(Config) ->
     ok = py_context:exec(ctx(Config), <<

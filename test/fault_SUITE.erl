@@ -5,10 +5,10 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
--export([all/0, suite/0]).
+-export([all/0, groups/0, suite/0, init_per_group/2, end_per_group/2]).
 -compile([export_all, nowarn_export_all]).
 
--import(test_helpers, [ask/1, answer/1, leftovers/1, await_queue/2, eventually/1]).
+-import(test_helpers, [ask/1, answer/1, leftovers/1, await_busy/1, await_queue/2, eventually/1]).
 
 suite() ->
     [{timetrap, {minutes, 10}}].
@@ -17,7 +17,17 @@ all() ->
     [a_bug_in_the_library_is_contained_and_answered,
      a_bug_at_a_contexts_start_is_an_error,
      a_shipped_library_has_no_fault_point,
-     an_os_that_gives_no_more_memory_is_an_error].
+     an_os_that_gives_no_more_memory_is_an_error
+     | test_helpers:mode_groups()].
+
+groups() ->
+    test_helpers:in_each_mode([a_pool_is_whole_again_once_there_is_memory]).
+
+init_per_group(Mode, Config) ->
+    [{mode, Mode} | Config].
+
+end_per_group(_Mode, _Config) ->
+    ok.
 
 %% ------------------------------------------------------------------ bugs
 
@@ -97,12 +107,18 @@ a_shipped_library_has_no_fault_point(_Config) ->
 
 %% ------------------------------------------------------------------ memory
 
-%% Address space for some contexts but not for hundreds, each of which reserves its stack.
 an_os_that_gives_no_more_memory_is_an_error(_Config) ->
+    with_little_memory(run_out_of_memory, []).
+
+a_pool_is_whole_again_once_there_is_memory(Config) ->
+    with_little_memory(heal, [?config(mode, Config)]).
+
+%% Address space for some contexts but not for hundreds, each of which reserves its stack.
+with_little_memory(Function, Args) ->
     Limited = {"/bin/sh", ["-c", "ulimit -v 6000000; exec erl \"$@\"", "sh"]},
     {ok, Vm, _} = test_helpers:start_peer(#{connection => standard_io, exec => Limited}),
     try
-        ok = peer:call(Vm, ?MODULE, run_out_of_memory, [], 120_000)
+        ok = peer:call(Vm, ?MODULE, Function, Args, 120_000)
     after
         peer:stop(Vm)
     end.
@@ -121,3 +137,44 @@ run_out_of_memory() ->
     {ok, [Other, _, _]} = py_context_router:start_pool(few, 3),
     ?assertEqual({ok, 2}, py_context:eval(Other, <<"1 + 1">>)),
     ok.
+
+%% What is left is too little for a context's stack, and enough for Erlang.
+-define(EATER, "import mmap, resource\n"
+               "def eat():\n"
+               "    global eaten\n"
+               "    limit, _ = resource.getrlimit(resource.RLIMIT_AS)\n"
+               "    with open('/proc/self/statm') as file: used = int(file.read().split()[0]) * mmap.PAGESIZE\n"
+               "    eaten = mmap.mmap(-1, limit - used - (6 << 20), prot=mmap.PROT_READ,\n"
+               "                      flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
+               "def give_back(): eaten.close()\n").
+
+heal(Mode) ->
+    ok = logger:remove_handler(default),
+    {ok, [_, _] = Contexts} = py_context_router:start(#{contexts => 2, mode => Mode}),
+    {ok, Eater} = py_context:new(#{preload => <<?EATER>>}),
+    Log = test_helpers:capture_log(fun() ->
+        %% They keep their stacks when they are killed.
+        Sleepers = [ask(fun() -> py_context:call(Ctx, time, sleep, [60]) end) || Ctx <- Contexts],
+        _ = [await_busy(Ctx) || Ctx <- Contexts],
+        {ok, none} = py_context:call(Eater, '__main__', eat, []),
+        [exit(Ctx, kill) || Ctx <- Contexts],
+        [?assertEqual({error, {context_died, killed}}, answer(Sleeper)) || Sleeper <- Sleepers],
+        _ = await_messages(2),
+        ?assertMatch(#{size := 2, alive := 0}, py_context_router:info(default)),
+        {ok, none} = py_context:call(Eater, '__main__', give_back, []),
+        %% Nobody has started anything.
+        _ = eventually(fun() -> maps:get(alive, py_context_router:info(default)) =:= 2 end),
+        _ = await_messages(4)
+    end),
+    [?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)) || Ctx <- py_context_router:contexts()],
+    ?assertMatch([{error, _}, {error, _}, {notice, _}, {notice, _}], lists:sort(Log)),
+    [{error, Failed}, _, {notice, Recovered}, _] = lists:sort(Log),
+    ?assertNotEqual(nomatch, string:find(Failed, "of pool default can't start"), Failed),
+    ?assertNotEqual(nomatch, string:find(Recovered, "of pool default has started"), Recovered),
+    ok.
+
+%% In the queue of this process: events that are being logged.
+await_messages(Number) ->
+    eventually(fun() ->
+        process_info(self(), message_queue_len) =:= {message_queue_len, Number}
+    end).

@@ -272,14 +272,38 @@ call(Ctx) ->
     py_context:call(Ctx, math, sqrt, [16]).
 
 %% The library can't be loaded twice; whoever tries is told, and everything goes on.
-another_version_of_the_library_is_refused(_Config) ->
+another_version_of_the_library_is_refused(Config) ->
+    Ebin = another_version(Config),
     with_vm(fun() ->
         {ok, [Ctx]} = py_context_router:start(#{contexts => 1}),
+        ok = py_context:exec(Ctx, <<"kept = 1">>),
+        Version = py_nif:module_info(md5),
         ?assertEqual({error, on_load_failure}, code:load_file(py_nif)),
-        ?assertEqual({ok, 4.0}, py_context:call(Ctx, math, sqrt, [16])),
-        ?assertEqual(ok, py_nif:load()),
+        true = code:add_patha(Ebin),
+        {ok, {py_nif, Another}} = beam_lib:md5(code:where_is_file("py_nif.beam")),
+        ?assertNotEqual(Version, Another),
+        ?assertEqual({error, on_load_failure}, code:load_file(py_nif)),
+        ?assertEqual(Version, py_nif:module_info(md5)),
         ?assertNot(erlang:check_old_code(py_nif)),
-        ok = py_context_router:stop(),
-        {ok, [_]} = py_context_router:start(#{contexts => 1}),
-        ok
+        ?assertEqual({ok, 1}, py_context:eval(Ctx, <<"kept">>)),
+        %% Its own library stays, although another is where it would be looked for now.
+        ?assertEqual(filename:dirname(Ebin), code:lib_dir(py_context_router)),
+        ?assertEqual(ok, py_nif:load()),
+        ok = application:stop(py_context_router),
+        {ok, [Again]} = py_context_router:start(#{contexts => 1}),
+        ?assertEqual({ok, 4.0}, py_context:call(Again, math, sqrt, [16]))
     end).
+
+%% The folder of its code: as that of this one, but for its number, beside a copy of the library.
+another_version(Config) ->
+    App = filename:join(?config(priv_dir, Config), "py_context_router-99"),
+    Library = filename:join([App, "priv", "py_nif.so"]),
+    Beam = filename:join([App, "ebin", "py_nif.beam"]),
+    [ok = filelib:ensure_dir(File) || File <- [Library, Beam]],
+    {ok, _} = file:copy(filename:join(code:priv_dir(py_context_router), "py_nif.so"), Library),
+    {ok, {_, [{abstract_code, {_, [File, Module | Code]}}]}} =
+        beam_lib:chunks(code:which(py_nif), [abstract_code]),
+    Forms = [File, Module, {attribute, 1, vsn, another} | Code],
+    {ok, py_nif, Binary} = compile:forms(Forms, [debug_info]),
+    ok = file:write_file(Beam, Binary),
+    filename:dirname(Beam).

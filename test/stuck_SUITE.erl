@@ -144,18 +144,19 @@ a_sleep_a_socket_and_a_c_function_are_stuck(Config) ->
         ?assertEqual([Ctx], py_context_router:contexts(kinds))
     end).
 
-%% An interrupt that finds the inner handler at work is for the outer one. (Not `while not ...: pass': its
-%% jump back is outside of the `try' for CPython 3.13.)
+%% An interrupt that finds `patient' between its tries is for the one of `swallow'.
 -define(SWALLOW, "import erlang, os\n"
+                 "def look(end):\n"
+                 "    while not os.path.exists(end): pass\n"
+                 "def patient(end):\n"
+                 "    while True:\n"
+                 "        try: return look(end)\n"
+                 "        except KeyboardInterrupt: pass\n"
                  "def swallow(told, end):\n"
                  "    while True:\n"
                  "        try:\n"
                  "            erlang.send(told, 'begun')\n"
-                 "            while True:\n"
-                 "                try:\n"
-                 "                    while True:\n"
-                 "                        if os.path.exists(end): return\n"
-                 "                except KeyboardInterrupt: pass\n"
+                 "            return patient(end)\n"
                  "        except KeyboardInterrupt: pass\n").
 
 code_that_swallows_interrupts_is_stuck(Config) ->

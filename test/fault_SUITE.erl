@@ -143,8 +143,9 @@ run_out_of_memory() ->
                "def eat():\n"
                "    global eaten\n"
                "    limit, _ = resource.getrlimit(resource.RLIMIT_AS)\n"
-               "    with open('/proc/self/statm') as file: used = int(file.read().split()[0]) * mmap.PAGESIZE\n"
-               "    eaten = mmap.mmap(-1, limit - used - (6 << 20), prot=mmap.PROT_READ,\n"
+               "    with open('/proc/self/statm') as file: pages = int(file.read().split()[0])\n"
+               "    free = limit - pages * mmap.PAGESIZE\n"
+               "    eaten = mmap.mmap(-1, free - (6 << 20), prot=mmap.PROT_READ,\n"
                "                      flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
                "def give_back(): eaten.close()\n").
 

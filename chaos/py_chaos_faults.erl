@@ -108,11 +108,11 @@ kill_slot_supervisor(#{pools := Pools}) ->
 
 %% Rarely enough for the application's supervisor to put up with it.
 -spec kill_service(py_chaos:world()) -> outcome().
-kill_service(World) ->
+kill_service(_World) ->
     ok = pause(3_000),
-    case whereis(one_of([py_registry, py_context_sup, py_pool_sup])) of
+    case whereis(one_of([py_registry, py_context_sup, py_pool_sup, py_pool_keeper])) of
         undefined -> {failed, nobody};
-        Pid -> exit(Pid, kill), pause(50), restart_all(World)
+        Pid -> exit(Pid, kill), pause(50)
     end.
 
 %% Meanwhile another one may do so too, and whoever needs the application starts it.

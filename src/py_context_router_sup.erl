@@ -6,7 +6,8 @@
 %%   ├── py_async         keeps the time of calls that nobody waits for
 %%   ├── py_service_sup   what Python talks to
 %%   ├── py_context_sup   single contexts
-%%   └── py_pool_sup      pools, each a py_pool with a py_slot_sup below it
+%%   ├── py_pool_sup      pools, each a py_pool with a py_slot_sup below it
+%%   └── py_pool_keeper   brings these back when py_pool_sup has been killed
 %%
 %% They don't need each other, so none takes another down.
 -module(py_context_router_sup).
@@ -30,5 +31,6 @@ init([]) ->
     Contexts = #{id => py_context_sup, start => {py_context_sup, start_link, []},
                  type => supervisor},
     Pools = #{id => py_pool_sup, start => {py_pool_sup, start_link, []}, type => supervisor},
+    Keeper = #{id => py_pool_keeper, start => {py_pool_keeper, start_link, []}},
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10},
-          [Registry, Setup, Async, Services, Contexts, Pools]}}.
+          [Registry, Setup, Async, Services, Contexts, Pools, Keeper]}}.

@@ -4,13 +4,15 @@
 %%
 %% The entry is written once all contexts serve, and erased when the pool stops. A context that
 %% dies is restarted by the supervisor below and put into the native slot here; the entry stays. It
-%% also stays when this process crashes below the application's supervisor, for the process that follows.
+%% also stays when this process crashes below the application's supervisor, or that one does, for the
+%% process that follows: py_pool_keeper starts those that no supervisor knows any more, and finds their
+%% options in an entry beside it.
 -module(py_pool).
 
 -behaviour(gen_server).
 
 -export([start_link/2, await/2, stop/1, resize/2, info/1, lookup/1, whereis_pool/1, names/0]).
--export([forget_dead/0]).
+-export([forget_dead/0, kept/0, kept_options/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -28,9 +30,7 @@
     waiting = [] :: [gen_server:from()],
     resizes = [] :: [{gen_server:from(), pos_integer()}],
     %% Times that a slot has been filled again.
-    restarts = 0 :: non_neg_integer(),
-    %% Whether it ends because of a crash that a restart follows.
-    crashed = false :: boolean()
+    restarts = 0 :: non_neg_integer()
 }).
 
 -type key() :: {Slot :: pos_integer(), integer()}.
@@ -41,6 +41,7 @@
 %% How long a supervisor may take to restart a pool that was killed, in ms.
 -define(RESTART, 1_000).
 -define(KEY(Name), {py_context_router, pool, Name}).
+-define(OPTIONS_KEY(Name), {py_context_router, pool_options, Name}).
 %% The default pool is looked up on nearly every call, and an atom is found faster than a tuple.
 -define(DEFAULT_KEY, '$py_default_pool').
 
@@ -115,8 +116,7 @@ await_restart(Name, Pool, Ms) ->
         true when Ms > 0 ->
             receive after 1 -> await_restart(Name, Pool, Ms - 1) end;
         true ->
-            _ = persistent_term:erase(key(Name)),
-            ok;
+            erase_entry(Name);
         false ->
             ok
     end.
@@ -161,8 +161,17 @@ names() ->
 %% When the application stops, a pool that has just crashed is not restarted any more.
 -spec forget_dead() -> ok.
 forget_dead() ->
-    _ = [persistent_term:erase(key(Name)) || Name <- names(), whereis_pool(Name) =:= undefined],
-    ok.
+    lists:foreach(fun erase_entry/1, [Name || Name <- names(), whereis_pool(Name) =:= undefined]).
+
+%% The pools that come back whatever happens, but for being stopped.
+-spec kept() -> [atom()].
+kept() ->
+    [Name || {?OPTIONS_KEY(Name), _} <- persistent_term:get()].
+
+%% The options of such a pool.
+-spec kept_options(atom()) -> py_options:pool() | undefined.
+kept_options(Name) ->
+    persistent_term:get(?OPTIONS_KEY(Name), undefined).
 
 %% One atom more per pool name, which is an atom of the user's already. Not `py_pool_Name': a pool
 %% may be called `sup'.
@@ -185,7 +194,7 @@ init({Name, Options}) ->
                     {ok, started(Pool, Name, Options)};
                 true ->
                     %% Stopped after its process had been killed, see `forget/2'.
-                    _ = persistent_term:erase(key(Name)),
+                    ok = erase_entry(Name),
                     ignore
             end
     end.
@@ -254,21 +263,13 @@ handle_info({slot, {N, _} = Key, Pid, Event}, #state{slots = Slots} = State) ->
         _ -> {noreply, old_slot_event(Event, Key, State)}
     end;
 handle_info({'EXIT', Sup, Reason}, #state{sup = Sup} = State) ->
-    {stop, Reason, crashed(Reason, State)};
+    {stop, Reason, State};
 handle_info({'EXIT', _From, normal}, State) ->
     {noreply, State};
 handle_info({'EXIT', _From, Reason}, State) ->
-    {stop, Reason, crashed(Reason, State)};
+    {stop, Reason, State};
 handle_info(_Message, State) ->
     {noreply, State}.
-
-%% The application's own supervisor restarts a pool however often. A user's may not: what stood in its
-%% entry would be there for good. Nor is one restarted, being transient, that was told to shut down.
--spec crashed(term(), #state{}) -> #state{}.
-crashed(normal, State) -> State;
-crashed(shutdown, State) -> State;
-crashed({shutdown, _}, State) -> State;
-crashed(_Reason, State) -> State#state{crashed = hd(get('$ancestors')) =:= py_pool_sup}.
 
 -spec slot_event(started | {error, term(), non_neg_integer()} | drained, key(), pid(), #state{}) ->
     {noreply, #state{}} | {stop, normal, #state{}}.
@@ -311,6 +312,7 @@ old_slot_event(_Event, Key, #state{sup = Sup} = State) ->
 -spec all_started(#state{}) -> #state{}.
 all_started(#state{change = starting, name = Name, pool = Pool} = State) ->
     ok = persistent_term:put(key(Name), Pool),
+    ok = keep(State),
     ok = reply_all(State#state.waiting, {ok, py_nif:pool_contexts(Pool)}),
     next_change(State#state{change = undefined, waiting = []});
 all_started(#state{change = {growing, From, _OldSize}} = State) ->
@@ -371,10 +373,34 @@ shrink(Size, #state{slots = Slots, pool = Pool, sup = Sup, options = Options} = 
             lists:member(Key, Keys)],
     State#state{slots = maps:without(maps:keys(Gone), Slots), options = Options#{contexts := Size}}.
 
+%% What is needed to start it again. The application starts its own pools however often they crash. A
+%% user's supervisor may not: what stood in the entries would be there for good.
+-spec keep(#state{}) -> ok.
+keep(#state{name = Name, options = Options}) ->
+    case hd(get('$ancestors')) of
+        py_pool_sup -> persistent_term:put(?OPTIONS_KEY(Name), Options);
+        _ -> ok
+    end.
+
+-spec erase_entry(atom()) -> ok.
+erase_entry(Name) ->
+    _ = [persistent_term:erase(Key) || Key <- [?OPTIONS_KEY(Name), key(Name)]],
+    ok.
+
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{name = Name, crashed = Crashed} = State) ->
-    _ = Crashed orelse persistent_term:erase(key(Name)),
+terminate(Reason, #state{name = Name} = State) ->
+    ok = case is_crash(Reason) andalso lists:member(Name, kept()) of
+        true -> ok;
+        false -> erase_entry(Name)
+    end,
     stop_contexts(State).
+
+%% After which it is started again.
+-spec is_crash(term()) -> boolean().
+is_crash(normal) -> false;
+is_crash(shutdown) -> false;
+is_crash({shutdown, _}) -> false;
+is_crash(_Reason) -> true.
 
 %% All at once first, then one after the other in the supervisor's way: the grace is one for all.
 -spec stop_contexts(#state{}) -> ok.

@@ -294,18 +294,27 @@ slot_sup(Ctx) ->
 
 supervisors_that_are_killed_come_back(Config) ->
     _ = start(#{contexts => 2}, Config),
+    {ok, _} = py_context_router:start_pool(other, #{contexts => 1, preload => <<"x = 'other'">>}),
+    ok = py_context_router:resize_pool(other, 3),
     [begin
          Old = whereis(Name),
          kill(Old),
-         _ = eventually(fun() -> not lists:member(whereis(Name), [Old, undefined]) end)
-     end || Name <- [py_registry, py_context_sup, py_pool_sup]],
+         _ = eventually(fun() -> not lists:member(whereis(Name), [Old, undefined]) end),
+         %% With the pools.
+         _ = eventually(fun() -> [2, 3] =:= [alive(Pool) || Pool <- [default, other]] end)
+     end || Name <- [py_registry, py_context_sup, py_pool_sup, py_pool_keeper, py_pool_sup]],
     ?assert(lists:keymember(py_context_router, 1, application:which_applications())),
-    %% Nobody has asked for the pool to be stopped, but whoever had started it is gone; what counts
-    %% is that it can be had, and that nothing of the old one is in the way.
-    Pids = start(#{contexts => 3}, Config),
-    ?assertEqual(3, length([Pid || Pid <- Pids, is_process_alive(Pid)])),
+    Others = maps:get(contexts, py_context_router:info(other)),
+    [?assertEqual({ok, <<"other">>}, py_context:eval(Ctx, <<"x">>)) || #{pid := Ctx} <- Others],
+    ok = py_context_router:stop_pool(other),
+    kill(whereis(py_pool_sup)),
+    _ = eventually(fun() -> alive(default) =:= 2 end),
+    ?assertEqual([default], py_context_router:pools()),
     {ok, _} = py_context_sup:start_context(x, worker),
-    _ = eventually(fun() -> test_helpers:context_threads() =:= 4 end).
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 3 end).
+
+alive(Pool) ->
+    maps:get(alive, py_context_router:info(Pool), 0).
 
 %% As in the process of a pool, which is the parent of the supervisor.
 a_start_whose_supervisor_is_killed_says_just_that(Config) ->

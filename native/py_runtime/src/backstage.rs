@@ -15,9 +15,6 @@ type Task = Box<dyn FnOnce() + Send>;
 /// joined, and only then is its owner told that nothing is left.
 pub(crate) static SOON: Backstage = Backstage::new("py_backstage");
 
-/// For what waits for a GIL: letting go of what outlived its context.
-pub(crate) static LATE: Backstage = Backstage::new("py_late");
-
 /// A thread that is started when it is first needed, and never ends.
 pub(crate) struct Backstage {
     name: &'static str,

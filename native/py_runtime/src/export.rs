@@ -3,17 +3,17 @@
 //! An [`Export`] is a buffer (PEP 3118) of an object, which it keeps alive and in place. The bytes
 //! stay valid as long as it lives, also after its context has ended: an interpreter with exports
 //! left is not ended but lingers, without a thread, until the last of them has gone. Dropping one,
-//! on whatever thread, hands it to the context's mailbox; one that outlived its context is let go of
-//! by a thread backstage, which then ends the interpreter too.
+//! on whatever thread, hands it to the context's mailbox; those that outlived their context are let
+//! go of by a thread which is started for that, and which ends the interpreter after the last. Both
+//! run Python code, perhaps for ever, so that no context's exports wait for those of another.
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use pyo3_ffi as ffi;
 
-use crate::backstage::LATE;
-use crate::context::Context;
+use crate::context::{Context, STACK_SIZE};
 use crate::interpreter::{Interpreter, Vacant, visit_main};
 use crate::job::Job;
 use crate::mode::Mode;
@@ -43,30 +43,51 @@ impl Buffer {
 }
 
 /// The exports of one context.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Exports(Mutex<State>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     /// Exports that live, wherever they are.
     live: usize,
+    /// Those of them that were handed over since the mailbox ended.
+    late: Vec<Buffer>,
+    /// Whether a thread has been started for what is late.
+    has_thread: bool,
     fate: Fate,
 }
 
 /// Whose the interpreter is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Fate {
-    /// The context thread's, which will look here before it ends it.
-    Served(Vec<Buffer>),
-    /// Nobody's: it waits for its last export to go.
-    Lingering(Vacant),
-    /// It has been ended, or is the main one and stays.
+    /// The context thread's, which will look at what is late before it ends it.
+    #[default]
+    Served,
+    /// Nobody's, or in the hands of the thread for what is late.
+    Left(Place),
+    /// It has been ended.
     Over,
 }
 
-impl Default for Exports {
-    fn default() -> Self {
-        Exports(Mutex::new(State { live: 0, fate: Fate::Served(Vec::new()) }))
+/// Where the objects of a context without a thread are.
+#[derive(Debug)]
+enum Place {
+    /// The main interpreter, which stays.
+    Main,
+    /// An interpreter that waits for its last export to go.
+    Lingering(Vacant),
+}
+
+impl Place {
+    /// Not attached.
+    fn release(&self, buffer: Buffer) {
+        // SAFETY: the visits below attach this thread to the interpreter of the buffer's object.
+        let release = || unsafe { buffer.release() };
+        match self {
+            // SAFETY: not attached, says the caller.
+            Place::Main => unsafe { visit_main(release) },
+            Place::Lingering(vacant) => vacant.visit(release),
+        }
     }
 }
 
@@ -74,7 +95,7 @@ impl Exports {
     /// Counts one in. `false`: the interpreter is, or may be, gone.
     fn add(&self) -> bool {
         let mut state = self.0.lock();
-        let open = !matches!(state.fate, Fate::Over);
+        let open = matches!(state.fate, Fate::Served);
         state.live += usize::from(open);
         open
     }
@@ -89,57 +110,40 @@ impl Exports {
         self.0.lock().live -= 1;
     }
 
-    /// What has been handed over since the mailbox ended.
-    fn late(&self) -> Vec<Buffer> {
-        match &mut self.0.lock().fate {
-            Fate::Served(late) => std::mem::take(late),
-            Fate::Lingering(_) | Fate::Over => Vec::new(),
+    /// Releases what is late on the context thread, which is attached; the state is after that.
+    ///
+    /// # Safety
+    /// As for [`Exports::release`].
+    unsafe fn release_late(&self) -> MutexGuard<'_, State> {
+        let mut state = self.0.lock();
+        while let Some(buffer) = state.late.pop() {
+            // Without the lock: finalizers are Python code.
+            // SAFETY: passed on to the caller.
+            MutexGuard::unlocked(&mut state, || unsafe { buffer.release() });
+            state.live -= 1;
         }
-    }
-
-    /// The context thread is done with its interpreter: `true` if nothing is exported any more, and it
-    /// may be ended. Attached.
-    fn is_over(&self) -> bool {
-        loop {
-            for buffer in self.late() {
-                // SAFETY: attached, see `settle`.
-                unsafe { self.release(buffer) };
-            }
-            let mut state = self.0.lock();
-            match &state.fate {
-                Fate::Served(late) if !late.is_empty() => {}
-                _ if state.live > 0 => return false,
-                _ => {
-                    state.fate = Fate::Over;
-                    return true;
-                }
-            }
-        }
+        state
     }
 }
 
 /// Ends the interpreter of a context whose thread is done, or leaves it for its exports.
 pub(crate) fn settle<J: Job>(context: &Arc<Context<J>>, interpreter: Interpreter) {
-    let exports = context.exports();
+    // SAFETY: attached, see `Interpreter`.
+    let mut state = unsafe { context.exports().release_late() };
     if context.mode() == Mode::Worker {
-        // The main interpreter stays.
-        let late = match std::mem::replace(&mut exports.0.lock().fate, Fate::Over) {
-            Fate::Served(late) => late,
-            Fate::Lingering(_) | Fate::Over => Vec::new(),
-        };
-        // SAFETY: attached, see `Interpreter`.
-        late.into_iter().for_each(|buffer| unsafe { exports.release(buffer) });
+        state.fate = Fate::Left(Place::Main);
         return;
     }
-    if exports.is_over() {
+    if state.live == 0 {
+        state.fate = Fate::Over;
         return;
     }
+    drop(state);
     // Without the lock: leaving runs Python code. What is handed over meanwhile is kept for later.
     let Some(vacant) = interpreter.vacate() else { return };
-    let fate = std::mem::replace(&mut exports.0.lock().fate, Fate::Lingering(vacant));
-    if let Fate::Served(late) = fate {
-        late.into_iter().for_each(|buffer| release_late(context, buffer));
-    }
+    let mut state = context.exports().0.lock();
+    state.fate = Fate::Left(Place::Lingering(vacant));
+    see_to_late(context, state);
 }
 
 /// The bytes of an object, readable by anybody as long as this lives.
@@ -199,42 +203,43 @@ impl<J: Job> Drop for Export<J> {
 /// Lets go of one whose context has no thread any more. Any thread; never waits.
 fn release_late<J: Job>(context: &Arc<Context<J>>, buffer: Buffer) {
     let mut state = context.exports().0.lock();
-    if let Fate::Served(late) = &mut state.fate {
-        late.push(buffer);
-    } else {
-        drop(state);
-        let context = Arc::clone(context);
-        LATE.run(move || release_lingering(&context, buffer));
+    state.late.push(buffer);
+    see_to_late(context, state);
+}
+
+/// Starts the thread for what is late, if there is anything that it may do and it isn't at it.
+fn see_to_late<J: Job>(context: &Arc<Context<J>>, mut state: MutexGuard<'_, State>) {
+    if state.has_thread || state.late.is_empty() || !matches!(state.fate, Fate::Left(_)) {
+        return;
+    }
+    state.has_thread = true;
+    drop(state);
+    let shared = Arc::clone(context);
+    let thread = std::thread::Builder::new().name("py_late".into()).stack_size(STACK_SIZE);
+    if thread.spawn(move || let_go_of_late(shared.exports())).is_err() {
+        // The next one that is late tries again.
+        context.exports().0.lock().has_thread = false;
     }
 }
 
-/// On the thread backstage. The one that lets go of the last ends the interpreter.
-fn release_lingering<J: Job>(context: &Arc<Context<J>>, buffer: Buffer) {
-    let exports = context.exports();
+/// On a thread of its own. With the last export it ends the interpreter, too.
+fn let_go_of_late(exports: &Exports) {
     let mut state = exports.0.lock();
-    match std::mem::replace(&mut state.fate, Fate::Over) {
-        Fate::Lingering(vacant) => {
-            // Only this thread takes it, so it may be out of its place meanwhile; who comes now waits
-            // for this task to be over.
+    let Fate::Left(place) = std::mem::replace(&mut state.fate, Fate::Over) else { return };
+    while let Some(buffer) = state.late.pop() {
+        // Who comes now finds that there is a thread, and leaves it to that.
+        MutexGuard::unlocked(&mut state, || place.release(buffer));
+        state.live -= 1;
+    }
+    match place {
+        Place::Lingering(vacant) if state.live == 0 => {
             drop(state);
-            // SAFETY: it is the interpreter of the buffer's object.
-            vacant.visit(|| unsafe { buffer.release() });
-            let mut state = exports.0.lock();
-            state.live -= 1;
-            if state.live > 0 {
-                state.fate = Fate::Lingering(vacant);
-            } else {
-                drop(state);
-                // Entering it makes it end here.
-                drop(vacant.enter());
-            }
+            // Entering it makes it end here.
+            drop(vacant.enter());
         }
-        fate => {
-            state.fate = fate;
-            drop(state);
-            // Of a worker: its interpreter is the main one, which stays.
-            // SAFETY: it is the interpreter of the buffer's object.
-            unsafe { visit_main(|| buffer.release()) };
+        place => {
+            state.fate = Fate::Left(place);
+            state.has_thread = false;
         }
     }
 }

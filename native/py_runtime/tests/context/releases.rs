@@ -1,6 +1,10 @@
 //! What somebody outside holds, or reads without a copy, is let go of by the right thread.
 
+use std::io::{PipeReader, pipe};
+use std::os::fd::AsRawFd;
+
 use py_runtime::export::Export;
+use py_runtime::mode::Mode;
 
 use crate::harness::{Lines, Subject, TestJob, hold, in_each_mode, take_out, wait_for_no_threads};
 
@@ -15,15 +19,39 @@ class Teller:
     subject.run(&source.replace("FD", &lines.write_end().to_string()));
 }
 
+/// Bytes that say, when they go, how the thread is called in which that is.
+fn define_namer(subject: &Subject, lines: &Lines) {
+    let source = "\
+import os
+class Data(bytes):
+    def __del__(self, os=os):
+        name = os.open('/proc/thread-self/comm', os.O_RDONLY)
+        os.write(FD, os.read(name, 100))
+        os.close(name)
+";
+    subject.run(&source.replace("FD", &lines.write_end().to_string()));
+}
+
+/// A function that says that it has begun, waits in C until the gate opens, and says that it is over.
+fn define_waiter(subject: &Subject, lines: &Lines, gate: &PipeReader) {
+    let source = "\
+import atexit, os
+def wait(*_, os=os):
+    os.write(FD, b'begun\\n')
+    os.read(GATE, 1)
+    os.write(FD, b'over\\n')
+class Waiter(bytes):
+    __del__ = wait
+";
+    let source = source.replace("FD", &lines.write_end().to_string());
+    subject.run(&source.replace("GATE", &gate.as_raw_fd().to_string()));
+}
+
 fn export(subject: &Subject, source: &str) -> Export<TestJob> {
     take_out(subject, source, |scope, value| {
         // SAFETY: on the context's thread, attached; nobody changes the value.
         unsafe { Export::new(scope.context, scope.at, &value) }.unwrap()
     })
-}
-
-fn thread_name(id: &str) -> String {
-    std::fs::read_to_string(format!("/proc/self/task/{id}/comm")).unwrap().trim_end().to_owned()
 }
 
 #[test]
@@ -123,22 +151,86 @@ fn an_export_that_goes_lets_its_object_go_on_its_own_thread() {
 fn exported_bytes_outlive_their_context_and_are_freed_in_the_end() {
     in_each_mode(|mode| {
         let (subject, lines) = (Subject::start(mode), Lines::new());
-        define_teller(&subject, &lines);
-        subject.run("class Data(bytes):\n  __del__ = Teller.__del__");
+        define_namer(&subject, &lines);
         let one = export(&subject, "Data(b'x' * 100000)");
         let other = export(&subject, "Data(b'y' * 100000)");
         subject.end();
         wait_for_no_threads();
         assert!(one.bytes().iter().all(|byte| *byte == b'x'));
         drop(one);
-        assert_eq!(thread_name(&lines.next()), "py_late");
+        assert_eq!(lines.next(), "py_late");
         assert!(other.bytes().iter().all(|byte| *byte == b'y'));
         drop(other);
-        assert_eq!(thread_name(&lines.next()), "py_late");
+        assert_eq!(lines.next(), "py_late");
         // The interpreter has been ended, or kept as new; either way the next one serves.
         let next = Subject::start(mode);
         assert_eq!(next.value("'alive'"), "alive");
         next.end();
+    });
+}
+
+#[test]
+fn late_exports_do_not_wait_for_a_finaliser_of_another_context() {
+    in_each_mode(|mode| {
+        let (gate, opener) = pipe().unwrap();
+        let (bad, good, lines) = (Subject::start(mode), Subject::start(mode), Lines::new());
+        define_waiter(&bad, &lines, &gate);
+        define_namer(&good, &lines);
+        let (waiter, data) = (export(&bad, "Waiter(b'x')"), export(&good, "Data(b'y')"));
+        bad.end();
+        good.end();
+        drop(waiter);
+        assert_eq!(lines.next(), "begun");
+        drop(data);
+        assert_eq!(lines.next(), "py_late");
+        drop(opener);
+        assert_eq!(lines.next(), "over");
+    });
+}
+
+#[test]
+fn late_exports_do_not_wait_for_the_end_of_another_interpreter() {
+    in_each_mode(|mode| {
+        if mode == Mode::Worker {
+            // Its interpreter doesn't end.
+            return;
+        }
+        let (gate, opener) = pipe().unwrap();
+        let (bad, good, lines) = (Subject::start(mode), Subject::start(Mode::Worker), Lines::new());
+        define_waiter(&bad, &lines, &gate);
+        define_namer(&good, &lines);
+        bad.run("atexit.register(wait)");
+        let (last, data) = (export(&bad, "b'x' * 1000"), export(&good, "Data(b'y')"));
+        bad.end();
+        good.end();
+        drop(last);
+        assert_eq!(lines.next(), "begun");
+        drop(data);
+        assert_eq!(lines.next(), "py_late");
+        drop(opener);
+        assert_eq!(lines.next(), "over");
+    });
+}
+
+#[test]
+fn late_exports_of_one_context_go_one_by_one() {
+    in_each_mode(|mode| {
+        let (gate, opener) = pipe().unwrap();
+        let (subject, lines) = (Subject::start(mode), Lines::new());
+        define_waiter(&subject, &lines, &gate);
+        define_namer(&subject, &lines);
+        let waiter = export(&subject, "Waiter(b'x')");
+        let many: Vec<_> = (0..100).map(|_| export(&subject, "Data(b'y')")).collect();
+        subject.end();
+        drop(waiter);
+        assert_eq!(lines.next(), "begun");
+        drop(many);
+        drop(opener);
+        assert_eq!(lines.next(), "over");
+        for _ in 0..100 {
+            assert_eq!(lines.next(), "py_late");
+        }
+        Subject::start(mode).end();
     });
 }
 

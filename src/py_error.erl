@@ -103,7 +103,10 @@ report(#{label := {py_context, replaced}, context := Id, quarantined := Stuck}) 
      "of its former threads ~b are stuck", [Id, Stuck]};
 report(#{label := {py_context, not_replaced}, context := Id, reason := Reason}) ->
     {"Python context ~0tp is stuck in C code and can't be replaced yet: ~ts",
-     [Id, format(Reason)]}.
+     [Id, format(Reason)]};
+report(#{label := {py_output, dropped}, leader := Leader}) ->
+    {"The group leader ~0tp doesn't answer; what Python code prints for it is dropped until it does",
+     [Leader]}.
 
 %% The built-in exceptions, and those of module `erlang'. Naming them here makes their atoms exist, so that errors carry them as
 %% atoms; the native side never makes an atom from what Python says.

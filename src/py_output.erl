@@ -4,7 +4,9 @@
 %%
 %% It never waits for a leader. What has come in is passed on as soon as the mailbox is empty, each
 %% caller's text in one request; the native side is told then, for a job is answered only once its
-%% output is on its way, and again when the leader has it, because only so much may be under way.
+%% output is on its way, and again when the leader has it, because a job may have only so much under
+%% way. A leader may be deaf, and job after job leave it their share: what goes beyond its bound is
+%% dropped, and said so once in the log.
 -module(py_output).
 
 -behaviour(gen_server).
@@ -18,15 +20,29 @@
     bytes = 0 :: non_neg_integer(),
     %% Requests that haven't been answered.
     asked = #{} :: #{reference() => request()},
-    leaders = #{} :: #{pid() => {monitor(), Asked :: pos_integer()}}
+    leaders = #{} :: #{pid() => leader()}
+}).
+
+-record(leader, {
+    monitor :: reference(),
+    asked = 0 :: non_neg_integer(),
+    %% Memory of what it was asked and hasn't answered.
+    bytes = 0 :: non_neg_integer(),
+    %% Whether anything was dropped since it last had answered everything.
+    lossy = false :: boolean()
 }).
 
 -type caller() :: pid() | none.
--type monitor() :: reference().
+-type leader() :: #leader{}.
 -type request() :: {Leader :: pid(), Order :: integer(), py_nif:tally(), Text :: iodata()}.
 
 %% How much may come together in one request.
 -define(MOST_BYTES, 65_536).
+%% How much may be under way to one leader, of all jobs. A slow one with many jobs doesn't come near:
+%% each waits at 1 MiB.
+-define(MOST_FOR_LEADER, 67_108_864).
+%% What a request takes beside its text.
+-define(REQUEST_BYTES, 500).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
@@ -86,35 +102,60 @@ leader(Caller) ->
     end.
 
 -spec ask(pid(), py_nif:tally(), iodata(), #state{}) -> #state{}.
-ask(Leader, Tally, Text, #state{asked = Asked, leaders = Leaders} = State) ->
-    Ref = make_ref(),
-    {Monitor, Count} = case Leaders of
-                           #{Leader := Known} -> Known;
-                           #{} -> {monitor(process, Leader), 0}
-                       end,
-    Leader ! {io_request, self(), Ref, {put_chars, unicode, iolist_to_binary(Text)}},
-    Order = erlang:unique_integer([monotonic]),
-    State#state{asked = Asked#{Ref => {Leader, Order, Tally, Text}},
-                leaders = Leaders#{Leader => {Monitor, Count + 1}}}.
+ask(Pid, Tally, Text, #state{asked = Asked, leaders = Leaders} = State) ->
+    case known(Pid, Leaders) of
+        #leader{bytes = Bytes} = Full when Bytes >= ?MOST_FOR_LEADER ->
+            ok = report_dropped(Pid, Full),
+            ok = py_nif:handled(Tally, 0, 0, iolist_size(Text)),
+            State#state{leaders = Leaders#{Pid := Full#leader{lossy = true}}};
+        #leader{asked = Count, bytes = Bytes} = Leader ->
+            Ref = make_ref(),
+            Pid ! {io_request, self(), Ref, {put_chars, unicode, iolist_to_binary(Text)}},
+            Order = erlang:unique_integer([monotonic]),
+            State#state{asked = Asked#{Ref => {Pid, Order, Tally, Text}},
+                        leaders = Leaders#{Pid => Leader#leader{asked = Count + 1,
+                                                                bytes = Bytes + memory(Text)}}}
+    end.
+
+-spec known(pid(), #{pid() => leader()}) -> leader().
+known(Pid, Leaders) ->
+    case Leaders of
+        #{Pid := Leader} -> Leader;
+        #{} -> #leader{monitor = monitor(process, Pid)}
+    end.
+
+-spec memory(iodata()) -> pos_integer().
+memory(Text) ->
+    iolist_size(Text) + ?REQUEST_BYTES.
+
+%% Elsewhere, because a handler of `logger' may wait for just that leader.
+-spec report_dropped(pid(), leader()) -> ok.
+report_dropped(Pid, #leader{lossy = false}) ->
+    _ = spawn(logger, warning, [#{label => {py_output, dropped}, leader => Pid},
+                                #{report_cb => fun py_error:report/1}]),
+    ok;
+report_dropped(_Pid, _Leader) ->
+    ok.
 
 -spec answered(reference(), #state{}) -> #state{}.
 answered(Ref, #state{asked = Asked} = State) ->
     case maps:take(Ref, Asked) of
         {{Leader, _Order, Tally, Text}, Others} ->
             ok = py_nif:handled(Tally, 0, 0, iolist_size(Text)),
-            let_go(Leader, State#state{asked = Others});
+            let_go(Leader, memory(Text), State#state{asked = Others});
         error ->
             State
     end.
 
--spec let_go(pid(), #state{}) -> #state{}.
-let_go(Leader, #state{leaders = Leaders} = State) ->
+-spec let_go(pid(), pos_integer(), #state{}) -> #state{}.
+let_go(Pid, Memory, #state{leaders = Leaders} = State) ->
     case Leaders of
-        #{Leader := {Monitor, 1}} ->
+        #{Pid := #leader{monitor = Monitor, asked = 1}} ->
             true = demonitor(Monitor, [flush]),
-            State#state{leaders = maps:remove(Leader, Leaders)};
-        #{Leader := {Monitor, Count}} ->
-            State#state{leaders = Leaders#{Leader := {Monitor, Count - 1}}}
+            State#state{leaders = maps:remove(Pid, Leaders)};
+        #{Pid := #leader{asked = Count, bytes = Bytes} = Leader} ->
+            Less = Leader#leader{asked = Count - 1, bytes = Bytes - Memory},
+            State#state{leaders = Leaders#{Pid := Less}}
     end.
 
 %% A leader that is gone has perhaps not written what it was asked to: the application's own does,

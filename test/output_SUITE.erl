@@ -13,7 +13,8 @@
 
 all() ->
     test_helpers:mode_groups()
-    ++ [nothing_reaches_the_standard_output_of_the_vm,
+    ++ [what_a_leader_that_never_answers_is_asked_is_bounded,
+        nothing_reaches_the_standard_output_of_the_vm,
         output_is_left_alone_if_asked_to,
         a_new_vm_shows_reports_of_the_library_and_pythons_records_if_asked_to,
         the_signal_of_children_is_left_alone_if_asked_to].
@@ -358,11 +359,50 @@ print_for_the_deaf(Own, Config) ->
     ?assertEqual({error, timeout}, answer(Caller)),
     {message_queue_len, Requests} = process_info(Deaf, message_queue_len),
     ?assert(Requests < 1_000),
-    eventually(fun() -> maps:get(state, py_context:info(Ctx)) =:= idle end),
+    %% The context itself prints for others, and logs.
+    ?assertEqual(<<"fine\n">>, printed(fun() -> ok = py_context:exec(Ctx, <<"print('fine')">>) end)),
+    ?assertMatch([_], logged(notice, fun() ->
+        ok = py_context:exec(Ctx, <<"import erlang; erlang.log('error', 'fine')">>)
+    end)),
     Deaf ! stop,
     %% Until it is there: afterwards it would go to this suite's own leader, all of it.
     eventually(fun() -> string:prefix(text(Own), <<"little\nxxx">>) =/= nomatch end),
     ?assertEqual(<<"fine\n">>, printed(fun() -> ok = py_context:exec(Ctx, <<"print('fine')">>) end)).
+
+what_a_leader_that_never_answers_is_asked_is_bounded(_Config) ->
+    ok = application:ensure_started(py_context_router),
+    {ok, Ctx} = py_context:new(#{}),
+    Test = self(),
+    Deaf = spawn_link(fun() -> receive listen -> listen(Test) end end),
+    Print = fun(Source) ->
+        ok = answer(ask(fun() ->
+            true = group_leader(Deaf, self()),
+            py_context:exec(Ctx, Source)
+        end))
+    end,
+    %% Each job has less than a job may have under way, and so none waits.
+    Events = test_helpers:capture_log(fun() ->
+        [Print(<<"print('x' * 1_000_000)">>) || _ <- lists:seq(1, 80)],
+        eventually(fun() -> process_info(self(), message_queue_len) =/= {message_queue_len, 0} end)
+    end),
+    ?assertMatch([{warning, "The group leader " ++ _}], Events),
+    {messages, Requests} = process_info(Deaf, messages),
+    Bytes = lists:sum([byte_size(Text) || {io_request, _, _, {put_chars, unicode, Text}} <- Requests]),
+    ?assert(Bytes < 70_000_000),
+    %% Once it answers, it is asked again.
+    Deaf ! listen,
+    [receive {heard, _} -> ok end || _ <- Requests],
+    Print(<<"print('again')">>),
+    receive {heard, Again} -> ?assertEqual(<<"again\n">>, Again) end,
+    py_context:stop(Ctx).
+
+listen(Test) ->
+    receive
+        {io_request, From, Ref, {put_chars, unicode, Text}} ->
+            From ! {io_reply, Ref, ok},
+            Test ! {heard, Text},
+            listen(Test)
+    end.
 
 a_killed_output_process_loses_no_later_output(Config) ->
     Ctx = new(Config),

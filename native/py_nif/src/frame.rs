@@ -12,7 +12,7 @@ use py_runtime::job::Scope;
 
 use crate::call::Call;
 use crate::output::{self, Lines};
-use crate::tally;
+use crate::tally::{self, TextTally};
 
 /// How long a job waits for its last output to be passed on. Nothing that passes it on ever waits
 /// itself, so this is for a VM in trouble.
@@ -31,6 +31,8 @@ pub(crate) struct Frame<'a> {
 pub(crate) struct Voice {
     /// Unfinished lines of standard output and of standard error.
     pub(crate) lines: [RefCell<Lines>; 2],
+    /// What has been sent of them.
+    pub(crate) tally: TextTally,
     /// Whether anything was sent that has to arrive before the job is answered.
     pub(crate) has_spoken: Cell<bool>,
     /// When `logger`'s level was last asked for.
@@ -43,6 +45,12 @@ impl Voice {
         for lines in &self.lines {
             output::finish(lines, self, call);
         }
+    }
+
+    /// Waits until all that was said has been passed on; not for ever. Not attached.
+    fn wait_until_heard(&self) {
+        self.tally.wait_for_messages(LAST_WORDS);
+        tally::wait_for_events(LAST_WORDS);
     }
 }
 
@@ -80,7 +88,7 @@ pub(crate) fn enter<T>(call: &Call, scope: &Scope<'_, Call>, work: impl FnOnce()
     };
     if frame.voice.has_spoken.get() {
         frame.voice.finish_lines(Some(call));
-        scope.detached(|| tally::wait_for_messages(LAST_WORDS));
+        scope.detached(|| frame.voice.wait_until_heard());
     }
     result
 }

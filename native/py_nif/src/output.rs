@@ -11,7 +11,6 @@ use rustler::sys::ErlNifTerm;
 use crate::call::Call;
 use crate::frame::Voice;
 use crate::service::Service;
-use crate::tally::{self, Sent};
 use crate::term::{OwnedEnv, atom, binary, pid_term, tuple};
 
 /// An unfinished line: bytes of UTF-8, unless Python code wrote other bytes.
@@ -26,19 +25,19 @@ pub(crate) fn write(lines: &RefCell<Lines>, text: &[u8], voice: &Voice, call: Op
     let mut lines = lines.borrow_mut();
     match text.iter().rposition(|byte| *byte == b'\n') {
         Some(end) if lines.is_empty() => {
-            send(&text[..=end], call);
+            send(&text[..=end], voice, call);
             lines.extend_from_slice(&text[end + 1..]);
         }
         Some(end) => {
             lines.extend_from_slice(&text[..=end]);
-            send(&lines, call);
+            send(&lines, voice, call);
             lines.clear();
             lines.extend_from_slice(&text[end + 1..]);
         }
         None => lines.extend_from_slice(text),
     }
     if lines.len() > LONGEST_LINE {
-        send(&lines, call);
+        send(&lines, voice, call);
         lines.clear();
     }
 }
@@ -48,28 +47,27 @@ pub(crate) fn finish(lines: &RefCell<Lines>, voice: &Voice, call: Option<&Call>)
     let mut lines = lines.borrow_mut();
     if !lines.is_empty() {
         voice.has_spoken.set(true);
-        send(&lines, call);
+        send(&lines, voice, call);
         lines.clear();
     }
 }
 
 /// `{py_output, Tally, Caller | none, Text}`. If nobody serves, the text is lost: there is nowhere
 /// else that it could go.
-fn send(text: &[u8], call: Option<&Call>) {
+fn send(text: &[u8], voice: &Voice, call: Option<&Call>) {
     let text = String::from_utf8_lossy(text);
     let env = OwnedEnv::new();
     let ptr = env.as_ptr();
-    let sent = Sent::Text(text.len());
-    tally::add(sent);
+    voice.tally.add(text.len());
     // SAFETY: the environment is ours alone, and this is no scheduler's thread.
     let arrived = unsafe {
         let caller = caller(&env, call);
         let text = binary(ptr, text.as_bytes());
-        let message = tuple(ptr, &[atom(ptr, "py_output"), tally::term(ptr), caller, text]);
+        let message = tuple(ptr, &[atom(ptr, "py_output"), voice.tally.term(ptr), caller, text]);
         Service::Output.send(ptr, message)
     };
     if !arrived {
-        tally::take_back(sent);
+        voice.tally.take_back(text.len());
     }
 }
 

@@ -1,9 +1,12 @@
-//! What a thread has sent to the processes of [`crate::service`] and they haven't dealt with yet.
+//! What a thread or job has sent to the processes of [`crate::service`] and they haven't dealt with yet.
 //!
 //! It bounds what can pile up in their mailboxes: who is too far ahead waits. And it tells when a
 //! job's output has reached its destination, before which the job isn't answered.
+//!
+//! Text is counted per job, because it is the leader of that job's caller that may take its time, or
+//! never answer; the rest per thread.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -25,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Counts of what is on its way.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
-    /// Output and log events that haven't been passed on.
+    /// Texts or log events that haven't been passed on.
     messages: usize,
     /// Messages to other nodes that haven't been passed on.
     sends: usize,
@@ -35,7 +38,7 @@ struct Counts {
     generation: usize,
 }
 
-/// The counts of one thread.
+/// The counts of one thread, or of one job's text.
 pub(crate) struct Tally {
     counts: Mutex<Counts>,
     changed: Condvar,
@@ -53,10 +56,9 @@ thread_local! {
     static USED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// One more thing on its way.
+/// One more thing on its way, of a thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sent {
-    Text(usize),
     Event,
     Send,
 }
@@ -65,6 +67,10 @@ pub(crate) enum Sent {
 /// ending may have none any more, and doesn't wait for anything either.
 pub(crate) fn term(env: *mut ErlNifEnv) -> ErlNifTerm {
     let tally = OWN.try_with(ResourceArc::clone).unwrap_or_else(|_| ResourceArc::new(Tally::new()));
+    to_term(&tally, env)
+}
+
+fn to_term(tally: &ResourceArc<Tally>, env: *mut ErlNifEnv) -> ErlNifTerm {
     // SAFETY: the callers' environments belong to the current thread.
     tally.encode(unsafe { Env::new(&env, env) }).as_c_arg()
 }
@@ -75,10 +81,6 @@ pub(crate) fn add(sent: Sent) {
     let _ = OWN.try_with(|tally| {
         let mut counts = tally.counts();
         match sent {
-            Sent::Text(bytes) => {
-                counts.messages += 1;
-                counts.bytes += bytes;
-            }
             Sent::Event => counts.messages += 1,
             Sent::Send => counts.sends += 1,
         }
@@ -87,12 +89,11 @@ pub(crate) fn add(sent: Sent) {
 
 /// Takes back what was counted: it could not be sent.
 pub(crate) fn take_back(sent: Sent) {
-    let (messages, sends, bytes) = match sent {
-        Sent::Text(bytes) => (1, 0, bytes),
-        Sent::Event => (1, 0, 0),
-        Sent::Send => (0, 1, 0),
+    let (messages, sends) = match sent {
+        Sent::Event => (1, 0),
+        Sent::Send => (0, 1),
     };
-    let _ = OWN.try_with(|tally| tally.subtract(messages, sends, bytes));
+    let _ = OWN.try_with(|tally| tally.subtract(messages, sends, 0));
 }
 
 /// Whether this thread is too far ahead.
@@ -115,10 +116,53 @@ pub(crate) fn wait_for_sends(stop: impl Fn() -> bool) {
     OWN.with(|tally| tally.wait(|counts| counts.sends == 0, stop));
 }
 
-/// Waits until output and log events have been passed on; not for ever. Not attached.
-pub(crate) fn wait_for_messages(at_most: Duration) {
-    let began = Instant::now();
-    OWN.with(|tally| tally.wait(|counts| counts.messages == 0, || began.elapsed() > at_most));
+/// Waits until log events have been passed on; not for ever. Not attached.
+pub(crate) fn wait_for_events(at_most: Duration) {
+    OWN.with(|tally| tally.wait_for_messages(at_most));
+}
+
+/// The tally of a job's text, which counts nothing before it is used.
+#[derive(Default)]
+pub(crate) struct TextTally(OnceCell<ResourceArc<Tally>>);
+
+impl TextTally {
+    fn get(&self) -> &ResourceArc<Tally> {
+        self.0.get_or_init(|| ResourceArc::new(Tally::new()))
+    }
+
+    /// Counts text that is about to be sent.
+    pub(crate) fn add(&self, bytes: usize) {
+        let mut counts = self.get().counts();
+        counts.messages += 1;
+        counts.bytes += bytes;
+    }
+
+    /// Takes back what was counted: it could not be sent.
+    pub(crate) fn take_back(&self, bytes: usize) {
+        self.get().subtract(1, 0, bytes);
+    }
+
+    /// Itself as a term, for a message with text that is counted.
+    pub(crate) fn term(&self, env: *mut ErlNifEnv) -> ErlNifTerm {
+        to_term(self.get(), env)
+    }
+
+    /// Whether too much is on its way.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.get().is_some_and(|tally| tally.counts().is_full())
+    }
+
+    /// Waits until it isn't, or `stop`. Not attached.
+    pub(crate) fn wait_for_room(&self, stop: impl Fn() -> bool) {
+        self.get().wait(|counts| !counts.is_full(), stop);
+    }
+
+    /// Waits until all text has been passed on; not for ever. Not attached.
+    pub(crate) fn wait_for_messages(&self, at_most: Duration) {
+        if let Some(tally) = self.0.get() {
+            tally.wait_for_messages(at_most);
+        }
+    }
 }
 
 impl Counts {
@@ -145,6 +189,11 @@ impl Tally {
             self.changed.wait_for(&mut counts, LOOK);
             counts.renew();
         }
+    }
+
+    fn wait_for_messages(&self, at_most: Duration) {
+        let began = Instant::now();
+        self.wait(|counts| counts.messages == 0, || began.elapsed() > at_most);
     }
 
     fn subtract(&self, messages: usize, sends: usize, bytes: usize) {

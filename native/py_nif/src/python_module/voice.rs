@@ -32,8 +32,8 @@ pub(super) fn write(at: Attached<'_>, stream: usize, text: &Object) -> Result<Ob
         let written = with_bytes(at, text, |bytes| {
             output::write(&voice.lines[stream], bytes, voice, call);
         })?;
-        if tally::is_full() {
-            wait(at, frame, |stop| tally::wait_for_room(stop));
+        if voice.tally.is_full() {
+            wait(at, frame, |stop| voice.tally.wait_for_room(stop));
         }
         // SAFETY: attached; the result is null or ours.
         unsafe { Object::from_owned(at, ffi::PyLong_FromSsize_t(written)) }.ok_or(Raised)
@@ -154,7 +154,7 @@ pub(super) fn log_level(at: Attached<'_>) -> Result<Object, Raised> {
             Service::Log.send(ptr, question)
         };
         if asked {
-            wait(at, frame, |_| tally::wait_for_messages(LEVEL_COMES));
+            wait(at, frame, |_| tally::wait_for_events(LEVEL_COMES));
         } else {
             tally::take_back(Sent::Event);
         }

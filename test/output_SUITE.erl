@@ -713,6 +713,17 @@ the_vm_is_neither_forked_nor_replaced(Config) ->
          ?assertMatch({Source, {match, _}}, {Source, re:run(Message, <<"Erlang VM.*subprocess">>)})
      end || Source <- [<<"os.fork()">>, <<"os.execv('/bin/true', ['true'])">>,
                        <<"os.execve('/bin/true', ['true'], {})">>, <<"os.execlp('true', 'true')">>]],
+    %% Nor is it for a moment, to run Python code in the child.
+    ok = py_context:exec(Ctx, <<"import asyncio, subprocess, sys
+def wait_for(start): return asyncio.new_event_loop().run_until_complete(start)">>),
+    [begin
+         {error, {'RuntimeError', Message}} = py_context:eval(Ctx, Source),
+         ?assertMatch({Source, {match, _}}, {Source, re:run(Message, <<"preexec_fn.*Erlang VM">>)})
+     end || Source <- [<<"subprocess.run(['true'], preexec_fn=os.setsid)">>,
+                       <<"subprocess.check_output('true', shell=True, preexec_fn=lambda: print('child'))">>,
+                       <<"wait_for(asyncio.create_subprocess_exec('true', preexec_fn=os.setsid))">>]],
+    ?assertEqual({ok, 0}, py_context:eval(Ctx, <<"subprocess.run(['true'], preexec_fn=None, "
+                                                 "start_new_session=True).returncode">>)),
     %% In a sub-interpreter some versions of CPython refuse this in their own words.
     ?assertMatch({error, {'RuntimeError', _}}, py_context:eval(Ctx, <<"os.forkpty()">>)),
     %% These are exceptions like any other.

@@ -76,6 +76,8 @@ awkward_exceptions_are_plain_errors(Config) ->
             {"raise StopIteration(1)", 'StopIteration', <<"1">>},
             {"class Mute17(Exception):\n  def __str__(self): raise TypeError('no words')\nraise Mute17",
              <<"Mute17">>, <<"<the exception's __str__ raised TypeError>">>},
+            {"class Rude17(Exception):\n  def __str__(self): raise KeyboardInterrupt\nraise Rude17",
+             'KeyboardInterrupt', <<>>},
             {"class Odd17(Exception):\n  def __str__(self): return 3\nraise Odd17",
              <<"Odd17">>, <<"<the exception's __str__ raised TypeError>">>}],
     ?assertEqual([], [{Source, Got} || {Source, Type, Message} <- Rows,

@@ -43,8 +43,23 @@ impl Exception {
     }
 
     fn describe(at: Attached<'_>, raised: &Object) -> Self {
+        match message(at, raised) {
+            Ok(message) => Self::with_message(at, raised, message),
+            // Code that was interrupted, if only as it was to say what had happened to it.
+            Err(Some(second)) if is_interrupt(&second) => {
+                Self::with_message(at, &second, String::new())
+            }
+            Err(second) => {
+                let second = second.map_or_else(String::new, |second| class_name(at, &second));
+                let message = format!("<the exception's __str__ raised {second}>");
+                Self::with_message(at, raised, message)
+            }
+        }
+    }
+
+    fn with_message(at: Attached<'_>, raised: &Object, message: String) -> Self {
         let traceback = TracebacksWanted::now().then(|| Box::new(traceback::describe(at, raised)));
-        Exception { class: class_name(at, raised), message: message(at, raised), traceback }
+        Exception { class: class_name(at, raised), message, traceback }
     }
 }
 
@@ -84,17 +99,21 @@ fn class_name(at: Attached<'_>, raised: &Object) -> String {
         })
 }
 
-fn message(at: Attached<'_>, raised: &Object) -> String {
+/// What an exception says, or what was raised instead.
+fn message(at: Attached<'_>, raised: &Object) -> Result<String, Option<Object>> {
     // SAFETY: `raised` is live and the thread attached.
     let text = unsafe { Object::from_owned(at, ffi::PyObject_Str(raised.as_ptr())) };
-    let Some(text) = text.and_then(|text| lossy_text(at, &text)) else {
-        let second = take_raised(at).map_or_else(String::new, |second| class_name(at, &second));
-        return format!("<the exception's __str__ raised {second}>");
-    };
-    match column(at, raised) {
+    let text = text.and_then(|text| lossy_text(at, &text)).ok_or_else(|| take_raised(at))?;
+    Ok(match column(at, raised) {
         Some(column) => with_column(text, column),
         None => text,
-    }
+    })
+}
+
+/// Whether this is what an interrupt raises.
+fn is_interrupt(raised: &Object) -> bool {
+    // SAFETY: `raised` is live, and Python runs.
+    unsafe { ffi::Py_TYPE(raised.as_ptr()).cast() == ffi::PyExc_KeyboardInterrupt }
 }
 
 /// The column of a `SyntaxError`, which its text leaves out.

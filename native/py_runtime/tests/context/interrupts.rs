@@ -4,7 +4,9 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::sync::mpsc::channel;
 
+use py_runtime::code;
 use py_runtime::context::{Config, Orphans};
+use py_runtime::exception::TracebacksWanted;
 use py_runtime::mode::Mode;
 use py_runtime::request::Cancel;
 
@@ -40,6 +42,33 @@ fn a_cancelled_endless_loop_is_stopped_in_silence() {
         assert_eq!(subject.value("'alive'"), "alive");
         subject.end();
         wait_for_no_threads();
+    });
+}
+
+#[test]
+fn an_interrupt_while_an_exception_is_asked_for_its_text_says_so() {
+    in_each_mode(|mode| {
+        let (subject, lines) = (Subject::start(mode), Lines::new());
+        let source = "\
+import os
+class Endless(Exception):
+    def __str__(self):
+        os.write(FD, b'asked\\n')
+        while True: pass
+";
+        subject.run(&source.replace("FD", &lines.write_end().to_string()));
+        for with_traceback in [false, true] {
+            let hog = subject.submit(move |scope| {
+                let _wanted = TracebacksWanted::from_now(with_traceback);
+                code::exec(scope.at, b"raise Endless", "<test>", scope.namespace)?;
+                Ok(String::new())
+            });
+            assert_eq!(lines.next(), "asked");
+            assert!(subject.context.interrupt());
+            assert_eq!(hog.only_reply(), Reply::Interrupted);
+            assert_eq!(subject.value("'alive'"), "alive");
+        }
+        subject.end();
     });
 }
 

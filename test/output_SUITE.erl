@@ -51,6 +51,7 @@ each_mode() ->
      an_exception_in_the_metadata_that_is_none_is_ordinary_metadata,
      no_metadata_breaks_the_log_or_a_formatter,
      an_event_that_is_none_is_logged_as_text,
+     the_module_imported_anew_has_the_same_types_and_logs_once,
      programs_are_run_and_their_ends_noticed,
      the_vm_is_neither_forked_nor_replaced].
 
@@ -681,6 +682,33 @@ erlang.log.__globals__['_log'](4, 'text', 'no metadata')">>)
     end),
     ?assertEqual(<<"{4,<<\"text\">>,<<\"no metadata\">>}">>, message(Event)),
     ?assertEqual(Log, whereis(py_log)).
+
+the_module_imported_anew_has_the_same_types_and_logs_once(Config) ->
+    Ctx = new(Config),
+    ok = py_context:exec(Ctx, <<"
+import erlang, logging, sys
+old = erlang
+def import_anew():
+    global erlang
+    del sys.modules['erlang']
+    import erlang
+import_anew()
+import_anew()">>),
+    Names = [<<"Atom">>, <<"Pid">>, <<"Ref">>, <<"Buffer">>, <<"Error">>, <<"ProcessError">>, <<"log">>],
+    [?assertEqual({Name, {ok, true}},
+                  {Name, py_context:eval(Ctx, <<"erlang.", Name/binary, " is old.", Name/binary>>)})
+     || Name <- Names],
+    %% In a worker the next context finds the new module.
+    Next = new(Config),
+    ok = py_context:exec(Next, <<"import erlang, logging">>),
+    [begin
+         ?assertEqual({ok, [ok, self(), true]},
+                      py_context:eval(Each, <<"[erlang.Atom('ok'), erlang.self(), type(erlang.self()) is erlang.Pid]">>)),
+         ?assertMatch([_], logged(notice, fun() ->
+             ok = py_context:exec(Each, <<"logging.warning('once')">>)
+         end))
+     end || Each <- [Ctx, Next]],
+    ?assertEqual({ok, ok}, py_context:eval(Ctx, <<"old.Atom('ok')">>)).
 
 %% ------------------------------------------------------------------ the OS process
 

@@ -1,8 +1,9 @@
 //! The built-in Python module `erlang`.
 //!
-//! Runs wherever Python imports it: once in each interpreter. It is a multi-phase module whose
-//! types are made anew for each interpreter and kept in the module's state; nothing here outlives
-//! or is shared between interpreters but the static definitions, which CPython itself shares.
+//! Runs wherever Python imports it: as a rule once in each interpreter. It is a multi-phase module
+//! whose types are made anew for each interpreter and kept in the module's state; nothing here
+//! outlives or is shared between interpreters but the static definitions, which CPython itself shares.
+//! Where Python code drops the module and imports it again, the new one has what the first has.
 
 mod atom;
 mod exchange;
@@ -155,31 +156,111 @@ static SLOTS: Slots<4> = Slots(UnsafeCell::new([
 
 const END: ffi::PyModuleDef_Slot = ffi::PyModuleDef_Slot { slot: 0, value: null_mut() };
 
+/// By what an interpreter's dictionary has the first module.
+const FIRST: &CStr = c"py_context_router.erlang";
+
 unsafe extern "C" fn exec(module: *mut ffi::PyObject) -> c_int {
     // SAFETY: called by Python's import system, attached, with a new module whose state is zeroed.
     // What the state holds by the time of a failure is released with the module.
     unsafe {
         let at = Attached::assume();
-        let Some(state) = state(module) else { return -1 };
+        let dict = ffi::PyInterpreterState_GetDict(ffi::PyInterpreterState_Get());
+        let done = match Object::from_borrowed(at, first(dict)) {
+            Some(first) => take_over(module, first.as_ptr()),
+            None => begin(at, module).and_then(|()| remember(dict, module)),
+        };
+        if done.and_then(|()| publish(module)).is_some() { 0 } else { -1 }
+    }
+}
+
+/// The first module, borrowed, or null.
+///
+/// # Safety
+/// Attached; `dict` is the interpreter's dictionary, or null.
+unsafe fn first(dict: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    if dict.is_null() {
+        return null_mut();
+    }
+    // SAFETY: as the caller vouches.
+    unsafe { ffi::PyDict_GetItemString(dict, FIRST.as_ptr()) }
+}
+
+/// Keeps the module for as long as the interpreter lives. `None`: exception set.
+///
+/// # Safety
+/// As for [`first`]; `module` is live.
+unsafe fn remember(dict: *mut ffi::PyObject, module: *mut ffi::PyObject) -> Option<()> {
+    // SAFETY: as the caller vouches; the dictionary takes a reference of its own.
+    let kept =
+        unsafe { dict.is_null() || ffi::PyDict_SetItemString(dict, FIRST.as_ptr(), module) == 0 };
+    kept.then_some(())
+}
+
+/// Makes what the interpreter's first module has. `None`: exception set.
+///
+/// # Safety
+/// Attached; `module` is live and new.
+unsafe fn begin(at: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let state = state(module)?;
         state.atom = atom::make_type(module);
         state.pid = opaque::make_type(at, module, c"erlang.Pid", c"The id of an Erlang process.");
         state.reference = opaque::make_type(at, module, c"erlang.Ref", c"An Erlang reference.");
         state.buffer = buffer::make_type(module);
-        let types = [
+        if [state.atom, state.pid, state.reference, state.buffer]
+            .iter()
+            .any(|class| class.is_null())
+        {
+            return None;
+        }
+        prelude::run(at, module, state)
+    }
+}
+
+/// Has `module` share what the first one has: its types are those of every context's values, and its
+/// Python code has been put in place already.
+///
+/// # Safety
+/// Attached; both are live and ours, and not the same.
+unsafe fn take_over(module: *mut ffi::PyObject, first: *mut ffi::PyObject) -> Option<()> {
+    // SAFETY: as the caller vouches; the new state was zeroed, and gets references of its own.
+    unsafe {
+        let (new, first) = (state(module)?, state(first)?);
+        for (new, part) in new.parts().into_iter().zip(first.parts()) {
+            ffi::Py_XINCREF(*part);
+            *new = *part;
+        }
+    }
+    Some(())
+}
+
+/// Gives the module its attributes. `None`: exception set.
+///
+/// # Safety
+/// Attached; `module` is live and ours.
+unsafe fn publish(module: *mut ffi::PyObject) -> Option<()> {
+    // SAFETY: as the caller vouches; the prelude is a dictionary.
+    unsafe {
+        let state = state(module)?;
+        if state.parts().iter().any(|part| part.is_null()) {
+            // It is on its way out with its interpreter.
+            raise(ffi::PyExc_ImportError, c"the module erlang is gone");
+            return None;
+        }
+        let attributes = [
             (c"Atom", state.atom),
             (c"Pid", state.pid),
             (c"Ref", state.reference),
             (c"Buffer", state.buffer),
+            (c"Error", state.error),
+            (c"ProcessError", state.process_error),
+            (c"log", ffi::PyDict_GetItemString(state.prelude, c"log".as_ptr())),
         ];
-        for (name, class) in types {
-            if ffi::PyModule_AddObjectRef(module, name.as_ptr(), class) < 0 {
-                return -1;
-            }
-        }
-        match prelude::run(at, module, state) {
-            Some(()) => 0,
-            None => -1,
-        }
+        attributes
+            .into_iter()
+            .all(|(name, value)| ffi::PyModule_AddObjectRef(module, name.as_ptr(), value) == 0)
+            .then_some(())
     }
 }
 

@@ -37,19 +37,11 @@ pub(super) unsafe fn run(
         }
         let code = compiled(at)?;
         code::run(at, &code, &namespace, &namespace)?;
-        for (name, place) in [
-            (c"Error", Some(&mut state.error)),
-            (c"ProcessError", Some(&mut state.process_error)),
-            (c"log", None),
-        ] {
+        for (name, place) in
+            [(c"Error", &mut state.error), (c"ProcessError", &mut state.process_error)]
+        {
             let value = ffi::PyDict_GetItemString(namespace.as_ptr(), name.as_ptr());
-            let value = Object::from_borrowed(at, value)?;
-            if ffi::PyModule_AddObjectRef(module, name.as_ptr(), value.as_ptr()) < 0 {
-                return None;
-            }
-            if let Some(place) = place {
-                *place = value.into_ptr();
-            }
+            *place = Object::from_borrowed(at, value)?.into_ptr();
         }
         state.prelude = namespace.into_ptr();
         Some(())

@@ -129,10 +129,14 @@ impl Chores {
         self.0.lock().struck.is_some()
     }
 
-    /// Runs `blow` if what runs is to stop; under the lock, so that it can't end in between.
-    pub(crate) fn strike(&self, blow: impl FnOnce()) {
-        if self.0.lock().struck.is_some() {
+    /// Runs `blow` if what runs is to stop; under the lock, so that it can't end in between. `true`: it
+    /// did.
+    pub(crate) fn strike(&self, blow: impl FnOnce()) -> bool {
+        let state = self.0.lock();
+        let strikes = state.struck.is_some();
+        if strikes {
             blow();
         }
+        strikes
     }
 }

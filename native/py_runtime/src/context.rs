@@ -5,6 +5,7 @@
 //! cancelled and interrupted without ever waiting for Python.
 
 mod aside;
+mod blow;
 mod room;
 mod strike;
 mod stuck;
@@ -12,7 +13,7 @@ mod thread;
 mod wait;
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -145,6 +146,8 @@ pub struct Context<J: Job> {
     /// The thread's state, null while it has none. Changed and used under the GIL only, which keeps it
     /// alive meanwhile.
     state: AtomicPtr<ffi::PyThreadState>,
+    /// Whether a blow was struck that the thread may not have raised yet.
+    hit: AtomicBool,
     native_id: AtomicU64,
     interpreter_number: AtomicI64,
     owner: Arc<dyn Owner>,
@@ -185,6 +188,7 @@ impl<J: Job> Context<J> {
             thread: Mutex::new(None),
             ident: AtomicU64::new(0),
             state: AtomicPtr::default(),
+            hit: AtomicBool::new(false),
             native_id: AtomicU64::new(0),
             interpreter_number: AtomicI64::new(-1),
             owner,

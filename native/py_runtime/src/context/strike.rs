@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pyo3_ffi as ffi;
-
-use super::Context;
+use super::{Context, blow};
 use crate::import_locks;
 use crate::interpreter;
 use crate::interrupter::{self, Gil, Target, Victim};
@@ -45,12 +43,18 @@ impl<J: Job> Victim for Context<J> {
             // The next blow comes soon; a thread that waits there wouldn't feel this one anyway.
             return;
         }
-        let ident = self.ident.load(Ordering::Acquire);
-        // SAFETY: Python runs, so its exceptions exist.
-        let blow = || set_async_exception(ident, unsafe { ffi::PyExc_KeyboardInterrupt });
-        match target {
-            Target::Job(seq) => drop(self.mailbox.strike(seq, blow)),
+        // SAFETY: the caller says so.
+        let at = unsafe { Attached::assume() };
+        let blow = || {
+            self.hit.store(true, Ordering::Relaxed);
+            blow::strike(at, self.ident.load(Ordering::Acquire));
+        };
+        let struck = match target {
+            Target::Job(seq) => self.mailbox.strike(seq, blow),
             Target::Chore => self.chores.strike(blow),
+        };
+        if struck {
+            blow::spare_tracers(at);
         }
     }
 
@@ -108,11 +112,4 @@ impl<J: Job> Watched for Context<J> {
     fn visit(&self, work: &mut dyn FnMut()) {
         self.attached(work);
     }
-}
-
-/// Sets (or with null clears) the exception that a thread of this interpreter raises at its next
-/// bytecode. The caller is attached to the interpreter.
-pub(super) fn set_async_exception(ident: u64, exception: *mut ffi::PyObject) {
-    // SAFETY: attached; an unknown ident is ignored by CPython.
-    unsafe { ffi::PyThreadState_SetAsyncExc(ident as std::ffi::c_long, exception) };
 }

@@ -2,13 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::strike::set_async_exception;
-use super::{Context, Release, StartError};
+use pyo3_ffi as ffi;
+
+use super::{Context, Release, StartError, blow};
 use crate::backstage::SOON;
 use crate::chores::Chore;
 use crate::exception::Exception;
@@ -100,6 +102,7 @@ impl<J: Job> Context<J> {
             Err(error) => self.owner.started(Err(StartError::Python(error))),
         }));
         self.close(J::thread_ended());
+        stop_tracing(interpreter.attached());
         self.let_go_last(&interpreter);
         for object in self.holds.end() {
             // SAFETY: attached, and only this interpreter's objects are held here.
@@ -208,6 +211,9 @@ impl<J: Job> Context<J> {
         }
         // A job that waits below may have taken locks which it still needs.
         if desk.waiting.get() == 0 && desk.struck.take() {
+            self.begin(Chore::Release);
+            stop_tracing(at);
+            self.end_chore(at);
             import_locks::give_back(at);
         }
         // Its terms are freed before the next job's turn, not while others wait.
@@ -264,7 +270,9 @@ impl<J: Job> Context<J> {
 
     /// Clears a blow that came after the job's last bytecode, so that it doesn't hit the next.
     pub(super) fn parry(&self, at: Attached<'_>) {
-        set_async_exception(self.ident.load(Ordering::Relaxed), std::ptr::null_mut());
+        if self.hit.swap(false, Ordering::Relaxed) {
+            blow::take_back(at, self.ident.load(Ordering::Relaxed));
+        }
         crate::exception::clear(at);
     }
 
@@ -291,6 +299,16 @@ impl<J: Job> Context<J> {
     fn close_gate(&self, interpreter: &Interpreter) {
         self.state.store(std::ptr::null_mut(), Ordering::Relaxed);
         interpreter.detached(|| *self.gate.lock() = None);
+    }
+}
+
+/// Takes away what traces and profiles the code of this thread. What a job has set that was interrupted
+/// could break the next one, or keep the context from its end; letting go of it may run finalizers.
+fn stop_tracing(_: Attached<'_>) {
+    // SAFETY: attached; a function that is null takes no argument.
+    unsafe {
+        ffi::PyEval_SetTrace(None, null_mut());
+        ffi::PyEval_SetProfile(None, null_mut());
     }
 }
 

@@ -371,3 +371,79 @@ class Endless:
         subject.end();
     });
 }
+
+/// Runs a function traced, and profiled, and leaves neither on.
+const TRACED: &str = "\
+import sys
+def traced():
+    for switch in (sys.settrace, sys.setprofile):
+        switch(lambda *_: None)
+        (lambda: None)()
+        switch(None)
+traced()
+";
+
+#[test]
+fn code_that_traces_runs_after_an_interrupt() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let hog = running_code(&subject, "while True: pass");
+        assert_eq!(subject.cancel(&hog), Cancel::Running);
+        hog.silence();
+        subject.run(TRACED);
+        subject.end();
+    });
+}
+
+#[test]
+fn code_that_traces_runs_after_another_context_has_ended() {
+    in_each_mode(|mode| {
+        let (subject, other) = (Subject::start(mode), Subject::start(mode));
+        other.end();
+        subject.run(TRACED);
+        subject.end();
+    });
+}
+
+#[test]
+fn code_that_traces_runs_beside_one_that_does_not_come_back() {
+    in_each_mode(|mode| {
+        let (subject, other) = (Subject::start(mode), Subject::start(mode));
+        let blocked = other.block();
+        let hog = running_code(&subject, "while True: pass");
+        assert_eq!(other.cancel(blocked.ticket()), Cancel::Running);
+        // Where both have one GIL they are struck in this order.
+        assert_eq!(subject.cancel(&hog), Cancel::Running);
+        hog.silence();
+        // Longer than from one blow to the next.
+        subject.run(&format!(
+            "import time\nend = time.monotonic() + 0.1\n{}\n\
+             while time.monotonic() < end: traced()",
+            TRACED
+        ));
+        blocked.let_go().silence();
+        subject.end();
+        other.end();
+    });
+}
+
+#[test]
+fn what_traces_an_interrupted_job_does_not_trace_the_next_one() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let source = "\
+import sys
+def trace(*_): pass
+sys.setprofile(trace)
+sys.settrace(trace)
+";
+        let functions = "(sys.gettrace(), sys.getprofile())";
+        subject.run(source);
+        assert_eq!(subject.value(&format!("{functions} == (trace, trace)")), "True");
+        let hog = running_code(&subject, "while True: pass");
+        assert!(subject.context.interrupt());
+        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        assert_eq!(subject.value(functions), "(None, None)");
+        subject.end();
+    });
+}

@@ -18,26 +18,40 @@ pub(crate) enum Chore {
     Ending,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    running: Option<(Chore, Instant)>,
+#[derive(Debug)]
+struct Running {
+    chore: Chore,
+    began: Instant,
+    /// How many there have been before it.
+    number: u64,
     /// Since when it is struck at.
     struck: Option<Instant>,
+    /// It is to raise `KeyboardInterrupt`, and if it waits it hasn't yet.
+    interrupted: bool,
+    /// Since when it has been in the way of anything.
+    in_the_way: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Innermost last: a finalizer that waits for Erlang may have others run meanwhile.
+    running: Vec<Running>,
     killed: bool,
     /// It is to end when it has nothing to do.
     draining: bool,
-    /// Since when it has been in the way of anything.
-    in_the_way: Option<Instant>,
     /// How many there have been.
     count: u64,
 }
 
 impl State {
-    /// Notes that what runs is to stop, if it is one of these.
+    /// Notes that what runs is to stop, as far as it is one of these.
     fn stop(&mut self, chores: &[Chore]) -> bool {
-        let stops = self.running.is_some_and(|(chore, _)| chores.contains(&chore));
-        if stops {
-            self.struck.get_or_insert_with(Instant::now);
+        let mut stops = false;
+        for running in &mut self.running {
+            if chores.contains(&running.chore) {
+                running.struck.get_or_insert_with(Instant::now);
+                stops = true;
+            }
         }
         stops
     }
@@ -52,18 +66,23 @@ impl Chores {
     pub(crate) fn begin(&self, chore: Chore) -> bool {
         let mut state = self.0.lock();
         let allowed = chore != Chore::Preload || !state.killed;
-        state.running = allowed.then(|| (chore, Instant::now()));
-        state.struck = None;
-        state.in_the_way = None;
-        state.count += 1;
+        if allowed {
+            let (began, number) = (Instant::now(), state.count);
+            let (struck, interrupted, in_the_way) = (None, false, None);
+            state.running.push(Running { chore, began, number, struck, interrupted, in_the_way });
+            state.count += 1;
+        }
         allowed
     }
 
     /// After it. `true`: it was to be stopped, and the blow may still be pending.
     pub(crate) fn end(&self) -> bool {
-        let mut state = self.0.lock();
-        state.running = None;
-        state.struck.take().is_some()
+        self.0.lock().running.pop().is_some_and(|ended| ended.struck.is_some())
+    }
+
+    /// The thread ends, be it by a panic, which leaves some behind.
+    pub(crate) fn end_all(&self) {
+        self.0.lock().running.clear();
     }
 
     /// The context is killed. `true`: something runs that has to be struck. What is let go of at the
@@ -89,17 +108,19 @@ impl Chores {
     /// or of the end of the context. Asked now and then.
     pub(crate) fn stop_overdue(&self, grace: Duration, jobs_wait: bool) -> bool {
         let mut state = self.0.lock();
-        if !matches!(state.running, Some((Chore::Release | Chore::Ending, _))) {
+        let in_the_way = state.killed || state.draining || jobs_wait;
+        let Some(running) = state.running.last_mut() else { return false };
+        if running.chore == Chore::Preload {
             return false;
         }
-        if !(state.killed || state.draining || jobs_wait) {
-            state.in_the_way = None;
+        if !in_the_way {
+            running.in_the_way = None;
             return false;
         }
-        let since = *state.in_the_way.get_or_insert_with(Instant::now);
-        let overdue = state.struck.is_none() && since.elapsed() > grace;
+        let since = *running.in_the_way.get_or_insert_with(Instant::now);
+        let overdue = running.struck.is_none() && since.elapsed() > grace;
         if overdue {
-            state.struck = Some(Instant::now());
+            running.struck = Some(Instant::now());
         }
         overdue
     }
@@ -111,32 +132,47 @@ impl Chores {
 
     /// For how long it has been running.
     pub(crate) fn running_for(&self) -> Option<Duration> {
-        self.0.lock().running.map(|(_, began)| began.elapsed())
+        self.0.lock().running.last().map(|running| running.began.elapsed())
     }
 
     /// For how long it has been running although it was to stop.
     pub(crate) fn struck_for(&self) -> Option<Duration> {
-        self.0.lock().struck.map(|struck| struck.elapsed())
+        let struck = self.0.lock().running.last().and_then(|running| running.struck);
+        struck.map(|struck| struck.elapsed())
     }
 
-    /// How many there have been, the one that runs among them.
-    pub(crate) fn count(&self) -> u64 {
-        self.0.lock().count
+    /// The number of the one that runs.
+    pub(crate) fn number(&self) -> u64 {
+        self.0.lock().running.last().map_or(0, |running| running.number)
     }
 
-    /// Whether what runs is to stop.
+    /// Whether anything is to stop.
     pub(crate) fn aim(&self) -> bool {
-        self.0.lock().struck.is_some()
+        self.0.lock().running.iter().any(|running| running.struck.is_some())
     }
 
-    /// Runs `blow` if what runs is to stop; under the lock, so that it can't end in between. `true`: it
-    /// did.
-    pub(crate) fn strike(&self, blow: impl FnOnce()) -> bool {
-        let state = self.0.lock();
-        let strikes = state.struck.is_some();
+    /// Runs `blow` if what runs is to stop and no job is on top of it; under the lock, so that it can't
+    /// end in between. Those below are only told. `true`: the blow was struck.
+    pub(crate) fn strike(&self, on_top: bool, blow: impl FnOnce()) -> bool {
+        let mut state = self.0.lock();
+        for running in &mut state.running {
+            running.interrupted |= running.struck.is_some();
+        }
+        let strikes = on_top && state.running.last().is_some_and(|running| running.interrupted);
         if strikes {
             blow();
         }
         strikes
+    }
+
+    /// Whether the innermost was told to stop. Forgets it: whoever asks raises the exception.
+    pub(crate) fn take_strike(&self) -> bool {
+        let mut state = self.0.lock();
+        state.running.last_mut().is_some_and(|running| std::mem::take(&mut running.interrupted))
+    }
+
+    /// Whether the innermost was told to stop.
+    pub(crate) fn is_struck(&self) -> bool {
+        self.0.lock().running.last().is_some_and(|running| running.interrupted)
     }
 }

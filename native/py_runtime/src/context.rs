@@ -244,25 +244,21 @@ impl<J: Job> Context<J> {
         outcome
     }
 
-    /// Interrupts the running job, whose caller gets the error, or a finalizer that holds up the next
-    /// one. `false`: nothing runs.
+    /// Interrupts the running job, whose caller gets the error, and a finalizer that holds it or the next
+    /// one up. `false`: nothing runs.
     pub fn interrupt(self: &Arc<Self>) -> bool {
         if let Some(successor) = self.successor() {
             return successor.interrupt();
         }
-        let innermost = self.mailbox.running().pop();
-        let Some((seq, job)) = innermost else {
-            let stops = self.chores.stop();
-            if stops {
-                self.interrupt_in_background(Target::Chore);
-            }
-            return stops;
-        };
-        let runs = job.state().interrupt();
-        if runs {
+        let finalizes = self.mailbox.innermost().is_none() && self.chores.stop();
+        if finalizes {
+            self.interrupt_in_background(Target::Chore);
+        }
+        let job = self.mailbox.running().pop().filter(|(_, job)| job.state().interrupt());
+        if let Some((seq, _)) = job {
             self.interrupt_in_background(Target::Job(seq));
         }
-        runs
+        finalizes || job.is_some()
     }
 
     /// Refuses new jobs and has the waiting ones answered. The running one may finish; then the
@@ -400,10 +396,12 @@ impl<J: Job> Context<J> {
     /// How long the current job has been running, or what runs between jobs. Not once the job has been
     /// answered: to its caller it is over then.
     pub fn busy_for(&self) -> Option<Duration> {
+        if self.mailbox.innermost().is_none() {
+            return self.chores.running_for();
+        }
         match self.mailbox.running().last() {
             Some((_, job)) if job.state().is_replying() => None,
-            Some(_) => self.running_for(),
-            None => self.chores.running_for(),
+            _ => self.running_for(),
         }
     }
 

@@ -94,6 +94,8 @@ struct Running<J> {
     interrupted: bool,
     /// Since when it has been struck at, as the innermost.
     struck: Option<Instant>,
+    /// How many times the owner lets go of something on top of it, while it waits.
+    releasing: u32,
 }
 
 #[derive(Debug)]
@@ -121,8 +123,19 @@ impl<J, R> Inner<J, R> {
         J: Clone,
     {
         let (seq, job) = self.queue.remove(place)?;
-        self.running.push(Running { seq, job: job.clone(), interrupted: false, struck: None });
+        let running =
+            Running { seq, job: job.clone(), interrupted: false, struck: None, releasing: 0 };
+        self.running.push(running);
         Some((seq, job))
+    }
+
+    /// The job that the owner is at. None if it lets go of something, be it on top of a job.
+    fn innermost(&mut self) -> Option<&mut Running<J>> {
+        self.running.last_mut().filter(|running| running.releasing == 0)
+    }
+
+    fn take_strike(&mut self) -> bool {
+        self.innermost().is_some_and(|innermost| std::mem::take(&mut innermost.interrupted))
     }
 }
 
@@ -244,7 +257,7 @@ impl<J: Clone, R> Mailbox<J, R> {
     /// owner that is gone: a panic leaves jobs behind.
     pub fn aim(&self, seq: Seq) -> bool {
         let mut inner = self.inner.lock();
-        if let Some(innermost) = inner.running.last_mut()
+        if let Some(innermost) = inner.innermost()
             && innermost.seq == seq
         {
             innermost.struck.get_or_insert_with(Instant::now);
@@ -254,14 +267,16 @@ impl<J: Clone, R> Mailbox<J, R> {
 
     /// For how long the innermost running job has been struck at.
     pub fn struck_for(&self) -> Option<Duration> {
-        let inner = self.inner.lock();
-        let innermost = inner.running.last().filter(|_| !inner.ended);
-        innermost.and_then(|running| running.struck).map(|since| since.elapsed())
+        let mut inner = self.inner.lock();
+        let since = inner.innermost().and_then(|running| running.struck).filter(|_| !inner.ended);
+        since.map(|since| since.elapsed())
     }
 
-    /// The number of the innermost running job.
+    /// The number of the innermost running job. None if the owner is at something else, be it on top of
+    /// a job, or gone.
     pub fn innermost(&self) -> Option<Seq> {
-        self.inner.lock().running.last().map(|running| running.seq)
+        let mut inner = self.inner.lock();
+        inner.innermost().map(|running| running.seq).filter(|_| !inner.ended)
     }
 
     /// Closes the mailbox and moves what waits to another, in order and with its numbers. What is
@@ -301,7 +316,7 @@ impl<J: Clone, R> Mailbox<J, R> {
 
     /// Interrupts the running job `seq`. If it is the innermost, `blow` is struck, under the lock,
     /// so that the job can't end in between and leave the blow to its successor. Any other waits
-    /// for those above it to end: it is only noted, and seen when its wait goes on, see
+    /// for what is above it to end: it is only noted, and seen when its wait goes on, see
     /// [`Mailbox::meanwhile`]. `true`: the blow was struck.
     pub fn strike(&self, seq: Seq, blow: impl FnOnce()) -> bool {
         let (struck, sleeper) = {
@@ -310,11 +325,23 @@ impl<J: Clone, R> Mailbox<J, R> {
                 return false;
             };
             inner.running[place].interrupted = true;
-            let innermost = place + 1 == inner.running.len();
+            let innermost = inner.innermost().is_some_and(|innermost| innermost.seq == seq);
             if innermost {
                 blow();
             }
             (innermost, self.note(&mut inner))
+        };
+        wake(sleeper);
+        struck
+    }
+
+    /// Interrupts what the owner is at that is no job: runs `strike`, told whether no job is on top of
+    /// that, under the lock, so that this can't change in between.
+    pub fn strike_other(&self, strike: impl FnOnce(bool) -> bool) -> bool {
+        let (struck, sleeper) = {
+            let mut inner = self.inner.lock();
+            let on_top = inner.innermost().is_none();
+            (strike(on_top), self.note(&mut inner))
         };
         wake(sleeper);
         struck
@@ -354,14 +381,18 @@ impl<J: Clone, R> Mailbox<J, R> {
     }
 
     /// What to do while the innermost job waits: as [`Mailbox::next`], but a job that is `needed`
-    /// comes first, `others` only as that says, and none once the waiting job was struck.
+    /// comes first, `others` only as that says, and none once the waiting job was struck. What is to be
+    /// let go of is on top of that job until [`Mailbox::end_release`].
     pub fn meanwhile(&self, needed: impl Fn(&J) -> bool, others: Others<J>) -> Meanwhile<J, R> {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
-        if take_strike(&mut inner.running) {
+        if inner.take_strike() {
             return Meanwhile::Struck;
         }
         if !inner.releases.is_empty() {
+            if let Some(waiting) = inner.running.last_mut() {
+                waiting.releasing += 1;
+            }
             self.hint.fetch_sub(inner.releases.len(), Ordering::Relaxed);
             return Meanwhile::Release(std::mem::take(&mut inner.releases));
         }
@@ -398,12 +429,12 @@ impl<J: Clone, R> Mailbox<J, R> {
 
     /// Whether the innermost job was struck. Forgets it: whoever asks raises the exception.
     pub fn take_strike(&self) -> bool {
-        take_strike(&mut self.inner.lock().running)
+        self.inner.lock().take_strike()
     }
 
     /// Whether the innermost job was struck.
     pub fn is_struck(&self) -> bool {
-        self.inner.lock().running.last().is_some_and(|innermost| innermost.interrupted)
+        self.inner.lock().innermost().is_some_and(|innermost| innermost.interrupted)
     }
 
     /// Whether anything has happened since. For spinning.
@@ -423,6 +454,13 @@ impl<J: Clone, R> Mailbox<J, R> {
         match at_most {
             Some(time) => park_timeout(time),
             None => park(),
+        }
+    }
+
+    /// What [`Mailbox::meanwhile`] gave to be let go of is gone: back to what is below it.
+    pub fn end_release(&self) {
+        if let Some(waiting) = self.inner.lock().running.last_mut() {
+            waiting.releasing -= 1;
         }
     }
 
@@ -466,10 +504,6 @@ impl<J: Clone, R> Mailbox<J, R> {
         inner.parked = is_idle.then(current);
         is_idle
     }
-}
-
-fn take_strike<J>(running: &mut [Running<J>]) -> bool {
-    running.last_mut().is_some_and(|innermost| std::mem::take(&mut innermost.interrupted))
 }
 
 fn wake(sleeper: Option<Thread>) {
@@ -610,6 +644,26 @@ mod tests {
         assert_eq!(meanwhile(Others::OldestFirst(kinship)), Meanwhile::Run(4, 33));
         assert_eq!(meanwhile(Others::OldestFirst(kinship)), Meanwhile::Run(1, 11));
         assert_eq!(meanwhile(Others::NewestFirst(kinship)), Meanwhile::Run(5, 14));
+    }
+
+    #[test]
+    fn a_strike_waits_for_what_is_let_go_of_on_top_of_its_job() {
+        let mailbox = mailbox(8);
+        let waiting = mailbox.push(1).unwrap();
+        assert_eq!(mailbox.next(), Next::Run(0, 1));
+        assert!(!mailbox.strike_other(|on_top| on_top));
+        mailbox.push_release(()).unwrap();
+        assert_eq!(mailbox.meanwhile(|_| false, OLDEST), Meanwhile::Release(vec![()]));
+        assert_eq!(mailbox.innermost(), None);
+        assert!(!mailbox.strike(waiting, || panic!("it isn't the innermost")));
+        assert!(mailbox.aim(waiting));
+        assert_eq!(mailbox.struck_for(), None);
+        assert!(mailbox.strike_other(|on_top| on_top));
+        // What waits up there is not the job that was struck.
+        assert!(matches!(mailbox.meanwhile(|_| false, OLDEST), Meanwhile::Nothing { .. }));
+        mailbox.end_release();
+        assert_eq!(mailbox.innermost(), Some(waiting));
+        assert_eq!(mailbox.meanwhile(|_| false, OLDEST), Meanwhile::Struck);
     }
 
     #[test]

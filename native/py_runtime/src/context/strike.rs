@@ -51,7 +51,7 @@ impl<J: Job> Victim for Context<J> {
         };
         let struck = match target {
             Target::Job(seq) => self.mailbox.strike(seq, blow),
-            Target::Chore => self.chores.strike(blow),
+            Target::Chore => self.mailbox.strike_other(|on_top| self.chores.strike(on_top, blow)),
         };
         if struck {
             blow::spare_tracers(at);
@@ -92,7 +92,9 @@ impl<J: Job> Watched for Context<J> {
             }
         }
         if let Some(grace) = self.config.stuck_after
-            && self.chores.stop_overdue(grace, self.mailbox.waiting() > 0)
+            && self.mailbox.innermost().is_none()
+            // A job that waits below it can't go on either.
+            && self.chores.stop_overdue(grace, self.mailbox.is_busy())
         {
             self.interrupt_in_background(Target::Chore);
         }

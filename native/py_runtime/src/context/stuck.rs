@@ -1,10 +1,10 @@
 //! Contexts whose thread doesn't come back from C code: found by the watcher, replaced on request.
 //!
 //! A job that is struck and hasn't ended when the context's grace is over is taken for stuck, and so is
-//! what runs between jobs (it is struck when it has been in the way of others for as long). The
-//! owner is told, and may start a replacement: a context like this one, with a thread, an
-//! interpreter or namespace, and a number of its own. Once that serves, it takes over what waits,
-//! in order and under the same numbers, and what comes. The stuck thread is left to itself; when it
+//! what runs between jobs, or on top of one that waits (it is struck when it has been in the way of jobs
+//! for as long). The owner is told, and may start a replacement: a context like this one, with a thread,
+//! an interpreter or namespace, and a number of its own. Once that serves, it takes over what waits, in
+//! order and under the same numbers, and what comes. The stuck thread is left to itself; when it
 //! returns it finds its mailbox closed, and ends.
 
 use std::io;
@@ -18,15 +18,18 @@ use crate::job::Job;
 impl<J: Job> Context<J> {
     /// Whether what it runs should have ended long ago.
     pub fn is_stuck(&self) -> bool {
-        let struck = self.mailbox.struck_for().or_else(|| self.chores.struck_for());
         let Some(grace) = self.config.stuck_after else { return false };
+        let struck = match self.mailbox.innermost() {
+            Some(_) => self.mailbox.struck_for(),
+            None => self.chores.struck_for(),
+        };
         struck.is_some_and(|long| long > grace)
     }
 
     /// The watcher finds it stuck. Tells the owner, once per job or chore.
     pub(super) fn note_stuck(&self) {
         let innermost = self.mailbox.innermost();
-        let what = innermost.map_or_else(|| u64::MAX - self.chores.count(), |seq| seq + 1);
+        let what = innermost.map_or_else(|| u64::MAX - self.chores.number(), |seq| seq + 1);
         if self.stuck_at.swap(what, Ordering::Relaxed) != what {
             self.owner.stuck();
         }

@@ -40,6 +40,8 @@ pub(crate) struct Desk<'a, J: Job> {
     pub(super) spin: RefCell<Spin>,
     /// How many jobs wait, each on top of the one before.
     pub(super) waiting: Cell<u32>,
+    /// Whether what runs is a finalizer on top of a job that waits.
+    pub(super) releasing: Cell<bool>,
     /// Whether a job was struck, and the import locks that it may have kept are still to be given back.
     pub(super) struck: Cell<bool>,
 }
@@ -52,7 +54,7 @@ impl<J: Job> Context<J> {
         }
         self.kill(J::thread_ended());
         self.busy_since.store(0, Ordering::Relaxed);
-        self.chores.end();
+        self.chores.end_all();
         let handle = self.thread.lock().take();
         SOON.run(move || {
             // A panic was contained and logged on the thread itself.
@@ -91,6 +93,7 @@ impl<J: Job> Context<J> {
                         local: &local,
                         spin: RefCell::new(Spin::new(self.config.spin)),
                         waiting: Cell::new(0),
+                        releasing: Cell::new(false),
                         struck: Cell::new(false),
                     });
                 } else {
@@ -142,7 +145,7 @@ impl<J: Job> Context<J> {
     }
 
     /// Begins something that is no job, and is looked after like one. `false`: it may not run.
-    fn begin(&self, chore: Chore) -> bool {
+    pub(super) fn begin(&self, chore: Chore) -> bool {
         let allowed = self.chores.begin(chore);
         watch::note_work();
         allowed

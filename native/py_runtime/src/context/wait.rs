@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use super::aside::Aside;
 use super::thread::Desk;
+use super::{Context, Release};
+use crate::chores::Chore;
 use crate::job::{Job, Scope};
 use crate::mailbox::{Kinship, Meanwhile, Others};
 
@@ -56,19 +58,25 @@ impl<J: Job> Scope<'_, J> {
             if wait.is_over() {
                 return Ok(());
             }
+            if self.desk.releasing.get() && self.take_strike() {
+                return Err(self.struck());
+            }
             let waited = since.elapsed();
             match mailbox.meanwhile(|job| wait.needs(job), level.others(waited)) {
                 Meanwhile::Struck => return Err(self.struck()),
                 Meanwhile::Run(_, job) => {
                     self.run_on_top(job);
                     // This job's turn to be interrupted, if that was asked for meanwhile.
-                    if mailbox.take_strike() {
+                    if self.take_strike() {
                         return Err(self.struck());
                     }
                     since = Instant::now();
                 }
                 Meanwhile::Release(released) => {
-                    self.context.let_go(self.desk.interpreter, self.desk.local, released);
+                    self.let_go_on_top(released);
+                    if self.take_strike() {
+                        return Err(self.struck());
+                    }
                 }
                 Meanwhile::Nothing { as_of, jobs } => {
                     let at_most = jobs.then(|| level.patience.saturating_sub(waited));
@@ -84,9 +92,16 @@ impl<J: Job> Scope<'_, J> {
         if waiting < limit { Ok(()) } else { Err(Interrupted::TooDeep(waiting)) }
     }
 
-    /// Whether the job was struck and hasn't raised `KeyboardInterrupt` for it yet.
+    /// Whether the job, or the finalizer on top of it, was struck and hasn't raised
+    /// `KeyboardInterrupt` for it yet.
     pub fn is_struck(&self) -> bool {
-        self.context.mailbox.is_struck()
+        let Context { mailbox, chores, .. } = &**self.context;
+        if self.desk.releasing.get() { chores.is_struck() } else { mailbox.is_struck() }
+    }
+
+    fn take_strike(&self) -> bool {
+        let Context { mailbox, chores, .. } = &**self.context;
+        if self.desk.releasing.get() { chores.take_strike() } else { mailbox.take_strike() }
     }
 
     /// Does something without the GIL that touches nothing of Python and doesn't panic.
@@ -106,8 +121,15 @@ impl<J: Job> Scope<'_, J> {
 
     fn run_on_top(&self, job: J) {
         let aside = Aside::put(self.at);
+        let below = self.desk.releasing.replace(false);
         self.context.run(job, self.desk);
+        self.desk.releasing.set(below);
         aside.restore(self.at);
+    }
+
+    fn let_go_on_top(&self, released: Vec<Release<J::Notice>>) {
+        let _on_top = Releasing::begin(self);
+        self.context.let_go(self.desk.interpreter, self.desk.local, released);
     }
 
     /// Takes back the blow, which would hit the job after the exception that it raises itself. An earlier
@@ -116,6 +138,33 @@ impl<J: Job> Scope<'_, J> {
         self.context.parry(self.at);
         self.desk.struck.set(true);
         Interrupted::Struck
+    }
+}
+
+/// Finalizers run on top of what waits, and are looked after by themselves. Also after a panic the wait
+/// goes on as it was.
+struct Releasing<'s, 'a, J: Job> {
+    scope: &'s Scope<'a, J>,
+    below: bool,
+}
+
+impl<'s, 'a, J: Job> Releasing<'s, 'a, J> {
+    fn begin(scope: &'s Scope<'a, J>) -> Self {
+        scope.context.begin(Chore::Release);
+        Releasing { scope, below: scope.desk.releasing.replace(true) }
+    }
+}
+
+impl<J: Job> Drop for Releasing<'_, '_, J> {
+    fn drop(&mut self) {
+        let Scope { at, context, desk, .. } = self.scope;
+        if context.chores.end() {
+            context.parry(*at);
+            // What the job that waits has locked it still needs.
+            desk.struck.set(true);
+        }
+        context.mailbox.end_release();
+        desk.releasing.set(self.below);
     }
 }
 

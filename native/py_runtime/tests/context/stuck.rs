@@ -12,8 +12,10 @@ use py_runtime::request::Cancel;
 use py_runtime::ward::Ward;
 
 use crate::harness::{
-    Lines, PATIENCE, Reply, Subject, config, hold, in_each_mode, wait_for_no_threads,
+    Lines, PATIENCE, Reply, Subject, Ticket, config, hold, in_each_mode, running_code,
+    wait_for_no_threads,
 };
+use crate::waits::{Door, value, waiting};
 
 /// A context that is taken for stuck almost at once, but not while it ends as others do.
 fn impatient(mode: Mode, limit: usize) -> Subject {
@@ -231,6 +233,117 @@ fn a_context_that_was_killed_and_does_not_come_to_its_end_counts_until_it_does()
         subject.stuck();
         subject.ended();
         assert_eq!(subject.context.ward().stuck(), 0);
+        wait_for_no_threads();
+    });
+}
+
+/// A class whose instances say that they go, and then compute for ever.
+fn define_endless(subject: &Subject, lines: &Lines) {
+    let source = "\
+import os
+class Endless:
+    def __del__(self, write=os.write):
+        write(WRITE, b'going\\n')
+        while True: pass
+";
+    subject.run(&source.replace("WRITE", &lines.write_end().to_string()));
+}
+
+/// A context with a job that computes for ever.
+fn hog_beside(mode: Mode) -> (Subject, Ticket) {
+    let other = Subject::start(mode);
+    let hog = running_code(&other, "while True: pass");
+    (other, hog)
+}
+
+/// A job that waits, with a finalizer on top of it that is in the middle of its work.
+fn waiting_below(subject: &Subject, lines: &Lines, what: &str, door: &Arc<Door>) -> Ticket {
+    let held = hold(subject, what);
+    let below = waiting(subject, door);
+    drop(held);
+    assert_eq!(lines.next(), "going");
+    below
+}
+
+#[test]
+fn a_finalizer_that_computes_for_ever_is_struck_when_a_job_waits_below_it() {
+    in_each_mode(|mode| {
+        let (subject, lines) = (start(less_impatient(mode)), Lines::new());
+        define_endless(&subject, &lines);
+        let door = Arc::default();
+        let below = waiting_below(&subject, &lines, "Endless()", &door);
+        door.open(&subject.context);
+        let next = subject.eval("1 + 1");
+        assert_eq!(below.only_reply(), value("waited"));
+        assert_eq!(next.only_reply(), value("2"));
+        subject.end();
+    });
+}
+
+#[test]
+fn a_finalizer_that_does_not_return_is_replaced_with_the_job_that_waits_below_it() {
+    in_each_mode(|mode| {
+        let (subject, lines) = (impatient(mode, 8), Lines::new());
+        let lasts = define_lingering(&subject, &lines);
+        let door = Arc::default();
+        let below = waiting_below(&subject, &lines, "Lingering()", &door);
+        let next = subject.eval("'served'");
+        subject.stuck();
+        let fresh = subject.start_replacement();
+        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
+        assert_eq!(next.only_reply(), value("served"));
+        assert_eq!(below.reply(), Reply::Died("stuck"));
+        door.open(&subject.context);
+        drop(lasts);
+        below.silence();
+        fresh.end();
+        wait_for_no_threads();
+    });
+}
+
+#[test]
+fn a_blow_for_a_waiting_job_spares_the_finalizer_on_top_of_it() {
+    in_each_mode(|mode| {
+        let (subject, lines) = (Subject::start(mode), Lines::new());
+        let lasts = define_lingering(&subject, &lines);
+        subject.run("class Whole(Lingering):\n    def __del__(self):\n        super().__del__()\n        done.append(sum(1 for _ in range(100000)))\ndone = []");
+        let below = waiting_below(&subject, &lines, "Whole()", &Arc::default());
+        // Where both have one GIL they are struck in this order.
+        let (other, hog) = hog_beside(mode);
+        assert_eq!(subject.cancel(&below), Cancel::Running);
+        assert_eq!(other.cancel(&hog), Cancel::Running);
+        hog.silence();
+        drop(lasts);
+        below.silence();
+        assert_eq!(subject.value("done"), "[100000]");
+        subject.end();
+        other.end();
+    });
+}
+
+#[test]
+fn an_interrupt_stops_a_waiting_job_and_the_finalizer_on_top_of_it() {
+    in_each_mode(|mode| {
+        let (subject, lines) = (Subject::start(mode), Lines::new());
+        define_endless(&subject, &lines);
+        let below = waiting_below(&subject, &lines, "Endless()", &Arc::default());
+        assert!(subject.context.busy_for().is_some());
+        assert!(subject.context.interrupt());
+        assert_eq!(below.only_reply(), Reply::Interrupted);
+        assert_eq!(subject.value("1 + 1"), "2");
+        subject.end();
+    });
+}
+
+#[test]
+fn a_killed_context_ends_while_a_finalizer_runs_on_top_of_its_job() {
+    in_each_mode(|mode| {
+        let (subject, lines) = (Subject::start(mode), Lines::new());
+        define_endless(&subject, &lines);
+        let below = waiting_below(&subject, &lines, "Endless()", &Arc::default());
+        subject.context.kill("killed");
+        assert_eq!(below.only_reply(), Reply::Died("killed"));
+        subject.ended();
         wait_for_no_threads();
     });
 }

@@ -17,14 +17,14 @@ const LIMIT: u32 = 64;
 
 /// Something to wait for, which others let happen.
 #[derive(Default)]
-struct Door {
+pub(crate) struct Door {
     open: AtomicBool,
     /// Whether all jobs are known to be needed.
     needs_all: bool,
 }
 
 impl Door {
-    fn open(&self, context: &Context<TestJob>) {
+    pub(crate) fn open(&self, context: &Context<TestJob>) {
         self.open.store(true, Ordering::Release);
         context.nudge_waiting();
     }
@@ -49,7 +49,7 @@ fn wait(scope: &Scope<'_, TestJob>, door: &Door, limit: u32) -> Result<(), Excep
 }
 
 /// A job that waits before the door, and says when it does.
-fn waiting(subject: &Subject, door: &Arc<Door>) -> Ticket {
+pub(crate) fn waiting(subject: &Subject, door: &Arc<Door>) -> Ticket {
     let (reached, is_there) = channel();
     let door = Arc::clone(door);
     let ticket = subject.submit(move |scope| {
@@ -61,7 +61,7 @@ fn waiting(subject: &Subject, door: &Arc<Door>) -> Ticket {
     ticket
 }
 
-fn value(text: &str) -> Reply {
+pub(crate) fn value(text: &str) -> Reply {
     Reply::Value(text.into())
 }
 

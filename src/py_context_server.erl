@@ -232,12 +232,13 @@ handle_info(_Message, State) ->
     {noreply, State}.
 
 %% It is stuck as it drains, and what waits behind it would wait for ever. The thread is left to itself:
-%% the pool, which stops this process now, would wait for it in vain.
+%% the pool, which stops this process now, would wait for it in vain. Replacements that are on their way out
+%% may take their time, too.
 -spec abandon(#state{}) -> #state{}.
 abandon(#state{handle = Handle} = State) ->
     ok = py_nif:context_kill(Handle, stuck),
     ok = tell_owner(drained, State),
-    State#state{handle = undefined}.
+    State#state{handle = undefined, leaving = []}.
 
 -spec is_stuck() -> boolean().
 is_stuck() ->

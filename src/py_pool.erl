@@ -12,7 +12,7 @@
 -behaviour(gen_server).
 
 -export([start_link/2, await/2, stop/1, resize/2, info/1, lookup/1, whereis_pool/1, names/0]).
--export([forget_dead/0, kept/0, kept_options/1]).
+-export([forget_dead/0, kept/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -45,8 +45,9 @@
 %% The default pool is looked up on nearly every call, and an atom is found faster than a tuple.
 -define(DEFAULT_KEY, '$py_default_pool').
 
-%% Starts the process; the contexts come up on their own, see `await/2'.
--spec start_link(atom(), py_options:pool()) ->
+%% Starts the process; the contexts come up on their own, see `await/2'. The options may be those that
+%% are `kept' of the pool.
+-spec start_link(atom(), py_options:pool() | kept) ->
     {ok, pid()} | {error, {already_started, pid()} | term()} | ignore.
 start_link(Name, Options) ->
     gen_server:start_link({local, registered_name(Name)}, ?MODULE, {Name, Options}, []).
@@ -158,20 +159,36 @@ names() ->
     Default = [default || lookup(default) =/= undefined],
     lists:sort(Default ++ [Name || {?KEY(Name), _} <- persistent_term:get()]).
 
-%% When the application stops, a pool that has just crashed is not restarted any more.
+%% When the application has stopped, a pool that has just crashed is not restarted any more, and one
+%% that had lost its supervisor is waited for like the others.
 -spec forget_dead() -> ok.
 forget_dead() ->
+    Kept = kept(),
+    lists:foreach(fun(Name) -> persistent_term:erase(?OPTIONS_KEY(Name)) end, Kept),
+    lists:foreach(fun await_death/1, [Pid || Name <- Kept, Pid <- [whereis_pool(Name)], is_pid(Pid)]),
     lists:foreach(fun erase_entry/1, [Name || Name <- names(), whereis_pool(Name) =:= undefined]).
 
-%% The pools that come back whatever happens, but for being stopped.
+%% The application's own pools that have served. It starts them again whatever happens to them, unless
+%% they are stopped; a user's supervisor may not.
 -spec kept() -> [atom()].
 kept() ->
     [Name || {?OPTIONS_KEY(Name), _} <- persistent_term:get()].
 
-%% The options of such a pool.
--spec kept_options(atom()) -> py_options:pool() | undefined.
-kept_options(Name) ->
-    persistent_term:get(?OPTIONS_KEY(Name), undefined).
+-spec is_kept(atom()) -> boolean().
+is_kept(Name) ->
+    persistent_term:get(?OPTIONS_KEY(Name), undefined) =/= undefined.
+
+%% Notes what is needed to start it again. Who had the name before may have been somebody else's.
+-spec keep(#state{}) -> ok.
+keep(#state{name = Name, options = Options}) ->
+    case hd(get('$ancestors')) of
+        py_pool_sup -> persistent_term:put(?OPTIONS_KEY(Name), Options);
+        _ -> _ = persistent_term:erase(?OPTIONS_KEY(Name)), ok
+    end.
+
+-spec erase_entry(atom()) -> ok.
+erase_entry(Name) ->
+    lists:foreach(fun persistent_term:erase/1, [?OPTIONS_KEY(Name), key(Name)]).
 
 %% One atom more per pool name, which is an atom of the user's already. Not `py_pool_Name': a pool
 %% may be called `sup'.
@@ -182,7 +199,12 @@ registered_name(Name) ->
     catch error:system_limit -> py_pool
     end.
 
--spec init({atom(), py_options:pool()}) -> {ok, #state{}} | ignore.
+-spec init({atom(), py_options:pool() | kept}) -> {ok, #state{}} | ignore.
+init({Name, kept}) ->
+    case persistent_term:get(?OPTIONS_KEY(Name), undefined) of
+        undefined -> ignore;
+        Options -> init({Name, Options})
+    end;
 init({Name, Options}) ->
     _ = process_flag(trap_exit, true),
     case lookup(Name) of
@@ -212,6 +234,7 @@ fill(Pool, #state{options = Options} = State) ->
     %% its earlier life, resized as they may have been; then the entry needn't change.
     Size = length(py_nif:pool_contexts(Pool)),
     Known = State#state{pool = Pool, options = Options#{contexts := Size}},
+    ok = keep(Known),
     (add_slots(1, Size, Known))#state{pending = #{}}.
 
 -spec add_slots(pos_integer(), non_neg_integer(), #state{}) -> #state{}.
@@ -373,27 +396,16 @@ shrink(Size, #state{slots = Slots, pool = Pool, sup = Sup, options = Options} = 
             lists:member(Key, Keys)],
     State#state{slots = maps:without(maps:keys(Gone), Slots), options = Options#{contexts := Size}}.
 
-%% What is needed to start it again. The application starts its own pools however often they crash. A
-%% user's supervisor may not: what stood in the entries would be there for good.
--spec keep(#state{}) -> ok.
-keep(#state{name = Name, options = Options}) ->
-    case hd(get('$ancestors')) of
-        py_pool_sup -> persistent_term:put(?OPTIONS_KEY(Name), Options);
-        _ -> ok
-    end.
-
--spec erase_entry(atom()) -> ok.
-erase_entry(Name) ->
-    _ = [persistent_term:erase(Key) || Key <- [?OPTIONS_KEY(Name), key(Name)]],
-    ok.
-
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, #state{name = Name} = State) ->
-    ok = case is_crash(Reason) andalso lists:member(Name, kept()) of
-        true -> ok;
-        false -> erase_entry(Name)
-    end,
-    stop_contexts(State).
+    ok = forget_unless(is_crash(Reason) andalso is_kept(Name), Name),
+    ok = stop_contexts(State),
+    %% The application may have stopped meanwhile.
+    forget_unless(is_kept(Name), Name).
+
+-spec forget_unless(boolean(), atom()) -> ok.
+forget_unless(true, _Name) -> ok;
+forget_unless(false, Name) -> erase_entry(Name).
 
 %% After which it is started again.
 -spec is_crash(term()) -> boolean().

@@ -7,79 +7,59 @@
 -export([start_link/0]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
 
--record(state, {
-    supervisor :: reference(),
-    %% Pools that are still ending.
-    ending = #{} :: #{reference() => atom()}
-}).
-
-%% How long to wait for the next supervisor before looking again, in ms.
+%% How long to wait for the next supervisor, and for pools to end, before looking again, in ms.
 -define(WAIT, 10).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
--spec init([]) -> {ok, #state{}, {continue, restore}}.
+%% The state is the monitor of the supervisor.
+-spec init([]) -> {ok, reference(), {continue, look}}.
 init([]) ->
     %% It may be that this process was killed as well.
-    {ok, watch(), {continue, restore}}.
+    {ok, watch(), {continue, look}}.
 
--spec watch() -> #state{}.
+-spec watch() -> reference().
 watch() ->
-    #state{supervisor = monitor(process, py_pool_sup)}.
+    monitor(process, py_pool_sup).
 
--spec handle_continue(restore, #state{}) -> {noreply, #state{}}.
-handle_continue(restore, State) ->
-    {noreply, lists:foldl(fun restore/2, State, py_pool:kept())}.
+-spec handle_continue(look, reference()) -> {noreply, reference()}.
+handle_continue(look, Monitor) ->
+    _ = lists:all(fun is_restored/1, py_pool:kept())
+        orelse erlang:send_after(?WAIT, self(), look),
+    {noreply, Monitor}.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}}.
-handle_call(_Request, _From, State) ->
-    {noreply, State}.
+-spec handle_call(term(), gen_server:from(), reference()) -> {noreply, reference()}.
+handle_call(_Request, _From, Monitor) ->
+    {noreply, Monitor}.
 
--spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_Message, State) ->
-    {noreply, State}.
+-spec handle_cast(term(), reference()) -> {noreply, reference()}.
+handle_cast(_Message, Monitor) ->
+    {noreply, Monitor}.
 
--spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info({'DOWN', Monitor, process, _, _}, #state{supervisor = Monitor} = State) ->
+-spec handle_info(term(), reference()) ->
+    {noreply, reference()} | {noreply, reference(), {continue, look}}.
+handle_info({'DOWN', Monitor, process, _, _}, Monitor) ->
     _ = erlang:send_after(?WAIT, self(), watch),
-    {noreply, State};
-handle_info(watch, _State) ->
+    {noreply, Monitor};
+handle_info(watch, _Monitor) ->
     %% If there is none yet, that is told at once.
-    handle_continue(restore, watch());
-handle_info({'DOWN', Monitor, process, _, _}, #state{ending = Ending} = State) ->
-    case maps:take(Monitor, Ending) of
-        {Name, Rest} -> {noreply, restore(Name, State#state{ending = Rest})};
-        error -> {noreply, State}
-    end;
-handle_info(_Message, State) ->
-    {noreply, State}.
+    {noreply, watch(), {continue, look}};
+handle_info(look, Monitor) ->
+    {noreply, Monitor, {continue, look}};
+handle_info(_Message, Monitor) ->
+    {noreply, Monitor}.
 
-%% Starts a pool anew, once its process is gone.
--spec restore(atom(), #state{}) -> #state{}.
-restore(Name, #state{ending = Ending} = State) ->
-    case restored(Name, py_pool:kept_options(Name)) of
-        ok -> State;
-        {ending, Pid} -> State#state{ending = Ending#{monitor(process, Pid) => Name}}
-    end.
-
--spec restored(atom(), py_options:pool() | undefined) -> ok | {ending, pid()}.
-restored(_Name, undefined) ->
-    %% Stopped meanwhile.
-    ok;
-restored(Name, Options) ->
-    try py_pool_sup:start_pool(Name, Options) of
-        {error, {already_started, Pid}} -> unless_supervised(Pid);
-        _ -> ok
+%% Starts a pool anew if it has no process. One that is not the supervisor's is about to end.
+-spec is_restored(atom()) -> boolean().
+is_restored(Name) ->
+    try
+        case py_pool:whereis_pool(Name) of
+            undefined -> element(1, py_pool_sup:restore_pool(Name)) =:= ok;
+            Pid -> lists:keymember(Pid, 2, supervisor:which_children(py_pool_sup))
+        end
     catch
-        %% The supervisor is gone, of which a message is coming.
-        exit:_ -> ok
-    end.
-
--spec unless_supervised(pid()) -> ok | {ending, pid()}.
-unless_supervised(Pid) ->
-    case lists:keymember(Pid, 2, supervisor:which_children(py_pool_sup)) of
-        true -> ok;
-        false -> {ending, Pid}
+        %% The supervisor is gone.
+        exit:_ -> false
     end.

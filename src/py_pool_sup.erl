@@ -3,7 +3,7 @@
 
 -behaviour(supervisor).
 
--export([start_link/0, start_pool/2, start_link_pool/2]).
+-export([start_link/0, start_pool/2, restore_pool/1, start_link_pool/2]).
 -export([init/1]).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
@@ -15,9 +15,14 @@ start_link() ->
 start_pool(Name, Options) ->
     supervisor:start_child(?MODULE, [Name, Options]).
 
+%% Starts a pool that was there before with the options it had, unless it is stopped meanwhile.
+-spec restore_pool(atom()) -> {ok, pid()} | {error, term()}.
+restore_pool(Name) ->
+    supervisor:start_child(?MODULE, [Name, kept]).
+
 %% A pool that was stopped between its death and its restart is not restarted. Its child, which would
 %% otherwise stay in the list, ends at once.
--spec start_link_pool(atom(), py_options:pool()) -> {ok, pid()} | {error, term()}.
+-spec start_link_pool(atom(), py_options:pool() | kept) -> {ok, pid()} | {error, term()}.
 start_link_pool(Name, Options) ->
     case py_pool:start_link(Name, Options) of
         ignore -> {ok, spawn_link(fun() -> ok end)};

@@ -36,6 +36,7 @@ groups() ->
        a_pool_that_comes_back_has_the_size_it_had,
        a_pool_that_comes_back_tries_until_its_contexts_start,
        supervisors_that_are_killed_come_back,
+       pools_without_their_supervisor_end_with_the_application,
        a_start_whose_supervisor_is_killed_says_just_that]},
      {stopping, [],
       [stopping_answers_waiting_jobs,
@@ -56,6 +57,7 @@ groups() ->
        bad_resizes_are_errors]},
      {embedding, [],
       [a_pool_lives_in_the_users_tree,
+       a_pool_is_kept_by_the_application_only_while_it_has_it,
        a_pool_that_crashes_is_restarted_by_the_users_tree,
        a_resized_pool_that_crashes_is_restarted_by_the_users_tree,
        a_stopped_pool_is_not_restarted,
@@ -313,6 +315,19 @@ supervisors_that_are_killed_come_back(Config) ->
     {ok, _} = py_context_sup:start_context(x, worker),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 3 end).
 
+pools_without_their_supervisor_end_with_the_application(Config) ->
+    %% It takes a moment to end.
+    [Ctx] = start(#{contexts => 1, shutdown => 200}, Config),
+    Busy = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
+    _ = await_busy(Ctx),
+    kill(whereis(py_pool_sup)),
+    ok = application:stop(py_context_router),
+    ?assertEqual({error, {context_died, shutdown}}, answer(Busy)),
+    ?assertEqual([], test_helpers:published()),
+    ?assertEqual([], py_context_router:pools()),
+    [Another] = start(#{contexts => 1}, Config),
+    ?assert(is_process_alive(Another)).
+
 alive(Pool) ->
     maps:get(alive, py_context_router:info(Pool), 0).
 
@@ -561,6 +576,21 @@ a_pool_lives_in_the_users_tree(_Config) ->
     ?assertEqual([], [Pid || Pid <- Pids, is_process_alive(Pid)]),
     ?assertEqual({[], []}, {py_context_router:pools(), test_helpers:published()}),
     ?assertEqual(0, test_helpers:context_threads()).
+
+a_pool_is_kept_by_the_application_only_while_it_has_it(_Config) ->
+    {ok, _} = py_context_router:start_pool(shared, #{contexts => 1, max_queue => 5}),
+    ?assertEqual([shared], py_pool:kept()),
+    %% Whose name somebody else takes before it is back.
+    ok = sys:suspend(py_pool_keeper),
+    kill(whereis(py_pool_sup)),
+    _ = eventually(fun() -> py_pool:whereis_pool(shared) =:= undefined end),
+    {ok, Tree} = start_tree([#{name => shared, contexts => 1, max_queue => 7}]),
+    ?assertEqual([], py_pool:kept()),
+    ok = sys:resume(py_pool_keeper),
+    kill(py_pool:whereis_pool(shared)),
+    _ = eventually(fun() -> alive(shared) =:= 1 end),
+    ?assertMatch(#{max_queue := 7}, py_context_router:info(shared)),
+    ok = stop_tree(Tree).
 
 a_pool_that_crashes_is_restarted_by_the_users_tree(_Config) ->
     {ok, Tree} = start_tree([#{name => io, contexts => 2}]),

@@ -428,15 +428,19 @@ a_slot_that_drains_behind_a_stuck_job_goes(Config) ->
         end)
     end).
 
+%% Neither what is stuck nor what was to replace it is waited for, though the grace has no end here.
 a_slot_that_drains_while_it_is_being_replaced_goes(Config) ->
-    Marker = filename:join(?config(priv_dir, Config), ?FUNCTION_NAME),
+    Name = lists:concat([?FUNCTION_NAME, "_", ?config(mode, Config)]),
+    Marker = filename:join(?config(priv_dir, Config), Name),
+    Fifo = Marker ++ ".fifo",
     in_vm(Config, fun() ->
-        %% With the marker it says that it has begun, and goes on when the marker is gone.
-        Preload = ["import os, time\n"
+        %% With the marker it says that it has begun, and is in C until the fifo is opened.
+        Preload = ["import os\n"
                    "if os.path.exists('", Marker, "'):\n"
                    "    with open('", Marker, "', 'w') as file: file.write('begun')\n"
-                   "while os.path.exists('", Marker, "'): time.sleep(0.001)\n"],
-        [_, Ctx] = start(replaced, 2, #{preload => Preload}, Config),
+                   "    open('", Fifo, "').close()\n"],
+        [First, Ctx] = start(replaced, 2, #{preload => Preload, shutdown => infinity}, Config),
+        {ok, _} = py:call(First, os, mkfifo, [list_to_binary(Fifo)]),
         Threads = test_helpers:context_threads(),
         ok = file:write_file(Marker, <<>>),
         {Stuck, Socket} = block(Ctx),
@@ -447,7 +451,9 @@ a_slot_that_drains_while_it_is_being_replaced_goes(Config) ->
         ok = py_context_router:resize_pool(replaced, 1),
         ?assertEqual({error, {context_died, stuck}}, answer(Waiting)),
         _ = eventually(fun() -> not is_process_alive(Ctx) end),
-        ok = file:delete(Marker),
+        ok = py_context_router:resize_pool(replaced, 1),
+        {ok, _} = py:eval(First, <<"__import__('os').close(__import__('os').open(fifo, 1))">>,
+                          #{fifo => list_to_binary(Fifo)}),
         let_go(Socket),
         _ = eventually(fun() -> test_helpers:context_threads() < Threads end)
     end).

@@ -1,6 +1,6 @@
 //! What somebody outside holds, or reads without a copy, is let go of by the right thread.
 
-use std::io::{PipeReader, pipe};
+use std::io::{PipeReader, PipeWriter, pipe};
 use std::os::fd::AsRawFd;
 
 use py_runtime::export::Export;
@@ -169,6 +169,14 @@ fn exported_bytes_outlive_their_context_and_are_freed_in_the_end() {
     });
 }
 
+fn goes_before_the_waiter(data: Export<TestJob>, lines: &Lines, opener: PipeWriter) {
+    assert_eq!(lines.next(), "begun");
+    drop(data);
+    assert_eq!(lines.next(), "py_late");
+    drop(opener);
+    assert_eq!(lines.next(), "over");
+}
+
 #[test]
 fn late_exports_do_not_wait_for_a_finaliser_of_another_context() {
     in_each_mode(|mode| {
@@ -180,11 +188,7 @@ fn late_exports_do_not_wait_for_a_finaliser_of_another_context() {
         bad.end();
         good.end();
         drop(waiter);
-        assert_eq!(lines.next(), "begun");
-        drop(data);
-        assert_eq!(lines.next(), "py_late");
-        drop(opener);
-        assert_eq!(lines.next(), "over");
+        goes_before_the_waiter(data, &lines, opener);
     });
 }
 
@@ -204,11 +208,7 @@ fn late_exports_do_not_wait_for_the_end_of_another_interpreter() {
         bad.end();
         good.end();
         drop(last);
-        assert_eq!(lines.next(), "begun");
-        drop(data);
-        assert_eq!(lines.next(), "py_late");
-        drop(opener);
-        assert_eq!(lines.next(), "over");
+        goes_before_the_waiter(data, &lines, opener);
     });
 }
 

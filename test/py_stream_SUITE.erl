@@ -355,7 +355,8 @@ no_item_comes_after_the_end_of_a_dying_context(Config) ->
     {ok, 1} = Put(),
     receive {py_stream, Ref, {data, <<"x">>}} -> ok end,
     exit(Ctx, kill),
-    receive {py_stream, Ref, End} -> ?assertEqual({error, {context_died, killed}}, End) end,
+    %% `killed', or `noproc' if a step has just ended.
+    receive {py_stream, Ref, End} -> ?assertMatch({error, {context_died, _}}, End) end,
     ok = py:stream_cancel(Ref),
     {ok, 1} = Put(),
     eventually(fun() -> test_helpers:context_threads() =< Threads end),

@@ -3,6 +3,8 @@
 
 -export([begin_with/1, actions/0]).
 
+-import(py_chaos, [one_of/1]).
+
 -type outcome() :: ok | {failed, atom()} | {wrong, term()}.
 
 -spec actions() -> [{atom(), Weight :: pos_integer(), fun((py_chaos:world()) -> outcome())}].
@@ -53,10 +55,6 @@ start(Pool, #{modes := Modes}) ->
         {error, {already_started, _}} -> ok;
         {error, _} = Error -> Error
     end.
-
--spec one_of([T]) -> T.
-one_of(List) ->
-    py_chaos:one_of(List).
 
 -spec pause(non_neg_integer()) -> ok.
 pause(Ms) ->

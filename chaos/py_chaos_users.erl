@@ -4,6 +4,8 @@
 
 -export([actions/0]).
 
+-import(py_chaos, [one_of/1]).
+
 -type outcome() :: ok | {failed, atom()} | {wrong, term()}.
 
 -spec actions() -> [{atom(), Weight :: pos_integer(), fun((py_chaos:world()) -> outcome())}].
@@ -43,10 +45,6 @@ context(World) ->
         none -> self();
         Ctx -> Ctx
     end.
-
--spec one_of([T]) -> T.
-one_of(List) ->
-    py_chaos:one_of(List).
 
 %% What the call must say, unless a fault has come in between.
 -spec expect(term(), term()) -> outcome().

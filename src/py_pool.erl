@@ -165,7 +165,8 @@ names() ->
 forget_dead() ->
     Kept = kept(),
     lists:foreach(fun(Name) -> persistent_term:erase(?OPTIONS_KEY(Name)) end, Kept),
-    lists:foreach(fun await_death/1, [Pid || Name <- Kept, Pid <- [whereis_pool(Name)], is_pid(Pid)]),
+    Ending = [Pid || Name <- Kept, Pid <- [whereis_pool(Name)], is_pid(Pid)],
+    lists:foreach(fun await_death/1, Ending),
     lists:foreach(fun erase_entry/1, [Name || Name <- names(), whereis_pool(Name) =:= undefined]).
 
 %% The application's own pools that have served. It starts them again whatever happens to them, unless
@@ -174,9 +175,13 @@ forget_dead() ->
 kept() ->
     [Name || {?OPTIONS_KEY(Name), _} <- persistent_term:get()].
 
+-spec kept_options(atom()) -> py_options:pool() | undefined.
+kept_options(Name) ->
+    persistent_term:get(?OPTIONS_KEY(Name), undefined).
+
 -spec is_kept(atom()) -> boolean().
 is_kept(Name) ->
-    persistent_term:get(?OPTIONS_KEY(Name), undefined) =/= undefined.
+    kept_options(Name) =/= undefined.
 
 %% Notes what is needed to start it again. Who had the name before may have been somebody else's.
 -spec keep(#state{}) -> ok.
@@ -201,7 +206,7 @@ registered_name(Name) ->
 
 -spec init({atom(), py_options:pool() | kept}) -> {ok, #state{}} | ignore.
 init({Name, kept}) ->
-    case persistent_term:get(?OPTIONS_KEY(Name), undefined) of
+    case kept_options(Name) of
         undefined -> ignore;
         Options -> init({Name, Options})
     end;
@@ -398,14 +403,11 @@ shrink(Size, #state{slots = Slots, pool = Pool, sup = Sup, options = Options} = 
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, #state{name = Name} = State) ->
-    ok = forget_unless(is_crash(Reason) andalso is_kept(Name), Name),
+    _ = (is_crash(Reason) andalso is_kept(Name)) orelse erase_entry(Name),
     ok = stop_contexts(State),
     %% The application may have stopped meanwhile.
-    forget_unless(is_kept(Name), Name).
-
--spec forget_unless(boolean(), atom()) -> ok.
-forget_unless(true, _Name) -> ok;
-forget_unless(false, Name) -> erase_entry(Name).
+    _ = is_kept(Name) orelse erase_entry(Name),
+    ok.
 
 %% After which it is started again.
 -spec is_crash(term()) -> boolean().

@@ -430,8 +430,7 @@ a_slot_that_drains_behind_a_stuck_job_goes(Config) ->
 
 %% Neither what is stuck nor what was to replace it is waited for, though the grace has no end here.
 a_slot_that_drains_while_it_is_being_replaced_goes(Config) ->
-    Name = lists:concat([?FUNCTION_NAME, "_", ?config(mode, Config)]),
-    Marker = filename:join(?config(priv_dir, Config), Name),
+    Marker = file_of_mode("marker_", Config),
     Fifo = Marker ++ ".fifo",
     in_vm(Config, fun() ->
         %% With the marker it says that it has begun, and is in C until the fifo is opened.

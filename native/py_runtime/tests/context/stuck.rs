@@ -265,6 +265,14 @@ fn waiting_below(subject: &Subject, lines: &Lines, what: &str, door: &Arc<Door>)
     below
 }
 
+/// A context with a job that waits, and a finalizer on top of it that computes for ever.
+fn endless_on_top(mode: Mode) -> (Subject, Ticket) {
+    let (subject, lines) = (Subject::start(mode), Lines::new());
+    define_endless(&subject, &lines);
+    let below = waiting_below(&subject, &lines, "Endless()", &Arc::default());
+    (subject, below)
+}
+
 #[test]
 fn a_finalizer_that_computes_for_ever_is_struck_when_a_job_waits_below_it() {
     in_each_mode(|mode| {
@@ -324,9 +332,7 @@ fn a_blow_for_a_waiting_job_spares_the_finalizer_on_top_of_it() {
 #[test]
 fn an_interrupt_stops_a_waiting_job_and_the_finalizer_on_top_of_it() {
     in_each_mode(|mode| {
-        let (subject, lines) = (Subject::start(mode), Lines::new());
-        define_endless(&subject, &lines);
-        let below = waiting_below(&subject, &lines, "Endless()", &Arc::default());
+        let (subject, below) = endless_on_top(mode);
         assert!(subject.context.busy_for().is_some());
         assert!(subject.context.interrupt());
         assert_eq!(below.only_reply(), Reply::Interrupted);
@@ -338,9 +344,7 @@ fn an_interrupt_stops_a_waiting_job_and_the_finalizer_on_top_of_it() {
 #[test]
 fn a_killed_context_ends_while_a_finalizer_runs_on_top_of_its_job() {
     in_each_mode(|mode| {
-        let (subject, lines) = (Subject::start(mode), Lines::new());
-        define_endless(&subject, &lines);
-        let below = waiting_below(&subject, &lines, "Endless()", &Arc::default());
+        let (subject, below) = endless_on_top(mode);
         subject.context.kill("killed");
         assert_eq!(below.only_reply(), Reply::Died("killed"));
         subject.ended();

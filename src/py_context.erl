@@ -375,7 +375,9 @@ create_local_env(Ctx) ->
     run(Ctx, fun(Ref) -> {new_env, Ref, 0} end, infinity, {create_local_env, [Ctx]}).
 
 %% @doc Interrupts the running job: its caller gets `{error, interrupted}'. Python sees a
-%% `KeyboardInterrupt' at its next bytecode; code that is blocked in C sees it when it returns.
+%% `KeyboardInterrupt' at its next bytecode; code that is blocked in C sees it when it returns. A
+%% finalizer that has held up the next job for 5 ms or more is interrupted likewise. `not_running':
+%% nothing runs, also if jobs wait.
 -spec interrupt(pid()) -> ok | not_running | {error, {context_died, term()}}.
 interrupt(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
     alive_or_died(py_nif:interrupt(Ctx));

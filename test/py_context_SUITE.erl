@@ -470,7 +470,7 @@ an_endless_loop_is_stopped_within_milliseconds(Config) ->
     Ctx = new(Config),
     Times = [begin
                  Looping = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
-                 %% The one before may look busy for a moment after its answer.
+                 %% It may not have begun yet.
                  _ = eventually(fun() -> py_context:interrupt(Ctx) =:= ok end),
                  Began = erlang:monotonic_time(microsecond),
                  {error, interrupted} = answer(Looping),

@@ -98,10 +98,12 @@ impl Chores {
         self.0.lock().draining = true;
     }
 
-    /// Something is asked for that has to wait for what runs. `true`: it is a finalizer, and has to be
-    /// struck.
-    pub(crate) fn stop(&self) -> bool {
-        self.0.lock().stop(&[Chore::Release])
+    /// Something is asked for that has to wait for what runs. `true`: finalizers have been running for
+    /// so long, and have to be struck.
+    pub(crate) fn stop(&self, for_so_long: Duration) -> bool {
+        let mut state = self.0.lock();
+        let long = state.running.last().is_some_and(|last| last.began.elapsed() >= for_so_long);
+        long && state.stop(&[Chore::Release])
     }
 
     /// As [`Chores::stop`], if what runs has been in the way for longer than `grace`: of jobs that wait,

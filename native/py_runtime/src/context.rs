@@ -42,6 +42,10 @@ pub use wait::{Interrupted, Wait};
 /// recursion limit and the conversion depth are sized for it. Reserved, not committed.
 pub(crate) const STACK_SIZE: usize = 8 << 20;
 
+/// From when on a finalizer between two jobs is taken to hold the next one up. They mostly take
+/// microseconds, and an interrupt spent on those would miss the job that it was meant for.
+const HOLDS_UP: Duration = Duration::from_millis(5);
+
 /// How a context is to be made.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -250,11 +254,12 @@ impl<J: Job> Context<J> {
         if let Some(successor) = self.successor() {
             return successor.interrupt();
         }
-        let finalizes = self.mailbox.innermost().is_none() && self.chores.stop();
+        let job = self.mailbox.running().pop().filter(|(_, job)| job.state().interrupt());
+        let held_up_for = if job.is_some() { Duration::ZERO } else { HOLDS_UP };
+        let finalizes = self.mailbox.innermost().is_none() && self.chores.stop(held_up_for);
         if finalizes {
             self.interrupt_in_background(Target::Chore);
         }
-        let job = self.mailbox.running().pop().filter(|(_, job)| job.state().interrupt());
         if let Some((seq, _)) = job {
             self.interrupt_in_background(Target::Job(seq));
         }

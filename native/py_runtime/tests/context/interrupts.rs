@@ -366,8 +366,30 @@ class Endless:
         drop(hold(&subject, "Endless()"));
         assert_eq!(lines.next(), "going");
         let next = subject.eval("1 + 1");
-        assert!(subject.context.interrupt());
+        interrupt_what_runs(&subject);
         assert_eq!(next.only_reply(), Reply::Value("2".into()));
+        subject.end();
+    });
+}
+
+/// Interrupts again and again until something has run that could be interrupted.
+fn interrupt_what_runs(subject: &Subject) {
+    while !subject.context.interrupt() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_interrupt_is_not_spent_on_what_is_tidied_up_between_jobs() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        for _ in 0..400 {
+            drop(hold(&subject, "object()"));
+            // What the one before it has left is tidied up after its reply.
+            let hog = subject.exec("while True: pass");
+            interrupt_what_runs(&subject);
+            assert_eq!(hog.reply(), Reply::Interrupted);
+        }
         subject.end();
     });
 }

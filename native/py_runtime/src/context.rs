@@ -249,12 +249,14 @@ impl<J: Job> Context<J> {
     }
 
     /// Interrupts the running job, whose caller gets the error, and a finalizer that holds it or the next
-    /// one up. `false`: nothing runs.
+    /// one up. Of jobs on top of one another that is the innermost whose caller hasn't given up.
+    /// `false`: nothing runs.
     pub fn interrupt(self: &Arc<Self>) -> bool {
         if let Some(successor) = self.successor() {
             return successor.interrupt();
         }
-        let job = self.mailbox.running().pop().filter(|(_, job)| job.state().interrupt());
+        let mut innermost_first = self.mailbox.running().into_iter().rev();
+        let job = innermost_first.find(|(_, job)| job.state().interrupt());
         let held_up_for = if job.is_some() { Duration::ZERO } else { HOLDS_UP };
         let finalizes = self.mailbox.innermost().is_none() && self.chores.stop(held_up_for);
         if finalizes {

@@ -94,10 +94,13 @@ impl Interpreter {
     /// attaches this thread to it.
     pub fn enter(mode: Mode) -> Result<Self, String> {
         mode.check()?;
+        if !boot::is_booted() {
+            return Err("Python has not been started".into());
+        }
         if let Some(spare) = spare::take(mode) {
             return spare.enter();
         }
-        // SAFETY: Python runs and is never finalized. The main interpreter is where every thread
+        // SAFETY: Python runs, see above, and is never finalized. The main interpreter is where every thread
         // starts from.
         let main = unsafe { new_main_state(mode) }?;
         // SAFETY: the state is new, for this thread, and not attached.

@@ -154,6 +154,20 @@ fn a_cancelled_wait_ends() {
 }
 
 #[test]
+fn an_interrupt_reaches_the_job_below_one_whose_caller_has_given_up() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let below = waiting(&subject, &Arc::new(Door::default()));
+        let above = subject.block();
+        assert_eq!(subject.cancel(above.ticket()), Cancel::Running);
+        assert!(subject.context.interrupt());
+        above.let_go().silence();
+        assert_eq!(below.only_reply(), Reply::Interrupted);
+        subject.end();
+    });
+}
+
+#[test]
 fn a_blow_for_a_waiting_job_spares_the_one_on_top_of_it() {
     in_each_mode(|mode| {
         let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));

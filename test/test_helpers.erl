@@ -83,8 +83,9 @@ answer(Pid) ->
     after ?DEADLINE -> error({no_answer, process_info(Pid, current_stacktrace)})
     end.
 
-%% What else has come for the process; ends it.
+%% What else has come for the process; ends it, unseen by whoever traps exits from here on.
 leftovers(Pid) ->
+    true = unlink(Pid),
     Pid ! {self(), leftovers},
     receive {Pid, leftovers, Messages} -> Messages end.
 

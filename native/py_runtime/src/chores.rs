@@ -28,7 +28,7 @@ struct Running {
     struck: Option<Instant>,
     /// It is to raise `KeyboardInterrupt`, and if it waits it hasn't yet.
     interrupted: bool,
-    /// Since when it has been in the way of anything.
+    /// When it was first seen to be in the way of anything.
     in_the_way: Option<Instant>,
 }
 
@@ -106,8 +106,9 @@ impl Chores {
         long && state.stop(&[Chore::Release])
     }
 
-    /// As [`Chores::stop`], if what runs has been in the way for longer than `grace`: of jobs that wait,
-    /// or of the end of the context. Asked now and then.
+    /// As [`Chores::stop`], if what runs is in the way, of jobs that wait or of the end of the context, and
+    /// was so for the first time longer than `grace` ago: jobs whose callers have less patience than that
+    /// would be given up one after the other. Asked now and then.
     pub(crate) fn stop_overdue(&self, grace: Duration, jobs_wait: bool) -> bool {
         let mut state = self.0.lock();
         let in_the_way = state.killed || state.draining || jobs_wait;
@@ -116,7 +117,6 @@ impl Chores {
             return false;
         }
         if !in_the_way {
-            running.in_the_way = None;
             return false;
         }
         let since = *running.in_the_way.get_or_insert_with(Instant::now);

@@ -197,6 +197,11 @@ impl Ticket {
         self.replies.recv_timeout(PATIENCE).expect("a reply")
     }
 
+    /// Waits for the reply, but not for long.
+    pub(crate) fn reply_within(&self, time: Duration) -> Option<Reply> {
+        self.replies.recv_timeout(time).ok()
+    }
+
     /// Waits for the reply and for the job to be gone, and finds no second reply.
     pub(crate) fn only_reply(self) -> Reply {
         let reply = self.reply();

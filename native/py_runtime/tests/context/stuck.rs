@@ -351,3 +351,24 @@ fn a_killed_context_ends_while_a_finalizer_runs_on_top_of_its_job() {
         wait_for_no_threads();
     });
 }
+
+#[test]
+fn a_finalizer_is_struck_that_is_in_the_way_of_one_impatient_caller_after_the_other() {
+    in_each_mode(|mode| {
+        let subject = start(less_impatient(mode));
+        subject.run(ENDLESS);
+        drop(hold(&subject, "Endless()"));
+        let patience = Duration::from_millis(200);
+        wait_until(|| {
+            let next = subject.eval("1 + 1");
+            let reply = next.reply_within(patience);
+            if reply.is_none() {
+                assert_eq!(subject.cancel(&next), Cancel::Waiting);
+                // Longer than from one look of the watcher to the next.
+                std::thread::sleep(patience);
+            }
+            reply.is_some()
+        });
+        subject.end();
+    });
+}

@@ -23,7 +23,13 @@ impl<J: Job> Context<J> {
             Some(_) => self.mailbox.struck_for(),
             None => self.chores.struck_for(),
         };
-        struck.is_some_and(|long| long > grace)
+        let is_stuck = struck.is_some_and(|long| long > grace);
+        if !is_stuck {
+            // If the same job is stuck again, the owner has to be told again: it may have found, when it
+            // was told, that there was nothing to replace.
+            self.stuck_at.store(0, Ordering::Relaxed);
+        }
+        is_stuck
     }
 
     /// The watcher finds it stuck. Tells the owner, once per job or chore.

@@ -2,7 +2,8 @@
 
 use std::io::{PipeReader, PipeWriter, pipe};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use py_runtime::context::Config;
@@ -12,7 +13,7 @@ use py_runtime::request::Cancel;
 use py_runtime::ward::Ward;
 
 use crate::harness::{
-    Lines, PATIENCE, Reply, Subject, Ticket, config, hold, in_each_mode, running_code,
+    Lines, PATIENCE, Reply, Subject, Ticket, config, detached, hold, in_each_mode, running_code,
     wait_for_no_threads,
 };
 use crate::waits::{Door, value, waiting};
@@ -370,5 +371,42 @@ fn a_finalizer_is_struck_that_is_in_the_way_of_one_impatient_caller_after_the_ot
             reply.is_some()
         });
         subject.end();
+    });
+}
+
+#[test]
+fn a_context_that_was_not_stuck_for_a_moment_is_found_stuck_again() {
+    in_each_mode(|mode| {
+        let subject = impatient(mode, 8);
+        let door: Arc<Door> = Arc::default();
+        let ((entered, is_in), (go, gone)) = (channel(), channel::<()>());
+        let (gone, before) = (Mutex::new(gone), Arc::clone(&door));
+        // Blocks in C twice, and between waits before the door, however often it is struck.
+        let stubborn = subject.submit(move |scope| {
+            let block = || gone.lock().unwrap().recv().unwrap();
+            entered.send(()).unwrap();
+            detached(scope.at, block);
+            while scope.wait(&*before, 64).is_err() {}
+            detached(scope.at, block);
+            Ok(String::new())
+        });
+        is_in.recv().unwrap();
+        assert_eq!(subject.cancel(&stubborn), Cancel::Running);
+        subject.stuck();
+        let fresh = subject.start_replacement();
+        go.send(()).unwrap();
+        let on_top = subject.block();
+        assert!(!subject.context.hand_over(&fresh.context, &"stuck"));
+        fresh.end();
+        on_top.let_go().only_reply();
+        door.open(&subject.context);
+        subject.stuck();
+        let fresh = subject.start_replacement();
+        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
+        go.send(()).unwrap();
+        stubborn.silence();
+        subject.ended();
+        fresh.end();
+        wait_for_no_threads();
     });
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Config, Context, Owner};
 use crate::backstage::SOON;
+use crate::interrupter::Target;
 use crate::job::Job;
 
 impl<J: Job> Context<J> {
@@ -75,15 +76,20 @@ impl<J: Job> Context<J> {
         if moved {
             self.leave_behind();
             self.admit_soon(usize::MAX);
-            for (_, job) in running {
-                let why = why.clone();
+            for (seq, job) in running {
+                let (context, why) = (Arc::clone(self), why.clone());
                 SOON.run(move || {
                     if job.state().was_interrupted() {
                         job.interrupted()
                     } else {
                         job.abandon(&why)
                     }
+                    // One that waits below would go on, with nobody left who could stop it.
+                    context.interrupt_in_background(Target::Job(seq));
                 });
+            }
+            if self.chores.kill() {
+                self.interrupt_in_background(Target::Chore);
             }
         }
         moved

@@ -410,3 +410,41 @@ fn a_context_that_was_not_stuck_for_a_moment_is_found_stuck_again() {
         wait_for_no_threads();
     });
 }
+
+#[test]
+fn a_job_below_a_stuck_one_ends_as_soon_as_that_has_returned() {
+    in_each_mode(|mode| {
+        let subject = impatient(mode, 8);
+        let below = waiting(&subject, &Arc::default());
+        let blocked = subject.block();
+        assert_eq!(subject.cancel(blocked.ticket()), Cancel::Running);
+        subject.stuck();
+        let fresh = subject.start_replacement();
+        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
+        assert_eq!(below.reply(), Reply::Died("stuck"));
+        blocked.let_go().silence();
+        below.silence();
+        subject.ended();
+        assert_eq!(fresh.context.ward().stuck(), 0);
+        fresh.end();
+        wait_for_no_threads();
+    });
+}
+
+#[test]
+fn a_finalizer_that_computes_for_ever_ends_with_the_thread_that_was_replaced() {
+    in_each_mode(|mode| {
+        let subject = start(less_impatient(mode));
+        subject.run(ENDLESS);
+        let _held = hold(&subject, "Endless()");
+        let blocked = subject.block();
+        assert_eq!(subject.cancel(blocked.ticket()), Cancel::Running);
+        subject.stuck();
+        let fresh = subject.start_replacement();
+        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
+        blocked.let_go().silence();
+        subject.ended();
+        fresh.end();
+        wait_for_no_threads();
+    });
+}

@@ -1,9 +1,9 @@
 %% Starts the processes for the functions that Python calls: some ahead, which stand by, and one at
 %% once when Python has found none. What they do is in py_callback.
 %%
-%% The processes are linked: they end with this one, and when one of them is killed the link says
-%% why, which Python is told. One that fails has told Python itself. Nothing that a function does
-%% holds this process up.
+%% The processes are linked: they end with this one. They are monitored, because a function could undo
+%% the link: when one of them has ended without an answer Python is told why. Nothing that a function
+%% does holds this process up.
 -module(py_callback_runner).
 
 -behaviour(gen_server).
@@ -39,9 +39,9 @@ handle_cast(_Message, Running) ->
 
 -spec handle_info(term(), running()) -> {noreply, running()}.
 handle_info({py_callback, Ticket, Name, Args}, Running) ->
-    Pid = spawn_link(py_callback, run, [Ticket, Name, Args]),
+    {Pid, _} = spawn_opt(py_callback, run, [Ticket, Name, Args], [link, monitor]),
     {noreply, add(Running#{Pid => Ticket})};
-handle_info({'EXIT', Pid, Reason}, Running) ->
+handle_info({'DOWN', _Monitor, process, Pid, Reason}, Running) ->
     case maps:take(Pid, Running) of
         {Ticket, Others} ->
             _ = py_nif:callback_retire(Ticket),
@@ -68,16 +68,17 @@ add(Running) ->
         enough ->
             Running;
         Ticket ->
-            Pid = spawn_opt(py_callback, stand_by, [Ticket], [link, {min_heap_size, ?HEAP}]),
+            {Pid, _} = spawn_opt(py_callback, stand_by, [Ticket],
+                                 [link, monitor, {min_heap_size, ?HEAP}]),
             ok = py_nif:callback_stand_by(Ticket, Pid),
             Running#{Pid => Ticket}
     end.
 
 %% The first answer counts: after the function's own this one changes nothing.
 -spec answer_for_the_dead(term(), py_nif:ticket()) -> ok.
-answer_for_the_dead(normal, _Ticket) ->
-    %% It has answered, or lost its ticket, which is an answer too.
-    ok;
+answer_for_the_dead(normal, Ticket) ->
+    %% As nearly all do, once they have answered.
+    py_nif:callback_answer(Ticket, {raised, exit, normal, <<"normal">>, []});
 answer_for_the_dead(Reason, Ticket) ->
     Text = unicode:characters_to_binary(io_lib:format("~0tP", [Reason, 20])),
     py_nif:callback_answer(Ticket, {raised, exit, Reason, Text, []}).

@@ -34,6 +34,7 @@ each_mode() ->
      failures_arrive_as_erlang_errors,
      a_reason_without_a_python_form_is_text,
      a_killed_function_leaves_no_python_waiting,
+     a_function_that_ends_its_process_leaves_no_python_waiting,
      a_killed_runner_leaves_no_python_waiting,
      functions_run_in_processes_of_their_own,
      what_a_function_leaves_behind_is_not_met_by_the_next,
@@ -243,6 +244,25 @@ a_killed_function_leaves_no_python_waiting(Config) ->
      end || {Reason, Expected} <- [{kill, <<"^exit: killed">>}, {shot, <<"^exit: shot">>}]],
     ?assertEqual(2, value(Ctx, <<"1 + 1">>)).
 
+a_function_that_ends_its_process_leaves_no_python_waiting(Config) ->
+    Ctx = new(Config),
+    Unlinked = fun() ->
+        {links, Links} = process_info(self(), links),
+        _ = [unlink(Pid) || Pid <- Links],
+        exit(self(), kill)
+    end,
+    %% After that nothing of the process runs but the function that it wakes up in.
+    Asleep = fun() -> self() ! wake, erlang:hibernate(erlang, is_atom, [woken]) end,
+    [begin
+         ok = py:register_function(ends, Function),
+         ?assertEqual({error, {'Error', Message}},
+                      py_context:eval(Ctx, <<"erlang.ends()">>, #{}, 10_000))
+     end || {Function, Message} <- [{fun() -> exit(self(), normal) end, <<"exit: normal">>},
+                                    {Asleep, <<"exit: normal">>},
+                                    {Unlinked, <<"exit: killed">>}]],
+    ok = py:register_function(add, fun(A, B) -> A + B end),
+    ?assertEqual(3, value(Ctx, <<"erlang.add(1, 2)">>)).
+
 a_killed_runner_leaves_no_python_waiting(Config) ->
     Ctx = new(Config),
     ok = py:register_function(gated, gated()),
@@ -285,8 +305,8 @@ what_a_function_leaves_behind_is_not_met_by_the_next(Config) ->
         Test ! {looked, process_info(self(), Items), ets:whereis(litter), whereis(litter)},
         ok
     end),
-    Clean = [{dictionary, []}, {links, [Runner]}, {monitored_by, []}, {trap_exit, false},
-             {message_queue_len, 0}],
+    Clean = [{dictionary, []}, {links, [Runner]}, {monitored_by, [Runner]},
+             {trap_exit, false}, {message_queue_len, 0}],
     ok = py_context:exec(Ctx, <<"
 for _ in range(20):
     erlang.look(erlang.litter())

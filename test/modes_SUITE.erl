@@ -213,6 +213,9 @@ stopped_context_leaves_nothing_to_the_next(Config) ->
                                   "string.marked_by = 'a'\n"
                                   "os.marked_by = 'a'\n"
                                   "os.getpid = lambda: -1\n"
+                                  "import erlang\n"
+                                  "erlang.call = lambda *_: 'mocked'\n"
+                                  "del erlang.whereis\n"
                                   "sys.path.append('/nowhere')\n"
                                   "sys.meta_path = []\n"
                                   "sys.stdout = None\n"
@@ -228,12 +231,13 @@ stopped_context_leaves_nothing_to_the_next(Config) ->
                                   "atexit.register(lambda: setattr(builtins, 'late', 1))\n">>)
     end),
     with_contexts(mode(Config), 1, fun([B]) ->
-        ok = py_context:exec(B, <<"import builtins, gc, os, sys, string, warnings">>),
+        ok = py_context:exec(B, <<"import builtins, erlang, gc, os, sys, string, warnings">>),
         [?assertEqual({Code, {ok, false}}, {Code, py_context:eval(B, Code)})
          || Code <- [<<"hasattr(builtins, 'leak')">>, <<"hasattr(builtins, 'late')">>,
                      <<"len is None">>, <<"'leaked' in globals()">>,
                      <<"hasattr(string, 'marked_by')">>, <<"hasattr(os, 'marked_by')">>,
                      <<"os.getpid() == -1">>, <<"'/nowhere' in sys.path">>,
+                     <<"type(erlang.call) is type(lambda: 0)">>, <<"not hasattr(erlang, 'whereis')">>,
                      <<"sys.meta_path == []">>, <<"sys.stdout is None">>,
                      <<"sys.getrecursionlimit() == 77">>, <<"not gc.isenabled()">>,
                      <<"gc.get_debug() != 0">>, <<"gc.get_freeze_count() != 0">>,

@@ -3,12 +3,12 @@
 use std::sync::OnceLock;
 
 use py_runtime::code::{self, Kind};
-use py_runtime::exception::Exception;
+use py_runtime::exception::{self, Exception};
 use py_runtime::ffi;
 use py_runtime::namespace::new_namespace;
 use py_runtime::object::{Attached, Object};
 
-use super::{State, functions, import, not_ours, raise_text, state};
+use super::{NAME, State, functions, import, not_ours, raise_text, state};
 use crate::settings;
 
 const SOURCE: &str = include_str!("prelude.py");
@@ -92,12 +92,16 @@ unsafe fn set(dict: &Object, key: &std::ffi::CStr, value: *mut ffi::PyObject) ->
 /// context that has an interpreter of its own; in the main one once, because by then its Python
 /// code may have put other streams in place.
 pub(crate) fn install(at: Attached<'_>) -> Result<(), Exception> {
+    // SAFETY: attached; neither call can fail.
+    let main = unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() };
+    if !main {
+        forget(at);
+    }
     let module = import(at)?;
     // SAFETY: attached; the module is ours, so the state is, and the namespace is a dictionary.
     unsafe {
         let state = state(module.as_ptr()).ok_or_else(not_ours)?;
         let prelude = Object::from_borrowed(at, state.prelude).ok_or_else(not_ours)?;
-        let main = ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main();
         let installed = c"_installed";
         if main && !ffi::PyDict_GetItemString(prelude.as_ptr(), installed.as_ptr()).is_null() {
             return Ok(());
@@ -108,6 +112,14 @@ pub(crate) fn install(at: Attached<'_>) -> Result<(), Exception> {
         call(at, &prelude, c"follow_logging")?;
         set(&prelude, installed, ffi::Py_None()).ok_or_else(|| Exception::take(at))
     }
+}
+
+/// Has the module imported anew. An interpreter that was kept for this context still has it, with what the
+/// code of the last one has put into it.
+fn forget(at: Attached<'_>) {
+    // SAFETY: attached; `sys.modules` is a dictionary. As a rule the module isn't in it.
+    unsafe { ffi::PyDict_DelItemString(ffi::PyImport_GetModuleDict(), NAME.as_ptr()) };
+    exception::clear(at);
 }
 
 /// Calls one of its functions without arguments.

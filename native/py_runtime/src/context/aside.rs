@@ -81,13 +81,8 @@ struct Running {
 
 impl Running {
     fn put(at: Attached<'_>) -> Option<Self> {
-        let get = function(at, "asyncio.events", c"_get_running_loop")?;
-        // SAFETY: attached, and the function is live.
-        let event_loop = unsafe { Object::from_owned(at, ffi::PyObject_CallNoArgs(get.as_ptr())) }?;
+        let event_loop = running_loop(at)?;
         let none = Object::none(at);
-        if event_loop.as_ptr() == none.as_ptr() {
-            return None;
-        }
         // The task goes first and comes back last: it can be changed for the running loop only.
         let task = swap_current_task(at, &event_loop, &none);
         set_running_loop(at, &none);
@@ -100,6 +95,28 @@ impl Running {
             swap_current_task(at, &self.event_loop, task);
         }
     }
+}
+
+/// Has asyncio run nothing in this thread, as it should once a job has ended and what waits below is put
+/// away. An interrupt may have come as a run was about to end, and then no loop could be run here any more.
+pub(super) fn forget_running(at: Attached<'_>) {
+    if let Some(event_loop) = running_loop(at) {
+        let none = Object::none(at);
+        set_running_loop(at, &none);
+        // By this a loop knows that it runs; others than asyncio's own may have none.
+        // SAFETY: attached, and both are live.
+        unsafe {
+            ffi::PyObject_SetAttrString(event_loop.as_ptr(), c"_thread_id".as_ptr(), none.as_ptr())
+        };
+    }
+    crate::exception::clear(at);
+}
+
+fn running_loop(at: Attached<'_>) -> Option<Object> {
+    let get = function(at, "asyncio.events", c"_get_running_loop")?;
+    // SAFETY: attached, and the function is live.
+    let event_loop = unsafe { Object::from_owned(at, ffi::PyObject_CallNoArgs(get.as_ptr())) }?;
+    (event_loop.as_ptr() != Object::none(at).as_ptr()).then_some(event_loop)
 }
 
 fn swap_current_task(at: Attached<'_>, event_loop: &Object, task: &Object) -> Option<Object> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pyo3_ffi as ffi;
 
-use super::{Context, Release, StartError, blow};
+use super::{Context, Release, StartError, aside, blow};
 use crate::backstage::SOON;
 use crate::chores::Chore;
 use crate::exception::Exception;
@@ -42,7 +42,7 @@ pub(crate) struct Desk<'a, J: Job> {
     pub(super) waiting: Cell<u32>,
     /// Whether what runs is a finalizer on top of a job that waits.
     pub(super) releasing: Cell<bool>,
-    /// Whether a job was struck, and the import locks that it may have kept are still to be given back.
+    /// Whether a job was struck, and what it may have left behind is still to be mended.
     pub(super) struck: Cell<bool>,
 }
 
@@ -154,7 +154,7 @@ impl<J: Job> Context<J> {
     fn end_chore(&self, at: Attached<'_>) {
         if self.chores.end() {
             self.parry(at);
-            import_locks::give_back(at);
+            mend(at);
         }
     }
 
@@ -217,7 +217,7 @@ impl<J: Job> Context<J> {
             self.begin(Chore::Release);
             stop_tracing(at);
             self.end_chore(at);
-            import_locks::give_back(at);
+            mend(at);
         }
         // Its terms are freed before the next job's turn, not while others wait.
         drop(job);
@@ -313,6 +313,12 @@ fn stop_tracing(_: Attached<'_>) {
         ffi::PyEval_SetTrace(None, null_mut());
         ffi::PyEval_SetProfile(None, null_mut());
     }
+}
+
+/// Undoes what code may leave in Python itself that was interrupted in the middle of it. Where none waits.
+fn mend(at: Attached<'_>) {
+    import_locks::give_back(at);
+    aside::forget_running(at);
 }
 
 fn native_thread_id() -> u64 {

@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::aside::Aside;
+use super::aside::{self, Aside};
 use super::thread::Desk;
 use super::{Context, Release};
 use crate::chores::Chore;
@@ -124,6 +124,9 @@ impl<J: Job> Scope<'_, J> {
         let below = self.desk.releasing.replace(false);
         self.context.run(job, self.desk);
         self.desk.releasing.set(below);
+        if self.desk.struck.get() {
+            aside::forget_running(self.at);
+        }
         aside.restore(self.at);
     }
 

@@ -351,6 +351,26 @@ fn an_interrupted_job_leaves_no_import_lock_behind() {
 }
 
 #[test]
+fn an_interrupted_job_leaves_no_event_loop_running() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        // As an interrupt leaves it that comes just as a loop is about to end its run.
+        subject.run(
+            "import asyncio, threading\nasync def one(): return 1\n\
+             kept = asyncio.new_event_loop()\nkept._thread_id = threading.get_ident()\n\
+             asyncio._set_running_loop(kept)",
+        );
+        let hog = running_code(&subject, "while True: pass");
+        assert!(subject.context.interrupt());
+        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        assert_eq!(subject.value("asyncio.run(one())"), "1");
+        assert_eq!(subject.value("kept.run_until_complete(one())"), "1");
+        subject.run("kept.close()");
+        subject.end();
+    });
+}
+
+#[test]
 fn a_finalizer_that_holds_up_the_next_job_can_be_interrupted() {
     in_each_mode(|mode| {
         let (subject, lines) = (Subject::start(mode), Lines::new());

@@ -7,6 +7,9 @@
 //! looked at from outside; and what a struck job has kept all the same (Python itself raises
 //! exceptions in there too, when memory or the stack runs out) is given back after it, once none
 //! waits below it on the thread.
+//!
+//! So are the locks of `logging`, which before CPython 3.13 it may be struck with just as it has taken
+//! them: nobody else could log any more who shares the interpreter.
 
 use std::ptr::null_mut;
 
@@ -25,7 +28,7 @@ const BOOTSTRAP: &str = "<frozen importlib._bootstrap>";
 /// and can't be given back once that is empty, and it has a lock of its own, which from 3.14 on can
 /// stay taken too.
 const GIVE_BACK: &[u8] = br#"
-import _imp, _thread
+import _imp, _thread, sys
 from importlib import _bootstrap
 
 try:
@@ -47,9 +50,19 @@ for _reference in list(getattr(_bootstrap, "_module_locks", {}).values()):
             _own.release()
     except (RuntimeError, AssertionError, AttributeError):
         pass
+
+_logging = sys.modules.get("logging")
+_handlers = [_reference() for _reference in list(getattr(_logging, "_handlerList", ()))]
+for _place, _name in [(_logging, "_lock"), *((_handler, "lock") for _handler in _handlers)]:
+    _locked = getattr(_place, _name, None)
+    try:
+        while _locked._is_owned():
+            _locked.release()
+    except (RuntimeError, AttributeError):
+        pass
 "#;
 
-/// Gives back all import locks of this thread, which isn't importing anything.
+/// Gives back all import locks of this thread, which isn't importing anything, and those of `logging`.
 pub(crate) fn give_back(at: Attached<'_>) {
     // What fails here has no caller to be told; the worst is that nothing is given back.
     if let Ok(namespace) = new_namespace(at) {

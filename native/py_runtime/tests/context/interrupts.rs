@@ -351,6 +351,24 @@ fn an_interrupted_job_leaves_no_import_lock_behind() {
 }
 
 #[test]
+fn an_interrupted_job_leaves_no_lock_of_logging_behind() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        // As an interrupt leaves them that comes just after logging has taken them.
+        subject.run(
+            "import logging\nhandler = logging.StreamHandler()\n\
+             locks = [logging._lock, handler.lock]\n\
+             for lock in locks: lock.acquire()",
+        );
+        let hog = running_code(&subject, "while True: pass");
+        assert!(subject.context.interrupt());
+        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        assert_eq!(subject.value("[lock._is_owned() for lock in locks]"), "[False, False]");
+        subject.end();
+    });
+}
+
+#[test]
 fn an_interrupted_job_leaves_no_event_loop_running() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);

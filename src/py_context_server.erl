@@ -171,9 +171,13 @@ handle_cast(drain, #state{status = serving, handle = Handle} = State) ->
     Draining = (drop_replacement(State))#state{status = draining},
     %% Only once is it told that it is stuck.
     case State#state.replacement =/= undefined andalso is_stuck() of
-        true -> {noreply, abandon(Draining)};
+        true -> {noreply, abandon(stuck, Draining)};
         false -> {noreply, Draining}
     end;
+handle_cast(drain, #state{status = starting, handle = Handle} = State) when Handle =/= undefined ->
+    %% Nobody waits for it, and what it runs first may take any time: the pool, which stops this process
+    %% now, would wait for that.
+    {noreply, abandon(shutdown, State#state{status = draining})};
 handle_cast(drain, State) ->
     ok = tell_owner(drained, State),
     {noreply, State#state{status = draining}}.
@@ -212,7 +216,7 @@ handle_info({py_context, Ref, {error, _} = Error}, #state{replacement = {Ref, _}
     {noreply, not_replaced(Error, drop_replacement(State))};
 handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = draining, handle = Handle} = State)
   when Handle =/= undefined ->
-    {noreply, abandon(State)};
+    {noreply, abandon(stuck, State)};
 handle_info(grace_over, #state{handle = Handle} = State) when Handle =/= undefined ->
     ok = py_nif:context_kill(Handle, shutdown),
     {noreply, State};
@@ -234,9 +238,9 @@ handle_info(_Message, State) ->
 %% It is stuck as it drains, and what waits behind it would wait for ever. The thread is left to itself:
 %% the pool, which stops this process now, would wait for it in vain. Replacements that are on their way out
 %% may take their time, too.
--spec abandon(#state{}) -> #state{}.
-abandon(#state{handle = Handle} = State) ->
-    ok = py_nif:context_kill(Handle, stuck),
+-spec abandon(stuck | shutdown, #state{}) -> #state{}.
+abandon(Why, #state{handle = Handle} = State) ->
+    ok = py_nif:context_kill(Handle, Why),
     ok = tell_owner(drained, State),
     State#state{handle = undefined, leaving = []}.
 
@@ -361,10 +365,15 @@ is_orderly(_Reason) -> false.
 -spec begin_stop(term(), #state{}) -> #state{}.
 begin_stop(_Why, #state{status = stopping} = State) ->
     State;
-begin_stop(Why, #state{options = #{shutdown := Grace}} = State) ->
+begin_stop(Why, State) ->
     ok = leave_slot(State),
     ok = close(Why, State),
-    (drop_replacement(State))#state{status = stopping, deadline = deadline(Grace)}.
+    (drop_replacement(State))#state{status = stopping, deadline = deadline(grace(State))}.
+
+%% It is for jobs: what a context runs before it serves is none.
+-spec grace(#state{}) -> timeout().
+grace(#state{status = starting}) -> 0;
+grace(#state{options = #{shutdown := Grace}}) -> Grace.
 
 -spec close(term(), #state{}) -> ok.
 close(_Why, #state{handle = undefined}) -> ok;

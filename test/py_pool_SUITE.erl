@@ -45,6 +45,7 @@ groups() ->
        the_grace_is_one_for_all_contexts,
        no_grace_is_no_wait,
        stopping_ends_a_slot_that_cannot_start,
+       what_a_context_begins_with_has_no_grace,
        a_pool_that_is_stopped_between_its_death_and_its_restart_stays_stopped]},
      {resizing, [],
       [a_pool_grows,
@@ -52,6 +53,7 @@ groups() ->
        a_shrunken_pool_can_grow_again,
        a_pool_that_cannot_grow_stays_as_it_was,
        a_slot_that_dies_while_it_drains_is_not_replaced,
+       a_slot_that_drains_while_it_starts_holds_up_no_other,
        resizes_at_once_happen_one_after_the_other,
        a_resized_pool_is_known_by_its_new_size,
        bad_resizes_are_errors]},
@@ -417,6 +419,35 @@ stopping_ends_a_slot_that_cannot_start(Config) ->
     receive after 1000 -> ok end,
     ?assertEqual(0, attempts(Counter)).
 
+%% A start that fails doesn't wait for it either.
+what_a_context_begins_with_has_no_grace(Config) ->
+    {Marker, Preload} = endless_preload(Config),
+    Options = #{contexts => 2, shutdown => infinity, preload => Preload},
+    ok = file:write_file(Marker, <<>>),
+    Failing = [Preload, "if begun == 2: raise OSError('not now')\n"],
+    ?assertEqual({error, {'OSError', <<"not now">>}},
+                 py_context_router:start(Options#{preload => Failing, mode => ?config(mode, Config)})),
+    ok = file:delete(Marker),
+    [Ctx, _] = start(Options, Config),
+    ok = file:write_file(Marker, <<>>),
+    kill(Ctx),
+    _ = await_begun(Marker),
+    ok = py_context_router:stop(),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
+
+%% The first context that runs it while the file is empty says so there, and goes on when the file is gone.
+endless_preload(Config) ->
+    Marker = filename:join(?config(priv_dir, Config), "endless"),
+    _ = file:delete(Marker),
+    {Marker, ["import os, time\n"
+              "begun = 0\n"
+              "if os.path.exists('", Marker, "'):\n"
+              "  with open('", Marker, "', 'a') as f: begun = os.write(f.fileno(), b'.') * f.tell()\n"
+              "  while begun == 1 and os.path.exists('", Marker, "'): time.sleep(0.001)\n"]}.
+
+await_begun(Marker) ->
+    eventually(fun() -> file:read_file(Marker) =/= {ok, <<>>} end).
+
 %% Its supervisor is held up, so that the restart comes after the stop has found nobody.
 a_pool_that_is_stopped_between_its_death_and_its_restart_stays_stopped(Config) ->
     Before = start(#{contexts => 2}, Config),
@@ -518,6 +549,18 @@ a_slot_that_dies_while_it_drains_is_not_replaced(Config) ->
     _ = eventually(fun() -> test_helpers:context_threads() =:= 1 end),
     ?assertEqual([First], py_context_router:contexts()),
     ?assertMatch(#{size := 1, alive := 1, restarts := 0}, py_context_router:info(default)).
+
+a_slot_that_drains_while_it_starts_holds_up_no_other(Config) ->
+    {Marker, Preload} = endless_preload(Config),
+    [First, Second] = start(#{contexts => 2, shutdown => infinity, preload => Preload}, Config),
+    ok = file:write_file(Marker, <<>>),
+    kill(Second),
+    _ = await_begun(Marker),
+    ok = py_context_router:resize_pool(default, 1),
+    kill(First),
+    _ = await_healed(1, [First]),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 1 end),
+    ?assertMatch(#{size := 1, alive := 1}, py_context_router:info(default)).
 
 resizes_at_once_happen_one_after_the_other(Config) ->
     _ = start(#{contexts => 2}, Config),

@@ -400,19 +400,19 @@ deadline(Grace) ->
 await_end(Reason, #state{leaving = Leaving, deadline = Deadline} = State) ->
     ok = await_thread(Reason, State),
     %% They have been told to end already.
-    _ = [ended_within(Ref, left(last(Deadline))) || Ref <- Leaving],
+    _ = [ended_within(Ref, left(last(Deadline)), State) || Ref <- Leaving],
     ok.
 
 -spec await_thread(term(), #state{}) -> ok.
 await_thread(_Reason, #state{handle = undefined}) ->
     ok;
-await_thread(Reason, #state{handle = Handle, ref = Ref, deadline = Deadline}) ->
-    case ended_within(Ref, left(Deadline)) of
+await_thread(Reason, #state{handle = Handle, ref = Ref, deadline = Deadline} = State) ->
+    case ended_within(Ref, left(Deadline), State) of
         true ->
             ok;
         false ->
             ok = py_nif:context_kill(Handle, died(Reason)),
-            _ = ended_within(Ref, left(last(Deadline))),
+            _ = ended_within(Ref, left(last(Deadline)), State),
             ok
     end.
 
@@ -425,6 +425,20 @@ last(Deadline) -> Deadline + ?INTERRUPT_GRACE.
 -spec left(integer() | infinity) -> timeout().
 left(infinity) -> infinity;
 left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+
+%% In a pool only as long as that lives: when it has been killed nobody waits for the end, its
+%% supervisor goes from one context to the next, and all of them have been replaced.
+-spec ended_within(reference(), timeout(), #state{}) -> boolean().
+ended_within(Ref, Timeout, #state{slot = undefined}) ->
+    ended_within(Ref, Timeout);
+ended_within(Ref, Timeout, #state{slot = #{owner := Owner}}) ->
+    Pool = monitor(process, Owner),
+    receive
+        {py_context, Ref, ended} -> true;
+        {'DOWN', Pool, process, Owner, _} -> false
+    after Timeout ->
+        false
+    end.
 
 -spec ended_within(reference(), timeout()) -> boolean().
 ended_within(Ref, Timeout) ->

@@ -33,6 +33,7 @@ groups() ->
        a_slot_that_cannot_start_is_tried_again_and_reported_once,
        a_new_streak_is_reported_again,
        a_pool_whose_process_is_killed_comes_back,
+       a_pool_that_is_killed_takes_its_contexts_along,
        a_pool_that_comes_back_has_the_size_it_had,
        a_pool_that_comes_back_tries_until_its_contexts_start,
        supervisors_that_are_killed_come_back,
@@ -265,6 +266,30 @@ a_pool_whose_process_is_killed_comes_back(Config) ->
     ok = py_context_router:stop(),
     ?assertEqual([], test_helpers:published()),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
+
+%% However long their jobs might have taken, and also while it stops.
+a_pool_that_is_killed_takes_its_contexts_along(Config) ->
+    [begin
+         Contexts = start(#{contexts => 3, shutdown => infinity}, Config),
+         Looping = [ask(fun() -> py_context:exec(Ctx, ?LOOP) end) || Ctx <- Contexts],
+         _ = [await_busy(Ctx) || Ctx <- Contexts],
+         ok = Before(),
+         kill(py_pool:whereis_pool(default)),
+         ?assertEqual([{error, {context_died, shutdown}}],
+                      lists:usort([answer(Caller) || Caller <- Looping])),
+         ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- Looping])),
+         _ = await_healed(3, Contexts),
+         ?assertEqual([], [Ctx || Ctx <- Contexts, is_process_alive(Ctx)]),
+         _ = eventually(fun() -> test_helpers:context_threads() =:= 3 end),
+         ok = py_context_router:stop()
+     end || Before <- [fun() -> ok end, fun crash/0]].
+
+%% Until it is about to end.
+crash() ->
+    [Ctx | _] = py_context_router:contexts(),
+    true = exit(py_pool:whereis_pool(default), crashed),
+    _ = eventually(fun() -> maps:get(state, py_context:info(Ctx)) =:= closing end),
+    ok.
 
 a_pool_that_comes_back_has_the_size_it_had(Config) ->
     [begin

@@ -151,7 +151,7 @@ start_or_join(Pool, Given, Options) ->
 join(Pid, Pool, Given, Options) ->
     case py_pool:await(Pid, Given) of
         %% It was just being stopped; this start comes after that.
-        gone -> start_or_join(Pool, Given, Options);
+        Ended when is_atom(Ended) -> start_or_join(Pool, Given, Options);
         Outcome -> Outcome
     end.
 
@@ -183,9 +183,10 @@ resize_pool(Pool, Size) when is_atom(Pool) ->
 resize_pool(Pool, Size) ->
     ?BADARG([Pool, Size], {argument, 1, <<"not an atom">>}).
 
--spec resized(pool_name(), ok | {error, term()} | gone) -> ok | {error, term()}.
-resized(Pool, gone) -> {error, {pool_not_started, Pool}};
-resized(_Pool, Outcome) -> Outcome.
+-spec resized(pool_name(), ok | {error, term()} | stopped | gone) -> ok | {error, term()}.
+resized(_Pool, ok) -> ok;
+resized(_Pool, {error, _} = Error) -> Error;
+resized(Pool, _Ended) -> {error, {pool_not_started, Pool}}.
 
 %% @doc A child specification for a pool in your own supervision tree. Put it after what the pool's
 %% `preload' needs, and list `py_context_router' in your application's `applications'.
@@ -202,8 +203,8 @@ child_spec(#{name := Name} = Spec) ->
 child_spec(Spec) ->
     ?BADARG([Spec], {argument, 1, <<"a map with a name is needed">>}).
 
-%% @doc Starts a pool that is linked to the caller, and waits until it serves. `ignore' is for the
-%% supervisor that restarts a pool while it is being stopped.
+%% @doc Starts a pool that is linked to the caller, and waits until it serves. `ignore' is for a
+%% supervisor whose pool is being stopped while it starts or restarts.
 -spec start_link(pool_spec()) -> {ok, pid()} | {error, start_error()} | ignore.
 start_link(#{name := Name} = Spec) ->
     Given = maps:remove(name, Spec),
@@ -234,6 +235,7 @@ await_linked({ok, Pid}) ->
     case py_pool:await(Pid, #{}) of
         {ok, _Contexts} -> {ok, Pid};
         {error, _} = Error -> py_context_server:unlinked(Pid, Error);
+        stopped -> py_context_server:unlinked(Pid, ignore);
         gone -> py_context_server:unlinked(Pid, {error, killed})
     end;
 await_linked({error, _} = Error) ->
@@ -488,8 +490,8 @@ info() ->
 -spec info(pool_name()) -> map().
 info(Pool) when is_atom(Pool) ->
     case py_pool:info(Pool) of
-        gone -> #{};
-        #{contexts := Size} = Info -> described(Pool, Size, Info)
+        #{contexts := Size} = Info -> described(Pool, Size, Info);
+        _Ended -> #{}
     end;
 info(Pool) ->
     ?BADARG([Pool], {argument, 1, <<"not an atom">>}).

@@ -53,7 +53,7 @@ start_link(Name, Options) ->
     gen_server:start_link({local, registered_name(Name)}, ?MODULE, {Name, Options}, []).
 
 %% Waits until all contexts serve. `Given' are the options that the caller asked for.
--spec await(pid(), map()) -> {ok, [pid()]} | {error, term()} | gone.
+-spec await(pid(), map()) -> {ok, [pid()]} | {error, term()} | stopped | gone.
 await(Pid, Given) ->
     case ask(Pid, {await, Given}) of
         {failed, Error} ->
@@ -74,18 +74,39 @@ stop(Name) ->
     try
         gen_server:stop(registered_name(Name), shutdown, infinity)
     catch
-        exit:_ -> ok
-    end,
-    forget(Name, Pool).
+        exit:Reason -> not_stopped(Reason, Name, Pool)
+    end.
+
+%% It was dead, or has just been killed, or another one stops it.
+-spec not_stopped(term(), atom(), undefined | py_nif:pool()) -> ok.
+not_stopped({Reason, {sys, terminate, _}}, Name, Pool) ->
+    not_stopped(Reason, Name, Pool);
+not_stopped(Reason, Name, Pool) ->
+    IsKilled = Reason =/= noproc andalso is_crash(Reason),
+    case IsKilled andalso (Pool =:= undefined orelse not is_published(Name, Pool)) of
+        true ->
+            %% As it ended, when its entry was erased: a process that is started in its place can't
+            %% know that it is to end.
+            ok = await_process(Name, ?RESTART),
+            stop(Name);
+        false ->
+            forget(Name, Pool)
+    end.
+
+-spec await_process(atom(), non_neg_integer()) -> ok.
+await_process(Name, Ms) ->
+    case whereis_pool(Name) of
+        undefined when Ms > 0 -> receive after 1 -> await_process(Name, Ms - 1) end;
+        _ -> ok
+    end.
 
 %% The end that was asked for must not take the caller along who started the pool.
 -spec let_go(pid() | undefined) -> ok.
 let_go(undefined) -> ok;
 let_go(Pid) -> py_context_server:unlinked(Pid, ok).
 
-%% After an ordinary stop there is nothing left to do. Else its process was dead: its contexts are
-%% dying, and a process that is started in its place finds it closed, erases the entry and ends; in a
-%% tree that doesn't restart it nobody does.
+%% Its process was dead: its contexts are dying, and a process that is started in its place finds it
+%% closed, erases the entry and ends; in a tree that doesn't restart it nobody does.
 -spec forget(atom(), undefined | py_nif:pool()) -> ok.
 forget(_Name, undefined) ->
     ok;
@@ -122,11 +143,11 @@ await_restart(Name, Pool, Ms) ->
             ok
     end.
 
--spec resize(atom(), pos_integer()) -> ok | {error, term()} | gone.
+-spec resize(atom(), pos_integer()) -> ok | {error, term()} | stopped | gone.
 resize(Name, Size) ->
     ask(registered_name(Name), {resize, Size}).
 
--spec info(atom()) -> map() | gone.
+-spec info(atom()) -> map() | stopped | gone.
 info(Name) ->
     ask(registered_name(Name), info).
 
@@ -135,6 +156,7 @@ ask(Server, Request) ->
     try
         gen_server:call(Server, Request, infinity)
     catch
+        exit:{shutdown, _} -> stopped;
         exit:_ -> gone
     end.
 

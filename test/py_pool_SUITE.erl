@@ -47,7 +47,8 @@ groups() ->
        no_grace_is_no_wait,
        stopping_ends_a_slot_that_cannot_start,
        what_a_context_begins_with_has_no_grace,
-       a_pool_that_is_stopped_between_its_death_and_its_restart_stays_stopped]},
+       a_pool_that_is_stopped_between_its_death_and_its_restart_stays_stopped,
+       a_pool_that_is_killed_as_it_stops_stays_stopped]},
      {resizing, [],
       [a_pool_grows,
        a_pool_shrinks_once_its_work_is_done,
@@ -489,6 +490,33 @@ a_pool_that_is_stopped_between_its_death_and_its_restart_stays_stopped(Config) -
     ?assertEqual(false, py_context_router:is_started()),
     %% And it can be started again.
     ?assertEqual(1, length(start(#{contexts => 1}, Config))).
+
+a_pool_that_is_killed_as_it_stops_stays_stopped(Config) ->
+    Options = #{name => default, contexts => 1, shutdown => infinity, mode => ?config(mode, Config)},
+    [begin
+         Tree = Start(),
+         [Ctx] = py_context_router:contexts(),
+         Looping = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
+         _ = await_busy(Ctx),
+         Stopper = ask(fun py_context_router:stop/0),
+         _ = eventually(fun() -> test_helpers:published() =:= [] end),
+         kill(py_pool:whereis_pool(default)),
+         ?assertEqual(ok, answer(Stopper)),
+         ?assertEqual({error, {context_died, shutdown}}, answer(Looping)),
+         %% It has not been started again, and is not about to be.
+         _ = supervisor:which_children(Tree),
+         ?assertEqual({undefined, []}, {py_pool:whereis_pool(default), test_helpers:published()}),
+         ?assertEqual([], [Pool || {_, Pool, _, _} <- supervisor:which_children(Tree), is_pid(Pool)]),
+         _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end),
+         Tree =:= py_pool_sup orelse stop_tree(Tree)
+     end || Start <- [fun() ->
+                          {ok, _} = py_context_router:start(maps:remove(name, Options)),
+                          py_pool_sup
+                      end,
+                      fun() ->
+                          {ok, Tree} = start_tree([Options]),
+                          Tree
+                      end]].
 
 py_nif_pool() ->
     py_pool:lookup(default).

@@ -6,7 +6,7 @@
 
 -behaviour(gen_server).
 
--export([start_link/0, register/2, unregister/1, stand_by/1, stand_by/4, run/3]).
+-export([start_link/0, register/2, unregister/1, forget/0, stand_by/1, stand_by/4, run/3]).
 -export([init/1, handle_call/3, handle_cast/2, terminate/2]).
 
 -export_type([name/0, target/0]).
@@ -154,10 +154,15 @@ handle_cast(_Message, State) ->
 
 -spec terminate(term(), undefined) -> ok.
 terminate(shutdown, _State) ->
-    _ = persistent_term:erase(?KEY),
-    publish_names(#{});
+    forget();
 terminate(_Reason, _State) ->
     ok.
+
+%% When the application stops.
+-spec forget() -> ok.
+forget() ->
+    _ = persistent_term:erase(?KEY),
+    publish_names(#{}).
 
 -spec write(fun((map()) -> map())) -> ok.
 write(Change) ->

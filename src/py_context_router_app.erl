@@ -26,10 +26,14 @@ start_tree() ->
             receive {'DOWN', Monitor, process, Sup, _} -> Error end
     end.
 
-%% All contexts are gone by now, and what they ran at their ends with them.
+%% All contexts are gone by now, and what they ran at their ends with them. When the top of the tree has
+%% been killed the processes below it have gone without erasing what they had written.
 -spec stop(term()) -> ok.
 stop(_State) ->
     ok = py_pool:forget_dead(),
+    ok = py_registry:forget(),
+    ok = py_setup:forget(),
+    ok = py_callback:forget(),
     py_python:stop().
 
 %% The VM ignores SIGCHLD, and the OS then forgets how a child process has ended: Python's

@@ -7,7 +7,7 @@
 
 -behaviour(gen_server).
 
--export([start_link/0, register/2, unregister/1, lookup/2, list/0]).
+-export([start_link/0, register/2, unregister/1, lookup/2, list/0, forget/0]).
 -export([init/1, handle_call/3, handle_cast/2, terminate/2]).
 
 -export_type([key/0]).
@@ -65,9 +65,14 @@ handle_cast(_Message, State) ->
 
 -spec terminate(term(), undefined) -> ok.
 terminate(shutdown, _State) ->
-    _ = persistent_term:erase(?KEY),
-    ok;
+    forget();
 terminate(_Reason, _State) ->
+    ok.
+
+%% When the application stops.
+-spec forget() -> ok.
+forget() ->
+    _ = persistent_term:erase(?KEY),
     ok.
 
 -spec write(fun((map()) -> map())) -> ok.

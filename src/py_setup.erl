@@ -11,7 +11,7 @@
 -export([add/2, remove/1, find/1, sources/1]).
 -export([everywhere/1, in_each_interpreter/1]).
 -export([import/1, path/1, path_lock/0, literal/1]).
--export([start_link/0]).
+-export([start_link/0, forget/0]).
 -export([init/1, handle_call/3, handle_cast/2, terminate/2]).
 
 -export_type([key/0]).
@@ -183,7 +183,12 @@ handle_cast(_Message, State) ->
 
 -spec terminate(term(), undefined) -> ok.
 terminate(shutdown, _State) ->
-    _ = persistent_term:erase(?KEY),
-    ok;
+    forget();
 terminate(_Reason, _State) ->
+    ok.
+
+%% When the application stops.
+-spec forget() -> ok.
+forget() ->
+    _ = persistent_term:erase(?KEY),
     ok.

@@ -39,7 +39,8 @@ groups() ->
        stop_without_start_does_not_start_the_application,
        a_stopped_pool_starts_afresh,
        starters_and_stoppers_at_once_end_in_one_state,
-       stopping_the_application_stops_everything]},
+       stopping_the_application_stops_everything,
+       an_application_that_is_killed_leaves_nothing]},
      {routing, [],
       [processes_are_routed_by_scheduler,
        processes_are_routed_by_scheduler_when_schedulers_outnumber_contexts,
@@ -358,6 +359,19 @@ stopping_the_application_stops_everything(_Config) ->
     ?assertEqual([], [Pid || Pid <- [Single | Pids], is_process_alive(Pid)]),
     ?assertEqual(0, test_helpers:context_threads()),
     ?assertEqual([], published()),
+    ?assertEqual(default, py_context_router:lookup_pool(math, sqrt)).
+
+an_application_that_is_killed_leaves_nothing(_Config) ->
+    {ok, _} = py_context_router:start(#{contexts => 2}),
+    ok = py_context_router:register_pool(io, math),
+    ok = py:register_function(gone, fun() -> ok end),
+    ok = py:import(json),
+    exit(whereis(py_context_router_sup), kill),
+    _ = eventually(fun() ->
+        not lists:keymember(py_context_router, 1, application:which_applications())
+    end),
+    ?assertEqual([], published()),
+    {ok, _} = py_context_router:start(#{contexts => 2}),
     ?assertEqual(default, py_context_router:lookup_pool(math, sqrt)).
 
 %% ------------------------------------------------------------------ routing

@@ -513,10 +513,11 @@ ensure_started(Mode) ->
 
 -spec ensure_application() -> ok | {error, start_error()}.
 ensure_application() ->
-    case {whereis(py_context_router_sup), whereis(py_pool_sup)} of
+    Children = [whereis(Name) || Name <- [py_pool_sup, py_context_sup]],
+    case {whereis(py_context_router_sup), lists:member(undefined, Children)} of
         {undefined, _} -> start_application();
-        {Sup, undefined} -> await_children(Sup), ensure_application();
-        {_, _} -> ok
+        {Sup, true} -> await_children(Sup), ensure_application();
+        {_, false} -> ok
     end.
 
 %% It is just starting its children, or restarts one, and answers after that.

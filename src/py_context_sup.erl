@@ -30,16 +30,29 @@ stop_context(Pid) ->
 %% @doc The living contexts started by `start_context/2'.
 -spec which_contexts() -> [pid()].
 which_contexts() ->
-    case whereis(?MODULE) of
-        undefined -> [];
-        _ -> [Pid || {_, Pid, _, _} <- supervisor:which_children(?MODULE), is_pid(Pid)]
+    try
+        [Pid || {_, Pid, _, _} <- supervisor:which_children(?MODULE), is_pid(Pid)]
+    catch
+        %% It isn't there, or has just died.
+        exit:_ -> []
     end.
 
 -spec start_checked(term(), py_options:context()) -> {ok, pid()} | {error, term()}.
 start_checked(Id, Options) ->
-    py_context_server:start_by(fun() ->
+    py_context_server:start_by(fun() -> start_child(Id, Options) end, Options).
+
+-spec start_child(term(), py_options:context()) -> {ok, pid()} | {error, term()}.
+start_child(Id, #{mode := Mode} = Options) ->
+    try
         supervisor:start_child(?MODULE, [Id, Options])
-    end, Options).
+    catch
+        %% It has just died, and with it what it was about to start.
+        exit:{_, {gen_server, call, [?MODULE | _]}} ->
+            case py_context_router:ensure_started(Mode) of
+                ok -> start_child(Id, Options);
+                {error, _} = Error -> Error
+            end
+    end.
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->

@@ -29,6 +29,7 @@ groups() ->
        a_start_while_the_application_starts_waits_for_it,
        a_start_survives_the_death_of_the_pools_supervisor,
        a_start_survives_the_death_of_its_pool,
+       a_single_start_survives_the_death_of_its_supervisor,
        the_pool_survives_the_death_of_its_starter,
        pools_are_independent,
        start_pool_takes_a_size_a_mode_or_options,
@@ -247,6 +248,16 @@ a_start_survives_the_death_of_the_pools_supervisor(_Config) ->
          ?assertMatch({ok, [_]}, py_context_router:start_pool(N, 1)),
          ok = py_context_router:stop_pool(N)
      end || N <- [a, b, c, d, e]].
+
+a_single_start_survives_the_death_of_its_supervisor(_Config) ->
+    {ok, _} = py_context_router:start(#{contexts => 1}),
+    [begin
+         true = exit(whereis(py_context_sup), kill),
+         ?assert(is_list(py_context_sup:which_contexts())),
+         {ok, Ctx} = py_context_sup:start_context(N, worker),
+         ?assertEqual({ok, N}, py_context:eval(Ctx, integer_to_binary(N))),
+         ?assertEqual([Ctx], py_context_sup:which_contexts())
+     end || N <- [1, 2, 3, 4, 5]].
 
 %% At whatever moment, be it in the middle of its own beginning.
 a_start_survives_the_death_of_its_pool(_Config) ->

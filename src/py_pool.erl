@@ -365,11 +365,23 @@ all_started(#state{change = starting, name = Name, pool = Pool} = State) ->
     ok = keep(State),
     ok = reply_all(State#state.waiting, {ok, py_nif:pool_contexts(Pool)}),
     next_change(State#state{change = undefined, waiting = []});
-all_started(#state{change = {growing, From, _OldSize}} = State) ->
+all_started(#state{change = {growing, From, OldSize}, slots = Slots, options = Options} = State) ->
+    Size = map_size(Slots),
+    ok = open_slots(OldSize, Size, State),
     ok = gen_server:reply(From, ok),
-    next_change(State#state{change = undefined});
+    next_change(State#state{change = undefined, options = Options#{contexts := Size}});
 all_started(State) ->
     State.
+
+%% New slots are routed to from now on, and not before all of them serve: a process that follows this one
+%% takes the slots that it finds for the pool's size.
+-spec open_slots(pos_integer(), pos_integer(), #state{}) -> ok.
+open_slots(OldSize, Size, #state{pool = Pool, sup = Sup, slots = Slots}) ->
+    ok = py_nif:pool_resize(Pool, Size),
+    New = maps:values(maps:filter(fun(N, _) -> N > OldSize end, Slots)),
+    lists:foreach(fun({N, Pid}) -> ok = py_nif:pool_set(Pool, N, Pid) end,
+                  [{N, Pid} || {{N, _} = Key, Pid, _, _} <- supervisor:which_children(Sup),
+                               is_pid(Pid), lists:member(Key, New)]).
 
 %% All or nothing: one failure undoes the rest.
 -spec start_failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
@@ -400,12 +412,10 @@ next_change(State) ->
     State.
 
 -spec change_size(gen_server:from(), pos_integer(), #state{}) -> #state{}.
-change_size(From, Size, #state{slots = Slots, pool = Pool, options = Options} = State) ->
+change_size(From, Size, #state{slots = Slots} = State) ->
     case map_size(Slots) of
         Old when Size > Old ->
-            ok = py_nif:pool_resize(Pool, Size),
-            Grown = add_slots(Old + 1, Size, State),
-            Grown#state{change = {growing, From, Old}, options = Options#{contexts := Size}};
+            (add_slots(Old + 1, Size, State))#state{change = {growing, From, Old}};
         _ ->
             Shrunk = shrink(Size, State),
             ok = gen_server:reply(From, ok),

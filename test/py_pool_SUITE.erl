@@ -54,6 +54,7 @@ groups() ->
        a_pool_shrinks_once_its_work_is_done,
        a_shrunken_pool_can_grow_again,
        a_pool_that_cannot_grow_stays_as_it_was,
+       a_pool_that_is_killed_as_it_grows_has_the_size_it_had,
        a_slot_that_dies_while_it_drains_is_not_replaced,
        a_slot_that_drains_while_it_starts_holds_up_no_other,
        resizes_at_once_happen_one_after_the_other,
@@ -591,6 +592,25 @@ a_pool_that_cannot_grow_stays_as_it_was(Config) ->
     ok = file:delete(Counter),
     ?assertEqual(ok, py_context_router:resize_pool(default, 4)),
     ?assertEqual(4, py_context_router:num_contexts()).
+
+a_pool_that_is_killed_as_it_grows_has_the_size_it_had(Config) ->
+    {Marker, Preload} = endless_preload(Config),
+    Before = start(#{contexts => 2, preload => Preload}, Config),
+    ok = file:write_file(Marker, <<>>),
+    Resizer = ask(fun() -> py_context_router:resize_pool(default, 4) end),
+    %% One of the new ones serves, the other doesn't.
+    _ = await_begun(Marker),
+    _ = eventually(fun() ->
+        length([idle || Ctx <- py_nif:contexts(), #{state := idle} <- [py_context:info(Ctx)]]) =:= 3
+    end),
+    kill(py_pool:whereis_pool(default)),
+    ?assertEqual({error, {pool_not_started, default}}, answer(Resizer)),
+    ok = file:delete(Marker),
+    _ = await_healed(2, Before),
+    ?assertMatch(#{size := 2, alive := 2}, py_context_router:info(default)),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 2 end),
+    ok = py_context_router:resize_pool(default, 3),
+    ?assertEqual(3, py_context_router:num_contexts()).
 
 a_slot_that_dies_while_it_drains_is_not_replaced(Config) ->
     [First, Second] = start(#{contexts => 2}, Config),

@@ -41,7 +41,8 @@
 %% How long a supervisor may take to restart a pool that was killed, in ms.
 -define(RESTART, 1_000).
 -define(KEY(Name), {py_context_router, pool, Name}).
--define(OPTIONS_KEY(Name), {py_context_router, pool_options, Name}).
+%% Who has started it, with which options.
+-define(START_KEY(Name), {py_context_router, pool_start, Name}).
 %% The default pool is looked up on nearly every call, and an atom is found faster than a tuple.
 -define(DEFAULT_KEY, '$py_default_pool').
 
@@ -186,7 +187,7 @@ names() ->
 -spec forget_dead() -> ok.
 forget_dead() ->
     Kept = kept(),
-    lists:foreach(fun(Name) -> persistent_term:erase(?OPTIONS_KEY(Name)) end, Kept),
+    lists:foreach(fun(Name) -> persistent_term:erase(?START_KEY(Name)) end, Kept),
     Ending = [Pid || Name <- Kept, Pid <- [whereis_pool(Name)], is_pid(Pid)],
     lists:foreach(fun await_death/1, Ending),
     lists:foreach(fun erase_entry/1, [Name || Name <- names(), whereis_pool(Name) =:= undefined]).
@@ -195,27 +196,44 @@ forget_dead() ->
 %% they are stopped; a user's supervisor may not.
 -spec kept() -> [atom()].
 kept() ->
-    [Name || {?OPTIONS_KEY(Name), _} <- persistent_term:get()].
+    [Name || {?START_KEY(Name), {py_pool_sup, _}} <- persistent_term:get()].
 
 -spec kept_options(atom()) -> py_options:pool() | undefined.
 kept_options(Name) ->
-    persistent_term:get(?OPTIONS_KEY(Name), undefined).
+    case persistent_term:get(?START_KEY(Name), undefined) of
+        {py_pool_sup, Options} -> Options;
+        _ -> undefined
+    end.
 
 -spec is_kept(atom()) -> boolean().
 is_kept(Name) ->
     kept_options(Name) =/= undefined.
 
-%% Notes what is needed to start it again. Who had the name before may have been somebody else's.
+%% Notes what is needed to start it again.
 -spec keep(#state{}) -> ok.
 keep(#state{name = Name, options = Options}) ->
+    persistent_term:put(?START_KEY(Name), {starter(), Options}).
+
+%% Who starts this process, now or again. Of the application's supervisor the name: it may be the next one.
+-spec starter() -> py_pool_sup | pid().
+starter() ->
     case hd(get('$ancestors')) of
-        py_pool_sup -> persistent_term:put(?OPTIONS_KEY(Name), Options);
-        _ -> _ = persistent_term:erase(?OPTIONS_KEY(Name)), ok
+        py_pool_sup -> py_pool_sup;
+        Name when is_atom(Name) -> whereis(Name);
+        Pid -> Pid
+    end.
+
+%% Whether what is left of a pool of this name is that of the one which is started again here.
+-spec is_own(atom()) -> boolean().
+is_own(Name) ->
+    case persistent_term:get(?START_KEY(Name), undefined) of
+        {Starter, _Options} -> Starter =:= starter();
+        undefined -> false
     end.
 
 -spec erase_entry(atom()) -> ok.
 erase_entry(Name) ->
-    lists:foreach(fun persistent_term:erase/1, [?OPTIONS_KEY(Name), key(Name)]).
+    lists:foreach(fun persistent_term:erase/1, [?START_KEY(Name), key(Name)]).
 
 %% One atom more per pool name, which is an atom of the user's already. Not `py_pool_Name': a pool
 %% may be called `sup'.
@@ -238,10 +256,14 @@ init({Name, Options}) ->
         undefined ->
             {ok, started(undefined, Name, Options)};
         Pool ->
-            case py_nif:pool_is_closed(Pool) of
-                false ->
+            case {py_nif:pool_is_closed(Pool), is_own(Name)} of
+                {false, true} ->
                     {ok, started(Pool, Name, Options)};
-                true ->
+                {false, false} ->
+                    %% Of one that was killed in somebody else's hands, who hasn't started it again.
+                    ok = erase_entry(Name),
+                    {ok, started(undefined, Name, Options)};
+                {true, _} ->
                     %% Stopped after its process had been killed, see `forget/2'.
                     ok = erase_entry(Name),
                     ignore

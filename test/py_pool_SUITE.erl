@@ -65,6 +65,7 @@ groups() ->
        a_pool_is_kept_by_the_application_only_while_it_has_it,
        a_pool_that_crashes_is_restarted_by_the_users_tree,
        a_resized_pool_that_crashes_is_restarted_by_the_users_tree,
+       what_a_killed_pool_leaves_is_no_other_pools,
        a_stopped_pool_is_not_restarted,
        a_pool_that_cannot_start_fails_the_users_tree,
        a_failed_start_leaves_the_name_free_and_no_message,
@@ -738,6 +739,28 @@ a_resized_pool_that_crashes_is_restarted_by_the_users_tree(_Config) ->
     _ = eventually(fun() -> maps:get(alive, py_context_router:info(io), 0) =:= 2 end),
     ok = stop_tree(Tree),
     ?assertEqual({undefined, []}, {py_pool:whereis_pool(io), test_helpers:published()}).
+
+%% Whoever starts one of that name has it as he wants it, and when it serves.
+what_a_killed_pool_leaves_is_no_other_pools(_Config) ->
+    Lose = fun() ->
+        Owner = spawn(fun() ->
+            {ok, _} = py_context_router:start_link(#{name => io, contexts => 2}),
+            receive stay -> ok end
+        end),
+        _ = eventually(fun() -> py_context_router:num_contexts(io) =:= 2 end),
+        kill(py_pool:whereis_pool(io)),
+        _ = eventually(fun() -> not is_process_alive(Owner) end),
+        ?assertEqual(2, py_context_router:num_contexts(io))
+    end,
+    Lose(),
+    {ok, Pids} = py_context_router:start_pool(io, 3),
+    ?assertEqual({3, 3}, {length([Pid || Pid <- Pids, is_process_alive(Pid)]), alive(io)}),
+    ok = py_context_router:stop_pool(io),
+    Lose(),
+    {ok, Tree} = start_tree([#{name => io, contexts => 1}]),
+    ?assertEqual({1, 1}, {py_context_router:num_contexts(io), alive(io)}),
+    ok = stop_tree(Tree),
+    ?assertEqual([], test_helpers:published()).
 
 a_stopped_pool_is_not_restarted(_Config) ->
     {ok, Tree} = start_tree([#{name => io, contexts => 1}]),

@@ -20,7 +20,7 @@
 -export_type([slot/0]).
 
 -type slot() :: #{pool := atom(), slot := pos_integer(), key := term(), owner := pid()}.
-%% Where in which pool, and whom to tell `{slot, Key, Pid, Event}': `started', `drained', or
+%% Where in which pool, and whom to tell `{slot, Key, Pid, Event}': `starting', `started', `drained', or
 %% `{error, Reason, FailuresBefore}'.
 
 -record(state, {
@@ -125,7 +125,10 @@ hold(Pid, Ref, User) ->
     {ok, #state{}, {continue, start}}.
 init({Id, Options, Slot}) ->
     _ = process_flag(trap_exit, true),
-    {ok, #state{id = Id, options = Options, slot = Slot}, {continue, start}}.
+    State = #state{id = Id, options = Options, slot = Slot},
+    %% The slot may be gone by now.
+    ok = tell_owner(starting, State),
+    {ok, State, {continue, start}}.
 
 -spec handle_continue(start, #state{}) -> {noreply, #state{}}.
 handle_continue(start, State) ->
@@ -323,7 +326,7 @@ failed({error, Reason}, #state{failures = Failures} = State) ->
     _ = erlang:send_after(backoff(Failures), self(), retry),
     {noreply, State#state{status = waiting, failures = Failures + 1}}.
 
--spec tell_owner(started | {error, term(), non_neg_integer()} | drained, #state{}) -> ok.
+-spec tell_owner(starting | started | {error, term(), non_neg_integer()} | drained, #state{}) -> ok.
 tell_owner(_Event, #state{slot = undefined}) ->
     ok;
 tell_owner(Event, #state{slot = #{owner := Owner, key := Key}}) ->

@@ -343,7 +343,8 @@ handle_info({'EXIT', _From, Reason}, State) ->
 handle_info(_Message, State) ->
     {noreply, State}.
 
--spec slot_event(started | {error, term(), non_neg_integer()} | drained, key(), pid(), #state{}) ->
+-spec slot_event(starting | started | {error, term(), non_neg_integer()} | drained, key(), pid(),
+                 #state{}) ->
     {noreply, #state{}} | {stop, normal, #state{}}.
 slot_event(started, {N, _} = Key, Pid, #state{pool = Pool, pending = Pending} = State) ->
     ok = py_nif:pool_set(Pool, N, Pid),
@@ -361,7 +362,7 @@ slot_event({error, Reason, Before}, {N, _} = Key, _Pid, #state{pending = Pending
             ok = report_failure(N, Reason, Before, State),
             {noreply, State}
     end;
-slot_event(drained, _Key, _Pid, State) ->
+slot_event(_StartingOrDrained, _Key, _Pid, State) ->
     {noreply, State}.
 
 %% One report per streak. A failure while the pool starts or grows goes to the caller instead.

@@ -56,6 +56,7 @@ groups() ->
        a_pool_that_cannot_grow_stays_as_it_was,
        a_pool_that_is_killed_as_it_grows_has_the_size_it_had,
        a_slot_that_dies_while_it_drains_is_not_replaced,
+       a_slot_that_dies_while_it_drains_is_not_started_again,
        a_slot_that_drains_while_it_starts_holds_up_no_other,
        resizes_at_once_happen_one_after_the_other,
        a_resized_pool_is_known_by_its_new_size,
@@ -623,6 +624,20 @@ a_slot_that_dies_while_it_drains_is_not_replaced(Config) ->
     _ = eventually(fun() -> test_helpers:context_threads() =:= 1 end),
     ?assertEqual([First], py_context_router:contexts()),
     ?assertMatch(#{size := 1, alive := 1, restarts := 0}, py_context_router:info(default)).
+
+%% Or not for long: what it would begin with may never end.
+a_slot_that_dies_while_it_drains_is_not_started_again(Config) ->
+    {Marker, Preload} = endless_preload(Config),
+    [First, Second] = start(#{contexts => 2, preload => Preload}, Config),
+    Looping = ask(fun() -> py_context:exec(Second, ?LOOP) end),
+    _ = await_busy(Second),
+    ok = py_context_router:resize_pool(default, 1),
+    ok = file:write_file(Marker, <<>>),
+    kill(Second),
+    ?assertEqual({error, {context_died, killed}}, answer(Looping)),
+    Sup = slot_sup(First),
+    _ = eventually(fun() -> [First] =:= [Pid || {_, Pid, _, _} <- supervisor:which_children(Sup)] end),
+    _ = eventually(fun() -> test_helpers:context_threads() =:= 1 end).
 
 a_slot_that_drains_while_it_starts_holds_up_no_other(Config) ->
     {Marker, Preload} = endless_preload(Config),

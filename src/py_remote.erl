@@ -39,11 +39,12 @@ stand_in(Node) ->
 
 -spec ask(pid(), py_call:request()) -> term().
 ask(StandIn, Request) ->
-    Ref = monitor(process, StandIn),
-    StandIn ! {run, self(), Ref, group_leader(), Request},
+    %% Also where it answers to: when the connection is lost as it answers, that comes with the next one,
+    %% to nobody.
+    Ref = monitor(process, StandIn, [{alias, reply_demonitor}]),
+    StandIn ! {run, Ref, Ref, group_leader(), Request},
     receive
         {Ref, Result} ->
-            true = demonitor(Ref, [flush]),
             Result;
         {'DOWN', Ref, process, StandIn, Reason} ->
             _ = erase(?STAND_IN(node(StandIn))),

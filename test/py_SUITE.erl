@@ -34,7 +34,8 @@ groups() ->
         {remote, [], [a_context_on_another_node_keeps_the_state_of_each_process,
                       the_state_on_another_node_outlives_new_code_there,
                      a_binding_to_another_node_ends_with_its_context,
-                     a_binding_to_another_node_ends_with_the_connection]}].
+                     a_binding_to_another_node_ends_with_the_connection,
+                     an_answer_that_comes_with_the_next_connection_is_nobodys]}].
 
 each_mode() ->
     [functions_run_in_the_pool_they_are_registered_for,
@@ -697,3 +698,24 @@ a_binding_to_another_node_ends_with_the_connection(_Config) ->
     peer:stop(Peer),
     ?assertEqual({error, {context_died, noconnection}}, py:eval(<<"where">>)),
     ?assertEqual({ok, <<"here">>}, py:eval(<<"where">>)).
+
+an_answer_that_comes_with_the_next_connection_is_nobodys(Config) ->
+    {ok, Peer, Node} = test_helpers:start_peer(#{name => peer:random_name(), connection => standard_io}),
+    {Gate, Wait} = test_helpers:gate(Config),
+    Options = #{contexts => 1, preload => Wait},
+    {ok, [Ctx]} = peer:call(Peer, py_context_router, start, [Options]),
+    Caller = ask(fun() -> py:call(Ctx, '__main__', wait, []) end),
+    _ = eventually(fun() -> maps:get(state, peer:call(Peer, py_context, info, [Ctx])) =:= busy end),
+    [StandIn] = [Pid || Pid <- peer:call(Peer, erlang, processes, []),
+                        peer:call(Peer, proc_lib, translate_initial_call, [Pid]) =:= {py_remote, init, 1}],
+    %% As if it answered just before it ends with the connection: who is to end it doesn't.
+    {monitored_by, By} = peer:call(Peer, erlang, process_info, [StandIn, monitored_by]),
+    [peer:call(Peer, erlang, exit, [Pid, kill]) || Pid <- By, is_pid(Pid), node(Pid) =:= Node],
+    true = erlang:disconnect_node(Node),
+    ?assertEqual({error, {context_died, noconnection}}, answer(Caller)),
+    test_helpers:open_gate(Gate),
+    _ = eventually(fun() -> lists:member(Node, nodes()) end),
+    %% What was sent first has come.
+    Node = erpc:call(Node, erlang, node, []),
+    ?assertEqual([], leftovers(Caller)),
+    peer:stop(Peer).

@@ -52,6 +52,7 @@ each_mode() ->
      no_metadata_breaks_the_log_or_a_formatter,
      an_event_that_is_none_is_logged_as_text,
      the_module_imported_anew_has_the_same_types_and_logs_once,
+     who_waits_for_the_log_keeps_no_other_context_from_logging,
      programs_are_run_and_their_ends_noticed,
      the_vm_is_neither_forked_nor_replaced].
 
@@ -709,6 +710,34 @@ import_anew()">>),
          end))
      end || Each <- [Ctx, Next]],
     ?assertEqual({ok, ok}, py_context:eval(Ctx, <<"old.Atom('ok')">>)).
+
+who_waits_for_the_log_keeps_no_other_context_from_logging(Config) ->
+    [Far, Other] = [new(Config), new(Config)],
+    Log = whereis(py_log),
+    [ok = py_context:exec(Ctx, <<"
+import erlang, logging
+def flood():
+    while True: logging.warning('flood')
+def once(to):
+    logging.warning('once')
+    erlang.send(to, 'logged')">>) || Ctx <- [Far, Other]],
+    _ = logged(warning, fun() ->
+        %% By this the level is known.
+        ok = py_context:exec(Far, <<"logging.warning('first')">>),
+        ok = sys:suspend(Log),
+        Flood = ask(fun() -> py_context:call(Far, '__main__', flood, []) end),
+        eventually(fun() -> element(2, process_info(Log, message_queue_len)) > 5_000 end),
+        Once = ask(fun() -> py_context:call(Other, '__main__', once, [self()]) end),
+        eventually(fun() -> lists:member(<<"logged">>, messages(Once)) end),
+        ok = sys:resume(Log),
+        ok = py_context:interrupt(Far),
+        ?assertEqual({error, interrupted}, answer(Flood)),
+        ?assertEqual({ok, none}, answer(Once))
+    end).
+
+messages(Pid) ->
+    {messages, Messages} = process_info(Pid, messages),
+    Messages.
 
 %% ------------------------------------------------------------------ the OS process
 

@@ -152,6 +152,14 @@ def bridge(logging):
     class ErlangHandler(logging.Handler):
         """Hands records to Erlang's logger."""
 
+        def handle(self, record):
+            # Without the handler's lock: whoever is so far ahead that it waits for Erlang's logger would
+            # keep all others waiting, where no interrupt reaches them.
+            kept = self.filter(record)
+            if kept:
+                self.emit(kept if isinstance(kept, logging.LogRecord) else record)
+            return kept
+
         def emit(self, record):
             try:
                 meta = {

@@ -26,7 +26,7 @@ const BOOTSTRAP: &str = "<frozen importlib._bootstrap>";
 
 /// Of the locks of modules, only those that exist are looked at. From 3.12 on a lock counts in a list
 /// and can't be given back once that is empty, and it has a lock of its own, which from 3.14 on can
-/// stay taken too.
+/// stay taken too. Those of `logging` may have been replaced by anything.
 const GIVE_BACK: &[u8] = br#"
 import _imp, _thread, sys
 from importlib import _bootstrap
@@ -54,12 +54,9 @@ for _reference in list(getattr(_bootstrap, "_module_locks", {}).values()):
 _logging = sys.modules.get("logging")
 _handlers = [_reference() for _reference in list(getattr(_logging, "_handlerList", ()))]
 for _place, _name in [(_logging, "_lock"), *((_handler, "lock") for _handler in _handlers)]:
-    _locked = getattr(_place, _name, None)
-    try:
-        while _locked._is_owned():
-            _locked.release()
-    except (RuntimeError, AttributeError):
-        pass
+    _lock = getattr(_place, _name, None)
+    while isinstance(_lock, _thread.RLock) and _lock._is_owned():
+        _lock.release()
 "#;
 
 /// Gives back all import locks of this thread, which isn't importing anything, and those of `logging`.

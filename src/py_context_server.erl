@@ -427,7 +427,7 @@ last(Deadline) -> Deadline + ?INTERRUPT_GRACE.
 
 -spec left(integer() | infinity) -> timeout().
 left(infinity) -> infinity;
-left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+left(Deadline) -> min(16#ffffffff, max(0, Deadline - erlang:monotonic_time(millisecond))).
 
 %% In a pool only as long as that lives: when it has been killed nobody waits for the end, its
 %% supervisor goes from one context to the next, and all of them have been replaced.

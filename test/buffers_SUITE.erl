@@ -25,6 +25,7 @@ each_mode() ->
      a_buffer_comes_back_as_the_binary,
      a_buffer_keeps_its_binary,
      large_bytes_are_shared,
+     a_subclass_of_bytes_is_its_bytes,
      a_bytearray_that_others_have_is_copied,
      views_are_shared_where_nothing_can_change,
      strided_views_are_put_in_order,
@@ -164,6 +165,13 @@ large_bytes_are_shared(Config) ->
     %% The object lives as long as the binary does.
     ok = py_context:exec(Ctx, <<"del data\nimport gc\ngc.collect()">>),
     ?assertEqual(binary:copy(list_to_binary(lists:seq(0, 249)), 1000), Data).
+
+%% Whatever it says that its memory is, which it can from CPython 3.12 on.
+a_subclass_of_bytes_is_its_bytes(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"class Other(bytes):\n"
+                                "  def __buffer__(self, flags): return memoryview(bytearray(200_000))">>),
+    ?assertEqual({ok, binary:copy(<<"x">>, 200_000)}, py_context:eval(Ctx, <<"Other(b'x' * 200_000)">>)).
 
 a_bytearray_that_others_have_is_copied(Config) ->
     Ctx = ?config(ctx, Config),

@@ -110,8 +110,11 @@ impl RequestState {
     /// is told apart from one that Python code raised itself. `false`: it has no use any more, the
     /// job is not running or has its outcome.
     pub fn interrupt(&self) -> bool {
-        self.interrupted.store(true, Ordering::Release);
-        matches!(self.state.load(Ordering::Acquire), RUNNING | TELLING)
+        let runs = matches!(self.state.load(Ordering::Acquire), RUNNING | TELLING);
+        if runs {
+            self.interrupted.store(true, Ordering::Release);
+        }
+        runs
     }
 
     /// Whether somebody asked for the job to be interrupted.
@@ -180,6 +183,16 @@ mod tests {
         assert!(state.start());
         state.tell(|| assert_eq!(state.cancel(), Cancel::Running));
         assert!(state.is_cancelled() && !tells(&state));
+    }
+
+    #[test]
+    fn only_a_running_request_is_interrupted() {
+        let state = RequestState::default();
+        assert!(!state.interrupt() && !state.was_interrupted());
+        assert!(state.start());
+        assert!(state.interrupt() && state.was_interrupted());
+        assert!(state.claim_reply());
+        assert!(!state.interrupt());
     }
 
     #[test]

@@ -297,7 +297,8 @@ fn refuse_str(at: Attached<'_>) -> Fail {
     Fail::refuse("str with a lone surrogate")
 }
 
-/// A `bytes`; a large one is shared, because it never changes.
+/// A `bytes`; a large one is shared, because it never changes. What a subclass says that its memory is may be
+/// something else (`__buffer__`, PEP 688).
 ///
 /// # Safety
 /// `value` is a live `bytes`, or an instance of a subclass; the writer's `env` may be written to.
@@ -307,6 +308,7 @@ pub(super) unsafe fn bytes_to_term(writer: &Writer<'_>, value: *mut ffi::PyObjec
     unsafe {
         let length = ffi::PyBytes_Size(value) as usize;
         if length >= SHARED_FROM
+            && ffi::PyBytes_CheckExact(value) != 0
             && let Some(term) = writer.share(value)
         {
             return term;

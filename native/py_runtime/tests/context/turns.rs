@@ -66,7 +66,9 @@ fn of_two_busy_contexts_neither_starves() {
         let jobs = 20_000;
         let others = race(mode, jobs);
         println!("when one had done {jobs}, the other had done {others}");
-        assert!(others > jobs / 4, "when one had done {jobs}, the other had done {others}");
+        // Between threads that each have a GIL the kernel chooses, and has others to care for.
+        let least = if mode.shares_gil() { jobs / 4 } else { jobs / 100 };
+        assert!(others > least, "when one had done {jobs}, the other had done {others}");
     });
 }
 

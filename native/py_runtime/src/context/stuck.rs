@@ -33,11 +33,13 @@ impl<J: Job> Context<J> {
         is_stuck
     }
 
-    /// The watcher finds it stuck. Tells the owner, once per job or chore.
+    /// The watcher finds it stuck. Tells the owner, once per job or chore; not of what is still to end when
+    /// another has taken over.
     pub(super) fn note_stuck(&self) {
         let innermost = self.mailbox.innermost();
         let what = innermost.map_or_else(|| u64::MAX - self.chores.number(), |seq| seq + 1);
-        if self.stuck_at.swap(what, Ordering::Relaxed) != what {
+        let is_new = self.stuck_at.swap(what, Ordering::Relaxed) != what;
+        if is_new && self.successor().is_none() {
             self.owner.stuck();
         }
         if self.is_closed() {

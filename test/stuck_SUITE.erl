@@ -344,9 +344,11 @@ more_than_the_limit_at_once_are_replaced(Config) ->
     end).
 
 a_replacement_that_cannot_start_is_tried_again(Config) ->
-    Broken = file_of_mode("not_yet_", Config),
+    [Broken, Tried] = [file_of_mode(Name, Config) || Name <- ["not_yet_", "tried_"]],
     in_vm(Config, fun() ->
-        Preload = ["import os\nif os.path.exists('", Broken, "'): raise OSError('not now')"],
+        Preload = ["import os\nif os.path.exists('", Broken, "'):\n"
+                   "  with open('", Tried, "', 'a') as file: file.write('.')\n"
+                   "  raise OSError('not now')"],
         [Ctx] = start(retried, 1, #{preload => Preload}, Config),
         ok = file:write_file(Broken, <<>>),
         Self = self(),
@@ -355,6 +357,7 @@ a_replacement_that_cannot_start_is_tried_again(Config) ->
             Waiting = ask(fun() -> py_context:eval(Ctx, <<"1 + 1">>) end),
             _ = eventually(fun() -> maps:get(state, py_context:info(Ctx)) =:= stuck end),
             ?assertEqual({error, timeout}, py_context:eval(Ctx, <<"1">>, #{}, 300)),
+            _ = eventually(fun() -> filelib:file_size(Tried) > 0 end),
             ok = file:delete(Broken),
             ?assertEqual({ok, 2}, answer(Waiting)),
             %% Once it has handed over, the context's process reports.

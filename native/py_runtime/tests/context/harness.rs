@@ -291,15 +291,19 @@ impl Subject {
 
     /// Waits until it serves or has failed to.
     pub(crate) fn started(&self) -> Result<(), StartError> {
-        match self.events.recv_timeout(PATIENCE).expect("a word from the owner") {
+        match self.next_event() {
             Event::Started(outcome) => outcome,
             other => panic!("it should have started: {other:?}"),
         }
     }
 
+    fn next_event(&self) -> Event {
+        self.events.recv_timeout(PATIENCE).expect("a word from the owner")
+    }
+
     /// Waits until nothing of it is left.
     pub(crate) fn ended(&self) {
-        match self.events.recv_timeout(PATIENCE).expect("a word from the owner") {
+        match self.next_event() {
             Event::Ended => (),
             other => panic!("it should have ended: {other:?}"),
         }
@@ -307,7 +311,7 @@ impl Subject {
 
     /// Waits until it is found stuck.
     pub(crate) fn stuck(&self) {
-        let event = self.events.recv_timeout(PATIENCE).expect("a word from the owner");
+        let event = self.next_event();
         assert!(matches!(event, Event::Stuck), "it should be stuck: {event:?}");
     }
 
@@ -322,10 +326,11 @@ impl Subject {
         replacement
     }
 
-    /// Lets it finish its jobs and end.
+    /// Lets it finish its jobs and end. That may take longer than an impatient one has time, where the
+    /// machine has much to do.
     pub(crate) fn end(self) {
         self.context.drain();
-        self.ended();
+        while !matches!(self.next_event(), Event::Ended) {}
     }
 
     pub(crate) fn try_submit(

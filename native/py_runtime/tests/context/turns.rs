@@ -64,11 +64,14 @@ fn race(mode: Mode, jobs: usize) -> usize {
 fn of_two_busy_contexts_neither_starves() {
     in_each_mode(|mode| {
         let jobs = 20_000;
-        let others = race(mode, jobs);
-        println!("when one had done {jobs}, the other had done {others}");
-        // Between threads that each have a GIL the kernel chooses, and has others to care for.
-        let least = if mode.shares_gil() { jobs / 4 } else { jobs / 100 };
-        assert!(others > least, "when one had done {jobs}, the other had done {others}");
+        // Between threads that each have a GIL the kernel chooses, and may have others to care for.
+        let tries = if mode.shares_gil() { 1 } else { 5 };
+        let neither_starves = (0..tries).any(|_| {
+            let others = race(mode, jobs);
+            println!("when one had done {jobs}, the other had done {others}");
+            others > jobs / 4
+        });
+        assert!(neither_starves);
     });
 }
 

@@ -76,9 +76,10 @@ add(Running) ->
 
 %% The first answer counts: after the function's own this one changes nothing.
 -spec answer_for_the_dead(term(), py_nif:ticket()) -> ok.
-answer_for_the_dead(normal, Ticket) ->
-    %% As nearly all do, once they have answered.
-    py_nif:callback_answer(Ticket, {raised, exit, normal, <<"normal">>, []});
 answer_for_the_dead(Reason, Ticket) ->
-    Text = unicode:characters_to_binary(io_lib:format("~0tP", [Reason, 20])),
-    py_nif:callback_answer(Ticket, {raised, exit, Reason, Text, []}).
+    py_nif:callback_answer(Ticket, {raised, exit, Reason, text(Reason), []}).
+
+-spec text(term()) -> binary().
+%% As nearly all end, once they have answered.
+text(normal) -> <<"normal">>;
+text(Reason) -> unicode:characters_to_binary(io_lib:format("~0tP", [Reason, 20])).

@@ -503,6 +503,15 @@ pub(crate) fn context_threads() -> Vec<String> {
     names.filter(|name| name.starts_with("py_ctx_") || name.starts_with("py_interrupt")).collect()
 }
 
+/// Waits until it is so.
+pub(crate) fn wait_until(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "never");
+        std::thread::yield_now();
+    }
+}
+
 /// Waits until no context has a thread. A joined thread may still be listed for a moment: the
 /// kernel wakes the joiner first and takes the thread off the list then.
 pub(crate) fn wait_for_no_threads() {

@@ -12,7 +12,7 @@ use py_runtime::request::Cancel;
 
 use crate::harness::{
     Lines, PATIENCE, Reply, Subject, Ticket, config, context_threads, eval, hold, in_each_mode,
-    in_mode, running_code, wait_for_no_threads,
+    in_mode, running_code, wait_for_no_threads, wait_until,
 };
 
 #[test]
@@ -331,6 +331,13 @@ fn jobs_stopped_at_once_need_one_thread_per_gil() {
     });
 }
 
+/// Has it run an endless loop, and interrupts that.
+fn interrupt_a_hog(subject: &Subject) {
+    let hog = running_code(subject, "while True: pass");
+    assert!(subject.context.interrupt());
+    assert_eq!(hog.only_reply(), Reply::Interrupted);
+}
+
 #[test]
 fn an_interrupted_job_leaves_no_import_lock_behind() {
     in_each_mode(|mode| {
@@ -340,9 +347,7 @@ fn an_interrupted_job_leaves_no_import_lock_behind() {
             "import _imp\nfrom importlib import _bootstrap\n_imp.acquire_lock()\n\
              kept = _bootstrap._get_module_lock('colorsys')\nkept.acquire()",
         );
-        let hog = running_code(&subject, "while True: pass");
-        assert!(subject.context.interrupt());
-        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        interrupt_a_hog(&subject);
         other.run("import colorsys");
         subject.run("import colorsys");
         subject.end();
@@ -360,9 +365,7 @@ fn an_interrupted_job_leaves_no_lock_of_logging_behind() {
              locks = [logging._lock, handler.lock]\n\
              for lock in locks: lock.acquire()",
         );
-        let hog = running_code(&subject, "while True: pass");
-        assert!(subject.context.interrupt());
-        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        interrupt_a_hog(&subject);
         assert_eq!(subject.value("[lock._is_owned() for lock in locks]"), "[False, False]");
         subject.end();
     });
@@ -378,9 +381,7 @@ fn an_interrupted_job_leaves_no_event_loop_running() {
              kept = asyncio.new_event_loop()\nkept._thread_id = threading.get_ident()\n\
              asyncio._set_running_loop(kept)",
         );
-        let hog = running_code(&subject, "while True: pass");
-        assert!(subject.context.interrupt());
-        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        interrupt_a_hog(&subject);
         assert_eq!(subject.value("asyncio.run(one())"), "1");
         assert_eq!(subject.value("kept.run_until_complete(one())"), "1");
         subject.run("kept.close()");
@@ -404,17 +405,10 @@ class Endless:
         drop(hold(&subject, "Endless()"));
         assert_eq!(lines.next(), "going");
         let next = subject.eval("1 + 1");
-        interrupt_what_runs(&subject);
+        wait_until(|| subject.context.interrupt());
         assert_eq!(next.only_reply(), Reply::Value("2".into()));
         subject.end();
     });
-}
-
-/// Interrupts again and again until something has run that could be interrupted.
-fn interrupt_what_runs(subject: &Subject) {
-    while !subject.context.interrupt() {
-        std::thread::yield_now();
-    }
 }
 
 #[test]
@@ -425,7 +419,7 @@ fn an_interrupt_is_not_spent_on_what_is_tidied_up_between_jobs() {
             drop(hold(&subject, "object()"));
             // What the one before it has left is tidied up after its reply.
             let hog = subject.exec("while True: pass");
-            interrupt_what_runs(&subject);
+            wait_until(|| subject.context.interrupt());
             assert_eq!(hog.reply(), Reply::Interrupted);
         }
         subject.end();
@@ -500,9 +494,7 @@ sys.settrace(trace)
         let functions = "(sys.gettrace(), sys.getprofile())";
         subject.run(source);
         assert_eq!(subject.value(&format!("{functions} == (trace, trace)")), "True");
-        let hog = running_code(&subject, "while True: pass");
-        assert!(subject.context.interrupt());
-        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        interrupt_a_hog(&subject);
         assert_eq!(subject.value(functions), "(None, None)");
         subject.end();
     });

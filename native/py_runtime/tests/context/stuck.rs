@@ -13,8 +13,8 @@ use py_runtime::request::Cancel;
 use py_runtime::ward::Ward;
 
 use crate::harness::{
-    Lines, PATIENCE, Reply, Subject, Ticket, config, detached, hold, in_each_mode, running_code,
-    wait_for_no_threads,
+    Lines, Reply, Subject, Ticket, config, detached, hold, in_each_mode, running_code,
+    wait_for_no_threads, wait_until,
 };
 use crate::waits::{Door, value, waiting};
 
@@ -42,14 +42,6 @@ fn start(config: Config) -> Subject {
     let subject = Subject::with_config(config);
     subject.started().unwrap();
     subject
-}
-
-fn wait_until(condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < PATIENCE, "never");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -266,8 +266,7 @@ impl Pool {
             }
             let start = rotating(slots.len());
             let others = slots[start..].iter().chain(&slots[..start]);
-            least_loaded(env, others.take(MAX_EXAMINED))
-                .or_else(|| next_serving(env, &slots, own))
+            least_loaded(env, others.take(MAX_EXAMINED)).or_else(|| next_serving(env, &slots, own))
         }
     }
 

@@ -555,6 +555,33 @@ mod tests {
     });
 
     #[test]
+    fn the_load_counts_what_waits_and_runs_but_not_what_is_answered() {
+        let mailbox = mailbox(10);
+        assert_eq!(mailbox.load(), 0);
+        (1..=3).for_each(|job| drop(mailbox.push(job)));
+        assert_eq!(mailbox.load(), 3);
+        assert!(matches!(mailbox.next(), Next::Run(0, 1)));
+        assert_eq!(mailbox.load(), 3);
+        mailbox.note_answered();
+        assert_eq!(mailbox.load(), 2);
+        mailbox.end_running();
+        assert_eq!(mailbox.load(), 2);
+        assert_eq!(mailbox.take(1), Some(2));
+        assert_eq!(mailbox.load(), 1);
+        mailbox.close();
+        assert_eq!(mailbox.load(), 0);
+    }
+
+    #[test]
+    fn the_load_moves_along_with_the_jobs() {
+        let (from, to) = (mailbox(10), mailbox(10));
+        (1..=3).for_each(|job| drop(from.push(job)));
+        assert!(matches!(from.next(), Next::Run(..)));
+        assert!(from.move_to(&to, || ()));
+        assert_eq!((from.load(), to.load()), (1, 2));
+    }
+
+    #[test]
     fn jobs_come_out_in_order() {
         let mailbox = mailbox(8);
         assert_eq!(mailbox.push(10), Ok(0));

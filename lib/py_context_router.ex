@@ -29,7 +29,8 @@ defmodule PyContextRouter do
   How a pool is made, as a map or a keyword list: `:contexts` (how many; one per scheduler),
   `:mode` (`:worker`), `:max_queue` (jobs that may wait per context; 10 000), `:preload` (Python
   source that is run once in each new context), `:shutdown` (ms that a running job has to finish
-  when the pool stops; 5 000).
+  when the pool stops; 5 000), `:interrupt_grace` (ms that an interrupted job may clean up before it is
+  interrupted again; 1 000). All of them: `t::py_context_router.start_opts/0`.
   """
   @type options :: :py_context_router.start_opts() | keyword()
 

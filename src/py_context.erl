@@ -58,6 +58,7 @@
                      shutdown => timeout(),
                      on_caller_down => interrupt | finish,
                      stuck_after => timeout(),
+                     interrupt_grace => timeout(),
                      overload => refuse | {wait, non_neg_integer()}}.
 %% `mode': default `worker'. `max_queue': how many jobs may wait, default 10 000. `preload': Python
 %% source that is run once in the new context. `venv': a virtual environment whose packages it uses
@@ -65,8 +66,9 @@
 %% finish when the context stops, default 5 000; then it is interrupted. `on_caller_down': whether a
 %% job whose caller is gone is given up, default, or done all the same. `stuck_after': ms
 %% that an interrupted job may take to end, default 5 000; then its thread, which must be stuck in C
-%% code, is left to itself and a fresh one takes over behind the same pid. `overload': what becomes
-%% of a call when the queue is full: it is refused at once, default, or waits for room for so many
+%% code, is left to itself and a fresh one takes over behind the same pid. `interrupt_grace': ms that
+%% an interrupted job may clean up before it is interrupted again, default 1 000, at most `stuck_after'.
+%% `overload': what becomes of a call when the queue is full: it is refused at once, default, or waits for room for so many
 %% ms, first come, first served (only calls that wait for their results do).
 -type call_options() :: #{timeout => timeout(), env => env() | none, traceback => boolean(),
                           on_caller_down => interrupt | finish}.

@@ -40,6 +40,7 @@
                         shutdown => timeout(),
                         on_caller_down => interrupt | finish,
                         stuck_after => timeout(),
+                        interrupt_grace => timeout(),
                         overload => refuse | {wait, non_neg_integer()},
                         route => spread | affinity}.
 %% `contexts': how many, default one per scheduler. `mode': default `worker'. `max_queue': how many
@@ -50,11 +51,12 @@
 %% `on_caller_down': whether a job whose caller is gone is given up (a waiting one never runs, a
 %% running one is interrupted), default, or done all the same. `stuck_after': ms that an interrupted
 %% job may take to end, default 5 000; then its thread, which must be stuck in C code, is left to
-%% itself and a fresh context takes over behind the same pid. `overload': whether a call is refused
-%% when the queue is full, default, or waits for room for so many ms. `route': where the calls of `py'
-%% go that are left to the pool: to the context of their scheduler if that is idle, else to any that
-%% is, else to the one with the fewest jobs (`spread', default); or always to one of their scheduler's
-%% contexts, as {@link get_context/1} chooses (`affinity').
+%% itself and a fresh context takes over behind the same pid. `interrupt_grace': ms that an
+%% interrupted job may clean up before it is interrupted again, default 1 000, at most `stuck_after'.
+%% `overload': whether a call is refused when the queue is full, default, or waits for room for so many ms.
+%% `route': where the calls of `py' go that are left to the pool: to the context of their scheduler if
+%% that is idle, else to any that is, else to the one with the fewest jobs (`spread', default); or
+%% always to one of their scheduler's contexts, as {@link get_context/1} chooses (`affinity').
 -type pool_spec() :: #{name := pool_name(),
                        contexts => pos_integer(),
                        mode => py_context:context_mode(),
@@ -64,6 +66,7 @@
                        shutdown => timeout(),
                        on_caller_down => interrupt | finish,
                        stuck_after => timeout(),
+                       interrupt_grace => timeout(),
                        overload => refuse | {wait, non_neg_integer()},
                        route => spread | affinity}.
 -type start_error() :: {bad_option, {Key :: term(), Value :: term()}}

@@ -47,8 +47,11 @@
 %% The back-off of a slot whose context can't start, in ms.
 -define(FIRST_BACKOFF, 50).
 -define(LAST_BACKOFF, 5_000).
-%% How long an interrupted job may take to end before its thread is left to itself, in ms.
--define(INTERRUPT_GRACE, 1_000).
+%% How long a thread may take to end that has nothing more to run, or has had its time to clean up, in
+%% ms; then it is left to itself.
+-define(TO_END, 1_000).
+%% How long a stop waits for a job that may clean up for ever, in ms.
+-define(LONGEST_CLEAN_UP, 5_000).
 %% How long the error of a single context is kept for the process that starts it, in ms.
 -define(UNASKED, 5_000).
 
@@ -191,7 +194,7 @@ handle_info({py_context, Ref, started}, #state{ref = Ref, status = starting} = S
     {noreply, started(State)};
 handle_info({py_context, Ref, {error, _} = Error}, #state{ref = Ref, status = starting} = State) ->
     %% Whoever hears of it finds nothing left: the thread is about to end.
-    case ended_within(Ref, ?INTERRUPT_GRACE) of
+    case ended_within(Ref, ?TO_END) of
         true -> failed(Error, State#state{handle = undefined});
         false -> failed(Error, State)
     end;
@@ -403,7 +406,7 @@ deadline(Grace) ->
 await_end(Reason, #state{leaving = Leaving, deadline = Deadline} = State) ->
     ok = await_thread(Reason, State),
     %% They have been told to end already.
-    _ = [ended_within(Ref, left(last(Deadline)), State) || Ref <- Leaving],
+    _ = [ended_within(Ref, left(last(Deadline, State)), State) || Ref <- Leaving],
     ok.
 
 -spec await_thread(term(), #state{}) -> ok.
@@ -415,15 +418,22 @@ await_thread(Reason, #state{handle = Handle, ref = Ref, deadline = Deadline} = S
             ok;
         false ->
             ok = py_nif:context_kill(Handle, died(Reason)),
-            _ = ended_within(Ref, left(last(Deadline)), State),
+            _ = ended_within(Ref, left(last(Deadline, State)), State),
             ok
     end.
 
-%% A thread that is stuck in C sees the interrupt only when it returns; it ends then. One more grace
-%% for all contexts of a pool, which were interrupted when theirs was over.
--spec last(integer() | infinity) -> integer() | infinity.
-last(infinity) -> infinity;
-last(Deadline) -> Deadline + ?INTERRUPT_GRACE.
+%% What was interrupted when the grace was over may clean up. A thread that is stuck in C sees the
+%% interrupt only when it returns; it ends then. The time is one for all contexts of a pool.
+-spec last(integer() | infinity, #state{}) -> integer() | infinity.
+last(infinity, _State) -> infinity;
+last(Deadline, State) -> Deadline + clean_up(State) + ?TO_END.
+
+-spec clean_up(#state{}) -> non_neg_integer().
+clean_up(#state{options = #{interrupt_grace := Grace, stuck_after := StuckAfter}}) ->
+    case min(Grace, StuckAfter) of
+        infinity -> ?LONGEST_CLEAN_UP;
+        Ms -> Ms
+    end.
 
 -spec left(integer() | infinity) -> timeout().
 left(infinity) -> infinity;

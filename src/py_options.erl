@@ -12,6 +12,7 @@
                      shutdown := timeout(),
                      on_caller_down := interrupt | finish,
                      stuck_after := timeout(),
+                     interrupt_grace := timeout(),
                      overload := refuse | {wait, non_neg_integer()}}.
 %% The options of one context, complete.
 -type pool() :: #{contexts := pos_integer(),
@@ -22,6 +23,7 @@
                   shutdown := timeout(),
                   on_caller_down := interrupt | finish,
                   stuck_after := timeout(),
+                  interrupt_grace := timeout(),
                   overload := refuse | {wait, non_neg_integer()},
                   route := spread | affinity}.
 %% The options of a pool, complete.
@@ -103,6 +105,7 @@ defaults() ->
       shutdown => 5_000,
       on_caller_down => interrupt,
       stuck_after => 5_000,
+      interrupt_grace => 1_000,
       overload => refuse,
       route => spread}.
 
@@ -133,6 +136,8 @@ value(overload, refuse) -> {ok, refuse};
 value(overload, {wait, Ms}) when is_integer(Ms), Ms >= 0, Ms =< 16#7fffffff -> {ok, {wait, Ms}};
 value(stuck_after, infinity) -> {ok, infinity};
 value(stuck_after, Ms) when is_integer(Ms), Ms > 0, Ms =< 16#ffffffff -> {ok, Ms};
+value(interrupt_grace, infinity) -> {ok, infinity};
+value(interrupt_grace, Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> {ok, Ms};
 value(on_caller_down, What) when What =:= interrupt; What =:= finish -> {ok, What};
 value(preload, undefined) -> {ok, undefined};
 value(venv, undefined) -> {ok, undefined};

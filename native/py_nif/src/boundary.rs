@@ -37,7 +37,7 @@ mod atoms {
         worker, subinterp, owngil,
         py_boot, py_atexit, boot_failed, running_as, system_limit, unsupported_mode,
         soon, id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
-        preload, on_caller_down, finish, stuck_after, stuck, pool, quarantined, overload,
+        preload, on_caller_down, finish, stuck_after, interrupt_grace, stuck, pool, quarantined, overload,
         done, failed, timed_out, cancelled, idle, busy, closing, python_interp, held_objects,
     }
 }
@@ -433,13 +433,17 @@ pub(crate) fn next_id() -> u64 {
     NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A context's options, complete: `#{mode, max_queue, preload, on_caller_down, stuck_after, overload,
-/// pool}`.
+/// A context's options, complete: `#{mode, max_queue, preload, on_caller_down, stuck_after, interrupt_grace,
+/// overload, pool}`.
 /// Others are none of ours.
 fn config(label: u64, options: Term) -> NifResult<Config> {
     let env = options.get_env();
     let option = |key: Atom| options.map_get(key.encode(env));
-    let (max_queue, stuck_after) = (option(atoms::max_queue())?, option(atoms::stuck_after())?);
+    let max_queue = option(atoms::max_queue())?;
+    let timeout = |key: Atom| -> NifResult<Option<Duration>> {
+        let ms = option(key)?;
+        if ms.is_atom() { Ok(None) } else { Ok(Some(Duration::from_millis(ms.decode()?))) }
+    };
     let finish = option(atoms::on_caller_down())?.decode::<Atom>()? == atoms::finish();
     Ok(Config {
         id: next_id(),
@@ -453,10 +457,8 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
             .collect(),
         spin: settings::spin(),
         orphans: if finish { Orphans::Finish } else { Orphans::Stop },
-        stuck_after: match stuck_after.is_atom() {
-            true => None,
-            false => Some(Duration::from_millis(stuck_after.decode()?)),
-        },
+        stuck_after: timeout(atoms::stuck_after())?,
+        interrupt_grace: timeout(atoms::interrupt_grace())?,
         patience: match option(atoms::overload())?.decode::<(Atom, u64)>() {
             Ok((_wait, ms)) => Some(Duration::from_millis(ms)),
             Err(_) => None,

@@ -10,6 +10,8 @@ use std::sync::{Mutex, OnceLock, mpsc};
 
 use pyo3_ffi as ffi;
 
+use crate::async_exc;
+use crate::context::blow;
 use crate::exception::Exception;
 use crate::gil::SWITCH_INTERVAL;
 use crate::interpreter;
@@ -236,6 +238,9 @@ fn prepare_main(at: Attached<'_>) -> Result<(), Exception> {
     if threading.is_none() {
         return Err(Exception::take(at));
     }
+    async_exc::find_place(at);
+    // SAFETY: no precondition.
+    blow::take_back(at, unsafe { libc::pthread_self() } as u64);
     set_switch_interval(at)
 }
 

@@ -85,12 +85,15 @@ impl Chores {
         self.0.lock().running.clear();
     }
 
-    /// The context is killed. `true`: something runs that has to be struck. What is let go of at the
-    /// end has its time.
+    /// The context is killed. `true`: something runs that has to be struck, and wasn't before. What is let
+    /// go of at the end has its time.
     pub(crate) fn kill(&self) -> bool {
+        const STOPPED: [Chore; 2] = [Chore::Preload, Chore::Release];
         let mut state = self.0.lock();
         state.killed = true;
-        state.stop(&[Chore::Preload, Chore::Release])
+        let is_new =
+            |running: &Running| running.struck.is_none() && STOPPED.contains(&running.chore);
+        state.running.iter().any(is_new) && state.stop(&STOPPED)
     }
 
     /// The context is to end once it has nothing to do, and what runs is in the way of that.
@@ -165,6 +168,18 @@ impl Chores {
             blow();
         }
         strikes
+    }
+
+    /// The thread has no asynchronous exception to raise: the innermost has raised what was meant for it.
+    pub(crate) fn note_raised(&self) {
+        if let Some(innermost) = self.0.lock().running.last_mut() {
+            innermost.interrupted = false;
+        }
+    }
+
+    /// Whether any has still to raise an exception that was meant for it.
+    pub(crate) fn has_to_raise(&self) -> bool {
+        self.0.lock().running.iter().any(|running| running.interrupted)
     }
 
     /// Whether the innermost was told to stop. Forgets it: whoever asks raises the exception.

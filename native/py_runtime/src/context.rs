@@ -5,7 +5,7 @@
 //! cancelled and interrupted without ever waiting for Python.
 
 mod aside;
-mod blow;
+pub(crate) mod blow;
 mod room;
 mod strike;
 mod stuck;
@@ -65,10 +65,21 @@ pub struct Config {
     pub orphans: Orphans,
     /// How long an interrupted job may take to end before the context is taken for stuck.
     pub stuck_after: Option<Duration>,
+    /// How long an interrupted job may clean up before it is interrupted again. Never longer than
+    /// `stuck_after`, see [`Config::grace`].
+    pub interrupt_grace: Option<Duration>,
     /// Where its thread is counted when it is stuck.
     pub ward: Arc<Ward>,
     /// How long callers may wait for room in a full queue. `None`: they are refused.
     pub patience: Option<Duration>,
+}
+
+impl Config {
+    /// How long an interrupted job may clean up before it is interrupted again. `None`: for ever.
+    #[must_use]
+    pub fn grace(&self) -> Option<Duration> {
+        [self.interrupt_grace, self.stuck_after].into_iter().flatten().min()
+    }
 }
 
 /// What becomes of a job whose caller is gone.
@@ -260,10 +271,10 @@ impl<J: Job> Context<J> {
         let held_up_for = if job.is_some() { Duration::ZERO } else { HOLDS_UP };
         let finalizes = self.mailbox.innermost().is_none() && self.chores.stop(held_up_for);
         if finalizes {
-            self.interrupt_in_background(Target::Chore);
+            self.interrupt_now(Target::Chore);
         }
         if let Some((seq, _)) = job {
-            self.interrupt_in_background(Target::Job(seq));
+            self.interrupt_now(Target::Job(seq));
         }
         finalizes || job.is_some()
     }
@@ -298,7 +309,7 @@ impl<J: Job> Context<J> {
             });
         }
         if self.chores.kill() {
-            self.interrupt_in_background(Target::Chore);
+            self.interrupt_now(Target::Chore);
         }
     }
 
@@ -388,6 +399,11 @@ impl<J: Job> Context<J> {
     /// Its former threads that are stuck.
     pub fn left_behind(&self) -> usize {
         self.counters.left_behind.load(Ordering::Relaxed)
+    }
+
+    /// How long an interrupted job may clean up, see [`Config::grace`].
+    pub fn grace(&self) -> Option<Duration> {
+        self.config.grace()
     }
 
     /// Where stuck threads are counted.

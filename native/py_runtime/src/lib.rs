@@ -7,6 +7,7 @@
 
 pub mod alarm;
 mod arenas;
+mod async_exc;
 mod backstage;
 mod blocks;
 pub mod boot;

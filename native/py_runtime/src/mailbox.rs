@@ -91,7 +91,10 @@ const RECENT: usize = 256;
 struct Running<J> {
     seq: Seq,
     job: J,
+    /// It is to raise an exception and hasn't yet, as far as anybody has looked.
     interrupted: bool,
+    /// Whether an exception was ever meant for it.
+    was_interrupted: bool,
     /// Since when it has been struck at, as the innermost.
     struck: Option<Instant>,
     /// How many times the owner lets go of something on top of it, while it waits.
@@ -123,9 +126,14 @@ impl<J, R> Inner<J, R> {
         J: Clone,
     {
         let (seq, job) = self.queue.remove(place)?;
-        let running =
-            Running { seq, job: job.clone(), interrupted: false, struck: None, releasing: 0 };
-        self.running.push(running);
+        self.running.push(Running {
+            seq,
+            job: job.clone(),
+            interrupted: false,
+            was_interrupted: false,
+            struck: None,
+            releasing: 0,
+        });
         Some((seq, job))
     }
 
@@ -345,6 +353,7 @@ impl<J: Clone, R> Mailbox<J, R> {
                 return false;
             };
             inner.running[place].interrupted = true;
+            inner.running[place].was_interrupted = true;
             let innermost = inner.innermost().is_some_and(|innermost| innermost.seq == seq);
             if innermost {
                 blow();
@@ -452,6 +461,19 @@ impl<J: Clone, R> Mailbox<J, R> {
         self.inner.lock().take_strike()
     }
 
+    /// The thread has no asynchronous exception to raise: the innermost job has raised what was meant for
+    /// it, and may wait again as it cleans up.
+    pub fn note_raised(&self) {
+        if let Some(innermost) = self.inner.lock().innermost() {
+            innermost.interrupted = false;
+        }
+    }
+
+    /// Whether the running job `seq` has still to raise an exception that was meant for it.
+    pub fn has_to_raise(&self, seq: Seq) -> bool {
+        self.inner.lock().running.iter().any(|running| running.seq == seq && running.interrupted)
+    }
+
     /// Whether the innermost job was struck.
     pub fn is_struck(&self) -> bool {
         self.inner.lock().innermost().is_some_and(|innermost| innermost.interrupted)
@@ -484,12 +506,12 @@ impl<J: Clone, R> Mailbox<J, R> {
         }
     }
 
-    /// Ends the innermost running job. `true`: it was struck, and the blow may still be pending.
+    /// Ends the innermost running job. `true`: it was interrupted, and may not have raised the exception.
     pub fn end_running(&self) -> bool {
         let mut inner = self.inner.lock();
         let ended = inner.running.pop();
         self.note_load(&inner);
-        ended.is_some_and(|running| running.interrupted)
+        ended.is_some_and(|running| running.was_interrupted)
     }
 
     /// The innermost running job is about to be answered, and ends soon: to whoever looks for an
@@ -657,6 +679,35 @@ mod tests {
         mailbox.next();
         assert!(!mailbox.strike(first, || panic!("ended")));
         assert!(!mailbox.end_running());
+    }
+
+    #[test]
+    fn a_job_that_has_raised_its_interrupt_may_wait_and_is_known_to_have_been_interrupted() {
+        let mailbox = mailbox(2);
+        let seq = mailbox.push(1).unwrap();
+        mailbox.next();
+        assert!(mailbox.strike(seq, || ()));
+        assert!(mailbox.has_to_raise(seq));
+        mailbox.note_raised();
+        assert!(!mailbox.has_to_raise(seq));
+        let meanwhile = mailbox.meanwhile(|_| false, Others::None);
+        assert!(matches!(meanwhile, Meanwhile::Nothing { .. }));
+        assert!(mailbox.strike(seq, || ()));
+        assert_eq!(mailbox.meanwhile(|_| false, Others::None), Meanwhile::Struck);
+        assert!(mailbox.end_running());
+    }
+
+    #[test]
+    fn what_the_innermost_has_raised_leaves_what_those_below_have_to_raise() {
+        let mailbox = mailbox(2);
+        let below = mailbox.push(1).unwrap();
+        let above = mailbox.push(2).unwrap();
+        mailbox.next();
+        assert_eq!(mailbox.meanwhile(|_| false, OLDEST), Meanwhile::Run(1, 2));
+        assert!(!mailbox.strike(below, || panic!("it isn't the innermost")));
+        assert!(mailbox.strike(above, || ()));
+        mailbox.note_raised();
+        assert!(mailbox.has_to_raise(below) && !mailbox.has_to_raise(above));
     }
 
     #[test]

@@ -9,8 +9,10 @@ loop = asyncio.new_event_loop()
 
 # While it waits, the loop wakes this often, in seconds: an interrupt is seen at a bytecode.
 BEAT = 0.01
-# How long what was cancelled has to clean up, in seconds.
-GRACE = 1.0
+# How long what was cancelled has to clean up, in seconds: the context's `interrupt_grace`, but at least
+# long enough for the exception to arrive, and not for ever at the context's end.
+GRACE = max(INTERRUPT_GRACE, 0.05)
+LAST_GRACE = min(GRACE, 5.0)
 # What the loop says when it was stopped while something was to be completed.
 STOPPED = "Event loop stopped before Future completed."
 # How long one step of a stream may wait, in seconds: then others have their turn.
@@ -60,12 +62,12 @@ def complete(on, awaitable):
         beat[0].cancel()
 
 
-def cancel(on, tasks):
+def cancel(on, tasks, grace=GRACE):
     """Cancels what isn't done, and waits for it to clean up, however often it is interrupted."""
     tasks = [task for task in tasks if not task.done()]
     for task in tasks:
         task.cancel()
-    end = time.monotonic() + GRACE
+    end = time.monotonic() + grace
     while tasks and time.monotonic() < end:
         try:
             on.run_until_complete(asyncio.wait(tasks, timeout=end - time.monotonic()))
@@ -173,7 +175,7 @@ def end():
 
 def shut(on):
     try:
-        cancel(on, asyncio.all_tasks(on))
+        cancel(on, asyncio.all_tasks(on), LAST_GRACE)
         on.run_until_complete(on.shutdown_asyncgens())
     finally:
         on.close()

@@ -1,5 +1,7 @@
 //! Coroutines: each context has an event loop of its own, made when the first one comes.
 
+use std::time::Duration;
+
 use py_runtime::code;
 use py_runtime::exception::{self, Exception};
 use py_runtime::ffi;
@@ -20,8 +22,19 @@ pub(super) struct Asyncio {
 }
 
 impl Asyncio {
-    pub(super) fn new(at: Attached<'_>) -> Result<Self, Exception> {
+    /// `grace` is how long what is interrupted may clean up. `None`: for ever.
+    pub(super) fn new(at: Attached<'_>, grace: Option<Duration>) -> Result<Self, Exception> {
         let namespace = new_namespace(at)?;
+        let seconds = grace.map_or(f64::INFINITY, |grace| grace.as_secs_f64());
+        // SAFETY: attached; the namespace is a dictionary, and takes a reference.
+        unsafe {
+            let seconds = Object::from_owned(at, ffi::PyFloat_FromDouble(seconds))
+                .ok_or_else(|| Exception::take(at))?;
+            let name = c"INTERRUPT_GRACE".as_ptr();
+            if ffi::PyDict_SetItemString(namespace.as_ptr(), name, seconds.as_ptr()) != 0 {
+                return Err(Exception::take(at));
+            }
+        }
         code::exec(at, SOURCE, "<asyncio of the context>", &namespace)?;
         let function = |name: &std::ffi::CStr| {
             // SAFETY: attached; the namespace is a dictionary, and the value gets a reference.

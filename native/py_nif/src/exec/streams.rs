@@ -42,7 +42,7 @@ impl<'a> Run<'a, '_> {
         if let Some(asyncio) = self.local.asyncio.get() {
             return Ok(asyncio);
         }
-        let asyncio = Asyncio::new(self.at)?;
+        let asyncio = Asyncio::new(self.at, self.context.grace())?;
         // Another may have come while this one was made; then that stays.
         Ok(self.local.asyncio.get_or_init(|| asyncio))
     }

@@ -431,7 +431,10 @@ pub(super) fn wait(
     wait: impl FnOnce(&dyn Fn() -> bool),
 ) {
     match frame {
-        Some(frame) => frame.scope.detached(|| wait(&|| frame.scope.is_struck())),
+        Some(frame) => {
+            frame.scope.note_raised();
+            frame.scope.detached(|| wait(&|| frame.scope.is_struck()));
+        }
         None => detached(at, || wait(&|| false)),
     }
 }

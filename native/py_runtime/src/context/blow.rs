@@ -13,18 +13,19 @@ use std::ptr::null_mut;
 
 use pyo3_ffi as ffi;
 
+use crate::async_exc;
 use crate::object::Attached;
 
 /// Has a thread of this interpreter raise `KeyboardInterrupt`.
 pub(super) fn strike(_: Attached<'_>, ident: u64) {
     // SAFETY: attached, and Python runs, so its exceptions exist.
-    unsafe { set_async_exception(ident, ffi::PyExc_KeyboardInterrupt) };
+    unsafe { async_exc::set(ident, ffi::PyExc_KeyboardInterrupt) };
 }
 
-/// Takes back the blow for this thread, if there is one that it hasn't raised yet.
-pub(super) fn take_back(at: Attached<'_>, ident: u64) {
+/// Takes back the blow for this thread, `ident`, if there is one that it hasn't raised yet.
+pub(crate) fn take_back(at: Attached<'_>, ident: u64) {
     // SAFETY: attached. Null takes the exception away.
-    unsafe { set_async_exception(ident, null_mut()) };
+    unsafe { async_exc::set(ident, null_mut()) };
     #[cfg(not(Py_3_13))]
     flag::lower(at, ident);
     crate::exception::clear(at);
@@ -43,13 +44,6 @@ pub(super) fn spare_tracers(at: Attached<'_>) {
         }
     }
     let _ = at;
-}
-
-/// # Safety
-/// Attached to the interpreter of the thread; `exception` is a class or null.
-unsafe fn set_async_exception(ident: u64, exception: *mut ffi::PyObject) {
-    // SAFETY: as the caller says; an unknown ident is ignored by CPython.
-    unsafe { ffi::PyThreadState_SetAsyncExc(ident as std::ffi::c_long, exception) };
 }
 
 #[cfg(not(Py_3_13))]
@@ -96,7 +90,7 @@ mod flag {
             let is_raised = !ffi::PyErr_Occurred().is_null()
                 && ffi::PyErr_ExceptionMatches(ffi::PyExc_KeyboardInterrupt) != 0;
             if !is_raised {
-                super::set_async_exception(ident, std::ptr::null_mut());
+                crate::async_exc::set(ident, std::ptr::null_mut());
             }
         }
     }

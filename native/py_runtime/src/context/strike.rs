@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Context, blow};
+use crate::async_exc;
 use crate::import_locks;
 use crate::interpreter;
 use crate::interrupter::{self, Gil, Target, Victim};
@@ -15,10 +16,36 @@ use crate::request::Cancel;
 use crate::watch::Watched;
 
 impl<J: Job> Context<J> {
-    /// Strikes the target until it ends, on another thread.
+    /// Interrupts the target until it ends, on another thread.
     pub(super) fn interrupt_in_background(self: &Arc<Self>, target: Target) {
         let victim: Arc<dyn Victim> = Arc::clone(self) as _;
-        interrupter::strike(victim, target);
+        interrupter::strike(victim, target, false);
+    }
+
+    /// As above, and once more now if it has been interrupted already.
+    pub(super) fn interrupt_now(self: &Arc<Self>, target: Target) {
+        let victim: Arc<dyn Victim> = Arc::clone(self) as _;
+        interrupter::strike(victim, target, true);
+    }
+
+    /// Something that was interrupted has ended.
+    pub(super) fn forget_interrupts(&self) {
+        interrupter::ended(std::ptr::from_ref(self).cast(), Victim::gil(self));
+    }
+
+    /// Whether the thread has still to raise an exception that was set on it. `None`: it isn't known. The
+    /// caller is attached to the context's interpreter.
+    fn is_exception_pending(&self) -> Option<bool> {
+        if cfg!(Py_GIL_DISABLED) {
+            return None;
+        }
+        let state = self.state.load(Ordering::Relaxed);
+        if state.is_null() {
+            return Some(false);
+        }
+        // SAFETY: attached, says the caller. The thread takes its state away under the GIL that
+        // this one has, before it ends it.
+        unsafe { async_exc::is_pending(state) }
     }
 
     /// The caller is attached to the context's interpreter.
@@ -38,10 +65,10 @@ impl<J: Job> Victim for Context<J> {
         }
     }
 
-    fn strike(&self, target: Target) {
+    fn strike(&self, target: Target) -> bool {
         if self.is_among_import_locks() {
-            // The next blow comes soon; a thread that waits there wouldn't feel this one anyway.
-            return;
+            // It is tried again soon; a thread that waits there wouldn't feel it anyway.
+            return false;
         }
         // SAFETY: the caller says so.
         let at = unsafe { Attached::assume() };
@@ -56,6 +83,33 @@ impl<J: Job> Victim for Context<J> {
         if struck {
             blow::spare_tracers(at);
         }
+        true
+    }
+
+    fn has_to_raise(&self, target: Target) -> bool {
+        let pending = self.is_exception_pending();
+        let innermost = self.mailbox.innermost();
+        match target {
+            Target::Job(seq) if innermost != Some(seq) => self.mailbox.has_to_raise(seq),
+            Target::Job(_) if pending == Some(false) => {
+                self.mailbox.note_raised();
+                false
+            }
+            Target::Chore if innermost.is_some() => self.chores.has_to_raise(),
+            Target::Chore if pending == Some(false) => {
+                self.chores.note_raised();
+                self.chores.has_to_raise()
+            }
+            _ => pending == Some(true),
+        }
+    }
+
+    fn grace(&self) -> Option<Duration> {
+        self.config.grace()
+    }
+
+    fn is_to_end(&self) -> bool {
+        self.mailbox.is_closed()
     }
 
     fn attached(&self, blow: &mut dyn FnMut()) {
@@ -96,7 +150,7 @@ impl<J: Job> Watched for Context<J> {
             // A job that waits below it can't go on either.
             && self.chores.stop_overdue(grace, self.mailbox.is_busy())
         {
-            self.interrupt_in_background(Target::Chore);
+            self.interrupt_now(Target::Chore);
         }
         if self.is_stuck() {
             self.note_stuck();

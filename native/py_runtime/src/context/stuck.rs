@@ -91,7 +91,7 @@ impl<J: Job> Context<J> {
                 });
             }
             if self.chores.kill() {
-                self.interrupt_in_background(Target::Chore);
+                self.interrupt_now(Target::Chore);
             }
         }
         moved

@@ -55,6 +55,7 @@ impl<J: Job> Context<J> {
         self.kill(J::thread_ended());
         self.busy_since.store(0, Ordering::Relaxed);
         self.chores.end_all();
+        self.forget_interrupts();
         let handle = self.thread.lock().take();
         SOON.run(move || {
             // A panic was contained and logged on the thread itself.
@@ -154,6 +155,7 @@ impl<J: Job> Context<J> {
     fn end_chore(&self, at: Attached<'_>) {
         if self.chores.end() {
             self.parry(at);
+            self.forget_interrupts();
             mend(at);
         }
     }
@@ -210,6 +212,7 @@ impl<J: Job> Context<J> {
         }
         if self.mailbox.end_running() {
             self.parry(at);
+            self.forget_interrupts();
             desk.struck.set(true);
         }
         // A job that waits below may have taken locks which it still needs.

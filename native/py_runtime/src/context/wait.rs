@@ -10,11 +10,13 @@
 //! limit, where the next one to wait is refused. What does the same as the job that waits would probably
 //! wait too, and comes after what doesn't.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::aside::{self, Aside};
 use super::thread::Desk;
 use super::{Context, Release};
+use crate::async_exc;
 use crate::chores::Chore;
 use crate::job::{Job, Scope};
 use crate::mailbox::{Kinship, Meanwhile, Others};
@@ -53,6 +55,7 @@ impl<J: Job> Scope<'_, J> {
         self.check_depth(limit)?;
         let mailbox = &self.context.mailbox;
         let level = Level::enter(self.desk, limit);
+        self.note_raised();
         let mut since = Instant::now();
         loop {
             if wait.is_over() {
@@ -97,6 +100,22 @@ impl<J: Job> Scope<'_, J> {
     pub fn is_struck(&self) -> bool {
         let Context { mailbox, chores, .. } = &**self.context;
         if self.desk.releasing.get() { chores.is_struck() } else { mailbox.is_struck() }
+    }
+
+    /// Notes that the interrupt of what runs has been raised, if it has: code that cleans up after it may
+    /// wait.
+    pub fn note_raised(&self) {
+        let Context { mailbox, chores, hit, .. } = &**self.context;
+        // SAFETY: attached, and the state is this thread's.
+        let is_pending = || unsafe { async_exc::is_pending(self.desk.interpreter.state()) };
+        if !hit.load(Ordering::Relaxed) || is_pending() != Some(false) {
+            return;
+        }
+        if self.desk.releasing.get() {
+            chores.note_raised();
+        } else {
+            mailbox.note_raised();
+        }
     }
 
     fn take_strike(&self) -> bool {
@@ -163,6 +182,7 @@ impl<J: Job> Drop for Releasing<'_, '_, J> {
         let Scope { at, context, desk, .. } = self.scope;
         if context.chores.end() {
             context.parry(*at);
+            context.forget_interrupts();
             // What the job that waits has locked it still needs.
             desk.struck.set(true);
         }

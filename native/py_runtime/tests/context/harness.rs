@@ -251,6 +251,7 @@ pub(crate) fn config(mode: Mode) -> Config {
         spin: Duration::from_micros(20),
         orphans: Orphans::Stop,
         stuck_after: None,
+        interrupt_grace: Some(Duration::from_millis(20)),
         ward: Arc::new(Ward::new(usize::MAX)),
         patience: None,
     }

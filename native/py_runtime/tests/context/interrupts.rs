@@ -412,6 +412,37 @@ class Endless:
 }
 
 #[test]
+fn an_interrupted_finalizer_cleans_up_undisturbed() {
+    in_each_mode(|mode| {
+        let interrupt_grace = Some(PATIENCE);
+        let subject = Subject::with_config(Config { interrupt_grace, ..config(mode) });
+        subject.started().unwrap();
+        let lines = Lines::new();
+        let source = "\
+import os, time
+class Endless:
+    def __del__(self, write=os.write):
+        write(FD, b'going\\n')
+        try:
+            while True: pass
+        finally:
+            time.sleep(0.1)
+            for _ in range(1000): pass
+            write(FD, b'done\\n')
+";
+        subject.run(&source.replace("FD", &lines.write_end().to_string()));
+        drop(hold(&subject, "Endless()"));
+        assert_eq!(lines.next(), "going");
+        wait_until(|| subject.context.interrupt());
+        assert_eq!(lines.next(), "done");
+        // Nothing of it is left to hit this.
+        assert_eq!(subject.value("sum(1 for _ in range(1000))"), "1000");
+        subject.end();
+        wait_for_no_threads();
+    });
+}
+
+#[test]
 fn an_interrupt_is_not_spent_on_what_is_tidied_up_between_jobs() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);

@@ -69,11 +69,14 @@
 %% of a call when the queue is full: it is refused at once, default, or waits for room for so many
 %% ms, first come, first served (only calls that wait for their results do).
 -type call_options() :: #{timeout => timeout(), env => env() | none, traceback => boolean(),
-                          on_caller_down => interrupt | finish}.
+                          on_caller_down => interrupt | finish,
+                          result => auto | term | object}.
 %% `timeout': in ms, default `infinity'. `env': an environment made by `create_local_env/1'.
 %% `traceback': whether an exception comes with its traceback; default as the application's setting.
 %% `on_caller_down': whether the job is given up or done all the same when the calling process dies;
-%% default as the context's option.
+%% default as the context's option. `result': what objects in the result become that have no term:
+%% handles (`auto', the default), what they stand for as `to_term/1' says (`term'), or the whole result
+%% one handle, whatever it is (`object'); not of `exec', which has no result.
 -type name() :: atom() | binary() | string().
 %% A dotted Python name: `math', `'os.path'', `<<"datetime.now">>'.
 -type args() :: [term()].
@@ -252,8 +255,10 @@ exec(Ctx, Source) ->
 exec(Ctx, Source, Env) when is_reference(Env) ->
     exec(Ctx, Source, infinity, Env);
 exec(Ctx, Source, Options) when is_map(Options) ->
-    All = [Ctx, Source, Options],
-    with_options(Options, fun(Call) -> exec_checked(All, Call) end);
+    case py_options:statements(Options) of
+        {ok, Call} -> exec_checked([Ctx, Source, Options], Call);
+        {error, _} = Error -> Error
+    end;
 exec(Ctx, Source, Timeout) ->
     exec(Ctx, Source, Timeout, none).
 

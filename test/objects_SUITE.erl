@@ -28,6 +28,9 @@ each_mode() ->
      a_handle_is_the_object_again_as_an_argument,
      methods_and_attributes_are_used,
      objects_become_what_they_stand_for,
+     results_are_terms_where_that_is_asked_for,
+     results_are_handles_where_that_is_asked_for,
+     items_of_streams_are_as_asked_for,
      what_stands_for_nothing_is_named,
      a_value_that_contains_itself_is_too_deep,
      handles_that_are_dropped_let_their_objects_go,
@@ -36,7 +39,8 @@ each_mode() ->
      a_handle_that_outlives_its_context_moves_nobody_elsewhere,
      a_long_conversion_can_be_interrupted,
      no_handle_is_no_object,
-     options_are_checked].
+     options_are_checked,
+     what_results_become_is_checked].
 
 init_per_suite(Config) ->
     test_helpers:quiet(Config).
@@ -160,6 +164,97 @@ objects_become_what_they_stand_for(Config) ->
                          Got <- [py_context:to_term(eval(Ctx, Source))], Got =/= {ok, Term}]),
     ?assertEqual({ok, {1, 2}}, py_context:eval(Ctx, <<"Pair(1, 2)">>)).
 
+%% As a database gives them.
+-define(ROWS, <<"import decimal, datetime, uuid\n"
+                "def rows(n=2):\n"
+                "  return [{'id': i, 'price': decimal.Decimal('1.50'), 'tags': {'a'},\n"
+                "           'at': [datetime.datetime(2024, 1, 31, 12), (datetime.date(2024, 1, 1),)]}\n"
+                "          for i in range(n)]\n"
+                "async def later(): return rows(1)\n">>).
+
+row(Id) ->
+    #{<<"id">> => Id, <<"price">> => <<"1.50">>, <<"tags">> => [<<"a">>],
+      <<"at">> => [<<"2024-01-31T12:00:00">>, {<<"2024-01-01">>}]}.
+
+%% In one go, at any depth, by whichever function the code is run.
+results_are_terms_where_that_is_asked_for(Config) ->
+    Ctx = ?config(ctx, Config),
+    Terms = #{result => term},
+    ok = py_context:exec(Ctx, ?ROWS),
+    Rows = {ok, [row(0), row(1)]},
+    ?assertEqual(Rows, py_context:call(Ctx, '__main__', rows, [], #{}, Terms)),
+    ?assertEqual(Rows, py_context:eval(Ctx, <<"rows()">>, #{}, Terms)),
+    ?assertEqual(Rows, py:call(Ctx, '__main__', rows, [], #{}, Terms)),
+    ?assertEqual(Rows, py:eval(Ctx, <<"rows()">>, #{}, Terms)),
+    ?assertEqual(Rows, py:await(py:spawn_call(Ctx, '__main__', rows, [], Terms))),
+    ?assertEqual({ok, [row(0)]}, py:call(Ctx, '__main__', later, [], #{}, Terms)),
+    ?assertEqual({ok, #{<<"1.5">> => none}},
+                 py_context:eval(Ctx, <<"{decimal.Decimal('1.5'): None}">>, #{}, Terms)),
+    {ok, Object} = py_context:eval(Ctx, <<"iter(rows())">>),
+    ?assertEqual({ok, row(0)}, py_context:call_method(Ctx, Object, '__next__', [], #{}, Terms)),
+    ?assertEqual(0, held_by_nobody_else(Ctx, Object)),
+    %% What stands for nothing is no term here either, and without the option all is as ever.
+    ?assertEqual({error, {no_term, <<"object">>}},
+                 py_context:eval(Ctx, <<"[1, object()]">>, #{}, Terms)),
+    [begin
+         {ok, [#{<<"price">> := Price}, _]} =
+             py_context:call(Ctx, '__main__', rows, [], #{}, Options),
+         ?assert(py_context:is_ref(Price))
+     end || Options <- [#{}, #{result => auto}]].
+
+%% How many objects are held for handles beside this one.
+held_by_nobody_else(Ctx, Object) ->
+    _ = eventually(fun() -> erlang:garbage_collect(), held(Ctx) =< 1 end),
+    ?assert(py_context:is_ref(Object)),
+    held(Ctx) - 1.
+
+%% Whatever they are.
+results_are_handles_where_that_is_asked_for(Config) ->
+    Ctx = ?config(ctx, Config),
+    Object = #{result => object},
+    ok = py_context:exec(Ctx, ?ROWS),
+    {ok, List} = py_context:call(Ctx, builtins, list, [[1, 2]], #{}, Object),
+    {ok, none} = py_context:call_method(Ctx, List, append, [3]),
+    ?assertEqual({ok, [1, 2, 3]}, py_context:to_term(List)),
+    {ok, Same} = py_context:call_method(Ctx, List, '__iadd__', [[4]], #{}, Object),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"a is b">>, #{a => List, b => Same})),
+    Sources = [<<"None">>, <<"1">>, <<"'text'">>, <<"later()">>, <<"object()">>],
+    [begin
+         {ok, Handle} = py:eval(Ctx, Source, #{}, Object),
+         ?assert(py:is_ref(Handle))
+     end || Source <- Sources],
+    {ok, Nothing} = py_context:eval(Ctx, <<"None">>, #{}, Object),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"x is None">>, #{x => Nothing})).
+
+items_of_streams_are_as_asked_for(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, ?ROWS),
+    ok = py_context:exec(Ctx, <<"async def arows():\n  for row in rows(): yield row">>),
+    Rows = [row(0), row(1)],
+    Started = fun(Function, Options) ->
+                  {ok, Ref} = py:stream_start(Ctx, '__main__', Function, [], #{}, Options),
+                  items(Ref)
+              end,
+    {ok, Stream} = py:stream_open(Ctx, '__main__', rows, [], #{result => term}),
+    {_, [First | _]} = py:stream_next(Stream, 2),
+    ?assertEqual(row(0), First),
+    [begin
+         ?assertEqual(Rows ++ [done], Started(Function, #{result => term})),
+         [One, Two, done] = Started(Function, #{result => object}),
+         ?assertEqual({ok, Rows}, {ok, [Row || Each <- [One, Two],
+                                               {ok, Row} <- [py_context:to_term(Each)]]}),
+         [#{<<"price">> := Price}, _, done] = Started(Function, #{}),
+         ?assert(py:is_ref(Price))
+     end || Function <- [rows, arows]],
+    ok = py_context:exec(Ctx, <<"def mixed():\n  yield 1\n  yield object()">>),
+    ?assertEqual([1, {error, {no_term, <<"object">>}}], Started(mixed, #{result => term})).
+
+items(Ref) ->
+    receive
+        {py_stream, Ref, {data, Item}} -> [Item | items(Ref)];
+        {py_stream, Ref, End} -> [End]
+    end.
+
 what_stands_for_nothing_is_named(Config) ->
     Ctx = ?config(ctx, Config),
     ?assertEqual({error, {no_term, <<"object">>}}, py_context:to_term(eval(Ctx, <<"object()">>))),
@@ -277,6 +372,18 @@ options_are_checked(Config) ->
     ?assertEqual({ok, 1}, py_context:eval(Ctx, <<"here">>, #{}, #{env => Env})),
     ?assertEqual({error, timeout},
                  py_context:exec(Ctx, <<"while True: pass">>, #{timeout => 10})).
+
+%% What has no result has no say in what becomes of it.
+what_results_become_is_checked(Config) ->
+    Ctx = ?config(ctx, Config),
+    Bad = fun(Value) -> {error, {bad_option, {result, Value}}} end,
+    ?assertEqual(Bad(yes), py_context:eval(Ctx, <<"1">>, #{}, #{result => yes})),
+    ?assertEqual(Bad(yes), py:eval(Ctx, <<"1">>, #{}, #{result => yes})),
+    ?assertEqual(Bad(terms), py:stream_start(Ctx, builtins, range, [1], #{}, #{result => terms})),
+    [begin
+         ?assertEqual(Bad(Value), py_context:exec(Ctx, <<"1">>, #{result => Value})),
+         ?assertEqual(Bad(Value), py:exec(Ctx, <<"1">>, #{result => Value}))
+     end || Value <- [auto, term, object]].
 
 %% ------------------------------------------------------------------ between contexts
 

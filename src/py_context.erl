@@ -89,8 +89,9 @@
 %% A handle on a Python object, which lives as long as the handle does, or until its context ends.
 %% It is made for each result that has no term of its own. That of a context on another node keeps
 %% its object until the process that got it ends.
--type buffer() :: #{dtype := binary(), shape := [non_neg_integer()], data := binary()}.
-%% `dtype' is numpy's name, such as `<<"float64">>'.
+-type buffer() :: #{dtype := binary() | map(), shape := [non_neg_integer()], data := binary()}.
+%% `dtype' is numpy's name, such as `<<"float64">>', or of structures what `numpy.dtype' takes: a map of
+%% `names', `formats', `offsets' and `itemsize'.
 -type python_error() :: {Type :: atom() | binary(), Message :: binary()}
                       | {Type :: atom() | binary(), Message :: binary(), traceback()}.
 -type traceback() :: #{frames := [#{file := binary(), line := integer(), function := binary()}],
@@ -311,8 +312,8 @@ getattr(Ctx, Object, Name) ->
 
 %% @doc The object behind a handle as a term: what has no counterpart becomes what it stands for, at
 %% any depth. Sets, ranges, iterators and other collections become lists; mappings and dataclasses
-%% maps; dates and times ISO 8601 text; Decimal, Fraction, UUID and paths text; members of an enum
-%% their values; numpy arrays nested lists. For anything else `{error, {no_term, TypeName}}'.
+%% maps; dates, times and durations ISO 8601 text; complex numbers pairs; Decimal, Fraction, UUID and
+%% paths text; members of an enum their values; numpy arrays nested lists. For anything else `{error, {no_term, TypeName}}'.
 %%
 %% An iterator is used up by this.
 -spec to_term(object()) -> {ok, term()} | {error, error()}.

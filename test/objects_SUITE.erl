@@ -31,7 +31,9 @@ each_mode() ->
      results_are_terms_where_that_is_asked_for,
      results_are_handles_where_that_is_asked_for,
      items_of_streams_are_as_asked_for,
+     durations_are_iso_8601_and_exact,
      what_stands_for_nothing_is_named,
+     sequences_of_their_own_kind_end,
      a_value_that_contains_itself_is_too_deep,
      handles_that_are_dropped_let_their_objects_go,
      a_handle_keeps_its_object,
@@ -153,6 +155,7 @@ objects_become_what_they_stand_for(Config) ->
             {"datetime.datetime(2020, 1, 2, 3, 4, 5)", <<"2020-01-02T03:04:05">>},
             {"datetime.date(2020, 1, 2)", <<"2020-01-02">>},
             {"datetime.time(3, 4)", <<"03:04:00">>},
+            {"1.5 - 2j", {1.5, -2.0}}, {"complex('nan-infj')", {nan, neg_infinity}},
             {"decimal.Decimal('1.50')", <<"1.50">>}, {"fractions.Fraction(1, 3)", <<"1/3">>},
             {"uuid.UUID(int=1)", <<"00000000-0000-0000-0000-000000000001">>},
             {"pathlib.PurePosixPath('/a/b')", <<"/a/b">>}, {"Colour.RED", <<"r">>},
@@ -258,12 +261,57 @@ items(Ref) ->
 what_stands_for_nothing_is_named(Config) ->
     Ctx = ?config(ctx, Config),
     ?assertEqual({error, {no_term, <<"object">>}}, py_context:to_term(eval(Ctx, <<"object()">>))),
-    ?assertEqual({error, {no_term, <<"complex">>}},
-                 py_context:to_term(eval(Ctx, <<"iter([1, {2j}])">>))),
+    ?assertEqual({error, {no_term, <<"type">>}},
+                 py_context:to_term(eval(Ctx, <<"iter([1, {int}])">>))),
+    %% What only looks like an array is none.
+    ok = py_context:exec(Ctx, <<"class Table:\n"
+                                "  ndim = 1\n"
+                                "  shape = (1,)\n"
+                                "  dtype = 'f8'\n"
+                                "  def tolist(self): return [1]\n"
+                                "  def __getitem__(self, i): return [1][i]\n"
+                                "  def __len__(self): return 1\n"
+                                "  def item(self): return 1\n">>),
+    ?assertEqual({error, {no_term, <<"Table">>}}, py_context:to_term(eval(Ctx, <<"Table()">>))),
     ?assertEqual(<<"a Python object stands for no Erlang term">>,
                  py_error:format({no_term, <<"object">>})),
     Broken = eval(Ctx, <<"(1 // 0 for _ in 'a')">>),
     ?assertMatch({error, {'ZeroDivisionError', _}}, py_context:to_term(Broken)).
+
+%% Texts that are no `str': each letter is such a text again. Other sequences may hold their own kind.
+sequences_of_their_own_kind_end(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"import collections, collections.abc\n"
+                                "class Letters(collections.abc.Sequence):\n"
+                                "  def __init__(self, text): self.text = text\n"
+                                "  def __len__(self): return len(self.text)\n"
+                                "  def __getitem__(self, i): return Letters(self.text[i])\n"
+                                "class Tree(collections.UserList): pass\n"
+                                "class Name(collections.UserString): pass\n">>),
+    Rows = [{"collections.UserString('abc')", {ok, <<"abc">>}}, {"Name('a')", {ok, <<"a">>}},
+            {"{collections.UserString('')}", {ok, [<<>>]}},
+            {"Letters('abc')", {error, {no_term, <<"Letters">>}}},
+            {"iter([[Letters('a')]])", {error, {no_term, <<"Letters">>}}},
+            {"Letters('')", {ok, []}},
+            {"Tree([Tree([Tree(), 1]), Tree()])", {ok, [[[], 1], []]}},
+            {"Tree([Tree([Tree([Tree([1])])])])", {ok, [[[[1]]]]}}],
+    ?assertEqual([], [{Source, Got} || {Source, Expected} <- Rows,
+                                       Got <- [py_context:to_term(eval(Ctx, Source))],
+                                       Got =/= Expected]).
+
+durations_are_iso_8601_and_exact(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"from datetime import timedelta\n"
+                                "class Finer(timedelta):\n"
+                                "  def isoformat(self): return 'PT0.000000001S'\n">>),
+    Rows = [{"timedelta(0)", <<"PT0S">>}, {"timedelta(days=1, hours=2)", <<"PT93600S">>},
+            {"timedelta(microseconds=-1)", <<"-PT0.000001S">>},
+            {"timedelta(milliseconds=1500)", <<"PT1.5S">>},
+            {"timedelta(days=-1, hours=1)", <<"-PT82800S">>},
+            {"timedelta.max", <<"PT86399999999999.999999S">>}, {"Finer(1)", <<"PT0.000000001S">>}],
+    ?assertEqual([], [{Source, Got} || {Source, Expected} <- Rows,
+                                       Got <- [py_context:to_term(eval(Ctx, Source))],
+                                       Got =/= {ok, Expected}]).
 
 a_value_that_contains_itself_is_too_deep(Config) ->
     Ctx = ?config(ctx, Config),
@@ -426,7 +474,29 @@ numpy_arrays_become_nested_lists(_Config) ->
         ?assertEqual({ok, [[0, 1, 2], [3, 4, 5]]}, Plain(<<"np.arange(6).reshape(2, 3)">>)),
         ?assertEqual({ok, [1.5, nan]}, Plain(<<"np.array([1.5, float('nan')])">>)),
         ?assertEqual({ok, 7}, Plain(<<"np.array(7)">>)),
-        ?assertEqual({ok, [<<"2020-01-02">>]}, Plain(<<"np.array(['2020-01-02'], 'M8[D]')">>))
+        Time = <<"2020-01-02T00:00:00.000000000">>,
+        Rows = [{"np.array(['2020-01-02'], 'M8[D]')", [<<"2020-01-02">>]},
+                {"np.array(['2020-01-02', 'NaT'], 'M8[ns]')", [Time, none]},
+                {"np.array([['2020-01-02']], 'M8[ns]')", [[Time]]},
+                {"np.array('2020-01-02', 'M8[ns]')", Time}, {"np.datetime64('2020-01-02', 'ns')", Time},
+                {"np.array(['20000-01-01', '2020-01-02'], 'M8[D]')", [<<"20000-01-01">>, <<"2020-01-02">>]},
+                {"np.array(['2020-01'], 'M8[M]')", [<<"2020-01">>]}, {"np.datetime64('NaT')", none},
+                {"np.zeros((0, 2), 'M8[ns]')", []},
+                {"np.array([1, -1500, 'NaT'], 'm8[ms]')", [<<"PT0.001S">>, <<"-PT1.5S">>, none]},
+                {"np.timedelta64(-3, 'D')", <<"-P3D">>}, {"np.timedelta64(3, '25s')", <<"PT75S">>},
+                {"np.timedelta64(2, 'Y')", <<"P2Y">>}, {"np.timedelta64(7, 'ns')", <<"PT0.000000007S">>},
+                {"np.array([[1 + 2j, 3]], 'c8')", [[{1.0, 2.0}, {3.0, +0.0}]]},
+                {"np.array(1j)", {+0.0, 1.0}}, {"np.complex64(float('inf'))", {infinity, +0.0}},
+                {"np.array(['ab'])", [<<"ab">>]}, {"np.array([b'ab'])", [<<"ab">>]},
+                {"np.zeros(1, 'V3')", [<<0, 0, 0>>]}, {"np.void(b'ab')", <<"ab">>},
+                {"np.zeros(2, [('t', 'M8[ns]'), ('n', 'i4', (2,))])",
+                 lists:duplicate(2, {<<"1970-01-01T00:00:00.000000000">>, [0, 0]})},
+                {"np.zeros((1, 1), [('x', [('y', 'm8[D]')])])", [[{{<<"P0D">>}}]]},
+                {"np.ma.masked_array(np.array(['2020-01-02'] * 2, 'M8[ns]'), mask=[0, 1])", [Time, none]},
+                {"np.array([np.datetime64('2020-01-02', 'ns'), {1}], dtype=object)", [Time, [1]]}],
+        ?assertEqual([], [{Source, Got} || {Source, Expected} <- Rows,
+                                           Got <- [Plain(list_to_binary(Source))],
+                                           Got =/= {ok, Expected}])
     end).
 
 %% ------------------------------------------------------------------ on another node

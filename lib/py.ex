@@ -40,6 +40,9 @@ defmodule Py do
     * `:env` - whose variables: `:process` (the default), `:none` (the context's own), or an
       environment made by `:py_context.create_local_env/1`;
     * `:traceback` - whether an error comes with its traceback;
+    * `:result` - what objects in the result become that have no term: handles (`:auto`, the default),
+      what they stand for, as `Py.Object.to_term/1` says (`:term`), or the whole result one `Py.Object`
+      (`:object`); of `stream/4`, each item; not of `exec/2`;
     * `:on_caller_down` - `:interrupt` or `:finish`: what becomes of the call if this process dies
       (of `stream/4`, only `:interrupt`).
 
@@ -56,7 +59,8 @@ defmodule Py do
 
   @type reason :: :py.error()
 
-  @options [:pool, :context, :timeout, :env, :traceback, :on_caller_down]
+  @options [:pool, :context, :timeout, :env, :traceback, :result, :on_caller_down]
+  @exec_options @options -- [:result]
   @call_options [:kwargs | @options]
   @stream_options @call_options -- [:timeout]
 
@@ -68,7 +72,7 @@ defmodule Py do
       iex> Py.call(:builtins, :int, ["forty-two"])
       {:error, {:ValueError, "invalid literal for int() with base 10: 'forty-two'"}}
       iex> Py.call(:math, :sqrt, [16], retries: 3)
-      ** (ArgumentError) unknown keys [:retries] in [retries: 3], the allowed keys are: [:kwargs, :pool, :context, :timeout, :env, :traceback, :on_caller_down]
+      ** (ArgumentError) unknown keys [:retries] in [retries: 3], the allowed keys are: [:kwargs, :pool, :context, :timeout, :env, :traceback, :result, :on_caller_down]
   """
   @spec call(name(), name(), [term()], keyword()) :: {:ok, term()} | {:error, reason()}
   def call(module, function, args \\ [], options \\ []) do
@@ -118,7 +122,7 @@ defmodule Py do
   """
   @spec exec(String.t(), keyword()) :: :ok | {:error, reason()}
   def exec(code, options \\ []) do
-    {target, rest} = options(options, @options)
+    {target, rest} = options(options, @exec_options)
     target = if target == [], do: [:default], else: target
     apply(:py, :exec, target ++ [code, rest])
   end

@@ -33,13 +33,15 @@
                      timeout => timeout(),
                      env => process | none | py_context:env(),
                      traceback => boolean(),
-                     on_caller_down => interrupt | finish}.
+                     on_caller_down => interrupt | finish,
+                     result => auto | term | object}.
 -include("py_args.hrl").
 
 %% `kwargs': keyword arguments. `timeout': in ms. `env': whose variables are used: the calling
 %% process's (`process', the default), the context's own (`none'), or those of an environment made by
 %% `py_context:create_local_env/1'. `traceback': whether an exception comes with its traceback.
-%% `on_caller_down': what becomes of the call when the calling process dies.
+%% `on_caller_down': what becomes of the call when the calling process dies. `result': as in
+%% `py_context:call_options()'; of streams, for each item; not of `exec'.
 
 %% How long a pool has to answer, in ms, unless the caller says otherwise.
 -define(POOL_TIMEOUT, 30_000).
@@ -107,7 +109,7 @@ with_options(#request{work = {call, Module, Func, Args, _}} = Request, #{kwargs 
 with_options(Request, #{env := process} = Options) ->
     with_options(Request#request{env = process}, maps:remove(env, Options));
 with_options(#request{timeout = T, env = E, flags = F} = Request, Options) when is_map(Options) ->
-    case py_options:call(Options, {T, E, F}) of
+    case checked(Request#request.work, Options, {T, E, F}) of
         {ok, {Timeout, Env, Flags}} ->
             {ok, Request#request{timeout = Timeout, env = Env, flags = Flags}};
         {error, _} = Error ->
@@ -115,6 +117,11 @@ with_options(#request{timeout = T, env = E, flags = F} = Request, Options) when 
     end;
 with_options(_Request, Other) ->
     {error, {bad_option, {options, Other}}}.
+
+-spec checked(work(), map(), py_options:call()) ->
+    {ok, py_options:call()} | {error, py_options:error()}.
+checked({exec, _}, Options, Defaults) -> py_options:statements(Options, Defaults);
+checked(_Work, Options, Defaults) -> py_options:call(Options, Defaults).
 
 %% It runs to its end also when the calling process dies, unless the options say otherwise.
 -spec outliving(request()) -> request().

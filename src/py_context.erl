@@ -71,11 +71,14 @@
 %% `overload': what becomes of a call when the queue is full: it is refused at once, default, or waits for room for so many
 %% ms, first come, first served (only calls that wait for their results do).
 -type call_options() :: #{timeout => timeout(), env => env() | none, traceback => boolean(),
-                          on_caller_down => interrupt | finish}.
+                          on_caller_down => interrupt | finish,
+                          result => auto | term | object}.
 %% `timeout': in ms, default `infinity'. `env': an environment made by `create_local_env/1'.
 %% `traceback': whether an exception comes with its traceback; default as the application's setting.
 %% `on_caller_down': whether the job is given up or done all the same when the calling process dies;
-%% default as the context's option.
+%% default as the context's option. `result': what objects in the result become that have no term:
+%% handles (`auto', the default), what they stand for as `to_term/1' says (`term'), or the whole result
+%% one handle, whatever it is (`object'); not of `exec', which has no result.
 -type name() :: atom() | binary() | string().
 %% A dotted Python name: `math', `'os.path'', `<<"datetime.now">>'.
 -type args() :: [term()].
@@ -88,8 +91,9 @@
 %% A handle on a Python object, which lives as long as the handle does, or until its context ends.
 %% It is made for each result that has no term of its own. That of a context on another node keeps
 %% its object until the process that got it ends.
--type buffer() :: #{dtype := binary(), shape := [non_neg_integer()], data := binary()}.
-%% `dtype' is numpy's name, such as `<<"float64">>'.
+-type buffer() :: #{dtype := binary() | map(), shape := [non_neg_integer()], data := binary()}.
+%% `dtype' is numpy's name, such as `<<"float64">>', or of structures what `numpy.dtype' takes: a map of
+%% `names', `formats', `offsets' and `itemsize'.
 -type python_error() :: {Type :: atom() | binary(), Message :: binary()}
                       | {Type :: atom() | binary(), Message :: binary(), traceback()}.
 -type traceback() :: #{frames := [#{file := binary(), line := integer(), function := binary()}],
@@ -254,8 +258,10 @@ exec(Ctx, Source) ->
 exec(Ctx, Source, Env) when is_reference(Env) ->
     exec(Ctx, Source, infinity, Env);
 exec(Ctx, Source, Options) when is_map(Options) ->
-    All = [Ctx, Source, Options],
-    with_options(Options, fun(Call) -> exec_checked(All, Call) end);
+    case py_options:statements(Options) of
+        {ok, Call} -> exec_checked([Ctx, Source, Options], Call);
+        {error, _} = Error -> Error
+    end;
 exec(Ctx, Source, Timeout) ->
     exec(Ctx, Source, Timeout, none).
 
@@ -308,8 +314,8 @@ getattr(Ctx, Object, Name) ->
 
 %% @doc The object behind a handle as a term: what has no counterpart becomes what it stands for, at
 %% any depth. Sets, ranges, iterators and other collections become lists; mappings and dataclasses
-%% maps; dates and times ISO 8601 text; Decimal, Fraction, UUID and paths text; members of an enum
-%% their values; numpy arrays nested lists. For anything else `{error, {no_term, TypeName}}'.
+%% maps; dates, times and durations ISO 8601 text; complex numbers pairs; Decimal, Fraction, UUID and
+%% paths text; members of an enum their values; numpy arrays nested lists. For anything else `{error, {no_term, TypeName}}'.
 %%
 %% An iterator is used up by this.
 -spec to_term(object()) -> {ok, term()} | {error, error()}.

@@ -1,7 +1,7 @@
 %% Options, checked key by key: an unknown key or a bad value is `{bad_option, {Key, Value}}'.
 -module(py_options).
 
--export([context/1, pool/1, pool_name/1, differ/2, call/1, call/2]).
+-export([context/1, pool/1, pool_name/1, differ/2, call/1, call/2, statements/1, statements/2]).
 
 -export_type([context/0, pool/0, call/0, error/0]).
 
@@ -37,6 +37,9 @@
 -define(LONGEST_NAME, 240).
 %% The largest number the native side takes; practically no bound.
 -define(LONGEST_QUEUE, 1_000_000_000).
+
+%% The flags of `result'.
+-define(RESULTS, (128 bor 256)).
 
 %% Checks the options of one context and fills in the defaults.
 -spec context(term()) -> {ok, context()} | {error, error()}.
@@ -74,6 +77,15 @@ call(Options) ->
 call(Options, Defaults) ->
     call_each(lists:sort(maps:to_list(Options)), Defaults).
 
+%% Checks the options of statements, which have no result.
+-spec statements(map()) -> {ok, call()} | {error, error()}.
+statements(Options) ->
+    statements(Options, {infinity, none, 0}).
+
+-spec statements(map(), call()) -> {ok, call()} | {error, error()}.
+statements(#{result := Value}, _Defaults) -> {error, {bad_option, {result, Value}}};
+statements(Options, Defaults) -> call(Options, Defaults).
+
 -spec call_each([{term(), term()}], call()) -> {ok, call()} | {error, error()}.
 call_each([], Checked) ->
     {ok, Checked};
@@ -93,6 +105,9 @@ call_option(traceback, true, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 
 call_option(traceback, false, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 2};
 call_option(on_caller_down, finish, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 4};
 call_option(on_caller_down, interrupt, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 8};
+call_option(result, auto, {Timeout, Env, Flags}) -> {Timeout, Env, Flags band bnot ?RESULTS};
+call_option(result, term, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 128};
+call_option(result, object, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 256};
 call_option(_Key, _Value, _Checked) -> bad.
 
 -spec defaults() -> pool().

@@ -13,7 +13,7 @@
 
 all() ->
     test_helpers:mode_groups()
-    ++ [numpy_arrays_cross_both_ways, numpy_is_needed_for_arrays].
+    ++ [numpy_arrays_cross_both_ways, element_types_come_back, numpy_is_needed_for_arrays].
 
 groups() ->
     test_helpers:in_each_mode(each_mode()).
@@ -340,6 +340,69 @@ numpy_arrays_cross_both_ways(_Config) ->
             {ok, 1.5} = py_context:call(Ctx, '__main__', mean, [{ndarray, float64, [1_000_000], Big}]),
             {ok, Same} = py_context:eval(Ctx, <<"a">>, #{a => {ndarray, float64, [1000, 1000], Big}}),
             {ok, #{data := Big, shape := [1000, 1000]}} = py_context:to_buffer(Same),
+            ok
+        end,
+        ?assertEqual(ok, peer:call(Vm, erlang, apply, [Check, []], 60_000))
+    end).
+
+%% What `to_buffer' says of an array's memory makes the same array again.
+element_types_come_back(_Config) ->
+    test_helpers:with_numpy(fun(Vm) ->
+        Check = fun() ->
+            {ok, Ctx} = py_context:new(#{}),
+            ok = py_context:exec(Ctx, <<
+                "import numpy as np, warnings\n"
+                "warnings.simplefilter('ignore')\n"
+                "def same(a, b):\n"
+                "  return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()\n"
+                "def filled(dtype, shape):\n"
+                "  dtype = np.dtype(dtype)\n"
+                "  count = int(np.prod(shape)) * dtype.itemsize\n"
+                "  memory = (np.arange(count) % 60).astype('u1')\n"
+                "  if dtype.kind == 'U' or dtype.names: memory[:] = 0\n"
+                "  return memory.view(dtype).reshape(shape)\n"
+                "def ones(dtype, shape): return np.ones(shape, dtype)\n"
+                "nested = np.dtype([('t', 'M8[ns]'), ('s', [('u', '>U2'), ('f', '<f4', (2,))])])\n">>),
+            Simple = [{"'U2'", <<"<U2">>}, {"'S2'", <<"|S2">>}, {"'V12'", <<"|V12">>},
+                      {"'M8[ns]'", <<"datetime64[ns]">>}, {"'M8[D]'", <<"datetime64[D]">>},
+                      {"'m8[25s]'", <<"timedelta64[25s]">>}, {"'>M8[us]'", <<">M8[us]">>},
+                      {"'>i2'", <<">i2">>}, {"'f4'", <<"float32">>}, {"'c16'", <<"complex128">>},
+                      {"'?'", <<"bool">>}, {"'longlong'", <<"int64">>}],
+            Structures = ["[('a', 'i1'), ('b', 'f8')]", "np.dtype([('a', 'i1'), ('b', 'f8')], align=True)",
+                          "nested",
+                          "{'names': ['x', 'y'], 'formats': ['u2', 'u1'], 'offsets': [0, 1], 'itemsize': 4}"],
+            There = fun(Source) ->
+                        {ok, Array} = py_context:eval(Ctx, Source),
+                        {ok, #{dtype := DType, shape := Shape, data := Data}} =
+                            py_context:to_buffer(Array),
+                        {ok, true} = py_context:call(Ctx, '__main__', same,
+                                                     [Array, {ndarray, DType, Shape, Data}]),
+                        DType
+                    end,
+            [begin
+                 Name = There(["filled(", DType, ", (2, 3))"]),
+                 %% Neither in one piece nor an array.
+                 Name = There(["filled(", DType, ", (2, 3)).T"]),
+                 Name = There(["np.zeros((), ", DType, ")"])
+             end || {DType, Name} <- Simple],
+            [#{<<"names">> := _, <<"formats">> := _, <<"offsets">> := _, <<"itemsize">> := _} =
+                 There([Made, "(", DType, ", (2, 3))"])
+             || DType <- Structures, Made <- ["filled", "ones"]],
+            {ok, Day} = py_context:eval(Ctx, <<"np.datetime64('1970-01-02', 'D')">>),
+            {ok, #{dtype := <<"datetime64[D]">>, shape := [], data := <<1:64/little>>}} =
+                py_context:to_buffer(Day),
+            %% Shared, not copied, where it is large and asked for.
+            {ok, Live} = py_context:eval(Ctx, <<"globals().setdefault('live', np.zeros(20_000, 'M8[s]'))">>),
+            {ok, #{data := Shared}} = py_context:to_buffer(Live, #{share => true}),
+            {ok, #{data := Copy}} = py_context:to_buffer(Live),
+            ok = py_context:exec(Ctx, <<"live[0] = np.datetime64(7, 's')">>),
+            {<<7, 0>>, <<0, 0>>} = {binary:part(Shared, 0, 2), binary:part(Copy, 0, 2)},
+            %% What numpy knows no description of is refused, and what it doesn't know isn't guessed.
+            {ok, Titled} = py_context:eval(Ctx, <<"np.zeros(1, [(('title', 'a'), 'i4')])">>),
+            {error, {unconvertible, <<"object">>, _}} = py_context:to_buffer(Titled),
+            [{error, {'TypeError', _}} =
+                 py_context:eval(Ctx, <<"a">>, #{a => {ndarray, DType, [1], <<0:64>>}})
+             || DType <- [<<"str64">>, <<"T{i:a:f:b:}">>, no_such]],
             ok
         end,
         ?assertEqual(ok, peer:call(Vm, erlang, apply, [Check, []], 60_000))

@@ -10,8 +10,8 @@
 -export([terms_become_the_documented_objects/1, objects_become_the_documented_terms/1,
          terms_survive_the_round_trip/1, integers_are_exact_at_any_size/1,
          integers_beyond_erlangs_limit_are_refused/1, subclasses_convert_as_their_base/1,
-         numpy_scalars_become_numbers/1, views_become_binaries/1,
-         atoms_beyond_latin1_cross_both_ways/1]).
+         floats_beyond_erlangs_cross_wherever_values_do/1, numpy_scalars_become_numbers/1,
+         views_become_binaries/1, atoms_beyond_latin1_cross_both_ways/1]).
 -export([terms_without_a_counterpart_are_refused_by_path/1,
          objects_without_a_counterpart_are_refused_by_path/1,
          keys_that_would_become_one_are_refused_both_ways/1,
@@ -40,6 +40,7 @@ groups() ->
                terms_survive_the_round_trip, integers_are_exact_at_any_size,
                integers_beyond_erlangs_limit_are_refused, subclasses_convert_as_their_base,
                numpy_scalars_become_numbers, views_become_binaries,
+               floats_beyond_erlangs_cross_wherever_values_do,
                atoms_beyond_latin1_cross_both_ways]},
      {refusals, [terms_without_a_counterpart_are_refused_by_path,
                  objects_without_a_counterpart_are_refused_by_path,
@@ -84,6 +85,13 @@ terms_become_the_documented_objects(Config) ->
             {1.5, "float 1.5"}, {-0.0, "float -0.0"}, {1.0e308, "float 1e+308"},
             {true, "bool True"}, {false, "bool False"},
             {none, "NoneType None"}, {nil, "NoneType None"}, {undefined, "NoneType None"},
+            {nan, "float nan"}, {infinity, "float inf"}, {neg_infinity, "float -inf"},
+            {[nan, {infinity, [neg_infinity]}], "list [nan, (inf, [-inf])]"},
+            {#{x => infinity}, "dict {'x': inf}"},
+            %% As keys they are names; within a tuple that is a key they are values.
+            {#{nan => nan}, "dict {'nan': nan}"}, {#{infinity => 1}, "dict {'infinity': 1}"},
+            {#{neg_infinity => 1}, "dict {'neg_infinity': 1}"},
+            {#{{infinity, 1} => 1}, "dict {(inf, 1): 1}"},
             {ok, "str 'ok'"}, {'', "str ''"}, {'a b', "str 'a b'"},
             {list_to_atom(Long), "str '" ++ Long ++ "'"},
             {<<"ab">>, "str 'ab'"}, {<<>>, "str ''"}, {<<"a", 0, "b">>, "str 'a\\x00b'"},
@@ -120,7 +128,8 @@ objects_become_the_documented_terms(Config) ->
     [] = wrong([{E, {ok, T}} || {E, T} <- Rows], fun(E) -> eval(Config, E) end).
 
 terms_survive_the_round_trip(Config) ->
-    Terms = [0, 1.5, -0.0, 5.0e-324, true, false, none, <<>>, <<"text">>, <<255, 254>>,
+    Terms = [0, 1.5, -0.0, 5.0e-324, nan, infinity, neg_infinity, [1.0, nan, infinity, 2],
+             {neg_infinity, #{<<"x">> => [infinity]}}, true, false, none, <<>>, <<"text">>, <<255, 254>>,
              <<0:80000>>, [], {}, #{}, [[[]]], {{{}}}, #{<<"a">> => #{<<"b">> => []}}, "string",
              [1, {2.5, [<<"x">>, #{{1} => [none, true]}]}],
              #{7 => a_is_text(), 1.5 => 3, {1, <<"x">>} => [], true => false, none => none}],
@@ -203,6 +212,34 @@ views_become_binaries(Config) ->
             {"memoryview(__import__('array').array('H', [258]))",
              <<258:16/native>>}],
     [] = wrong([{E, {ok, T}} || {E, T} <- Rows], fun(E) -> eval(Config, E) end).
+
+%% `nan', `infinity' and `neg_infinity': as arguments, variables, items and messages, and in what comes
+%% back. Names stay names.
+floats_beyond_erlangs_cross_wherever_values_do(Config) ->
+    Ctx = ctx(Config),
+    All = [1.0, nan, infinity, neg_infinity],
+    ok = py_context:exec(Ctx, <<
+        "import math\n"
+        "def kinds(*args, **given):\n"
+        "  return [type(x).__name__ for x in (*args, *given.values())], sorted(given)\n"
+        "def told(x): erlang.send(erlang.self(), ('told', x))\n"
+        "class Box:\n"
+        "  def __init__(self, x): self.infinity = x\n">>),
+    Floats = lists:duplicate(4, <<"float">>),
+    {ok, {Floats, [<<"infinity">>, <<"nan">>]}} =
+        py_context:call(Ctx, '__main__', kinds, [nan, infinity],
+                        #{nan => neg_infinity, infinity => infinity}),
+    {ok, true} = eval(Config, "math.isnan(nan) and infinity == math.inf",
+                      #{nan => nan, infinity => infinity}),
+    {ok, none} = call(Config, told, [All]),
+    receive {<<"told">>, All} -> ok end,
+    {ok, Box} = call(Config, 'Box', [All]),
+    {ok, All} = py_context:getattr(Ctx, Box, infinity),
+    {ok, Items} = eval(Config, "iter(xs)", #{xs => All}),
+    {ok, All} = py_context:to_term(Items),
+    {ok, All} = py:stream(Ctx, builtins, iter, [All]),
+    %% An `erlang.Atom' is an atom wherever it goes.
+    {ok, infinity} = eval(Config, "erlang.Atom('infinity')").
 
 atoms_beyond_latin1_cross_both_ways(Config) ->
     Atoms = [list_to_atom(Name) || Name <- [[16#E6], [16#65E5, 16#672C], [16#1F600],

@@ -28,7 +28,12 @@ each_mode() ->
      a_handle_is_the_object_again_as_an_argument,
      methods_and_attributes_are_used,
      objects_become_what_they_stand_for,
+     results_are_terms_where_that_is_asked_for,
+     results_are_handles_where_that_is_asked_for,
+     items_of_streams_are_as_asked_for,
+     durations_are_iso_8601_and_exact,
      what_stands_for_nothing_is_named,
+     sequences_of_their_own_kind_end,
      a_value_that_contains_itself_is_too_deep,
      handles_that_are_dropped_let_their_objects_go,
      a_handle_keeps_its_object,
@@ -36,7 +41,8 @@ each_mode() ->
      a_handle_that_outlives_its_context_moves_nobody_elsewhere,
      a_long_conversion_can_be_interrupted,
      no_handle_is_no_object,
-     options_are_checked].
+     options_are_checked,
+     what_results_become_is_checked].
 
 init_per_suite(Config) ->
     test_helpers:quiet(Config).
@@ -149,6 +155,7 @@ objects_become_what_they_stand_for(Config) ->
             {"datetime.datetime(2020, 1, 2, 3, 4, 5)", <<"2020-01-02T03:04:05">>},
             {"datetime.date(2020, 1, 2)", <<"2020-01-02">>},
             {"datetime.time(3, 4)", <<"03:04:00">>},
+            {"1.5 - 2j", {1.5, -2.0}}, {"complex('nan-infj')", {nan, neg_infinity}},
             {"decimal.Decimal('1.50')", <<"1.50">>}, {"fractions.Fraction(1, 3)", <<"1/3">>},
             {"uuid.UUID(int=1)", <<"00000000-0000-0000-0000-000000000001">>},
             {"pathlib.PurePosixPath('/a/b')", <<"/a/b">>}, {"Colour.RED", <<"r">>},
@@ -160,15 +167,151 @@ objects_become_what_they_stand_for(Config) ->
                          Got <- [py_context:to_term(eval(Ctx, Source))], Got =/= {ok, Term}]),
     ?assertEqual({ok, {1, 2}}, py_context:eval(Ctx, <<"Pair(1, 2)">>)).
 
+%% As a database gives them.
+-define(ROWS, <<"import decimal, datetime, uuid\n"
+                "def rows(n=2):\n"
+                "  return [{'id': i, 'price': decimal.Decimal('1.50'), 'tags': {'a'},\n"
+                "           'at': [datetime.datetime(2024, 1, 31, 12), (datetime.date(2024, 1, 1),)]}\n"
+                "          for i in range(n)]\n"
+                "async def later(): return rows(1)\n">>).
+
+row(Id) ->
+    #{<<"id">> => Id, <<"price">> => <<"1.50">>, <<"tags">> => [<<"a">>],
+      <<"at">> => [<<"2024-01-31T12:00:00">>, {<<"2024-01-01">>}]}.
+
+%% In one go, at any depth, by whichever function the code is run.
+results_are_terms_where_that_is_asked_for(Config) ->
+    Ctx = ?config(ctx, Config),
+    Terms = #{result => term},
+    ok = py_context:exec(Ctx, ?ROWS),
+    Rows = {ok, [row(0), row(1)]},
+    ?assertEqual(Rows, py_context:call(Ctx, '__main__', rows, [], #{}, Terms)),
+    ?assertEqual(Rows, py_context:eval(Ctx, <<"rows()">>, #{}, Terms)),
+    ?assertEqual(Rows, py:call(Ctx, '__main__', rows, [], #{}, Terms)),
+    ?assertEqual(Rows, py:eval(Ctx, <<"rows()">>, #{}, Terms)),
+    ?assertEqual(Rows, py:await(py:spawn_call(Ctx, '__main__', rows, [], Terms))),
+    ?assertEqual({ok, [row(0)]}, py:call(Ctx, '__main__', later, [], #{}, Terms)),
+    ?assertEqual({ok, #{<<"1.5">> => none}},
+                 py_context:eval(Ctx, <<"{decimal.Decimal('1.5'): None}">>, #{}, Terms)),
+    {ok, Object} = py_context:eval(Ctx, <<"iter(rows())">>),
+    ?assertEqual({ok, row(0)}, py_context:call_method(Ctx, Object, '__next__', [], #{}, Terms)),
+    ?assertEqual(0, held_by_nobody_else(Ctx, Object)),
+    %% What stands for nothing is no term here either, and without the option all is as ever.
+    ?assertEqual({error, {no_term, <<"object">>}},
+                 py_context:eval(Ctx, <<"[1, object()]">>, #{}, Terms)),
+    [begin
+         {ok, [#{<<"price">> := Price}, _]} =
+             py_context:call(Ctx, '__main__', rows, [], #{}, Options),
+         ?assert(py_context:is_ref(Price))
+     end || Options <- [#{}, #{result => auto}]].
+
+%% How many objects are held for handles beside this one.
+held_by_nobody_else(Ctx, Object) ->
+    _ = eventually(fun() -> erlang:garbage_collect(), held(Ctx) =< 1 end),
+    ?assert(py_context:is_ref(Object)),
+    held(Ctx) - 1.
+
+%% Whatever they are.
+results_are_handles_where_that_is_asked_for(Config) ->
+    Ctx = ?config(ctx, Config),
+    Object = #{result => object},
+    ok = py_context:exec(Ctx, ?ROWS),
+    {ok, List} = py_context:call(Ctx, builtins, list, [[1, 2]], #{}, Object),
+    {ok, none} = py_context:call_method(Ctx, List, append, [3]),
+    ?assertEqual({ok, [1, 2, 3]}, py_context:to_term(List)),
+    {ok, Same} = py_context:call_method(Ctx, List, '__iadd__', [[4]], #{}, Object),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"a is b">>, #{a => List, b => Same})),
+    Sources = [<<"None">>, <<"1">>, <<"'text'">>, <<"later()">>, <<"object()">>],
+    [begin
+         {ok, Handle} = py:eval(Ctx, Source, #{}, Object),
+         ?assert(py:is_ref(Handle))
+     end || Source <- Sources],
+    {ok, Nothing} = py_context:eval(Ctx, <<"None">>, #{}, Object),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"x is None">>, #{x => Nothing})).
+
+items_of_streams_are_as_asked_for(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, ?ROWS),
+    ok = py_context:exec(Ctx, <<"async def arows():\n  for row in rows(): yield row">>),
+    Rows = [row(0), row(1)],
+    Started = fun(Function, Options) ->
+                  {ok, Ref} = py:stream_start(Ctx, '__main__', Function, [], #{}, Options),
+                  items(Ref)
+              end,
+    {ok, Stream} = py:stream_open(Ctx, '__main__', rows, [], #{result => term}),
+    {_, [First | _]} = py:stream_next(Stream, 2),
+    ?assertEqual(row(0), First),
+    [begin
+         ?assertEqual(Rows ++ [done], Started(Function, #{result => term})),
+         [One, Two, done] = Started(Function, #{result => object}),
+         ?assertEqual({ok, Rows}, {ok, [Row || Each <- [One, Two],
+                                               {ok, Row} <- [py_context:to_term(Each)]]}),
+         [#{<<"price">> := Price}, _, done] = Started(Function, #{}),
+         ?assert(py:is_ref(Price))
+     end || Function <- [rows, arows]],
+    ok = py_context:exec(Ctx, <<"def mixed():\n  yield 1\n  yield object()">>),
+    ?assertEqual([1, {error, {no_term, <<"object">>}}], Started(mixed, #{result => term})).
+
+items(Ref) ->
+    receive
+        {py_stream, Ref, {data, Item}} -> [Item | items(Ref)];
+        {py_stream, Ref, End} -> [End]
+    end.
+
 what_stands_for_nothing_is_named(Config) ->
     Ctx = ?config(ctx, Config),
     ?assertEqual({error, {no_term, <<"object">>}}, py_context:to_term(eval(Ctx, <<"object()">>))),
-    ?assertEqual({error, {no_term, <<"complex">>}},
-                 py_context:to_term(eval(Ctx, <<"iter([1, {2j}])">>))),
+    ?assertEqual({error, {no_term, <<"type">>}},
+                 py_context:to_term(eval(Ctx, <<"iter([1, {int}])">>))),
+    %% What only looks like an array is none.
+    ok = py_context:exec(Ctx, <<"class Table:\n"
+                                "  ndim = 1\n"
+                                "  shape = (1,)\n"
+                                "  dtype = 'f8'\n"
+                                "  def tolist(self): return [1]\n"
+                                "  def __getitem__(self, i): return [1][i]\n"
+                                "  def __len__(self): return 1\n"
+                                "  def item(self): return 1\n">>),
+    ?assertEqual({error, {no_term, <<"Table">>}}, py_context:to_term(eval(Ctx, <<"Table()">>))),
     ?assertEqual(<<"a Python object stands for no Erlang term">>,
                  py_error:format({no_term, <<"object">>})),
     Broken = eval(Ctx, <<"(1 // 0 for _ in 'a')">>),
     ?assertMatch({error, {'ZeroDivisionError', _}}, py_context:to_term(Broken)).
+
+%% Texts that are no `str': each letter is such a text again. Other sequences may hold their own kind.
+sequences_of_their_own_kind_end(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"import collections, collections.abc\n"
+                                "class Letters(collections.abc.Sequence):\n"
+                                "  def __init__(self, text): self.text = text\n"
+                                "  def __len__(self): return len(self.text)\n"
+                                "  def __getitem__(self, i): return Letters(self.text[i])\n"
+                                "class Tree(collections.UserList): pass\n"
+                                "class Name(collections.UserString): pass\n">>),
+    Rows = [{"collections.UserString('abc')", {ok, <<"abc">>}}, {"Name('a')", {ok, <<"a">>}},
+            {"{collections.UserString('')}", {ok, [<<>>]}},
+            {"Letters('abc')", {error, {no_term, <<"Letters">>}}},
+            {"iter([[Letters('a')]])", {error, {no_term, <<"Letters">>}}},
+            {"Letters('')", {ok, []}},
+            {"Tree([Tree([Tree(), 1]), Tree()])", {ok, [[[], 1], []]}},
+            {"Tree([Tree([Tree([Tree([1])])])])", {ok, [[[[1]]]]}}],
+    ?assertEqual([], [{Source, Got} || {Source, Expected} <- Rows,
+                                       Got <- [py_context:to_term(eval(Ctx, Source))],
+                                       Got =/= Expected]).
+
+durations_are_iso_8601_and_exact(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = py_context:exec(Ctx, <<"from datetime import timedelta\n"
+                                "class Finer(timedelta):\n"
+                                "  def isoformat(self): return 'PT0.000000001S'\n">>),
+    Rows = [{"timedelta(0)", <<"PT0S">>}, {"timedelta(days=1, hours=2)", <<"PT93600S">>},
+            {"timedelta(microseconds=-1)", <<"-PT0.000001S">>},
+            {"timedelta(milliseconds=1500)", <<"PT1.5S">>},
+            {"timedelta(days=-1, hours=1)", <<"-PT82800S">>},
+            {"timedelta.max", <<"PT86399999999999.999999S">>}, {"Finer(1)", <<"PT0.000000001S">>}],
+    ?assertEqual([], [{Source, Got} || {Source, Expected} <- Rows,
+                                       Got <- [py_context:to_term(eval(Ctx, Source))],
+                                       Got =/= {ok, Expected}]).
 
 a_value_that_contains_itself_is_too_deep(Config) ->
     Ctx = ?config(ctx, Config),
@@ -278,6 +421,18 @@ options_are_checked(Config) ->
     ?assertEqual({error, timeout},
                  py_context:exec(Ctx, <<"while True: pass">>, #{timeout => 10})).
 
+%% What has no result has no say in what becomes of it.
+what_results_become_is_checked(Config) ->
+    Ctx = ?config(ctx, Config),
+    Bad = fun(Value) -> {error, {bad_option, {result, Value}}} end,
+    ?assertEqual(Bad(yes), py_context:eval(Ctx, <<"1">>, #{}, #{result => yes})),
+    ?assertEqual(Bad(yes), py:eval(Ctx, <<"1">>, #{}, #{result => yes})),
+    ?assertEqual(Bad(terms), py:stream_start(Ctx, builtins, range, [1], #{}, #{result => terms})),
+    [begin
+         ?assertEqual(Bad(Value), py_context:exec(Ctx, <<"1">>, #{result => Value})),
+         ?assertEqual(Bad(Value), py:exec(Ctx, <<"1">>, #{result => Value}))
+     end || Value <- [auto, term, object]].
+
 %% ------------------------------------------------------------------ between contexts
 
 workers_share_their_objects(Config) ->
@@ -319,7 +474,29 @@ numpy_arrays_become_nested_lists(_Config) ->
         ?assertEqual({ok, [[0, 1, 2], [3, 4, 5]]}, Plain(<<"np.arange(6).reshape(2, 3)">>)),
         ?assertEqual({ok, [1.5, nan]}, Plain(<<"np.array([1.5, float('nan')])">>)),
         ?assertEqual({ok, 7}, Plain(<<"np.array(7)">>)),
-        ?assertEqual({ok, [<<"2020-01-02">>]}, Plain(<<"np.array(['2020-01-02'], 'M8[D]')">>))
+        Time = <<"2020-01-02T00:00:00.000000000">>,
+        Rows = [{"np.array(['2020-01-02'], 'M8[D]')", [<<"2020-01-02">>]},
+                {"np.array(['2020-01-02', 'NaT'], 'M8[ns]')", [Time, none]},
+                {"np.array([['2020-01-02']], 'M8[ns]')", [[Time]]},
+                {"np.array('2020-01-02', 'M8[ns]')", Time}, {"np.datetime64('2020-01-02', 'ns')", Time},
+                {"np.array(['20000-01-01', '2020-01-02'], 'M8[D]')", [<<"20000-01-01">>, <<"2020-01-02">>]},
+                {"np.array(['2020-01'], 'M8[M]')", [<<"2020-01">>]}, {"np.datetime64('NaT')", none},
+                {"np.zeros((0, 2), 'M8[ns]')", []},
+                {"np.array([1, -1500, 'NaT'], 'm8[ms]')", [<<"PT0.001S">>, <<"-PT1.5S">>, none]},
+                {"np.timedelta64(-3, 'D')", <<"-P3D">>}, {"np.timedelta64(3, '25s')", <<"PT75S">>},
+                {"np.timedelta64(2, 'Y')", <<"P2Y">>}, {"np.timedelta64(7, 'ns')", <<"PT0.000000007S">>},
+                {"np.array([[1 + 2j, 3]], 'c8')", [[{1.0, 2.0}, {3.0, +0.0}]]},
+                {"np.array(1j)", {+0.0, 1.0}}, {"np.complex64(float('inf'))", {infinity, +0.0}},
+                {"np.array(['ab'])", [<<"ab">>]}, {"np.array([b'ab'])", [<<"ab">>]},
+                {"np.zeros(1, 'V3')", [<<0, 0, 0>>]}, {"np.void(b'ab')", <<"ab">>},
+                {"np.zeros(2, [('t', 'M8[ns]'), ('n', 'i4', (2,))])",
+                 lists:duplicate(2, {<<"1970-01-01T00:00:00.000000000">>, [0, 0]})},
+                {"np.zeros((1, 1), [('x', [('y', 'm8[D]')])])", [[{{<<"P0D">>}}]]},
+                {"np.ma.masked_array(np.array(['2020-01-02'] * 2, 'M8[ns]'), mask=[0, 1])", [Time, none]},
+                {"np.array([np.datetime64('2020-01-02', 'ns'), {1}], dtype=object)", [Time, [1]]}],
+        ?assertEqual([], [{Source, Got} || {Source, Expected} <- Rows,
+                                           Got <- [Plain(list_to_binary(Source))],
+                                           Got =/= {ok, Expected}])
     end).
 
 %% ------------------------------------------------------------------ on another node

@@ -85,7 +85,7 @@ def value(r, size):
     if kind == 1: return r.randrange(-300, 300)
     if kind == 2: return r.getrandbits(r.randrange(1, 3000)) * r.choice([1, -1])
     if kind == 3: return r.choice([0.0, -0.0, 1.5, 1e308, 5e-324, r.random(), r.gauss(0, 1e9),
-                                   float('inf'), float('-inf')])
+                                   float('inf'), float('-inf'), float('nan')])
     if kind == 4: return text(r)
     if kind == 5: return bytes(r.randrange(256) for _ in range(r.randrange(6)))
     if kind == 6: return bytearray(r.choice([b'', b'ab', b'\\xff\\x00', b'\\xe5\\xa5\\xbd']))
@@ -101,13 +101,16 @@ def key(r, size):
     if kind == 0: return r.choice([None, True, False, 'a', b'a', 1, 1.5, 'none', b'\\xff'])
     if kind == 1: return tuple([key(r, 0) for _ in range(r.randrange(3))])
     if kind == 2: return r.randrange(-5, 5)
-    if kind == 3: return r.random()
+    if kind == 3: return r.choice([r.random(), float('inf'), float('-inf')])
     if kind == 4: return bytes(r.randrange(256) for _ in range(r.randrange(3)))
     return text(r)
 
-def back(x):
+def back_key(x):
     if isinstance(x, float) and x in (float('inf'), float('-inf')):
         return 'infinity' if x > 0 else 'neg_infinity'
+    return back(x)
+
+def back(x):
     if isinstance(x, (bytes, bytearray, memoryview)):
         raw = bytes(x)
         try: return raw.decode()
@@ -119,7 +122,7 @@ def back(x):
     if isinstance(x, list): return [back(e) for e in x]
     if isinstance(x, tuple): return tuple([back(e) for e in x])
     if isinstance(x, dict):
-        d = {back(k): back(v) for k, v in x.items()}
+        d = {back_key(k): back(v) for k, v in x.items()}
         if len(d) != len(x): raise Refused
         return d
     return x
@@ -130,7 +133,7 @@ def same(a, b):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict):
         return len(a) == len(b) and all(k in b and same(v, b[k]) for k, v in a.items())
-    return a == b and repr(a) == repr(b)
+    return repr(a) == repr(b)
 
 def agrees(seed, size, accepted, value):
     try: expected = back(make(seed, size))
@@ -170,8 +173,8 @@ integer_of_any_size() ->
 
 %% Property tests must not fill the atom table: a few are enough.
 known_atom() ->
-    oneof([none, nil, undefined, ok, error, a, bytes, '', 'a b', nan, infinity, 'æ', '日本',
-           'Elixir.String']).
+    oneof([none, nil, undefined, ok, error, a, bytes, '', 'a b', nan, infinity, neg_infinity, 'æ',
+           '日本', 'Elixir.String']).
 
 unicode_text() ->
     ?LET(L, list(oneof([range(0, 127), range(128, 16#D7FF), range(16#E000, 16#10FFFF)])),
@@ -208,32 +211,43 @@ index(N) -> io_lib:format("[~b]", [N]).
 agrees(refused, {error, {unconvertible, Path, What}}) -> is_binary(Path) andalso is_binary(What);
 agrees(Expected, Got) -> Expected =:= Got.
 
+%% Atoms that stand for a float.
+-define(IS_FLOAT(A), (A =:= nan orelse A =:= infinity orelse A =:= neg_infinity)).
+
 model(T) ->
     try {ok, back(T)} catch throw:refused -> refused end.
 
 back(nil) -> none;
 back(undefined) -> none;
-back(A) when is_boolean(A); A =:= none -> A;
+back(A) when is_boolean(A); A =:= none; ?IS_FLOAT(A) -> A;
 back(A) when is_atom(A) -> atom_to_binary(A);
 back({bytes, B}) when is_binary(B) -> B;
 back(T) when is_tuple(T) -> list_to_tuple([back(E) || E <- tuple_to_list(T)]);
 back(L) when is_list(L) -> [back(E) || E <- L];
 back(M) when is_map(M) ->
     Pairs = maps:to_list(M),
-    distinct([in_python(K) || {K, _} <- Pairs]),
-    Back = [{back(K), back(V)} || {K, V} <- Pairs],
+    distinct([key_in_python(K) || {K, _} <- Pairs]),
+    Back = [{back_key(K), back(V)} || {K, V} <- Pairs],
     distinct([K || {K, _} <- Back]),
     maps:from_list(Back);
 back(Other) -> Other.
 
+%% Where they are keys themselves they are names.
+back_key(A) when ?IS_FLOAT(A) -> atom_to_binary(A);
+back_key(K) -> back(K).
+
 distinct(Keys) ->
     length(lists:usort(Keys)) =:= length(Keys) orelse throw(refused).
+
+key_in_python(A) when ?IS_FLOAT(A) -> {str, atom_to_binary(A)};
+key_in_python(K) -> in_python(K).
 
 %% A key as Python tells it from others: numbers by value, text from bytes. Lists and dicts can't
 %% be keys.
 in_python(true) -> {number, 1};
 in_python(false) -> {number, 0};
 in_python(A) when A =:= none; A =:= nil; A =:= undefined -> none;
+in_python(A) when ?IS_FLOAT(A) -> {number, A};
 in_python(A) when is_atom(A) -> {str, atom_to_binary(A)};
 in_python(I) when is_integer(I) -> {number, I};
 in_python(F) when is_float(F), F == trunc(F) -> {number, trunc(F)};

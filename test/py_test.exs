@@ -48,6 +48,19 @@ defmodule PyTest do
     assert Py.call(:math, :sqrt, [1], timeout: -1) == {:error, {:bad_option, {:timeout, -1}}}
   end
 
+  test "results come as asked for" do
+    source = "[{'price': __import__('decimal').Decimal('1.50')}]"
+    assert Py.eval(source, [], result: :term) == {:ok, [%{"price" => "1.50"}]}
+
+    assert Py.stream(:builtins, :iter, [[1, 2]], result: :object)
+           |> Enum.map(&Py.Object.to_term/1) == [ok: 1, ok: 2]
+
+    assert {:ok, %Py.Object{} = list} = Py.call(:builtins, :list, [[1]], result: :object)
+    assert Py.Object.call!(list, :append, [2]) == :none
+    assert Py.Object.to_term(list) == {:ok, [1, 2]}
+    assert_raise ArgumentError, fn -> Py.exec("1", result: :term) end
+  end
+
   test "a name that is given twice is refused" do
     {:ok, list} = Py.eval("object()")
 

@@ -26,7 +26,7 @@ use crate::error::{Death, Error};
 use crate::names::{Name, Names};
 use crate::processes::Processes;
 use crate::python_module;
-use crate::request::{Flags, Namespace, Request};
+use crate::request::{Flags, Namespace, Request, Results};
 use crate::resources::{self, Found};
 use crate::settings;
 use crate::term::{atom, tuple};
@@ -78,6 +78,7 @@ struct Run<'a, 's> {
     caller: ErlNifPid,
     /// Where the request's terms live.
     env: *mut ErlNifEnv,
+    results: Results,
 }
 
 /// Does what the request says and makes the result term, `ok` or `{ok, Value}`, in `reply_env`.
@@ -92,10 +93,13 @@ pub(crate) fn run(
     // SAFETY: the request's terms are read-only.
     let flags = unsafe { Flags::of(call.env(), call.elements()) };
     let _tracebacks = TracebacksWanted::from_now(flags.tracebacks());
-    let mut run =
-        Run { at: *at, context, namespace, local, caller: call.caller(), env: call.env() };
     let request = Request::decode(call.elements()).ok_or(Error::Panicked)?;
-    let plainly = matches!(request, Request::ToTerm { .. });
+    let results = match request {
+        Request::ToTerm { .. } => Results::Terms,
+        _ => flags.results(),
+    };
+    let (caller, env) = (call.caller(), call.env());
+    let mut run = Run { at: *at, context, namespace, local, caller, env, results };
     let value = match request {
         Request::Call { module, function, args, kwargs, env } => {
             Some(run.call(module, function, args, kwargs, env)?)
@@ -133,13 +137,15 @@ pub(crate) fn run(
     // SAFETY: the reply's environment is this thread's alone.
     unsafe {
         let ok = atom(reply_env, "ok");
-        match value {
-            None => Ok(ok),
+        let term = match value {
+            None => return Ok(ok),
+            Some(value) if results == Results::Object => run.handle(reply_env, value)?,
             Some(value) => {
-                let term = run.converter().last_to_term(reply_env, value, plainly, remains)?;
-                Ok(tuple(reply_env, &[ok, term]))
+                let plainly = results == Results::Terms;
+                run.converter().last_to_term(reply_env, value, plainly, remains)?
             }
-        }
+        };
+        Ok(tuple(reply_env, &[ok, term]))
     }
 }
 
@@ -487,6 +493,30 @@ impl Run<'_, '_> {
             let done = ffi::PyDict_SetItem(dict.as_ptr(), name.whole.as_ptr(), value.as_ptr());
             self.or_raised((done == 0).then_some(()))
         }
+    }
+
+    /// The term for a result, as the caller wants it.
+    ///
+    /// # Safety
+    /// `reply_env` is a process-independent environment that nobody else uses meanwhile.
+    unsafe fn result(
+        &self,
+        reply_env: *mut ErlNifEnv,
+        value: &Object,
+    ) -> Result<ErlNifTerm, Error> {
+        if self.results == Results::Object {
+            return self.handle(reply_env, value.clone_ref(self.at));
+        }
+        let plainly = self.results == Results::Terms;
+        // SAFETY: passed on to the caller.
+        Ok(unsafe { self.converter().to_term(reply_env, value, plainly) }?)
+    }
+
+    /// A handle on an object, in `reply_env`, which is this thread's alone.
+    fn handle(&self, reply_env: *mut ErlNifEnv, object: Object) -> Result<ErlNifTerm, Error> {
+        // SAFETY: the environment is this thread's alone; attached to the context's interpreter.
+        let handle = unsafe { resources::new_handle(reply_env, self.context, object) };
+        handle.ok_or(Error::ContextDied(Death::ThreadEnded))
     }
 
     fn converter(&self) -> Converter<'_> {

@@ -204,6 +204,17 @@ impl Request {
     }
 }
 
+/// What the caller gets for objects that have no term.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Results {
+    /// A handle on each of them.
+    Handles,
+    /// What they stand for.
+    Terms,
+    /// One handle on the whole result, whatever it is.
+    Object,
+}
+
 /// What the caller wants of a request beyond its result: a sum of the bits in `py_request.hrl`.
 #[derive(Clone, Copy)]
 pub(crate) struct Flags(u32);
@@ -215,6 +226,8 @@ impl Flags {
     const STOP_ORPHAN: u32 = 8;
     const STREAM: u32 = 32;
     const PARK: u32 = 64;
+    const TERMS: u32 = 128;
+    const OBJECT: u32 = 256;
 
     /// # Safety
     /// The elements are terms of `env`.
@@ -235,6 +248,15 @@ impl Flags {
     /// Whether a coroutine is not to be run but parked.
     pub(crate) fn parks(self) -> bool {
         self.0 & Self::PARK != 0
+    }
+
+    /// What becomes of a result without a term.
+    pub(crate) fn results(self) -> Results {
+        match self.0 {
+            bits if bits & Self::TERMS != 0 => Results::Terms,
+            bits if bits & Self::OBJECT != 0 => Results::Object,
+            _ => Results::Handles,
+        }
     }
 
     /// Whether exceptions shall come with their tracebacks.

@@ -190,7 +190,7 @@ pub(super) unsafe fn map_to_python(
         let dict = made(at, ffi::PyDict_New())?;
         for (count, (key, value)) in Pairs::new(env, map).enumerate() {
             let place = || key_step(env, key);
-            let name = match reader.value(key, room) {
+            let name = match reader.key(key, room) {
                 Ok(name) => name,
                 Err(fail) => return Err(fail.under(|| format!(".key({})", opaque::print(key)))),
             };

@@ -42,7 +42,9 @@ pub struct Types {
     pub(crate) reference: Object,
     buffer: Object,
     known: KnownAtoms,
+    /// The functions of `plain.rs`.
     plain: OnceCell<Object>,
+    array: OnceCell<Object>,
     /// Room for the parts of what is converted, empty between conversions.
     parts: Cell<Vec<ErlNifTerm>>,
 }
@@ -55,8 +57,8 @@ impl Types {
     pub fn load(at: Attached<'_>) -> Result<Types, Exception> {
         let python_module::Classes { atom, pid, reference, buffer } = python_module::classes(at)?;
         let known = KnownAtoms::new();
-        let (plain, parts) = (OnceCell::new(), Cell::default());
-        Ok(Types { atom, pid, reference, buffer, known, plain, parts })
+        let (plain, array, parts) = (OnceCell::new(), OnceCell::new(), Cell::default());
+        Ok(Types { atom, pid, reference, buffer, known, plain, array, parts })
     }
 }
 
@@ -169,10 +171,11 @@ impl Converter<'_> {
         object: &Object,
         share: bool,
     ) -> Result<ErlNifTerm, ConvertError> {
-        let writer = Writer::new(self, env, false);
+        let mut writer = Writer::new(self, env, false);
+        let room = stack::room(self.max_depth);
         // SAFETY: passed on to the caller.
-        unsafe { tensor::to_term(&writer, object, share) }
-            .map_err(|fail| fail.rooted("object", self.max_depth))
+        unsafe { tensor::to_term(&mut writer, object, share, room) }
+            .map_err(|fail| fail.rooted("object", room))
     }
 
     fn reader(&self, env: *mut ErlNifEnv) -> Reader<'_> {

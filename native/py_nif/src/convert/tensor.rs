@@ -6,7 +6,7 @@
 use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 
-use py_runtime::exception::{clear, lossy_text};
+use py_runtime::exception::clear;
 use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifTerm, enif_make_int64, enif_make_list_from_array};
@@ -14,7 +14,7 @@ use rustler::sys::{ErlNifTerm, enif_make_int64, enif_make_list_from_array};
 use super::buffer::SHARED_FROM;
 use super::py_to_term::Writer;
 use super::term_to_py::{Reader, deeper};
-use super::{Fail, buffer, made, text};
+use super::{Fail, buffer, made, plain, text};
 use crate::term::{atom_map, binary};
 
 /// The array for the three terms behind the tag. `None`: they aren't those of an array.
@@ -88,10 +88,36 @@ fn array(
 /// `object` is live; the writer's `env` may be written to. With `share`, nobody changes the object's
 /// bytes from now on.
 pub(super) unsafe fn to_term(
-    writer: &Writer<'_>,
+    writer: &mut Writer<'_>,
     object: &Object,
     share: bool,
+    room: u32,
 ) -> Result<ErlNifTerm, Fail> {
+    let described = plain::describe_array(writer.at, &writer.types.array, object)?;
+    let exporter = described.as_ref().map_or(object, |(_, exporter)| exporter);
+    // SAFETY: passed on to the caller; an array's exporter has the array's bytes.
+    unsafe {
+        let memory = memory(writer, exporter, share)?;
+        let dtype = match &described {
+            Some((dtype, _)) => writer.value(dtype.as_ptr(), room)?,
+            None => binary(writer.env, memory.dtype.as_bytes()),
+        };
+        let shape = memory.shape;
+        let shape = enif_make_list_from_array(writer.env, shape.as_ptr(), shape.len() as u32);
+        Ok(atom_map(writer.env, &[("dtype", dtype), ("shape", shape), ("data", memory.data)]))
+    }
+}
+
+/// What an object says of its memory. The terms are the writer's.
+struct Memory {
+    dtype: String,
+    shape: Vec<ErlNifTerm>,
+    data: ErlNifTerm,
+}
+
+/// # Safety
+/// As for [`to_term`].
+unsafe fn memory(writer: &Writer<'_>, object: &Object, share: bool) -> Result<Memory, Fail> {
     let mut view = MaybeUninit::<ffi::Py_buffer>::zeroed();
     // SAFETY: attached; on success the view is filled in, and released once. It has as many
     // dimensions as it says, none for a scalar.
@@ -109,40 +135,29 @@ pub(super) unsafe fn to_term(
         } else {
             std::slice::from_raw_parts(view.shape, view.ndim.unsigned_abs() as usize)
         };
-        let shape: Vec<_> =
+        let shape =
             dimensions.iter().map(|&size| enif_make_int64(writer.env, size as i64)).collect();
         let contiguous = ffi::PyBuffer_IsContiguous(view, b'C' as c_char) != 0;
         let shareable = contiguous
             && view.len as usize >= SHARED_FROM
             && (share || writer.never_changes(object));
-        let dtype = dtype(writer.at, object, view.format, view.itemsize);
+        let dtype = dtype(view.format, view.itemsize);
         ffi::PyBuffer_Release(view);
         let shared = if shareable { writer.share(object.as_ptr()) } else { None };
         let data = match shared {
             Some(term) => term,
             None => text::buffer_to_term(writer, object.as_ptr())?,
         };
-        let shape = enif_make_list_from_array(writer.env, shape.as_ptr(), shape.len() as u32);
-        let dtype = binary(writer.env, dtype.as_bytes());
-        Ok(atom_map(writer.env, &[("dtype", dtype), ("shape", shape), ("data", data)]))
+        Ok(Memory { dtype, shape, data })
     }
 }
 
-/// The element type as numpy names it: `float64`, or `>f8` where the bytes are the other way round;
-/// for what numpy has no name for, the format of the buffer (as in Python's `struct`).
+/// The element type as numpy names it: `float64`; for what numpy has no name for, the format of the
+/// buffer (as in Python's `struct`).
 ///
 /// # Safety
 /// `format` is null or ends in NUL.
-unsafe fn dtype(
-    at: Attached<'_>,
-    object: &Object,
-    format: *const c_char,
-    item_size: ffi::Py_ssize_t,
-) -> String {
-    if let Some(name) = numpy_dtype(at, object) {
-        return name;
-    }
-    clear(at);
+unsafe fn dtype(format: *const c_char, item_size: ffi::Py_ssize_t) -> String {
     // SAFETY: as the caller vouches.
     let format = match unsafe { format.as_ref() } {
         None => "B".into(),
@@ -160,16 +175,4 @@ unsafe fn dtype(
         _ => return format.into_owned(),
     };
     format!("{kind}{}", item_size * 8)
-}
-
-/// `object.dtype.name`, or `.str` for foreign byte order and structures.
-fn numpy_dtype(at: Attached<'_>, object: &Object) -> Option<String> {
-    let dtype = object.getattr_c(at, c"dtype")?;
-    let fields = dtype.getattr_c(at, c"fields")?;
-    let native = dtype.getattr_c(at, c"isnative")?;
-    // SAFETY: attached; the constants are live.
-    let has_name =
-        unsafe { native.as_ptr() == ffi::Py_True() && fields.as_ptr() == ffi::Py_None() };
-    let name = dtype.getattr_c(at, if has_name { c"name" } else { c"str" })?;
-    lossy_text(at, &name)
 }

@@ -34,6 +34,20 @@ impl Reader<'_> {
         unsafe { self.typed(enif_term_type(self.env, term), term, room) }
     }
 
+    /// As [`value`](Self::value), for a key of a map.
+    ///
+    /// # Safety
+    /// As for `value`.
+    pub(super) unsafe fn key(self, term: ErlNifTerm, room: u32) -> Result<Object, Fail> {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            match enif_term_type(self.env, term) {
+                ErlNifTermType::ERL_NIF_TERM_TYPE_ATOM => text::atom_key_to_python(self, term),
+                kind => self.typed(kind, term, room),
+            }
+        }
+    }
+
     /// As [`value`](Self::value), for one of many that are probably of one type: numbers like the one
     /// before are read without asking for their type.
     ///

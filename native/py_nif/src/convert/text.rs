@@ -73,6 +73,19 @@ impl KnownAtoms {
             known
         }
     }
+
+    /// The float that an atom stands for, of those that Erlang's floats can't be.
+    fn float(&self, atom: ErlNifTerm) -> Option<f64> {
+        if atom == self.infinity {
+            Some(f64::INFINITY)
+        } else if atom == self.neg_infinity {
+            Some(f64::NEG_INFINITY)
+        } else if atom == self.nan {
+            Some(f64::NAN)
+        } else {
+            None
+        }
+    }
 }
 
 /// A term in the external term format.
@@ -186,8 +199,7 @@ unsafe fn refuse_bits(env: *mut ErlNifEnv, term: ErlNifTerm) -> Fail {
 /// `term` is an atom of the reader's environment.
 pub(super) unsafe fn atom_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Object, Fail> {
     let (at, known) = (reader.at, &reader.types.known);
-    // SAFETY: the constants are live in every interpreter; the buffer has room for the longest
-    // atom and its NUL, and the call says how much of it is written.
+    // SAFETY: the constants are live in every interpreter; attached; the term is passed on.
     unsafe {
         if term == known.r#true {
             return constant(at, ffi::Py_True());
@@ -198,6 +210,40 @@ pub(super) unsafe fn atom_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Res
         if term == known.none || term == known.nil || term == known.undefined {
             return Ok(Object::none(at));
         }
+        match known.float(term) {
+            Some(number) => made(at, ffi::PyFloat_FromDouble(number)),
+            None => atom_text_to_python(reader, term),
+        }
+    }
+}
+
+/// An atom as a key of a map: the atoms that stand for floats are names there, as those of options
+/// and fields are.
+///
+/// # Safety
+/// `term` is an atom of the reader's environment.
+pub(super) unsafe fn atom_key_to_python(
+    reader: Reader<'_>,
+    term: ErlNifTerm,
+) -> Result<Object, Fail> {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match reader.types.known.float(term) {
+            Some(_) => atom_text_to_python(reader, term),
+            None => atom_to_python(reader, term),
+        }
+    }
+}
+
+/// The name of an atom as a `str`.
+///
+/// # Safety
+/// `term` is an atom of the reader's environment.
+unsafe fn atom_text_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Object, Fail> {
+    let at = reader.at;
+    // SAFETY: the buffer has room for the longest atom and its NUL, and the call says how much of it
+    // is written.
+    unsafe {
         let mut name = [MaybeUninit::<u8>::uninit(); MAX_ATOM + 1];
         let room = name.len() as c_uint;
         let buffer = name.as_mut_ptr().cast();

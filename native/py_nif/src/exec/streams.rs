@@ -17,8 +17,7 @@ use rustler::sys::{
 use super::Run;
 use super::asyncio::{Asyncio, is_coroutine};
 use crate::call::Call;
-use crate::error::{Death, Error};
-use crate::resources;
+use crate::error::Error;
 use crate::term::{OwnedEnv, atom, tuple};
 
 /// How long a step goes on at most, and how long while others wait.
@@ -78,7 +77,7 @@ impl<'a> Run<'a, '_> {
         reply_env: *mut ErlNifEnv,
         coroutine: Object,
     ) -> Result<ErlNifTerm, Error> {
-        self.handle(reply_env, "parked", coroutine)
+        self.tagged(reply_env, "parked", coroutine)
     }
 
     /// `{ok, Handle}` on an iterator over the value.
@@ -98,21 +97,19 @@ impl<'a> Run<'a, '_> {
                 self.or_raised(iterator)?
             }
         };
-        self.handle(reply_env, "ok", iterator)
+        self.tagged(reply_env, "ok", iterator)
     }
 
-    fn handle(
+    /// `{Tag, Handle}`
+    fn tagged(
         &mut self,
         reply_env: *mut ErlNifEnv,
         tag: &str,
         object: Object,
     ) -> Result<ErlNifTerm, Error> {
-        // SAFETY: the reply's environment is this thread's alone; attached to the interpreter.
-        unsafe {
-            let handle = resources::new_handle(reply_env, self.context, object);
-            let handle = handle.ok_or(Error::ContextDied(Death::ThreadEnded))?;
-            Ok(tuple(reply_env, &[atom(reply_env, tag), handle]))
-        }
+        let handle = self.handle(reply_env, object)?;
+        // SAFETY: the reply's environment is this thread's alone.
+        Ok(unsafe { tuple(reply_env, &[atom(reply_env, tag), handle]) })
     }
 
     /// `{ok, {more | done | {error, Reason}, Items}}`: the next items of a stream.
@@ -125,7 +122,7 @@ impl<'a> Run<'a, '_> {
         let mut items = Vec::new();
         let state = self.step(stream, most, &mut |run, item| {
             // SAFETY: the reply's environment is this thread's alone.
-            items.push(unsafe { run.converter().to_term(reply_env, item, false) }?);
+            items.push(unsafe { run.result(reply_env, item) }?);
             Ok(())
         });
         // SAFETY: the reply's environment is this thread's alone, and the items are its terms.
@@ -158,7 +155,7 @@ impl<'a> Run<'a, '_> {
             let ptr = env.as_ptr();
             // SAFETY: the new environment is ours; what is sent empties it.
             unsafe {
-                let item = run.converter().to_term(ptr, item, false)?;
+                let item = run.result(ptr, item)?;
                 let event = tuple(ptr, &[atom(ptr, "data"), item]);
                 let tag = enif_make_copy(ptr, tag);
                 let message = tuple(ptr, &[atom(ptr, "py_stream"), tag, event]);
@@ -331,9 +328,7 @@ impl<'a> Run<'a, '_> {
             let task = ffi::PyTuple_GetItem(pair.as_ptr(), 0);
             let value = ffi::PyObject_CallMethod(task, c"result".as_ptr(), std::ptr::null());
             let value = Object::from_owned(self.at, value);
-            let term = self
-                .or_raised(value)
-                .and_then(|value| Ok(self.converter().to_term(reply_env, &value, false)?));
+            let term = self.or_raised(value).and_then(|value| self.result(reply_env, &value));
             match term {
                 Ok(term) => tuple(reply_env, &[atom(reply_env, "ok"), term]),
                 Err(error) => error.to_term(reply_env),

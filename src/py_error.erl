@@ -15,6 +15,8 @@ sentence(timeout) ->
     "the call took longer than its timeout";
 sentence(interrupted) ->
     "the call was interrupted";
+sentence(cancelled) ->
+    "another process has cancelled the stream";
 sentence(panicked) ->
     "the native library hit a bug; it was contained, see the log";
 sentence({context_died, noproc}) ->

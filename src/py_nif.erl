@@ -148,9 +148,9 @@ cancel(_Context, _Seq) -> ?NOT_LOADED.
 -spec submit_message(pid(), request()) -> Ticket :: reference() | {error, term()}.
 submit_message(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
-%% Hands a request to a context. Its result goes nowhere; of an error, the process `Reports' gets
-%% `{py_cast, Caller, Request, {error, Reason}}'.
--spec submit_cast(pid(), request(), Reports :: pid()) -> Ticket :: reference() | {error, term()}.
+%% Hands a request to a context. Its result goes nowhere; of an error, the process that is registered as
+%% `Reports' when the request ends, if there is one, gets `{py_cast, Caller, Request, {error, Reason}}'.
+-spec submit_cast(pid(), request(), Reports :: atom()) -> Ticket :: reference() | {error, term()}.
 submit_cast(_Context, _Request, _Reports) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
 %% Gives a request up by its ticket. `true': no message will come. `sending': it is on its way.

@@ -57,12 +57,13 @@ start(Request, ReadAhead) ->
         {error, Reason} -> exit(Reason)
     end.
 
-%% Ends a stream. On return a generator is closed, and no message of the stream is left.
+%% Ends a stream. On return a generator is closed, and no message of the stream is left with the caller.
+%% A consumer who is another process is told the end after the items that it has.
 -spec cancel(reference()) -> ok.
 cancel(Ref) ->
     Pid = py_nif:tagged(Ref),
     Monitor = monitor(process, Pid),
-    Pid ! {cancel, Ref},
+    Pid ! {cancel, Ref, self()},
     receive {'DOWN', Monitor, process, Pid, _} -> flush(Ref) end.
 
 -spec flush(reference()) -> ok.
@@ -100,8 +101,8 @@ handle_info({Reply, Result}, #state{doing = {opening, #job{reply = Reply} = Job,
     opened(Result, Job#job.ctx, Wait, State);
 handle_info({Reply, Result}, #state{doing = {taking, Stream, #job{reply = Reply}}} = State) ->
     taken(Result, Stream, State);
-handle_info({cancel, Ref}, #state{ref = Ref} = State) ->
-    stop(State);
+handle_info({cancel, Ref, By}, #state{ref = Ref} = State) ->
+    cancelled(By, State);
 handle_info({'DOWN', Monitor, process, _, _}, #state{monitor = Monitor} = State) ->
     stop(State);
 handle_info(_TimeoutOrStray, State) ->
@@ -200,6 +201,13 @@ untaken(Looks, #state{consumer = Consumer, ref = Ref, read_ahead = ReadAhead}) -
 tell(Event, #state{ref = Ref, consumer = Consumer} = State) ->
     Consumer ! {py_stream, Ref, Event},
     {stop, normal, State}.
+
+-spec cancelled(pid(), #state{}) -> {stop, normal, #state{}}.
+cancelled(Consumer, #state{consumer = Consumer} = State) ->
+    stop(State);
+cancelled(_Other, #state{doing = Doing} = State) ->
+    ok = leave(Doing),
+    tell({error, cancelled}, State).
 
 %% Nobody wants more.
 -spec stop(#state{}) -> {stop, normal, #state{}}.

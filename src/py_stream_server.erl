@@ -8,7 +8,7 @@
 -behaviour(gen_server).
 
 -export([start/2, cancel/1]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -export_type([read_ahead/0]).
 
@@ -107,6 +107,14 @@ handle_info({'DOWN', Monitor, process, _, _}, #state{monitor = Monitor} = State)
     stop(State);
 handle_info(_TimeoutOrStray, State) ->
     look_again(State).
+
+%% What a report of this process's end shows: not the request, with its arguments.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) ->
+    maps:map(fun(state, #state{} = State) -> State#state{request = undefined};
+                (message, {continue, _Settled}) -> {continue, hidden};
+                (_Key, Value) -> Value
+             end, Status).
 
 %% What was waited for may be there.
 -spec look_again(#state{}) -> next().

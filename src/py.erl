@@ -298,7 +298,7 @@ collected(Shaped) ->
 %%
 %% A slow consumer slows the generator: no more than 100 items (option `read_ahead') wait in its
 %% message queue. Taking one out acknowledges it; there is nothing else to do. The generator is closed
-%% when this process dies.
+%% when this process dies. When another process cancels the stream, the reason is `cancelled'.
 -spec stream_start(py_context:name(), py_context:name(), py_context:args()) ->
     {ok, Ref :: reference()} | {error, error()}.
 stream_start(Module, Func, Args) ->
@@ -355,7 +355,8 @@ with_read_ahead({_Request, Other}, _Start) ->
     {error, {bad_option, {options, Other}}}.
 
 %% @doc Ends a stream: on return its generator is closed (its `finally' has run), and no message of
-%% the stream is left. Idempotent.
+%% the stream is left with the caller. Idempotent. When the caller isn't the process that has started
+%% the stream, that one gets `{py_stream, Ref, {error, cancelled}}' after the items that it has.
 -spec stream_cancel(reference()) -> ok.
 stream_cancel(Ref) ->
     try py_stream_server:cancel(Ref)
@@ -715,7 +716,7 @@ register_function(Name, Module, Function) ->
 -spec unregister_function(py_callback:name()) -> ok.
 unregister_function(Name) ->
     Known = function_name(Name, [Name]),
-    case whereis(py_callback) of
+    case whereis(py_context_router_sup) of
         undefined -> ok;
         _ -> py_callback:unregister(Known)
     end.

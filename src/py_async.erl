@@ -193,24 +193,14 @@ wait_and_cast(Request, Limit, Caller) ->
 -spec cast(py_call:request(), limit(), pid()) -> ok | {error, term()}.
 cast(Request, Limit, Caller) ->
     Deadline = py_call:deadline(Limit),
-    Reports = whereis(?MODULE),
-    Cast = fun(Ctx, Native) -> py_nif:submit_cast(Ctx, Native, reports(Reports)) end,
+    %% By name: it may be down just now, and another process by the time that there is something to report.
+    Cast = fun(Ctx, Native) -> py_nif:submit_cast(Ctx, Native, ?MODULE) end,
     case py_call:submit(Request, Cast) of
         {error, _} = Error ->
             Error;
         Ticket ->
             limit(Ticket, {cast, Caller, py_call:describe(Request)}, py_call:left(Deadline))
     end.
-
-%% The application may have been started on the way.
--spec reports(pid() | undefined) -> pid().
-reports(undefined) ->
-    case whereis(?MODULE) of
-        undefined -> self();
-        Pid -> Pid
-    end;
-reports(Pid) ->
-    Pid.
 
 %% ------------------------------------------------------------------ many at once
 

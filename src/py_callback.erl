@@ -32,11 +32,11 @@ start_link() ->
 %% Registers a function, in the place of the one that had the name.
 -spec register(binary(), target()) -> ok.
 register(Name, Function) ->
-    gen_server:call(?MODULE, {register, Name, Function}, infinity).
+    py_context_router_sup:ask(?MODULE, {register, Name, Function}).
 
 -spec unregister(binary()) -> ok.
 unregister(Name) ->
-    gen_server:call(?MODULE, {unregister, Name}, infinity).
+    py_context_router_sup:ask(?MODULE, {unregister, Name}).
 
 %% Waits for calls and runs their functions, one at a time. In a process for that; whatever happens to
 %% it, Python gets an answer.

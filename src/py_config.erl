@@ -1,9 +1,11 @@
 %% The application environment, read once when the application starts.
 %%
-%% Only the keys that have an effect are known; a bad value stops the start and is named.
+%% Only the keys that have an effect are known: another one is told in the log. A bad value stops the start
+%% and is named. As Elixir's configuration has it, `nil' is a key that is not set, and a keyword list is a
+%% map.
 -module(py_config).
 
--export([check/0, value/1]).
+-export([check/0, value/1, defaults/0]).
 
 -export_type([key/0]).
 
@@ -32,11 +34,26 @@
 %% How deep calls may go at most, for the same reason.
 -define(DEEPEST_CALLBACK, 200).
 
+%% Every key, with its default. A new one also needs a line above, one in `is_valid/2', and docs/settings.md.
+-spec defaults() -> #{key() := term()}.
+defaults() ->
+    #{python => undefined,
+      max_depth => 1000,
+      spin_us => 20,
+      traceback => false,
+      quarantine_limit => 32,
+      callback_depth => 64,
+      redirect_output => true,
+      sigchld => default,
+      default_pool => #{},
+      pools => #{}}.
+
 %% Checks every key.
 -spec check() -> ok | {error, {bad_option, {atom(), term()}}}.
 check() ->
-    check([python, max_depth, spin_us, traceback, callback_depth, redirect_output,
-           quarantine_limit, sigchld, default_pool, pools]).
+    ok = tell_unknown([Key || {Key, _} <- application:get_all_env(py_context_router),
+                              not is_map_key(Key, defaults()), Key =/= included_applications]),
+    check(lists:sort(maps:keys(defaults()))).
 
 -spec check([key()]) -> ok | {error, {bad_option, {atom(), term()}}}.
 check([]) ->
@@ -45,25 +62,47 @@ check([Key | Keys]) ->
     Value = value(Key),
     case is_valid(Key, Value) of
         true -> check(Keys);
-        false -> {error, {bad_option, {Key, Value}}}
+        false -> {error, {bad_option, {Key, culprit(Key, Value)}}}
     end.
+
+-spec tell_unknown([atom()]) -> ok.
+tell_unknown([]) ->
+    ok;
+tell_unknown(Keys) ->
+    logger:warning(#{event => {py_config, unknown_keys}, unknown => lists:sort(Keys),
+                     known => lists:sort(maps:keys(defaults()))},
+                   #{report_cb => fun py_error:report/1}).
 
 %% The value of a key, or its default.
 -spec value(key()) -> term().
 value(Key) ->
-    application:get_env(py_context_router, Key, default(Key)).
+    case application:get_env(py_context_router, Key) of
+        {ok, Set} when Set =/= nil -> normal(Key, Set);
+        _NotSet -> maps:get(Key, defaults())
+    end.
 
--spec default(key()) -> term().
-default(python) -> undefined;
-default(max_depth) -> 1000;
-default(spin_us) -> 20;
-default(traceback) -> false;
-default(quarantine_limit) -> 32;
-default(callback_depth) -> 64;
-default(redirect_output) -> true;
-default(sigchld) -> default;
-default(default_pool) -> #{};
-default(pools) -> #{}.
+-spec normal(key(), term()) -> term().
+normal(default_pool, Options) ->
+    as_map(Options);
+normal(pools, Pools) ->
+    case as_map(Pools) of
+        Map when is_map(Map) -> maps:map(fun(_Name, Options) -> as_map(Options) end, Map);
+        Other -> Other
+    end;
+normal(_Key, Value) ->
+    Value.
+
+%% A keyword list as a map, unless it has a key twice: one of the values would be lost.
+-spec as_map(term()) -> term().
+as_map(List) when is_list(List) ->
+    try maps:from_list(List) of
+        Map when map_size(Map) =:= length(List) -> Map;
+        _KeyTwice -> List
+    catch
+        error:_ -> List
+    end;
+as_map(Other) ->
+    Other.
 
 -spec is_valid(key(), term()) -> boolean().
 is_valid(python, undefined) -> true;
@@ -77,8 +116,23 @@ is_valid(callback_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST
 is_valid(redirect_output, Value) -> is_boolean(Value);
 is_valid(sigchld, Value) -> Value =:= default orelse Value =:= leave;
 is_valid(default_pool, Options) -> element(1, py_options:pool(Options)) =:= ok;
-is_valid(pools, Pools) when is_map(Pools) ->
-    lists:all(fun({Name, Options}) ->
-                  py_options:pool_name(Name) =:= ok andalso is_valid(default_pool, Options)
-              end, maps:to_list(Pools));
-is_valid(pools, _) -> false.
+is_valid(pools, Pools) -> is_map(Pools) andalso bad_pools(Pools) =:= [].
+
+-spec bad_pools(map()) -> [{term(), term()}].
+bad_pools(Pools) ->
+    [Pool || {Name, Options} = Pool <- lists:sort(maps:to_list(Pools)),
+             py_options:pool_name(Name) =/= ok orelse not is_valid(default_pool, Options)].
+
+%% What is bad of a value. The rest of a pool's options may hold secrets, and this goes into a report.
+-spec culprit(key(), term()) -> term().
+culprit(default_pool, Options) when is_map(Options) ->
+    {error, {bad_option, {Key, Value}}} = py_options:pool(Options),
+    #{Key => Value};
+culprit(pools, Pools) when is_map(Pools) ->
+    [{Name, Options} | _] = bad_pools(Pools),
+    case py_options:pool_name(Name) of
+        ok -> #{Name => culprit(default_pool, Options)};
+        {error, _} -> #{Name => #{}}
+    end;
+culprit(_Key, Value) ->
+    Value.

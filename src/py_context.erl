@@ -143,7 +143,8 @@ start_link(Id, Mode) ->
 
 -spec start_checked(term(), py_options:context()) -> {ok, pid()} | {error, term()}.
 start_checked(Id, Options) ->
-    py_context_server:start_by(fun() -> py_context_server:start_link(Id, Options) end, Options).
+    Start = fun() -> py_context_server:start_link(Id, py_options:hide(Options)) end,
+    py_context_server:start_by(Start, Options).
 
 %% @doc Stops a context. Waiting jobs are answered `{error, {context_died, shutdown}}', the running
 %% one has its grace, then is interrupted. On return the process and its thread are gone.

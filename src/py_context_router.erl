@@ -135,7 +135,9 @@ start_pool(Pool, Size, Mode) ->
     {ok, [pid()]} | {error, start_error()}.
 start_checked(Pool, Given, #{mode := Mode} = Options) ->
     case ensure_started(Mode) of
-        ok -> start_or_join(Pool, Given, Options);
+        ok ->
+            Asked = maps:with(maps:keys(Given), Options),
+            start_or_join(Pool, py_options:hide(Asked), py_options:hide(Options));
         {error, _} = Error -> Error
     end.
 
@@ -147,13 +149,18 @@ start_or_join(Pool, Given, Options) ->
         {ok, Pid} -> join(Pid, Pool, Given, Options);
         {error, {already_started, Pid}} -> join(Pid, Pool, Given, Options);
         %% As it began; nobody has stopped it.
-        {error, killed} -> start_checked(Pool, Given, Options);
+        {error, killed} -> restart_checked(Pool, Given, Options);
         {error, _} = Error -> Error
     catch
         %% It has just died, and with it what it was about to start.
         exit:{_, {gen_server, call, [py_pool_sup | _]}} ->
-            start_checked(Pool, Given, Options)
+            restart_checked(Pool, Given, Options)
     end.
+
+-spec restart_checked(pool_name(), start_opts(), py_options:pool()) ->
+    {ok, [pid()]} | {error, start_error()}.
+restart_checked(Pool, Given, Options) ->
+    start_checked(Pool, py_options:reveal(Given), py_options:reveal(Options)).
 
 -spec join(pid(), pool_name(), start_opts(), py_options:pool()) ->
     {ok, [pid()]} | {error, start_error()}.
@@ -200,11 +207,12 @@ resized(Pool, _Ended) -> {error, {pool_not_started, Pool}}.
 %% @doc A child specification for a pool in your own supervision tree. Put it after what the pool's
 %% `preload' needs, and list `py_context_router' in your application's `applications'.
 %%
-%% It is `transient': `stop_pool/1' stops it for good, a crash is followed by a restart.
+%% It is `transient': `stop_pool/1' stops it for good, a crash is followed by a restart. In the place of
+%% the source in `preload' stands a reference, so that no supervisor's report shows it.
 -spec child_spec(pool_spec()) -> supervisor:child_spec().
 child_spec(#{name := Name} = Spec) ->
     #{id => {?MODULE, Name},
-      start => {?MODULE, start_link, [Spec]},
+      start => {?MODULE, start_link, [without_source(Spec)]},
       restart => transient,
       shutdown => infinity,
       type => supervisor,
@@ -212,11 +220,21 @@ child_spec(#{name := Name} = Spec) ->
 child_spec(Spec) ->
     ?BADARG([Spec], {argument, 1, <<"a map with a name is needed">>}).
 
+%% The specification gets into reports. A bad `preload' is named when the pool starts.
+-spec without_source(pool_spec()) -> pool_spec().
+without_source(#{preload := Preload} = Spec) ->
+    case {py_nif:load(), py_options:context(#{preload => Preload})} of
+        {ok, {ok, #{preload := Source}}} -> py_options:hide(Spec#{preload := Source});
+        _NotLoadedOrBad -> Spec
+    end;
+without_source(Spec) ->
+    Spec.
+
 %% @doc Starts a pool that is linked to the caller, and waits until it serves. `ignore' is for a
 %% supervisor whose pool is being stopped while it starts or restarts.
 -spec start_link(pool_spec()) -> {ok, pid()} | {error, start_error()} | ignore.
 start_link(#{name := Name} = Spec) ->
-    Given = maps:remove(name, Spec),
+    Given = py_options:reveal(maps:remove(name, Spec)),
     case {py_options:pool_name(Name), py_options:pool(Given)} of
         {ok, {ok, Options}} -> start_linked(Name, Options);
         {{error, _} = Error, _} -> Error;
@@ -229,7 +247,7 @@ start_link(Spec) ->
     {ok, pid()} | {error, start_error()} | ignore.
 start_linked(Name, #{mode := Mode} = Options) ->
     case ensure_started(Mode) of
-        ok -> await_linked(py_pool:start_link(Name, Options));
+        ok -> await_linked(py_pool:start_link(Name, py_options:hide(Options)));
         {error, _} = Error -> Error
     end.
 

@@ -151,7 +151,8 @@ start_thread(#state{options = Options} = State) ->
 
 %% What a new context runs first.
 -spec sources(#state{}) -> [binary()].
-sources(#state{options = #{preload := Preload, venv := Venv}}) ->
+sources(#state{options = Options}) ->
+    #{preload := Preload, venv := Venv} = py_options:reveal(Options),
     py_setup:sources(Venv) ++ [Preload || Preload =/= undefined].
 
 -spec pool(#state{}) -> atom().

@@ -15,6 +15,8 @@ sentence(timeout) ->
     "the call took longer than its timeout";
 sentence(interrupted) ->
     "the call was interrupted";
+sentence(cancelled) ->
+    "another process has cancelled the stream";
 sentence(panicked) ->
     "the native library hit a bug; it was contained, see the log";
 sentence({context_died, noproc}) ->
@@ -104,6 +106,10 @@ report(#{label := {py_context, replaced}, context := Id, quarantined := Stuck}) 
 report(#{label := {py_context, not_replaced}, context := Id, reason := Reason}) ->
     {"Python context ~0tp is stuck in C code and can't be replaced yet: ~ts",
      [Id, format(Reason)]};
+report(#{event := {py_config, unknown_keys}, unknown := Unknown, known := Known}) ->
+    {"The application environment of py_context_router has keys without effect: ~ts. It knows ~ts",
+     [lists:join(", ", [atom_to_list(Key) || Key <- Unknown]),
+      lists:join(", ", [atom_to_list(Key) || Key <- Known])]};
 report(#{label := {py_output, dropped}, leader := Leader}) ->
     {"The group leader ~0tp doesn't answer; what Python code prints for it is dropped until it does",
      [Leader]}.

@@ -15,12 +15,12 @@
 -export([context_replace/3, context_hand_over/2, quarantined/1]).
 -export([pool_new/3, pool_close/1, pool_is_closed/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_route/1, pool_route/2, pool_contexts/1]).
--export([scheduler_id/0]).
+-export([scheduler_id/0, hide/1, reveal/1]).
 -export([serve/1, handled/4, registered/1, log_level/1]).
 -export([callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
          callback_begin/1, callback_answer/2]).
 
--export_type([handle/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0,
+-export_type([handle/0, hidden/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0,
               ticket/0, tally/0]).
 
 -nifs([boot/2, run_atexit/0, version/0, check_mode/1, ask/2, submit/2, cancel/2, interrupt/1, object_context/1,
@@ -32,13 +32,15 @@
        pass_room_on/1,
        pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_route/1, pool_route/2, pool_contexts/1,
-       scheduler_id/0,
+       scheduler_id/0, hide/1, reveal/1,
        serve/1, handled/4, registered/1, log_level/1,
        callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
        callback_begin/1, callback_answer/2]).
 
 -opaque handle() :: reference().
 %% The native half of a context process.
+-type hidden() :: reference().
+%% Stands for text that no report is to show.
 -opaque pool() :: reference().
 %% The slots of a pool.
 -opaque ticket() :: reference().
@@ -88,6 +90,13 @@
 %% What is true before the library is loaded. Written so that dialyzer doesn't take it for all that
 %% the function can return.
 -define(BEFORE_LOADING(Value), try ?NOT_LOADED catch error:_ -> Value end).
+
+%% A reference that stands for a text.
+-spec hide(binary()) -> hidden().
+hide(_Text) -> ?NOT_LOADED.
+
+-spec reveal(hidden()) -> binary().
+reveal(_Hidden) -> ?NOT_LOADED.
 
 %% Loads the library. Fine to call again.
 -spec load() -> ok | {error, {load_failed | atom(), string()}}.
@@ -151,9 +160,9 @@ cancel(_Context, _Seq) -> ?NOT_LOADED.
 -spec submit_message(pid(), request()) -> Ticket :: reference() | {error, term()}.
 submit_message(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
-%% Hands a request to a context. Its result goes nowhere; of an error, the process `Reports' gets
-%% `{py_cast, Caller, Request, {error, Reason}}'.
--spec submit_cast(pid(), request(), Reports :: pid()) -> Ticket :: reference() | {error, term()}.
+%% Hands a request to a context. Its result goes nowhere; of an error, the process that is registered as
+%% `Reports' when the request ends, if there is one, gets `{py_cast, Caller, Request, {error, Reason}}'.
+-spec submit_cast(pid(), request(), Reports :: atom()) -> Ticket :: reference() | {error, term()}.
 submit_cast(_Context, _Request, _Reports) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
 %% Gives a request up by its ticket. `true': no message will come. `sending': it is on its way.

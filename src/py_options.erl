@@ -1,13 +1,14 @@
 %% Options, checked key by key: an unknown key or a bad value is `{bad_option, {Key, Value}}'.
 -module(py_options).
 
--export([context/1, pool/1, pool_name/1, differ/2, call/1, call/2, statements/1, statements/2]).
+-export([context/1, pool/1, pool_name/1, differ/2, hide/1, reveal/1]).
+-export([call/1, call/2, statements/1, statements/2]).
 
 -export_type([context/0, pool/0, call/0, error/0]).
 
 -type context() :: #{mode := py_context:context_mode(),
                      max_queue := pos_integer() | infinity,
-                     preload := binary() | undefined,
+                     preload := source() | undefined,
                      venv := binary() | undefined,
                      shutdown := timeout(),
                      on_caller_down := interrupt | finish,
@@ -18,7 +19,7 @@
 -type pool() :: #{contexts := pos_integer(),
                   mode := py_context:context_mode(),
                   max_queue := pos_integer() | infinity,
-                  preload := binary() | undefined,
+                  preload := source() | undefined,
                   venv := binary() | undefined,
                   shutdown := timeout(),
                   on_caller_down := interrupt | finish,
@@ -27,6 +28,8 @@
                   overload := refuse | {wait, non_neg_integer()},
                   route := spread | affinity}.
 %% The options of a pool, complete.
+-type source() :: binary() | py_nif:hidden().
+%% Of options that are hidden, a reference.
 -type call() :: {timeout(), py_nif:env(), py_nif:flags()}.
 %% The options of one call, complete. Without an environment it is `none'.
 -type error() :: {bad_option, {Key :: term(), Value :: term()}}.
@@ -61,11 +64,29 @@ pool_name(Name) when is_atom(Name), Name =/= undefined ->
 pool_name(Name) ->
     {error, {bad_option, {name, Name}}}.
 
-%% Whether any of the explicitly given options is not as in the running set.
+%% Whether any of the explicitly given options is not as in the running set. Both may be hidden.
 -spec differ(Given :: map(), Running :: map()) -> boolean().
 differ(Given, Running) ->
-    {ok, Complete} = check(Given, Running),
-    Complete =/= Running.
+    Shown = reveal(Running),
+    {ok, Complete} = check(reveal(Given), Shown),
+    Complete =/= Shown.
+
+%% What may hold secrets stands behind a reference: options get into child specifications, states of
+%% processes and messages, and from there into reports. The library is loaded.
+-spec hide(Options) -> Options when Options :: map().
+hide(#{preload := Source} = Options) when is_binary(Source) ->
+    Options#{preload := py_nif:hide(Source)};
+hide(Options) ->
+    Options.
+
+-spec reveal(Options) -> Options when Options :: map().
+reveal(#{preload := Hidden} = Options) when is_reference(Hidden) ->
+    try Options#{preload := py_nif:reveal(Hidden)}
+    %% Somebody else's reference: a bad value.
+    catch error:_ -> Options
+    end;
+reveal(Options) ->
+    Options.
 
 %% Checks the options of one call.
 -spec call(map()) -> {ok, call()} | {error, error()}.

@@ -23,11 +23,11 @@ start_link() ->
 
 -spec register(key(), atom()) -> ok.
 register(Key, Pool) ->
-    gen_server:call(?MODULE, {register, Key, Pool}, infinity).
+    py_context_router_sup:ask(?MODULE, {register, Key, Pool}).
 
 -spec unregister(key()) -> ok.
 unregister(Key) ->
-    gen_server:call(?MODULE, {unregister, Key}, infinity).
+    py_context_router_sup:ask(?MODULE, {unregister, Key}).
 
 %% The pool for a function: its own registration, else its module's, else `default'.
 -spec lookup(atom(), atom()) -> atom().

@@ -10,7 +10,7 @@
 -export([run/2]).
 %% For the other node.
 -export([start/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -define(STAND_IN(Node), {'$py_stand_in', Node}).
 
@@ -86,3 +86,10 @@ handle_info({run, From, Ref, Leader, Request}, State) ->
     {noreply, State};
 handle_info(_Other, State) ->
     {noreply, State}.
+
+%% What a report of this process's end shows: not the request, with its arguments.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) ->
+    maps:map(fun(message, {run, From, Ref, _Leader, _Request}) -> {run, From, Ref, hidden};
+                (_Key, Value) -> Value
+             end, Status).

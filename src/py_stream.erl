@@ -69,10 +69,10 @@ close({stream, Ctx, Handle, Flags}) ->
     py_context:request(Ctx, Close, ?CLOSE_TIMEOUT).
 
 %% For a caller who has no time left to wait for that: the step that was given up may take long to end.
-%% If it goes wrong, the context's process gets to know, to which that is nothing.
+%% Nobody is told if it goes wrong: no process is registered as `undefined'.
 -spec close_later(stream()) -> ok.
 close_later({stream, Ctx, Handle, Flags}) ->
-    _ = py_nif:submit_cast(Ctx, {stream_close, make_ref(), Flags bor 4, Handle}, Ctx),
+    _ = py_nif:submit_cast(Ctx, {stream_close, make_ref(), Flags bor 4, Handle}, undefined),
     ok.
 
 %% All items, in the time of the request.

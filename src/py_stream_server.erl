@@ -8,7 +8,7 @@
 -behaviour(gen_server).
 
 -export([start/2, cancel/1]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -export_type([read_ahead/0]).
 
@@ -57,12 +57,13 @@ start(Request, ReadAhead) ->
         {error, Reason} -> exit(Reason)
     end.
 
-%% Ends a stream. On return a generator is closed, and no message of the stream is left.
+%% Ends a stream. On return a generator is closed, and no message of the stream is left with the caller.
+%% A consumer who is another process is told the end after the items that it has.
 -spec cancel(reference()) -> ok.
 cancel(Ref) ->
     Pid = py_nif:tagged(Ref),
     Monitor = monitor(process, Pid),
-    Pid ! {cancel, Ref},
+    Pid ! {cancel, Ref, self()},
     receive {'DOWN', Monitor, process, Pid, _} -> flush(Ref) end.
 
 -spec flush(reference()) -> ok.
@@ -100,12 +101,20 @@ handle_info({Reply, Result}, #state{doing = {opening, #job{reply = Reply} = Job,
     opened(Result, Job#job.ctx, Wait, State);
 handle_info({Reply, Result}, #state{doing = {taking, Stream, #job{reply = Reply}}} = State) ->
     taken(Result, Stream, State);
-handle_info({cancel, Ref}, #state{ref = Ref} = State) ->
-    stop(State);
+handle_info({cancel, Ref, By}, #state{ref = Ref} = State) ->
+    cancelled(By, State);
 handle_info({'DOWN', Monitor, process, _, _}, #state{monitor = Monitor} = State) ->
     stop(State);
 handle_info(_TimeoutOrStray, State) ->
     look_again(State).
+
+%% What a report of this process's end shows: not the request, with its arguments.
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
+format_status(Status) ->
+    maps:map(fun(state, #state{} = State) -> State#state{request = undefined};
+                (message, {continue, _Settled}) -> {continue, hidden};
+                (_Key, Value) -> Value
+             end, Status).
 
 %% What was waited for may be there.
 -spec look_again(#state{}) -> next().
@@ -200,6 +209,13 @@ untaken(Looks, #state{consumer = Consumer, ref = Ref, read_ahead = ReadAhead}) -
 tell(Event, #state{ref = Ref, consumer = Consumer} = State) ->
     Consumer ! {py_stream, Ref, Event},
     {stop, normal, State}.
+
+-spec cancelled(pid(), #state{}) -> {stop, normal, #state{}}.
+cancelled(Consumer, #state{consumer = Consumer} = State) ->
+    stop(State);
+cancelled(_Other, #state{doing = Doing} = State) ->
+    ok = leave(Doing),
+    tell({error, cancelled}, State).
 
 %% Nobody wants more.
 -spec stop(#state{}) -> {stop, normal, #state{}}.

@@ -1,5 +1,5 @@
-%% Starting and ending Python in a VM of its own: which executable, what goes wrong, and how a VM
-%% with busy contexts ends. Each case has a child VM, because Python starts once per OS process.
+%% Starting Python in a VM of its own: which executable, which settings, and what goes wrong. Each case
+%% has a child VM, because Python starts once per OS process. How that ends is in shutdown_SUITE.
 -module(boot_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -8,17 +8,19 @@
 -export([starts_from_a_bare_shell/1, acts_as_the_executable_it_was_built_with/1,
          acts_as_the_configured_virtual_environment/1, missing_executable_is_named/1,
          executable_of_another_version_is_refused/1, missing_libpython_is_an_error/1,
-         bad_setting_stops_the_start/1, application_restarts_in_one_vm/1,
-         another_executable_needs_another_vm/1, halt_with_busy_contexts_is_clean/1,
-         init_stop_with_busy_contexts_is_clean/1, too_deep_is_a_setting/1]).
+         bad_setting_stops_the_start/1, another_executable_needs_another_vm/1,
+         an_unknown_setting_is_told_and_the_start_goes_on/1, settings_as_elixir_writes_them/1,
+         pythons_environment_variables_are_honoured/1, the_working_directory_is_not_on_the_path/1,
+         too_deep_is_a_setting/1]).
 
 all() ->
     [starts_from_a_bare_shell, acts_as_the_executable_it_was_built_with,
      acts_as_the_configured_virtual_environment, missing_executable_is_named,
      executable_of_another_version_is_refused, missing_libpython_is_an_error,
-     bad_setting_stops_the_start, application_restarts_in_one_vm,
-     another_executable_needs_another_vm, halt_with_busy_contexts_is_clean,
-     init_stop_with_busy_contexts_is_clean, too_deep_is_a_setting].
+     bad_setting_stops_the_start, another_executable_needs_another_vm,
+     an_unknown_setting_is_told_and_the_start_goes_on, settings_as_elixir_writes_them,
+     pythons_environment_variables_are_honoured, the_working_directory_is_not_on_the_path,
+     too_deep_is_a_setting].
 
 %% ------------------------------------------------------------------ cases
 
@@ -85,18 +87,6 @@ bad_setting_stops_the_start(_Config) ->
         ?assertEqual({error, {bad_option, {max_depth, 0}}}, start(Vm))
     end).
 
-application_restarts_in_one_vm(_Config) ->
-    with_vm(fun(Vm) ->
-        lists:foreach(fun(N) ->
-            {ok, _} = start(Vm),
-            ok = peer:call(Vm, py_context_router, register_pool, [io, requests]),
-            {ok, N} = eval(Vm, integer_to_binary(N)),
-            ok = peer:call(Vm, application, stop, [py_context_router]),
-            ?assertEqual(0, peer:call(Vm, py_context_router, num_contexts, [])),
-            ?assertEqual([], peer:call(Vm, py_context_router, list_pool_registrations, []))
-        end, lists:seq(1, 50))
-    end).
-
 another_executable_needs_another_vm(Config) ->
     {Base, _Version} = linked_python(),
     Venv = filename:join(proplists:get_value(priv_dir, Config), "venv2"),
@@ -108,11 +98,50 @@ another_executable_needs_another_vm(Config) ->
         ?assertMatch({error, {python_already_running, _}}, start(Vm))
     end).
 
-halt_with_busy_contexts_is_clean(_Config) ->
-    ends_cleanly("halt(0)").
+an_unknown_setting_is_told_and_the_start_goes_on(_Config) ->
+    with_vm(#{pythn => "/srv/venv"}, fun(Vm) ->
+        Log = peer:call(Vm, test_helpers, capture_log, [fun() -> {ok, _} = py_context_router:start() end]),
+        ?assertMatch([{warning, _}], Log),
+        [{warning, Text}] = Log,
+        ?assertMatch({match, _}, re:run(Text, "without effect: pythn\\. It knows .*python"))
+    end).
 
-init_stop_with_busy_contexts_is_clean(_Config) ->
-    ends_cleanly("init:stop(0)").
+settings_as_elixir_writes_them(_Config) ->
+    with_vm(#{python => nil, default_pool => [{contexts, 2}], pools => [{io, [{contexts, 3}]}]}, fun(Vm) ->
+        {ok, 4.0} = peer:call(Vm, py, call, [math, sqrt, [16]], 60_000),
+        ?assertEqual({2, 3}, {peer:call(Vm, py_context_router, num_contexts, []),
+                              peer:call(Vm, py_context_router, num_contexts, [io])})
+    end).
+
+%% In each mode, as python3 does.
+pythons_environment_variables_are_honoured(Config) ->
+    {Base, _Version} = linked_python(),
+    Folder = filename:absname(proplists:get_value(priv_dir, Config)),
+    Env = [{"PYTHONPATH", Folder}, {"PYTHONHASHSEED", "7"}, {"PYTHONDONTWRITEBYTECODE", "1"}],
+    Source = "(__import__('sys').path.count('" ++ Folder ++ "'), hash('a'),"
+             " __import__('sys').dont_write_bytecode)",
+    {0, Printed} = output(Base, ["-c", "print(" ++ Source ++ ", end='')"], Env),
+    with_vm(#{}, ebin(), Env, fun(Vm) ->
+        [begin
+             {ok, Ctx} = peer:call(Vm, py_context_sup, start_context, [Mode, Mode], 60_000),
+             Repr = list_to_binary(["repr(", Source, ")"]),
+             ?assertEqual({Mode, {ok, Printed}}, {Mode, peer:call(Vm, py_context, eval, [Ctx, Repr])})
+         end || Mode <- modes()]
+    end).
+
+%% Unlike that of python3 -c.
+the_working_directory_is_not_on_the_path(_Config) ->
+    with_vm(fun(Vm) ->
+        {ok, _} = start(Vm),
+        [begin
+             {ok, Ctx} = peer:call(Vm, py_context_sup, start_context, [Mode, Mode], 60_000),
+             Source = <<"[p for p in __import__('sys').path if p in ('', '.', __import__('os').getcwd())]">>,
+             ?assertEqual({ok, []}, peer:call(Vm, py_context, eval, [Ctx, Source]))
+         end || Mode <- modes()]
+    end).
+
+modes() ->
+    [worker] ++ [subinterp || py:subinterp_supported()] ++ [owngil || py:owngil_supported()].
 
 too_deep_is_a_setting(_Config) ->
     with_vm(#{max_depth => 3}, fun(Vm) ->
@@ -122,23 +151,6 @@ too_deep_is_a_setting(_Config) ->
 
 %% ------------------------------------------------------------------ helpers
 
-%% A VM with an endless loop, a sleeper and an idle context ends with status 0.
-ends_cleanly(End) ->
-    Program =
-        "{ok, [A, B, _]} = py_context_router:start(#{contexts => 3, shutdown => 100}),"
-        "Busy = fun(Ctx, Code) -> spawn(fun() -> py_context:exec(Ctx, Code) end) end,"
-        "Busy(A, <<\"while True: pass\">>), Busy(B, <<\"import time; time.sleep(1)\">>),"
-        "Wait = fun(W, Ctx) ->"
-        "    case py_context:info(Ctx) of #{state := busy} -> ok; _ -> W(W, Ctx) end "
-        "end,"
-        "Wait(Wait, A), Wait(Wait, B), io:format(\"busy~n\"), " ++ End ++ ".",
-    Erl = os:find_executable("erl"),
-    Port = open_port({spawn_executable, Erl},
-                     [{args, ["-noshell", "-pa", ebin(), "-eval", Program]},
-                      {env, [{"ERL_CRASH_DUMP_SECONDS", "0"}]},
-                      exit_status, stderr_to_stdout, binary]),
-    ?assertEqual({0, <<"busy\n">>}, collect(Port, <<>>)).
-
 linked_python() ->
     {ok, Version} = py:version(),
     with_vm(fun(Vm) ->
@@ -147,10 +159,13 @@ linked_python() ->
     end).
 
 run(Executable, Args) ->
-    Port = open_port({spawn_executable, Executable},
-                     [{args, Args}, exit_status, stderr_to_stdout, binary]),
-    {0, _} = collect(Port, <<>>),
+    {0, _} = output(Executable, Args, []),
     ok.
+
+output(Executable, Args, Env) ->
+    Port = open_port({spawn_executable, Executable},
+                     [{args, Args}, {env, Env}, exit_status, stderr_to_stdout, binary]),
+    collect(Port, <<>>).
 
 collect(Port, Output) ->
     receive
@@ -175,7 +190,12 @@ with_vm(Settings, Fun) ->
     with_vm(Settings, ebin(), Fun).
 
 with_vm(Settings, Ebin, Fun) ->
-    {ok, Vm, _Node} = peer:start(#{connection => standard_io, args => ["-pa", Ebin]}),
+    with_vm(Settings, Ebin, [], Fun).
+
+with_vm(Settings, Ebin, Env, Fun) ->
+    Tests = filename:dirname(code:which(?MODULE)),
+    {ok, Vm, _Node} = peer:start(#{connection => standard_io, env => Env,
+                                   args => ["-pa", Ebin, "-pa", Tests]}),
     try
         _ = peer:call(Vm, application, load, [py_context_router]),
         [ok = peer:call(Vm, application, set_env, [py_context_router, Key, Value])

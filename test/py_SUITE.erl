@@ -566,7 +566,7 @@ bad_configurations_are_named(_Config) ->
                       application:ensure_all_started(py_context_router)),
          ok = application:unset_env(py_context_router, Key)
      end || {Key, Value} <- [{default_pool, #{contexts => 0}}, {default_pool, 3},
-                             {pools, []}, {pools, #{io => #{color => red}}},
+                             {pools, [io]}, {pools, #{io => #{color => red}}},
                              {pools, #{"io" => #{}}}]].
 
 a_pool_that_is_not_started_is_an_error(_Config) ->

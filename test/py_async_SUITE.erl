@@ -39,6 +39,7 @@ each_mode() ->
      a_cast_outlives_its_caller,
      a_cast_may_end_with_its_caller,
      a_cast_that_fails_is_logged,
+     a_cast_that_fails_tells_its_caller_nothing,
      a_cast_that_takes_too_long_is_stopped_and_logged,
      parallel_calls_keep_their_order,
      parallel_calls_fail_one_by_one,
@@ -321,6 +322,30 @@ a_cast_that_fails_is_logged(Config) ->
     ?assertMatch([{error, _}], Log),
     [{error, Text}] = Log,
     ?assertNotEqual(nomatch, string:find(Text, "builtins.chr: ValueError: chr() arg not in range(0x110000)")).
+
+%% Whatever becomes of the process that logs what goes wrong in casts. One that follows it logs also what
+%% had begun before.
+a_cast_that_fails_tells_its_caller_nothing(Config) ->
+    [Ctx] = start(1, Config),
+    {Gate, Wait} = test_helpers:gate(Config),
+    ok = py_context:exec(Ctx, [Wait, "\ndef fails():\n  wait()\n  raise ValueError('late')"]),
+    ok = supervisor:terminate_child(py_context_router_sup, py_async),
+    Caster = ask(fun() ->
+        [ok = py:cast(Ctx, builtins, chr, [-1]) || _ <- lists:seq(1, 10)],
+        ok = py:cast(builtins, chr, [-1]),
+        {ok, _} = py_context:eval(Ctx, <<"1">>),
+        py:cast(Ctx, '__main__', fails, [])
+    end),
+    ?assertEqual(ok, answer(Caster)),
+    Log = test_helpers:capture_log(fun() ->
+        {ok, _} = supervisor:restart_child(py_context_router_sup, py_async),
+        ok = test_helpers:open_gate(Gate),
+        {ok, _} = py_context:eval(Ctx, <<"1">>),
+        sys:get_state(py_async)
+    end),
+    ?assertMatch([{error, _}], Log),
+    ?assertNotEqual(nomatch, string:find(element(2, hd(Log)), "fails: ValueError: late")),
+    ?assertEqual([], leftovers(Caster)).
 
 a_cast_that_takes_too_long_is_stopped_and_logged(Config) ->
     [Ctx] = start(1, Config),

@@ -65,7 +65,7 @@ groups() ->
        registrations_need_no_running_pool,
        a_hundred_registrations_at_once_lose_none,
        looking_up_makes_no_atoms,
-       registrations_survive_the_death_of_their_process,
+       what_is_registered_survives_the_death_of_its_writer,
        init_pool_registry_is_safe_any_number_of_times,
        registry_is_a_map]},
      {observing, [],
@@ -649,14 +649,38 @@ looking_up_makes_no_atoms(_Config) ->
     ?assertEqual(io, py_context_router:lookup_pool(math, <<"looked_up_only_0">>)),
     ?assertEqual(default, py_context_router:lookup_pool(<<"looked_up_only_0">>, sqrt)).
 
-registrations_survive_the_death_of_their_process(_Config) ->
+%% Those of pools, of functions and of what contexts start with, whether the process that writes them is
+%% killed or crashes; and whoever registers meanwhile waits for the next one.
+what_is_registered_survives_the_death_of_its_writer(_Config) ->
     ok = py_context_router:register_pool(io, math),
-    Old = whereis(py_registry),
-    exit(Old, kill),
-    _ = eventually(fun() -> not lists:member(whereis(py_registry), [Old, undefined]) end),
-    ?assertEqual(io, py_context_router:lookup_pool(math, sqrt)),
-    ok = py_context_router:register_pool(io, cmath),
-    ?assertEqual(2, length(py_context_router:list_pool_registrations())).
+    ok = py:register_function(kept, fun() -> 7 end),
+    ok = py:import(colorsys),
+    [begin
+         Old = whereis(Writer),
+         ok = End(Writer),
+         Later = list_to_atom(lists:concat([Writer, "_", Name])),
+         ?assertEqual(ok, py_context_router:register_pool(io, Later)),
+         ?assertEqual(ok, py:register_function(Later, fun() -> ok end)),
+         ?assertEqual(ok, py:unregister_function(Later)),
+         ?assertEqual(ok, py:import(keyword)),
+         ?assertNotEqual(Old, whereis(Writer)),
+         ?assertEqual({io, io}, {py_context_router:lookup_pool(math, sqrt),
+                                 py_context_router:lookup_pool(Later, sqrt)}),
+         {ok, Ctx} = py_context:new(#{}),
+         ?assertEqual({ok, [true, 7]},
+                      py_context:eval(Ctx, <<"['colorsys' in globals(), __import__('erlang').kept()]">>)),
+         ok = py_context:stop(Ctx)
+     end || Writer <- [py_registry, py_callback, py_setup],
+            {Name, End} <- [{killed, fun killed/1}, {crashed, fun crashed/1}]].
+
+killed(Server) ->
+    true = exit(whereis(Server), kill),
+    ok.
+
+%% By a request that it can't understand.
+crashed(Server) ->
+    ?assertExit({{function_clause, _}, _}, gen_server:call(Server, no_request)),
+    ok.
 
 init_pool_registry_is_safe_any_number_of_times(_Config) ->
     ?assertEqual(ok, py_context_router:init_pool_registry()),

@@ -72,7 +72,8 @@ groups() ->
        a_failed_start_leaves_the_name_free_and_no_message,
        a_linked_pool_ends_with_its_owner,
        whoever_has_started_a_pool_can_stop_it,
-       a_name_can_be_used_once]}].
+       a_name_can_be_used_once,
+       no_report_and_no_state_shows_a_preload]}].
 
 init_per_suite(Config) ->
     test_helpers:quiet(Config).
@@ -848,3 +849,60 @@ a_name_can_be_used_once(_Config) ->
     ?assertEqual({error, {already_started, Running}},
                  py_context_router:start_link(#{name => io, contexts => 1})),
     ?assert(is_process_alive(Running)).
+
+%% Wherever the options of a pool or of a context go: specifications of children (progress and supervisor
+%% reports), states (crash reports, `sys'), messages.
+no_report_and_no_state_shows_a_preload(_Config) ->
+    Secret = "hush" ++ integer_to_list(erlang:unique_integer([positive])),
+    Preload = ["token = '", Secret, "'"],
+    {Shown, Log} = all_that_is_logged(fun() ->
+        {ok, _} = py_context_router:start(#{contexts => 1, preload => Preload}),
+        {ok, _} = py_context_router:start(#{preload => unicode:characters_to_binary(Preload)}),
+        {error, Other} = py_context_router:start(#{contexts => 1, preload => [Preload, " "]}),
+        Spec = #{name => secrets, contexts => 1, preload => Preload},
+        Child = py_context_router:child_spec(Spec),
+        {ok, Tree} = start_tree([Spec]),
+        {ok, Single} = py_context:new(#{preload => Preload}),
+        true = unlink(Single),
+        Pools = [py_pool:whereis_pool(Name) || Name <- [default, secrets]],
+        Contexts = [Ctx || Name <- [default, secrets], Ctx <- py_context_router:contexts(Name)],
+        Shown = [Other, Child, py_context_router:info(),
+                 [supervisor:which_children(Sup) || Sup <- [Tree, py_pool_sup]],
+                 [supervisor:get_childspec(Tree, Id) || {Id, _, _, _} <- supervisor:which_children(Tree)],
+                 [sys:get_status(Pid) || Pid <- [Tree, Single, whereis(py_pool_sup) | Pools] ++ Contexts],
+                 persistent_term:get()],
+        %% By a request that none of them understands, so that its last message and its state are reported.
+        [?assertExit({{function_clause, _}, _}, gen_server:call(Pid, no_request))
+         || Pid <- [Single | Contexts] ++ Pools],
+        _ = eventually(fun() -> py_context_router:contexts(secrets) =/= [] end),
+        %% What starts in their place has it all the same.
+        [?assertEqual({ok, list_to_binary(Secret)}, py:eval(Pool, <<"token">>))
+         || Pool <- [default, secrets]],
+        ok = stop_tree(Tree),
+        Shown
+    end),
+    ?assertEqual(nomatch, string:find(io_lib:format("~0tp", [Shown]), Secret)),
+    ?assert(length([report || Text <- Log, string:find(Text, "child_terminated") =/= nomatch]) > 0),
+    ?assert(length([report || Text <- Log, string:find(Text, "crasher:") =/= nomatch]) > 3),
+    ?assertEqual([], [Text || Text <- Log, string:find(Text, Secret) =/= nomatch]).
+
+all_that_is_logged(Fun) ->
+    #{level := Level} = logger:get_primary_config(),
+    ok = logger:set_primary_config(level, all),
+    ok = logger:add_handler(?MODULE, ?MODULE, #{level => all, config => #{pid => self()}}),
+    try Fun() of
+        Value -> {Value, logged()}
+    after
+        ok = logger:remove_handler(?MODULE),
+        ok = logger:set_primary_config(level, Level)
+    end.
+
+logged() ->
+    receive {?MODULE, Event} -> [unicode:characters_to_list(logger_formatter:format(Event, #{})) | logged()]
+    after 0 -> []
+    end.
+
+%% The logger calls this in the process that logs.
+log(Event, #{config := #{pid := Pid}}) ->
+    Pid ! {?MODULE, Event},
+    ok.

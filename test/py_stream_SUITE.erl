@@ -26,6 +26,7 @@ streams() ->
      other_messages_do_not_hold_a_stream_up,
      a_cancelled_stream_is_closed,
      a_cancelled_stream_stops_what_runs,
+     a_stream_that_another_process_cancels_ends_for_its_consumer,
      the_death_of_the_consumer_closes_the_generator,
      a_dropped_stream_is_closed,
      items_are_asked_for,
@@ -246,6 +247,36 @@ a_cancelled_stream_stops_what_runs(Config) ->
          ?assertEqual([<<"closed">>], logged(Config)),
          ?assertEqual([], test_helpers:messages())
      end || Func <- [aendless, endless]].
+
+%% In whatever the stream is doing: it waits for its consumer, for Python, or for a context.
+a_stream_that_another_process_cancels_ends_for_its_consumer(Config) ->
+    Cancelled = {error, cancelled},
+    [begin
+         {ok, Ref} = py:stream_start('__main__', Func, Args),
+         First = receive {py_stream, Ref, {data, Item}} -> Item end,
+         Canceller = ask(fun() -> py:stream_cancel(Ref) end),
+         ?assertEqual(ok, answer(Canceller)),
+         ?assert((is_closed(Config))()),
+         {Rest, End} = receive_all(Ref),
+         ?assertEqual(Cancelled, End),
+         ?assertEqual(lists:seq(First, First + length(Rest)), [First | Rest]),
+         ?assertEqual([], test_helpers:messages()),
+         ?assertEqual([], leftovers(Canceller)),
+         %% It was told once.
+         ?assertEqual(ok, py:stream_cancel(Ref)),
+         ?assertEqual([], test_helpers:messages()),
+         ok = py_context:exec(?config(ctx, Config), <<"log.clear()">>)
+     end || {Func, Args} <- [{count, [100_000]}, {acount, [100_000]}, {endless, []}, {aendless, []}]],
+    Flag = without_life(Config),
+    {ok, Waiting} = py:stream_start('__main__', count, [3]),
+    ?assertEqual(ok, answer(ask(fun() -> py:stream_cancel(Waiting) end))),
+    ?assertEqual({[], Cancelled}, receive_all(Waiting)),
+    ok = test_helpers:revive(Flag),
+    %% One that has ended by itself has had its end.
+    {ok, Done} = py:stream_start('__main__', count, [3]),
+    ?assertEqual({[0, 1, 2], done}, receive_all(Done)),
+    ?assertEqual(ok, answer(ask(fun() -> py:stream_cancel(Done) end))),
+    ?assertEqual([], test_helpers:messages()).
 
 the_death_of_the_consumer_closes_the_generator(Config) ->
     [begin

@@ -13,12 +13,14 @@
 -export([the_examples_of_callbacks_do_too/1, the_examples_of_the_front_do_too/1]).
 -export([the_examples_give_the_results_that_are_shown/1, the_configuration_is_erlang/1,
          the_names_in_the_diagrams_are_files/1, the_links_lead_somewhere/1,
-         the_commands_are_there/1]).
+         the_commands_are_there/1, every_setting_is_described/1]).
+
 
 all() ->
     [the_examples_give_the_results_that_are_shown, the_examples_of_callbacks_do_too,
      the_examples_of_the_front_do_too, the_configuration_is_erlang,
-     the_names_in_the_diagrams_are_files, the_links_lead_somewhere, the_commands_are_there].
+     the_names_in_the_diagrams_are_files, the_links_lead_somewhere, the_commands_are_there,
+     every_setting_is_described].
 
 init_per_suite(Config) ->
     %% As a new user finds it: nothing is started.
@@ -50,7 +52,7 @@ the_examples_of_the_front_do_too(Config) ->
     py_context_router:stop_pool(io).
 
 the_configuration_is_erlang(Config) ->
-    Terms = [Block || File <- ["README.md", "docs/front.md"],
+    Terms = [Block || File <- ["README.md", "docs/front.md", "docs/settings.md"],
                       Block <- blocks("erlang", File, Config), not is_transcript(Block)],
     ?assertMatch([_ | _], Terms),
     [?assertMatch({ok, _}, parse_term(Term)) || Term <- Terms].
@@ -74,6 +76,15 @@ the_links_lead_somewhere(Config) ->
 the_commands_are_there(Config) ->
     Commands = matches("\\b(bin/[a-z]+)", text("README.md", Config)),
     [?assert(filelib:is_regular(in_root(Command, Config)), Command) || [Command] <- Commands].
+
+%% In the tables of docs/settings.md, and nothing that isn't one.
+every_setting_is_described(Config) ->
+    [_, Environment, Start | _] = re:split(text("docs/settings.md", Config), "^## ",
+                                           [multiline, unicode, {return, list}]),
+    {ok, Options} = py_options:pool(#{}),
+    [?assertEqual(lists:sort([atom_to_list(Key) || Key <- maps:keys(Defaults)]),
+                  lists:sort([Name || [Name] <- matches("^\\| `([a-z_]+)` \\|", Section)]))
+     || {Section, Defaults} <- [{Environment, py_config:defaults()}, {Start, Options}]].
 
 %% ------------------------------------------------------------------ running the examples
 

@@ -177,13 +177,15 @@ the_application_starts_again_fifty_times(Config) ->
         Round = fun(N) ->
             {ok, [Ctx, Other]} = py_context_router:start(#{contexts => 2, mode => Mode,
                                                            shutdown => 0}),
+            ok = py_context_router:register_pool(io, requests),
             ?assertEqual({ok, N}, py_context:eval(Ctx, integer_to_binary(N))),
             Looping = ask(fun() -> py_context:exec(Other, <<"while True: pass">>) end),
             _ = await_busy(Other),
             ok = application:stop(py_context_router),
             ?assertEqual({error, {context_died, shutdown}}, answer(Looping)),
             ?assertEqual([], leftovers(Looping)),
-            ?assertEqual([], test_helpers:published())
+            ?assertEqual({[], 0, []}, {test_helpers:published(), py_context_router:num_contexts(),
+                                       py_context_router:list_pool_registrations()})
         end,
         ok = Round(0),
         _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end),

@@ -217,15 +217,15 @@ fn submit_message<'a>(env: Env<'a>, context: LocalPid, request: Term<'a>) -> Nif
 }
 
 /// `submit_cast(Ctx, Request, Reports) -> Ticket | {error, Reason}`; an error of the request's own is
-/// sent to the process `Reports`, as `{py_cast, Caller, Request, Error}`.
+/// sent to the process that is registered as `Reports` by then, as `{py_cast, Caller, Request, Error}`.
 #[rustler::nif]
 fn submit_cast<'a>(
     env: Env<'a>,
     context: LocalPid,
     request: Term<'a>,
-    reports: LocalPid,
+    reports: Atom,
 ) -> NifResult<Term<'a>> {
-    submit_answered(env, context, request, |_| Answer::Report(*reports.as_c_arg()))
+    submit_answered(env, context, request, |_| Answer::Report(reports.as_c_arg()))
 }
 
 fn submit_answered<'a>(

@@ -16,7 +16,7 @@ use py_runtime::request::{Cancel, RequestState};
 use rustler::Resource;
 use rustler::sys::{
     ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_local_pid, enif_get_tuple, enif_is_process_alive,
-    enif_make_copy, enif_send,
+    enif_make_copy, enif_send, enif_whereis_pid,
 };
 
 use crate::convert::Remains;
@@ -58,8 +58,9 @@ pub(crate) enum Answer {
     Reply,
     /// `{py_result, Ref, Result}` to the caller: it does something else meanwhile.
     Message(ErlNifTerm),
-    /// Nothing; `{py_cast, Caller, Request, Error}` to this process if it is an error.
-    Report(ErlNifPid),
+    /// Nothing; `{py_cast, Caller, Request, Error}` if it is an error, to the process that is registered
+    /// under this name when the call ends: another one than when it began, or none.
+    Report(ErlNifTerm),
 }
 
 /// A call that its caller doesn't wait for, so that it can be given up all the same. It must not
@@ -258,13 +259,14 @@ impl Call {
                     let ticket = enif_make_copy(env, ticket);
                     Some((caller, tuple(env, &[atom(env, "py_result"), ticket, result])))
                 }
-                Answer::Report(to) => {
-                    let is_error = first_is(env, result, "error");
-                    is_error.then(|| {
-                        let request = enif_make_copy(env, self.0.request);
-                        let report = [atom(env, "py_cast"), pid_term(caller), request, result];
-                        (to, tuple(env, &report))
-                    })
+                Answer::Report(name) => {
+                    if !first_is(env, result, "error") {
+                        return None;
+                    }
+                    let to = registered(name)?;
+                    let request = enif_make_copy(env, self.0.request);
+                    let report = [atom(env, "py_cast"), pid_term(caller), request, result];
+                    Some((to, tuple(env, &report)))
                 }
             }
         }
@@ -376,6 +378,21 @@ impl Call {
             }
             other => other,
         }
+    }
+}
+
+/// The process of this name.
+///
+/// Not on a scheduler: there `enif_whereis_pid` needs the calling process.
+///
+/// # Safety
+/// `name` is an atom.
+unsafe fn registered(name: ErlNifTerm) -> Option<ErlNifPid> {
+    let mut pid = std::mem::MaybeUninit::<ErlNifPid>::uninit();
+    // SAFETY: the caller vouches for the name; the pid is filled in where the answer isn't 0.
+    unsafe {
+        (enif_whereis_pid(std::ptr::null_mut(), name, pid.as_mut_ptr()) != 0)
+            .then(|| pid.assume_init())
     }
 }
 

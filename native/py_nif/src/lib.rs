@@ -17,6 +17,7 @@ mod directory;
 mod error;
 mod exec;
 mod frame;
+mod hidden;
 #[cfg(feature = "fuzz")]
 mod fuzz;
 mod level;

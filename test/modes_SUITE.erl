@@ -22,6 +22,8 @@
          modules_in_c_know_the_classes_of_their_interpreter/1,
          an_audit_hook_goes_with_its_context/1, busy_contexts_run_at_the_same_time/1,
          a_live_context_takes_little_memory/1, live_memory/0,
+         refusals_of_an_interpreter_get_a_hint/1, other_errors_get_no_hint/1,
+         a_package_that_a_subinterp_has_taken_says_so_in_a_worker/1,
          module_that_refuses_gets_a_hint/1, mixed_pools_serve_what_each_can/1]).
 
 %% How many contexts must do something together.
@@ -34,7 +36,8 @@ all() ->
 
 groups() ->
     Any = [contexts_of_a_pool_start_side_by_side, contexts_come_and_go_without_growth,
-           busy_callers_leave_a_computation_its_turn, c_code_calls_back_into_its_own_interpreter],
+           busy_callers_leave_a_computation_its_turn, c_code_calls_back_into_its_own_interpreter,
+           refusals_of_an_interpreter_get_a_hint, other_errors_get_no_hint],
     Isolated = [little_is_imported_before_the_user_does, module_state_is_private,
                 builtins_are_private, stopped_context_leaves_nothing_to_the_next,
                 whatever_a_context_breaks_the_next_one_starts_and_works,
@@ -48,7 +51,8 @@ groups() ->
                 modules_in_c_serve_the_others_when_an_interpreter_has_ended,
                 modules_in_c_know_the_classes_of_their_interpreter,
                 an_audit_hook_goes_with_its_context],
-    [{worker, [], [workers_share_modules | Any]},
+    [{worker, [], [workers_share_modules,
+                   a_package_that_a_subinterp_has_taken_says_so_in_a_worker | Any]},
      {subinterp, [], Any ++ Isolated},
      {owngil, [], Any ++ Isolated ++ [busy_contexts_run_at_the_same_time,
                                       a_live_context_takes_little_memory,
@@ -165,6 +169,70 @@ called_back(Ctx) ->
                   {Library, py_context:eval(Ctx, <<"sort(ctypes.", Library/binary, ")">>, #{}, 30_000)})
      || Library <- [<<"CDLL">>, <<"PyDLL">>]],
     py_context:exec(Ctx, <<"del sys.mark">>).
+
+%% As they are raised by, or because of: CPython, Cython (lxml, pyarrow), PyO3 (pydantic-core, polars), numpy,
+%% pandas. Which way out there is depends on which interpreter it is.
+refusals_of_an_interpreter_get_a_hint(Config) ->
+    Once = "ImportError('cannot load module more than once per process')",
+    Raise = ["raise " ++ Once,
+             "raise ImportError('module x does not support loading in subinterpreters')",
+             "raise ImportError('Interpreter change detected - this module can only be loaded into one "
+             "interpreter per process.')",
+             "raise ImportError('PyO3 modules do not yet support subinterpreters, see https://...')",
+             "raise ModuleNotFoundError('sub-interpreters are not supported')",
+             "raise ImportError('numpy._core.multiarray failed to import')",
+             "try: raise " ++ Once ++ "\n"
+             "except ImportError as e: raise ImportError('Unable to import required dependency numpy') from e",
+             "try: raise " ++ Once ++ "\n"
+             "except ImportError: raise ImportError('Unable to import required dependency numpy')",
+             "class PanicException(BaseException): pass\n"
+             "raise PanicException('failed: ImportError(\\'PyO3 modules do not yet support "
+             "subinterpreters\\')')"],
+    Hint = case mode(Config) of
+               worker -> <<"imported by a context of mode subinterp first">>;
+               _ -> <<"works in a worker context">>
+           end,
+    with_contexts(mode(Config), 1, fun([Ctx]) ->
+        [begin
+             {error, {_, Message}} = py_context:exec(Ctx, iolist_to_binary(Code)),
+             [?assertMatch({Code, {_, _}}, {Code, binary:match(Message, Words)})
+              || Words <- [Hint, <<"register_pool/2">>, <<"until the VM is restarted">>]]
+         end || Code <- Raise],
+        %% Also where it is the preload that fails.
+        {error, {'ImportError', Message}} =
+            py_context:new(#{mode => mode(Config), preload => hd(Raise)}),
+        ?assertMatch({_, _}, binary:match(Message, Hint))
+    end).
+
+other_errors_get_no_hint(Config) ->
+    with_contexts(mode(Config), 1, fun([Ctx]) ->
+        [?assertEqual({error, {Class, Message}}, py_context:exec(Ctx, Code))
+         || {Code, Class, Message} <-
+                [{<<"import no_such">>, 'ModuleNotFoundError', <<"No module named 'no_such'">>},
+                 {<<"raise ValueError('subinterpreter')">>, 'ValueError', <<"subinterpreter">>},
+                 {<<"e = ImportError('own'); e.__cause__ = e\nraise e">>, 'ImportError', <<"own">>}]]
+    end).
+
+%% A module that behaves as those do: whichever interpreter imports it first has it.
+a_package_that_a_subinterp_has_taken_says_so_in_a_worker(Config) ->
+    Dir = proplists:get_value(priv_dir, Config),
+    Mark = filename:join(Dir, "taken"),
+    ok = file:write_file(filename:join(Dir, "taken_once.py"),
+                         ["import os, sys\n"
+                          "if not os.path.exists('", Mark, "'):\n"
+                          "    open('", Mark, "', 'w').write(str(id(sys)))\n"
+                          "elif open('", Mark, "').read() != str(id(sys)):\n"
+                          "    raise ImportError('Interpreter change detected - this module can only be "
+                          "loaded into one interpreter per process.')\n"]),
+    Import = iolist_to_binary(["import sys; sys.path.append('", Dir, "')\nimport taken_once"]),
+    with_contexts(subinterp, 1, fun([First]) ->
+        ?assertEqual(ok, py_context:exec(First, Import))
+    end),
+    with_contexts(worker, 1, fun([Later]) ->
+        {error, {'ImportError', Message}} = py_context:exec(Later, Import),
+        ?assertMatch({_, _}, binary:match(Message, <<"mode subinterp first">>)),
+        ok = py_context:exec(Later, <<"sys.path.pop()">>)
+    end).
 
 call_until(Stop, Ctx, Count) ->
     {ok, 4.0} = py_context:call(Ctx, math, sqrt, [16]),

@@ -11,6 +11,10 @@
          contexts_come_and_go_without_growth/1, busy_callers_leave_a_computation_its_turn/1,
          little_is_imported_before_the_user_does/1, module_state_is_private/1,
          builtins_are_private/1, stopped_context_leaves_nothing_to_the_next/1,
+         whatever_a_context_breaks_the_next_one_starts_and_works/1,
+         a_pool_comes_back_whatever_its_context_broke/1,
+         finalizers_of_a_stopped_context_leave_nothing_to_the_next/1,
+         a_start_that_fails_in_a_kept_interpreter_is_tried_in_a_new_one/1,
          contexts_of_a_pool_stop_side_by_side/1, interpreters_are_kept_where_ending_them_costs/1,
          threads_of_python_code_do_not_abort_the_vm/1, threads_begun_at_the_end_do_not_abort_the_vm/1,
          c_code_calls_back_into_its_own_interpreter/1,
@@ -18,6 +22,8 @@
          modules_in_c_know_the_classes_of_their_interpreter/1,
          an_audit_hook_goes_with_its_context/1, busy_contexts_run_at_the_same_time/1,
          a_live_context_takes_little_memory/1, live_memory/0,
+         refusals_of_an_interpreter_get_a_hint/1, other_errors_get_no_hint/1,
+         a_package_that_a_subinterp_has_taken_says_so_in_a_worker/1,
          module_that_refuses_gets_a_hint/1, mixed_pools_serve_what_each_can/1]).
 
 %% How many contexts must do something together.
@@ -30,9 +36,14 @@ all() ->
 
 groups() ->
     Any = [contexts_of_a_pool_start_side_by_side, contexts_come_and_go_without_growth,
-           busy_callers_leave_a_computation_its_turn, c_code_calls_back_into_its_own_interpreter],
+           busy_callers_leave_a_computation_its_turn, c_code_calls_back_into_its_own_interpreter,
+           refusals_of_an_interpreter_get_a_hint, other_errors_get_no_hint],
     Isolated = [little_is_imported_before_the_user_does, module_state_is_private,
                 builtins_are_private, stopped_context_leaves_nothing_to_the_next,
+                whatever_a_context_breaks_the_next_one_starts_and_works,
+                a_pool_comes_back_whatever_its_context_broke,
+                finalizers_of_a_stopped_context_leave_nothing_to_the_next,
+                a_start_that_fails_in_a_kept_interpreter_is_tried_in_a_new_one,
                 contexts_of_a_pool_stop_side_by_side,
                 interpreters_are_kept_where_ending_them_costs,
                 threads_of_python_code_do_not_abort_the_vm,
@@ -40,7 +51,8 @@ groups() ->
                 modules_in_c_serve_the_others_when_an_interpreter_has_ended,
                 modules_in_c_know_the_classes_of_their_interpreter,
                 an_audit_hook_goes_with_its_context],
-    [{worker, [], [workers_share_modules | Any]},
+    [{worker, [], [workers_share_modules,
+                   a_package_that_a_subinterp_has_taken_says_so_in_a_worker | Any]},
      {subinterp, [], Any ++ Isolated},
      {owngil, [], Any ++ Isolated ++ [busy_contexts_run_at_the_same_time,
                                       a_live_context_takes_little_memory,
@@ -158,6 +170,70 @@ called_back(Ctx) ->
      || Library <- [<<"CDLL">>, <<"PyDLL">>]],
     py_context:exec(Ctx, <<"del sys.mark">>).
 
+%% As they are raised by, or because of: CPython, Cython (lxml, pyarrow), PyO3 (pydantic-core, polars), numpy,
+%% pandas. Which way out there is depends on which interpreter it is.
+refusals_of_an_interpreter_get_a_hint(Config) ->
+    Once = "ImportError('cannot load module more than once per process')",
+    Raise = ["raise " ++ Once,
+             "raise ImportError('module x does not support loading in subinterpreters')",
+             "raise ImportError('Interpreter change detected - this module can only be loaded into one "
+             "interpreter per process.')",
+             "raise ImportError('PyO3 modules do not yet support subinterpreters, see https://...')",
+             "raise ModuleNotFoundError('sub-interpreters are not supported')",
+             "raise ImportError('numpy._core.multiarray failed to import')",
+             "try: raise " ++ Once ++ "\n"
+             "except ImportError as e: raise ImportError('Unable to import required dependency numpy') from e",
+             "try: raise " ++ Once ++ "\n"
+             "except ImportError: raise ImportError('Unable to import required dependency numpy')",
+             "class PanicException(BaseException): pass\n"
+             "raise PanicException('failed: ImportError(\\'PyO3 modules do not yet support "
+             "subinterpreters\\')')"],
+    Hint = case mode(Config) of
+               worker -> <<"imported by a context of mode subinterp first">>;
+               _ -> <<"works in a worker context">>
+           end,
+    with_contexts(mode(Config), 1, fun([Ctx]) ->
+        [begin
+             {error, {_, Message}} = py_context:exec(Ctx, iolist_to_binary(Code)),
+             [?assertMatch({Code, {_, _}}, {Code, binary:match(Message, Words)})
+              || Words <- [Hint, <<"register_pool/2">>, <<"until the VM is restarted">>]]
+         end || Code <- Raise],
+        %% Also where it is the preload that fails.
+        {error, {'ImportError', Message}} =
+            py_context:new(#{mode => mode(Config), preload => hd(Raise)}),
+        ?assertMatch({_, _}, binary:match(Message, Hint))
+    end).
+
+other_errors_get_no_hint(Config) ->
+    with_contexts(mode(Config), 1, fun([Ctx]) ->
+        [?assertEqual({error, {Class, Message}}, py_context:exec(Ctx, Code))
+         || {Code, Class, Message} <-
+                [{<<"import no_such">>, 'ModuleNotFoundError', <<"No module named 'no_such'">>},
+                 {<<"raise ValueError('subinterpreter')">>, 'ValueError', <<"subinterpreter">>},
+                 {<<"e = ImportError('own'); e.__cause__ = e\nraise e">>, 'ImportError', <<"own">>}]]
+    end).
+
+%% A module that behaves as those do: whichever interpreter imports it first has it.
+a_package_that_a_subinterp_has_taken_says_so_in_a_worker(Config) ->
+    Dir = proplists:get_value(priv_dir, Config),
+    Mark = filename:join(Dir, "taken"),
+    ok = file:write_file(filename:join(Dir, "taken_once.py"),
+                         ["import os, sys\n"
+                          "if not os.path.exists('", Mark, "'):\n"
+                          "    open('", Mark, "', 'w').write(str(id(sys)))\n"
+                          "elif open('", Mark, "').read() != str(id(sys)):\n"
+                          "    raise ImportError('Interpreter change detected - this module can only be "
+                          "loaded into one interpreter per process.')\n"]),
+    Import = iolist_to_binary(["import sys; sys.path.append('", Dir, "')\nimport taken_once"]),
+    with_contexts(subinterp, 1, fun([First]) ->
+        ?assertEqual(ok, py_context:exec(First, Import))
+    end),
+    with_contexts(worker, 1, fun([Later]) ->
+        {error, {'ImportError', Message}} = py_context:exec(Later, Import),
+        ?assertMatch({_, _}, binary:match(Message, <<"mode subinterp first">>)),
+        ok = py_context:exec(Later, <<"sys.path.pop()">>)
+    end).
+
 call_until(Stop, Ctx, Count) ->
     {ok, 4.0} = py_context:call(Ctx, math, sqrt, [16]),
     case atomics:get(Stop, 1) of
@@ -248,6 +324,140 @@ stopped_context_leaves_nothing_to_the_next(Config) ->
                                          <<"sys.monitoring.get_tool(2) is not None">>]]]
     end).
 
+%% On 3.12 and 3.13 the interpreter may be kept: then the reset puts it right, or it is not used again.
+whatever_a_context_breaks_the_next_one_starts_and_works(Config) ->
+    [begin
+         with_contexts(mode(Config), 1, fun([A]) -> _ = py_context:exec(A, Break) end),
+         with_contexts(mode(Config), 1, fun([B]) ->
+             ?assertEqual({Break, ok}, {Break, py_context:exec(B, works())})
+         end)
+     end || Break <- breakages()].
+
+a_pool_comes_back_whatever_its_context_broke(Config) ->
+    Config1 = test_helpers:quiet(Config),
+    {ok, [_]} = py_context_router:start_pool(broken, 1, mode(Config)),
+    [begin
+         Ctx = py_context_router:get_context(broken),
+         _ = py_context:exec(Ctx, Break),
+         ok = test_helpers:kill(Ctx),
+         _ = test_helpers:eventually(fun() -> py_context_router:get_context(broken) =/= Ctx end),
+         New = py_context_router:get_context(broken),
+         ?assertEqual({Break, ok}, {Break, py_context:exec(New, works())})
+     end || Break <- lists:sublist(breakages(), 3)],
+    ok = py_context_router:stop_pool(broken),
+    test_helpers:loud(Config1).
+
+%% The first three keep a context from starting in the interpreter.
+breakages() ->
+    Broken = "def broken(*_, **__): raise RuntimeError('broken')\n",
+    [iolist_to_binary([Broken, Code])
+     || Code <- ["from importlib.machinery import ModuleSpec\nModuleSpec.__init__ = broken",
+                 "from importlib import _bootstrap\n_bootstrap._find_and_load = broken\n"
+                 "_bootstrap.ModuleSpec.parent = property(broken)",
+                 "import importlib._bootstrap as b\n"
+                 "b.BuiltinImporter.create_module = staticmethod(broken)\n"
+                 "b.BuiltinImporter.find_spec = classmethod(broken)",
+                 "import sys\nfor name in list(sys.modules): sys.modules[name] = None",
+                 "import sys\nsys.modules = {}",
+                 "import sys\nsys.meta_path[:] = []\nsys.path_hooks[:] = []\nsys.path[:] = []",
+                 "import sys\nsys.meta_path.insert(0, broken)\nsys.path_hooks.insert(0, broken)",
+                 "import sys\nsys.path_importer_cache.clear()\n"
+                 "sys.path_importer_cache.update(dict.fromkeys(sys.path))",
+                 "import builtins\nfor name in list(vars(builtins)): delattr(builtins, name)",
+                 "import builtins\nbuiltins.__import__ = builtins.__build_class__ = broken",
+                 "import io, _io, builtins\nio.open = _io.open = _io.open_code = broken\n"
+                 "builtins.open = io.TextIOWrapper = broken",
+                 "import codecs\ncodecs.register(broken)\ncodecs.register_error('strict', broken)\n"
+                 "codecs.lookup = broken\ncodecs.register_error('surrogateescape', broken)",
+                 "import encodings\nencodings.aliases.aliases.clear()\nencodings._cache.clear()\n"
+                 "encodings.utf_8.getregentry = broken",
+                 "import sys\nsys.excepthook = sys.unraisablehook = sys.displayhook = broken\n"
+                 "import threading\nthreading.excepthook = broken",
+                 "import warnings\nwarnings.showwarning = warnings.warn = broken\n"
+                 "import _warnings\n_warnings.warn = broken\nwarnings.simplefilter('error')",
+                 "import gc\ngc.callbacks.append(broken)\ngc.disable()\ngc.set_threshold(1)",
+                 "import sys, threading\nthreading.setprofile(broken)\nthreading.settrace(broken)\n"
+                 "sys.setprofile(broken)",
+                 "import sys\nsys.setrecursionlimit(60)",
+                 "import os\nos.environ.encodekey = broken\nos.fspath = os.stat = broken\n"
+                 "os.path.join.__code__ = broken.__code__\nos.path.join.__defaults__ = (1, 2)",
+                 "import os\nos.supports_fd.clear()\nos.sysconf_names.clear()\nos.__all__.clear()",
+                 "import abc\nabc.ABCMeta.__new__ = broken\n"
+                 "import _collections_abc\n_collections_abc.Mapping.__contains__ = broken",
+                 "import posix\nposix.stat = posix.listdir = broken",
+                 "import _thread\n_thread.allocate_lock = _thread.RLock = _thread.get_ident = broken",
+                 "import sys\nsys.__stdout__.close()\nsys.__stderr__.detach()",
+                 "import sys\nsys.implementation.cache_tag = None\nsys.dont_write_bytecode = True",
+                 "import atexit\natexit.register(broken)\natexit._run_exitfuncs = broken",
+                 "import time\ntime.sleep = time.monotonic = broken"]].
+
+%% What a program may need of the interpreter.
+works() ->
+    <<"import codecs, decimal, io, json, os, re, sys, tempfile, threading, time, warnings\n"
+      "class Thing(dict):\n"
+      "    part = property(lambda self: 'part')\n"
+      "assert Thing().part == 'part' and json.loads(json.dumps([1])) == [1]\n"
+      "assert isinstance(codecs.lookup('latin-1').encode('x')[0], bytes)\n"
+      "assert b'\\xff'.decode('utf-8', 'surrogateescape') == '\\udcff'\n"
+      "assert os.path.join('a', 'b') == 'a/b' and 'strict' in str(codecs.strict_errors)\n"
+      "try: b'\\xff'.decode('utf-16')\n"
+      "except UnicodeDecodeError: pass\n"
+      "def deep(n): return n and deep(n - 1)\n"
+      "assert deep(200) == 0 and sys.stderr and not sys.__stdout__.closed\n"
+      "with tempfile.TemporaryFile('w+') as file: assert file.write('x') == 1\n"
+      "thread = threading.Thread(target=time.sleep, args=(0,)); thread.start(); thread.join()\n"
+      "warnings.warn('seen', stacklevel=2)\n"
+      "assert sys.implementation.cache_tag and os.supports_fd and os.sysconf_names\n"
+      "assert 'x' in os.environ.__class__({'x': '1'}, str, str, str, str)\n">>.
+
+%% Each when something else lets go of it: the old namespace, `sys.modules', the values of context
+%% variables, the collection at the end, and what another finalizer has left for a later one.
+finalizers_of_a_stopped_context_leave_nothing_to_the_next(Config) ->
+    with_contexts(mode(Config), 1, fun([A]) ->
+        ok = py_context:exec(A, <<"import builtins, contextvars, os, sys, types\n"
+                                  "class Late:\n"
+                                  "    def __init__(self, name, *then):\n"
+                                  "        self.name, self.then = name, then\n"
+                                  "    def __del__(self, b=builtins, os=os, sys=sys):\n"
+                                  "        setattr(b, self.name, 1)\n"
+                                  "        os.late = sys.late = sys.path = self.name\n"
+                                  "        for then in self.then:\n"
+                                  "            again = Late(*then); again.me = again\n"
+                                  "by_namespace = Late('late_1')\n"
+                                  "sys.modules['late'] = types.ModuleType('late')\n"
+                                  "sys.modules['late'].value = Late('late_2')\n"
+                                  "variable = contextvars.ContextVar('variable')\n"
+                                  "_ = variable.set(Late('late_3'))\n"
+                                  "cycle = Late('late_4', ('late_5', ('late_6',)), ('late_7',))\n"
+                                  "cycle.me = cycle\n"
+                                  "os.kept_by = Late('late_8')\n"
+                                  "sys.path.append(Late('late_9'))\n">>)
+    end),
+    with_contexts(mode(Config), 1, fun([B]) ->
+        ?assertEqual({ok, []}, py_context:eval(B, <<"[n for n in dir(__builtins__) if n[:5] == 'late_']">>)),
+        ?assertEqual({ok, {false, false, true}},
+                     py_context:eval(B, <<"(lambda os, sys: (hasattr(os, 'late'), hasattr(sys, 'late'),"
+                                          " type(sys.path) is list))"
+                                          "(__import__('os'), __import__('sys'))">>))
+    end).
+
+%% What a module in C holds isn't undone by a reset: it may be what a preload can't do with. It is run
+%% again in a new interpreter; one that fails there, too, is the preload's own fault.
+a_start_that_fails_in_a_kept_interpreter_is_tried_in_a_new_one(Config) ->
+    Options = #{mode => mode(Config), preload => <<"import math\nhalf = math.sqrt(0.25)">>},
+    {ok, A} = py_context:new(Options),
+    ok = py_context:exec(A, <<"math.sqrt = None">>),
+    ok = py_context:stop(A),
+    {ok, B} = py_context:new(Options),
+    ?assertEqual({ok, 0.5}, py_context:eval(B, <<"half">>)),
+    ok = py_context:stop(B),
+    [?assertMatch({error, {'ZeroDivisionError', _}},
+                  py_context:new(#{mode => mode(Config), preload => <<"1 / 0">>}))
+     || _ <- lists:seq(1, 5)],
+    {ok, C} = py_context:new(Options),
+    ?assertEqual({ok, 0.5}, py_context:eval(C, <<"half">>)),
+    ok = py_context:stop(C).
+
 %% Each waits in a callback of its interpreter's end until all have come to theirs.
 contexts_of_a_pool_stop_side_by_side(Config) ->
     Preload = meeting(Config) ++ "import atexit\natexit.register(meet)\n",
@@ -258,13 +468,13 @@ contexts_of_a_pool_stop_side_by_side(Config) ->
     ?assertEqual(?TOGETHER, length(Marks)),
     ?assertEqual([], [Mark || Mark <- Marks, lists:prefix("alone", Mark)]).
 
-%% What a reset doesn't undo tells that it is the same one: the class of a built-in module.
+%% What a reset doesn't undo tells that it is the same one: a name in a module in C that came later.
 interpreters_are_kept_where_ending_them_costs(Config) ->
-    Mark = <<"import abc; abc.ABC.kept = True">>,
+    Mark = <<"import math; math.kept = True">>,
     with_contexts(mode(Config), 1, fun([A]) -> ok = py_context:exec(A, Mark) end),
     with_contexts(mode(Config), 1, fun([B]) ->
         ?assertEqual({ok, lists:member(minor(), [12, 13])},
-                     py_context:eval(B, <<"hasattr(__import__('abc').ABC, 'kept')">>))
+                     py_context:eval(B, <<"hasattr(__import__('math'), 'kept')">>))
     end).
 
 threads_of_python_code_do_not_abort_the_vm(Config) ->

@@ -10,7 +10,6 @@ use py_runtime::context::Orphans;
 use py_runtime::exception::Exception;
 use py_runtime::job::{Job, Outcome, Scope};
 use py_runtime::mailbox::Seq;
-use py_runtime::mode::Mode;
 use py_runtime::object::Attached;
 use py_runtime::request::{Cancel, RequestState};
 use rustler::Resource;
@@ -333,7 +332,7 @@ impl Job for Call {
         let sent = self.reply(|env| {
             let result = frame::enter(self, scope, || exec::run(self, scope, env, &mut remains));
             let result = result.unwrap_or_else(|error| {
-                let error = self.explain(error, scope.context.mode());
+                let error = self.explain(error);
                 // SAFETY: `reply` gives an environment of this thread.
                 let term = unsafe { error.to_term(env) };
                 failure = Some(error);
@@ -364,17 +363,13 @@ impl Job for Call {
 }
 
 impl Call {
-    /// Says more about an exception than Python can know.
-    fn explain(&self, error: Error, mode: Mode) -> Error {
+    /// Says what an exception means that Python can't know.
+    fn explain(&self, error: Error) -> Error {
         match error {
             Error::Python(e)
                 if e.class == "KeyboardInterrupt" && self.0.state.was_interrupted() =>
             {
                 Error::Interrupted
-            }
-            Error::Python(e) if mode != Mode::Worker && refuses_interpreter(&e) => {
-                let message = e.message + WORKER_HINT;
-                Error::Python(Exception { message, ..e })
             }
             other => other,
         }
@@ -394,16 +389,4 @@ unsafe fn registered(name: ErlNifTerm) -> Option<ErlNifPid> {
         (enif_whereis_pid(std::ptr::null_mut(), name, pid.as_mut_ptr()) != 0)
             .then(|| pid.assume_init())
     }
-}
-
-const WORKER_HINT: &str = "\n(An extension module that refuses sub-interpreters works in a worker \
-    context: start a pool of mode worker and route the module to it with \
-    py_context_router:register_pool/2.)";
-
-/// Whether this is how an extension module, or CPython for it, refuses a second interpreter.
-fn refuses_interpreter(exception: &Exception) -> bool {
-    matches!(exception.class.as_str(), "ImportError" | "ModuleNotFoundError")
-        && ["subinterpreter", "sub-interpreter", "more than once per process"]
-            .iter()
-            .any(|words| exception.message.contains(words))
 }

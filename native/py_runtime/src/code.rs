@@ -1,6 +1,7 @@
 //! Compiling and running source text in a namespace.
 
 use std::ffi::{CString, c_int};
+use std::sync::OnceLock;
 
 use pyo3_ffi as ffi;
 
@@ -56,4 +57,51 @@ pub fn exec(
 ) -> Result<(), Exception> {
     let code = compile(at, source, filename, Kind::Statements)?;
     run(at, &code, namespace, namespace).map(drop).ok_or_else(|| Exception::take(at))
+}
+
+/// Statements of the library's own, which are compiled once. What is kept is the text that CPython would
+/// keep in a file, because code objects belong to their interpreter.
+#[derive(Debug)]
+pub struct Source {
+    text: &'static [u8],
+    filename: &'static str,
+    marshalled: OnceLock<Vec<u8>>,
+}
+
+impl Source {
+    /// Statements, and what tracebacks call their file.
+    #[must_use]
+    pub const fn new(text: &'static [u8], filename: &'static str) -> Self {
+        Source { text, filename, marshalled: OnceLock::new() }
+    }
+
+    /// Runs them.
+    pub fn exec(&self, at: Attached<'_>, namespace: &Object) -> Result<(), Exception> {
+        let code = self.code(at)?;
+        run(at, &code, namespace, namespace).map(drop).ok_or_else(|| Exception::take(at))
+    }
+
+    /// Their code object, of the interpreter that the thread is attached to.
+    pub fn code(&self, at: Attached<'_>) -> Result<Object, Exception> {
+        if let Some(bytes) = self.marshalled.get() {
+            let length = bytes.len() as ffi::Py_ssize_t;
+            // SAFETY: attached; pointer and length are those of one vector.
+            let code = unsafe {
+                let code = ffi::PyMarshal_ReadObjectFromString(bytes.as_ptr().cast(), length);
+                Object::from_owned(at, code)
+            };
+            return code.ok_or_else(|| Exception::take(at));
+        }
+        let code = compile(at, self.text, self.filename, Kind::Statements)?;
+        // SAFETY: attached; the code object is live, and a marshalled object is a `bytes`.
+        unsafe {
+            let version = ffi::Py_MARSHAL_VERSION;
+            let bytes = ffi::PyMarshal_WriteObjectToString(code.as_ptr(), version);
+            let bytes = Object::from_owned(at, bytes).ok_or_else(|| Exception::take(at))?;
+            let length = usize::try_from(ffi::PyBytes_Size(bytes.as_ptr())).unwrap_or(0);
+            let start = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>();
+            let _ = self.marshalled.set(std::slice::from_raw_parts(start, length).to_vec());
+        }
+        Ok(code)
+    }
 }

@@ -3,6 +3,7 @@
 //! An exception object belongs to its interpreter and may not leave the thread. What travels is
 //! this: the class name, the message and, if wanted, the traceback.
 
+mod refusal;
 mod traceback;
 
 use std::ffi::CStr;
@@ -44,7 +45,10 @@ impl Exception {
 
     fn describe(at: Attached<'_>, raised: &Object) -> Self {
         match message(at, raised) {
-            Ok(message) => Self::with_message(at, raised, message),
+            Ok(message) => {
+                let hint = refusal::hint(at, raised).unwrap_or_default();
+                Self::with_message(at, raised, message + hint)
+            }
             // Code that was interrupted, if only as it was to say what had happened to it.
             Err(Some(second)) if is_interrupt(&second) => {
                 Self::with_message(at, &second, String::new())

@@ -100,6 +100,11 @@ impl Exports {
         open
     }
 
+    /// How many live.
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().live
+    }
+
     /// Releases one on the context thread, which is attached.
     ///
     /// # Safety

@@ -34,6 +34,8 @@ pub struct Interpreter {
     let_in: Cell<u32>,
     /// Makes the interpreter as new for the next context, where interpreters are kept.
     reset: Option<Object>,
+    /// Another context has had it before.
+    is_used: bool,
 }
 
 /// The interpreter as seen by a thread that wants to strike a blow in it.
@@ -79,7 +81,22 @@ impl Vacant {
         let mut entered = Interpreter::attached_with(tstate, mode);
         // SAFETY: attached to the interpreter that the function belongs to.
         entered.reset = reset.map(|reset| unsafe { reset.recover(entered.attached()) });
+        entered.is_used = true;
         Ok(entered)
+    }
+
+    /// Ends it, on a thread of its own: that runs Python code, which may take long. Without a thread to be
+    /// had it is left behind.
+    pub(crate) fn end(self) {
+        let end = move || {
+            if let Ok(mut entered) = self.enter() {
+                entered.reset = None;
+            }
+        };
+        let _ = std::thread::Builder::new()
+            .name("py_end".into())
+            .stack_size(crate::context::STACK_SIZE)
+            .spawn(end);
     }
 
     /// Runs `f` attached to it, and leaves it vacant.
@@ -97,9 +114,14 @@ impl Interpreter {
         if !boot::is_booted() {
             return Err("Python has not been started".into());
         }
-        if let Some(spare) = spare::take(mode) {
-            return spare.enter();
+        match spare::take(mode) {
+            Some(spare) => spare.enter(),
+            None => Self::enter_new(mode),
         }
+    }
+
+    /// As [`Interpreter::enter`], which has been called before, but not one that was set aside.
+    pub(crate) fn enter_new(mode: Mode) -> Result<Self, String> {
         // SAFETY: Python runs, see above, and is never finalized. The main interpreter is where every thread
         // starts from.
         let main = unsafe { new_main_state(mode) }?;
@@ -122,7 +144,7 @@ impl Interpreter {
 
     fn attached_with(tstate: *mut ffi::PyThreadState, mode: Mode) -> Self {
         let (attached_since, let_in) = (Cell::new(Instant::now()), Cell::new(0));
-        Interpreter { mode, tstate, attached_since, let_in, reset: None }
+        Interpreter { mode, tstate, attached_since, let_in, reset: None, is_used: false }
     }
 
     /// The token for touching Python.
@@ -158,6 +180,11 @@ impl Interpreter {
             unsafe { gil::let_others_in(self.tstate, self.mode.shares_gil(), times) };
             self.attached_since.set(Instant::now());
         }
+    }
+
+    /// Whether another context has had it before, and may have left something in it.
+    pub(crate) fn is_used(&self) -> bool {
+        self.is_used
     }
 
     /// The pointer for [`visit`].
@@ -228,6 +255,20 @@ impl Interpreter {
         }
     }
 
+    /// As dropping it, but an interpreter that is as new again is given back instead of being set aside
+    /// for the next context.
+    pub(crate) fn reclaim(self) -> Option<Vacant> {
+        let mut this = std::mem::ManuallyDrop::new(self);
+        this.join_python_threads();
+        if this.is_as_new() {
+            return this.leave().ok();
+        }
+        // Threads are joined again, of which there are none, and it isn't reset again.
+        this.reset = None;
+        drop(std::mem::ManuallyDrop::into_inner(this));
+        None
+    }
+
     /// Leaves the interpreter to whoever gets it next; this thread is detached. `None`: it is lost.
     pub(crate) fn vacate(self) -> Option<Vacant> {
         let mut this = std::mem::ManuallyDrop::new(self);
@@ -248,11 +289,30 @@ impl Interpreter {
     }
 
     /// Makes the interpreter as new, if it is to be kept. `false`: it isn't, or can't be.
-    fn is_as_new(&self) -> bool {
+    fn is_as_new(&mut self) -> bool {
         // Resetting runs Python code, so threads are looked for before and after.
-        self.reset.as_ref().is_some_and(|reset| {
-            self.is_last_thread() && spare::reset(self.attached(), reset) && self.is_last_thread()
-        })
+        if self.reset.is_none() || !self.is_last_thread() || !self.renew_state() {
+            return false;
+        }
+        self.reset
+            .as_ref()
+            .is_some_and(|reset| spare::reset(self.attached(), reset) && self.is_last_thread())
+    }
+
+    /// Gives the thread another state. With the old one goes what it holds, such as the values of context
+    /// variables, whose finalizers may change what a reset is to put back. `false`: no memory for one.
+    fn renew_state(&mut self) -> bool {
+        // SAFETY: the interpreter is alive, and the thread attached with its own state, which is cleared
+        // when it is not attached any more. Nobody else has a pointer to it: the gate is closed.
+        unsafe {
+            let Ok(new) = new_state(self.pointer()) else { return false };
+            let old = std::mem::replace(&mut self.tstate, new);
+            ffi::PyEval_SaveThread();
+            gil::attach(new, self.mode.shares_gil());
+            ffi::PyThreadState_Clear(old);
+            ffi::PyThreadState_Delete(old);
+        }
+        true
     }
 
     /// What Python does at its own exit: waits for the threads that aren't daemons.

@@ -1,8 +1,6 @@
 //! The part of module `erlang` that is written in Python, and what it is used for.
 
-use std::sync::OnceLock;
-
-use py_runtime::code::{self, Kind};
+use py_runtime::code::{self, Source};
 use py_runtime::exception::{self, Exception};
 use py_runtime::ffi;
 use py_runtime::namespace::new_namespace;
@@ -11,7 +9,7 @@ use py_runtime::object::{Attached, Object};
 use super::{NAME, State, functions, import, not_ours, raise_text, state};
 use crate::settings;
 
-const SOURCE: &str = include_str!("prelude.py");
+static SOURCE: Source = Source::new(include_bytes!("prelude.py"), "<erlang>");
 
 /// Runs it and takes over what it defines. `None`: exception set.
 ///
@@ -35,7 +33,7 @@ pub(super) unsafe fn run(
             let name = std::ffi::CStr::from_ptr((*method).ml_name);
             set(&namespace, name, made.as_ptr())?;
         }
-        let code = compiled(at)?;
+        let code = SOURCE.code(at).map_err(|e| raise_as_import_error(&e)).ok()?;
         code::run(at, &code, &namespace, &namespace)?;
         for (name, place) in
             [(c"Error", &mut state.error), (c"ProcessError", &mut state.process_error)]
@@ -46,33 +44,6 @@ pub(super) unsafe fn run(
         state.prelude = namespace.into_ptr();
         Some(())
     }
-}
-
-/// The compiled source. Compiling takes a millisecond, so it is done once; what is kept is the text
-/// that CPython would keep in a file, because code objects belong to their interpreter.
-fn compiled(at: Attached<'_>) -> Option<Object> {
-    static MARSHALLED: OnceLock<Vec<u8>> = OnceLock::new();
-    if let Some(bytes) = MARSHALLED.get() {
-        let length = bytes.len() as ffi::Py_ssize_t;
-        // SAFETY: attached; pointer and length are those of one vector.
-        return unsafe {
-            let code = ffi::PyMarshal_ReadObjectFromString(bytes.as_ptr().cast(), length);
-            Object::from_owned(at, code)
-        };
-    }
-    let code = code::compile(at, SOURCE.as_bytes(), "<erlang>", Kind::Statements)
-        .map_err(|e| raise_as_import_error(&e))
-        .ok()?;
-    // SAFETY: attached; the code object is live, and a marshalled object is a `bytes`.
-    unsafe {
-        let version = ffi::Py_MARSHAL_VERSION;
-        let bytes = ffi::PyMarshal_WriteObjectToString(code.as_ptr(), version);
-        let bytes = Object::from_owned(at, bytes)?;
-        let length = usize::try_from(ffi::PyBytes_Size(bytes.as_ptr())).ok()?;
-        let start = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>();
-        let _ = MARSHALLED.set(std::slice::from_raw_parts(start, length).to_vec());
-    }
-    Some(code)
 }
 
 fn raise_as_import_error(exception: &Exception) {

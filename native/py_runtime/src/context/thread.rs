@@ -1,6 +1,7 @@
 //! The context's own thread: it makes its interpreter, serves the mailbox and ends what it made.
 
 use std::cell::{Cell, RefCell};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
@@ -16,7 +17,7 @@ use crate::chores::Chore;
 use crate::exception::Exception;
 use crate::export;
 use crate::import_locks;
-use crate::interpreter::Interpreter;
+use crate::interpreter::{Interpreter, Vacant};
 use crate::job::{Job, Outcome, Scope};
 use crate::mailbox::Next;
 use crate::mode::Mode;
@@ -24,6 +25,7 @@ use crate::namespace::new_namespace;
 use crate::nudge;
 use crate::object::{Attached, Object};
 use crate::request::Cancel;
+use crate::spare;
 use crate::spin::Spin;
 use crate::ward::Bed;
 use crate::watch;
@@ -44,6 +46,27 @@ pub(crate) struct Desk<'a, J: Job> {
     pub(super) releasing: Cell<bool>,
     /// Whether a job was struck, and what it may have left behind is still to be mended.
     pub(super) struck: Cell<bool>,
+}
+
+/// An interpreter in which a context couldn't start, if it could be reset. Unless it is found to be at
+/// fault it is used again.
+struct Suspect(Option<Vacant>);
+
+impl Suspect {
+    /// The context has started in another one: it was this one's fault.
+    fn end(mut self) {
+        if let Some(vacant) = self.0.take() {
+            vacant.end();
+        }
+    }
+}
+
+impl Drop for Suspect {
+    fn drop(&mut self) {
+        if let Some(vacant) = self.0.take() {
+            spare::put(vacant);
+        }
+    }
 }
 
 impl<J: Job> Context<J> {
@@ -70,22 +93,42 @@ impl<J: Job> Context<J> {
         let ident = unsafe { libc::pthread_self() } as u64;
         self.ident.store(ident, Ordering::Release);
         self.native_id.store(native_thread_id(), Ordering::Relaxed);
-        let interpreter = match Interpreter::enter(self.config.mode) {
-            Ok(interpreter) => interpreter,
-            Err(why) => return self.owner.started(Err(StartError::Interpreter(why))),
-        };
-        self.interpreter_number.store(interpreter.number(), Ordering::Relaxed);
-        self.state.store(interpreter.state(), Ordering::Relaxed);
-        *self.gate.lock() = Some(interpreter.pointer());
-        if self.config.mode == Mode::SubInterpreter {
-            nudge::turn_on();
-        }
         let watched: Weak<Self> = Arc::downgrade(self);
         watch::watch(watched);
+        let first = Interpreter::enter(self.config.mode);
+        if let Some(suspect) = self.serve_in(first, None) {
+            self.serve_in(Interpreter::enter_new(self.config.mode), Some(suspect));
+        }
+    }
+
+    /// Starts in the interpreter and serves there to the end. If it can't start because of what may have
+    /// been left in the interpreter, it gives that back, not to be used before it has started in another
+    /// one: `suspect`.
+    fn serve_in(
+        self: &Arc<Self>,
+        interpreter: Result<Interpreter, String>,
+        suspect: Option<Suspect>,
+    ) -> Option<Suspect> {
+        let interpreter = match interpreter {
+            Ok(interpreter) => interpreter,
+            Err(why) => {
+                self.owner.started(Err(StartError::Interpreter(why)));
+                return None;
+            }
+        };
+        self.open_gate(&interpreter);
+        let may_retry = suspect.is_none() && interpreter.is_used();
         let served = catch_unwind(AssertUnwindSafe(|| match Self::prepare(&interpreter) {
             Ok((namespace, local)) => {
                 let preloaded = self.run_preloads(interpreter.attached(), &namespace);
+                if may_retry && self.is_worth_a_retry(&preloaded) {
+                    self.begin(Chore::Release);
+                    return true;
+                }
                 let serves = preloaded.is_ok();
+                if serves {
+                    self.has_started(suspect);
+                }
                 self.owner.started(preloaded);
                 if serves {
                     self.serve_mailbox(&Desk {
@@ -102,9 +145,25 @@ impl<J: Job> Context<J> {
                 }
                 // Finalizers of what is let go of from here on may take long, too.
                 self.begin(Chore::Ending);
+                false
             }
-            Err(error) => self.owner.started(Err(StartError::Python(error))),
+            Err(error) => {
+                let failed = Err(StartError::Python(error));
+                if may_retry && self.is_worth_a_retry(&failed) {
+                    self.begin(Chore::Release);
+                    return true;
+                }
+                self.owner.started(failed);
+                false
+            }
         }));
+        if let Ok(true) = served {
+            self.end_chore(interpreter.attached());
+            stop_tracing(interpreter.attached());
+            self.close_gate(&interpreter);
+            self.parry(interpreter.attached());
+            return Some(Suspect(interpreter.reclaim()));
+        }
         self.close(J::thread_ended());
         stop_tracing(interpreter.attached());
         self.let_go_last(&interpreter);
@@ -119,6 +178,40 @@ impl<J: Job> Context<J> {
         if let Err(panic) = served {
             resume_unwind(panic);
         }
+        None
+    }
+
+    fn open_gate(&self, interpreter: &Interpreter) {
+        self.interpreter_number.store(interpreter.number(), Ordering::Relaxed);
+        self.state.store(interpreter.state(), Ordering::Relaxed);
+        *self.gate.lock() = Some(interpreter.pointer());
+        if self.config.mode == Mode::SubInterpreter {
+            nudge::turn_on();
+        }
+    }
+
+    /// Whether a start that has failed in a kept interpreter is tried again in a new one. Not when somebody
+    /// outside has got hold of objects in this one, by a function that the preload has called.
+    fn is_worth_a_retry(&self, started: &Result<(), StartError>) -> bool {
+        matches!(started, Err(StartError::Python(_)))
+            && self.holds.count() == 0
+            && self.exports.count() == 0
+            && spare::is_worth_a_new_one(self.preload_hash())
+    }
+
+    fn has_started(&self, suspect: Option<Suspect>) {
+        if spare::KEPT && self.config.mode != Mode::Worker {
+            spare::has_started(self.preload_hash());
+        }
+        if let Some(suspect) = suspect {
+            suspect.end();
+        }
+    }
+
+    fn preload_hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.config.preload.hash(&mut hasher);
+        hasher.finish()
     }
 
     fn prepare(interpreter: &Interpreter) -> Result<(Object, J::Local), Exception> {

@@ -3,12 +3,12 @@
 %% Only the keys that have an effect are known; a bad value stops the start and is named.
 -module(py_config).
 
--export([check/0, value/1]).
+-export([check/0, value/1, log_levels/0]).
 
 -export_type([key/0]).
 
 -type key() :: python | max_depth | spin_us | traceback | callback_depth | redirect_output
-             | quarantine_limit | sigchld | default_pool | pools.
+             | quarantine_limit | sigchld | default_pool | pools | logging.
 %% `python': path of an executable or of a virtual environment, or `undefined' for the one that
 %% the library was built with.
 %% `max_depth': how many levels deep a value may be nested; default 1000.
@@ -26,17 +26,25 @@
 %% `pools': options by name, of pools that start with the application; default `#{}'.
 %% `quarantine_limit': how many threads of a pool may be stuck in C code, left to themselves, before
 %% the pool takes no new work; default 32.
+%% `logging': levels of Python's loggers by their names, a map of binaries, strings or atoms to levels
+%% of `logger', `all' or `none': `#{<<"urllib3">> => warning, <<"root">> => info}'. A logger without
+%% one has its parent's, and the root logger follows `logger''s primary level. The logger `asyncio'
+%% has `warning' unless the map says otherwise, because it logs each event loop as it is made.
 
 %% How deep a conversion may go at most: what the stack of a context thread has room for.
 -define(DEEPEST, 4000).
 %% How deep calls may go at most, for the same reason.
 -define(DEEPEST_CALLBACK, 200).
 
+%% Python has `critical' where Erlang has three levels; from 1 on it shows everything.
+-define(LEVELS, #{none => 100, emergency => 100, alert => 100, critical => 50, error => 40,
+                  warning => 30, notice => 25, info => 20, debug => 10, all => 1}).
+
 %% Checks every key.
 -spec check() -> ok | {error, {bad_option, {atom(), term()}}}.
 check() ->
     check([python, max_depth, spin_us, traceback, callback_depth, redirect_output,
-           quarantine_limit, sigchld, default_pool, pools]).
+           quarantine_limit, sigchld, default_pool, pools, logging]).
 
 -spec check([key()]) -> ok | {error, {bad_option, {atom(), term()}}}.
 check([]) ->
@@ -63,7 +71,8 @@ default(callback_depth) -> 64;
 default(redirect_output) -> true;
 default(sigchld) -> default;
 default(default_pool) -> #{};
-default(pools) -> #{}.
+default(pools) -> #{};
+default(logging) -> #{}.
 
 -spec is_valid(key(), term()) -> boolean().
 is_valid(python, undefined) -> true;
@@ -81,4 +90,27 @@ is_valid(pools, Pools) when is_map(Pools) ->
     lists:all(fun({Name, Options}) ->
                   py_options:pool_name(Name) =:= ok andalso is_valid(default_pool, Options)
               end, maps:to_list(Pools));
-is_valid(pools, _) -> false.
+is_valid(pools, _) -> false;
+is_valid(logging, Levels) when is_map(Levels) ->
+    lists:all(fun({Name, Level}) -> logger_name(Name) =/= error andalso is_map_key(Level, ?LEVELS) end,
+              maps:to_list(Levels));
+is_valid(logging, _) -> false.
+
+%% The levels of Python's loggers, as Python's `logging' numbers them.
+-spec log_levels() -> [{binary(), pos_integer()}].
+log_levels() ->
+    Given = maps:from_list([{logger_name(Name), Level}
+                            || {Name, Level} <- maps:to_list(value(logging))]),
+    [{Name, map_get(Level, ?LEVELS)}
+     || {Name, Level} <- maps:to_list(maps:merge(#{<<"asyncio">> => warning}, Given))].
+
+-spec logger_name(term()) -> binary() | error.
+logger_name(Name) when is_atom(Name) ->
+    atom_to_binary(Name);
+logger_name(Name) ->
+    try unicode:characters_to_binary(Name) of
+        Text when is_binary(Text), Text =/= <<>> -> Text;
+        _ -> error
+    catch
+        error:badarg -> error
+    end.

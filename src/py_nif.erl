@@ -72,7 +72,8 @@
 %% stream; 64 a coroutine is not run but comes as `{parked, Handle}'.
 -type settings() :: #{max_depth := pos_integer(), spin_us := non_neg_integer(),
                       traceback := boolean(), callback_depth := pos_integer(),
-                      redirect_output := boolean(), quarantine_limit := pos_integer()}.
+                      redirect_output := boolean(), quarantine_limit := pos_integer(),
+                      logging := [{binary(), pos_integer()}]}.
 %% Of the application environment, for the native side.
 -type name() :: atom() | binary().
 

@@ -46,17 +46,18 @@ pub(super) static METHODS: Methods<6> = Methods(UnsafeCell::new([
 ]));
 
 /// Functions of the prelude only.
-pub(super) static PRIVATE: Methods<5> = Methods(UnsafeCell::new([
+pub(super) static PRIVATE: Methods<6> = Methods(UnsafeCell::new([
     many(c"_write", write, c""),
     one(c"_flush", flush, ffi::METH_O, c""),
     many(c"_log", log, c""),
     one(c"_log_level", log_level, ffi::METH_NOARGS, c""),
     one(c"_log_level_is_old", log_level_is_old, ffi::METH_NOARGS, c""),
+    one(c"_log_levels", log_levels, ffi::METH_NOARGS, c""),
 ]));
 
 /// The places of those in [`PRIVATE`].
 pub(super) fn private() -> std::ops::Range<usize> {
-    0..5
+    0..6
 }
 
 /// A function with the name in it that it calls.
@@ -247,4 +248,8 @@ unsafe extern "C" fn log_level(_: Argument, _: Argument) -> Argument {
 
 unsafe extern "C" fn log_level_is_old(_: Argument, _: Argument) -> Argument {
     guarded(|at| Ok(voice::log_level_is_old(at)))
+}
+
+unsafe extern "C" fn log_levels(_: Argument, _: Argument) -> Argument {
+    guarded(voice::log_levels)
 }

@@ -57,6 +57,8 @@ def log(level, msg, /, **meta):
     logging; `msg` text, or a dict as a report; `meta` is put into the event's metadata."""
     if isinstance(level, int):
         severity = _severity(level)
+    elif not isinstance(level, (str, Atom)):
+        raise TypeError(f"a level must be a str, an erlang.Atom or an int, not {type(level).__name__}")
     else:
         severity = LEVELS.get(str(level))
         if severity is None:

@@ -60,6 +60,7 @@
 
 -include("py_args.hrl").
 
+-define(TAKEN, <<"a name that Python's module erlang has itself, and so would never find">>).
 -define(NOT_A_TIMEOUT, <<"neither a number of ms nor infinity">>).
 
 %% ------------------------------------------------------------------ running Python
@@ -724,6 +725,7 @@ unregister_function(Name) ->
 -spec register_checked(py_callback:name(), py_callback:target(), [term()]) -> ok.
 register_checked(Name, Function, Args) ->
     Known = function_name(Name, Args),
+    _ = py_callback:is_taken(Known) andalso ?BADARG(Args, {argument, 1, ?TAKEN}),
     case application:ensure_all_started(py_context_router) of
         {ok, _} -> py_callback:register(Known, Function);
         {error, {_, Reason}} -> erlang:error(Reason, Args)

@@ -5,12 +5,12 @@
 %% map.
 -module(py_config).
 
--export([check/0, value/1, defaults/0]).
+-export([check/0, value/1, defaults/0, log_levels/0]).
 
 -export_type([key/0]).
 
 -type key() :: python | max_depth | spin_us | traceback | callback_depth | redirect_output
-             | quarantine_limit | sigchld | default_pool | pools.
+             | quarantine_limit | sigchld | default_pool | pools | logging.
 %% `python': path of an executable or of a virtual environment, or `undefined' for the one that
 %% the library was built with.
 %% `max_depth': how many levels deep a value may be nested; default 1000.
@@ -28,6 +28,10 @@
 %% `pools': options by name, of pools that start with the application; default `#{}'.
 %% `quarantine_limit': how many threads of a pool may be stuck in C code, left to themselves, before
 %% the pool takes no new work; default 32.
+%% `logging': levels of Python's loggers by their names, a map of binaries, strings or atoms to levels
+%% of `logger', `all' or `none': `#{<<"urllib3">> => warning, <<"root">> => info}'. A logger without
+%% one has its parent's, and the root logger follows `logger''s primary level. The logger `asyncio'
+%% has `warning' unless the map says otherwise, because it logs each event loop as it is made.
 
 %% How deep a conversion may go at most: what the stack of a context thread has room for.
 -define(DEEPEST, 4000).
@@ -46,7 +50,12 @@ defaults() ->
       redirect_output => true,
       sigchld => default,
       default_pool => #{},
-      pools => #{}}.
+      pools => #{},
+      logging => #{}}.
+
+%% Python has `critical' where Erlang has three levels; from 1 on it shows everything.
+-define(LEVELS, #{none => 100, emergency => 100, alert => 100, critical => 50, error => 40,
+                  warning => 30, notice => 25, info => 20, debug => 10, all => 1}).
 
 %% Checks every key.
 -spec check() -> ok | {error, {bad_option, {atom(), term()}}}.
@@ -89,6 +98,8 @@ normal(pools, Pools) ->
         Map when is_map(Map) -> maps:map(fun(_Name, Options) -> as_map(Options) end, Map);
         Other -> Other
     end;
+normal(logging, Levels) ->
+    as_map(Levels);
 normal(_Key, Value) ->
     Value.
 
@@ -116,7 +127,11 @@ is_valid(callback_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST
 is_valid(redirect_output, Value) -> is_boolean(Value);
 is_valid(sigchld, Value) -> Value =:= default orelse Value =:= leave;
 is_valid(default_pool, Options) -> element(1, py_options:pool(Options)) =:= ok;
-is_valid(pools, Pools) -> is_map(Pools) andalso bad_pools(Pools) =:= [].
+is_valid(pools, Pools) -> is_map(Pools) andalso bad_pools(Pools) =:= [];
+is_valid(logging, Levels) when is_map(Levels) ->
+    lists:all(fun({Name, Level}) -> logger_name(Name) =/= error andalso is_map_key(Level, ?LEVELS) end,
+              maps:to_list(Levels));
+is_valid(logging, _) -> false.
 
 -spec bad_pools(map()) -> [{term(), term()}].
 bad_pools(Pools) ->
@@ -136,3 +151,22 @@ culprit(pools, Pools) when is_map(Pools) ->
     end;
 culprit(_Key, Value) ->
     Value.
+
+%% The levels of Python's loggers, as Python's `logging' numbers them.
+-spec log_levels() -> [{binary(), pos_integer()}].
+log_levels() ->
+    Given = maps:from_list([{logger_name(Name), Level}
+                            || {Name, Level} <- maps:to_list(value(logging))]),
+    [{Name, map_get(Level, ?LEVELS)}
+     || {Name, Level} <- maps:to_list(maps:merge(#{<<"asyncio">> => warning}, Given))].
+
+-spec logger_name(term()) -> binary() | error.
+logger_name(Name) when is_atom(Name) ->
+    atom_to_binary(Name);
+logger_name(Name) ->
+    try unicode:characters_to_binary(Name) of
+        Text when is_binary(Text), Text =/= <<>> -> Text;
+        _ -> error
+    catch
+        error:badarg -> error
+    end.

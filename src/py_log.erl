@@ -14,6 +14,8 @@
 %% Keys that mean something to `logger', its formatter, or Elixir's.
 -define(RESERVED, [ansi_color, crash_reason, domain, error_logger, file, gl, line, logger_formatter,
                    mfa, pid, report_cb, time]).
+%% Keys that a record has from the library.
+-define(OWN, [context, exception, function, logger, stack_info, thread]).
 %% The beginning of the year 9999, in microseconds: after that year formatters know no dates, and
 %% where it ends depends on their time zone.
 -define(TIMES_END, 253_370_764_800_000_000).
@@ -97,9 +99,26 @@ event(Level, Message, Meta) ->
     logger:log(Level, "~tp", [Message], Meta).
 
 -spec metadata(map(), pid() | none, pid() | none) -> map().
+metadata(#{extra := Extra} = Given, Caller, Context) when is_map(Extra) ->
+    %% A record's own attributes, which hide nothing of the library's.
+    Known = maps:from_list([extra(Key, Value) || {Key, Value} <- maps:to_list(Extra)]),
+    maps:merge(Known, metadata(maps:remove(extra, Given), Caller, Context));
 metadata(Given, Caller, Context) ->
     Meta = maps:from_list([meta(Key, Value) || {Key, Value} <- maps:to_list(Given)]),
     pids(Caller, Context, Meta#{domain => [python]}).
+
+%% Under a key of the library's own it stays text.
+-spec extra(binary(), term()) -> {atom() | binary(), term()}.
+extra(Key, Value) ->
+    case meta(Key, Value) of
+        {Name, _} when is_atom(Name) ->
+            case lists:member(Name, ?OWN) orelse lists:member(Name, ?RESERVED) of
+                true -> {Key, Value};
+                false -> {Name, Value}
+            end;
+        Text ->
+            Text
+    end.
 
 -spec pids(pid() | none, pid() | none, map()) -> map().
 pids(none, none, Meta) -> Meta;

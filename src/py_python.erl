@@ -103,7 +103,8 @@ minor_version(Version) ->
 
 -spec boot(binary() | undefined) -> ok | {error, start_error()}.
 boot(Executable) ->
-    ok = py_nif:boot(Executable, maps:from_list([{Key, py_config:value(Key)} || Key <- ?SETTINGS])),
+    Settings = maps:from_list([{Key, py_config:value(Key)} || Key <- ?SETTINGS]),
+    ok = py_nif:boot(Executable, Settings#{logging => py_config:log_levels()}),
     receive
         {py_boot, ok} -> ok;
         {py_boot, {error, {boot_failed, Why}}} -> {error, {python_failed, Why}};

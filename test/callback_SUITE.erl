@@ -16,6 +16,8 @@
 all() ->
     test_helpers:mode_groups()
     ++ [misuse_is_a_badarg_with_a_sentence,
+        names_of_the_module_itself_are_not_registered,
+        what_another_vm_has_pickled_is_refused,
         registrations_end_with_the_application,
         registering_starts_the_application,
         the_depth_is_a_setting].
@@ -30,6 +32,10 @@ each_mode() ->
      handles_come_back_as_the_object,
      what_cannot_cross_is_a_type_error_that_names_it,
      unknown_names_are_errors_that_name_them,
+     arguments_of_the_wrong_type_are_type_errors,
+     keyword_arguments_are_refused_with_the_functions_name,
+     values_of_erlangs_types_are_copied,
+     values_of_erlangs_types_are_pickled_in_this_vm,
      a_registration_replaces_the_one_before,
      failures_arrive_as_erlang_errors,
      a_reason_without_a_python_form_is_text,
@@ -179,6 +185,127 @@ unknown_names_are_errors_that_name_them(Config) ->
                                 {'ImportError', <<"from erlang import no_such_thing">>}]],
     %% And Python goes on asking modules for things that they haven't.
     ?assertEqual(false, value(Ctx, <<"hasattr(erlang, 'no_such_thing')">>)).
+
+arguments_of_the_wrong_type_are_type_errors(Config) ->
+    Ctx = new(Config),
+    NoNames = [<<"5">>, <<"None">>, <<"True">>, <<"b'init'">>, <<"1.5">>, <<"['init']">>, <<"erlang">>],
+    [?assertMatch({Source, {error, {'TypeError', _}}}, {Source, py_context:eval(Ctx, Source)})
+     || Source <- [<<Function/binary, "(", Name/binary, More/binary, ")">>
+                   || {Function, More} <- [{<<"erlang.whereis">>, <<>>}, {<<"erlang.call">>, <<>>},
+                                           {<<"erlang.send">>, <<", 1">>}],
+                      Name <- NoNames]
+                  ++ [<<"erlang.send(('a', 5), 1)">>, <<"erlang.send(('a', 'b', 'c'), 1)">>,
+                      <<"erlang.send(erlang.self())">>, <<"erlang.whereis()">>, <<"erlang.self(1)">>,
+                      <<"erlang.call()">>, <<"erlang.Atom(5)">>, <<"erlang.Atom()">>,
+                      <<"erlang.Pid()">>, <<"erlang.Ref()">>, <<"erlang.log(None, 'x')">>,
+                      <<"erlang.log([], 'x')">>, <<"getattr(erlang, '__getattr__')(5)">>,
+                      <<"erlang.self() < 5">>, <<"erlang.self() < erlang.Atom('a')">>]],
+    ?assertEqual(whereis(init), value(Ctx, <<"erlang.whereis('init')">>)),
+    ?assertEqual(whereis(init), value(Ctx, <<"erlang.whereis(erlang.Atom('init'))">>)),
+    ?assertEqual(none, value(Ctx, <<"erlang.whereis('no such name, ever')">>)),
+    ?assertEqual([<<"(to, term, /)">>, <<"(name, /, *args)">>, <<"(name, /)">>, <<"()">>],
+                 value(Ctx, <<"[str(__import__('inspect').signature(f)) for f in "
+                              "(erlang.send, erlang.call, erlang.whereis, erlang.self)]">>)).
+
+keyword_arguments_are_refused_with_the_functions_name(Config) ->
+    Ctx = new(Config),
+    ok = py:register_function(echo, fun(Value) -> Value end),
+    [begin
+         {error, {'TypeError', Message}} = py_context:eval(Ctx, Source),
+         ?assertMatch({Source, {match, _}}, {Source, re:run(Message, Words)})
+     end || {Source, Words} <- [{<<"erlang.echo(Value=1)">>, "'echo' takes no keyword .*'Value'"},
+                                {<<"erlang.echo(1, more=2)">>, "'echo' takes no keyword .*'more'"},
+                                {<<"erlang.call('echo', 1, more=2)">>, "'echo' takes no keyword .*'more'"},
+                                {<<"erlang.send(to=1, term=2)">>, "erlang.send"},
+                                {<<"erlang.whereis(name='x')">>, "erlang.whereis"}]],
+    ?assertEqual(1, value(Ctx, <<"erlang.echo(*[1], **{})">>)).
+
+values_of_erlangs_types_are_copied(Config) ->
+    Ctx = new(Config),
+    ok = py_context:exec(Ctx, <<"
+import copy, dataclasses
+@dataclasses.dataclass
+class Both:
+    one: object
+    many: list
+def copied(value):
+    both = Both(value, [value])
+    assert copy.copy(value) is value
+    assert copy.deepcopy([value, {'a': value}]) == [value, {'a': value}]
+    assert dataclasses.replace(both, one=0).many[0] is value
+    return dataclasses.asdict(both)
+">>),
+    [?assertEqual({ok, #{<<"one">> => Value, <<"many">> => [Value]}},
+                  py_context:call(Ctx, '__main__', copied, [Value]))
+     || Value <- [self(), make_ref()]],
+    ?assertMatch(#{}, value(Ctx, <<"copied(erlang.Atom('ok'))">>)),
+    ?assertMatch(#{}, value(Ctx, <<"copied(buffer)">>, #{buffer => {buffer, <<"bytes">>}})).
+
+values_of_erlangs_types_are_pickled_in_this_vm(Config) ->
+    {Ctx, Other} = {new(Config), new(Config)},
+    [ok = py_context:exec(Each, <<"import pickle, sys">>) || Each <- [Ctx, Other]],
+    Table = ets:new(table, []),
+    [begin
+         ?assertEqual({ok, [Value || _ <- lists:seq(0, 5)]},
+                      py_context:eval(Ctx, <<"[pickle.loads(pickle.dumps(value, protocol)) "
+                                             "for protocol in range(6)]">>, #{value => Value})),
+         {ok, {true, true}} = py_context:eval(Ctx, <<"(lambda back: (back == value, hash(back) == hash(value)))"
+                                                     "(pickle.loads(pickle.dumps(value)))">>,
+                                              #{value => Value}),
+         %% In another interpreter, and with the module imported anew.
+         {ok, Pickled} = py_context:eval(Ctx, <<"pickle.dumps([value, value])">>, #{value => Value}),
+         ok = py_context:exec(Other, <<"sys.modules.pop('erlang', None); import erlang">>),
+         ?assertEqual({ok, [Value, Value]},
+                      py_context:eval(Other, <<"pickle.loads(data)">>, #{data => {bytes, Pickled}}))
+     end || Value <- [self(), whereis(init), make_ref(), monitor(process, self()), Table]],
+    ?assertEqual([nan_atom, ok],
+                 value(Ctx, <<"[pickle.loads(pickle.dumps(erlang.Atom(n))) for n in ('nan_atom', 'ok')]">>)),
+    ?assertEqual(<<"b: c">>, value(Ctx, <<"str(pickle.loads(pickle.dumps(erlang.Error('b', 'c', []))))">>)),
+    %% What isn't a pid's or a reference's encoding is not decoded.
+    [?assertMatch({Source, {error, {'ValueError', _}}},
+                  {Source, py_context:eval(Ctx, Source, #{term => {bytes, term_to_binary(Term)}})})
+     || Term <- [ok, #{1 => 2}, [self()], {self()}],
+        Source <- [<<"erlang._restore(erlang.self().__reduce__()[1][0], term)">>,
+                   <<"erlang._restore(erlang.self().__reduce__()[1][0], term[:2])">>,
+                   <<"erlang._restore(erlang.self().__reduce__()[1][0], 5)">>,
+                   <<"erlang._restore(0, term)">>, <<"erlang._restore()">>]].
+
+what_another_vm_has_pickled_is_refused(_Config) ->
+    ok = application:ensure_started(py_context_router),
+    {ok, Ctx} = py_context:new(#{}),
+    ok = py_context:exec(Ctx, <<"import erlang, pickle">>),
+    {ok, Vm, _Node} = test_helpers:start_peer(#{connection => standard_io}),
+    try
+        {ok, Own} = peer:call(Vm, ?MODULE, pickled, [], 60_000),
+        [?assertMatch({error, {'ValueError', <<"an erlang.Pid or erlang.Ref that was pickled in another",
+                                               _/binary>>}},
+                      py_context:eval(Ctx, <<"pickle.loads(data)">>, #{data => {bytes, Each}}))
+         || Each <- Own]
+    after
+        peer:stop(Vm)
+    end,
+    {ok, [Pid, Ref]} = pickled(),
+    ?assertMatch({ok, [_, _]}, unpickled(Ctx, [Pid, Ref])),
+    %% A node that gets a name is another one to its own identifiers of before.
+    case test_helpers:start_distribution() of
+        started ->
+            [?assertMatch({error, {'ValueError', <<_:24, _/binary>>}}, unpickled(Ctx, [Each]))
+             || Each <- [Pid, Ref]],
+            ok = net_kernel:stop(),
+            ?assertMatch({ok, [_, _]}, unpickled(Ctx, [Pid, Ref]));
+        _Running ->
+            ok
+    end.
+
+unpickled(Ctx, Pickled) ->
+    py_context:eval(Ctx, <<"[pickle.loads(each) for each in data]">>,
+                    #{data => [{bytes, Each} || Each <- Pickled]}).
+
+pickled() ->
+    {ok, _} = application:ensure_all_started(py_context_router),
+    {ok, Ctx} = py_context:new(#{}),
+    py_context:eval(Ctx, <<"[__import__('pickle').dumps(each) for each in ids]">>,
+                    #{ids => [self(), make_ref()]}).
 
 a_registration_replaces_the_one_before(Config) ->
     Ctx = new(Config),
@@ -764,6 +891,18 @@ misuse_is_a_badarg_with_a_sentence(_Config) ->
                             {fun() -> py:register_function("", fun() -> ok end) end, "not a name"},
                             {fun() -> py:register_function(name, "lists", reverse) end, "atoms"},
                             {fun() -> py:unregister_function(1) end, "not a name"}]].
+
+names_of_the_module_itself_are_not_registered(_Config) ->
+    ok = application:ensure_started(py_context_router),
+    {ok, Ctx} = py_context:new(#{}),
+    {ok, Names} = py_context:eval(Ctx, <<"dir(__import__('erlang'))">>),
+    ?assert(lists:member(<<"call">>, Names)),
+    [?assertMatch({Name, {match, _}}, {Name, re:run(rendered(Register), "module erlang has itself")})
+     || Name <- Names,
+        Register <- [fun() -> py:register_function(Name, fun() -> ok end) end,
+                     fun() -> py:register_function(binary_to_atom(Name), lists, reverse) end]],
+    ok = py:register_function(cal, fun() -> ok end),
+    ?assertEqual({ok, <<"ok">>}, py_context:eval(Ctx, <<"__import__('erlang').cal()">>)).
 
 registrations_end_with_the_application(_Config) ->
     ok = py:register_function(gone, fun() -> ok end),

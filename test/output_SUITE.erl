@@ -25,6 +25,10 @@ groups() ->
 each_mode() ->
     [what_is_printed_is_there_before_the_job_is_answered,
      everything_that_prints_is_redirected,
+     streams_have_what_pythons_own_have,
+     streams_take_text_and_their_buffers_bytes,
+     the_streams_that_python_made_stay,
+     children_write_to_the_standard_output_of_the_vm,
      lines_come_as_they_are_finished,
      unfinished_lines_come_at_the_end,
      text_is_unicode_and_bytes_are_text,
@@ -39,6 +43,7 @@ each_mode() ->
      a_leader_that_never_answers_holds_up_only_who_prints_for_it,
      a_killed_output_process_loses_no_later_output,
      there_is_no_standard_input,
+     standard_input_refuses_in_every_layer,
      preloaded_code_prints,
      log_levels_are_mapped,
      log_events_say_where_they_are_from,
@@ -46,6 +51,9 @@ each_mode() ->
      what_is_not_logged_is_not_made,
      the_level_follows_that_of_logger,
      a_level_of_pythons_own_stays,
+     basic_config_does_what_it_does_in_python,
+     attributes_of_records_are_metadata,
+     asyncio_says_nothing_of_its_loops,
      logging_works_in_threads_and_with_modules_loaded_later,
      erlang_log_takes_levels_text_reports_and_metadata,
      an_exception_in_the_metadata_that_is_none_is_ordinary_metadata,
@@ -54,6 +62,8 @@ each_mode() ->
      the_module_imported_anew_has_the_same_types_and_logs_once,
      who_waits_for_the_log_keeps_no_other_context_from_logging,
      programs_are_run_and_their_ends_noticed,
+     processes_are_spawned_unless_asked_otherwise,
+     daemon_threads_are_there_or_where_they_are_is_told,
      the_vm_is_neither_forked_nor_replaced].
 
 init_per_suite(Config) ->
@@ -153,7 +163,6 @@ sys.stdout.write('written\\n')
 sys.stderr.write('complained\\n')
 print('printed', file=sys.stderr, flush=True)
 sys.stdout.writelines(['one\\n', 'two\\n'])
-sys.__stdout__.write('the original\\n')
 sys.stdout.buffer.write(b'bytes\\n')
 warnings.warn('a warning')
 try:
@@ -169,10 +178,92 @@ print('still open')
 ">>)
     end),
     [?assertMatch({Words, {match, _}}, {Words, re:run(Text, Words)})
-     || Words <- ["written\n", "complained\n", "printed\n", "one\ntwo\n", "the original\n", "bytes\n",
+     || Words <- ["written\n", "complained\n", "printed\n", "one\ntwo\n", "bytes\n",
                   "UserWarning: a warning\n", "Traceback \\(most recent", "ZeroDivisionError: ",
                   "still open\n"]],
     ?assertEqual(nomatch, re:run(Text, "not here")).
+
+streams_have_what_pythons_own_have(Config) ->
+    Ctx = new(Config),
+    ok = py_context:exec(Ctx, <<"
+import io, os, sys
+def raises(f, *args):
+    try: f(*args)
+    except Exception as e: return type(e).__name__
+">>),
+    [?assertEqual({Source, {ok, Expected}}, {Source, py_context:eval(Ctx, Source)})
+     || {Source, Expected} <-
+            [{<<"[s.fileno() for s in (sys.stdout, sys.stdout.buffer, sys.stdout.buffer.raw)]">>, [1, 1, 1]},
+             {<<"[s.fileno() for s in (sys.stderr, sys.stderr.buffer, sys.stderr.buffer.raw)]">>, [2, 2, 2]},
+             {<<"[s.name for s in (sys.stdin, sys.stdout, sys.stderr)]">>,
+              [<<"<stdin>">>, <<"<stdout>">>, <<"<stderr>">>]},
+             {<<"[(s.mode, s.buffer.mode, s.buffer.raw.mode) for s in (sys.stdin, sys.stdout)]">>,
+              [{<<"r">>, <<"rb">>, <<"rb">>}, {<<"w">>, <<"wb">>, <<"wb">>}]},
+             {<<"[(s.encoding, s.errors, s.newlines) for s in (sys.stdin, sys.stdout)]">>,
+              [{<<"utf-8">>, <<"strict">>, none}, {<<"utf-8">>, <<"backslashreplace">>, none}]},
+             {<<"[s.isatty() or s.closed for s in (sys.stdin, sys.stdout, sys.stderr)]">>,
+              [false, false, false]},
+             {<<"[(s.readable(), s.writable(), s.seekable()) for s in (sys.stdin, sys.stdout)]">>,
+              [{true, false, false}, {false, true, false}]},
+             {<<"sys.stdout.detach() is sys.stdout.buffer">>, true},
+             {<<"sys.stdout.buffer.detach() is sys.stdout.buffer.raw">>, true},
+             {<<"sys.stdout.reconfigure(encoding='utf-8', errors='replace', line_buffering=True)">>, none},
+             {<<"raises(sys.stdout.read), raises(sys.stdin.write, 'x')">>,
+              {<<"UnsupportedOperation">>, <<"UnsupportedOperation">>}}]],
+    %% What is put in their place writes through them, and closes nothing as it goes.
+    ?assertEqual(<<"wrapped\ndetached\nraw\nstill there\n">>, printed(fun() ->
+        ok = py_context:exec(Ctx, <<"
+wrapper = io.TextIOWrapper(sys.stdout.buffer, encoding='utf-8')
+print('wrapped', file=wrapper)
+del wrapper
+wrapper = io.TextIOWrapper(sys.stdout.detach(), encoding='utf-8', write_through=True)
+print('detached', file=wrapper)
+del wrapper
+wrapper = io.BufferedWriter(sys.stdout.buffer.raw)
+wrapper.write(b'raw\\n')
+del wrapper
+print('still there')">>)
+    end)).
+
+streams_take_text_and_their_buffers_bytes(Config) ->
+    Ctx = new(Config),
+    ok = py_context:exec(Ctx, <<"import sys, array">>),
+    [?assertEqual({Source, {error, {'TypeError', Message}}}, {Source, py_context:eval(Ctx, Source)})
+     || {Source, Message} <-
+            [{<<"sys.stdout.write(1)">>, <<"write() argument must be str, not int">>},
+             {<<"sys.stdout.write(b'x')">>, <<"write() argument must be str, not bytes">>},
+             {<<"sys.stderr.write(None)">>, <<"write() argument must be str, not NoneType">>},
+             {<<"sys.stderr.writelines(['', b'x'])">>, <<"write() argument must be str, not bytes">>},
+             {<<"sys.stdout.buffer.write('x')">>, <<"a bytes-like object is required, not 'str'">>},
+             {<<"sys.stdout.buffer.write(5)">>, <<"a bytes-like object is required, not 'int'">>},
+             {<<"sys.stdout.buffer.raw.write([65])">>, <<"a bytes-like object is required, not 'list'">>}]],
+    ?assertEqual({{ok, [4, 2, 1, 3]}, <<"AAAAbbc", "dö"/utf8>>}, printed_with(fun() ->
+        py_context:eval(Ctx, <<"[sys.stdout.buffer.write(data) for data in "
+                               "(array.array('I', [0x41414141]), memoryview(b'bb'), bytearray(b'c'), "
+                               "'d\\u00f6'.encode())]">>)
+    end)).
+
+the_streams_that_python_made_stay(Config) ->
+    Ctx = new(Config),
+    ?assertEqual({ok, [{<<"TextIOWrapper">>, 0}, {<<"TextIOWrapper">>, 1}, {<<"TextIOWrapper">>, 2}]},
+                 py_context:eval(Ctx, <<"[(type(s).__name__, s.fileno()) for s in "
+                                        "(lambda sys: (sys.__stdin__, sys.__stdout__, sys.__stderr__))"
+                                        "(__import__('sys'))]">>)).
+
+children_write_to_the_standard_output_of_the_vm(Config) ->
+    Ctx = new(Config),
+    ?assertEqual(<<>>, printed(fun() ->
+        ok = py_context:exec(Ctx, <<"
+import subprocess, sys
+for stream in (sys.stdout, sys.stderr, sys.stdout.buffer):
+    assert subprocess.run(['true'], stdout=stream).returncode == 0">>)
+    end)),
+    ?config(mode, Config) =:= worker andalso
+        ?assertEqual(ok, py_context:exec(Ctx, <<"
+import faulthandler
+assert not faulthandler.is_enabled()
+faulthandler.enable()
+faulthandler.disable()">>)).
 
 lines_come_as_they_are_finished(Config) ->
     Ctx = new(Config),
@@ -421,6 +512,19 @@ there_is_no_standard_input(Config) ->
      end || Source <- [<<"input()">>, <<"import sys; sys.stdin.read()">>,
                        <<"import sys; sys.stdin.readline()">>, <<"import sys; list(sys.stdin)">>]].
 
+standard_input_refuses_in_every_layer(Config) ->
+    Ctx = new(Config),
+    ok = py_context:exec(Ctx, <<"import sys">>),
+    {error, Refusal} = py_context:eval(Ctx, <<"input()">>),
+    [?assertEqual({Source, {error, Refusal}}, {Source, py_context:eval(Ctx, Source)})
+     || Source <- [<<"sys.stdin.", Rest/binary>>
+                   || Rest <- [<<"read(1)">>, <<"readlines()">>, <<"fileno()">>, <<"buffer.read()">>,
+                               <<"buffer.read1()">>, <<"buffer.readline()">>, <<"buffer.peek()">>,
+                               <<"buffer.readinto(bytearray(1))">>, <<"buffer.__next__()">>,
+                               <<"buffer.fileno()">>, <<"buffer.raw.read()">>,
+                               <<"buffer.raw.readall()">>, <<"buffer.raw.readinto(bytearray(1))">>,
+                               <<"detach().read()">>]]].
+
 preloaded_code_prints(Config) ->
     _ = new(Config),
     Leader = leader(),
@@ -558,6 +662,100 @@ def log():
                  [message(Event) || Event <- logged(debug, fun() ->
                      {ok, none} = py_context:call(Ctx, '__main__', log, [])
                  end)]).
+
+basic_config_does_what_it_does_in_python(Config) ->
+    Ctx = new(Config),
+    ok = py_context:exec(Ctx, <<"
+import io, logging
+root = logging.getLogger()
+before = root.level, root.handlers[:]
+def configured(**options):
+    logging.basicConfig(**options)
+    logging.getLogger('a').info('told')
+    logging.getLogger('a').warning('warned')
+    return len(root.handlers), root.level
+def undo():
+    root.setLevel(before[0])
+    root.handlers[:] = before[1]
+">>),
+    Configured = fun(Options) ->
+        Test = self(),
+        Events = logged(notice, fun() ->
+            Test ! printed_with(fun() -> py_context:call(Ctx, '__main__', configured, [], Options) end)
+        end),
+        %% Erlang's logger has what its level allows, in any case.
+        ?assertEqual([<<"warned">>], [message(Event) || Event <- Events]),
+        receive {Result, Printed} -> {Result, Printed} end
+    end,
+    try
+        ?assertEqual({{ok, {2, 20}}, <<"INFO:a:told\nWARNING:a:warned\n">>}, Configured(#{level => 20})),
+        %% There is a handler by now.
+        ?assertEqual({{ok, {2, 20}}, <<"INFO:a:told\nWARNING:a:warned\n">>}, Configured(#{level => 30})),
+        ?assertEqual({{ok, {2, 30}}, <<"warned!\n">>},
+                     Configured(#{level => 30, force => true, format => <<"%(message)s!">>})),
+        %% A level that Python code has set is its own, and `logger' has the last word on its own side.
+        ?assertEqual({{ok, {2, 20}}, <<"told\nwarned\n">>},
+                     Configured(#{level => <<"INFO">>, force => true, format => <<"%(message)s">>})),
+        ?assertMatch({{error, {'ValueError', _}}, _},
+                     printed_with(fun() ->
+                         py_context:call(Ctx, '__main__', configured, [], #{level => <<"LOUD">>, force => true})
+                     end)),
+        ok = py_context:exec(Ctx, <<"
+root.handlers[1:] = []
+text = io.StringIO()
+logging.basicConfig(stream=text, format='%(message)s')
+logging.warning('elsewhere')
+assert text.getvalue() == 'elsewhere\\n', text.getvalue()">>)
+    after
+        ok = py_context:exec(Ctx, <<"undo()">>)
+    end,
+    %% Nothing else adds a handler.
+    ?assertEqual(<<>>, printed(fun() ->
+        ok = py_context:exec(Ctx, <<"logging.warning('quiet'); assert root.handlers == before[1]">>)
+    end)).
+
+attributes_of_records_are_metadata(Config) ->
+    Ctx = new(Config),
+    Id = binary_to_atom(<<"request_id">>),
+    [#{meta := Meta, level := warning} = Event] = logged(notice, fun() ->
+        ok = py_context:exec(Ctx, <<"
+import datetime, erlang, logging
+class Odd:
+    def __repr__(self): return 'Odd()'
+logging.warning('x', stack_info=True, extra={
+    'request_id': 17, 'no such atom yet': 1.5, 'who': erlang.self(), 'nested': {'odd': [Odd(), (1, None)]},
+    'odd': Odd(), 'context': 'mine', 'line': 3, 'pid': 4, 'time': 5, 'domain': 6, 'gl': 7, 'logger': 8})">>)
+    end),
+    Self = self(),
+    ?assertEqual(<<"x">>, message(Event)),
+    ?assertMatch(#{Id := 17, <<"no such atom yet">> := 1.5, <<"context">> := <<"mine">>, context := Ctx,
+                   <<"line">> := 3, line := 5, <<"pid">> := 4, pid := Self, <<"time">> := 5,
+                   <<"domain">> := 6, domain := [python], <<"gl">> := 7, <<"logger">> := 8,
+                   logger := <<"root">>, stack_info := <<"Stack (most recent call last):", _/binary>>},
+                 Meta),
+    Named = fun(Name) -> maps:get(Name, Meta, maps:get(binary_to_atom(Name), Meta, none)) end,
+    ?assertEqual(Self, Named(<<"who">>)),
+    ?assertEqual(<<"Odd()">>, Named(<<"odd">>)),
+    ?assertEqual(#{<<"odd">> => [<<"Odd()">>, {1, none}]}, Named(<<"nested">>)),
+    %% What can't be a term is shown as Python shows it, and the record isn't lost.
+    [#{meta := Shown} = Other] = logged(notice, fun() ->
+        ok = py_context:exec(Ctx, <<"
+logging.warning('lone \\ud800', extra={'half': '\\ud800', 'both': {'a': 1, b'a': 2},
+                                       'atom': erlang.Atom('no such atom, ever')})">>)
+    end),
+    ?assertEqual(<<"lone \\ud800">>, message(Other)),
+    ?assert(lists:member(<<"'\\ud800'">>, maps:values(Shown))),
+    ?assert(lists:member(<<"{'a': 1, b'a': 2}">>, maps:values(Shown))).
+
+asyncio_says_nothing_of_its_loops(Config) ->
+    Ctx = new(Config),
+    ?assertEqual([<<"debug">>, <<"slow">>], [message(Event) || Event <- logged(debug, fun() ->
+        ok = py_context:exec(Ctx, <<"
+import asyncio, logging
+asyncio.new_event_loop().close()
+logging.debug('debug')
+logging.getLogger('asyncio').warning('slow')">>)
+    end)]).
 
 logging_works_in_threads_and_with_modules_loaded_later(Config) ->
     Ctx = new(Config),
@@ -762,6 +960,65 @@ def multiprocessing_spawn():
              {<<"os.waitstatus_to_exitcode(os.waitpid(os.posix_spawn('/bin/sh', ['sh', '-c', 'exit 4'], {}), 0)[1])">>,
               4}]].
 
+processes_are_spawned_unless_asked_otherwise(Config) ->
+    Ctx = new(Config),
+    ok = py_context:exec(Ctx, <<"
+import multiprocessing as mp
+def run():
+    process = mp.Process(target=print, args=())
+    process.start()
+    process.join()
+    return process.exitcode
+">>),
+    %% Nobody has chosen yet, so that a program still may.
+    [?assertEqual({Source, {ok, Expected}}, {Source, py_context:eval(Ctx, Source, #{}, 60_000)})
+     || {Source, Expected} <-
+            [{<<"mp.set_start_method(None, force=True)">>, none},
+             {<<"mp.get_start_method(allow_none=True)">>, none},
+             {<<"mp.get_all_start_methods()">>, [<<"spawn">>, <<"forkserver">>]},
+             {<<"run()">>, 0},
+             {<<"mp.get_start_method()">>, <<"spawn">>},
+             {<<"mp.set_start_method('forkserver', force=True)">>, none},
+             {<<"mp.get_start_method()">>, <<"forkserver">>},
+             {<<"mp.set_start_method(None, force=True)">>, none}]].
+
+daemon_threads_are_there_or_where_they_are_is_told(Config) ->
+    Ctx = new(Config),
+    {ok, Allowed} = py_context:eval(Ctx, <<"getattr(__import__('_thread'), 'daemon_threads_allowed', "
+                                           "lambda: True)()">>),
+    ?assertEqual(?config(mode, Config) =:= worker, Allowed =:= true),
+    ok = py_context:exec(Ctx, <<"
+import concurrent.futures, http.server, logging.handlers, multiprocessing, multiprocessing.dummy
+import queue, threading
+def thread(): threading.Thread(target=int, daemon=True).start()
+def made_daemon():
+    made = threading.Thread(target=int)
+    made.daemon = True
+    made.start()
+def listener():
+    it = logging.handlers.QueueListener(queue.Queue())
+    it.start()
+    it.stop()
+def processes():
+    with concurrent.futures.ProcessPoolExecutor(1) as pool: assert list(pool.map(abs, [-1])) == [1]
+def pool():
+    with multiprocessing.Pool(1) as pool: assert pool.map(abs, [-1]) == [1]
+def threads():
+    with multiprocessing.dummy.Pool(1) as pool: assert pool.map(abs, [-1]) == [1]
+def others():
+    with concurrent.futures.ThreadPoolExecutor(1) as pool: assert list(pool.map(abs, [-1])) == [1]
+    assert threading.current_thread().name and not threading.Thread(target=int, daemon=False).daemon
+">>),
+    [case {Allowed, py_context:call(Ctx, '__main__', Name, [], #{}, 60_000)} of
+         {true, Result} ->
+             ?assertEqual({Name, {ok, none}}, {Name, Result});
+         {false, Result} ->
+             ?assertMatch({Name, {error, {'RuntimeError', _}}}, {Name, Result}),
+             {error, {_, Message}} = Result,
+             ?assertMatch({match, _}, re:run(Message, "daemon threads .* mode worker .*register_pool"))
+     end || Name <- [thread, made_daemon, listener, processes, pool, threads]],
+    ?assertEqual({ok, none}, py_context:call(Ctx, '__main__', others, [])).
+
 the_vm_is_neither_forked_nor_replaced(Config) ->
     Ctx = new(Config),
     ok = py_context:exec(Ctx, <<"import os">>),
@@ -813,6 +1070,38 @@ output_is_left_alone_if_asked_to(_Config) ->
                         ?TO_A_DEAF_LEADER
                         "ok = py_context:exec(C, \"import sys; print('out', flush=True); "
                         "print('err', file=sys.stderr)\")")).
+
+what_is_written_to_the_original_streams_is_not_lost(_Config) ->
+    Write = "ok = py_context:exec(C, \"import sys; print('direct', file=sys.__stdout__)\"), "
+            "ok = application:stop(py_context_router)",
+    ?assertEqual(<<"direct\n">>, stdout([], ?TO_A_DEAF_LEADER ++ Write)),
+    ?assertEqual(<<"direct\nprinted\n">>,
+                 stdout([{"redirect_output", "false"}],
+                        "ok = py_context:exec(C, \"import sys; print('direct', file=sys.__stdout__); "
+                        "print('printed')\"), ok = application:stop(py_context_router)")).
+
+closed_descriptors_break_nothing(Config) ->
+    File = filename:join(?config(priv_dir, Config), "closed"),
+    {ok, _} = test_helpers:run_program(
+        os:find_executable("sh"),
+        ["-c", "exec \"$0\" \"$@\" <&- >&- 2>&-", os:find_executable("erl"), "-noinput"]
+        ++ lists:append([["-pa", Path] || Path <- code:get_path(), Path =/= "."])
+        ++ ["-eval", "{ok, C} = py_context:new(#{}), "
+            "R = py_context:exec(C, \"import sys; print('x'); sys.stdout.fileno(); sys.stderr.flush()\"), "
+            "ok = application:stop(py_context_router), "
+            "ok = file:write_file(\"" ++ File ++ "\", io_lib:format(\"~0p\", [R])), halt(0)."]),
+    ?assertEqual({ok, <<"ok">>}, file:read_file(File)).
+
+levels_of_loggers_are_settings(_Config) ->
+    Levels = fun(Env) ->
+        stdout(Env, "ok = py_context:exec(C, \"import logging\"), "
+                    "{ok, Ls} = py_context:eval(C, \"[logging.getLogger(n).level for n in "
+                    "('asyncio', 'a', 'a.b', 'c', 'root')]\"), io:format(\"~0p\", [Ls])")
+    end,
+    ?assertEqual(<<"[30,0,0,0,25]">>, Levels([])),
+    ?assertEqual(<<"[30,40,100,1,25]">>,
+                 Levels([{"logging", "#{a=>error,<<\"a.b\">>=>none,\"c\"=>all}"}])),
+    ?assertEqual(<<"[10,0,0,0,20]">>, Levels([{"logging", "#{asyncio=>debug,root=>info}"}])).
 
 a_new_vm_shows_reports_of_the_library_and_pythons_records_if_asked_to(_Config) ->
     Output = stdout([], "Seen = {fun(Event, Pid) -> Pid ! seen, Event end, self()}, "

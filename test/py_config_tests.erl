@@ -29,7 +29,8 @@ defaults() ->
     ?assertEqual(false, py_config:value(traceback)),
     ?assertEqual(64, py_config:value(callback_depth)),
     ?assertEqual(true, py_config:value(redirect_output)),
-    ?assertEqual(default, py_config:value(sigchld)).
+    ?assertEqual(default, py_config:value(sigchld)),
+    ?assertEqual([{<<"asyncio">>, 30}], py_config:log_levels()).
 
 good_values() ->
     lists:foreach(fun({Key, Value}) ->
@@ -41,7 +42,8 @@ good_values() ->
           {python, "/home/zoë/venv"}, {max_depth, 1}, {max_depth, 4000}, {spin_us, 0},
           {spin_us, 1000}, {traceback, true}, {traceback, false},
           {callback_depth, 1}, {callback_depth, 200}, {redirect_output, false}, {sigchld, default},
-          {sigchld, leave}, {quarantine_limit, 1}]).
+          {sigchld, leave}, {quarantine_limit, 1}, {logging, #{}},
+          {logging, #{asyncio => all, <<"a.b">> => none, "root" => critical}}]).
 
 bad_values() ->
     lists:foreach(fun({Key, Value}) ->
@@ -54,7 +56,9 @@ bad_values() ->
           {spin_us, infinity}, {traceback, yes}, {traceback, 1},
           {callback_depth, 0}, {callback_depth, 201}, {callback_depth, infinity},
           {redirect_output, no}, {sigchld, ignore}, {sigchld, true},
-          {quarantine_limit, 0}, {quarantine_limit, infinity}]).
+          {quarantine_limit, 0}, {quarantine_limit, infinity}, {logging, info}, {logging, [{a, info}]},
+          {logging, #{a => loud}}, {logging, #{a => 30}}, {logging, #{1 => info}},
+          {logging, #{<<>> => info}}]).
 
 %% As Elixir's configuration has it.
 nil_is_not_set() ->

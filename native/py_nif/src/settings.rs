@@ -3,12 +3,15 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 static MAX_DEPTH: AtomicU32 = AtomicU32::new(1000);
 static SPIN_US: AtomicU32 = AtomicU32::new(20);
 static TRACEBACKS: AtomicBool = AtomicBool::new(false);
 static CALLBACK_DEPTH: AtomicU32 = AtomicU32::new(64);
 static REDIRECT_OUTPUT: AtomicBool = AtomicBool::new(true);
 static QUARANTINE_LIMIT: AtomicUsize = AtomicUsize::new(32);
+static LOG_LEVELS: Mutex<Vec<(String, i64)>> = Mutex::new(Vec::new());
 
 /// What the application environment says.
 #[derive(rustler::NifMap)]
@@ -19,6 +22,7 @@ pub(crate) struct Settings {
     callback_depth: u32,
     redirect_output: bool,
     quarantine_limit: usize,
+    logging: Vec<(String, i64)>,
 }
 
 impl Settings {
@@ -30,6 +34,7 @@ impl Settings {
         CALLBACK_DEPTH.store(self.callback_depth, Ordering::Relaxed);
         REDIRECT_OUTPUT.store(self.redirect_output, Ordering::Relaxed);
         QUARANTINE_LIMIT.store(self.quarantine_limit, Ordering::Relaxed);
+        LOG_LEVELS.lock().clone_from(&self.logging);
     }
 }
 
@@ -61,4 +66,9 @@ pub(crate) fn redirect_output() -> bool {
 /// How many threads of a pool may be stuck before it takes no new work.
 pub(crate) fn quarantine_limit() -> usize {
     QUARANTINE_LIMIT.load(Ordering::Relaxed)
+}
+
+/// The levels of Python's loggers by name, as Python's `logging` numbers them.
+pub(crate) fn log_levels() -> Vec<(String, i64)> {
+    LOG_LEVELS.lock().clone()
 }

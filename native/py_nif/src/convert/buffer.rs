@@ -106,12 +106,16 @@ pub(super) unsafe fn share(
 /// Makes the type for `module`. Null: exception set.
 ///
 /// # Safety
-/// `module` is a live module and the thread is attached.
-pub(crate) unsafe fn make_type(module: *mut ffi::PyObject) -> *mut ffi::PyObject {
+/// `module` is a live module and the thread is attached; `methods` are static and end in a zero one.
+pub(crate) unsafe fn make_type(
+    module: *mut ffi::PyObject,
+    methods: *mut ffi::PyMethodDef,
+) -> *mut ffi::PyObject {
     let slot = |slot, pfunc| ffi::PyType_Slot { slot, pfunc };
     let doc = c"The bytes of an Erlang binary, not copied: give it to memoryview() or bytes().";
     let mut slots = [
         slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast::<c_void>()),
+        slot(ffi::Py_tp_methods, methods.cast()),
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_repr, repr as *mut c_void),
         slot(ffi::Py_sq_length, length as *mut c_void),

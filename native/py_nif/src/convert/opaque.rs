@@ -2,8 +2,8 @@
 //!
 //! Runs on a context thread, attached; the garbage collector of that interpreter frees them. An
 //! object holds its term in an environment of its own, so that a reference or a remote pid stays
-//! what it is for as long as Python keeps it. They are immutable and can't be made or taken apart
-//! in Python: an identity that can be forged is none.
+//! what it is for as long as Python keeps it. They are immutable and can't be made in Python, but from
+//! what another was pickled to: an identity that can be forged is none.
 
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::mem::MaybeUninit;
@@ -60,7 +60,7 @@ pub(super) unsafe fn to_python(
 /// # Safety
 /// `value` is a live instance of this interpreter's `erlang.Pid` or `erlang.Ref`, and `env` may be
 /// written to.
-pub(super) unsafe fn to_term(env: *mut ErlNifEnv, value: *mut ffi::PyObject) -> ErlNifTerm {
+pub(crate) unsafe fn to_term(env: *mut ErlNifEnv, value: *mut ffi::PyObject) -> ErlNifTerm {
     // SAFETY: the type says the layout, and the term is there from the start to the end.
     unsafe {
         let opaque = value.cast::<Opaque>();
@@ -74,16 +74,18 @@ pub(super) unsafe fn to_term(env: *mut ErlNifEnv, value: *mut ffi::PyObject) -> 
 /// type, so they close no cycle that dropping the module's dictionary doesn't open.
 ///
 /// # Safety
-/// `module` is a live module and the thread is attached.
+/// `module` is a live module and the thread is attached; `methods` are static and end in a zero one.
 pub(crate) unsafe fn make_type(
     _: Attached<'_>,
     module: *mut ffi::PyObject,
     name: &'static CStr,
     doc: &'static CStr,
+    methods: *mut ffi::PyMethodDef,
 ) -> *mut ffi::PyObject {
     let slot = |slot, pfunc| ffi::PyType_Slot { slot, pfunc };
     let mut slots = [
         slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast::<c_void>()),
+        slot(ffi::Py_tp_methods, methods.cast()),
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_repr, repr as *mut c_void),
         slot(ffi::Py_tp_str, text as *mut c_void),

@@ -7,7 +7,7 @@ use std::ptr::null_mut;
 
 use pyo3_ffi as ffi;
 
-use super::raise;
+use super::{pickle, raise};
 
 /// The layout of an `erlang.Atom`. Like the other types' instances it is not tracked by the cyclic
 /// garbage collector, because a `str` closes no cycle.
@@ -46,6 +46,7 @@ pub(super) unsafe fn make_type(module: *mut ffi::PyObject) -> *mut ffi::PyObject
     let mut slots = [
         slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast::<c_void>()),
         slot(ffi::Py_tp_members, members.as_mut_ptr().cast()),
+        slot(ffi::Py_tp_methods, pickle::ATOM.0.get().cast()),
         slot(ffi::Py_tp_new, atom_new as *mut c_void),
         slot(ffi::Py_tp_dealloc, atom_dealloc as *mut c_void),
         slot(ffi::Py_tp_repr, atom_repr as *mut c_void),

@@ -12,7 +12,7 @@ use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
 use super::exchange::{Raised, raise};
-use super::{talk, voice};
+use super::{pickle, talk, voice};
 
 type Argument = *mut ffi::PyObject;
 
@@ -22,48 +22,55 @@ pub(super) struct Methods<const N: usize>(pub(super) UnsafeCell<[ffi::PyMethodDe
 unsafe impl<const N: usize> Sync for Methods<N> {}
 
 /// Functions of the module.
-pub(super) static METHODS: Methods<6> = Methods(UnsafeCell::new([
-    many(c"call", call, c"call(name, *args)\n--\n\nCall the Erlang function registered as `name`."),
+pub(super) static METHODS: Methods<7> = Methods(UnsafeCell::new([
+    keywords(
+        c"call",
+        call,
+        c"call($module, name, /, *args)\n--\n\nCall the Erlang function registered as `name`.",
+    ),
     many(
         c"send",
         send,
-        c"send(to, term)\n--\n\nSend a message to a Pid, a registered name, or (name, node).",
+        c"send($module, to, term, /)\n--\n\n\
+          Send a message to a Pid, a registered name, or (name, node).",
     ),
     one(
         c"self",
         self_,
         ffi::METH_NOARGS,
-        c"self()\n--\n\nThe Erlang process whose job is running.",
+        c"self($module, /)\n--\n\nThe Erlang process whose job is running.",
     ),
     one(
         c"whereis",
         whereis,
         ffi::METH_O,
-        c"whereis(name)\n--\n\nThe process registered as `name`, or None.",
+        c"whereis($module, name, /)\n--\n\nThe process registered as `name`, or None.",
     ),
+    many(c"_restore", restore, c"For pickle: a Pid or a Ref of this VM."),
     one(c"__getattr__", getattr, ffi::METH_O, c"The Erlang function registered as that name."),
     END,
 ]));
 
 /// Functions of the prelude only.
-pub(super) static PRIVATE: Methods<5> = Methods(UnsafeCell::new([
+pub(super) static PRIVATE: Methods<6> = Methods(UnsafeCell::new([
     many(c"_write", write, c""),
     one(c"_flush", flush, ffi::METH_O, c""),
     many(c"_log", log, c""),
     one(c"_log_level", log_level, ffi::METH_NOARGS, c""),
     one(c"_log_level_is_old", log_level_is_old, ffi::METH_NOARGS, c""),
+    one(c"_log_levels", log_levels, ffi::METH_NOARGS, c""),
 ]));
 
 /// The places of those in [`PRIVATE`].
 pub(super) fn private() -> std::ops::Range<usize> {
-    0..5
+    0..6
 }
 
 /// A function with the name in it that it calls.
 static BY_NAME: Methods<1> =
-    Methods(UnsafeCell::new([many(c"registered", call_by_name, c"An Erlang function.")]));
+    Methods(UnsafeCell::new([keywords(c"registered", call_by_name, c"An Erlang function.")]));
 
-const END: ffi::PyMethodDef = ffi::PyMethodDef::zeroed();
+pub(super) const END: ffi::PyMethodDef = ffi::PyMethodDef::zeroed();
 
 const fn many(
     name: &'static CStr,
@@ -78,7 +85,21 @@ const fn many(
     }
 }
 
-const fn one(
+/// As [`many`], of a function that says itself why it takes no keyword arguments.
+const fn keywords(
+    name: &'static CStr,
+    function: ffi::PyCFunctionFastWithKeywords,
+    doc: &'static CStr,
+) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+pub(super) const fn one(
     name: &'static CStr,
     function: ffi::PyCFunction,
     flags: c_int,
@@ -93,7 +114,7 @@ const fn one(
 }
 
 /// Does what the function is for. A panic must not cross CPython's frames.
-fn guarded(work: impl FnOnce(Attached<'_>) -> Result<Object, Raised>) -> Argument {
+pub(super) fn guarded(work: impl FnOnce(Attached<'_>) -> Result<Object, Raised>) -> Argument {
     // SAFETY: called by Python code, so the thread is attached.
     let at = unsafe { Attached::assume() };
     match catch_unwind(AssertUnwindSafe(|| work(at))) {
@@ -111,7 +132,7 @@ fn guarded(work: impl FnOnce(Attached<'_>) -> Result<Object, Raised>) -> Argumen
 ///
 /// # Safety
 /// As CPython gives them.
-unsafe fn arguments<'a>(args: *mut Argument, count: ffi::Py_ssize_t) -> &'a [Argument] {
+unsafe fn arguments<'a>(args: *const Argument, count: ffi::Py_ssize_t) -> &'a [Argument] {
     match usize::try_from(count) {
         // SAFETY: so many live objects, as long as the call lasts.
         Ok(count) if count > 0 => unsafe { std::slice::from_raw_parts(args, count) },
@@ -128,15 +149,16 @@ fn wrong(at: Attached<'_>, usage: &str) -> Raised {
 ///
 /// # Safety
 /// `argument` is live.
-unsafe fn keep(at: Attached<'_>, argument: Argument) -> Result<Object, Raised> {
+pub(super) unsafe fn keep(at: Attached<'_>, argument: Argument) -> Result<Object, Raised> {
     // SAFETY: as the caller vouches.
     unsafe { Object::from_borrowed(at, argument) }.ok_or(Raised)
 }
 
 unsafe extern "C" fn call(
     module: Argument,
-    args: *mut Argument,
+    args: *const Argument,
     count: ffi::Py_ssize_t,
+    keys: Argument,
 ) -> Argument {
     guarded(|at| {
         // SAFETY: as CPython gives them.
@@ -145,24 +167,53 @@ unsafe extern "C" fn call(
             return Err(wrong(at, "erlang.call() takes a name and then the function's arguments"));
         };
         // SAFETY: live, as long as the call lasts.
-        unsafe { talk::call(at, module, &keep(at, *name)?, args) }
+        unsafe {
+            let name = keep(at, *name)?;
+            refuse_keywords(at, &name, keys)?;
+            talk::call(at, module, &name, args)
+        }
     })
 }
 
 /// `this` is `(module, name)`.
 unsafe extern "C" fn call_by_name(
     this: Argument,
-    args: *mut Argument,
+    args: *const Argument,
     count: ffi::Py_ssize_t,
+    keys: Argument,
 ) -> Argument {
     guarded(|at| {
         // SAFETY: `getattr` made the tuple; the rest is as CPython gives it.
         unsafe {
             let module = ffi::PyTuple_GetItem(this, 0);
             let name = keep(at, ffi::PyTuple_GetItem(this, 1))?;
+            refuse_keywords(at, &name, keys)?;
             talk::call(at, module, &name, arguments(args, count))
         }
     })
+}
+
+/// # Safety
+/// `keys` is null or a tuple of names, as CPython gives it.
+unsafe fn refuse_keywords(_: Attached<'_>, name: &Object, keys: Argument) -> Result<(), Raised> {
+    if keys.is_null() {
+        return Ok(());
+    }
+    // SAFETY: as the caller vouches; each format takes an object.
+    unsafe {
+        if ffi::PyTuple_Size(keys) > 0 {
+            ffi::PyErr_Format(
+                ffi::PyExc_TypeError,
+                c"the Erlang function %R takes no keyword arguments, as all of Erlang's, \
+                  but %R is given"
+                    .as_ptr(),
+                name.as_ptr(),
+                ffi::PyTuple_GetItem(keys, 0),
+            );
+            return Err(Raised);
+        }
+    }
+    Ok(())
 }
 
 unsafe extern "C" fn getattr(module: Argument, name: Argument) -> Argument {
@@ -202,6 +253,11 @@ unsafe extern "C" fn self_(_: Argument, _: Argument) -> Argument {
 unsafe extern "C" fn whereis(_: Argument, name: Argument) -> Argument {
     // SAFETY: live, as long as the call lasts.
     guarded(|at| talk::whereis(at, &unsafe { keep(at, name) }?))
+}
+
+unsafe extern "C" fn restore(_: Argument, args: *mut Argument, count: ffi::Py_ssize_t) -> Argument {
+    // SAFETY: as CPython gives them, live as long as the call lasts.
+    guarded(|at| pickle::restore(at, unsafe { arguments(args, count) }))
 }
 
 unsafe extern "C" fn write(_: Argument, args: *mut Argument, count: ffi::Py_ssize_t) -> Argument {
@@ -247,4 +303,8 @@ unsafe extern "C" fn log_level(_: Argument, _: Argument) -> Argument {
 
 unsafe extern "C" fn log_level_is_old(_: Argument, _: Argument) -> Argument {
     guarded(|at| Ok(voice::log_level_is_old(at)))
+}
+
+unsafe extern "C" fn log_levels(_: Argument, _: Argument) -> Argument {
+    guarded(voice::log_levels)
 }

@@ -8,6 +8,7 @@
 mod atom;
 mod exchange;
 mod functions;
+mod pickle;
 mod prelude;
 mod talk;
 mod voice;
@@ -205,9 +206,11 @@ unsafe fn begin(at: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
     unsafe {
         let state = state(module)?;
         state.atom = atom::make_type(module);
-        state.pid = opaque::make_type(at, module, c"erlang.Pid", c"The id of an Erlang process.");
-        state.reference = opaque::make_type(at, module, c"erlang.Ref", c"An Erlang reference.");
-        state.buffer = buffer::make_type(module);
+        let make =
+            |name, doc| opaque::make_type(at, module, name, doc, pickle::OPAQUE.0.get().cast());
+        state.pid = make(c"erlang.Pid", c"The id of an Erlang process.");
+        state.reference = make(c"erlang.Ref", c"An Erlang reference.");
+        state.buffer = buffer::make_type(module, pickle::COPIED.0.get().cast());
         if [state.atom, state.pid, state.reference, state.buffer]
             .iter()
             .any(|class| class.is_null())

@@ -1,5 +1,8 @@
 # What of module `erlang` is best said in Python. Runs once in each interpreter, in a namespace that
-# has some functions of the native module: _write, _flush, _log, _log_level, _log_level_is_old.
+# has the types Atom, Pid and Ref, and functions that only the native module has: _write, _flush,
+# _log, _log_level, _log_level_is_old, _log_levels. The other files of this folder are appended to it.
+import _thread
+import atexit
 import io
 import sys
 
@@ -25,90 +28,6 @@ class ProcessError(Exception):
     """There is no such Erlang process (any more)."""
 
 
-class Output(io.TextIOBase):
-    """Text for the group leader of the Erlang process whose job is running."""
-
-    mode = "w"
-    encoding = "utf-8"
-    errors = "backslashreplace"
-    line_buffering = True
-
-    def __init__(self, number, name):
-        self._number = number
-        self.name = name
-        self.buffer = Bytes(number, name)
-
-    def writable(self):
-        return True
-
-    def write(self, text):
-        return _write(self._number, text)
-
-    def flush(self):
-        _flush(self._number)
-
-    def close(self):
-        # It is not one job's to close.
-        self.flush()
-
-    def reconfigure(self, **_):
-        pass
-
-    def __repr__(self):
-        return f"<erlang output {self.name!r}>"
-
-
-class Bytes(io.BufferedIOBase):
-    """The same for bytes, which should be UTF-8."""
-
-    mode = "wb"
-
-    def __init__(self, number, name):
-        self._number = number
-        self.name = name
-
-    def writable(self):
-        return True
-
-    def write(self, data):
-        return _write(self._number, bytes(data))
-
-    def flush(self):
-        _flush(self._number)
-
-    def close(self):
-        self.flush()
-
-
-class Input(io.TextIOBase):
-    """There is none."""
-
-    mode = "r"
-    encoding = "utf-8"
-    errors = "strict"
-    name = "<stdin>"
-
-    def readable(self):
-        return True
-
-    def _refuse(self, *_):
-        raise OSError(
-            "Python inside the Erlang VM has no standard input: pass what it needs as an argument,"
-            " or ask an Erlang function with erlang.call"
-        )
-
-    read = readline = readlines = __next__ = _refuse
-
-    def close(self):
-        pass
-
-
-def redirect():
-    sys.stdout = sys.__stdout__ = Output(0, "<stdout>")
-    sys.stderr = sys.__stderr__ = Output(1, "<stderr>")
-    sys.stdin = sys.__stdin__ = Input()
-
-
 # The severities of syslog, which are Erlang's levels.
 LEVELS = {
     "emergency": 0,
@@ -120,6 +39,10 @@ LEVELS = {
     "info": 6,
     "debug": 7,
 }
+
+
+# The key of a record's own attributes in its metadata.
+EXTRA = Atom("extra")
 
 
 def _severity(number):
@@ -134,6 +57,8 @@ def log(level, msg, /, **meta):
     logging; `msg` text, or a dict as a report; `meta` is put into the event's metadata."""
     if isinstance(level, int):
         severity = _severity(level)
+    elif not isinstance(level, (str, Atom)):
+        raise TypeError(f"a level must be a str, an erlang.Atom or an int, not {type(level).__name__}")
     else:
         severity = LEVELS.get(str(level))
         if severity is None:
@@ -146,101 +71,7 @@ def log(level, msg, /, **meta):
     _log(severity, msg, meta)
 
 
-def bridge(logging):
-    """Has Python's root logger hand its events to Erlang's logger, and follow its level."""
-
-    class ErlangHandler(logging.Handler):
-        """Hands records to Erlang's logger."""
-
-        def handle(self, record):
-            # Without the handler's lock: whoever is so far ahead that it waits for Erlang's logger would
-            # keep all others waiting, where no interrupt reaches them.
-            kept = self.filter(record)
-            if kept:
-                self.emit(kept if isinstance(kept, logging.LogRecord) else record)
-            return kept
-
-        def emit(self, record):
-            try:
-                meta = {
-                    "logger": record.name,
-                    "file": record.pathname,
-                    "line": record.lineno,
-                    "function": record.funcName,
-                    "thread": record.threadName,
-                    "time": int(record.created * 1e6),
-                }
-                if record.exc_info and record.exc_info[0] is not None:
-                    kind, error, _ = record.exc_info
-                    trace = logging.Formatter().formatException(record.exc_info)
-                    meta["exception"] = (kind.__name__, str(error), trace)
-                _log(_severity(record.levelno), record.getMessage(), meta)
-            except Exception:
-                self.handleError(record)
-
-    root = logging.getLogger()
-    root.addHandler(ErlangHandler())
-    is_enabled = logging.Logger.isEnabledFor
-    followed = root.level
-
-    def follow():
-        nonlocal followed
-        level = _log_level()
-        # A level that Python code has set since is its own.
-        if root.level == followed != level:
-            root.setLevel(level)
-            followed = level
-
-    def isEnabledFor(self, level):
-        if _log_level_is_old():
-            follow()
-        return is_enabled(self, level)
-
-    logging.Logger.isEnabledFor = isEnabledFor
-    follow()
-
-
-class Loader:
-    """Loads `logging` as it would be, and then bridges it."""
-
-    def __init__(self, loader):
-        self.loader = loader
-
-    def __getattr__(self, name):
-        return getattr(self.loader, name)
-
-    def create_module(self, spec):
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module):
-        module.__spec__.loader = module.__loader__ = self.loader
-        self.loader.exec_module(module)
-        bridge(module)
-
-
-class Finder:
-    """Waits for somebody to import `logging`."""
-
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        if name != "logging":
-            return None
-        for finder in sys.meta_path:
-            if finder is not cls:
-                spec = finder.find_spec(name, path, target)
-                if spec is not None:
-                    if hasattr(spec.loader, "exec_module"):
-                        spec.loader = Loader(spec.loader)
-                    return spec
-        return None
-
-
-def follow_logging():
-    if "logging" in sys.modules:
-        bridge(sys.modules["logging"])
-    elif Finder not in sys.meta_path:
-        sys.meta_path.insert(0, Finder)
-
-
 def checkpoint():
     """Nothing. To call it is to let CPython raise what another thread has asked for."""
+
+

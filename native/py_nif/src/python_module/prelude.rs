@@ -9,7 +9,16 @@ use py_runtime::object::{Attached, Object};
 use super::{NAME, State, functions, import, not_ours, raise_text, state};
 use crate::settings;
 
-static SOURCE: Source = Source::new(include_bytes!("prelude.py"), "<erlang>");
+static SOURCE: Source = Source::new(
+    concat!(
+        include_str!("prelude.py"),
+        include_str!("streams.py"),
+        include_str!("bridge.py"),
+        include_str!("imports.py"),
+    )
+    .as_bytes(),
+    "<erlang>",
+);
 
 /// Runs it and takes over what it defines. `None`: exception set.
 ///
@@ -25,6 +34,10 @@ pub(super) unsafe fn run(
     unsafe {
         let name = Object::text(at, "erlang")?;
         set(&namespace, c"__name__", name.as_ptr())?;
+        for (name, class) in [(c"Atom", state.atom), (c"Pid", state.pid), (c"Ref", state.reference)]
+        {
+            set(&namespace, name, class)?;
+        }
         for function in functions::private() {
             let method = &raw mut (*functions::PRIVATE.0.get())[function];
             let made =
@@ -59,7 +72,8 @@ unsafe fn set(dict: &Object, key: &std::ffi::CStr, value: *mut ffi::PyObject) ->
     (unsafe { ffi::PyDict_SetItemString(dict.as_ptr(), key.as_ptr(), value) } == 0).then_some(())
 }
 
-/// Redirects the interpreter's standard streams and waits for `logging` to be imported. For each
+/// Redirects the interpreter's standard streams, and changes what modules of the standard library need
+/// changed as they are imported. For each
 /// context that has an interpreter of its own; in the main one once, because by then its Python
 /// code may have put other streams in place.
 pub(crate) fn install(at: Attached<'_>) -> Result<(), Exception> {
@@ -80,7 +94,7 @@ pub(crate) fn install(at: Attached<'_>) -> Result<(), Exception> {
         if settings::redirect_output() {
             call(at, &prelude, c"redirect")?;
         }
-        call(at, &prelude, c"follow_logging")?;
+        call(at, &prelude, c"prepare")?;
         set(&prelude, installed, ffi::Py_None()).ok_or_else(|| Exception::take(at))
     }
 }

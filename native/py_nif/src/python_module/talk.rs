@@ -262,16 +262,51 @@ pub(super) fn check_attribute(at: Attached<'_>, name: &Object) -> Result<(), Rai
 
 /// The text of a `str` or an `erlang.Atom`.
 fn text_of(at: Attached<'_>, name: &Object) -> Result<String, Raised> {
+    check_name(at, name)?;
     // SAFETY: attached; an object's `str` is one.
-    let text = unsafe {
-        let class = ffi::Py_TYPE(name.as_ptr());
-        let is_atom = std::ffi::CStr::from_ptr((*class).tp_name) == c"erlang.Atom";
-        if ffi::PyUnicode_Check(name.as_ptr()) == 0 && !is_atom {
-            return Err(raise(at, ffi::PyExc_TypeError, "a name must be a str"));
-        }
-        Object::from_owned(at, ffi::PyObject_Str(name.as_ptr()))
-    };
+    let text = unsafe { Object::from_owned(at, ffi::PyObject_Str(name.as_ptr())) };
     text.and_then(|text| py_runtime::exception::lossy_text(at, &text)).ok_or(Raised)
+}
+
+/// Refuses what is neither a `str` nor an `erlang.Atom`.
+fn check_name(at: Attached<'_>, name: &Object) -> Result<(), Raised> {
+    if is_name(at, name.as_ptr()) {
+        return Ok(());
+    }
+    // SAFETY: attached; types' names end in NUL, and the class is Python's own.
+    unsafe {
+        let class = std::ffi::CStr::from_ptr((*ffi::Py_TYPE(name.as_ptr())).tp_name);
+        let message =
+            format!("a name must be a str or an erlang.Atom, not {}", class.to_string_lossy());
+        Err(raise(at, ffi::PyExc_TypeError, &message))
+    }
+}
+
+fn is_name(_: Attached<'_>, name: *mut ffi::PyObject) -> bool {
+    // SAFETY: attached, and the callers' objects are live; types' names end in NUL.
+    unsafe { ffi::PyUnicode_Check(name) != 0 || is_of(name, c"erlang.Atom") }
+}
+
+/// Whether an object is of the type of that name.
+///
+/// # Safety
+/// Attached, and `object` is live.
+unsafe fn is_of(object: *mut ffi::PyObject, class: &std::ffi::CStr) -> bool {
+    // SAFETY: as the caller vouches; types' names end in NUL.
+    unsafe { std::ffi::CStr::from_ptr((*ffi::Py_TYPE(object)).tp_name) == class }
+}
+
+/// Whether messages can be sent there: a `Pid`, a name, or a pair of names.
+fn is_receiver(at: Attached<'_>, to: &Object) -> bool {
+    let ptr = to.as_ptr();
+    // SAFETY: attached; items of a tuple are live as long as it is.
+    unsafe {
+        let is_pair = ffi::PyTuple_Check(ptr) != 0
+            && ffi::PyTuple_Size(ptr) == 2
+            && is_name(at, ffi::PyTuple_GetItem(ptr, 0))
+            && is_name(at, ffi::PyTuple_GetItem(ptr, 1));
+        is_pair || is_name(at, ptr) || is_of(ptr, c"erlang.Pid")
+    }
 }
 
 // ---------------------------------------------------------------- send
@@ -283,6 +318,7 @@ enum To {
     Elsewhere(ErlNifTerm),
     /// An atom or its name.
     Name(ErlNifTerm),
+    /// A name or a node that is no atom.
     Nowhere,
 }
 
@@ -296,6 +332,11 @@ pub(super) unsafe fn send(
     to: &Object,
     term: &Object,
 ) -> Result<Object, Raised> {
+    if !is_receiver(at, to) {
+        let usage = "erlang.send() takes a Pid, a registered name, or (name, node)";
+        // SAFETY: the class is Python's own.
+        return Err(unsafe { raise(at, ffi::PyExc_TypeError, usage) });
+    }
     frame::with(|frame| {
         let env = OwnedEnv::new();
         let message = to_term(at, frame, env.as_ptr(), term, "the message")?;
@@ -310,10 +351,7 @@ pub(super) unsafe fn send(
                     send_elsewhere(at, frame, &env, address, message)?;
                     Some(true)
                 }
-                To::Nowhere => {
-                    let usage = "erlang.send() takes a Pid, a registered name, or (name, node)";
-                    return Err(raise(at, ffi::PyExc_TypeError, usage));
-                }
+                To::Nowhere => None,
             }
         };
         match sent {
@@ -473,6 +511,7 @@ pub(super) fn caller(at: Attached<'_>) -> Result<Object, Raised> {
 
 /// The process that is registered as `name`, or `None`.
 pub(super) fn whereis(at: Attached<'_>, name: &Object) -> Result<Object, Raised> {
+    check_name(at, name)?;
     frame::with(|frame| {
         let env = OwnedEnv::new();
         let name = to_term(at, frame, env.as_ptr(), name, "the name")?;

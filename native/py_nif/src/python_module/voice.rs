@@ -15,6 +15,7 @@ use crate::frame;
 use crate::level;
 use crate::output;
 use crate::service::Service;
+use crate::settings;
 use crate::tally::{self, Sent};
 use crate::term::{OwnedEnv, atom, from_word, tuple};
 
@@ -163,4 +164,20 @@ pub(super) fn log_level(at: Attached<'_>) -> Result<Object, Raised> {
         let level = unsafe { Object::from_owned(at, ffi::PyLong_FromLong(level::for_python())) };
         level.ok_or(Raised)
     })
+}
+
+/// The levels that the application's setting `logging` gives, as a `dict` by name.
+pub(super) fn log_levels(at: Attached<'_>) -> Result<Object, Raised> {
+    // SAFETY: attached; results are null or ours, and the dictionary takes its own references.
+    unsafe {
+        let levels = Object::from_owned(at, ffi::PyDict_New()).ok_or(Raised)?;
+        for (name, level) in settings::log_levels() {
+            let name = Object::text(at, &name).ok_or(Raised)?;
+            let level = Object::from_owned(at, ffi::PyLong_FromLong(level)).ok_or(Raised)?;
+            if ffi::PyDict_SetItem(levels.as_ptr(), name.as_ptr(), level.as_ptr()) != 0 {
+                return Err(Raised);
+            }
+        }
+        Ok(levels)
+    }
 }

@@ -353,5 +353,5 @@ timed_out(_Ticket, {cast, Caller, What}) ->
 
 -spec report(pid(), iodata(), term()) -> ok.
 report(Caller, What, Reason) ->
-    logger:error(#{label => {py, cast_failed}, caller => Caller, call => What, reason => Reason},
+    logger:error(#{event => {py, cast_failed}, caller => Caller, call => What, reason => Reason},
                  #{report_cb => fun py_error:report/1}).

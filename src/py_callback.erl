@@ -6,13 +6,15 @@
 
 -behaviour(gen_server).
 
--export([start_link/0, register/2, unregister/1, forget/0, stand_by/1, stand_by/4, run/3]).
+-export([start_link/0, register/3, unregister/1, forget/0, stand_by/1, stand_by/4, run/3]).
 -export([init/1, handle_call/3, handle_cast/2, terminate/2]).
 
--export_type([name/0, target/0]).
+-export_type([name/0, target/0, values/0]).
 
 -type name() :: atom() | binary() | string().
 -type target() :: fun() | {module(), atom()}.
+-type values() :: erlang | elixir.
+%% Whose conventions the arguments follow.
 -type state() :: [{atom(), term()}].
 
 -define(KEY, {py_context_router, functions}).
@@ -30,9 +32,9 @@ start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% Registers a function, in the place of the one that had the name.
--spec register(binary(), target()) -> ok.
-register(Name, Function) ->
-    gen_server:call(?MODULE, {register, Name, Function}, infinity).
+-spec register(binary(), target(), values()) -> ok.
+register(Name, Function, Values) ->
+    gen_server:call(?MODULE, {register, Name, {Function, Values}}, infinity).
 
 -spec unregister(binary()) -> ok.
 unregister(Name) ->
@@ -101,7 +103,7 @@ run(Ticket, Name, Args) ->
 -spec answer(binary(), [term()]) -> {ok, term()} | tuple() | undefined.
 answer(Name, Args) ->
     case persistent_term:get(?KEY, #{}) of
-        #{Name := Function} -> apply_to(Function, Args);
+        #{Name := {Function, _Values}} -> apply_to(Function, Args);
         #{} -> undefined
     end.
 
@@ -141,7 +143,7 @@ init([]) ->
     ok = publish_names(persistent_term:get(?KEY, #{})),
     {ok, undefined}.
 
--spec handle_call({register, binary(), target()} | {unregister, binary()}, gen_server:from(),
+-spec handle_call({register, binary(), {target(), values()}} | {unregister, binary()}, gen_server:from(),
                   undefined) -> {reply, ok, undefined}.
 handle_call({register, Name, Function}, _From, State) ->
     {reply, write(fun(Map) -> Map#{Name => Function} end), State};
@@ -173,4 +175,4 @@ write(Change) ->
 
 -spec publish_names(map()) -> ok.
 publish_names(Functions) ->
-    py_nif:registered(maps:keys(Functions)).
+    py_nif:registered([{Name, Values} || {Name, {_, Values}} <- maps:to_list(Functions)]).

@@ -20,7 +20,7 @@ use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm};
 
 use crate::call::Call;
-use crate::convert::{ConvertError, Converter, Pairs, Remains, Types, text};
+use crate::convert::{ConvertError, Converter, Pairs, Remains, Types, Values, text};
 use crate::directory::Context;
 use crate::error::{Death, Error};
 use crate::names::{Name, Names};
@@ -76,6 +76,8 @@ struct Run<'a, 's> {
     namespace: &'s Object,
     local: &'a Local,
     caller: ErlNifPid,
+    /// How the caller wants terms.
+    values: Values,
     /// Where the request's terms live.
     env: *mut ErlNifEnv,
 }
@@ -92,8 +94,8 @@ pub(crate) fn run(
     // SAFETY: the request's terms are read-only.
     let flags = unsafe { Flags::of(call.env(), call.elements()) };
     let _tracebacks = TracebacksWanted::from_now(flags.tracebacks());
-    let mut run =
-        Run { at: *at, context, namespace, local, caller: call.caller(), env: call.env() };
+    let (caller, values, env) = (call.caller(), flags.values(), call.env());
+    let mut run = Run { at: *at, context, namespace, local, caller, values, env };
     let request = Request::decode(call.elements()).ok_or(Error::Panicked)?;
     let plainly = matches!(request, Request::ToTerm { .. });
     let value = match request {
@@ -494,6 +496,7 @@ impl Run<'_, '_> {
             at: self.at,
             types: &self.local.types,
             context: Some(self.context),
+            values: self.values,
             max_depth: settings::max_depth(),
         }
     }

@@ -12,7 +12,18 @@ defmodule Py do
       iex> Py.call(:json, :dumps, [%{a: [1, nil]}], kwargs: %{indent: nil})
       {:ok, ~s({"a": [1, null]})}
 
-  `nil` is Python's `None`, which comes back as `:none`.
+  `nil` is Python's `None`, in both directions and at any depth, so that it is false:
+
+      iex> if Py.call!(:re, :match, ["x", "abc"]), do: :matches, else: :no_match
+      :no_match
+      iex> Py.eval!("{'found': [None]}")
+      %{"found" => [nil]}
+
+  (The Erlang modules, such as `:py`, have `:none` for it.) A struct stands for something that its
+  fields alone don't say, so structs other than `Py.Object` are refused:
+
+      iex> Py.call(:builtins, :repr, [[MapSet.new([1])]])
+      {:error, {:unconvertible, "args[0][0]", "struct MapSet"}}
 
   A call goes to the pool that its function is registered for
   (`PyContextRouter.register_pool/2`), else to pool `:default`, which starts when it is first
@@ -49,8 +60,6 @@ defmodule Py do
   Others are an `ArgumentError`.
   """
 
-  alias Py.Object
-
   @typedoc "The name of a Python module or function, dotted if need be."
   @type name :: atom() | String.t()
 
@@ -77,7 +86,7 @@ defmodule Py do
   @spec call(name(), name(), [term()], keyword()) :: {:ok, term()} | {:error, reason()}
   def call(module, function, args \\ [], options \\ []) do
     {target, kwargs, rest} = call_options(options, @call_options)
-    wrap(apply(:py, :call, target ++ [module, function, unwrap(args), kwargs, rest]))
+    apply(:py, :call, target ++ [module, function, args, kwargs, rest])
   end
 
   @doc """
@@ -105,7 +114,7 @@ defmodule Py do
     {target, rest} = options(options, @options)
     # The shape without a target means the default pool, as with one.
     target = if target == [], do: [:default], else: target
-    wrap(apply(:py, :eval, target ++ [code, named(bindings), rest]))
+    apply(:py, :eval, target ++ [code, named(bindings), rest])
   end
 
   @doc "As `eval/3`, but returns the value, or raises `Py.Error`."
@@ -152,8 +161,7 @@ defmodule Py do
     {read_ahead, options} = Keyword.pop(options, :read_ahead, 100)
     {target, kwargs, rest} = call_options(options, @stream_options)
 
-    arguments =
-      target ++ [module, function, unwrap(args), kwargs, Map.put(rest, :read_ahead, read_ahead)]
+    arguments = target ++ [module, function, args, kwargs, Map.put(rest, :read_ahead, read_ahead)]
 
     Stream.resource(
       fn -> bang!(apply(:py, :stream_start, arguments)) end,
@@ -164,7 +172,7 @@ defmodule Py do
 
   defp next_item(ref) do
     receive do
-      {:py_stream, ^ref, {:data, item}} -> {[wrap_value(item)], ref}
+      {:py_stream, ^ref, {:data, item}} -> {[item], ref}
       {:py_stream, ^ref, :done} -> {:halt, ref}
       {:py_stream, ^ref, {:error, reason}} -> raise Py.Error, reason
     end
@@ -185,13 +193,43 @@ defmodule Py do
 
     calls =
       Enum.map(calls, fn
-        {module, function, args} -> {module, function, unwrap(args)}
-        {module, function, args, kwargs} -> {module, function, unwrap(args), named(kwargs)}
+        {module, function, args} -> {module, function, args}
+        {module, function, args, kwargs} -> {module, function, args, named(kwargs)}
       end)
 
-    {:ok, results} = :py.parallel(calls, timeout)
-    {:ok, Enum.map(results, &wrap/1)}
+    :py.parallel(calls, %{timeout: timeout, values: :elixir})
   end
+
+  @doc """
+  Lets Python code call an Elixir function as `erlang.call("name", *args)`, as `erlang.name(*args)`, or
+  after `from erlang import name`.
+
+      iex> Py.register_function(:label, fn
+      ...>   nil, default -> default
+      ...>   text, _default -> String.upcase(text)
+      ...> end)
+      :ok
+      iex> Py.exec!("import erlang")
+      iex> Py.eval!("[erlang.label(None, '-'), erlang.label('abc', '-')]")
+      ["-", "ABC"]
+      iex> Py.unregister_function(:label)
+      :ok
+
+  This is `:py.register_function/2` but for `None` and objects in its arguments, which are `nil` and
+  `Py.Object` here.
+  """
+  @spec register_function(name(), fun()) :: :ok
+  def register_function(name, function) when is_function(function),
+    do: :py.register_function(name, function, %{values: :elixir})
+
+  @doc "The same with `module.function`."
+  @spec register_function(name(), module(), atom()) :: :ok
+  def register_function(name, module, function),
+    do: :py.register_function(name, module, function, %{values: :elixir})
+
+  @doc "Python code can't call it any more. Idempotent."
+  @spec unregister_function(name()) :: :ok
+  defdelegate unregister_function(name), to: :py
 
   @doc ~S'''
   Python source text, as it stands: nothing in it is escaped or interpolated. Variables are given as
@@ -243,8 +281,7 @@ defmodule Py do
   end
 
   defp options(options, allowed) do
-    {target, rest} =
-      options |> Keyword.validate!(allowed) |> Map.new() |> Map.split([:pool, :context])
+    {target, rest} = options |> checked_options(allowed) |> Map.split([:pool, :context])
 
     case target do
       %{pool: _, context: _} -> raise ArgumentError, "both :pool and :context are given"
@@ -255,22 +292,19 @@ defmodule Py do
   end
 
   # Pairs, not a map: `:py` refuses a name that is given twice.
-  defp named(pairs), do: Enum.map(pairs, fn {name, value} -> {name, unwrap_value(value)} end)
-
-  defp unwrap(args), do: Enum.map(args, &unwrap_value/1)
-
-  defp unwrap_value(%Object{ref: ref}), do: ref
-  defp unwrap_value(value), do: value
-
   @doc false
-  def wrap({:ok, value}), do: {:ok, wrap_value(value)}
-  def wrap(error), do: error
+  def named(pairs) when is_list(pairs), do: pairs
+  def named(pairs) when is_map(pairs) and not is_struct(pairs), do: Map.to_list(pairs)
 
-  defp wrap_value(value) when is_reference(value) do
-    if :py.is_ref(value), do: %Object{ref: value}, else: value
+  def named(other) do
+    raise ArgumentError,
+          "names and values are a keyword list or a map, not #{inspect(other, limit: 5)}"
   end
 
-  defp wrap_value(value), do: value
+  # With those of `:py` that follow from this being Elixir.
+  @doc false
+  def checked_options(options, allowed),
+    do: options |> Keyword.validate!(allowed) |> Map.new() |> Map.put(:values, :elixir)
 
   @doc false
   def bang!({:ok, value}), do: value

@@ -34,7 +34,8 @@
 -export([stream_start/3, stream_start/4, stream_start/5, stream_start/6, stream_cancel/1]).
 -export([stream_open/3, stream_open/4, stream_open/5, stream_next/2, stream_close/1]).
 %% Handles on Python objects.
--export([is_ref/1, call_method/3, call_method/4, getattr/2, to_term/1, to_buffer/1, to_buffer/2]).
+-export([is_ref/1, call_method/3, call_method/4, call_method/5, getattr/2, getattr/3]).
+-export([to_term/1, to_term/2, to_buffer/1, to_buffer/2]).
 %% What every context has.
 -export([import/1, add_path/1, reload/1, gc/0, memory_stats/0]).
 -export([ensure_venv/2, ensure_venv/3, activate_venv/1, deactivate_venv/0, venv_info/0]).
@@ -44,7 +45,7 @@
 %% What the linked Python is, and can do.
 -export([version/0, subinterp_supported/0, owngil_supported/0]).
 %% What Python can call.
--export([register_function/2, register_function/3, unregister_function/1]).
+-export([register_function/2, register_function/3, register_function/4, unregister_function/1]).
 
 -type target() :: pid() | py_context_router:pool_name().
 %% Where: a context, or a pool.
@@ -229,17 +230,48 @@ parallel(Calls) ->
 %% They are spread over the contexts of the pools that they are registered for; where the process
 %% has bound itself to a context, or has its own functions (module `__main__'), they go there.
 %% Coroutines (`async def') that come together in one context wait together.
--spec parallel([Call], timeout()) -> {ok, [result()]}
+%%
+%% Options in the timeout's place hold for each call, and `timeout' (default 30 000) for all together.
+-spec parallel([Call], timeout() | options()) ->
+    {ok, [result()]} | {error, {bad_option, {Key :: term(), Value :: term()}}}
     when Call :: {py_context:name(), py_context:name(), py_context:args()}
                | {py_context:name(), py_context:name(), py_context:args(), py_context:kwargs()}.
 parallel(Calls, Timeout) when is_list(Calls), ?IS_TIMEOUT(Timeout) ->
     %% All are looked at before the first is made.
     Requests = [complete(Call) || Call <- calls(Calls, [Calls, Timeout])],
     {ok, py_async:parallel(Requests, Timeout)};
+parallel(Calls, #{kwargs := Kwargs}) when is_list(Calls) ->
+    {error, {bad_option, {kwargs, Kwargs}}};
+parallel(Calls, Options) when is_list(Calls), is_map(Options) ->
+    Requests = [complete(Call) || Call <- calls(Calls, [Calls, Options])],
+    Timed = limited(Options),
+    case each_with_options(Requests, Timed) of
+        {ok, Complete} -> {ok, py_async:parallel(Complete, maps:get(timeout, Timed))};
+        {error, _} = Error -> Error
+    end;
 parallel(Calls, Timeout) when is_list(Calls) ->
     ?BADARG([Calls, Timeout], {argument, 2, ?NOT_A_TIMEOUT});
 parallel(Calls, Timeout) ->
     ?BADARG([Calls, Timeout], {argument, 1, <<"not a list">>}).
+
+%% Bad options are bad without calls, too.
+-spec each_with_options([py_call:request()], map()) ->
+    {ok, [py_call:request()]} | {error, {bad_option, {term(), term()}}}.
+each_with_options(Requests, Options) ->
+    case py_options:call(maps:without([env], Options)) of
+        {ok, _} -> each_with_options(Requests, Options, []);
+        {error, _} = Error -> Error
+    end.
+
+-spec each_with_options([py_call:request()], map(), [py_call:request()]) ->
+    {ok, [py_call:request()]} | {error, {bad_option, {term(), term()}}}.
+each_with_options([Request | Requests], Options, Complete) ->
+    case py_call:with_options(Request, Options) of
+        {ok, Each} -> each_with_options(Requests, Options, [Each | Complete]);
+        {error, _} = Error -> Error
+    end;
+each_with_options([], _Options, Complete) ->
+    {ok, lists:reverse(Complete)}.
 
 -spec calls(term(), [term()]) -> [tuple()].
 calls([{_, _, Args} = Call | Calls], All) when is_list(Args) -> [Call | calls(Calls, All)];
@@ -434,13 +466,28 @@ call_method(Object, Method, Args) ->
 -spec call_method(py_context:object(), py_context:name(), py_context:args(),
                   py_context:kwargs()) -> result().
 call_method(Object, Method, Args, Kwargs) ->
-    at_home(Object, [Object, Method, Args, Kwargs],
-            fun(Ctx) -> py_context:call_method(Ctx, Object, Method, Args, Kwargs) end).
+    call_method(Object, Method, Args, Kwargs, #{}).
+
+%% @doc With a timeout, in ms, default 30 000; or with options.
+-spec call_method(py_context:object(), py_context:name(), py_context:args(),
+                  py_context:kwargs(), timeout() | py_context:object_options()) -> result().
+call_method(Object, Method, Args, Kwargs, Options) ->
+    Call = fun(Ctx) ->
+        py_context:call_method(Ctx, Object, Method, Args, Kwargs, limited(Options))
+    end,
+    at_home(Object, [Object, Method, Args, Kwargs, Options], Call).
 
 %% @doc An attribute of the object behind a handle.
 -spec getattr(py_context:object(), py_context:name()) -> result().
 getattr(Object, Name) ->
-    at_home(Object, [Object, Name], fun(Ctx) -> py_context:getattr(Ctx, Object, Name) end).
+    getattr(Object, Name, #{}).
+
+%% @doc With a timeout, in ms, default 30 000; or with options.
+-spec getattr(py_context:object(), py_context:name(), timeout() | py_context:object_options()) ->
+    result().
+getattr(Object, Name, Options) ->
+    at_home(Object, [Object, Name, Options],
+            fun(Ctx) -> py_context:getattr(Ctx, Object, Name, limited(Options)) end).
 
 -spec at_home(py_context:object(), [term()], fun((pid()) -> Result)) -> Result.
 at_home(Object, All, Fun) ->
@@ -450,21 +497,31 @@ at_home(Object, All, Fun) ->
         Ctx -> Fun(Ctx)
     end.
 
-%% @doc The object behind a handle as a term. @equiv py_context:to_term(Object)
+%% @doc The object behind a handle as a term, see {@link py_context:to_term/1}.
 -spec to_term(py_context:object()) -> result().
 to_term(Object) ->
-    py_context:to_term(Object).
+    to_term(Object, #{}).
 
-%% @doc The memory of the object behind a handle. @equiv py_context:to_buffer(Object)
+%% @doc With a timeout, in ms, default 30 000; or with options.
+-spec to_term(py_context:object(), timeout() | py_context:object_options()) -> result().
+to_term(Object, Options) ->
+    py_context:to_term(Object, limited(Options)).
+
+%% @doc The memory of the object behind a handle, see {@link py_context:to_buffer/1}.
 -spec to_buffer(py_context:object()) -> {ok, py_context:buffer()} | {error, error()}.
 to_buffer(Object) ->
-    py_context:to_buffer(Object).
+    to_buffer(Object, #{}).
 
-%% @doc With options. @equiv py_context:to_buffer(Object, Options)
--spec to_buffer(py_context:object(), #{share => boolean(), timeout => timeout()}) ->
+%% @doc With a timeout, in ms, default 30 000; or with options, see {@link py_context:to_buffer/2}.
+-spec to_buffer(py_context:object(), timeout() | py_context:buffer_options()) ->
     {ok, py_context:buffer()} | {error, error()}.
 to_buffer(Object, Options) ->
-    py_context:to_buffer(Object, Options).
+    py_context:to_buffer(Object, limited(Options)).
+
+%% Options with the front's limit, if they have none.
+-spec limited(term()) -> term().
+limited(Options) when is_map(Options) -> maps:merge(#{timeout => py_call:pool_timeout()}, Options);
+limited(Timeout) -> Timeout.
 
 %% ------------------------------------------------------------------ what every context has
 
@@ -702,16 +759,29 @@ supports(Mode) ->
 %% for the old function.
 -spec register_function(py_callback:name(), fun()) -> ok.
 register_function(Name, Fun) when is_function(Fun) ->
-    register_checked(Name, Fun, [Name, Fun]);
+    register_checked(Name, Fun, #{}, [Name, Fun]);
 register_function(Name, Fun) ->
     ?BADARG([Name, Fun], {argument, 2, <<"not a fun">>}).
 
-%% @doc The same with `Module:Function'.
--spec register_function(py_callback:name(), module(), Function :: atom()) -> ok.
+%% @doc `register_function(Name, Module, Function)', or `register_function(Name, Fun, Options)'. With
+%% the option `values => elixir', `None' and objects are in its arguments what they are in results of
+%% calls with that option.
+-spec register_function(py_callback:name(), module(), Function :: atom()) -> ok;
+                       (py_callback:name(), fun(), #{values => erlang | elixir}) -> ok.
 register_function(Name, Module, Function) when is_atom(Module), is_atom(Function) ->
-    register_checked(Name, {Module, Function}, [Name, Module, Function]);
+    register_checked(Name, {Module, Function}, #{}, [Name, Module, Function]);
+register_function(Name, Fun, Options) when is_function(Fun) ->
+    register_checked(Name, Fun, Options, [Name, Fun, Options]);
 register_function(Name, Module, Function) ->
     ?BADARG([Name, Module, Function], <<"module and function must be atoms">>).
+
+%% @doc `Module:Function' with options.
+-spec register_function(py_callback:name(), module(), Function :: atom(),
+                        #{values => erlang | elixir}) -> ok.
+register_function(Name, Module, Function, Options) when is_atom(Module), is_atom(Function) ->
+    register_checked(Name, {Module, Function}, Options, [Name, Module, Function, Options]);
+register_function(Name, Module, Function, Options) ->
+    ?BADARG([Name, Module, Function, Options], <<"module and function must be atoms">>).
 
 %% @doc Python code can't call it any more. Idempotent.
 -spec unregister_function(py_callback:name()) -> ok.
@@ -722,14 +792,24 @@ unregister_function(Name) ->
         _ -> py_callback:unregister(Known)
     end.
 
--spec register_checked(py_callback:name(), py_callback:target(), [term()]) -> ok.
-register_checked(Name, Function, Args) ->
+-spec register_checked(py_callback:name(), py_callback:target(), term(), [term()]) -> ok.
+register_checked(Name, Function, Options, Args) ->
     Known = function_name(Name, Args),
     _ = py_callback:is_taken(Known) andalso ?BADARG(Args, {argument, 1, ?TAKEN}),
+    Values = values(Options, Args),
     case application:ensure_all_started(py_context_router) of
-        {ok, _} -> py_callback:register(Known, Function);
+        {ok, _} -> py_callback:register(Known, Function, Values);
         {error, {_, Reason}} -> erlang:error(Reason, Args)
     end.
+
+-spec values(term(), [term()]) -> py_callback:values().
+values(#{values := Values} = Options, _All)
+  when map_size(Options) =:= 1, (Values =:= erlang orelse Values =:= elixir) ->
+    Values;
+values(Options, _All) when Options =:= #{} ->
+    erlang;
+values(_Options, All) ->
+    ?BADARG(All, {argument, length(All), <<"the only option is values => erlang | elixir">>}).
 
 -spec function_name(term(), [term()]) -> binary().
 function_name(Name, _Args) when is_atom(Name) ->

@@ -210,7 +210,8 @@ parallel(Requests, Timeout) ->
     Deadline = py_call:deadline(Timeout),
     Numbered = lists:zip(lists:seq(1, length(Requests)), Requests),
     Submitted = [submit_parking(Request, N, Deadline) || {N, Request} <- Numbered],
-    gathered([result(Each, Deadline) || Each <- Submitted], Deadline).
+    Flags = lists:foldl(fun(Request, Sum) -> py_call:flags(Request) bor Sum end, 0, Requests),
+    gathered([result(Each, Deadline) || Each <- Submitted], Flags, Deadline).
 
 %% What waits for a context does so in what is left of the time for all.
 -spec submit_parking(py_call:request(), pos_integer(), integer() | infinity) ->
@@ -220,9 +221,10 @@ submit_parking(Request, N, Deadline) ->
     py_call:submit_spread(InTime, N, fun submit/2).
 
 %% Coroutines have not been run yet, but wait in their contexts: in each, all run side by side.
--spec gathered([{ok, term()} | {error, term()} | {parked, reference()}], integer() | infinity) ->
+-spec gathered([{ok, term()} | {error, term()} | {parked, reference()}], py_nif:flags(),
+               integer() | infinity) ->
     [{ok, term()} | {error, term()}].
-gathered(Results, Deadline) ->
+gathered(Results, Flags, Deadline) ->
     Numbered = lists:zip(lists:seq(1, length(Results)), Results),
     Parked = [{py_context:home(Handle), {N, Handle}} || {N, {parked, Handle}} <- Numbered],
     case Parked of
@@ -230,7 +232,7 @@ gathered(Results, Deadline) ->
             Results;
         _ ->
             Groups = maps:to_list(groups(Parked)),
-            Started = [{Coroutines, gather(Ctx, Coroutines, py_call:left(Deadline))}
+            Started = [{Coroutines, gather(Ctx, Coroutines, Flags, py_call:left(Deadline))}
                        || {Ctx, Coroutines} <- Groups],
             Later = maps:from_list(lists:append([await_group(Group, Deadline) || Group <- Started])),
             [maps:get(N, Later, Result) || {N, Result} <- Numbered]
@@ -243,12 +245,12 @@ groups(Pairs) ->
     end,
     lists:foldr(Add, #{}, Pairs).
 
--spec gather(pid() | undefined, [{pos_integer(), reference()}], timeout()) ->
+-spec gather(pid() | undefined, [{pos_integer(), reference()}], py_nif:flags(), timeout()) ->
     {waiting, reference(), pid(), py_nif:seq()} | {error, term()}.
-gather(undefined, _Coroutines, _Timeout) ->
+gather(undefined, _Coroutines, _Flags, _Timeout) ->
     {error, {context_died, noproc}};
-gather(Ctx, Coroutines, Timeout) ->
-    submit(Ctx, {gather, make_ref(), 0, [Handle || {_, Handle} <- Coroutines], Timeout}).
+gather(Ctx, Coroutines, Flags, Timeout) ->
+    submit(Ctx, {gather, make_ref(), Flags, [Handle || {_, Handle} <- Coroutines], Timeout}).
 
 %% What is late is cancelled by the context itself; the time beyond is for that to be heard.
 -spec await_group({[{pos_integer(), reference()}], term()}, integer() | infinity) ->
@@ -343,5 +345,5 @@ timed_out(_Ticket, {cast, Caller, What}) ->
 
 -spec report(pid(), iodata(), term()) -> ok.
 report(Caller, What, Reason) ->
-    logger:error(#{label => {py, cast_failed}, caller => Caller, call => What, reason => Reason},
+    logger:error(#{event => {py, cast_failed}, caller => Caller, call => What, reason => Reason},
                  #{report_cb => fun py_error:report/1}).

@@ -6,7 +6,7 @@
 
 -export([call/5, eval/3, exec/2, own_exec/2, own_eval/3, in_context/1, in_pool/1]).
 -export([with_options/2, outliving/1, outlives/1, as_stream/1, parking/1, on_behalf/2]).
--export([flags/1, timeout/1, in_time/2]).
+-export([flags/1, timeout/1, in_time/2, pool_timeout/0]).
 -export([settle/1, settle_patiently/2, patience/1, native/2]).
 -export([run/1, submit/2, submit_patiently/2, submit_spread/3, describe/1, describe_native/1]).
 -export([context/1, deadline/1, left/1]).
@@ -33,6 +33,7 @@
                      timeout => timeout(),
                      env => process | none | py_context:env(),
                      traceback => boolean(),
+                     values => erlang | elixir,
                      on_caller_down => interrupt | finish,
                      result => auto | term | object}.
 -include("py_args.hrl").
@@ -40,6 +41,8 @@
 %% `kwargs': keyword arguments. `timeout': in ms. `env': whose variables are used: the calling
 %% process's (`process', the default), the context's own (`none'), or those of an environment made by
 %% `py_context:create_local_env/1'. `traceback': whether an exception comes with its traceback.
+%% `values': with `elixir', `None' is `nil' and a handle on an object the struct `Py.Object' in the
+%% result, at any depth; with `erlang', the default, they are `none' and a reference.
 %% `on_caller_down': what becomes of the call when the calling process dies. `result': as in
 %% `py_context:call_options()'; of streams, for each item; not of `exec'.
 
@@ -157,6 +160,11 @@ flags(#request{flags = Flags}) ->
 -spec timeout(request()) -> timeout().
 timeout(#request{timeout = Timeout}) ->
     Timeout.
+
+%% How long a pool has to answer, in ms, unless the caller says otherwise.
+-spec pool_timeout() -> timeout().
+pool_timeout() ->
+    ?POOL_TIMEOUT.
 
 -spec in_time(request(), timeout()) -> request().
 in_time(Request, Timeout) ->

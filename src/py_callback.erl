@@ -6,13 +6,15 @@
 
 -behaviour(gen_server).
 
--export([start_link/0, is_taken/1, register/2, unregister/1, forget/0, stand_by/1, stand_by/4, run/3]).
+-export([start_link/0, is_taken/1, register/3, unregister/1, forget/0, stand_by/1, stand_by/4, run/3]).
 -export([init/1, handle_call/3, handle_cast/2, terminate/2]).
 
--export_type([name/0, target/0]).
+-export_type([name/0, target/0, values/0]).
 
 -type name() :: atom() | binary() | string().
 -type target() :: fun() | {module(), atom()}.
+-type values() :: erlang | elixir.
+%% Whose conventions the arguments follow.
 -type state() :: [{atom(), term()}].
 
 -define(KEY, {py_context_router, functions}).
@@ -39,9 +41,9 @@ is_taken(Name) ->
                         <<"whereis">>]).
 
 %% Registers a function, in the place of the one that had the name.
--spec register(binary(), target()) -> ok.
-register(Name, Function) ->
-    py_context_router_sup:ask(?MODULE, {register, Name, Function}).
+-spec register(binary(), target(), values()) -> ok.
+register(Name, Function, Values) ->
+    py_context_router_sup:ask(?MODULE, {register, Name, {Function, Values}}).
 
 -spec unregister(binary()) -> ok.
 unregister(Name) ->
@@ -110,7 +112,7 @@ run(Ticket, Name, Args) ->
 -spec answer(binary(), [term()]) -> {ok, term()} | tuple() | undefined.
 answer(Name, Args) ->
     case persistent_term:get(?KEY, #{}) of
-        #{Name := Function} -> apply_to(Function, Args);
+        #{Name := {Function, _Values}} -> apply_to(Function, Args);
         #{} -> undefined
     end.
 
@@ -150,7 +152,7 @@ init([]) ->
     ok = publish_names(persistent_term:get(?KEY, #{})),
     {ok, undefined}.
 
--spec handle_call({register, binary(), target()} | {unregister, binary()}, gen_server:from(),
+-spec handle_call({register, binary(), {target(), values()}} | {unregister, binary()}, gen_server:from(),
                   undefined) -> {reply, ok, undefined}.
 handle_call({register, Name, Function}, _From, State) ->
     {reply, write(fun(Map) -> Map#{Name => Function} end), State};
@@ -182,4 +184,4 @@ write(Change) ->
 
 -spec publish_names(map()) -> ok.
 publish_names(Functions) ->
-    py_nif:registered(maps:keys(Functions)).
+    py_nif:registered([{Name, Values} || {Name, {_, Values}} <- maps:to_list(Functions)]).

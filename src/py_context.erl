@@ -34,7 +34,7 @@
 -export([exec/2, exec/3, exec/4]).
 -export([create_local_env/1, interrupt/1]).
 %% Objects.
--export([call_method/4, call_method/5, call_method/6, getattr/3, to_term/1]).
+-export([call_method/4, call_method/5, call_method/6, getattr/3, getattr/4, to_term/1, to_term/2]).
 -export([to_buffer/1, to_buffer/2, is_ref/1]).
 %% What it is.
 -export([get_interp_id/1, is_subinterp/1, info/1]).
@@ -45,7 +45,7 @@
 %% For py.
 -export([request/3, home/1, name/3, named/3, text/3]).
 
--export_type([context_mode/0, options/0, call_options/0, name/0, args/0, kwargs/0, locals/0, env/0,
+-export_type([context_mode/0, options/0, call_options/0, object_options/0, buffer_options/0, name/0, args/0, kwargs/0, locals/0, env/0,
               source/0, object/0, buffer/0, python_error/0, traceback/0, error/0]).
 
 -type context_mode() :: worker | subinterp | owngil.
@@ -71,14 +71,22 @@
 %% `overload': what becomes of a call when the queue is full: it is refused at once, default, or waits for room for so many
 %% ms, first come, first served (only calls that wait for their results do).
 -type call_options() :: #{timeout => timeout(), env => env() | none, traceback => boolean(),
+                          values => erlang | elixir,
                           on_caller_down => interrupt | finish,
                           result => auto | term | object}.
 %% `timeout': in ms, default `infinity'. `env': an environment made by `create_local_env/1'.
 %% `traceback': whether an exception comes with its traceback; default as the application's setting.
 %% `on_caller_down': whether the job is given up or done all the same when the calling process dies;
-%% default as the context's option. `result': what objects in the result become that have no term:
-%% handles (`auto', the default), what they stand for as `to_term/1' says (`term'), or the whole result
-%% one handle, whatever it is (`object'); not of `exec', which has no result.
+%% default as the context's option. `values': with `elixir', `None' is `nil' and a handle on an object
+%% the struct `Py.Object' in the result, at any depth; default `erlang', `none' and a reference. `result': what objects in the
+%% result become that have no term: handles (`auto', the default), what they stand for as `to_term/1'
+%% says (`term'), or the whole result one handle, whatever it is (`object'); not of `exec', which has
+%% no result.
+-type object_options() :: #{timeout => timeout(), traceback => boolean(),
+                            values => erlang | elixir, on_caller_down => interrupt | finish}.
+%% As `call_options()', without the environment: an object has its own.
+-type buffer_options() :: #{share => boolean(), timeout => timeout(), traceback => boolean(),
+                            on_caller_down => interrupt | finish}.
 -type name() :: atom() | binary() | string().
 %% A dotted Python name: `math', `'os.path'', `<<"datetime.now">>'.
 -type args() :: [term()].
@@ -292,14 +300,14 @@ call_method(Ctx, Object, Method, Args) ->
 call_method(Ctx, Object, Method, Args, Kwargs) ->
     call_method(Ctx, Object, Method, Args, Kwargs, #{}).
 
-%% @doc With a timeout, in ms, default `infinity'; or with options (`env' is of no use here).
--spec call_method(pid(), object(), name(), args(), kwargs(), timeout() | call_options()) ->
+%% @doc With a timeout, in ms, default `infinity'; or with options.
+-spec call_method(pid(), object(), name(), args(), kwargs(), timeout() | object_options()) ->
     {ok, term()} | {error, error()}.
 call_method(Ctx, Object, Method, Args, Kwargs, Options) when is_list(Args) ->
     All = [Ctx, Object, Method, Args, Kwargs, Options],
     Name = name(Method, 3, All),
     K = named(Kwargs, 5, All),
-    with_options(Options, fun({Timeout, _Env, Flags}) ->
+    with_object_options(Options, fun(Timeout, Flags) ->
         run(Ctx, fun(Ref) -> {call_method, Ref, Flags, Object, Name, Args, K} end, Timeout,
             {call_method, All})
     end);
@@ -309,9 +317,17 @@ call_method(Ctx, Object, Method, Args, Kwargs, Options) ->
 %% @doc An attribute of the object behind a handle. `Name' may be dotted.
 -spec getattr(pid(), object(), name()) -> {ok, term()} | {error, error()}.
 getattr(Ctx, Object, Name) ->
-    All = [Ctx, Object, Name],
+    getattr(Ctx, Object, Name, #{}).
+
+%% @doc With a timeout, in ms, default `infinity'; or with options.
+-spec getattr(pid(), object(), name(), timeout() | object_options()) ->
+    {ok, term()} | {error, error()}.
+getattr(Ctx, Object, Name, Options) ->
+    All = [Ctx, Object, Name, Options],
     Checked = name(Name, 3, All),
-    run(Ctx, fun(Ref) -> {getattr, Ref, 0, Object, Checked} end, infinity, {getattr, All}).
+    with_object_options(Options, fun(Timeout, Flags) ->
+        run(Ctx, fun(Ref) -> {getattr, Ref, Flags, Object, Checked} end, Timeout, {getattr, All})
+    end).
 
 %% @doc The object behind a handle as a term: what has no counterpart becomes what it stands for, at
 %% any depth. Sets, ranges, iterators and other collections become lists; mappings and dataclasses
@@ -320,11 +336,19 @@ getattr(Ctx, Object, Name) ->
 %%
 %% An iterator is used up by this.
 -spec to_term(object()) -> {ok, term()} | {error, error()}.
-to_term(Object) when is_reference(Object), node(Object) =/= node() ->
-    on_node(node(Object), to_term, [Object]);
 to_term(Object) ->
-    with_home(Object, fun(Ctx) ->
-        run(Ctx, fun(Ref) -> {to_term, Ref, 0, Object} end, infinity, {to_term, [Object]})
+    to_term(Object, #{}).
+
+%% @doc With a timeout, in ms, default `infinity'; or with options.
+-spec to_term(object(), timeout() | object_options()) -> {ok, term()} | {error, error()}.
+to_term(Object, Options) when is_reference(Object), node(Object) =/= node() ->
+    on_node(node(Object), to_term, [Object, Options]);
+to_term(Object, Options) ->
+    All = [Object, Options],
+    with_home(Object, All, fun(Ctx) ->
+        with_object_options(Options, fun(Timeout, Flags) ->
+            run(Ctx, fun(Ref) -> {to_term, Ref, Flags, Object} end, Timeout, {to_term, All})
+        end)
     end).
 
 %% @doc The memory of an object that offers the buffer protocol, such as a numpy array:
@@ -334,26 +358,35 @@ to_term(Object) ->
 to_buffer(Object) ->
     to_buffer(Object, #{}).
 
-%% @doc With `share => true' contiguous memory of 64 KiB and more is not copied: the binary is the
+%% @doc With a timeout, in ms, default `infinity'; or with options.
+%%
+%% With `share => true' contiguous memory of 64 KiB and more is not copied: the binary is the
 %% object's own memory, and you promise that nothing in Python changes it any more. Without it, only
 %% memory that can't change is shared.
--spec to_buffer(object(), #{share => boolean(), timeout => timeout()}) ->
-    {ok, buffer()} | {error, error()}.
+-spec to_buffer(object(), timeout() | buffer_options()) -> {ok, buffer()} | {error, error()}.
 to_buffer(Object, Options) when is_reference(Object), node(Object) =/= node() ->
     on_node(node(Object), to_buffer, [Object, Options]);
-to_buffer(Object, #{share := Share}) when not is_boolean(Share) ->
-    _ = with_home(Object, fun(_) -> ok end),
-    {error, {bad_option, {share, Share}}};
-to_buffer(Object, Options) when is_map(Options) ->
-    Share = maps:get(share, Options, false),
-    with_home(Object, fun(Ctx) ->
-        with_options(maps:remove(share, Options), fun({Timeout, _Env, Flags}) ->
-            run(Ctx, fun(Ref) -> {to_buffer, Ref, Flags, Object, Share} end, Timeout,
-                {to_buffer, [Object, Options]})
+to_buffer(Object, Options) ->
+    All = [Object, Options],
+    with_home(Object, All, fun(Ctx) ->
+        with_buffer_options(Options, fun(Share, Timeout, Flags) ->
+            Request = fun(Ref) -> {to_buffer, Ref, Flags, Object, Share} end,
+            run(Ctx, Request, Timeout, {to_buffer, All})
         end)
-    end);
-to_buffer(_Object, Options) ->
-    {error, {bad_option, {options, Options}}}.
+    end).
+
+%% What is in a buffer is neither `None' nor an object.
+-spec with_buffer_options(term(), fun((boolean(), timeout(), py_nif:flags()) -> Result)) ->
+    Result | {error, {bad_option, term()}}.
+with_buffer_options(#{share := Share}, _Fun) when not is_boolean(Share) ->
+    {error, {bad_option, {share, Share}}};
+with_buffer_options(#{values := Values}, _Fun) ->
+    {error, {bad_option, {values, Values}}};
+with_buffer_options(#{share := Share} = Options, Fun) ->
+    Shared = fun(Timeout, Flags) -> Fun(Share, Timeout, Flags) end,
+    with_object_options(maps:remove(share, Options), Shared);
+with_buffer_options(Options, Fun) ->
+    with_object_options(Options, fun(Timeout, Flags) -> Fun(false, Timeout, Flags) end).
 
 %% @doc Whether a term is a handle on a Python object in a context of this node.
 -spec is_ref(term()) -> boolean().
@@ -367,10 +400,10 @@ home(Object) when is_reference(Object), node(Object) =/= node() ->
 home(Object) ->
     py_nif:object_context(Object).
 
--spec with_home(object(), fun((pid()) -> Result)) -> Result.
-with_home(Object, Fun) ->
+-spec with_home(object(), [term()], fun((pid()) -> Result)) -> Result.
+with_home(Object, All, Fun) ->
     case py_nif:object_context(Object) of
-        undefined -> ?BADARG([Object], {argument, 1, <<"not a handle on a Python object">>});
+        undefined -> ?BADARG(All, {argument, 1, <<"not a handle on a Python object">>});
         Ctx -> Fun(Ctx)
     end.
 
@@ -446,6 +479,14 @@ with_options(Options, Fun) when is_map(Options) ->
     end;
 with_options(Timeout, Fun) ->
     Fun({Timeout, none, 0}).
+
+%% Options of a call about an object, or just its timeout.
+-spec with_object_options(timeout() | object_options(), fun((timeout(), py_nif:flags()) -> Result)) ->
+    Result | {error, {bad_option, term()}}.
+with_object_options(#{env := Env}, _Fun) ->
+    {error, {bad_option, {env, Env}}};
+with_object_options(Options, Fun) ->
+    with_options(Options, fun({Timeout, _Env, Flags}) -> Fun(Timeout, Flags) end).
 
 %% Submits a request and waits. `Again' is the function and arguments to run where the context is.
 -spec run(pid(), fun((reference()) -> py_nif:request()), timeout(), {atom(), [term()]}) ->
@@ -572,6 +613,8 @@ name(_Name, N, All) ->
 -spec named(kwargs() | locals(), pos_integer(), [term()]) -> #{atom() | binary() => term()}.
 named(Empty, _N, _All) when Empty =:= #{}; Empty =:= [] ->
     #{};
+named(#{'__struct__' := _}, N, All) ->
+    ?BADARG(All, {argument, N, <<"a struct, not a map of names and values">>});
 named(Map, N, All) when is_map(Map) ->
     named(maps:to_list(Map), N, All);
 named(Pairs, N, All) when is_list(Pairs) ->

@@ -297,13 +297,13 @@ drop_replacement(State) ->
 -spec report_replaced(#state{}) -> ok.
 report_replaced(#state{id = Id}) ->
     #{quarantined := Stuck} = py_nif:context_info(self()),
-    logger:warning(#{label => {py_context, replaced}, context => Id, quarantined => Stuck},
+    logger:warning(#{event => {py_context, replaced}, context => Id, quarantined => Stuck},
                    #{report_cb => fun py_error:report/1}).
 
 %% Once per streak.
 -spec report_not_replaced(term(), #state{}) -> ok.
 report_not_replaced(Reason, #state{id = Id, failures = 0}) ->
-    logger:error(#{label => {py_context, not_replaced}, context => Id, reason => Reason},
+    logger:error(#{event => {py_context, not_replaced}, context => Id, reason => Reason},
                  #{report_cb => fun py_error:report/1});
 report_not_replaced(_Reason, _State) ->
     ok.
@@ -344,7 +344,7 @@ backoff(Failures) ->
 %% The counterpart of what the pool reports of the first failure.
 -spec report_recovery(#state{}) -> ok.
 report_recovery(#state{failures = Failures, slot = #{pool := Name, slot := Slot}}) when Failures > 0 ->
-    logger:notice(#{label => {py_context, recovered}, pool => Name, slot => Slot,
+    logger:notice(#{event => {py_context, recovered}, pool => Name, slot => Slot,
                     failures => Failures},
                   #{report_cb => fun py_error:report/1});
 report_recovery(_State) ->

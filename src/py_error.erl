@@ -93,24 +93,24 @@ format_cause(Why) -> format(Why).
 
 %% The report_cb of the application's log events.
 -spec report(logger:report()) -> {io:format(), [term()]}.
-report(#{label := {py_context, start_failed}, pool := Pool, slot := Slot, reason := Reason}) ->
+report(#{event := {py_context, start_failed}, pool := Pool, slot := Slot, reason := Reason}) ->
     {"Python context ~b of pool ~tp can't start and is being retried: ~ts",
      [Slot, Pool, format(Reason)]};
-report(#{label := {py, cast_failed}, caller := Caller, call := What, reason := Reason}) ->
+report(#{event := {py, cast_failed}, caller := Caller, call := What, reason := Reason}) ->
     {"Python, cast from ~0tp, ~ts: ~ts", [Caller, What, format(Reason)]};
-report(#{label := {py_context, recovered}, pool := Pool, slot := Slot, failures := Failures}) ->
+report(#{event := {py_context, recovered}, pool := Pool, slot := Slot, failures := Failures}) ->
     {"Python context ~b of pool ~tp has started, after ~b failures", [Slot, Pool, Failures]};
-report(#{label := {py_context, replaced}, context := Id, quarantined := Stuck}) ->
+report(#{event := {py_context, replaced}, context := Id, quarantined := Stuck}) ->
     {"Python context ~0tp was stuck in C code and has been replaced; "
      "of its former threads ~b are stuck", [Id, Stuck]};
-report(#{label := {py_context, not_replaced}, context := Id, reason := Reason}) ->
+report(#{event := {py_context, not_replaced}, context := Id, reason := Reason}) ->
     {"Python context ~0tp is stuck in C code and can't be replaced yet: ~ts",
      [Id, format(Reason)]};
 report(#{event := {py_config, unknown_keys}, unknown := Unknown, known := Known}) ->
     {"The application environment of py_context_router has keys without effect: ~ts. It knows ~ts",
      [lists:join(", ", [atom_to_list(Key) || Key <- Unknown]),
       lists:join(", ", [atom_to_list(Key) || Key <- Known])]};
-report(#{label := {py_output, dropped}, leader := Leader}) ->
+report(#{event := {py_output, dropped}, leader := Leader}) ->
     {"The group leader ~0tp doesn't answer; what Python code prints for it is dropped until it does",
      [Leader]}.
 

@@ -26,7 +26,7 @@ start_link() ->
 
 %% The report_cb of events that carry a Python exception.
 -spec report(logger:report()) -> {io:format(), [term()]}.
-report(#{label := {python, exception}, message := Message, traceback := Traceback}) ->
+report(#{event := {python, exception}, message := Message, traceback := Traceback}) ->
     {"~ts~n~ts", [Message, Traceback]}.
 
 -spec init([]) -> {ok, undefined}.
@@ -83,7 +83,7 @@ log_anyhow(Severity, Message, Meta, Caller, Context) ->
 -spec log(logger:level(), term(), map(), pid() | none, pid() | none) -> ok.
 log(Level, Message, #{<<"exception">> := {Class, Text, Traceback}} = Given, Caller, Context)
   when is_binary(Message), is_binary(Class), is_binary(Text), is_binary(Traceback) ->
-    Report = #{label => {python, exception}, message => Message, class => Class, text => Text,
+    Report = #{event => {python, exception}, message => Message, class => Class, text => Text,
                traceback => Traceback},
     Meta = metadata(maps:remove(<<"exception">>, Given), Caller, Context),
     event(Level, Report, Meta#{report_cb => fun ?MODULE:report/1});

@@ -71,10 +71,10 @@
 -type flags() :: non_neg_integer().
 %% What the caller wants beyond the result, a sum of bits: 1 a traceback with an exception, 2 none
 %% (without either, as the application's settings say); 4 the job is to be done even when the
-%% caller is gone, 8 it isn't (without either, as the context's option says); 32 the result as a
-%% stream; 64 a coroutine is not run but comes as `{parked, Handle}'; 128 what has
-%% no term comes as what it stands for, 256 the result as one handle (without either, what has no term
-%% comes as a handle).
+%% caller is gone, 8 it isn't (without either, as the context's option says); 16 Elixir's values:
+%% `nil' for None and structs for objects; 32 the result as a stream; 64 a coroutine is not run but
+%% comes as `{parked, Handle}'; 128 what has no term comes as what it stands for, 256 the result as one
+%% handle (without either, what has no term comes as a handle).
 -type settings() :: #{max_depth := pos_integer(), spin_us := non_neg_integer(),
                       traceback := boolean(), callback_depth := pos_integer(),
                       redirect_output := boolean(), quarantine_limit := pos_integer(),
@@ -303,8 +303,8 @@ serve(_Service) -> ?NOT_LOADED.
               Bytes :: non_neg_integer()) -> ok.
 handled(_Tally, _Messages, _Sends, _Bytes) -> ?NOT_LOADED.
 
-%% The names that Python code can call, all of them.
--spec registered([binary()]) -> ok.
+%% The names that Python code can call, all of them, and whose conventions their arguments follow.
+-spec registered([{binary(), erlang | elixir}]) -> ok.
 registered(_Names) -> ?NOT_LOADED.
 
 %% For a process that is to stand by for a call.

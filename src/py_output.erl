@@ -131,7 +131,7 @@ memory(Text) ->
 %% Elsewhere, because a handler of `logger' may wait for just that leader.
 -spec report_dropped(pid(), leader()) -> ok.
 report_dropped(Pid, #leader{lossy = false}) ->
-    _ = spawn(logger, warning, [#{label => {py_output, dropped}, leader => Pid},
+    _ = spawn(logger, warning, [#{event => {py_output, dropped}, leader => Pid},
                                 #{report_cb => fun py_error:report/1}]),
     ok;
 report_dropped(_Pid, _Leader) ->

@@ -369,7 +369,7 @@ slot_event(_StartingOrDrained, _Key, _Pid, State) ->
 %% One report per streak. A failure while the pool starts or grows goes to the caller instead.
 -spec report_failure(pos_integer(), term(), non_neg_integer(), #state{}) -> ok.
 report_failure(Slot, Reason, 0, #state{name = Name}) ->
-    logger:error(#{label => {py_context, start_failed}, pool => Name, slot => Slot,
+    logger:error(#{event => {py_context, start_failed}, pool => Name, slot => Slot,
                    reason => Reason},
                  #{report_cb => fun py_error:report/1});
 report_failure(_Slot, _Reason, _Before, _State) ->

@@ -82,7 +82,8 @@ handle_cast(_Message, State) ->
 handle_info({run, From, Ref, Leader, Request}, State) ->
     %% What Python prints goes to where the caller's output goes by now.
     true = group_leader(Leader, self()),
-    From ! {Ref, py_call:run(Request)},
+    %% What is in the result lives as long as the caller, and so this process.
+    From ! {Ref, py_held:keep(py_call:run(Request), self())},
     {noreply, State};
 handle_info(_Other, State) ->
     {noreply, State}.

@@ -21,7 +21,9 @@ groups() ->
       [workers_share_their_objects,
        an_object_of_another_interpreter_is_refused,
        numpy_arrays_become_nested_lists]},
-     {remote, [], [handles_of_a_remote_context_live_as_long_as_their_user]}].
+     {remote, [], [handles_of_a_remote_context_live_as_long_as_their_user,
+                   handles_that_the_front_gave_live_as_long_as_their_user,
+                   calls_about_a_remote_object_have_a_timeout]}].
 
 each_mode() ->
     [what_has_no_term_becomes_a_handle,
@@ -41,6 +43,8 @@ each_mode() ->
      a_handle_that_outlives_its_context_moves_nobody_elsewhere,
      a_long_conversion_can_be_interrupted,
      no_handle_is_no_object,
+     calls_about_objects_have_a_timeout,
+     calls_of_the_front_about_objects_have_its_timeout,
      options_are_checked,
      what_results_become_is_checked].
 
@@ -407,6 +411,79 @@ no_handle_is_no_object(Config) ->
     ?assertMatch({match, _}, re:run(rendered(fun() -> py_context:to_term(make_ref()) end),
                                     "not a handle on a Python object")).
 
+%% Each call about an object, in the form of `py_context' and of `py', with a timeout or options.
+calls(Ctx, Object, Options) ->
+    [fun() -> py_context:call_method(Ctx, Object, tobytes, [], #{}, Options) end,
+     fun() -> py_context:getattr(Ctx, Object, itemsize, Options) end,
+     fun() -> py_context:to_term(Object, Options) end,
+     fun() -> py_context:to_buffer(Object, Options) end
+     | calls_of_the_front(Object, Options)].
+
+calls_of_the_front(Object, Options) ->
+    [fun() -> py:call_method(Object, tobytes, [], #{}, Options) end,
+     fun() -> py:getattr(Object, itemsize, Options) end,
+     fun() -> py:to_term(Object, Options) end,
+     fun() -> py:to_buffer(Object, Options) end].
+
+calls_about_objects_have_a_timeout(Config) ->
+    Ctx = ?config(ctx, Config),
+    Array = eval(Ctx, <<"__import__('array').array('b', [1, 2])">>),
+    ok = py_context:exec(Ctx, <<"def nothing():\n  while True: pass\n"
+                                "class Slow:\n"
+                                "  def __getattr__(self, name): nothing()\n"
+                                "def endless():\n"
+                                "  while True: yield 1">>),
+    %% They end what runs too long ...
+    Slow = eval(Ctx, <<"Slow()">>),
+    Endless = fun() -> eval(Ctx, <<"endless()">>) end,
+    [?assertEqual({error, timeout}, Call())
+     || Options <- [10, #{timeout => 10}],
+        Call <- [fun() -> py_context:getattr(Ctx, Slow, name, Options) end,
+                 fun() -> py_context:call_method(Ctx, Slow, name, [], #{}, Options) end,
+                 fun() -> py_context:to_term(Endless(), Options) end,
+                 fun() -> py:getattr(Slow, name, Options) end,
+                 fun() -> py:call_method(Slow, name, [], #{}, Options) end,
+                 fun() -> py:to_term(Endless(), Options) end]],
+    %% ... and don't wait longer for a context that is busy.
+    ok = py_context:exec(Ctx, <<"pass">>),
+    Busy = ask(fun() -> py_context:exec(Ctx, <<"nothing()">>) end),
+    _ = await_busy(Ctx),
+    [?assertEqual({error, timeout}, Call())
+     || Options <- [0, 10, #{timeout => 10}], Call <- calls(Ctx, Array, Options)],
+    _ = eventually(fun() -> py_context:interrupt(Ctx) =:= ok end),
+    ?assertEqual({error, interrupted}, answer(Busy)),
+    [?assertMatch({ok, _}, Call())
+     || Options <- [infinity, 60_000, #{}, #{timeout => infinity}],
+        Call <- calls(Ctx, Array, Options)],
+    [?assertEqual({error, {bad_option, {env, none}}}, Call())
+     || Call <- calls(Ctx, Array, #{env => none})],
+    [?assertEqual({error, {bad_option, {timeout, -1}}}, Call())
+     || Call <- calls(Ctx, Array, #{timeout => -1})].
+
+%% What the front tells the context of the time.
+calls_of_the_front_about_objects_have_its_timeout(Config) ->
+    {ok, Array} = py_context:eval(?config(ctx, Config), <<"__import__('array').array('b', [1, 2])">>),
+    [?assertEqual(#{timeout => 30_000}, options_of(Call)) || Call <- calls_of_the_front(Array, #{})],
+    [?assertEqual(#{timeout => 30_000}, options_of(Call))
+     || Call <- [fun() -> py:call_method(Array, tobytes, []) end,
+                 fun() -> py:call_method(Array, tobytes, [], #{}) end,
+                 fun() -> py:getattr(Array, itemsize) end,
+                 fun() -> py:to_term(Array) end,
+                 fun() -> py:to_buffer(Array) end]],
+    [?assertEqual(#{timeout => 7, traceback => true}, options_of(Call))
+     || Call <- calls_of_the_front(Array, #{timeout => 7, traceback => true})],
+    [?assertEqual(7, options_of(Call)) || Call <- calls_of_the_front(Array, 7)].
+
+%% The last argument of the function of `py_context' that is called first.
+options_of(Call) ->
+    Functions = [{py_context, Name, Arity}
+                 || {Name, Arity} <- [{call_method, 6}, {getattr, 4}, {to_term, 2}, {to_buffer, 2}]],
+    [1 = erlang:trace_pattern(Function, true, []) || Function <- Functions],
+    Caller = spawn_link(fun() -> receive go -> Call() end end),
+    1 = erlang:trace(Caller, true, [call]),
+    Caller ! go,
+    receive {trace, Caller, call, {py_context, _, Args}} -> lists:last(Args) end.
+
 options_are_checked(Config) ->
     Ctx = ?config(ctx, Config),
     ?assertEqual({error, {bad_option, {colour, red}}},
@@ -518,4 +595,33 @@ handles_of_a_remote_context_live_as_long_as_their_user(_Config) ->
     User ! {self(), go},
     receive {'DOWN', Monitor, process, User, Reason} -> ?assertEqual(normal, Reason) end,
     _ = eventually(fun() -> maps:get(held_objects, py_context:info(Ctx)) =:= 0 end),
+    peer:stop(Vm).
+
+handles_that_the_front_gave_live_as_long_as_their_user(_Config) ->
+    {ok, Vm, Node} = test_helpers:start_peer(#{name => peer:random_name()}),
+    {ok, _} = erpc:call(Node, application, ensure_all_started, [py_context_router]),
+    {ok, Ctx} = erpc:call(Node, py_context_sup, start_context, [remote, worker]),
+    User = ask(fun() ->
+        {ok, [Set]} = py:eval(Ctx, <<"[{1, 2}]">>),
+        %% Whoever called for us there has no use for it.
+        _ = erpc:call(Node, fun() -> [erlang:garbage_collect(Pid) || Pid <- processes()] end),
+        {ok, none} = py:call_method(Set, add, [3]),
+        {ok, 3} = py:call(Ctx, builtins, len, [Set]),
+        py:to_term(Set)
+    end),
+    ?assertEqual({ok, [1, 2, 3]}, answer(User)),
+    ?assertEqual([], leftovers(User)),
+    _ = eventually(fun() -> maps:get(held_objects, py_context:info(Ctx)) =:= 0 end),
+    peer:stop(Vm).
+
+calls_about_a_remote_object_have_a_timeout(_Config) ->
+    {ok, Vm, Node} = test_helpers:start_peer(#{name => peer:random_name()}),
+    {ok, _} = erpc:call(Node, application, ensure_all_started, [py_context_router]),
+    {ok, Ctx} = erpc:call(Node, py_context_sup, start_context, [remote, worker]),
+    Array = eval(Ctx, <<"__import__('array').array('b', [1, 2])">>),
+    [?assertMatch({ok, _}, Call()) || Call <- calls(Ctx, Array, #{timeout => 60_000})],
+    Endless = eval(Ctx, <<"__import__('itertools').count()">>),
+    ?assertEqual({error, timeout}, py_context:to_term(Endless, 10)),
+    ?assertEqual({error, timeout}, py:to_term(Endless, 10)),
+    ?assertEqual({error, {bad_option, {colour, red}}}, py:to_term(Endless, #{colour => red})),
     peer:stop(Vm).

@@ -500,7 +500,7 @@ a_cast_that_waits_in_vain_is_logged(Config) ->
     try
         ok = py:cast(math, sqrt, [16], #{}, 20),
         receive
-            {logged, #{label := {py, cast_failed}, caller := Caller, reason := Reason}} ->
+            {logged, #{event := {py, cast_failed}, caller := Caller, reason := Reason}} ->
                 ?assertMatch({Parent, {context_died, _}}, {Caller, Reason})
         end
     after

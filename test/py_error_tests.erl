@@ -55,12 +55,12 @@ an_error_of_somebody_else_is_not_explained_test() ->
     ?assertEqual(#{}, py_error:format_error(badmatch, [])).
 
 log_events_render_test() ->
-    {Format1, Args1} = py_error:report(#{label => {py_context, start_failed}, pool => io, slot => 2,
+    {Format1, Args1} = py_error:report(#{event => {py_context, start_failed}, pool => io, slot => 2,
                                          reason => {'ValueError', <<"é"/utf8>>}}),
     Failed = lists:flatten(io_lib:format(Format1, Args1)),
     ?assertNotEqual(nomatch, string:find(Failed, "context 2 of pool io")),
     ?assertNotEqual(nomatch, string:find(Failed, "ValueError: é")),
-    {Format2, Args2} = py_error:report(#{label => {py_context, recovered}, pool => io, slot => 2,
+    {Format2, Args2} = py_error:report(#{event => {py_context, recovered}, pool => io, slot => 2,
                                          failures => 3}),
     ?assertNotEqual(nomatch, string:find(io_lib:format(Format2, Args2), "after 3 failures")).
 

@@ -6,18 +6,26 @@ defmodule Py.Object do
       iex> set
       #Py.Object<{1}>
       iex> Py.Object.call(set, :add, [2])
-      {:ok, :none}
+      {:ok, nil}
       iex> Py.Object.to_term(set)
       {:ok, [1, 2]}
 
-  It can be an argument, or the value of a keyword argument or binding; inside a list or map, give its
-  `:ref`.
+  It can be an argument, the value of a keyword argument or binding, or inside of one, at any depth.
 
       iex> {:ok, today} = Py.call(:datetime, "date.fromisoformat", ["2024-02-29"])
       iex> Py.Object.get!(today, :year)
       2024
-      iex> Py.eval("day.isoformat()", day: today)
-      {:ok, "2024-02-29"}
+      iex> Py.eval("[day.isoformat() for day in days]", days: [today])
+      {:ok, ["2024-02-29"]}
+
+  ## Options
+
+  All functions take the options `:timeout` (in ms, or `:infinity`; 30 000 by default), `:traceback` and
+  `:on_caller_down`, as `Py` does.
+
+      iex> {:ok, endless} = Py.eval("__import__('itertools').count()")
+      iex> Py.Object.to_term(endless, timeout: 10)
+      {:error, :timeout}
   """
 
   @enforce_keys [:ref]
@@ -25,36 +33,40 @@ defmodule Py.Object do
 
   @type t :: %__MODULE__{ref: :py_context.object()}
 
-  @doc "Calls a method; `kwargs` are names and values."
-  @spec call(t(), Py.name(), [term()], Py.named()) :: {:ok, term()} | {:error, Py.reason()}
-  def call(%__MODULE__{ref: ref}, method, args \\ [], kwargs \\ []) do
-    args = Enum.map(args, &unwrap/1)
-    kwargs = Enum.map(kwargs, fn {name, value} -> {name, unwrap(value)} end)
-    Py.wrap(:py.call_method(ref, method, args, kwargs))
-  end
+  @options [:timeout, :traceback, :on_caller_down]
 
-  @doc "As `call/4`, but returns the value, or raises `Py.Error`."
-  @spec call!(t(), Py.name(), [term()], Py.named()) :: term()
-  def call!(object, method, args \\ [], kwargs \\ []),
-    do: Py.bang!(call(object, method, args, kwargs))
+  @doc "Calls a method; `kwargs` are names and values."
+  @spec call(t(), Py.name(), [term()], Py.named(), keyword()) ::
+          {:ok, term()} | {:error, Py.reason()}
+  def call(%__MODULE__{ref: ref}, method, args \\ [], kwargs \\ [], options \\ []),
+    do: :py.call_method(ref, method, args, Py.named(kwargs), checked(options))
+
+  @doc "As `call/5`, but returns the value, or raises `Py.Error`."
+  @spec call!(t(), Py.name(), [term()], Py.named(), keyword()) :: term()
+  def call!(object, method, args \\ [], kwargs \\ [], options \\ []),
+    do: Py.bang!(call(object, method, args, kwargs, options))
 
   @doc "An attribute; `name` may be dotted."
-  @spec get(t(), Py.name()) :: {:ok, term()} | {:error, Py.reason()}
-  def get(%__MODULE__{ref: ref}, name), do: Py.wrap(:py.getattr(ref, name))
+  @spec get(t(), Py.name(), keyword()) :: {:ok, term()} | {:error, Py.reason()}
+  def get(%__MODULE__{ref: ref}, name, options \\ []),
+    do: :py.getattr(ref, name, checked(options))
 
-  @doc "As `get/2`, but returns the value, or raises `Py.Error`."
-  @spec get!(t(), Py.name()) :: term()
-  def get!(object, name), do: Py.bang!(get(object, name))
+  @doc "As `get/3`, but returns the value, or raises `Py.Error`."
+  @spec get!(t(), Py.name(), keyword()) :: term()
+  def get!(object, name, options \\ []), do: Py.bang!(get(object, name, options))
 
   @doc """
   What the object stands for as a term: sets and other collections as lists, dates as text, and so on,
   see `:py_context.to_term/1`.
   """
-  @spec to_term(t()) :: {:ok, term()} | {:error, Py.reason()}
-  def to_term(%__MODULE__{ref: ref}), do: :py.to_term(ref)
+  @spec to_term(t(), keyword()) :: {:ok, term()} | {:error, Py.reason()}
+  def to_term(%__MODULE__{ref: ref}, options \\ []), do: :py.to_term(ref, checked(options))
 
-  defp unwrap(%__MODULE__{ref: ref}), do: ref
-  defp unwrap(value), do: value
+  @doc "As `to_term/2`, but returns the value, or raises `Py.Error`."
+  @spec to_term!(t(), keyword()) :: term()
+  def to_term!(object, options \\ []), do: Py.bang!(to_term(object, options))
+
+  defp checked(options), do: Py.checked_options(options, @options)
 end
 
 defimpl Inspect, for: Py.Object do

@@ -20,7 +20,7 @@ use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm};
 
 use crate::call::Call;
-use crate::convert::{ConvertError, Converter, Pairs, Remains, Types, text};
+use crate::convert::{ConvertError, Converter, Pairs, Remains, Types, Values, text};
 use crate::directory::Context;
 use crate::error::{Death, Error};
 use crate::names::{Name, Names};
@@ -76,6 +76,8 @@ struct Run<'a, 's> {
     namespace: &'s Object,
     local: &'a Local,
     caller: ErlNifPid,
+    /// How the caller wants terms.
+    values: Values,
     /// Where the request's terms live.
     env: *mut ErlNifEnv,
     results: Results,
@@ -98,8 +100,8 @@ pub(crate) fn run(
         Request::ToTerm { .. } => Results::Terms,
         _ => flags.results(),
     };
-    let (caller, env) = (call.caller(), call.env());
-    let mut run = Run { at: *at, context, namespace, local, caller, env, results };
+    let (caller, values, env) = (call.caller(), flags.values(), call.env());
+    let mut run = Run { at: *at, context, namespace, local, caller, values, env, results };
     let value = match request {
         Request::Call { module, function, args, kwargs, env } => {
             Some(run.call(module, function, args, kwargs, env)?)
@@ -524,6 +526,7 @@ impl Run<'_, '_> {
             at: self.at,
             types: &self.local.types,
             context: Some(self.context),
+            values: self.values,
             max_depth: settings::max_depth(),
         }
     }

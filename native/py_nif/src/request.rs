@@ -11,7 +11,7 @@ use rustler::sys::{
     enif_get_uint, enif_is_identical,
 };
 
-use crate::convert::text;
+use crate::convert::{Values, text};
 use crate::exec::Push;
 use crate::settings;
 use crate::term::{atom, word};
@@ -224,6 +224,7 @@ impl Flags {
     const NO_TRACEBACK: u32 = 2;
     const FINISH_ORPHAN: u32 = 4;
     const STOP_ORPHAN: u32 = 8;
+    const ELIXIR: u32 = 16;
     const STREAM: u32 = 32;
     const PARK: u32 = 64;
     const TERMS: u32 = 128;
@@ -238,6 +239,11 @@ impl Flags {
             unsafe { enif_get_uint(env, flags, &raw mut bits) };
         }
         Flags(bits)
+    }
+
+    /// Whose conventions the result follows.
+    pub(crate) fn values(self) -> Values {
+        if self.0 & Self::ELIXIR == 0 { Values::Erlang } else { Values::Elixir }
     }
 
     /// Whether the result shall come as a stream.

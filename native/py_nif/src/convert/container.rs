@@ -12,10 +12,11 @@ use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifEnv, ErlNifMapIterator, ErlNifMapIteratorEntry, ErlNifTerm, ErlNifTermType,
-    enif_get_list_cell, enif_get_list_length, enif_get_map_size, enif_get_tuple, enif_make_copy,
-    enif_make_list_cell, enif_make_list_from_array, enif_make_map_from_arrays, enif_make_map_put,
-    enif_make_tuple_from_array, enif_map_iterator_create, enif_map_iterator_destroy,
-    enif_map_iterator_get_pair, enif_map_iterator_next,
+    enif_get_list_cell, enif_get_list_length, enif_get_map_size, enif_get_map_value,
+    enif_get_tuple, enif_make_copy, enif_make_list_cell, enif_make_list_from_array,
+    enif_make_map_from_arrays, enif_make_map_put, enif_make_tuple_from_array,
+    enif_map_iterator_create, enif_map_iterator_destroy, enif_map_iterator_get_pair,
+    enif_map_iterator_next,
 };
 
 use super::py_to_term::Writer;
@@ -185,8 +186,12 @@ pub(super) unsafe fn map_to_python(
     room: u32,
 ) -> Result<Object, Fail> {
     let Reader { at, env, .. } = reader;
+    let mut name = ErlNifTerm::default();
     // SAFETY: `map` belongs to `env`, so its keys and values do; attached.
     unsafe {
+        if enif_get_map_value(env, map, reader.types.known.r#struct, &raw mut name) != 0 {
+            return struct_to_python(reader, map, name);
+        }
         let dict = made(at, ffi::PyDict_New())?;
         for (count, (key, value)) in Pairs::new(env, map).enumerate() {
             let place = || key_step(env, key);
@@ -207,6 +212,37 @@ pub(super) unsafe fn map_to_python(
             }
         }
         Ok(dict)
+    }
+}
+
+/// A struct of Elixir stands for something that its fields alone don't say. The one that Python knows
+/// is `%Py.Object{ref: Handle}`.
+///
+/// # Safety
+/// `map` is a map of the reader's environment, with `name` for its `__struct__`.
+#[cold]
+#[inline(never)]
+unsafe fn struct_to_python(
+    reader: Reader<'_>,
+    map: ErlNifTerm,
+    name: ErlNifTerm,
+) -> Result<Object, Fail> {
+    let Reader { env, types, .. } = reader;
+    let mut handle = ErlNifTerm::default();
+    // SAFETY: `map` belongs to `env`, so its values do.
+    unsafe {
+        if name != types.known.py_object {
+            let name = text::atom_name(env, name).unwrap_or_default();
+            let name = name.strip_prefix("Elixir.").unwrap_or(&name);
+            return Err(Fail::refuse(format!("struct {name}").trim_end()));
+        }
+        if enif_get_map_value(env, map, types.known.r#ref, &raw mut handle) == 0 {
+            return Err(Fail::refuse("struct Py.Object, without a handle of this node"));
+        }
+        match reader.object(handle)? {
+            Some(object) => Ok(object),
+            None => Err(Fail::refuse("struct Py.Object, without a handle of this node")),
+        }
     }
 }
 

@@ -86,6 +86,16 @@ pub enum ConvertError {
     Python(Exception),
 }
 
+/// Whose conventions terms follow that are made from Python's values. The other way, both are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Values {
+    /// `None` is `none`, and a handle on an object a reference.
+    #[default]
+    Erlang,
+    /// `None` is `nil`, and a handle on an object the struct `Py.Object`.
+    Elixir,
+}
+
 /// Converts values in one interpreter.
 pub struct Converter<'a> {
     /// Proof that this thread is attached to the interpreter of `types`.
@@ -95,6 +105,8 @@ pub struct Converter<'a> {
     /// The context whose thread this is: it will hold what has no term. A thread that Python code
     /// started has none, and what has no term is an error there.
     pub context: Option<&'a Arc<Context>>,
+    /// How terms for Python's values look.
+    pub values: Values,
     /// How many containers may be nested in one value, if the stack has room for so many. One level
     /// takes up to 260 bytes of it in a release build: 8000 levels fit in 2 MiB, as measured.
     pub max_depth: u32,

@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
-use rustler::sys::{ErlNifEnv, ErlNifTerm};
+use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_make_map_from_arrays};
 
 use super::term_to_py::deeper;
-use super::{ConvertError, Converter, Fail, Types, buffer, container, number, opaque, plain, text};
+use super::{
+    ConvertError, Converter, Fail, Types, Values, buffer, container, number, opaque, plain, text,
+};
 use crate::directory::Context;
 use crate::resources::new_handle;
 use crate::term::OwnedEnv;
@@ -27,6 +29,9 @@ pub(super) struct Writer<'a> {
     pub(super) types: &'a Types,
     context: Option<&'a Arc<Context>>,
     pub(super) env: *mut ErlNifEnv,
+    /// The term for `None`.
+    none: ErlNifTerm,
+    values: Values,
     /// What has no term: is it to become what it stands for, instead of a handle?
     plainly: bool,
     /// The elements of the containers that are being built, innermost last: one buffer for the
@@ -54,12 +59,18 @@ impl Drop for Writer<'_> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(converter: &Converter<'a>, env: *mut ErlNifEnv, plainly: bool) -> Self {
-        let Converter { at, types, context, .. } = *converter;
+        let Converter { at, types, context, values, .. } = *converter;
+        let none = match values {
+            Values::Erlang => types.known.none,
+            Values::Elixir => types.known.nil,
+        };
         Writer {
             at,
             types,
             context,
             env,
+            none,
+            values,
             plainly,
             parts: types.parts.take(),
             in_scratch: false,
@@ -88,7 +99,7 @@ impl<'a> Writer<'a> {
             } else if ffi::PyFloat_CheckExact(value) != 0 {
                 Ok(number::float_to_term(self, ffi::PyFloat_AS_DOUBLE(value)))
             } else if value == ffi::Py_None() {
-                Ok(self.types.known.none)
+                Ok(self.none)
             } else if value == ffi::Py_True() {
                 Ok(self.types.known.r#true)
             } else if value == ffi::Py_False() {
@@ -209,7 +220,24 @@ impl<'a> Writer<'a> {
             return Err(Fail::refuse(format!("{class} object, in a thread that is no context's")));
         };
         // SAFETY: the environment may be written to; attached to the context's interpreter.
-        unsafe { new_handle(self.env, context, object) }
-            .ok_or_else(|| Fail::of(ConvertError::ContextEnded))
+        let handle = unsafe { new_handle(self.env, context, object) }
+            .ok_or_else(|| Fail::of(ConvertError::ContextEnded))?;
+        Ok(match self.values {
+            Values::Erlang => handle,
+            Values::Elixir => self.py_object(handle),
+        })
+    }
+
+    /// `%Py.Object{ref: handle}`.
+    fn py_object(&self, handle: ErlNifTerm) -> ErlNifTerm {
+        let known = &self.types.known;
+        let (keys, values) = ([known.r#struct, known.r#ref], [known.py_object, handle]);
+        let mut object = ErlNifTerm::default();
+        // SAFETY: the environment may be written to, and the handle is a term of it; both arrays
+        // have two terms, and the keys differ.
+        unsafe {
+            enif_make_map_from_arrays(self.env, keys.as_ptr(), values.as_ptr(), 2, &raw mut object);
+        }
+        object
     }
 }

@@ -116,11 +116,23 @@ impl Reader<'_> {
     /// # Safety
     /// As for [`Reader::value`]; `term` is a reference.
     unsafe fn reference(self, term: ErlNifTerm) -> Result<Object, Fail> {
+        // SAFETY: passed on to the caller.
+        match unsafe { self.object(term) }? {
+            Some(object) => Ok(object),
+            // SAFETY: as above.
+            None => unsafe { opaque::to_python(self, &self.types.reference, term) },
+        }
+    }
+
+    /// The object behind a handle; `None` if the term is no handle.
+    ///
+    /// # Safety
+    /// As for [`Reader::value`].
+    pub(super) unsafe fn object(self, term: ErlNifTerm) -> Result<Option<Object>, Fail> {
         // SAFETY: passed on to the caller; the thread is attached to the context's interpreter.
         match unsafe { handle_object(self.at, self.context, self.env, term) } {
-            Found::Object(object) => Ok(object),
-            // SAFETY: as above.
-            Found::NoHandle => unsafe { opaque::to_python(self, &self.types.reference, term) },
+            Found::Object(object) => Ok(Some(object)),
+            Found::NoHandle => Ok(None),
             Found::Elsewhere => Err(Fail::of(ConvertError::WrongContext)),
             Found::Gone => Err(Fail::of(ConvertError::ObjectGone)),
         }

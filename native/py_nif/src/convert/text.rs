@@ -47,6 +47,9 @@ pub(super) struct KnownAtoms {
     pub(super) bytes: ErlNifTerm,
     pub(super) buffer: ErlNifTerm,
     pub(super) ndarray: ErlNifTerm,
+    pub(super) r#struct: ErlNifTerm,
+    pub(super) py_object: ErlNifTerm,
+    pub(super) r#ref: ErlNifTerm,
 }
 
 impl KnownAtoms {
@@ -68,6 +71,9 @@ impl KnownAtoms {
                 bytes: atom("bytes"),
                 buffer: atom("buffer"),
                 ndarray: atom("ndarray"),
+                r#struct: atom("__struct__"),
+                py_object: atom("Elixir.Py.Object"),
+                r#ref: atom("ref"),
             };
             enif_free_env(env);
             known

@@ -11,7 +11,7 @@ use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
 use super::raise_text;
-use crate::convert::{ConvertError, Converter, Types};
+use crate::convert::{ConvertError, Converter, Types, Values};
 use crate::frame::Frame;
 use crate::settings;
 
@@ -34,7 +34,19 @@ pub(super) fn to_term(
     value: &Object,
     root: impl Display,
 ) -> Result<ErlNifTerm, Raised> {
-    let converted = with_converter(at, frame, |converter| {
+    to_term_as(Values::Erlang, at, frame, env, value, root)
+}
+
+/// As [`to_term`], for a receiver with conventions of its own.
+pub(super) fn to_term_as(
+    values: Values,
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    env: *mut ErlNifEnv,
+    value: &Object,
+    root: impl Display,
+) -> Result<ErlNifTerm, Raised> {
+    let converted = with_converter(values, at, frame, |converter| {
         // SAFETY: the callers' environments are their own.
         unsafe { converter.to_term(env, value, false) }
     });
@@ -62,10 +74,13 @@ pub(super) fn try_to_python(
     root: impl Display,
 ) -> Result<Object, ConvertError> {
     // SAFETY: the callers' environments are their own.
-    with_converter(at, frame, |converter| unsafe { converter.to_python(env, term, root) })
+    with_converter(Values::Erlang, at, frame, |converter| unsafe {
+        converter.to_python(env, term, root)
+    })
 }
 
 fn with_converter<T>(
+    values: Values,
     at: Attached<'_>,
     frame: Option<&Frame<'_>>,
     convert: impl FnOnce(&Converter<'_>) -> Result<T, ConvertError>,
@@ -74,11 +89,12 @@ fn with_converter<T>(
     match frame {
         Some(frame) => {
             let context = Some(frame.scope.context);
-            convert(&Converter { at, types: frame.scope.local.types(), context, max_depth })
+            let types = frame.scope.local.types();
+            convert(&Converter { at, types, context, values, max_depth })
         }
         None => {
             let types = Types::load(at).map_err(ConvertError::Python)?;
-            convert(&Converter { at, types: &types, context: None, max_depth })
+            convert(&Converter { at, types: &types, context: None, values, max_depth })
         }
     }
 }

@@ -16,10 +16,10 @@ use rustler::sys::{
     enif_make_list_from_array, enif_send, enif_whereis_pid,
 };
 
-use super::exchange::{Raised, raise, to_python, to_term, try_to_python};
+use super::exchange::{Raised, raise, to_python, to_term, to_term_as, try_to_python};
 use super::{prelude, state};
 use crate::callback::{Answer, Pending, Request, Waiter};
-use crate::convert::text;
+use crate::convert::{Values, text};
 use crate::frame::{self, Frame};
 use crate::registered;
 use crate::service::Service;
@@ -45,9 +45,7 @@ pub(super) unsafe fn call(
     args: &[*mut ffi::PyObject],
 ) -> Result<Object, Raised> {
     let name = text_of(at, name)?;
-    if !registered::contains(&name) {
-        return Err(unknown(at, &name));
-    }
+    let values = registered::values(&name).ok_or_else(|| unknown(at, &name))?;
     frame::with(|frame| {
         if let Some(frame) = frame {
             let allowed = frame.scope.check_depth(settings::callback_depth());
@@ -55,7 +53,7 @@ pub(super) unsafe fn call(
         }
         let env = OwnedEnv::new();
         // SAFETY: the environment is ours alone; the caller vouches for the objects.
-        let list = unsafe { arguments(at, frame, env.as_ptr(), args) }?;
+        let list = unsafe { arguments(values, at, frame, env.as_ptr(), args) }?;
         let waiter = match frame {
             Some(frame) => Waiter::Context(Arc::clone(frame.scope.context)),
             None => Waiter::Thread(std::thread::current()),
@@ -87,6 +85,7 @@ pub(super) unsafe fn call(
 /// # Safety
 /// `env` is the caller's alone, `args` are live objects.
 unsafe fn arguments(
+    values: Values,
     at: Attached<'_>,
     frame: Option<&Frame<'_>>,
     env: *mut ErlNifEnv,
@@ -96,7 +95,7 @@ unsafe fn arguments(
     for (index, arg) in args.iter().enumerate() {
         // SAFETY: live, as the caller vouches.
         let arg = unsafe { Object::from_borrowed(at, *arg) }.ok_or(Raised)?;
-        terms.push(to_term(at, frame, env, &arg, format_args!("args[{index}]"))?);
+        terms.push(to_term_as(values, at, frame, env, &arg, format_args!("args[{index}]"))?);
     }
     let count = u32::try_from(terms.len()).unwrap_or(u32::MAX);
     // SAFETY: pointer and length come from one vector, and its terms are of `env`.
@@ -250,7 +249,7 @@ fn not_running(at: Attached<'_>) -> Raised {
 /// Whether the module can be asked for an attribute that it hasn't.
 pub(super) fn check_attribute(at: Attached<'_>, name: &Object) -> Result<(), Raised> {
     let name = text_of(at, name)?;
-    if registered::contains(&name) {
+    if registered::values(&name).is_some() {
         return Ok(());
     }
     let message = format!(

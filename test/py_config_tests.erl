@@ -42,7 +42,7 @@ good_values() ->
           {python, "/home/zoë/venv"}, {max_depth, 1}, {max_depth, 4000}, {spin_us, 0},
           {spin_us, 1000}, {traceback, true}, {traceback, false},
           {callback_depth, 1}, {callback_depth, 200}, {redirect_output, false}, {sigchld, default},
-          {sigchld, leave}, {quarantine_limit, 1}, {logging, #{}},
+          {sigchld, leave}, {quarantine_limit, 1}, {logging, #{}}, {logging, [{asyncio, info}]},
           {logging, #{asyncio => all, <<"a.b">> => none, "root" => critical}}]).
 
 bad_values() ->
@@ -56,7 +56,7 @@ bad_values() ->
           {spin_us, infinity}, {traceback, yes}, {traceback, 1},
           {callback_depth, 0}, {callback_depth, 201}, {callback_depth, infinity},
           {redirect_output, no}, {sigchld, ignore}, {sigchld, true},
-          {quarantine_limit, 0}, {quarantine_limit, infinity}, {logging, info}, {logging, [{a, info}]},
+          {quarantine_limit, 0}, {quarantine_limit, infinity}, {logging, info}, {logging, [{a, info}, {a, debug}]},
           {logging, #{a => loud}}, {logging, #{a => 30}}, {logging, #{1 => info}},
           {logging, #{<<>> => info}}]).
 

@@ -25,6 +25,7 @@ use crate::nudge;
 use crate::object::{Attached, Object};
 use crate::request::Cancel;
 use crate::spin::Spin;
+use crate::threads;
 use crate::ward::Bed;
 use crate::watch;
 
@@ -80,6 +81,9 @@ impl<J: Job> Context<J> {
         if self.config.mode == Mode::SubInterpreter {
             nudge::turn_on();
         }
+        if self.config.mode == Mode::Worker {
+            threads::enter(interpreter.attached());
+        }
         let watched: Weak<Self> = Arc::downgrade(self);
         watch::watch(watched);
         let served = catch_unwind(AssertUnwindSafe(|| match Self::prepare(&interpreter) {
@@ -111,6 +115,9 @@ impl<J: Job> Context<J> {
         for object in self.holds.end() {
             // SAFETY: attached, and only this interpreter's objects are held here.
             drop(unsafe { object.recover(interpreter.attached()) });
+        }
+        if self.config.mode == Mode::Worker {
+            threads::leave(interpreter.attached());
         }
         // After a panic too: a blow in an interpreter that is gone would be undefined.
         self.close_gate(&interpreter);

@@ -28,9 +28,11 @@ defmodule PyContextRouter do
   @typedoc """
   How a pool is made, as a map or a keyword list: `:contexts` (how many; one per scheduler),
   `:mode` (`:worker`), `:max_queue` (jobs that may wait per context; 10 000), `:preload` (Python
-  source that is run once in each new context), `:shutdown` (ms that a running job has to finish
-  when the pool stops; 5 000), `:interrupt_grace` (ms that an interrupted job may clean up before it is
-  interrupted again; 1 000). All of them: `t::py_context_router.start_opts/0`.
+  source that is run once in each new context), `:venv` (a virtual environment), `:shutdown` (ms
+  that a running job has to finish when the pool stops; 5 000), `:on_caller_down` (`:interrupt`),
+  `:stuck_after` (ms; 5 000), `:interrupt_grace` (ms that an interrupted job may clean up
+  before it is interrupted again; 1 000), `:overload` (`:refuse`), `:route` (`:spread`: calls of `Py` go to
+  another context while their scheduler's is busy; or `:affinity`).
   """
   @type options :: :py_context_router.start_opts() | keyword()
 

@@ -2,7 +2,8 @@
 %%
 %% A pool is a number of contexts (see {@link py_context}). A process that asks for its context
 %% gets the one of the scheduler it is running on, so that neighbours on a scheduler share a
-%% context and schedulers don't contend for one; or the one that it has bound.
+%% context and schedulers don't contend for one; or the one that it has bound. Calls that are left to
+%% the pool (`py:call/3' and the like) begin there too, and go to another context while that is busy.
 %%
 %% Pools live under the application's supervisor, not linked to whoever started them. Contexts that
 %% die are replaced. Reads (`get_context', `contexts', `lookup_pool' …) take no lock and ask no
@@ -40,7 +41,8 @@
                         on_caller_down => interrupt | finish,
                         stuck_after => timeout(),
                         interrupt_grace => timeout(),
-                        overload => refuse | {wait, non_neg_integer()}}.
+                        overload => refuse | {wait, non_neg_integer()},
+                        route => spread | affinity}.
 %% `contexts': how many, default one per scheduler. `mode': default `worker'. `max_queue': how many
 %% jobs may wait per context, default 10 000. `preload': Python source that is run once in each new
 %% context. `venv': a virtual environment whose packages the contexts use; workers share theirs, as
@@ -52,6 +54,9 @@
 %% itself and a fresh context takes over behind the same pid. `interrupt_grace': ms that an
 %% interrupted job may clean up before it is interrupted again, default 1 000, at most `stuck_after'.
 %% `overload': whether a call is refused when the queue is full, default, or waits for room for so many ms.
+%% `route': where the calls of `py' go that are left to the pool: to the context of their scheduler if
+%% that is idle, else to any that is, else to the one with the fewest jobs (`spread', default); or
+%% always to one of their scheduler's contexts, as {@link get_context/1} chooses (`affinity').
 -type pool_spec() :: #{name := pool_name(),
                        contexts => pos_integer(),
                        mode => py_context:context_mode(),
@@ -62,7 +67,8 @@
                        on_caller_down => interrupt | finish,
                        stuck_after => timeout(),
                        interrupt_grace => timeout(),
-                       overload => refuse | {wait, non_neg_integer()}}.
+                       overload => refuse | {wait, non_neg_integer()},
+                       route => spread | affinity}.
 -type start_error() :: {bad_option, {Key :: term(), Value :: term()}}
                      | {already_started, map()}
                      | {unsupported_mode, py_context:context_mode(), Why :: binary()}
@@ -258,6 +264,9 @@ get_context() ->
 %% the one of the current scheduler, slot `((SchedulerId - 1) rem N) + 1', or if that one has died
 %% and isn't back yet, the next living one. With a number: the context in that slot of `default'.
 %%
+%% If the pool has more contexts than the VM has schedulers (S), a scheduler has the slots s, s + S,
+%% s + 2S and so on: the first of them that is idle is taken, else the one with the fewest jobs.
+%%
 %% Nothing is bound by this: a process that moves to another scheduler gets another context next
 %% time. While no context of the pool lives, the pid of the slot's last one is returned, whose
 %% calls answer `{error, {context_died, _}}'.
@@ -286,7 +295,7 @@ slot_range(Size) ->
 context_of(Bound, Pool) ->
     case is_usable(Bound) of
         true -> Bound;
-        false -> routed_context(Pool)
+        false -> own_context(Pool)
     end.
 
 -spec is_usable(undefined | pid()) -> boolean().
@@ -302,21 +311,36 @@ bound_context(Pool) ->
         false -> undefined
     end.
 
-%% @private The context of the current scheduler, bound or not.
+%% @private Where a call goes that is left to the pool, whatever this process has bound.
 -spec routed_context(pool_name()) -> pid() | undefined.
-routed_context(Pool) ->
-    route(py_pool:lookup(Pool)).
-
--spec route(undefined | py_nif:pool()) -> pid() | undefined.
-route(undefined) -> undefined;
-route(Pool) -> routed(py_nif:pool_context(Pool), Pool).
+routed_context(Name) ->
+    case py_pool:lookup(Name) of
+        undefined -> undefined;
+        Pool -> routed(py_nif:pool_route(Pool), Pool)
+    end.
 
 -spec routed(pid() | unknown, py_nif:pool()) -> pid().
 routed(unknown, Pool) ->
-    Ctx = py_nif:pool_context(Pool, erlang:system_info(scheduler_id)),
+    Ctx = py_nif:pool_route(Pool, erlang:system_info(scheduler_id)),
     true = is_pid(Ctx),
     Ctx;
 routed(Ctx, _Pool) ->
+    Ctx.
+
+%% The context of the current scheduler.
+-spec own_context(pool_name()) -> pid() | undefined.
+own_context(Name) ->
+    case py_pool:lookup(Name) of
+        undefined -> undefined;
+        Pool -> owned(py_nif:pool_context(Pool), Pool)
+    end.
+
+-spec owned(pid() | unknown, py_nif:pool()) -> pid().
+owned(unknown, Pool) ->
+    Ctx = py_nif:pool_context(Pool, erlang:system_info(scheduler_id)),
+    true = is_pid(Ctx),
+    Ctx;
+owned(Ctx, _Pool) ->
     Ctx.
 
 %% @doc Binds this process to a context in pool `default'. @equiv bind_context(default, Ctx)

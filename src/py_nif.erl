@@ -13,8 +13,8 @@
 -export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
 -export([submit_admitted/2, await_room/3, give_up_room/2, pass_room_on/1]).
 -export([context_replace/3, context_hand_over/2, quarantined/1]).
--export([pool_new/1, pool_close/1, pool_is_closed/1, pool_set/3, pool_leave/2, pool_resize/2]).
--export([pool_context/1, pool_context/2, pool_contexts/1]).
+-export([pool_new/3, pool_close/1, pool_is_closed/1, pool_set/3, pool_leave/2, pool_resize/2]).
+-export([pool_context/1, pool_context/2, pool_route/1, pool_route/2, pool_contexts/1]).
 -export([scheduler_id/0]).
 -export([serve/1, handled/4, registered/1, log_level/1]).
 -export([callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
@@ -27,11 +27,12 @@
        reference_context/1, context_start/2,
        submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/0, tagged/1,
        context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
-       context_hand_over/2, quarantined/1, pool_new/1,
+       context_hand_over/2, quarantined/1, pool_new/3,
        pool_close/1, pool_is_closed/1, submit_admitted/2, await_room/3, give_up_room/2,
        pass_room_on/1,
        pool_set/3, pool_leave/2, pool_resize/2,
-       pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0,
+       pool_context/1, pool_context/2, pool_route/1, pool_route/2, pool_contexts/1,
+       scheduler_id/0,
        serve/1, handled/4, registered/1, log_level/1,
        callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
        callback_begin/1, callback_answer/2]).
@@ -235,8 +236,10 @@ quarantined(_Pool) -> ?BEFORE_LOADING(0).
 -spec context_info(pid()) -> map() | undefined.
 context_info(_Context) -> ?BEFORE_LOADING(undefined).
 
--spec pool_new(Size :: pos_integer()) -> pool().
-pool_new(_Size) -> ?NOT_LOADED.
+%% `Schedulers' is how many the VM has, `Spreads' whether calls leave the contexts of their scheduler
+%% for others that are less busy.
+-spec pool_new(Size :: pos_integer(), Schedulers :: pos_integer(), Spreads :: boolean()) -> pool().
+pool_new(_Size, _Schedulers, _Spreads) -> ?NOT_LOADED.
 
 %% A process that takes over from one that was killed doesn't go on with a closed pool.
 -spec pool_close(pool()) -> ok.
@@ -262,6 +265,14 @@ pool_context(_Pool) -> ?NOT_LOADED.
 
 -spec pool_context(pool(), SchedulerId :: pos_integer()) -> pid() | none.
 pool_context(_Pool, _SchedulerId) -> ?NOT_LOADED.
+
+%% As `pool_context', but for a call that is left to the pool: if the scheduler's own context is busy,
+%% that is another one, where the pool spreads.
+-spec pool_route(pool()) -> pid() | none | unknown.
+pool_route(_Pool) -> ?NOT_LOADED.
+
+-spec pool_route(pool(), SchedulerId :: pos_integer()) -> pid() | none.
+pool_route(_Pool, _SchedulerId) -> ?NOT_LOADED.
 
 -spec pool_contexts(pool()) -> [pid()].
 pool_contexts(_Pool) -> ?NOT_LOADED.

@@ -24,7 +24,8 @@
                   on_caller_down := interrupt | finish,
                   stuck_after := timeout(),
                   interrupt_grace := timeout(),
-                  overload := refuse | {wait, non_neg_integer()}}.
+                  overload := refuse | {wait, non_neg_integer()},
+                  route := spread | affinity}.
 %% The options of a pool, complete.
 -type call() :: {timeout(), py_nif:env(), py_nif:flags()}.
 %% The options of one call, complete. Without an environment it is `none'.
@@ -40,7 +41,7 @@
 %% Checks the options of one context and fills in the defaults.
 -spec context(term()) -> {ok, context()} | {error, error()}.
 context(Options) ->
-    check(Options, maps:remove(contexts, defaults())).
+    check(Options, maps:without([contexts, route], defaults())).
 
 %% Checks the options of a pool and fills in the defaults.
 -spec pool(term()) -> {ok, pool()} | {error, error()}.
@@ -105,7 +106,8 @@ defaults() ->
       on_caller_down => interrupt,
       stuck_after => 5_000,
       interrupt_grace => 1_000,
-      overload => refuse}.
+      overload => refuse,
+      route => spread}.
 
 -spec check(term(), map()) -> {ok, map()} | {error, error()}.
 check(Options, Defaults) when is_map(Options) ->
@@ -129,6 +131,7 @@ value(max_queue, infinity) -> {ok, infinity};
 value(max_queue, N) when is_integer(N), N > 0, N =< ?LONGEST_QUEUE -> {ok, N};
 value(shutdown, infinity) -> {ok, infinity};
 value(shutdown, Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> {ok, Ms};
+value(route, Route) when Route =:= spread; Route =:= affinity -> {ok, Route};
 value(overload, refuse) -> {ok, refuse};
 value(overload, {wait, Ms}) when is_integer(Ms), Ms >= 0, Ms =< 16#7fffffff -> {ok, {wait, Ms}};
 value(stuck_after, infinity) -> {ok, infinity};

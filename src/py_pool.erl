@@ -276,8 +276,9 @@ started(Pool, Name, Options) ->
     fill(Pool, #state{name = Name, options = Options, sup = Sup}).
 
 -spec fill(undefined | py_nif:pool(), #state{}) -> #state{}.
-fill(undefined, #state{options = #{contexts := Size}} = State) ->
-    (add_slots(1, Size, State#state{pool = py_nif:pool_new(Size)}))#state{change = starting};
+fill(undefined, #state{options = #{contexts := Size, route := Route}} = State) ->
+    Pool = py_nif:pool_new(Size, erlang:system_info(schedulers), Route =:= spread),
+    (add_slots(1, Size, State#state{pool = Pool}))#state{change = starting};
 fill(Pool, #state{options = Options} = State) ->
     %% A killed pool that has come back: nobody waits, its slots fill as they can. They are those of
     %% its earlier life, resized as they may have been; then the entry needn't change.
@@ -294,7 +295,7 @@ add_slots(From, To, State) ->
 add_slot(N, #state{name = Name, sup = Sup, options = Options} = State) ->
     Key = {N, erlang:unique_integer()},
     Slot = #{pool => Name, slot => N, key => Key, owner => self()},
-    {ok, _} = py_slot_sup:start_slot(Sup, maps:remove(contexts, Options), Slot),
+    {ok, _} = py_slot_sup:start_slot(Sup, maps:without([contexts, route], Options), Slot),
     State#state{slots = (State#state.slots)#{N => Key},
                 pending = (State#state.pending)#{Key => []}}.
 

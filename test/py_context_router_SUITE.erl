@@ -501,11 +501,14 @@ routed_to() ->
               || Scheduler <- lists:seq(1, erlang:system_info(schedulers_online))],
     [test_helpers:answer(Asker) || Asker <- Askers].
 
-%% Where they should be.
+%% Where they should be: in the first living slot of their scheduler, else in the next one.
 next_living(Slots) ->
+    Schedulers = erlang:system_info(schedulers),
     [begin
          {Before, After} = lists:split((Scheduler - 1) rem length(Slots), Slots),
-         hd(lists:filter(fun is_process_alive/1, After ++ Before))
+         {_, Own} = lists:unzip([Slot || {N, _} = Slot <- lists:enumerate(0, After),
+                                         N rem Schedulers =:= 0]),
+         hd(lists:filter(fun is_process_alive/1, Own ++ After ++ Before))
      end || Scheduler <- lists:seq(1, erlang:system_info(schedulers_online))].
 
 %% ------------------------------------------------------------------ binding

@@ -6,19 +6,20 @@ the_defaults_are_the_documented_ones_test() ->
     Schedulers = erlang:system_info(schedulers),
     ?assertEqual({ok, #{contexts => Schedulers, mode => worker, max_queue => 10_000,
                         preload => undefined, venv => undefined, shutdown => 5_000, stuck_after => 5_000,
-                        interrupt_grace => 1_000, overload => refuse,
+                        interrupt_grace => 1_000, overload => refuse, route => spread,
                         on_caller_down => interrupt}},
                  py_options:pool(#{})).
 
 a_single_context_has_no_number_of_contexts_test() ->
     {ok, Options} = py_options:context(#{}),
     ?assertNot(is_map_key(contexts, Options)),
-    ?assertEqual({error, {bad_option, {contexts, 1}}}, py_options:context(#{contexts => 1})).
+    ?assertEqual({error, {bad_option, {contexts, 1}}}, py_options:context(#{contexts => 1})),
+    ?assertEqual({error, {bad_option, {route, spread}}}, py_options:context(#{route => spread})).
 
 given_values_are_kept_test() ->
     Given = #{contexts => 3, mode => owngil, max_queue => infinity, preload => <<"x = 1">>,
               venv => <<"/srv/venv">>, shutdown => 0, stuck_after => 1, interrupt_grace => 0,
-              overload => {wait, 10}, on_caller_down => finish},
+              overload => {wait, 10}, on_caller_down => finish, route => affinity},
     ?assertEqual({ok, Given}, py_options:pool(Given)).
 
 every_mode_is_known_test_() ->
@@ -44,7 +45,8 @@ a_bad_value_is_named_test_() ->
                          {stuck_after, 0}, {stuck_after, never}, {stuck_after, 1 bsl 32},
                          {interrupt_grace, -1}, {interrupt_grace, 1.0}, {interrupt_grace, never},
                          {interrupt_grace, 1 bsl 32},
-                         {on_caller_down, kill}, {overload, wait}, {overload, {wait, -1}}]].
+                         {on_caller_down, kill}, {overload, wait}, {overload, {wait, -1}},
+                         {route, random}]].
 
 an_unknown_key_is_named_test_() ->
     [?_assertEqual({error, {bad_option, {Key, 1}}}, py_options:pool(#{Key => 1}))

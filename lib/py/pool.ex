@@ -25,11 +25,11 @@ defmodule Py.Pool do
     * `:size` - how many contexts; one per scheduler by default;
     * `:mode` - `:worker`, `:subinterp` or `:owngil`;
     * and `:preload`, `:venv`, `:max_queue`, `:shutdown`, `:on_caller_down`, `:stuck_after`,
-      `:interrupt_grace`, `:overload`, see `t::py_context_router.start_opts/0`.
+      `:interrupt_grace`, `:overload`, `:route`, see `t::py_context_router.start_opts/0`.
   """
 
   @options [:name, :size, :mode, :preload, :venv, :max_queue, :shutdown] ++
-             [:on_caller_down, :stuck_after, :interrupt_grace, :overload]
+             [:on_caller_down, :stuck_after, :interrupt_grace, :overload, :route]
 
   @doc "For a supervisor."
   @spec child_spec(keyword()) :: Supervisor.child_spec()

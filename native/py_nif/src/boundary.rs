@@ -132,15 +132,18 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
     raw_func: submit,
 });
 
-/// `pool_context(Pool) -> pid() | none | unknown`; `unknown`: ask again with the scheduler's id.
+/// `pool_context(Pool) -> pid() | none | unknown`, the scheduler's own; `unknown`: ask again with the
+/// scheduler's id.
 extern "C" fn pool_context(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: the VM calls this with its one argument and the calling process's environment.
-    unsafe {
-        match scheduler::current() {
-            Some(id) => route(env, *argv, id),
-            None => atom(env, "unknown"),
-        }
-    }
+    unsafe { choose(env, *argv, Pool::context) }
+}
+
+/// `pool_route(Pool) -> pid() | none | unknown`, where a call goes that is left to the pool; `unknown`
+/// as above.
+extern "C" fn pool_route(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
+    // SAFETY: as above.
+    unsafe { choose(env, *argv, Pool::spread) }
 }
 
 rustler::codegen_runtime::inventory::submit!(rustler::Nif {
@@ -150,14 +153,25 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
     raw_func: pool_context,
 });
 
+rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+    name: c"pool_route".as_ptr(),
+    arity: 1,
+    flags: 0,
+    raw_func: pool_route,
+});
+
+/// A way to choose a context of a pool.
+type Choice = unsafe fn(&Pool, *mut ErlNifEnv, usize) -> Option<ErlNifTerm>;
+
 /// # Safety
 /// `pool` belongs to `env`, that of the running NIF call.
-unsafe fn route(env: *mut ErlNifEnv, pool: ErlNifTerm, scheduler: usize) -> ErlNifTerm {
+unsafe fn choose(env: *mut ErlNifEnv, pool: ErlNifTerm, choice: Choice) -> ErlNifTerm {
     // SAFETY: passed on to the caller.
     unsafe {
-        match Pool::from_term(env, pool) {
-            Some(pool) => pool.route(env, scheduler).unwrap_or_else(|| atom(env, "none")),
-            None => enif_make_badarg(env),
+        match (scheduler::current(), Pool::from_term(env, pool)) {
+            (_, None) => enif_make_badarg(env),
+            (None, _) => atom(env, "unknown"),
+            (Some(id), Some(pool)) => choice(pool, env, id).unwrap_or_else(|| atom(env, "none")),
         }
     }
 }
@@ -165,12 +179,27 @@ unsafe fn route(env: *mut ErlNifEnv, pool: ErlNifTerm, scheduler: usize) -> ErlN
 /// `pool_context(Pool, SchedulerId) -> pid() | none`
 #[rustler::nif(name = "pool_context")]
 fn pool_context_by_id<'a>(env: Env<'a>, pool: Term<'a>, id: usize) -> NifResult<Term<'a>> {
+    choose_by_id(env, pool, id, Pool::context)
+}
+
+/// `pool_route(Pool, SchedulerId) -> pid() | none`
+#[rustler::nif(name = "pool_route")]
+fn pool_route_by_id<'a>(env: Env<'a>, pool: Term<'a>, id: usize) -> NifResult<Term<'a>> {
+    choose_by_id(env, pool, id, Pool::spread)
+}
+
+fn choose_by_id<'a>(
+    env: Env<'a>,
+    pool: Term<'a>,
+    id: usize,
+    choice: Choice,
+) -> NifResult<Term<'a>> {
     let pool = decode_pool(pool)?;
     if id == 0 {
         return Err(rustler::Error::BadArg);
     }
     // SAFETY: the NIF call's own environment; pids are immediate terms, valid in any.
-    let pid = unsafe { pool.route(env.as_c_arg(), id).map(|pid| Term::new(env, pid)) };
+    let pid = unsafe { choice(pool, env.as_c_arg(), id).map(|pid| Term::new(env, pid)) };
     Ok(pid.unwrap_or_else(|| atoms::none().encode(env)))
 }
 
@@ -537,14 +566,15 @@ fn encode_mode(mode: Mode) -> Atom {
 
 // ---------------------------------------------------------------- pools
 
-/// `pool_new(Size) -> Pool`
+/// `pool_new(Size, Schedulers, Spreads) -> Pool`
 #[rustler::nif]
-fn pool_new(env: Env, size: usize) -> NifResult<Term> {
-    if size == 0 {
+fn pool_new(env: Env, size: usize, schedulers: usize, spreads: bool) -> NifResult<Term> {
+    if size == 0 || schedulers == 0 {
         return Err(rustler::Error::BadArg);
     }
+    let pool = Pool::new(size, schedulers, spreads);
     // SAFETY: the NIF call's own environment.
-    Ok(unsafe { Term::new(env, Pool::new(size).into_term(env.as_c_arg())) })
+    Ok(unsafe { Term::new(env, pool.into_term(env.as_c_arg())) })
 }
 
 fn decode_pool<'a>(pool: Term<'a>) -> NifResult<&'a Pool> {

@@ -330,13 +330,15 @@ impl Job for Call {
         let mut remains = Remains::default();
         let sent = self.reply(|env| {
             let result = frame::enter(self, scope, || exec::run(self, scope, env, &mut remains));
-            result.unwrap_or_else(|error| {
+            let result = result.unwrap_or_else(|error| {
                 let error = self.explain(error, scope.context.mode());
                 // SAFETY: `reply` gives an environment of this thread.
                 let term = unsafe { error.to_term(env) };
                 failure = Some(error);
                 term
-            })
+            });
+            scope.context.note_answered();
+            result
         });
         match failure {
             _ if !sent => Outcome::Unwanted,

@@ -12,7 +12,7 @@ use rustler::sys::{ErlNifPid, ErlNifTerm};
 
 use crate::call::Call;
 use crate::resources::ContextHandle;
-use crate::term::pid_term;
+use crate::term::{from_word, pid_term};
 
 /// A context as the router knows it.
 pub(crate) type Context = py_runtime::context::Context<Call>;
@@ -54,4 +54,11 @@ pub(crate) fn pids() -> Vec<ErlNifTerm> {
 /// Does something with the context of a process.
 pub(crate) fn with<T>(pid: ErlNifPid, f: impl FnOnce(&Arc<Context>) -> T) -> Option<T> {
     DIRECTORY.load().get(&pid_term(pid)).map(|entry| f(&entry.context))
+}
+
+/// The context of a process, given as the word of its pid.
+pub(crate) fn context_of(pid: usize) -> Option<Arc<Context>> {
+    // SAFETY: only looked up, as a number.
+    let pid = unsafe { from_word(pid) };
+    DIRECTORY.load().get(&pid).map(|entry| Arc::clone(&entry.context))
 }

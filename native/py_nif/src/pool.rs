@@ -1,12 +1,17 @@
-//! A pool: an array of slots, each with the pid of its context.
+//! A pool: an array of slots, each with the pid of its context, and the choice among them.
 //!
-//! A slot is one word, read and replaced atomically, so that routing takes no lock and a restarted
-//! context changes nothing but its slot: the term in `persistent_term` stays the same. Who changes
-//! anything takes a lock, because a resize copies the slots.
+//! A slot's pid is one word, read and replaced atomically, so that routing takes no lock and a
+//! restarted context changes nothing but its slot: the term in `persistent_term` stays the same. Who
+//! changes anything takes a lock, because a resize copies the slots.
+//!
+//! Two ways to choose a context for a scheduler: [`Pool::context`] keeps to the scheduler's own
+//! slots, [`Pool::spread`] leaves them for any other slot as soon as they are busy.
 
+use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use rustler::Env;
 use rustler::sys::{
@@ -15,10 +20,15 @@ use rustler::sys::{
     enif_init_resource_type, enif_is_process_alive, enif_make_resource, enif_release_resource,
 };
 
+use crate::directory::{self, Context};
 use crate::term::{from_word, pid_term, word};
 
 /// A slot that has never had a context.
 const NOBODY: usize = 0;
+
+/// How many slots are looked at for one call at most. Beyond that a busy call would cost its
+/// scheduler more than the balance is worth; the slots begin at another place each time.
+const MAX_EXAMINED: usize = 64;
 
 /// The slots of a pool. Resizing replaces the array, which is rare; reading it is not.
 pub(crate) struct Pool {
@@ -27,6 +37,10 @@ pub(crate) struct Pool {
     changing: Mutex<()>,
     /// It is to be stopped: a process that finds it after a crash doesn't go on with it.
     closed: AtomicBool,
+    /// How many schedulers the VM has: slots that far apart belong to one scheduler.
+    schedulers: usize,
+    /// Whether calls leave their scheduler's slots for others that are less busy.
+    spreads: bool,
 }
 
 /// A place for a context.
@@ -35,11 +49,43 @@ struct Slot {
     pid: AtomicUsize,
     /// Its context is alive, but takes no more jobs.
     leaving: AtomicBool,
+    /// The context behind the pid, for its load.
+    context: ArcSwapOption<Context>,
 }
 
 impl Slot {
-    fn new(pid: usize, leaving: bool) -> Self {
-        Slot { pid: AtomicUsize::new(pid), leaving: AtomicBool::new(leaving) }
+    fn empty() -> Self {
+        Slot {
+            pid: AtomicUsize::new(NOBODY),
+            leaving: AtomicBool::new(false),
+            context: ArcSwapOption::empty(),
+        }
+    }
+
+    fn copy(&self) -> Self {
+        Slot {
+            pid: AtomicUsize::new(self.pid()),
+            leaving: AtomicBool::new(self.is_leaving()),
+            context: ArcSwapOption::new(self.context.load_full()),
+        }
+    }
+
+    /// How many jobs wait or run in its context.
+    fn load(&self) -> usize {
+        let context = self.context.load();
+        match context.as_deref() {
+            Some(context) if context.is_replaced() => self.find_context().map_or(0, |c| c.load()),
+            Some(context) => context.load(),
+            None => 0,
+        }
+    }
+
+    /// Finds the context behind the pid: another one may have taken over behind the same pid.
+    #[cold]
+    fn find_context(&self) -> Option<Arc<Context>> {
+        let found = directory::context_of(self.pid());
+        self.context.store(found.clone());
+        found
     }
 
     fn pid(&self) -> usize {
@@ -123,11 +169,13 @@ impl Pool {
         }
     }
 
-    pub(crate) fn new(size: usize) -> Self {
+    pub(crate) fn new(size: usize, schedulers: usize, spreads: bool) -> Self {
         Pool {
-            slots: ArcSwap::from_pointee((0..size).map(|_| Slot::new(NOBODY, false)).collect()),
+            slots: ArcSwap::from_pointee((0..size).map(|_| Slot::empty()).collect()),
             changing: Mutex::new(()),
             closed: AtomicBool::new(false),
+            schedulers,
+            spreads,
         }
     }
 
@@ -147,6 +195,7 @@ impl Pool {
         if let Some(slot) = self.slots.load().get(slot) {
             slot.leaving.store(false, Ordering::Release);
             slot.pid.store(word(pid_term(pid)), Ordering::Release);
+            slot.find_context();
         }
     }
 
@@ -164,27 +213,61 @@ impl Pool {
     pub(crate) fn resize(&self, size: usize) {
         let _changing = self.changing.lock();
         let old = self.slots.load();
-        let slot = |n: usize| match old.get(n) {
-            Some(slot) => Slot::new(slot.pid(), slot.is_leaving()),
-            None => Slot::new(NOBODY, false),
-        };
+        let slot = |n: usize| old.get(n).map_or_else(Slot::empty, Slot::copy);
         self.slots.store((0..size).map(slot).collect::<Vec<_>>().into());
     }
 
-    /// The context for a scheduler (from 1): its slot's, or the next one's that serves. While none
-    /// does, the slot's last. `None`: no slot of this pool has ever been filled.
+    /// The context of a scheduler (from 1): of its slots, those `schedulers` apart, the first that is
+    /// idle, else the one with the fewest jobs. While none of them serves, the next slot that does,
+    /// and while none at all does, the last context of its first slot. `None`: no slot of this pool
+    /// has ever been filled.
     ///
     /// # Safety
     /// `env` is that of the running NIF call.
-    pub(crate) unsafe fn route(&self, env: *mut ErlNifEnv, scheduler: usize) -> Option<ErlNifTerm> {
+    pub(crate) unsafe fn context(
+        &self,
+        env: *mut ErlNifEnv,
+        scheduler: usize,
+    ) -> Option<ErlNifTerm> {
         let slots = self.slots.load();
         let first = (scheduler - 1) % slots.len();
-        let mut after = slots[first..].iter().chain(&slots[..first]);
         // SAFETY: passed on to the caller.
-        let serving = after.clone().find(|slot| unsafe { slot.serves(env) });
-        let slot = serving.or_else(|| after.find(|slot| slot.pid() != NOBODY))?;
-        // SAFETY: what is not nobody is a pid.
-        Some(unsafe { from_word(slot.pid()) })
+        unsafe {
+            let own = slots[first..].iter().step_by(self.schedulers);
+            let chosen = match slots.len() > self.schedulers {
+                true => least_loaded(env, own.take(MAX_EXAMINED)),
+                false => None,
+            };
+            chosen.or_else(|| next_serving(env, &slots, first))
+        }
+    }
+
+    /// Where a call goes that is left to the pool: to the context of its scheduler if that is idle,
+    /// else to any that is, else to one with the fewest jobs. As [`Pool::context`] where the pool
+    /// doesn't spread.
+    ///
+    /// # Safety
+    /// `env` is that of the running NIF call.
+    pub(crate) unsafe fn spread(
+        &self,
+        env: *mut ErlNifEnv,
+        scheduler: usize,
+    ) -> Option<ErlNifTerm> {
+        if !self.spreads {
+            // SAFETY: passed on to the caller.
+            return unsafe { self.context(env, scheduler) };
+        }
+        let slots = self.slots.load();
+        let own = (scheduler - 1) % slots.len();
+        // SAFETY: passed on to the caller.
+        unsafe {
+            if slots[own].load() == 0 && slots[own].serves(env) {
+                return Some(from_word(slots[own].pid()));
+            }
+            let start = rotating(slots.len());
+            let others = slots[start..].iter().chain(&slots[..start]);
+            least_loaded(env, others.take(MAX_EXAMINED)).or_else(|| next_serving(env, &slots, own))
+        }
     }
 
     /// Everybody in the slots, in order.
@@ -194,6 +277,54 @@ impl Pool {
         // SAFETY: slots hold pids.
         pids.map(|pid| unsafe { from_word(pid) }).collect()
     }
+}
+
+/// Of the slots that serve the first that is idle, else the first of those with the fewest jobs.
+///
+/// # Safety
+/// `env` is that of the running NIF call.
+unsafe fn least_loaded<'a>(
+    env: *mut ErlNifEnv,
+    slots: impl Iterator<Item = &'a Slot>,
+) -> Option<ErlNifTerm> {
+    let (mut least, mut chosen) = (usize::MAX, None);
+    for slot in slots {
+        let load = slot.load();
+        // SAFETY: passed on to the caller.
+        if load < least && unsafe { slot.serves(env) } {
+            (least, chosen) = (load, Some(slot));
+            if load == 0 {
+                break;
+            }
+        }
+    }
+    // SAFETY: a slot that serves has a pid.
+    chosen.map(|slot| unsafe { from_word(slot.pid()) })
+}
+
+/// The first slot from `first` on that serves. While none does, the first that has ever been filled.
+///
+/// # Safety
+/// `env` is that of the running NIF call.
+unsafe fn next_serving(env: *mut ErlNifEnv, slots: &[Slot], first: usize) -> Option<ErlNifTerm> {
+    let mut after = slots[first..].iter().chain(&slots[..first]);
+    // SAFETY: passed on to the caller.
+    let serving = after.clone().find(|slot| unsafe { slot.serves(env) });
+    let slot = serving.or_else(|| after.find(|slot| slot.pid() != NOBODY))?;
+    // SAFETY: what is not nobody is a pid.
+    Some(unsafe { from_word(slot.pid()) })
+}
+
+/// A number below `size`, the next one each time this thread asks: where several slots are equally
+/// busy, each gets its share.
+fn rotating(size: usize) -> usize {
+    thread_local! {
+        static NEXT: Cell<usize> = const { Cell::new(0) };
+    }
+    NEXT.with(|next| {
+        next.set(next.get().wrapping_add(1));
+        next.get() % size
+    })
 }
 
 /// # Safety

@@ -381,6 +381,21 @@ impl<J: Job> Context<J> {
         self.mailbox.waiting()
     }
 
+    /// How many jobs wait or run, as a hint that takes no lock. See [`Mailbox::load`].
+    pub fn load(&self) -> usize {
+        self.mailbox.load()
+    }
+
+    /// The running job is about to be answered. See [`Mailbox::note_answered`].
+    pub fn note_answered(&self) {
+        self.mailbox.note_answered();
+    }
+
+    /// Whether another context has taken its place, and its jobs.
+    pub fn is_replaced(&self) -> bool {
+        self.successor().is_some()
+    }
+
     /// Its former threads that are stuck.
     pub fn left_behind(&self) -> usize {
         self.counters.left_behind.load(Ordering::Relaxed)

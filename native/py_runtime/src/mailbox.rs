@@ -155,6 +155,8 @@ pub struct Mailbox<J, R> {
     hint: AtomicUsize,
     /// `Inner::events`, readable without the lock while spinning.
     events: AtomicUsize,
+    /// Jobs that wait or run and aren't answered, for [`Mailbox::load`].
+    load: AtomicUsize,
     max_queue: usize,
 }
 
@@ -174,8 +176,20 @@ impl<J: Clone, R> Mailbox<J, R> {
             }),
             hint: AtomicUsize::new(0),
             events: AtomicUsize::new(0),
+            load: AtomicUsize::new(0),
             max_queue,
         }
+    }
+
+    /// How many jobs wait or run. Takes no lock: a job that comes or goes at the same time may be
+    /// counted or not. One that was answered counts no more, see [`Mailbox::note_answered`].
+    pub fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// Publishes the load, after the queue or the running jobs have changed.
+    fn note_load(&self, inner: &Inner<J, R>) {
+        self.load.store(inner.queue.len() + inner.running.len(), Ordering::Relaxed);
     }
 
     /// Takes a job in. Wakes the context thread only if it sleeps.
@@ -191,6 +205,7 @@ impl<J: Clone, R> Mailbox<J, R> {
             let seq = inner.next;
             inner.next += 1;
             inner.queue.push_back((seq, job));
+            self.note_load(&inner);
             self.hint.fetch_add(1, Ordering::Relaxed);
             (seq, self.note(&mut inner))
         };
@@ -224,6 +239,7 @@ impl<J: Clone, R> Mailbox<J, R> {
         // No hole is left: a context that is stuck while its callers give up must not grow.
         let place = inner.queue.binary_search_by_key(&seq, |(waiting, _)| *waiting).ok()?;
         let (_, job) = inner.queue.remove(place)?;
+        self.note_load(&inner);
         self.hint.fetch_sub(1, Ordering::Relaxed);
         Some(job)
     }
@@ -234,7 +250,9 @@ impl<J: Clone, R> Mailbox<J, R> {
             let mut inner = self.inner.lock();
             inner.closed = true;
             self.hint.fetch_add(1, Ordering::Relaxed);
-            (std::mem::take(&mut inner.queue), self.note(&mut inner))
+            let jobs = std::mem::take(&mut inner.queue);
+            self.note_load(&inner);
+            (jobs, self.note(&mut inner))
         };
         wake(sleeper);
         jobs.into_iter().map(|(_, job)| job).collect()
@@ -303,6 +321,8 @@ impl<J: Clone, R> Mailbox<J, R> {
             other.hint.fetch_add(inner.queue.len(), Ordering::Relaxed);
             others.queue = std::mem::take(&mut inner.queue);
             others.next = inner.next;
+            self.note_load(&inner);
+            other.note_load(&others);
             moved();
             [inner.parked.take(), others.parked.take()]
         };
@@ -488,8 +508,17 @@ impl<J: Clone, R> Mailbox<J, R> {
 
     /// Ends the innermost running job. `true`: it was interrupted, and may not have raised the exception.
     pub fn end_running(&self) -> bool {
-        let ended = self.inner.lock().running.pop();
+        let mut inner = self.inner.lock();
+        let ended = inner.running.pop();
+        self.note_load(&inner);
         ended.is_some_and(|running| running.was_interrupted)
+    }
+
+    /// The innermost running job is about to be answered, and ends soon: to whoever looks for an
+    /// idle context it is over. Else a caller that gets its answer and asks again at once would find
+    /// its context busy. Once per job.
+    pub fn note_answered(&self) {
+        self.load.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Takes in nothing any more, and gives back what is still to be let go of. The last thing that
@@ -546,6 +575,33 @@ mod tests {
         same_caller: |one, other| one == other,
         same_work: |_, _| false,
     });
+
+    #[test]
+    fn the_load_counts_what_waits_and_runs_but_not_what_is_answered() {
+        let mailbox = mailbox(10);
+        assert_eq!(mailbox.load(), 0);
+        (1..=3).for_each(|job| drop(mailbox.push(job)));
+        assert_eq!(mailbox.load(), 3);
+        assert!(matches!(mailbox.next(), Next::Run(0, 1)));
+        assert_eq!(mailbox.load(), 3);
+        mailbox.note_answered();
+        assert_eq!(mailbox.load(), 2);
+        mailbox.end_running();
+        assert_eq!(mailbox.load(), 2);
+        assert_eq!(mailbox.take(1), Some(2));
+        assert_eq!(mailbox.load(), 1);
+        mailbox.close();
+        assert_eq!(mailbox.load(), 0);
+    }
+
+    #[test]
+    fn the_load_moves_along_with_the_jobs() {
+        let (from, to) = (mailbox(10), mailbox(10));
+        (1..=3).for_each(|job| drop(from.push(job)));
+        assert!(matches!(from.next(), Next::Run(..)));
+        assert!(from.move_to(&to, || ()));
+        assert_eq!((from.load(), to.load()), (1, 2));
+    }
 
     #[test]
     fn jobs_come_out_in_order() {

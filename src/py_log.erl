@@ -31,6 +31,8 @@ report(#{event := {python, exception}, message := Message, traceback := Tracebac
 
 -spec init([]) -> {ok, undefined}.
 init([]) ->
+    %% What has come in when it is told to end is logged.
+    _ = process_flag(trap_exit, true),
     ok = publish_level(),
     ok = py_nif:serve(py_log),
     {ok, undefined}.

@@ -12,7 +12,7 @@
 -behaviour(gen_server).
 
 -export([start_link/0]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
     %% What has come in, newest first, of each caller and native thread.
@@ -50,6 +50,8 @@ start_link() ->
 
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
+    %% What has come in when it is told to end is passed on.
+    _ = process_flag(trap_exit, true),
     ok = py_nif:serve(py_output),
     {ok, #state{}}.
 
@@ -75,6 +77,11 @@ handle_info({'DOWN', _Monitor, process, Leader, _Reason}, State) ->
     {noreply, gone(Leader, State), 0};
 handle_info(_Message, State) ->
     {noreply, State, 0}.
+
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, State) ->
+    _ = pass_on(State),
+    ok.
 
 -spec take_in({caller(), py_nif:tally()}, binary(), #state{}) -> #state{}.
 take_in(Key, Text, #state{waiting = Waiting, bytes = Bytes} = State) ->

@@ -21,6 +21,8 @@
 -define(SETTINGS, [quarantine_limit, max_depth, spin_us, traceback, callback_depth, redirect_output]).
 %% How long Python's `atexit' callbacks may take when the application stops, in ms.
 -define(ATEXIT_TIMEOUT, 5_000).
+%% What these may need.
+-define(ATEXIT_SERVICES, [py_output, py_log]).
 %% How long an executable may take to say its version, in ms.
 -define(PROBE_TIMEOUT, 30_000).
 
@@ -37,17 +39,29 @@ start() ->
 -spec stop() -> ok.
 stop() ->
     %% In a process of its own, for the message that may come too late.
-    {Pid, Monitor} = spawn_monitor(fun() ->
-        ok = py_nif:run_atexit(),
-        receive py_atexit -> ok end
-    end),
+    {Pid, Monitor} = spawn_monitor(fun run_atexit/0),
     receive
         {'DOWN', Monitor, process, Pid, _} -> ok
     after ?ATEXIT_TIMEOUT ->
-        true = demonitor(Monitor, [flush]),
         true = exit(Pid, kill),
-        ok
-    end.
+        receive {'DOWN', Monitor, process, Pid, _} -> ok end
+    end,
+    lists:foreach(fun end_service/1, ?ATEXIT_SERVICES).
+
+%% What they print and log goes where that of nobody's job goes. Their services have gone with the tree.
+-spec run_atexit() -> ok.
+run_atexit() ->
+    _ = [Service:start_link() || Service <- ?ATEXIT_SERVICES],
+    ok = py_nif:run_atexit(),
+    receive py_atexit -> ok end,
+    %% What has come before this is handled first.
+    lists:foreach(fun(Service) -> ok = gen_server:stop(Service) end, ?ATEXIT_SERVICES).
+
+%% One that has outlived its time is about to end, and leaves its name to the next start.
+-spec end_service(module()) -> ok.
+end_service(Service) ->
+    Monitor = monitor(process, Service),
+    receive {'DOWN', Monitor, process, _, _} -> ok end.
 
 %% Loads the library, and libpython with it.
 -spec load() -> ok | {error, {python_not_found, [binary()]}}.

@@ -39,6 +39,13 @@ groups() ->
        stopping_the_application_is_clean,
        exit_handlers_run_when_the_application_stops,
        an_exit_handler_that_never_ends_is_left,
+       what_exit_handlers_print_and_log_is_seen,
+       threads_of_a_context_are_waited_for,
+       threads_that_start_threads_are_waited_for,
+       pending_work_of_an_executor_is_done,
+       pending_work_of_an_executor_that_others_have_is_done_when_the_application_stops,
+       threads_that_never_end_are_left,
+       executors_can_be_used_again,
        the_application_starts_again_fifty_times]).
 
 init_per_group(Mode, Config) ->
@@ -63,13 +70,8 @@ stopping_the_application_is_clean(Config) ->
 
 %% Status 0, in time, and nothing said on the way: no crash, no core.
 ends_cleanly(End, Config) ->
-    Paths = lists:append([["-pa", Path] || Path <- code:get_path(), Path =/= "."]),
-    Args = ["-noshell", "-kernel", "logger_level", "none"] ++ Paths
-        ++ ["-run", "shutdown_SUITE", "child", atom_to_list(?config(mode, Config)),
-            atom_to_list(End)],
-    Port = open_port({spawn_executable, os:find_executable("erl")},
-                     [{args, Args}, {env, [{"ERL_CRASH_DUMP_BYTES", "0"}]},
-                      exit_status, stderr_to_stdout, binary]),
+    Port = child_vm(["-kernel", "logger_level", "none"],
+                    [atom_to_list(?config(mode, Config)), atom_to_list(End)]),
     Pid = pid_of_busy(Port, <<>>),
     Began = erlang:monotonic_time(millisecond),
     _ = [{ok, _} = test_helpers:run_program("/bin/kill", ["-TERM", binary_to_list(Pid)])
@@ -78,6 +80,13 @@ ends_cleanly(End, Config) ->
     Took = erlang:monotonic_time(millisecond) - Began,
     ct:comment("~b ms", [Took]),
     ?assert(Took < ?AT_MOST).
+
+%% A VM that calls `child/1', and whose output comes from a port.
+child_vm(Flags, Args) ->
+    Paths = lists:append([["-pa", Path] || Path <- code:get_path(), Path =/= "."]),
+    open_port({spawn_executable, os:find_executable("erl")},
+              [{args, ["-noshell"] ++ Flags ++ Paths ++ ["-run", "shutdown_SUITE", "child"] ++ Args},
+               {env, [{"ERL_CRASH_DUMP_BYTES", "0"}]}, exit_status, stderr_to_stdout, binary]).
 
 %% What the child says once all is as it should be.
 pid_of_busy(Port, Said) ->
@@ -99,6 +108,8 @@ rest(Port, Output) ->
 
 %% In the VM that is to end: an endless loop, a sleep in C, a job that waits for an Erlang function
 %% that waits for a job on the same context, streams, and a queue.
+child([Mode, "exit_handlers"]) ->
+    exit_handlers(list_to_atom(Mode));
 child([Mode, End]) ->
     {ok, [Loop, Sleep, Wait | Rest]} = py_context_router:start(
         #{contexts => 6, mode => list_to_atom(Mode), shutdown => 100, preload => ?NUMBERS}),
@@ -170,6 +181,92 @@ an_exit_handler_that_never_ends_is_left(Config) ->
         ok = py_context:exec(Ctx, <<"import atexit, time\natexit.register(time.sleep, 60)">>),
         {Us, ok} = timer:tc(fun() -> application:stop(py_context_router) end),
         ?assert(Us div 1000 < ?AT_MOST)
+    end).
+
+%% On standard output, because nobody's job prints it; also a line that isn't finished.
+what_exit_handlers_print_and_log_is_seen(Config) ->
+    %% OTP's own handler takes no events of a domain.
+    Flags = ["-kernel", "logger", "[{handler, default, logger_std_h, #{filter_default => log}}]"],
+    Child = child_vm(Flags, [atom_to_list(?config(mode, Config)), "exit_handlers"]),
+    {0, Output} = rest(Child, <<>>),
+    [?assertMatch({match, _}, re:run(Output, Text)) || Text <- ["printed\n", "logged", "unfinished"]].
+
+exit_handlers(Mode) ->
+    {ok, [Ctx]} = py_context_router:start(#{contexts => 1, mode => Mode}),
+    ok = py_context:exec(Ctx, <<"import atexit, logging\n"
+                                "def say():\n"
+                                "  print('printed')\n"
+                                "  logging.error('logged')\n"
+                                "  print('unfinished', end='')\n"
+                                "atexit.register(say)">>),
+    ok = application:stop(py_context_router),
+    init:stop(0).
+
+%% `mark(n)' notes that something has been done, in a file.
+-define(MARK, "import os, time\n"
+              "def mark(n, os=os, time=time):\n"
+              "    time.sleep(0.1)\n"
+              "    with open(where, 'a') as f: f.write(str(n))\n").
+
+threads_of_a_context_are_waited_for(Config) ->
+    ?assertEqual(<<"0">>, done_when(stop_context, <<"import threading\n"
+                                                    "threading.Thread(target=mark, args=[0]).start()">>,
+                                    Config)).
+
+threads_that_start_threads_are_waited_for(Config) ->
+    ?assertEqual(<<"1">>, done_when(stop_context, <<"import threading\n"
+                                                    "def start():\n"
+                                                    "    time.sleep(0.1)\n"
+                                                    "    threading.Thread(target=mark, args=[1]).start()\n"
+                                                    "threading.Thread(target=start).start()">>,
+                                    Config)).
+
+%% Nobody else has the executor, which goes with the context's names.
+pending_work_of_an_executor_is_done(Config) ->
+    ?assertEqual(<<"0123">>, done_when(stop_context, executor("executor"), Config)).
+
+pending_work_of_an_executor_that_others_have_is_done_when_the_application_stops(Config) ->
+    ?assertEqual(<<"0123">>, done_when(stop_application, executor("os.executor"), Config)).
+
+executor(Name) ->
+    ["from concurrent.futures import ThreadPoolExecutor\n",
+     Name, " = ThreadPoolExecutor(1)\n"
+     "for n in range(4): ", Name, ".submit(mark, n)"].
+
+%% What the code has marked when the stop returns.
+done_when(Stop, Code, Config) ->
+    Where = filename:join(?config(priv_dir, Config), atom_to_list(?config(mode, Config)) ++ ".marks"),
+    _ = file:delete(Where),
+    in_vm(Config, fun(Mode, _Dir) ->
+        {ok, [Ctx]} = py_context_router:start(#{contexts => 1, mode => Mode}),
+        ok = py_context:exec(Ctx, ["where = '", Where, "'\n", ?MARK, Code]),
+        ok = case Stop of
+                 stop_context -> py_context_router:stop();
+                 stop_application -> application:stop(py_context_router)
+             end
+    end),
+    {ok, Marks} = file:read_file(Where),
+    Marks.
+
+threads_that_never_end_are_left(Config) ->
+    in_vm(Config, fun(Mode, _Dir) ->
+        {ok, [Ctx]} = py_context_router:start(#{contexts => 1, mode => Mode, shutdown => 100}),
+        ok = py_context:exec(Ctx, <<"import threading, time\n"
+                                    "threading.Thread(target=time.sleep, args=[60]).start()">>),
+        {Us, ok} = timer:tc(fun() -> application:stop(py_context_router) end),
+        ?assert(Us div 1000 < ?AT_MOST)
+    end).
+
+%% In workers they are closed with the application, and open again after it.
+executors_can_be_used_again(Config) ->
+    in_vm(Config, fun(Mode, _Dir) ->
+        [begin
+             {ok, [Ctx]} = py_context_router:start(#{contexts => 1, mode => Mode}),
+             ok = py_context:exec(Ctx, <<"from concurrent.futures import ThreadPoolExecutor\n"
+                                         "executor = ThreadPoolExecutor(1)">>),
+             ?assertEqual({ok, 3}, py_context:eval(Ctx, <<"executor.submit(sum, [1, 2]).result()">>)),
+             ok = application:stop(py_context_router)
+         end || _ <- [1, 2, 3]]
     end).
 
 the_application_starts_again_fifty_times(Config) ->

@@ -23,6 +23,7 @@ use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, OwnedEnv, Resourc
 use crate::call::{Answer, Call, GivenUp, Tag, Ticket};
 use crate::directory::{self, Context};
 use crate::error::{Death, Error};
+use crate::frame;
 use crate::pool::Pool;
 use crate::python_module;
 use crate::quarantine;
@@ -375,6 +376,7 @@ fn run_atexit(env: Env) -> NifResult<Atom> {
     let caller = env.pid();
     let run = move || {
         boot::run_atexit();
+        frame::say_last_words();
         // The caller may have lost its patience.
         let _ = OwnedEnv::new().send_and_clear(&caller, |env| atoms::py_atexit().encode(env));
     };

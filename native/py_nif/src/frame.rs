@@ -63,6 +63,11 @@ impl Drop for OwnVoice {
     }
 }
 
+/// Says what the thread without a job has begun to say. It would when it ends, which may be too late.
+pub(crate) fn say_last_words() {
+    OWN.with(|own| own.0.finish_lines(None));
+}
+
 thread_local! {
     static CURRENT: Cell<*const Frame<'static>> = const { Cell::new(std::ptr::null()) };
     static OWN: OwnVoice = OwnVoice(Voice::default());

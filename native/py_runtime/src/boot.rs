@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, mpsc};
+use std::time::Duration;
 
 use pyo3_ffi as ffi;
 
@@ -16,6 +17,7 @@ use crate::exception::Exception;
 use crate::gil::SWITCH_INTERVAL;
 use crate::interpreter;
 use crate::object::{Attached, Object};
+use crate::threads;
 
 /// A built-in module: its name and its init function.
 pub type BuiltinModule = (&'static CStr, extern "C" fn() -> *mut ffi::PyObject);
@@ -80,11 +82,26 @@ pub fn build_executable() -> Option<&'static Path> {
     path.is_file().then_some(path)
 }
 
-/// Runs the main interpreter's `atexit` callbacks, once each. They may take as long as they like, so
-/// this is for a thread of its own; one that has nothing to do with Python.
+/// How long `atexit` callbacks wait for the threads that Python code has started in the main interpreter.
+const THREADS_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Ends the threads that Python code has started in the main interpreter, and runs its `atexit` callbacks,
+/// once each. They may take as long as they like, so this is for a thread of its own; one that has nothing to
+/// do with Python.
 pub fn run_atexit() {
     if !is_booted() {
         return;
+    }
+    let (ended, end) = mpsc::channel();
+    let end_threads = move || {
+        // SAFETY: this thread has nothing to do with Python; attached by the visit.
+        unsafe { interpreter::visit_main(|| threads::end(Attached::assume())) };
+        // Nobody may wait any more.
+        let _ = ended.send(());
+    };
+    // In a thread of its own: what doesn't end keeps the callbacks waiting only for so long.
+    if std::thread::Builder::new().name("py_threads".into()).spawn(end_threads).is_ok() {
+        let _ = end.recv_timeout(THREADS_PATIENCE);
     }
     // SAFETY: says the caller; attached by the visit.
     unsafe { interpreter::visit_main(|| interpreter::run_exit_functions(Attached::assume())) };
@@ -241,6 +258,7 @@ fn prepare_main(at: Attached<'_>) -> Result<(), Exception> {
     async_exc::find_place(at);
     // SAFETY: no precondition.
     blow::take_back(at, unsafe { libc::pthread_self() } as u64);
+    threads::install(at)?;
     set_switch_interval(at)
 }
 

@@ -34,6 +34,7 @@ pub mod request;
 mod spare;
 mod spin;
 mod sync;
+mod threads;
 pub mod turns;
 pub mod ward;
 mod watch;

@@ -27,6 +27,7 @@ use crate::object::{Attached, Object};
 use crate::request::Cancel;
 use crate::spare;
 use crate::spin::Spin;
+use crate::threads;
 use crate::ward::Bed;
 use crate::watch;
 
@@ -171,6 +172,9 @@ impl<J: Job> Context<J> {
             // SAFETY: attached, and only this interpreter's objects are held here.
             drop(unsafe { object.recover(interpreter.attached()) });
         }
+        if self.config.mode == Mode::Worker {
+            threads::leave(interpreter.attached());
+        }
         // After a panic too: a blow in an interpreter that is gone would be undefined.
         self.close_gate(&interpreter);
         self.parry(interpreter.attached());
@@ -185,8 +189,10 @@ impl<J: Job> Context<J> {
         self.interpreter_number.store(interpreter.number(), Ordering::Relaxed);
         self.state.store(interpreter.state(), Ordering::Relaxed);
         *self.gate.lock() = Some(interpreter.pointer());
-        if self.config.mode == Mode::SubInterpreter {
-            nudge::turn_on();
+        match self.config.mode {
+            Mode::SubInterpreter => nudge::turn_on(),
+            Mode::Worker => threads::enter(interpreter.attached()),
+            Mode::OwnGil => (),
         }
     }
 

@@ -1,0 +1,140 @@
+"""Threads that Python code starts in the main interpreter, which worker contexts share.
+
+Runs once, at boot. A context's thread stands to them as the main thread of a program does: threads that it
+starts aren't daemons unless they say so, and are waited for at its end.
+"""
+import _thread
+import functools
+import gc
+import sys
+import threading
+
+# How often a thread that waits for another looks whether it is interrupted, in seconds.
+BEAT = 0.05
+
+
+class Context:
+    """A context whose thread runs."""
+
+    has_threads = False
+
+
+# By the idents of their threads.
+contexts = {}
+
+
+def enter():
+    """A context's thread begins."""
+    contexts[_thread.get_ident()] = Context()
+
+
+def _initialised(initialise):
+    @functools.wraps(initialise)
+    def __init__(self, *args, **kwargs):
+        initialise(self, *args, **kwargs)
+        context = contexts.get(_thread.get_ident())
+        if context is not None:
+            self._erlang_context = context
+            # Threads inherit this from the one that makes them.
+            self._daemonic = False
+
+    return __init__
+
+
+def _started(start):
+    @functools.wraps(start)
+    def wrapper(self):
+        context = getattr(threading.current_thread(), "_erlang_context", None)
+        if context is not None:
+            context.has_threads = True
+            self._erlang_context = context
+        return start(self)
+
+    return wrapper
+
+
+threading._DummyThread.__init__ = _initialised(threading._DummyThread.__init__)
+threading.Thread.start = _started(threading.Thread.start)
+
+
+def leave():
+    """A context's thread ends: waits for the threads that it has started, and those have."""
+    ident = _thread.get_ident()
+    context = contexts.pop(ident, None)
+    with threading._active_limbo_lock:
+        if isinstance(threading._active.get(ident), threading._DummyThread):
+            del threading._active[ident]
+    if context is not None and context.has_threads:
+        # An executor that only the context had is gone then, and its idle threads end.
+        gc.collect()
+        _join(lambda thread: getattr(thread, "_erlang_context", None) is context)
+
+
+def _join(is_meant):
+    """Waits until such threads have ended, or are those of an executor that has nothing to do: these end
+    with it or with the application."""
+    idle_before = set()
+    while True:
+        left = {thread for thread in threading.enumerate() if is_meant(thread) and _is_python(thread)}
+        idle = {thread for thread in left if _is_idle(thread)}
+        # One that has just got its work seems idle for a moment.
+        if left == idle & idle_before:
+            return
+        idle_before = idle
+        for thread in left - idle or left:
+            thread.join(BEAT)
+            break
+
+
+def _is_python(thread):
+    """Whether Python started it, and not as a daemon."""
+    ours = isinstance(thread, threading._DummyThread) or thread is threading.main_thread()
+    return not ours and not thread.daemon
+
+
+def _is_idle(thread):
+    """Whether it serves an executor that has no work."""
+    if hasattr(thread, "pending_work_items"):
+        return not thread.pending_work_items
+    module = sys.modules.get("concurrent.futures.thread")
+    queue = getattr(module, "_threads_queues", {}).get(thread)
+    if queue is None or not queue.empty():
+        return False
+    frame = sys._current_frames().get(thread.ident)
+    return frame is not None and frame.f_globals is vars(module)
+
+
+def end():
+    """The application stops: as `threading._shutdown`, but Python goes on and may be used again."""
+    callbacks, again = list(threading._threading_atexits), []
+    for callback in reversed(callbacks):
+        again += _call(callback)
+    _join(lambda thread: True)
+    # What is there for good is told once more at the next stop; everything else once.
+    known = {id(callback) for callback, _ in again}
+    threading._threading_atexits[:] = [
+        callback
+        for callback in threading._threading_atexits
+        if id(callback) in known or callback not in callbacks
+    ]
+    for _, reopen in again:
+        reopen()
+
+
+def _registered(callback):
+    """The function that `threading._register_atexit` was given: it keeps a partial, or from 3.13 a lambda."""
+    names = getattr(getattr(callback, "__code__", None), "co_freevars", ())
+    cells = dict(zip(names, getattr(callback, "__closure__", None) or ()))
+    return cells["func"].cell_contents if "func" in cells else getattr(callback, "func", callback)
+
+
+def _call(callback):
+    """Calls it; how to undo that an executor's module is closed by it for good, if it is."""
+    module = getattr(_registered(callback), "__globals__", {})
+    closed = [name for name in ("_shutdown", "_global_shutdown") if module.get(name) is False]
+    try:
+        callback()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    closed = [name for name in closed if module.get(name) is True]
+    return [(callback, lambda: module.update(dict.fromkeys(closed, False)))] if closed else []

@@ -222,8 +222,11 @@ defmodule PyContextRouter do
   @spec lookup_pool(name(), name()) :: pool()
   defdelegate lookup_pool(module, func), to: :py_context_router
 
-  @doc "All registrations; `:_` stands for all functions of a module."
-  @spec list_pool_registrations() :: [{{module :: atom(), func :: atom()}, pool()}]
+  @doc """
+  All registrations; `:_` stands for all functions of a module. A name is an atom if there is one, else
+  a string.
+  """
+  @spec list_pool_registrations() :: [{{module :: name(), func :: name()}, pool()}]
   defdelegate list_pool_registrations(), to: :py_context_router
 
   @doc "Makes registrations possible; so do the functions that need it. Idempotent."

@@ -79,6 +79,7 @@
 -include("py_args.hrl").
 
 %% Where a process keeps its binding. One atom for the default pool: it is read on every call.
+-define(IS_NAME(Name), (is_atom(Name) orelse is_binary(Name))).
 -define(DEFAULT_BINDING, '$py_context').
 -define(BINDING(Pool), {?DEFAULT_BINDING, Pool}).
 
@@ -446,71 +447,61 @@ init_pool_registry() ->
 %% @doc Routes all functions of a Python module to a pool, which need not be running yet.
 -spec register_pool(pool_name(), Module :: atom() | binary()) -> ok.
 register_pool(Pool, Module) ->
-    register_key(Pool, {key(Module, 2, [Pool, Module]), '_'}, [Pool, Module]).
+    register_key(Pool, name(Module, 2, [Pool, Module]), '_', [Pool, Module]).
 
 %% @doc Routes one function of a Python module to a pool. It goes before its module's registration.
 -spec register_pool(pool_name(), Module :: atom() | binary(), Func :: atom() | binary()) -> ok.
 register_pool(Pool, Module, Func) ->
     All = [Pool, Module, Func],
-    register_key(Pool, {key(Module, 2, All), key(Func, 3, All)}, All).
+    register_key(Pool, name(Module, 2, All), name(Func, 3, All), All).
 
--spec register_key(pool_name(), py_registry:key(), [term()]) -> ok.
-register_key(Pool, Key, _All) when is_atom(Pool) ->
+-spec register_key(pool_name(), py_registry:name(), py_registry:name(), [term()]) -> ok.
+register_key(Pool, Module, Func, _All) when is_atom(Pool) ->
     ok = started_or_exit(),
-    py_registry:register(Key, Pool);
-register_key(_Pool, _Key, All) ->
+    py_registry:register(Module, Func, Pool);
+register_key(_Pool, _Module, _Func, All) ->
     ?BADARG(All, {argument, 1, <<"not an atom">>}).
 
 %% @doc Takes a module's registration back. Idempotent.
 -spec unregister_pool(Module :: atom() | binary()) -> ok.
 unregister_pool(Module) ->
     ok = started_or_exit(),
-    py_registry:unregister({key(Module, 1, [Module]), '_'}).
+    py_registry:unregister(name(Module, 1, [Module]), '_').
 
 %% @doc Takes a function's registration back. Idempotent.
 -spec unregister_pool(Module :: atom() | binary(), Func :: atom() | binary()) -> ok.
 unregister_pool(Module, Func) ->
     All = [Module, Func],
     ok = started_or_exit(),
-    py_registry:unregister({key(Module, 1, All), key(Func, 2, All)}).
+    py_registry:unregister(name(Module, 1, All), name(Func, 2, All)).
 
 %% @doc The pool that a function is routed to: as registered for the function, else for its module,
 %% else `default'.
 -spec lookup_pool(Module :: atom() | binary(), Func :: atom() | binary()) -> pool_name().
-lookup_pool(Module, Func) when is_atom(Module), is_atom(Func) ->
+lookup_pool(Module, Func) when ?IS_NAME(Module), ?IS_NAME(Func) ->
     py_registry:lookup(Module, Func);
 lookup_pool(Module, Func) ->
-    All = [Module, Func],
-    py_registry:lookup(existing(Module, 1, All), existing(Func, 2, All)).
+    N = if ?IS_NAME(Module) -> 2; true -> 1 end,
+    ?BADARG([Module, Func], {argument, N, <<"neither an atom nor a binary">>}).
 
-%% @doc All registrations; `'_'' stands for all functions of a module.
--spec list_pool_registrations() -> [{{Module :: atom(), Func :: atom()}, pool_name()}].
+%% @doc All registrations; `'_'' stands for all functions of a module. A name is an atom if there is
+%% one, else a binary.
+-spec list_pool_registrations() ->
+    [{{Module :: atom() | binary(), Func :: atom() | binary()}, pool_name()}].
 list_pool_registrations() ->
     py_registry:list().
 
-%% Registrations are made by programs, not from data: their names may become atoms.
--spec key(atom() | binary(), pos_integer(), [term()]) -> atom().
-key(Name, N, All) when Name =:= ''; Name =:= <<>> ->
-    %% What an unknown name becomes in a look-up.
+-spec name(atom() | binary(), pos_integer(), [term()]) -> py_registry:name().
+name(Name, N, All) when Name =:= ''; Name =:= <<>> ->
     ?BADARG(All, {argument, N, <<"an empty name">>});
-key(Name, _N, _All) when is_atom(Name) ->
+name(Name, _N, _All) when is_atom(Name) ->
     Name;
-key(Name, N, All) when is_binary(Name) ->
-    try binary_to_atom(Name)
-    catch error:_ -> ?BADARG(All, {argument, N, <<"not a name">>})
+name(Name, N, All) when is_binary(Name) ->
+    case unicode:characters_to_binary(Name) of
+        Name -> Name;
+        _ -> ?BADARG(All, {argument, N, <<"not a name">>})
     end;
-key(_Name, N, All) ->
-    ?BADARG(All, {argument, N, <<"neither an atom nor a binary">>}).
-
-%% Look-ups make no atoms: a name that isn't one is not registered. The empty atom is no name.
--spec existing(atom() | binary(), pos_integer(), [term()]) -> atom().
-existing(Name, _N, _All) when is_atom(Name) ->
-    Name;
-existing(Name, _N, _All) when is_binary(Name) ->
-    try binary_to_existing_atom(Name)
-    catch error:_ -> ''
-    end;
-existing(_Name, N, All) ->
+name(_Name, N, All) ->
     ?BADARG(All, {argument, N, <<"neither an atom nor a binary">>}).
 
 %% ------------------------------------------------------------------ observing

@@ -13,7 +13,9 @@
 
 all() ->
     test_helpers:mode_groups()
-    ++ [numpy_arrays_cross_both_ways, element_types_come_back, numpy_is_needed_for_arrays].
+    ++ [large_terms_are_copied_on_dirty_schedulers, small_terms_are_copied_where_they_are,
+        copies_are_charged, a_caller_that_is_killed_as_its_term_is_copied_leaves_nothing,
+        numpy_arrays_cross_both_ways, element_types_come_back, numpy_is_needed_for_arrays].
 
 groups() ->
     test_helpers:in_each_mode(each_mode()).
@@ -285,6 +287,100 @@ long_schedules(Ctx, Value) ->
     receive {'DOWN', Monitor, process, Caller, Reason} -> ?assertEqual(normal, Reason) end,
     _ = erlang:system_monitor(undefined),
     [Info || {monitor, Pid, long_schedule, Info} <- test_helpers:messages(), Pid =:= Caller].
+
+%% By every function that copies a term: on no scheduler that others wait for.
+large_terms_are_copied_on_dirty_schedulers(Config) ->
+    Ctx = ?config(ctx, Config),
+    Values = [lists:seq(1, 100_000), [N * 1.5 || N <- lists:seq(1, 50_000)],
+              [{N, [<<"x">>], #{a => N}} || N <- lists:seq(1, 20_000)],
+              maps:from_list([{N, N} || N <- lists:seq(1, 50_000)]),
+              [(1 bsl 100) + N || N <- lists:seq(1, 5_000)],
+              lists:foldl(fun(_, Inner) -> [Inner] end, [], lists:seq(1, 500)),
+              list_to_tuple(lists:seq(1, 50_000))],
+    [begin
+         ?assertEqual({Function, dirty}, {Function, copied_on(Function, Request, Ctx)}),
+         ok
+     end || Value <- Values, {Function, Request} <- copying(Value)],
+    ok = py:register_function(give, fun() -> hd(Values) end),
+    Answers = [callback_answer, callback_answer_and_stand_by],
+    Give = fun() -> {ok, 100_000} = py_context:eval(Ctx, <<"len(__import__('erlang').give())">>) end,
+    ?assert(lists:any(fun({Function, _}) -> lists:member(Function, Answers) end, dirty_runs(Give))),
+    ok = py:unregister_function(give),
+    %% What can't cross is refused as ever.
+    ?assertMatch({error, {unconvertible, <<"args[0]">>, <<"fun">>}},
+                 py_context:call(Ctx, builtins, len, [fun() -> Values end])).
+
+small_terms_are_copied_where_they_are(Config) ->
+    Ctx = ?config(ctx, Config),
+    Values = [2.0, [], #{}, lists:seq(1, 5_000), <<0:1_000_000>>, [<<0:1_000_000>>],
+              #{a => [1, 2.5, {none, <<"x">>}]}, [1 bsl 100]],
+    [?assertEqual({Function, here}, {Function, copied_on(Function, Request, Ctx)})
+     || Value <- Values, {Function, Request} <- copying(Value)],
+    ok = py:register_function(give, fun() -> [1] end),
+    Give = fun() -> {ok, 1} = py_context:eval(Ctx, <<"len(__import__('erlang').give())">>) end,
+    ?assertEqual([], dirty_runs(Give)),
+    ok = py:unregister_function(give).
+
+%% Requests that have the value copied, by the function of py_nif that takes them.
+copying(Value) ->
+    [{Function, {call, make_ref(), 0, builtins, id, [Value], #{}, none}}
+     || Function <- [ask, submit, submit_admitted, submit_message, submit_cast]]
+    ++ [{submit, {call, make_ref(), 0, builtins, dict, [], #{x => Value}, none}},
+        {submit, {eval, make_ref(), 0, <<"x">>, #{x => Value}, none}}].
+
+copied_on(Function, Request, Ctx) ->
+    Submit = fun() ->
+                 _ = submitted(Function, Ctx, Request),
+                 %% The jobs of one caller are done one after the other.
+                 {ok, 1} = py_context:eval(Ctx, <<"1">>)
+             end,
+    case dirty_runs(Submit) of
+        [] -> here;
+        Runs -> [] = [Other || {Other, _} <- Runs, Other =/= Function], dirty
+    end.
+
+submitted(submit_cast, Ctx, Request) -> py_nif:submit_cast(Ctx, Request, self());
+submitted(Function, Ctx, Request) -> py_nif:Function(Ctx, Request).
+
+%% The functions of py_nif that a fun runs on dirty schedulers, as the VM's trace tells.
+dirty_runs(Fun) ->
+    Schedulers = erlang:system_info(schedulers),
+    {Runner, Monitor} = spawn_monitor(fun() -> receive go -> Fun() end end),
+    _ = erlang:trace(existing_processes, true, [running, scheduler_id]),
+    Runner ! go,
+    receive {'DOWN', Monitor, process, Runner, Reason} -> ?assertEqual(normal, Reason) end,
+    _ = erlang:trace(existing_processes, false, [running, scheduler_id]),
+    Delivered = erlang:trace_delivered(all),
+    receive {trace_delivered, all, Delivered} -> ok end,
+    [{Function, Arity} || {trace, _, in, {py_nif, Function, Arity}, Id} <- test_helpers:messages(),
+                          Id =:= 0 orelse Id > Schedulers].
+
+%% More for more.
+copies_are_charged(Config) ->
+    Ctx = ?config(ctx, Config),
+    Charged = fun(Length) ->
+                  Request = {call, make_ref(), 0, builtins, id, [lists:seq(1, Length)], #{}, none},
+                  {reductions, Before} = process_info(self(), reductions),
+                  Seq = py_nif:submit(Ctx, Request),
+                  {reductions, After} = process_info(self(), reductions),
+                  ?assert(is_integer(Seq)),
+                  After - Before
+              end,
+    [One, Thousand, Thousands] = [Charged(Length) || Length <- [1, 1_000, 8_000]],
+    ?assert(One + 50 < Thousand),
+    ?assert(Thousand + 500 < Thousands).
+
+a_caller_that_is_killed_as_its_term_is_copied_leaves_nothing(Config) ->
+    Ctx = ?config(ctx, Config),
+    Value = lists:seq(1, 300_000),
+    [begin
+         {Caller, Monitor} = spawn_monitor(fun() -> py_context:call(Ctx, builtins, len, [Value]) end),
+         _ = [erlang:yield() || _ <- lists:seq(1, Turns)],
+         exit(Caller, kill),
+         receive {'DOWN', Monitor, process, Caller, _} -> ok end
+     end || Turns <- lists:seq(0, 60, 3)],
+    ?assertEqual({ok, 300_000}, py_context:call(Ctx, builtins, len, [Value])),
+    ?assertMatch(#{queue := 0}, py_context:info(Ctx)).
 
 numpy_arrays_cross_both_ways(_Config) ->
     test_helpers:with_numpy(fun(Vm) ->

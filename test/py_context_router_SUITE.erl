@@ -65,6 +65,9 @@ groups() ->
        registrations_need_no_running_pool,
        a_hundred_registrations_at_once_lose_none,
        looking_up_makes_no_atoms,
+     registering_makes_no_atoms,
+     an_atom_that_comes_later_names_the_same,
+     what_is_no_name_is_refused,
        what_is_registered_survives_the_death_of_its_writer,
        init_pool_registry_is_safe_any_number_of_times,
        registry_is_a_map]},
@@ -649,6 +652,51 @@ looking_up_makes_no_atoms(_Config) ->
     ?assertEqual(io, py_context_router:lookup_pool(math, <<"looked_up_only_0">>)),
     ?assertEqual(default, py_context_router:lookup_pool(<<"looked_up_only_0">>, sqrt)).
 
+%% Names may come from data.
+registering_makes_no_atoms(_Config) ->
+    Names = [<<"registered_only_", (integer_to_binary(N))/binary>> || N <- lists:seq(1, 50)]
+            ++ [binary:copy(<<"long">>, 100)],
+    ok = py_context_router:init_pool_registry(),
+    Before = erlang:system_info(atom_count),
+    [begin
+         ok = py_context_router:register_pool(io, Name),
+         ok = py:register_pool(ml, {Name, Name}),
+         ?assertEqual({io, ml}, {py_context_router:lookup_pool(Name, sqrt),
+                                 py_context_router:lookup_pool(Name, Name)}),
+         ok = py_context_router:unregister_pool(<<Name/binary, "_never">>)
+     end || Name <- Names],
+    Both = lists:sort([{{Name, '_'}, io} || Name <- Names] ++ [{{Name, Name}, ml} || Name <- Names]),
+    ?assertEqual(Both, py_context_router:list_pool_registrations()),
+    [ok = py:unregister_pool({Name, Name}) || Name <- Names],
+    [ok = py:unregister_pool(Name) || Name <- Names],
+    ?assertEqual(Before, erlang:system_info(atom_count)),
+    ?assertEqual([], py_context_router:list_pool_registrations()).
+
+%% A program may be loaded, and its atoms made, after what it uses was registered.
+an_atom_that_comes_later_names_the_same(_Config) ->
+    ok = py_context_router:register_pool(io, <<"named_before_its_atom">>),
+    ok = py_context_router:register_pool(io, math),
+    ok = py_context_router:register_pool(ml, math, <<"function_before_its_atom">>),
+    ?assertEqual([{{math, '_'}, io}, {{math, <<"function_before_its_atom">>}, ml},
+                  {{<<"named_before_its_atom">>, '_'}, io}],
+                 py_context_router:list_pool_registrations()),
+    %% Not by the compiler, which makes atoms of what it knows.
+    [Module, Func] = [list_to_atom(lists:reverse(Name)) || Name <- ["mota_sti_erofeb_deman",
+                                                                    "mota_sti_erofeb_noitcnuf"]],
+    ?assertEqual([io, io, ml, default],
+                 [py_context_router:lookup_pool(M, F)
+                  || {M, F} <- [{Module, sqrt}, {math, sqrt}, {math, Func}, {cmath, Func}]]),
+    ?assertEqual([{{math, '_'}, io}, {{math, Func}, ml}, {{Module, '_'}, io}],
+                 py_context_router:list_pool_registrations()),
+    ok = py_context_router:unregister_pool(math, Func),
+    ok = py_context_router:register_pool(ml, Module),
+    ?assertEqual([ml, io], [py_context_router:lookup_pool(M, Func) || M <- [Module, math]]).
+
+what_is_no_name_is_refused(_Config) ->
+    [?assertError(badarg, py_context_router:register_pool(io, Name))
+     || Name <- ['', <<>>, <<255>>, "math", 1]],
+    [?assertError(badarg, py_context_router:lookup_pool(M, F)) || {M, F} <- [{1, f}, {m, "f"}]].
+
 %% Those of pools, of functions and of what contexts start with, whether the process that writes them is
 %% killed or crashes; and whoever registers meanwhile waits for the next one.
 what_is_registered_survives_the_death_of_its_writer(_Config) ->
@@ -772,8 +820,7 @@ misuse_is_a_badarg_with_a_sentence(_Config) ->
              {fun() -> py_context_router:register_pool(io, "math") end, "neither an atom nor a bin"},
              {fun() -> py_context_router:register_pool(io, math, 1) end, "neither an atom nor"},
              {fun() -> py_context_router:register_pool(io, '') end, "empty"},
-             {fun() -> py_context_router:register_pool(io, binary:copy(<<"x">>, 300)) end,
-              "not a name"},
+             {fun() -> py_context_router:register_pool(io, <<255>>) end, "not a name"},
              {fun() -> py_context_router:unregister_pool(1) end, "neither an atom nor a binary"},
              {fun() -> py_context_router:lookup_pool(math, "sqrt") end, "neither an atom nor"},
              {fun() -> py_context_router:child_spec(#{contexts => 1}) end, "a map with a name"}],

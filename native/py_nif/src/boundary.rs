@@ -21,6 +21,7 @@ use rustler::sys::{
 use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, OwnedEnv, ResourceArc, Term};
 
 use crate::call::{Answer, Call, GivenUp, Tag, Ticket};
+use crate::copying;
 use crate::directory::{self, Context};
 use crate::error::{Death, Error};
 use crate::frame;
@@ -47,24 +48,32 @@ mod atoms {
 
 /// `ask(Ctx, Request) -> Seq | {soon, Seq} | {error, Reason}`; `soon`: the caller has the context to
 /// itself.
-extern "C" fn ask(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
+extern "C" fn ask(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     let submit = |context: &Context, call: Call| {
         let soon = context.is_left_to(word(pid_term(call.caller())));
         context.submit(call).map(|seq| (seq, soon))
     };
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
     unsafe {
-        submit_by(env, argv, submit, |(seq, soon)| match soon {
-            true => tuple(env, &[atoms::soon().as_c_arg(), enif_make_uint64(env, seq)]),
-            false => enif_make_uint64(env, seq),
+        let moved = copying::elsewhere(env, c"ask", ask, (argc, argv), *argv.add(1));
+        moved.unwrap_or_else(|| {
+            submit_by(env, argv, submit, |(seq, soon)| match soon {
+                true => tuple(env, &[atoms::soon().as_c_arg(), enif_make_uint64(env, seq)]),
+                false => enif_make_uint64(env, seq),
+            })
         })
     }
 }
 
 /// `submit(Ctx, Request) -> Seq | {error, Reason}`
-extern "C" fn submit(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
+extern "C" fn submit(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
-    unsafe { submit_by(env, argv, Context::submit, |seq| enif_make_uint64(env, seq)) }
+    unsafe {
+        let moved = copying::elsewhere(env, c"submit", submit, (argc, argv), *argv.add(1));
+        moved.unwrap_or_else(|| {
+            submit_by(env, argv, Context::submit, |seq| enif_make_uint64(env, seq))
+        })
+    }
 }
 
 /// # Safety
@@ -212,22 +221,58 @@ fn scheduler_id(env: Env) -> Term {
 // ---------------------------------------------------------------- requests
 
 /// `submit_message(Ctx, Request) -> Ticket | {error, Reason}`; then `{py_result, Ticket, Result}`.
-#[rustler::nif]
-fn submit_message<'a>(env: Env<'a>, context: LocalPid, request: Term<'a>) -> NifResult<Term<'a>> {
-    submit_answered(env, context, request, |ticket| Answer::Message(ticket.as_c_arg()))
+extern "C" fn submit_message(
+    env: *mut ErlNifEnv,
+    argc: c_int,
+    argv: *const ErlNifTerm,
+) -> ErlNifTerm {
+    let nif = submit_message;
+    // SAFETY: the VM calls this with its two arguments and the calling process's environment.
+    unsafe {
+        let moved = copying::elsewhere(env, c"submit_message", nif, (argc, argv), *argv.add(1));
+        moved.unwrap_or_else(|| {
+            copying::body(env, (argc, argv), |env, arguments| {
+                let [context, request] = arguments else { return Err(rustler::Error::BadArg) };
+                let answer = |ticket: Term| Answer::Message(ticket.as_c_arg());
+                submit_answered(env, context.decode()?, *request, answer)
+            })
+        })
+    }
 }
+
+rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+    name: c"submit_message".as_ptr(),
+    arity: 2,
+    flags: 0,
+    raw_func: submit_message,
+});
 
 /// `submit_cast(Ctx, Request, Reports) -> Ticket | {error, Reason}`; an error of the request's own is
 /// sent to the process that is registered as `Reports` by then, as `{py_cast, Caller, Request, Error}`.
-#[rustler::nif]
-fn submit_cast<'a>(
-    env: Env<'a>,
-    context: LocalPid,
-    request: Term<'a>,
-    reports: Atom,
-) -> NifResult<Term<'a>> {
-    submit_answered(env, context, request, |_| Answer::Report(reports.as_c_arg()))
+extern "C" fn submit_cast(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
+    // SAFETY: the VM calls this with its three arguments and the calling process's environment.
+    unsafe {
+        let moved =
+            copying::elsewhere(env, c"submit_cast", submit_cast, (argc, argv), *argv.add(1));
+        moved.unwrap_or_else(|| {
+            copying::body(env, (argc, argv), |env, arguments| {
+                let [context, request, reports] = arguments else {
+                    return Err(rustler::Error::BadArg);
+                };
+                let reports = reports.decode::<Atom>()?.as_c_arg();
+                let answer = |_: Term| Answer::Report(reports);
+                submit_answered(env, context.decode()?, *request, answer)
+            })
+        })
+    }
 }
+
+rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+    name: c"submit_cast".as_ptr(),
+    arity: 3,
+    flags: 0,
+    raw_func: submit_cast,
+});
 
 fn submit_answered<'a>(
     env: Env<'a>,

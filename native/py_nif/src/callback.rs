@@ -15,10 +15,11 @@ use std::thread::Thread;
 
 use parking_lot::Mutex;
 use py_runtime::context::Wait;
-use rustler::sys::{ErlNifPid, ErlNifTerm, enif_send};
+use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_send};
 use rustler::{Atom, Encoder, Env, LocalPid, NifResult, Resource, ResourceArc, Term};
 
 use crate::call::Call;
+use crate::copying;
 use crate::directory::Context;
 use crate::service::Service;
 use crate::term::{self, OwnedEnv, Saved, atom, binary, pid_term, tuple, word};
@@ -289,8 +290,7 @@ fn callback_stand_by(ticket: ResourceArc<Ticket>, pid: LocalPid) -> Atom {
 /// `callback_answer_and_stand_by(Ticket, Answer) -> boolean()`: answers as `callback_answer`, and the
 /// calling process waits for its next call, before Python can make that. `false`: nothing was done,
 /// because enough stand by or there is nothing to answer.
-#[rustler::nif]
-fn callback_answer_and_stand_by(env: Env, ticket: ResourceArc<Ticket>, answer: Term) -> bool {
+fn answer_and_stand_by(env: Env, ticket: ResourceArc<Ticket>, answer: Term) -> bool {
     let mut standing_by = STANDING_BY.lock();
     if standing_by.len() >= STAND_BY {
         return false;
@@ -302,6 +302,32 @@ fn callback_answer_and_stand_by(env: Env, ticket: ResourceArc<Ticket>, answer: T
     pending.settle(Answer::of(answer));
     true
 }
+
+extern "C" fn callback_answer_and_stand_by(
+    env: *mut ErlNifEnv,
+    argc: c_int,
+    argv: *const ErlNifTerm,
+) -> ErlNifTerm {
+    let (name, nif) = (c"callback_answer_and_stand_by", callback_answer_and_stand_by);
+    // SAFETY: the VM calls this with its two arguments and the calling process's environment.
+    unsafe {
+        copying::elsewhere(env, name, nif, (argc, argv), *argv.add(1)).unwrap_or_else(|| {
+            copying::body(env, (argc, argv), |env, arguments| match arguments {
+                [ticket, answer] => {
+                    Ok(answer_and_stand_by(env, ticket.decode()?, *answer).encode(env))
+                }
+                _ => Err(rustler::Error::BadArg),
+            })
+        })
+    }
+}
+
+rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+    name: c"callback_answer_and_stand_by".as_ptr(),
+    arity: 2,
+    flags: 0,
+    raw_func: callback_answer_and_stand_by,
+});
 
 /// `callback_retire(Ticket) -> boolean()`: whoever has the ticket doesn't stand by any more, and another
 /// may. `false`: it didn't, so a call may be on its way.
@@ -321,10 +347,31 @@ fn callback_begin(env: Env, ticket: ResourceArc<Ticket>) -> NifResult<Atom> {
 }
 
 /// `callback_answer(Ticket, Answer) -> ok`; the first one counts, and the ticket is void.
-#[rustler::nif]
-fn callback_answer(ticket: ResourceArc<Ticket>, answer: Term) -> Atom {
-    if let Some(pending) = ticket.void() {
-        pending.settle(Answer::of(answer));
+extern "C" fn callback_answer(
+    env: *mut ErlNifEnv,
+    argc: c_int,
+    argv: *const ErlNifTerm,
+) -> ErlNifTerm {
+    let (name, nif) = (c"callback_answer", callback_answer);
+    // SAFETY: the VM calls this with its two arguments and the calling process's environment.
+    unsafe {
+        copying::elsewhere(env, name, nif, (argc, argv), *argv.add(1)).unwrap_or_else(|| {
+            copying::body(env, (argc, argv), |env, arguments| match arguments {
+                [ticket, answer] => {
+                    if let Some(pending) = ticket.decode::<ResourceArc<Ticket>>()?.void() {
+                        pending.settle(Answer::of(*answer));
+                    }
+                    Ok(atoms::ok().encode(env))
+                }
+                _ => Err(rustler::Error::BadArg),
+            })
+        })
     }
-    atoms::ok()
 }
+
+rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+    name: c"callback_answer".as_ptr(),
+    arity: 2,
+    flags: 0,
+    raw_func: callback_answer,
+});

@@ -13,6 +13,7 @@ mod call;
 mod callback;
 #[allow(unreachable_pub, missing_docs, reason = "the crate has no Rust users")]
 mod convert;
+mod copying;
 mod directory;
 mod error;
 mod exec;

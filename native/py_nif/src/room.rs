@@ -5,6 +5,7 @@ use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_make_uint64, en
 use rustler::{Atom, Encoder, Env, LocalPid, Term};
 
 use crate::boundary::submit_by;
+use crate::copying;
 use crate::directory::{self, Context};
 use crate::term::{OwnedEnv, Saved, atom, tuple};
 
@@ -15,11 +16,17 @@ mod atoms {
 /// `submit_admitted(Ctx, Request) -> Seq | {error, Reason}`: by a caller that was told of room.
 extern "C" fn submit_admitted(
     env: *mut ErlNifEnv,
-    _: c_int,
+    argc: c_int,
     argv: *const ErlNifTerm,
 ) -> ErlNifTerm {
+    let nif = submit_admitted;
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
-    unsafe { submit_by(env, argv, Context::submit_admitted, |seq| enif_make_uint64(env, seq)) }
+    unsafe {
+        let moved = copying::elsewhere(env, c"submit_admitted", nif, (argc, argv), *argv.add(1));
+        moved.unwrap_or_else(|| {
+            submit_by(env, argv, Context::submit_admitted, |seq| enif_make_uint64(env, seq))
+        })
+    }
 }
 
 rustler::codegen_runtime::inventory::submit!(rustler::Nif {

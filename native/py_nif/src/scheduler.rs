@@ -24,10 +24,15 @@ pub(crate) fn current() -> Option<usize> {
     }
 }
 
+/// Whether this is a normal scheduler, whatever its name.
+pub(crate) fn is_normal() -> bool {
+    // SAFETY: no preconditions.
+    unsafe { enif_thread_type() == NORMAL_SCHEDULER }
+}
+
 #[cold]
 fn look_up() -> Option<usize> {
-    // SAFETY: no preconditions.
-    if unsafe { enif_thread_type() } != NORMAL_SCHEDULER {
+    if !is_normal() {
         return None;
     }
     let mut name = [0_u8; 16];

@@ -11,6 +11,7 @@ use rustler::sys::{
 
 /// An immediate term (an atom or local pid) as a word that can be kept: it is the same in every
 /// environment and needs none.
+#[inline(always)]
 pub(crate) fn word(term: ErlNifTerm) -> usize {
     // SAFETY: a term is a transparent machine word.
     unsafe { std::mem::transmute::<ErlNifTerm, usize>(term) }

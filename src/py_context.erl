@@ -137,7 +137,7 @@ start_link(Id, Mode) ->
 
 -spec start_checked(term(), py_options:context()) -> {ok, pid()} | {error, term()}.
 start_checked(Id, Options) ->
-    Start = fun() -> py_context_server:start_link(Id, py_options:hide(Options)) end,
+    Start = fun() -> py_context_server:spawn_link(Id, py_options:hide(Options)) end,
     py_context_server:start_by(Start, Options).
 
 %% @doc Stops a context. Waiting jobs are answered `{error, {context_died, shutdown}}', the running
@@ -464,16 +464,16 @@ request(Ctx, Request, Timeout) ->
             py_nif:request(), timeout()) -> term().
 asked({soon, Seq}, Ref, Ctx, _Request, Timeout) -> look(Ref, Ctx, Seq, Timeout, ?LOOKS);
 asked(Seq, Ref, Ctx, _Request, Timeout) when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
-asked(Error, _Ref, Ctx, Request, Timeout) -> refused(Error, Ctx, Request, Timeout).
+asked(Error, Ref, Ctx, Request, Timeout) -> refused(Error, Ref, Ctx, Request, Timeout).
 
 %% A full queue may be waited for.
--spec refused({error, term()}, pid(), py_nif:request(), timeout()) -> term().
-refused({error, {overloaded, #{queue := _}}} = Full, Ctx, Request, Timeout) ->
+-spec refused({error, term()}, reference(), pid(), py_nif:request(), timeout()) -> term().
+refused({error, {overloaded, #{queue := _}}} = Full, Ref, Ctx, Request, Timeout) ->
     case py_overload:submit(Ctx, Request, Full, Timeout) of
         {error, _} = Error -> Error;
-        {Seq, Left} -> await(element(2, Request), Ctx, Seq, Left)
+        {Seq, Left} -> await(Ref, Ctx, Seq, Left)
     end;
-refused(Error, _Ctx, _Request, _Timeout) ->
+refused(Error, _Ref, _Ctx, _Request, _Timeout) ->
     Error.
 
 %% Looks for an answer that may come soon before it waits: a scheduler that has nothing else to do may

@@ -19,11 +19,13 @@
 %%     the application's setting `quarantine_limit'); nothing was queued.</li>
 %% <li>`{unconvertible, Path, What}', `{too_deep, Limit}': a value couldn't cross.</li>
 %% <li>`{wrong_context, What}': the environment or object belongs to another context.</li>
+%% <li>`{no_library, Node}': the context is of a node that hasn't this application.</li>
 %% </ul>
 %%
 %% Timeouts are in ms or `infinity'; `0' doesn't wait. With a context on another node, the same call
 %% runs there through `erpc', with the same results; a lost connection is
-%% `{error, {context_died, noconnection}}'. An argument of the wrong type is a `badarg'.
+%% `{error, {context_died, noconnection}}'. A timeout is over in its time also when that node doesn't
+%% answer; what it has begun it stops itself. An argument of the wrong type is a `badarg'.
 -module(py_context).
 
 %% Lifecycle.
@@ -105,6 +107,7 @@
                | {too_deep, pos_integer()}
                | {wrong_context, atom()}
                | {no_term, Type :: binary()}
+               | {no_library, node()}
                | {bad_option, {term(), term()}}.
 
 -include("py_args.hrl").
@@ -313,7 +316,7 @@ getattr(Ctx, Object, Name) ->
 %% An iterator is used up by this.
 -spec to_term(object()) -> {ok, term()} | {error, error()}.
 to_term(Object) when is_reference(Object), node(Object) =/= node() ->
-    on_node(node(Object), to_term, [Object]);
+    on_node(node(Object), to_term, [Object], infinity);
 to_term(Object) ->
     with_home(Object, fun(Ctx) ->
         run(Ctx, fun(Ref) -> {to_term, Ref, 0, Object} end, infinity, {to_term, [Object]})
@@ -332,7 +335,7 @@ to_buffer(Object) ->
 -spec to_buffer(object(), #{share => boolean(), timeout => timeout()}) ->
     {ok, buffer()} | {error, error()}.
 to_buffer(Object, Options) when is_reference(Object), node(Object) =/= node() ->
-    on_node(node(Object), to_buffer, [Object, Options]);
+    on_node(node(Object), to_buffer, [Object, Options], patience(Options));
 to_buffer(Object, #{share := Share}) when not is_boolean(Share) ->
     _ = with_home(Object, fun(_) -> ok end),
     {error, {bad_option, {share, Share}}};
@@ -355,7 +358,7 @@ is_ref(Term) ->
 %% @private The context of the object behind a handle.
 -spec home(term()) -> pid() | undefined | {error, error()}.
 home(Object) when is_reference(Object), node(Object) =/= node() ->
-    on_node(node(Object), home, [Object]);
+    on_node(node(Object), home, [Object], infinity);
 home(Object) ->
     py_nif:object_context(Object).
 
@@ -371,7 +374,7 @@ with_home(Object, Fun) ->
 %% where a reference here keeps nothing alive, when the calling process ends.
 -spec create_local_env(pid()) -> {ok, env()} | {error, error()}.
 create_local_env(Ctx) when is_pid(Ctx), node(Ctx) =/= node() ->
-    remotely(Ctx, create_local_env, [Ctx]);
+    remotely(Ctx, create_local_env, [Ctx], infinity);
 create_local_env(Ctx) ->
     run(Ctx, fun(Ref) -> {new_env, Ref, 0} end, infinity, {create_local_env, [Ctx]}).
 
@@ -383,7 +386,7 @@ create_local_env(Ctx) ->
 interrupt(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
     alive_or_died(py_nif:interrupt(Ctx));
 interrupt(Ctx) when is_pid(Ctx) ->
-    remotely(Ctx, interrupt, [Ctx]);
+    remotely(Ctx, interrupt, [Ctx], infinity);
 interrupt(Ctx) ->
     ?BADARG([Ctx], {argument, 1, <<"not a pid">>}).
 
@@ -418,7 +421,7 @@ info(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
         {error, _} = Error -> Error
     end;
 info(Ctx) when is_pid(Ctx) ->
-    remotely(Ctx, info, [Ctx]);
+    remotely(Ctx, info, [Ctx], infinity);
 info(Ctx) ->
     ?BADARG([Ctx], {argument, 1, <<"not a pid">>}).
 
@@ -446,7 +449,7 @@ run(Ctx, Request, Timeout, _Again)
   when is_pid(Ctx), node(Ctx) =:= node(), ?IS_TIMEOUT(Timeout) ->
     request(Ctx, Request, Timeout);
 run(Ctx, _Request, Timeout, {Func, Args}) when is_pid(Ctx), ?IS_TIMEOUT(Timeout) ->
-    remotely(Ctx, Func, Args);
+    remotely(Ctx, Func, Args, Timeout);
 run(Ctx, _Request, _Timeout, {_Func, Args}) when not is_pid(Ctx) ->
     ?BADARG(Args, {argument, 1, <<"not a pid">>});
 run(_Ctx, _Request, _Timeout, {_Func, Args}) ->
@@ -500,20 +503,24 @@ await(Ref, Ctx, Seq, Timeout) ->
         end
     end.
 
-%% The timeout is kept by the other node, where the job is stopped too; a node that is gone is seen
-%% by erpc.
--spec remotely(pid(), atom(), [term()]) -> term().
-remotely(Ctx, Func, Args) ->
-    on_node(node(Ctx), Func, Args).
+%% The timeout is kept by the other node, where the job is stopped too, and here, in case that node
+%% doesn't answer.
+-spec remotely(pid(), atom(), [term()], timeout()) -> term().
+remotely(Ctx, Func, Args, Timeout) ->
+    on_node(node(Ctx), Func, Args, Timeout).
 
--spec on_node(node(), atom(), [term()]) -> term().
-on_node(Node, Func, Args) ->
-    try
-        erpc:call(Node, ?MODULE, answer, [self(), Func, Args])
-    catch
-        error:{erpc, Reason} -> {error, {context_died, Reason}};
-        error:{exception, Reason, _Stack} -> erlang:error(Reason, Args)
+-spec on_node(node(), atom(), [term()], timeout()) -> term().
+on_node(Node, Func, Args, Timeout) ->
+    case py_remote:apply(Node, ?MODULE, answer, [self(), Func, Args], Timeout) of
+        {ok, Result} -> Result;
+        {raised, Reason} -> erlang:error(Reason, Args);
+        {error, _} = Error -> Error
     end.
+
+%% Of options that the other node checks.
+-spec patience(map()) -> timeout().
+patience(#{timeout := Timeout}) when ?IS_TIMEOUT(Timeout) -> Timeout;
+patience(_) -> infinity.
 
 %% @private For a caller on another node, who uses what is in the result as long as it lives.
 -spec answer(User :: pid(), atom(), [term()]) -> term().

@@ -175,7 +175,7 @@ is_over(_Ticket) -> ?BEFORE_LOADING(erlang:error(badarg)).
 
 %% A reference that stands for a process.
 -spec tag(pid()) -> reference().
-tag(_Pid) -> ?NOT_LOADED.
+tag(_Pid) -> ?BEFORE_LOADING(make_ref()).
 
 -spec tagged(reference()) -> pid().
 tagged(_Tag) -> ?BEFORE_LOADING(erlang:error(badarg)).

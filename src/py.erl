@@ -179,7 +179,8 @@ await(Ref) ->
     await(Ref, 30_000).
 
 %% @doc Waits for the result of a `spawn_call' of this process. When the time is up the call is
-%% stopped, as with `call/5', and no message comes later.
+%% stopped, as with `call/5', and no message comes later. Like any `receive' of a message that may have
+%% come already, it looks through the process's message queue; `call' and `parallel' don't.
 -spec await(reference(), timeout()) -> result().
 await(Ref, Timeout) when is_reference(Ref), ?IS_TIMEOUT(Timeout) ->
     py_async:await(Ref, Timeout);

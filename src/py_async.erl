@@ -19,6 +19,8 @@
 
 -type limit() :: timeout().
 %% How long the call may take, kept although nobody waits.
+-type submitted() :: {waiting, pid(), py_nif:seq()} | {error, term()}.
+-type result() :: {ok, term()} | {error, term()} | {parked, reference()}.
 -type whose() :: {spawn_call, pid()} | {cast, pid(), iodata()}.
 
 %% ------------------------------------------------------------------ results by message
@@ -51,24 +53,23 @@ waits(Reason, Request) ->
 -spec spawn_waiting(py_call:request(), limit()) -> reference().
 spawn_waiting(Request, Limit) ->
     Caller = self(),
-    {Pid, Monitor} = spawn_monitor(fun() ->
-        Ref = py_nif:tag(),
-        Caller ! {self(), Ref},
-        wait_and_call(Caller, Ref, py_call:on_behalf(Caller, Request), Limit)
-    end),
-    receive
-        {Pid, Ref} ->
-            true = demonitor(Monitor, [flush]),
-            Ref;
-        {'DOWN', Monitor, process, Pid, Reason} ->
-            exit(Reason)
-    end.
+    Own = py_call:on_behalf(Caller, Request),
+    Pid = spawn(fun() -> stand_for(Caller, Own, py_call:deadline(Limit)) end),
+    Ref = py_nif:tag(Pid),
+    Pid ! {stand_for, Ref},
+    Ref.
 
 %% Runs in that process. Its death is the caller's to the call.
--spec wait_and_call(pid(), reference(), py_call:request(), limit()) -> ok.
-wait_and_call(Caller, Ref, Request, Limit) ->
-    Deadline = py_call:deadline(Limit),
+-spec stand_for(pid(), py_call:request(), integer() | infinity) -> ok.
+stand_for(Caller, Request, Deadline) ->
     Monitor = monitor(process, Caller),
+    receive
+        {stand_for, Ref} -> wait_and_call(Caller, Monitor, Ref, Request, Deadline);
+        {'DOWN', Monitor, process, Caller, _} -> ok
+    end.
+
+-spec wait_and_call(pid(), reference(), reference(), py_call:request(), integer() | infinity) -> ok.
+wait_and_call(Caller, Monitor, Ref, Request, Deadline) ->
     case py_call:submit_patiently(Request, fun py_nif:submit_message/2) of
         {error, _} = Error ->
             Caller ! {py_result, Ref, Error},
@@ -205,36 +206,48 @@ cast(Request, Limit, Caller) ->
 %% ------------------------------------------------------------------ many at once
 
 %% Runs requests side by side, spread over the contexts of their pools; the results in order.
+%%
+%% All answers have one reference, so that the compiler sees that a long message queue need not be
+%% searched for them.
 -spec parallel([py_call:request()], timeout()) -> [{ok, term()} | {error, term()}].
 parallel(Requests, Timeout) ->
     Deadline = py_call:deadline(Timeout),
-    Numbered = lists:zip(lists:seq(1, length(Requests)), Requests),
-    Submitted = [submit_parking(Request, N, Deadline) || {N, Request} <- Numbered],
+    Ref = make_ref(),
+    Submitted = [{N, submit_parking(Request, Ref, N, Deadline)} || {N, Request} <- numbered(Requests)],
     Flags = lists:foldl(fun(Request, Sum) -> py_call:flags(Request) bor Sum end, 0, Requests),
-    gathered([result(Each, Deadline) || Each <- Submitted], Flags, Deadline).
+    gathered(in_order(collect(Ref, Submitted, Deadline)), Flags, Deadline).
+
+-spec numbered([Value]) -> [{pos_integer(), Value}].
+numbered(Values) ->
+    lists:zip(lists:seq(1, length(Values)), Values).
+
+-spec in_order(#{pos_integer() => Value}) -> [Value].
+in_order(Results) ->
+    [maps:get(N, Results) || N <- lists:seq(1, map_size(Results))].
 
 %% What waits for a context does so in what is left of the time for all.
--spec submit_parking(py_call:request(), pos_integer(), integer() | infinity) ->
-    {waiting, reference(), pid(), py_nif:seq()} | {error, term()}.
-submit_parking(Request, N, Deadline) ->
+-spec submit_parking(py_call:request(), reference(), pos_integer(), integer() | infinity) -> submitted().
+submit_parking(Request, Ref, N, Deadline) ->
     InTime = py_call:in_time(py_call:parking(Request), py_call:left(Deadline)),
-    py_call:submit_spread(InTime, N, fun submit/2).
+    py_call:submit_spread(InTime, N, fun(Ctx, Native) -> submit(Ctx, Native, {Ref, N}) end).
 
 %% Coroutines have not been run yet, but wait in their contexts: in each, all run side by side.
--spec gathered([{ok, term()} | {error, term()} | {parked, reference()}], py_nif:flags(),
-               integer() | infinity) ->
+-spec gathered([result()], py_nif:flags(), integer() | infinity) ->
     [{ok, term()} | {error, term()}].
 gathered(Results, Flags, Deadline) ->
-    Numbered = lists:zip(lists:seq(1, length(Results)), Results),
-    Parked = [{py_context:home(Handle), {N, Handle}} || {N, {parked, Handle}} <- Numbered],
-    case Parked of
+    Numbered = numbered(Results),
+    case [{py_context:home(Handle), {N, Handle}} || {N, {parked, Handle}} <- Numbered] of
         [] ->
             Results;
-        _ ->
-            Groups = maps:to_list(groups(Parked)),
-            Started = [{Coroutines, gather(Ctx, Coroutines, Flags, py_call:left(Deadline))}
-                       || {Ctx, Coroutines} <- Groups],
-            Later = maps:from_list(lists:append([await_group(Group, Deadline) || Group <- Started])),
+        Parked ->
+            Groups = numbered(maps:to_list(groups(Parked))),
+            Ref = make_ref(),
+            Submitted = [{N, gather(Ctx, Coroutines, {Ref, N}, Flags, py_call:left(Deadline))}
+                         || {N, {Ctx, Coroutines}} <- Groups],
+            %% What is late is cancelled by the context itself; the time beyond is for that to be heard.
+            Gathered = collect(Ref, Submitted, later(Deadline)),
+            Later = maps:from_list([Each || {N, {_Ctx, Coroutines}} <- Groups,
+                                            Each <- each(Coroutines, maps:get(N, Gathered))]),
             [maps:get(N, Later, Result) || {N, Result} <- Numbered]
     end.
 
@@ -245,48 +258,53 @@ groups(Pairs) ->
     end,
     lists:foldr(Add, #{}, Pairs).
 
--spec gather(pid() | undefined, [{pos_integer(), reference()}], py_nif:flags(), timeout()) ->
-    {waiting, reference(), pid(), py_nif:seq()} | {error, term()}.
-gather(undefined, _Coroutines, _Flags, _Timeout) ->
+-spec gather(pid() | undefined, [{pos_integer(), reference()}], py_nif:key(), py_nif:flags(),
+             timeout()) -> submitted().
+gather(undefined, _Coroutines, _Key, _Flags, _Timeout) ->
     {error, {context_died, noproc}};
-gather(Ctx, Coroutines, Flags, Timeout) ->
-    submit(Ctx, {gather, make_ref(), Flags, [Handle || {_, Handle} <- Coroutines], Timeout}).
+gather(Ctx, Coroutines, Key, Flags, Timeout) ->
+    submit(Ctx, {gather, Key, Flags, [Handle || {_, Handle} <- Coroutines], Timeout}, Key).
 
-%% What is late is cancelled by the context itself; the time beyond is for that to be heard.
--spec await_group({[{pos_integer(), reference()}], term()}, integer() | infinity) ->
+-spec each([{pos_integer(), reference()}], result()) ->
     [{pos_integer(), {ok, term()} | {error, term()}}].
-await_group({Coroutines, Started}, Deadline) ->
-    Numbers = [N || {N, _} <- Coroutines],
-    case result(Started, later(Deadline)) of
-        {ok, Results} -> lists:zip(Numbers, Results);
-        {error, _} = Error -> [{N, Error} || N <- Numbers]
-    end.
+each(Coroutines, {ok, Results}) ->
+    lists:zip([N || {N, _} <- Coroutines], Results);
+each(Coroutines, {error, _} = Error) ->
+    [{N, Error} || {N, _} <- Coroutines].
 
 -spec later(integer() | infinity) -> integer() | infinity.
 later(infinity) -> infinity;
 later(Deadline) -> Deadline + ?LATE.
 
--spec submit(pid(), py_nif:request()) ->
-    {waiting, reference(), pid(), py_nif:seq()} | {error, term()}.
-submit(Ctx, Request) ->
-    case py_nif:submit(Ctx, Request) of
-        Seq when is_integer(Seq) -> {waiting, element(2, Request), Ctx, Seq};
+-spec submit(pid(), py_nif:request(), py_nif:key()) -> submitted().
+submit(Ctx, Request, Key) ->
+    case py_nif:submit(Ctx, setelement(2, Request, Key)) of
+        Seq when is_integer(Seq) -> {waiting, Ctx, Seq};
         {error, _} = Error -> Error
     end.
 
--spec result({waiting, reference(), pid(), py_nif:seq()} | {error, term()}, integer() | infinity) ->
-    {ok, term()} | {error, term()} | {parked, reference()}.
-result({waiting, Ref, Ctx, Seq}, Deadline) ->
+%% The results by their numbers, which come as `{{Ref, N}, Result}'.
+-spec collect(reference(), [{pos_integer(), submitted()}], integer() | infinity) ->
+    #{pos_integer() => result()}.
+collect(Ref, Submitted, Deadline) ->
+    Waiting = maps:from_list([{N, {Ctx, Seq}} || {N, {waiting, Ctx, Seq}} <- Submitted]),
+    Refused = maps:from_list([{N, Error} || {N, {error, _} = Error} <- Submitted]),
+    collect(Ref, Waiting, Refused, Deadline).
+
+-spec collect(reference(), #{pos_integer() => {pid(), py_nif:seq()}}, #{pos_integer() => result()},
+              integer() | infinity) -> #{pos_integer() => result()}.
+collect(_Ref, Waiting, Results, _Deadline) when Waiting =:= #{} ->
+    Results;
+collect(Ref, Waiting, Results, Deadline) ->
     receive
-        {Ref, Result} -> Result
+        {{Ref, N}, Result} ->
+            collect(Ref, maps:remove(N, Waiting), Results#{N => Result}, Deadline)
     after py_call:left(Deadline) ->
-        case py_nif:cancel(Ctx, Seq) of
-            true -> {error, timeout};
-            false -> receive {Ref, Result} -> Result end
-        end
-    end;
-result({error, _} = Error, _Deadline) ->
-    Error.
+        %% What can't be given up any more is here or on its way.
+        Sent = maps:filter(fun(_N, {Ctx, Seq}) -> not py_nif:cancel(Ctx, Seq) end, Waiting),
+        Late = maps:map(fun(_N, _) -> {error, timeout} end, maps:without(maps:keys(Sent), Waiting)),
+        collect(Ref, Sent, maps:merge(Results, Late), infinity)
+    end.
 
 %% ------------------------------------------------------------------ the process
 

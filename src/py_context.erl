@@ -19,11 +19,13 @@
 %%     the application's setting `quarantine_limit'); nothing was queued.</li>
 %% <li>`{unconvertible, Path, What}', `{too_deep, Limit}': a value couldn't cross.</li>
 %% <li>`{wrong_context, What}': the environment or object belongs to another context.</li>
+%% <li>`{no_library, Node}': the context is of a node that hasn't this application.</li>
 %% </ul>
 %%
 %% Timeouts are in ms or `infinity'; `0' doesn't wait. With a context on another node, the same call
 %% runs there through `erpc', with the same results; a lost connection is
-%% `{error, {context_died, noconnection}}'. An argument of the wrong type is a `badarg'.
+%% `{error, {context_died, noconnection}}'. A timeout is over in its time also when that node doesn't
+%% answer; what it has begun it stops itself. An argument of the wrong type is a `badarg'.
 -module(py_context).
 
 %% Lifecycle.
@@ -119,6 +121,7 @@
                | {too_deep, pos_integer()}
                | {wrong_context, atom()}
                | {no_term, Type :: binary()}
+               | {no_library, node()}
                | {bad_option, {term(), term()}}.
 
 -include("py_args.hrl").
@@ -151,7 +154,7 @@ start_link(Id, Mode) ->
 
 -spec start_checked(term(), py_options:context()) -> {ok, pid()} | {error, term()}.
 start_checked(Id, Options) ->
-    Start = fun() -> py_context_server:start_link(Id, py_options:hide(Options)) end,
+    Start = fun() -> py_context_server:spawn_link(Id, py_options:hide(Options)) end,
     py_context_server:start_by(Start, Options).
 
 %% @doc Stops a context. Waiting jobs are answered `{error, {context_died, shutdown}}', the running
@@ -342,7 +345,7 @@ to_term(Object) ->
 %% @doc With a timeout, in ms, default `infinity'; or with options.
 -spec to_term(object(), timeout() | object_options()) -> {ok, term()} | {error, error()}.
 to_term(Object, Options) when is_reference(Object), node(Object) =/= node() ->
-    on_node(node(Object), to_term, [Object, Options]);
+    on_node(node(Object), to_term, [Object, Options], patience(Options));
 to_term(Object, Options) ->
     All = [Object, Options],
     with_home(Object, All, fun(Ctx) ->
@@ -365,7 +368,7 @@ to_buffer(Object) ->
 %% memory that can't change is shared.
 -spec to_buffer(object(), timeout() | buffer_options()) -> {ok, buffer()} | {error, error()}.
 to_buffer(Object, Options) when is_reference(Object), node(Object) =/= node() ->
-    on_node(node(Object), to_buffer, [Object, Options]);
+    on_node(node(Object), to_buffer, [Object, Options], patience(Options));
 to_buffer(Object, Options) ->
     All = [Object, Options],
     with_home(Object, All, fun(Ctx) ->
@@ -396,7 +399,7 @@ is_ref(Term) ->
 %% @private The context of the object behind a handle.
 -spec home(term()) -> pid() | undefined | {error, error()}.
 home(Object) when is_reference(Object), node(Object) =/= node() ->
-    on_node(node(Object), home, [Object]);
+    on_node(node(Object), home, [Object], infinity);
 home(Object) ->
     py_nif:object_context(Object).
 
@@ -412,7 +415,7 @@ with_home(Object, All, Fun) ->
 %% where a reference here keeps nothing alive, when the calling process ends.
 -spec create_local_env(pid()) -> {ok, env()} | {error, error()}.
 create_local_env(Ctx) when is_pid(Ctx), node(Ctx) =/= node() ->
-    remotely(Ctx, create_local_env, [Ctx]);
+    remotely(Ctx, create_local_env, [Ctx], infinity);
 create_local_env(Ctx) ->
     run(Ctx, fun(Ref) -> {new_env, Ref, 0} end, infinity, {create_local_env, [Ctx]}).
 
@@ -424,7 +427,7 @@ create_local_env(Ctx) ->
 interrupt(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
     alive_or_died(py_nif:interrupt(Ctx));
 interrupt(Ctx) when is_pid(Ctx) ->
-    remotely(Ctx, interrupt, [Ctx]);
+    remotely(Ctx, interrupt, [Ctx], infinity);
 interrupt(Ctx) ->
     ?BADARG([Ctx], {argument, 1, <<"not a pid">>}).
 
@@ -459,7 +462,7 @@ info(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
         {error, _} = Error -> Error
     end;
 info(Ctx) when is_pid(Ctx) ->
-    remotely(Ctx, info, [Ctx]);
+    remotely(Ctx, info, [Ctx], infinity);
 info(Ctx) ->
     ?BADARG([Ctx], {argument, 1, <<"not a pid">>}).
 
@@ -495,7 +498,7 @@ run(Ctx, Request, Timeout, _Again)
   when is_pid(Ctx), node(Ctx) =:= node(), ?IS_TIMEOUT(Timeout) ->
     request(Ctx, Request, Timeout);
 run(Ctx, _Request, Timeout, {Func, Args}) when is_pid(Ctx), ?IS_TIMEOUT(Timeout) ->
-    remotely(Ctx, Func, Args);
+    remotely(Ctx, Func, Args, Timeout);
 run(Ctx, _Request, _Timeout, {_Func, Args}) when not is_pid(Ctx) ->
     ?BADARG(Args, {argument, 1, <<"not a pid">>});
 run(_Ctx, _Request, _Timeout, {_Func, Args}) ->
@@ -513,16 +516,16 @@ request(Ctx, Request, Timeout) ->
             py_nif:request(), timeout()) -> term().
 asked({soon, Seq}, Ref, Ctx, _Request, Timeout) -> look(Ref, Ctx, Seq, Timeout, ?LOOKS);
 asked(Seq, Ref, Ctx, _Request, Timeout) when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
-asked(Error, _Ref, Ctx, Request, Timeout) -> refused(Error, Ctx, Request, Timeout).
+asked(Error, Ref, Ctx, Request, Timeout) -> refused(Error, Ref, Ctx, Request, Timeout).
 
 %% A full queue may be waited for.
--spec refused({error, term()}, pid(), py_nif:request(), timeout()) -> term().
-refused({error, {overloaded, #{queue := _}}} = Full, Ctx, Request, Timeout) ->
+-spec refused({error, term()}, reference(), pid(), py_nif:request(), timeout()) -> term().
+refused({error, {overloaded, #{queue := _}}} = Full, Ref, Ctx, Request, Timeout) ->
     case py_overload:submit(Ctx, Request, Full, Timeout) of
         {error, _} = Error -> Error;
-        {Seq, Left} -> await(element(2, Request), Ctx, Seq, Left)
+        {Seq, Left} -> await(Ref, Ctx, Seq, Left)
     end;
-refused(Error, _Ctx, _Request, _Timeout) ->
+refused(Error, _Ref, _Ctx, _Request, _Timeout) ->
     Error.
 
 %% Looks for an answer that may come soon before it waits: a scheduler that has nothing else to do may
@@ -549,20 +552,25 @@ await(Ref, Ctx, Seq, Timeout) ->
         end
     end.
 
-%% The timeout is kept by the other node, where the job is stopped too; a node that is gone is seen
-%% by erpc.
--spec remotely(pid(), atom(), [term()]) -> term().
-remotely(Ctx, Func, Args) ->
-    on_node(node(Ctx), Func, Args).
+%% The timeout is kept by the other node, where the job is stopped too, and here, in case that node
+%% doesn't answer.
+-spec remotely(pid(), atom(), [term()], timeout()) -> term().
+remotely(Ctx, Func, Args, Timeout) ->
+    on_node(node(Ctx), Func, Args, Timeout).
 
--spec on_node(node(), atom(), [term()]) -> term().
-on_node(Node, Func, Args) ->
-    try
-        erpc:call(Node, ?MODULE, answer, [self(), Func, Args])
-    catch
-        error:{erpc, Reason} -> {error, {context_died, Reason}};
-        error:{exception, Reason, _Stack} -> erlang:error(Reason, Args)
+-spec on_node(node(), atom(), [term()], timeout()) -> term().
+on_node(Node, Func, Args, Timeout) ->
+    case py_remote:apply(Node, ?MODULE, answer, [self(), Func, Args], Timeout) of
+        {ok, Result} -> Result;
+        {raised, Reason} -> erlang:error(Reason, Args);
+        {error, _} = Error -> Error
     end.
+
+%% Of options that the other node checks.
+-spec patience(term()) -> timeout().
+patience(Timeout) when ?IS_TIMEOUT(Timeout) -> Timeout;
+patience(#{timeout := Timeout}) when ?IS_TIMEOUT(Timeout) -> Timeout;
+patience(_) -> infinity.
 
 %% @private For a caller on another node, who uses what is in the result as long as it lives.
 -spec answer(User :: pid(), atom(), [term()]) -> term().

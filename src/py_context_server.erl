@@ -13,7 +13,9 @@
 
 -behaviour(gen_server).
 
--export([start_link/2, start_link_slot/3, start_by/2, unlinked/2]).
+-export([start_link/2, start_link_slot/3, spawn_link/2, start_by/2, unlinked/2]).
+%% For the process itself.
+-export([begin_alone/2]).
 -export([stop/1, stop_soon/1, drain/1, hold/3]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
@@ -63,6 +65,19 @@ start_link(Id, Options) ->
 start_link_slot(Id, Options, Slot) ->
     gen_server:start_link(?MODULE, {Id, Options, Slot}, []).
 
+%% As start_link/2, for a process whose message queue may be long: OTP's functions look through all of it
+%% for what `init' answers.
+-spec spawn_link(Id :: term(), py_options:context()) -> {ok, pid()}.
+spawn_link(Id, Options) ->
+    {ok, proc_lib:spawn_link(?MODULE, begin_alone, [Id, Options])}.
+
+%% @private
+-spec begin_alone(term(), py_options:context()) -> no_return().
+begin_alone(Id, Options) ->
+    {ok, State, {continue, start}} = init({Id, Options, undefined}),
+    {noreply, Started} = handle_continue(start, State),
+    gen_server:enter_loop(?MODULE, [], Started).
+
 %% Starts a context with `Start' and waits until it serves. Brings the application up first.
 -spec start_by(fun(() -> {ok, pid()} | {error, term()}), py_options:context()) ->
     {ok, pid()} | {error, term()}.
@@ -83,15 +98,15 @@ await({ok, Pid}) ->
 await({error, _} = Error) ->
     Error.
 
-%% Lets go of a process whose start has failed: a caller that traps exits has the error and needs no
-%% message about it.
+%% Releases a process whose start has failed, or which the caller stops: a caller that traps exits needs
+%% no message about it. There can be one only if the process has ended already; else the caller's message
+%% queue, which may be long, need not be searched.
 -spec unlinked(pid(), Error) -> Error.
 unlinked(Pid, Error) ->
     true = unlink(Pid),
-    receive
-        {'EXIT', Pid, _} -> Error
-    after 0 ->
-        Error
+    case process_info(self(), trap_exit) =:= {trap_exit, true} andalso not is_process_alive(Pid) of
+        true -> receive {'EXIT', Pid, _} -> Error after 0 -> Error end;
+        false -> Error
     end.
 
 %% Stops it, and returns when it and its thread are gone. Idempotent.

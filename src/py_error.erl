@@ -50,6 +50,8 @@ sentence({venv_failed, Program, Status, Output}) when is_integer(Status) ->
     io_lib:format("~ts failed with status ~b: ~ts", [Program, Status, Output]);
 sentence({venv_failed, Program, Why, _Output}) ->
     io_lib:format("~ts could not be run: ~0tp", [Program, Why]);
+sentence({no_library, Node}) ->
+    io_lib:format("node ~tp hasn't the application py_context_router", [Node]);
 sentence({remote_context, Ctx}) ->
     io_lib:format("context ~0tp is on another node, where this can't be done from here", [Ctx]);
 sentence({unsupported_mode, Mode, Why}) ->

@@ -9,7 +9,7 @@
 -export([load/0]).
 -export([boot/2, run_atexit/0, version/0, check_mode/1]).
 -export([ask/2, submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
--export([submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/0, tagged/1]).
+-export([submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/1, tagged/1]).
 -export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
 -export([submit_admitted/2, await_room/3, give_up_room/2, pass_room_on/1]).
 -export([context_replace/3, context_hand_over/2, quarantined/1]).
@@ -20,12 +20,12 @@
 -export([callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
          callback_begin/1, callback_answer/2]).
 
--export_type([handle/0, hidden/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0,
+-export_type([handle/0, hidden/0, pool/0, request/0, env/0, flags/0, key/0, seq/0, settings/0,
               ticket/0, tally/0]).
 
 -nifs([boot/2, run_atexit/0, version/0, check_mode/1, ask/2, submit/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
-       submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/0, tagged/1,
+       submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/1, tagged/1,
        context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
        context_hand_over/2, quarantined/1, pool_new/3,
        pool_close/1, pool_is_closed/1, submit_admitted/2, await_room/3, give_up_room/2,
@@ -49,23 +49,25 @@
 %% What a native thread has sent and nobody has dealt with yet.
 -type seq() :: non_neg_integer().
 %% Number of a request within its context.
+-type key() :: reference() | {reference(), pos_integer()}.
+%% What an answer is known by.
 -type env() :: none | process | pid() | reference().
 %% Whose globals: the context's own, those of the calling process there or of the process that it
 %% works for, or a namespace that was made for it.
 -type request() ::
-    {call, reference(), flags(), name(), name(), Args :: list(), Kwargs :: map(), env()}
-  | {eval, reference(), flags(), Source :: binary(), Locals :: map(), env()}
-  | {exec, reference(), flags(), Source :: binary(), env()}
-  | {call_method, reference(), flags(), Object :: term(), name(), Args :: list(), Kwargs :: map()}
-  | {getattr, reference(), flags(), Object :: term(), name()}
-  | {to_term, reference(), flags(), Object :: term()}
-  | {to_buffer, reference(), flags(), Object :: term(), Share :: boolean()}
-  | {stream_next, reference(), flags(), Stream :: reference(), Most :: pos_integer()}
-  | {stream_push, reference(), flags(), Stream :: reference(), Most :: pos_integer(),
+    {call, key(), flags(), name(), name(), Args :: list(), Kwargs :: map(), env()}
+  | {eval, key(), flags(), Source :: binary(), Locals :: map(), env()}
+  | {exec, key(), flags(), Source :: binary(), env()}
+  | {call_method, key(), flags(), Object :: term(), name(), Args :: list(), Kwargs :: map()}
+  | {getattr, key(), flags(), Object :: term(), name()}
+  | {to_term, key(), flags(), Object :: term()}
+  | {to_buffer, key(), flags(), Object :: term(), Share :: boolean()}
+  | {stream_next, key(), flags(), Stream :: reference(), Most :: pos_integer()}
+  | {stream_push, key(), flags(), Stream :: reference(), Most :: pos_integer(),
      Tag :: reference(), Consumer :: pid()}
-  | {stream_close, reference(), flags(), Stream :: reference()}
-  | {gather, reference(), flags(), Parked :: [reference()], timeout()}
-  | {new_env, reference(), flags()}.
+  | {stream_close, key(), flags(), Stream :: reference()}
+  | {gather, key(), flags(), Parked :: [reference()], timeout()}
+  | {new_env, key(), flags()}.
 %% What a context can be asked; taken apart in native/py_nif/src/request.rs. A pid at the end is the
 %% process that the request is made for, and `erlang.self()' in Python.
 -type flags() :: non_neg_integer().
@@ -175,9 +177,9 @@ give_up(_Ticket) -> ?BEFORE_LOADING(erlang:error(badarg)).
 -spec is_over(Ticket :: reference()) -> boolean().
 is_over(_Ticket) -> ?BEFORE_LOADING(erlang:error(badarg)).
 
-%% A reference that stands for the calling process.
--spec tag() -> reference().
-tag() -> ?NOT_LOADED.
+%% A reference that stands for a process.
+-spec tag(pid()) -> reference().
+tag(_Pid) -> ?BEFORE_LOADING(make_ref()).
 
 -spec tagged(reference()) -> pid().
 tagged(_Tag) -> ?BEFORE_LOADING(erlang:error(badarg)).

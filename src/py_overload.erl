@@ -8,66 +8,70 @@
 
 -export([submit/4]).
 
+-record(call, {
+    ctx :: pid(),
+    request :: py_nif:request(),
+    began :: integer(),
+    timeout :: timeout(),
+    %% When the context's time for waiting is up, once that is known.
+    until :: undefined | integer()
+}).
+
 %% Submits the request once there is room: its number, and what is left of the call's timeout. `Full'
 %% is the refusal, which stands when the context's option is to refuse or its time is up.
 -spec submit(pid(), py_nif:request(), Full :: {error, term()}, timeout()) ->
     {py_nif:seq(), timeout()} | {error, term()}.
 submit(Ctx, Request, Full, Timeout) ->
-    Now = erlang:monotonic_time(millisecond),
-    enter(Ctx, Request, Full, 0, undefined, Now, Timeout).
+    Began = erlang:monotonic_time(millisecond),
+    %% Made here, so that the compiler sees that a long message queue need not be searched for it.
+    enter(make_ref(), 0, Full, #call{ctx = Ctx, request = Request, began = Began, timeout = Timeout}).
 
-%% `Until' is when the context's time for waiting is up, once that is known.
--spec enter(pid(), py_nif:request(), {error, term()}, non_neg_integer(), undefined | integer(),
-            integer(), timeout()) -> {py_nif:seq(), timeout()} | {error, term()}.
-enter(Ctx, Request, Full, Ticket, Until, Began, Timeout) ->
-    Ref = element(2, Request),
-    case py_nif:await_room(Ctx, Ref, Ticket) of
+-spec enter(reference(), non_neg_integer(), {error, term()}, #call{}) ->
+    {py_nif:seq(), timeout()} | {error, term()}.
+enter(Room, Ticket, Full, #call{ctx = Ctx, until = Until, began = Began} = Call) ->
+    case py_nif:await_room(Ctx, Room, Ticket) of
         refuse ->
             Full;
         room ->
-            again(Ctx, Request, Ticket, Until, Began, Timeout);
+            again(Room, Ticket, Call);
         {wait, NewTicket, Ms} ->
-            Last = last(Until, Began, Ms),
-            case left(Timeout, Began) of
-                0 -> give_up(Ctx, Ref, NewTicket, {error, timeout});
-                Left -> wait(Ctx, Request, Full, NewTicket, Last, Began, Timeout, Left)
+            case left(Call) of
+                0 -> give_up(Room, NewTicket, {error, timeout}, Call);
+                Left -> wait(Room, NewTicket, Full, Call#call{until = last(Until, Began, Ms)}, Left)
             end
     end.
 
--spec wait(pid(), py_nif:request(), {error, term()}, pos_integer(), integer(), integer(), timeout(),
-           timeout()) -> {py_nif:seq(), timeout()} | {error, term()}.
-wait(Ctx, Request, Full, Ticket, Until, Began, Timeout, Left) ->
-    Ref = element(2, Request),
+-spec wait(reference(), pos_integer(), {error, term()}, #call{}, timeout()) ->
+    {py_nif:seq(), timeout()} | {error, term()}.
+wait(Room, Ticket, Full, #call{until = Until} = Call, Left) ->
     Patience = max(0, Until - erlang:monotonic_time(millisecond)),
     receive
-        {Ref, room} -> again(Ctx, Request, Ticket, Until, Began, Timeout)
+        {Room, room} -> again(Room, Ticket, Call)
     after min(Patience, Left) ->
         %% Integers are less than `infinity'.
-        give_up(Ctx, Ref, Ticket, case Patience < Left of
-                                      true -> Full;
-                                      false -> {error, timeout}
-                                  end)
+        Error = case Patience < Left of
+                    true -> Full;
+                    false -> {error, timeout}
+                end,
+        give_up(Room, Ticket, Error, Call)
     end.
 
--spec again(pid(), py_nif:request(), non_neg_integer(), undefined | integer(), integer(),
-            timeout()) -> {py_nif:seq(), timeout()} | {error, term()}.
-again(Ctx, Request, Ticket, Until, Began, Timeout) ->
+-spec again(reference(), non_neg_integer(), #call{}) ->
+    {py_nif:seq(), timeout()} | {error, term()}.
+again(Room, Ticket, #call{ctx = Ctx, request = Request} = Call) ->
     case py_nif:submit_admitted(Ctx, Request) of
-        Seq when is_integer(Seq) ->
-            {Seq, left(Timeout, Began)};
-        {error, {overloaded, #{queue := _}}} = Full ->
-            enter(Ctx, Request, Full, Ticket, Until, Began, Timeout);
-        {error, _} = Error ->
-            Error
+        Seq when is_integer(Seq) -> {Seq, left(Call)};
+        {error, {overloaded, #{queue := _}}} = Full -> enter(Room, Ticket, Full, Call);
+        {error, _} = Error -> Error
     end.
 
--spec give_up(pid(), reference(), pos_integer(), {error, term()}) -> {error, term()}.
-give_up(Ctx, Ref, Ticket, Error) ->
+-spec give_up(reference(), pos_integer(), {error, term()}, #call{}) -> {error, term()}.
+give_up(Room, Ticket, Error, #call{ctx = Ctx}) ->
     case py_nif:give_up_room(Ctx, Ticket) of
         true ->
             Error;
         false ->
-            receive {Ref, room} -> ok end,
+            receive {Room, room} -> ok end,
             %% The room is somebody else's.
             ok = py_nif:pass_room_on(Ctx),
             Error
@@ -77,6 +81,6 @@ give_up(Ctx, Ref, Ticket, Error) ->
 last(undefined, Began, Ms) -> Began + Ms;
 last(Until, _Began, _Ms) -> Until.
 
--spec left(timeout(), integer()) -> timeout().
-left(infinity, _Began) -> infinity;
-left(Timeout, Began) -> max(0, Timeout - (erlang:monotonic_time(millisecond) - Began)).
+-spec left(#call{}) -> timeout().
+left(#call{timeout = infinity}) -> infinity;
+left(#call{timeout = Timeout, began = Began}) -> max(0, Timeout - (erlang:monotonic_time(millisecond) - Began)).

@@ -7,49 +7,114 @@
 
 -behaviour(gen_server).
 
--export([run/2]).
+-export([run/2, apply/5]).
 %% For the other node.
 -export([start/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -define(STAND_IN(Node), {'$py_stand_in', Node}).
+%% How long a stand-in waits for its first request, in ms: whoever wanted it may have given up.
+-define(UNUSED, 60_000).
 
-%% Runs a request in a context of another node. Its timeout is kept there.
+%% ------------------------------------------------------------------ functions of another node
+
+%% Calls a function of this application on another node. `raised': it raised an error.
+-spec apply(node(), module(), atom(), [term()], timeout()) ->
+    {ok, term()} | {raised, term()} | {error, timeout | {context_died, term()} | {no_library, node()}}.
+apply(Node, Module, Func, Args, infinity) ->
+    outcome(Node, Module, Func, Args);
+apply(Node, Module, Func, Args, Timeout) ->
+    %% In a process of its own: to reach a node that doesn't answer may take any time, and when that process
+    %% is killed the other node, if it is ever heard of again, sees that nobody waits.
+    {Pid, Monitor} = spawn_monitor(fun() -> exit({outcome, outcome(Node, Module, Func, Args)}) end),
+    receive
+        {'DOWN', Monitor, process, Pid, {outcome, Outcome}} -> Outcome;
+        {'DOWN', Monitor, process, Pid, Reason} -> {error, {context_died, Reason}}
+    after Timeout ->
+        true = exit(Pid, kill),
+        true = demonitor(Monitor, [flush]),
+        {error, timeout}
+    end.
+
+-spec outcome(node(), module(), atom(), [term()]) ->
+    {ok, term()} | {raised, term()} | {error, {context_died, term()} | {no_library, node()}}.
+outcome(Node, Module, Func, Args) ->
+    try
+        {ok, erpc:call(Node, Module, Func, Args)}
+    catch
+        error:{erpc, Reason} -> {error, {context_died, Reason}};
+        error:{exception, undef, [{Module, Func, _, _} | _]} -> {error, {no_library, Node}};
+        error:{exception, Reason, _Stack} -> {raised, Reason};
+        exit:{signal, Reason} -> {error, {context_died, Reason}}
+    end.
+
+%% ------------------------------------------------------------------ the front's calls
+
+%% Runs a request in a context of another node. Its timeout is kept there, and here.
 -spec run(pid(), py_call:request()) -> term().
 run(Ctx, Request) ->
-    case stand_in(node(Ctx)) of
-        {ok, StandIn} -> ask(StandIn, Request);
+    Deadline = py_call:deadline(py_call:timeout(Request)),
+    case stand_in(node(Ctx), Deadline) of
+        {ok, StandIn} -> ask(StandIn, Request, Deadline);
         {error, _} = Error -> Error
     end.
 
--spec stand_in(node()) -> {ok, pid()} | {error, {context_died, term()}}.
-stand_in(Node) ->
+-spec stand_in(node(), integer() | infinity) -> {ok, pid()} | {error, term()}.
+stand_in(Node, Deadline) ->
     case get(?STAND_IN(Node)) of
         undefined ->
-            try erpc:call(Node, ?MODULE, start, [self()]) of
-                StandIn ->
+            case ?MODULE:apply(Node, ?MODULE, start, [self()], py_call:left(Deadline)) of
+                {ok, StandIn} ->
                     _ = put(?STAND_IN(Node), StandIn),
-                    {ok, StandIn}
-            catch
-                error:{erpc, Reason} -> {error, {context_died, Reason}}
+                    {ok, StandIn};
+                {raised, Reason} ->
+                    erlang:error(Reason);
+                {error, _} = Error ->
+                    Error
             end;
         StandIn ->
             {ok, StandIn}
     end.
 
--spec ask(pid(), py_call:request()) -> term().
-ask(StandIn, Request) ->
+-spec ask(pid(), py_call:request(), integer() | infinity) -> term().
+ask(StandIn, Request, Deadline) ->
     %% Also where it answers to: when the connection is lost as it answers, that comes with the next one,
     %% to nobody.
     Ref = monitor(process, StandIn, [{alias, reply_demonitor}]),
-    StandIn ! {run, Ref, Ref, group_leader(), Request},
+    Sender = send(StandIn, {run, Ref, Ref, group_leader(), Request}, Deadline),
     receive
         {Ref, Result} ->
             Result;
         {'DOWN', Ref, process, StandIn, Reason} ->
             _ = erase(?STAND_IN(node(StandIn))),
             {error, {context_died, lost(Reason)}}
+    after py_call:left(Deadline) ->
+        true = demonitor(Ref, [flush]),
+        ok = give_up(StandIn, Ref, Sender),
+        %% The answer may have come just before.
+        receive {Ref, Result} -> Result after 0 -> {error, timeout} end
     end.
+
+%% Where the connection is so busy that a sender is suspended, somebody else sends: a suspended process has
+%% no timeout.
+-spec send(pid(), term(), integer() | infinity) -> sent | pid().
+send(StandIn, Message, infinity) ->
+    _ = erlang:send(StandIn, Message),
+    sent;
+send(StandIn, Message, _Deadline) ->
+    case erlang:send(StandIn, Message, [nosuspend]) of
+        ok -> sent;
+        nosuspend -> spawn(fun() -> erlang:send(StandIn, Message) end)
+    end.
+
+%% A request that it hasn't begun is dropped there. One that runs has the same timeout there.
+-spec give_up(pid(), reference(), sent | pid()) -> ok.
+give_up(StandIn, Ref, sent) ->
+    _ = erlang:send(StandIn, {give_up, Ref}, [nosuspend, noconnect]),
+    ok;
+give_up(_StandIn, _Ref, Sender) ->
+    true = exit(Sender, kill),
+    ok.
 
 %% One that was gone already went with a connection that is back. Not `noproc': that is said of
 %% contexts.
@@ -65,10 +130,10 @@ start(Principal) ->
 
 %% ------------------------------------------------------------------ the stand-in
 
--spec init(pid()) -> {ok, undefined}.
+-spec init(pid()) -> {ok, undefined, timeout()}.
 init(Principal) ->
     ok = py_context:end_with(Principal),
-    {ok, undefined}.
+    {ok, undefined, ?UNUSED}.
 
 -spec handle_call(term(), gen_server:from(), undefined) -> {noreply, undefined}.
 handle_call(_Request, _From, State) ->
@@ -78,13 +143,19 @@ handle_call(_Request, _From, State) ->
 handle_cast(_Message, State) ->
     {noreply, State}.
 
--spec handle_info(term(), undefined) -> {noreply, undefined}.
+-spec handle_info(term(), undefined) -> {noreply, undefined} | {stop, normal, undefined}.
 handle_info({run, From, Ref, Leader, Request}, State) ->
-    %% What Python prints goes to where the caller's output goes by now.
-    true = group_leader(Leader, self()),
-    %% What is in the result lives as long as the caller, and so this process.
-    From ! {Ref, py_held:keep(py_call:run(Request), self())},
+    receive
+        {give_up, Ref} -> ok
+    after 0 ->
+        %% What Python prints goes to where the caller's output goes by now.
+        true = group_leader(Leader, self()),
+        %% What is in the result lives as long as the caller, and so this process.
+        From ! {Ref, py_held:keep(py_call:run(Request), self())}
+    end,
     {noreply, State};
+handle_info(timeout, State) ->
+    {stop, normal, State};
 handle_info(_Other, State) ->
     {noreply, State}.
 

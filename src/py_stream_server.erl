@@ -8,7 +8,9 @@
 -behaviour(gen_server).
 
 -export([start/2, cancel/1]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
+%% For the process itself.
+-export([begin_stream/4]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -export_type([read_ahead/0]).
 
@@ -45,6 +47,8 @@
 -define(LOOKS, 100).
 -define(FIRST_WAIT, 1).
 -define(LAST_WAIT, 16).
+%% So many messages in the consumer's queue, and each of them is looked at every ms at most.
+-define(MESSAGES_PER_MS, 250).
 
 %% Starts a stream whose items come to the caller as `{py_stream, Ref, {data, Item}}', then
 %% `{py_stream, Ref, done}' or `{py_stream, Ref, {error, Reason}}'.
@@ -52,12 +56,14 @@
 start(Request, ReadAhead) ->
     %% Chosen here: it depends on the process.
     Settled = py_call:settle(Request),
-    case gen_server:start(?MODULE, {self(), Settled, Request, ReadAhead}, []) of
-        {ok, Pid} -> receive {Pid, Ref} -> {ok, Ref} end;
-        {error, Reason} -> exit(Reason)
-    end.
+    Consumer = self(),
+    Pid = proc_lib:spawn(?MODULE, begin_stream, [Consumer, Settled, Request, ReadAhead]),
+    Ref = py_nif:tag(Pid),
+    Pid ! {stream, Ref},
+    {ok, Ref}.
 
-%% Ends a stream. On return a generator is closed, and no message of the stream is left with the caller.
+%% Ends a stream. Looks once through the caller's message queue, if it isn't empty: what is left there of
+%% the stream may be anywhere in it. On return a generator is closed, and no message of the stream is left with the caller.
 %% A consumer who is another process is told the end after the items that it has.
 -spec cancel(reference()) -> ok.
 cancel(Ref) ->
@@ -74,19 +80,28 @@ flush(Ref) ->
 
 %% ------------------------------------------------------------------ the stream's process
 
--spec init({pid(), settled(), py_call:request(), read_ahead()}) ->
-    {ok, #state{}, {continue, settled()}}.
-init({Consumer, Settled, Request, ReadAhead}) ->
-    Ref = py_nif:tag(),
-    Consumer ! {self(), Ref},
-    State = #state{ref = Ref, consumer = Consumer, monitor = monitor(process, Consumer),
-                   read_ahead = ReadAhead, request = Request,
-                   deadline = py_call:deadline(py_call:patience(Request))},
-    {ok, State, {continue, Settled}}.
+%% @private Not started by OTP's functions: these look through all of the caller's message queue.
+-spec begin_stream(pid(), settled(), py_call:request(), read_ahead()) -> ok.
+begin_stream(Consumer, Settled, Request, ReadAhead) ->
+    Monitor = monitor(process, Consumer),
+    receive
+        {stream, Ref} ->
+            Deadline = py_call:deadline(py_call:patience(Request)),
+            begun(open(Settled, ?FIRST_WAIT, #state{ref = Ref, consumer = Consumer, monitor = Monitor,
+                                                    read_ahead = ReadAhead, request = Request,
+                                                    deadline = Deadline}));
+        {'DOWN', Monitor, process, Consumer, _} ->
+            ok
+    end.
 
--spec handle_continue(settled(), #state{}) -> next().
-handle_continue(Settled, State) ->
-    open(Settled, ?FIRST_WAIT, State).
+-spec begun(next()) -> ok.
+begun({stop, normal, _State}) -> ok;
+begun({noreply, State}) -> gen_server:enter_loop(?MODULE, [], State);
+begun({noreply, State, Timeout}) -> gen_server:enter_loop(?MODULE, [], State, Timeout).
+
+-spec init(#state{}) -> {ok, #state{}}.
+init(State) ->
+    {ok, State}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> next().
 handle_call(_Request, _From, State) ->
@@ -112,7 +127,6 @@ handle_info(_TimeoutOrStray, State) ->
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
     maps:map(fun(state, #state{} = State) -> State#state{request = undefined};
-                (message, {continue, _Settled}) -> {continue, hidden};
                 (_Key, Value) -> Value
              end, Status).
 
@@ -124,6 +138,11 @@ look_again(#state{doing = {waiting, Wait}, request = Request} = State) ->
     open(py_call:settle(Request), min(2 * Wait, ?LAST_WAIT), State);
 look_again(#state{doing = {looking, Stream, 0, Wait}} = State) ->
     look(Stream, 0, min(2 * Wait, ?LAST_WAIT), State);
+look_again(#state{doing = {looking, Stream, 1, Wait}} = State) ->
+    case wait_for_messages(State) of
+        0 -> look(Stream, 0, Wait, State);
+        Longer -> {noreply, State#state{doing = {looking, Stream, 0, Wait}}, Longer}
+    end;
 look_again(#state{doing = {looking, Stream, Looks, Wait}} = State) ->
     look(Stream, Looks - 1, Wait, State);
 look_again(State) ->
@@ -177,15 +196,24 @@ look(Stream, Looks, Wait, #state{read_ahead = ReadAhead} = State) ->
         Room when 2 * Room >= ReadAhead ->
             take(Stream, Room, State);
         _ ->
-            {noreply, State#state{doing = {looking, Stream, Looks, Wait}}, pause(Looks, Wait)}
+            {noreply, State#state{doing = {looking, Stream, Looks, Wait}}, pause(Looks, Wait, State)}
     end.
 
--spec pause(non_neg_integer(), pos_integer()) -> non_neg_integer().
-pause(0, Wait) ->
-    Wait;
-pause(_Looks, _Wait) ->
+-spec pause(non_neg_integer(), pos_integer(), #state{}) -> non_neg_integer().
+pause(0, Wait, State) ->
+    max(Wait, wait_for_messages(State));
+pause(_Looks, _Wait, _State) ->
     true = erlang:yield(),
     0.
+
+%% How long to wait before looking at each message, in ms. To do so for 10^6 messages takes the consumer
+%% more than a second, in which it does nothing else.
+-spec wait_for_messages(#state{}) -> non_neg_integer().
+wait_for_messages(#state{consumer = Consumer}) ->
+    case process_info(Consumer, message_queue_len) of
+        {_, Length} -> Length div ?MESSAGES_PER_MS;
+        undefined -> 0
+    end.
 
 %% How many items are in the consumer's queue, at most. Other messages are told from them only when
 %% looking again has not helped: that takes a look at each.

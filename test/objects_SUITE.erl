@@ -23,7 +23,8 @@ groups() ->
        numpy_arrays_become_nested_lists]},
      {remote, [], [handles_of_a_remote_context_live_as_long_as_their_user,
                    handles_that_the_front_gave_live_as_long_as_their_user,
-                   calls_about_a_remote_object_have_a_timeout]}].
+                   calls_about_a_remote_object_have_a_timeout,
+                   a_handle_of_another_node_is_no_argument]}].
 
 each_mode() ->
     [what_has_no_term_becomes_a_handle,
@@ -624,4 +625,35 @@ calls_about_a_remote_object_have_a_timeout(_Config) ->
     ?assertEqual({error, timeout}, py_context:to_term(Endless, 10)),
     ?assertEqual({error, timeout}, py:to_term(Endless, 10)),
     ?assertEqual({error, {bad_option, {colour, red}}}, py:to_term(Endless, #{colour => red})),
+    peer:stop(Vm).
+
+%% In whichever place, and in either direction. References that stand for nothing cross as ever.
+a_handle_of_another_node_is_no_argument(Config) ->
+    Here = ?config(ctx, Config),
+    {ok, Vm, Node} = test_helpers:start_peer(#{name => peer:random_name()}),
+    {ok, _} = erpc:call(Node, application, ensure_all_started, [py_context_router]),
+    {ok, There} = erpc:call(Node, py_context_sup, start_context, [remote, worker]),
+    {ok, Foreign} = py_context:eval(There, <<"object()">>),
+    {ok, Env} = py_context:create_local_env(There),
+    {ok, Own} = py_context:eval(Here, <<"object()">>),
+    ok = py:register_function(foreign, fun() -> Foreign end),
+    Elsewhere = {error, {wrong_context, object}},
+    [?assertEqual({N, Elsewhere}, {N, Use()})
+     || {N, Use} <- [{args, fun() -> py_context:call(Here, builtins, str, [Foreign]) end},
+                     {nested, fun() -> py_context:call(Here, builtins, str, [#{a => [{1, Foreign}]}]) end},
+                     {kwargs, fun() -> py_context:call(Here, builtins, dict, [], #{a => Foreign}) end},
+                     {locals, fun() -> py_context:eval(Here, <<"x">>, #{x => Foreign}) end},
+                     {env, fun() -> py_context:call(Here, builtins, str, [Env]) end},
+                     {front, fun() -> py:call(Here, builtins, str, [Foreign]) end},
+                     {await, fun() -> py:await(py:spawn_call(Here, builtins, str, [Foreign])) end},
+                     {there, fun() -> py_context:call(There, builtins, str, [Own]) end},
+                     {front_there, fun() -> py:call(There, builtins, str, [[Own]]) end}]],
+    ?assertMatch({error, {'TypeError', _}}, py_context:eval(Here, <<"__import__('erlang').foreign()">>)),
+    %% Where it belongs.
+    ?assertMatch({ok, <<"<object object", _/binary>>}, py_context:call(There, builtins, str, [Foreign])),
+    [?assertEqual({ok, Ref}, py_context:eval(Ctx, <<"r">>, #{r => Ref}))
+     || Ctx <- [Here, There],
+        Ref <- [make_ref(), monitor(process, self()), alias(), erpc:call(Node, erlang, make_ref, []),
+                erpc:call(Node, erlang, alias, [])]],
+    ok = py:unregister_function(foreign),
     peer:stop(Vm).

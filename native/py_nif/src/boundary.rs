@@ -300,10 +300,10 @@ fn submit_answered<'a>(
     }
 }
 
-/// `tag() -> reference()`, which stands for the calling process.
+/// `tag(Pid) -> reference()`, which stands for the process.
 #[rustler::nif]
-fn tag(env: Env) -> ResourceArc<Tag> {
-    ResourceArc::new(Tag(*env.pid().as_c_arg()))
+fn tag(pid: LocalPid) -> ResourceArc<Tag> {
+    ResourceArc::new(Tag(*pid.as_c_arg()))
 }
 
 /// `tagged(Tag) -> pid()`

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use rustler::{Binary, Env, NewBinary, NifResult, Resource, ResourceArc};
+use rustler::sys::{ErlNifEnv, ErlNifTerm};
+use rustler::{Binary, Encoder, Env, NewBinary, NifResult, Resource, ResourceArc};
 
 /// Bytes that live as long as the references to them.
 pub(crate) struct Hidden(Vec<u8>);
@@ -15,6 +16,16 @@ impl fmt::Debug for Hidden {
 
 #[rustler::resource_impl]
 impl Resource for Hidden {}
+
+/// A reference to no text.
+///
+/// # Safety
+/// `env` may be written to.
+pub(crate) unsafe fn reference(env: *mut ErlNifEnv) -> ErlNifTerm {
+    let hidden = ResourceArc::new(Hidden(Vec::new()));
+    // SAFETY: passed on to the caller.
+    hidden.encode(unsafe { Env::new(&env, env) }).as_c_arg()
+}
 
 /// `hide(Text :: binary()) -> reference()`
 #[rustler::nif]

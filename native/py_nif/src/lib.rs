@@ -18,9 +18,9 @@ mod directory;
 mod error;
 mod exec;
 mod frame;
-mod hidden;
 #[cfg(feature = "fuzz")]
 mod fuzz;
+mod hidden;
 mod level;
 mod names;
 mod output;

@@ -9,6 +9,7 @@
 
 pub(crate) mod buffer;
 mod container;
+mod foreign;
 mod number;
 pub(crate) mod opaque;
 mod plain;

@@ -11,7 +11,7 @@ use rustler::sys::{
     ErlNifEnv, ErlNifTerm, ErlNifTermType, enif_get_double, enif_get_int64, enif_term_type,
 };
 
-use super::{ConvertError, Fail, Types, container, made, number, opaque, text};
+use super::{ConvertError, Fail, Types, container, foreign, made, number, opaque, text};
 use crate::directory::Context;
 use crate::resources::{Found, handle_object};
 
@@ -132,6 +132,10 @@ impl Reader<'_> {
         // SAFETY: passed on to the caller; the thread is attached to the context's interpreter.
         match unsafe { handle_object(self.at, self.context, self.env, term) } {
             Found::Object(object) => Ok(Some(object)),
+            // SAFETY: as above.
+            Found::NoHandle if unsafe { foreign::is_foreign_handle(self.env, term) } => {
+                Err(Fail::of(ConvertError::WrongContext))
+            }
             Found::NoHandle => Ok(None),
             Found::Elsewhere => Err(Fail::of(ConvertError::WrongContext)),
             Found::Gone => Err(Fail::of(ConvertError::ObjectGone)),

@@ -32,11 +32,27 @@ start_link() ->
 %% Registers a function, in the place of the one that had the name.
 -spec register(binary(), target()) -> ok.
 register(Name, Function) ->
-    gen_server:call(?MODULE, {register, Name, Function}, infinity).
+    case is_name(Name) andalso is_target(Function) of
+        true -> gen_server:call(?MODULE, {register, Name, Function}, infinity);
+        false -> error(badarg, [Name, Function])
+    end.
 
 -spec unregister(binary()) -> ok.
 unregister(Name) ->
-    gen_server:call(?MODULE, {unregister, Name}, infinity).
+    case is_name(Name) of
+        true -> gen_server:call(?MODULE, {unregister, Name}, infinity);
+        false -> error(badarg, [Name])
+    end.
+
+%% What the native side takes: UTF-8. Checked in the caller, because whatever ends the writer is written
+%% still when it is started again.
+-spec is_name(term()) -> boolean().
+is_name(Name) ->
+    is_binary(Name) andalso is_list(unicode:characters_to_list(Name)).
+
+-spec is_target(term()) -> boolean().
+is_target({Module, Function}) -> is_atom(Module) andalso is_atom(Function);
+is_target(Function) -> is_function(Function).
 
 %% Waits for calls and runs their functions, one at a time. In a process for that; whatever happens to
 %% it, Python gets an answer.

@@ -43,11 +43,27 @@ is_taken(Name) ->
 %% Registers a function, in the place of the one that had the name.
 -spec register(binary(), target(), values()) -> ok.
 register(Name, Function, Values) ->
-    py_context_router_sup:ask(?MODULE, {register, Name, {Function, Values}}).
+    case is_name(Name) andalso is_target(Function) of
+        true -> py_context_router_sup:ask(?MODULE, {register, Name, {Function, Values}});
+        false -> error(badarg, [Name, Function, Values])
+    end.
 
 -spec unregister(binary()) -> ok.
 unregister(Name) ->
-    py_context_router_sup:ask(?MODULE, {unregister, Name}).
+    case is_name(Name) of
+        true -> py_context_router_sup:ask(?MODULE, {unregister, Name});
+        false -> error(badarg, [Name])
+    end.
+
+%% What the native side takes: UTF-8. Checked in the caller, because whatever ends the writer is written
+%% still when it is started again.
+-spec is_name(term()) -> boolean().
+is_name(Name) ->
+    is_binary(Name) andalso is_list(unicode:characters_to_list(Name)).
+
+-spec is_target(term()) -> boolean().
+is_target({Module, Function}) -> is_atom(Module) andalso is_atom(Function);
+is_target(Function) -> is_function(Function).
 
 %% Waits for calls and runs their functions, one at a time. In a process for that; whatever happens to
 %% it, Python gets an answer.

@@ -4,6 +4,8 @@
 //! interface; the rest leaves decoding and encoding to Rustler.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +17,7 @@ use py_runtime::mailbox::Refused;
 use py_runtime::mode::Mode;
 use py_runtime::request::Cancel;
 use rustler::sys::{
-    ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_get_local_pid, enif_is_tuple, enif_make_badarg,
+    ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_get_local_pid, enif_get_tuple, enif_make_badarg,
     enif_make_uint64, enif_self,
 };
 use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, OwnedEnv, ResourceArc, Term};
@@ -41,6 +43,7 @@ mod atoms {
         soon, id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
         preload, on_caller_down, finish, stuck_after, interrupt_grace, stuck, pool, quarantined, overload,
         done, failed, timed_out, cancelled, idle, busy, closing, python_interp, held_objects,
+        refuse, wait, interrupt,
     }
 }
 
@@ -88,7 +91,7 @@ pub(crate) unsafe fn submit_by<T>(
     unsafe {
         let (context, request) = (*argv, *argv.add(1));
         let mut pid = std::mem::MaybeUninit::<ErlNifPid>::uninit();
-        if enif_is_tuple(env, request) == 0 {
+        if !is_request(env, request) {
             return enif_make_badarg(env);
         }
         if enif_get_local_pid(env, context, pid.as_mut_ptr()) == 0 {
@@ -104,6 +107,17 @@ pub(crate) unsafe fn submit_by<T>(
             None => Error::ContextDied(Death::NoProc).to_term(env),
         }
     }
+}
+
+/// Whether it begins as all requests do, with an operation, a reference and flags: without the reference
+/// nobody could be answered. The rest is looked at on the context's thread.
+///
+/// # Safety
+/// `term` belongs to `env`, that of the running NIF call.
+unsafe fn is_request(env: *mut ErlNifEnv, term: ErlNifTerm) -> bool {
+    let (mut arity, mut elements) = (0, std::ptr::null());
+    // SAFETY: passed on to the caller.
+    unsafe { enif_get_tuple(env, term, &raw mut arity, &raw mut elements) != 0 && arity >= 3 }
 }
 
 /// # Safety
@@ -280,7 +294,8 @@ fn submit_answered<'a>(
     request: Term<'a>,
     answer: impl FnOnce(Term<'a>) -> Answer,
 ) -> NifResult<Term<'a>> {
-    if !request.is_tuple() {
+    // SAFETY: a term of this NIF call.
+    if !unsafe { is_request(env.as_c_arg(), request.as_c_arg()) } {
         return Err(rustler::Error::BadArg);
     }
     let ticket = ResourceArc::new(Ticket::default());
@@ -376,11 +391,13 @@ fn encode_owner(env: Env, label: Option<u64>) -> Term {
 /// `ok | {error, {boot_failed, Why} | {running_as, Executable}}`.
 #[rustler::nif]
 fn boot(env: Env, executable: Term, settings: Settings) -> NifResult<Atom> {
-    settings.apply();
     let executable = match executable.decode::<Binary>() {
-        Ok(path) => Some(PathBuf::from(String::from_utf8_lossy(path.as_slice()).into_owned())),
-        Err(_) => None,
+        Ok(path) if path.contains(&0) => return Err(rustler::Error::BadArg),
+        Ok(path) => Some(PathBuf::from(OsStr::from_bytes(path.as_slice()))),
+        Err(_) if executable.decode::<Atom>()? == atoms::undefined() => None,
+        Err(_) => return Err(rustler::Error::BadArg),
     };
+    settings.apply();
     let caller = env.pid();
     let boot = move || {
         let outcome = boot::boot(&boot::Options {
@@ -484,31 +501,46 @@ pub(crate) fn next_id() -> u64 {
 /// overload, pool}`.
 /// Others are none of ours.
 fn config(label: u64, options: Term) -> NifResult<Config> {
+    const BAD: rustler::Error = rustler::Error::BadArg;
     let env = options.get_env();
     let option = |key: Atom| options.map_get(key.encode(env));
     let max_queue = option(atoms::max_queue())?;
+    let overload = option(atoms::overload())?;
     let timeout = |key: Atom| -> NifResult<Option<Duration>> {
         let ms = option(key)?;
-        if ms.is_atom() { Ok(None) } else { Ok(Some(Duration::from_millis(ms.decode()?))) }
+        match ms.decode::<Atom>() {
+            Ok(infinity) if infinity == atoms::infinity() => Ok(None),
+            _ => Ok(Some(Duration::from_millis(ms.decode::<u32>()?.into()))),
+        }
     };
-    let finish = option(atoms::on_caller_down())?.decode::<Atom>()? == atoms::finish();
+    let orphans = match option(atoms::on_caller_down())?.decode::<Atom>()? {
+        finish if finish == atoms::finish() => Orphans::Finish,
+        interrupt if interrupt == atoms::interrupt() => Orphans::Stop,
+        _ => return Err(BAD),
+    };
     Ok(Config {
         id: next_id(),
         label,
         mode: decode_mode(option(atoms::mode())?.decode()?)?,
-        max_queue: if max_queue.is_atom() { usize::MAX } else { max_queue.decode()? },
+        max_queue: match max_queue.decode::<Atom>() {
+            Ok(infinity) if infinity == atoms::infinity() => usize::MAX,
+            _ => max_queue.decode::<usize>().ok().filter(|most| *most > 0).ok_or(BAD)?,
+        },
         preload: option(atoms::preload())?
             .decode::<Vec<Binary>>()?
             .iter()
             .map(|source| source.as_slice().to_vec())
             .collect(),
         spin: settings::spin(),
-        orphans: if finish { Orphans::Finish } else { Orphans::Stop },
+        orphans,
         stuck_after: timeout(atoms::stuck_after())?,
         interrupt_grace: timeout(atoms::interrupt_grace())?,
-        patience: match option(atoms::overload())?.decode::<(Atom, u64)>() {
-            Ok((_wait, ms)) => Some(Duration::from_millis(ms)),
-            Err(_) => None,
+        patience: match overload.decode::<Atom>() {
+            Ok(refuse) if refuse == atoms::refuse() => None,
+            _ => match overload.decode::<(Atom, u32)>()? {
+                (wait, ms) if wait == atoms::wait() => Some(Duration::from_millis(ms.into())),
+                _ => return Err(BAD),
+            },
         },
         ward: quarantine::ward(option(atoms::pool())?.decode()?, env),
     })
@@ -611,10 +643,15 @@ fn encode_mode(mode: Mode) -> Atom {
 
 // ---------------------------------------------------------------- pools
 
+/// As `py_options` bounds the contexts of a pool.
+const MOST_SLOTS: usize = 65_536;
+/// More the VM can't have.
+const MOST_SCHEDULERS: usize = 1024;
+
 /// `pool_new(Size, Schedulers, Spreads) -> Pool`
 #[rustler::nif]
 fn pool_new(env: Env, size: usize, schedulers: usize, spreads: bool) -> NifResult<Term> {
-    if size == 0 || schedulers == 0 {
+    if !(1..=MOST_SLOTS).contains(&size) || !(1..=MOST_SCHEDULERS).contains(&schedulers) {
         return Err(rustler::Error::BadArg);
     }
     let pool = Pool::new(size, schedulers, spreads);
@@ -661,7 +698,7 @@ fn pool_leave(env: Env, pool: Term, slot: usize) -> NifResult<Atom> {
 #[rustler::nif]
 fn pool_resize(pool: Term, size: usize) -> NifResult<Atom> {
     let pool = decode_pool(pool)?;
-    if size == 0 {
+    if !(1..=MOST_SLOTS).contains(&size) {
         return Err(rustler::Error::BadArg);
     }
     pool.resize(size);

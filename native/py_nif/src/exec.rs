@@ -450,7 +450,11 @@ impl Run<'_, '_> {
     fn named_values(&mut self, map: ErlNifTerm, root: &str) -> Result<Option<Object>, Error> {
         let mut dict = None;
         // SAFETY: the request's terms are read-only.
-        for (key, value) in unsafe { Pairs::new(self.env, map) } {
+        let pairs = unsafe { Pairs::new(self.env, map) }.ok_or_else(|| {
+            let (path, what) = (root.into(), "not a map".into());
+            Error::Convert(ConvertError::Unconvertible { path, what })
+        })?;
+        for (key, value) in pairs {
             let dict = match &mut dict {
                 Some(dict) => dict,
                 // SAFETY: attached.

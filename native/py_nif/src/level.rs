@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use rustler::Atom;
+use rustler::{Atom, NifResult};
 
 mod atoms {
     rustler::atoms! { ok }
@@ -36,7 +36,10 @@ pub(crate) fn for_python() -> i64 {
 
 /// `log_level(Severity :: -1..8) -> ok`
 #[rustler::nif]
-fn log_level(severity: i64) -> Atom {
+fn log_level(severity: i64) -> NifResult<Atom> {
+    if !(-1..=8).contains(&severity) {
+        return Err(rustler::Error::BadArg);
+    }
     LEVEL.store(severity, Ordering::Relaxed);
-    atoms::ok()
+    Ok(atoms::ok())
 }

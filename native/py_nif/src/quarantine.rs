@@ -12,7 +12,7 @@ use crate::directory;
 use crate::error::{Death, Error};
 use crate::resources::{ContextHandle, Process};
 use crate::settings;
-use crate::term::{Saved, word};
+use crate::term::{Saved, pid_term, word};
 
 mod atoms {
     rustler::atoms! { not_stuck, error, system_limit }
@@ -72,18 +72,23 @@ fn context_replace<'a>(
     Ok(handle.encode(env))
 }
 
-/// `context_hand_over(Handle, NewHandle) -> boolean()`, called by the context's process. `false`: the
-/// thread has come back in time, and nothing has changed.
+/// `context_hand_over(Handle, NewHandle) -> boolean()`, called by the context's process, which has both.
+/// `false`: the thread has come back in time, and nothing has changed.
 #[rustler::nif]
 fn context_hand_over(
     env: Env,
     from: ResourceArc<ContextHandle>,
     to: ResourceArc<ContextHandle>,
-) -> bool {
+) -> NifResult<bool> {
+    let caller = word(pid_term(*env.pid().as_c_arg())) as u64;
+    let are_callers = [&from, &to].iter().all(|handle| handle.context.label() == caller);
+    if !are_callers || std::ptr::eq(&*from, &*to) {
+        return Err(rustler::Error::BadArg);
+    }
     let moved = from.context.hand_over(&to.context, &Death::Stuck);
     if moved {
         // Until here, who came through the old entry was passed on to the new context.
         directory::insert(*env.pid().as_c_arg(), to);
     }
-    moved
+    Ok(moved)
 }

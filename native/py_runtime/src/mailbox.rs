@@ -309,10 +309,19 @@ impl<J: Clone, R> Mailbox<J, R> {
     /// pushed here afterwards finds it closed, and what `moved` has done: that happens before
     /// anybody can. `false`: nothing has changed, one of the two is closed.
     pub fn move_to(&self, other: &Self, moved: impl FnOnce()) -> bool {
+        if std::ptr::eq(self, other) {
+            return false;
+        }
         let sleepers = {
-            let mut inner = self.inner.lock();
-            // Always in this order: what is moved once isn't moved back.
-            let mut others = other.inner.lock();
+            // By their addresses, so that two which are moved to each other don't wait for each other.
+            let (mut inner, mut others);
+            if std::ptr::from_ref(self) < std::ptr::from_ref(other) {
+                inner = self.inner.lock();
+                others = other.inner.lock();
+            } else {
+                others = other.inner.lock();
+                inner = self.inner.lock();
+            }
             if inner.closed || others.closed {
                 return false;
             }

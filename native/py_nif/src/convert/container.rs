@@ -143,14 +143,18 @@ pub(crate) struct Pairs {
 }
 
 impl Pairs {
+    /// `None`: the term is no map.
+    ///
     /// # Safety
-    /// `map` is a map of `env`, and stays while the walk does.
-    pub(crate) unsafe fn new(env: *mut ErlNifEnv, map: ErlNifTerm) -> Self {
+    /// `map` is a term of `env`, and stays while the walk does.
+    pub(crate) unsafe fn new(env: *mut ErlNifEnv, map: ErlNifTerm) -> Option<Self> {
         let mut iterator = MaybeUninit::uninit();
         let head = ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
-        // SAFETY: `map` is a map of `env`, so the iterator is initialised.
-        unsafe { enif_map_iterator_create(env, map, iterator.as_mut_ptr(), head) };
-        Pairs { env, iterator }
+        // SAFETY: as the caller vouches. The iterator is initialised if the call says so.
+        let is_map =
+            unsafe { enif_map_iterator_create(env, map, iterator.as_mut_ptr(), head) } != 0;
+        // Made only then, because its destructor looks at the iterator.
+        is_map.then(|| Pairs { env, iterator })
     }
 }
 
@@ -193,7 +197,7 @@ pub(super) unsafe fn map_to_python(
             return struct_to_python(reader, map, name);
         }
         let dict = made(at, ffi::PyDict_New())?;
-        for (count, (key, value)) in Pairs::new(env, map).enumerate() {
+        for (count, (key, value)) in Pairs::new(env, map).into_iter().flatten().enumerate() {
             let place = || key_step(env, key);
             let name = match reader.key(key, room) {
                 Ok(name) => name,

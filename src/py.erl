@@ -604,7 +604,9 @@ deactivate_venv() ->
         {error, _} = Error -> Error
     end.
 
-%% @doc The environment that contexts use: `active', and if so `venv_path' and `site_packages'.
+%% @doc The environment that contexts use: `active', and if so `venv_path' and `site_packages'. It is
+%% the one that was activated, else the one whose Python the application runs as, by the setting
+%% `python' or as it was built.
 -spec venv_info() ->
     {ok, #{active := boolean(), venv_path => binary(), site_packages => binary()}}.
 venv_info() ->

@@ -7,7 +7,7 @@
 -module(py_nif).
 
 -export([load/0]).
--export([boot/2, run_atexit/0, version/0, check_mode/1]).
+-export([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1]).
 -export([ask/2, submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
 -export([submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/0, tagged/1]).
 -export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
@@ -23,7 +23,7 @@
 -export_type([handle/0, pool/0, request/0, env/0, flags/0, seq/0, settings/0,
               ticket/0, tally/0]).
 
--nifs([boot/2, run_atexit/0, version/0, check_mode/1, ask/2, submit/2, cancel/2, interrupt/1, object_context/1,
+-nifs([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1, ask/2, submit/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
        submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/0, tagged/1,
        context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
@@ -128,6 +128,10 @@ run_atexit() -> ?NOT_LOADED.
 %% The linked Python's version, such as `<<"3.13.0">>'.
 -spec version() -> binary().
 version() -> ?NOT_LOADED.
+
+%% The executable of the Python that the library was built with, if it is still there.
+-spec build_executable() -> binary() | undefined.
+build_executable() -> ?NOT_LOADED.
 
 -spec check_mode(py_context:context_mode()) -> ok | {error, {unsupported_mode, atom(), binary()}}.
 check_mode(_Mode) -> ?NOT_LOADED.

@@ -44,7 +44,16 @@ acts_as_the_configured_virtual_environment(Config) ->
     ok = run(Base, ["-m", "venv", "--without-pip", Venv]),
     with_vm(#{python => Venv}, fun(Vm) ->
         {ok, Prefix} = eval(Vm, <<"__import__('sys').prefix">>),
-        ?assertEqual(unicode:characters_to_binary(Venv), Prefix)
+        ?assertEqual(unicode:characters_to_binary(Venv), Prefix),
+        %% It is told as the one that is in use, until another one is.
+        {ok, #{active := true, venv_path := Prefix, site_packages := Packages}} =
+            peer:call(Vm, py, venv_info, []),
+        ?assert(filelib:is_dir(Packages)),
+        ok = peer:call(Vm, application, stop, [py_context_router]),
+        {ok, #{active := true, venv_path := Prefix}} = peer:call(Vm, py, venv_info, [])
+    end),
+    with_vm(#{python => Base}, fun(Vm) ->
+        ?assertEqual({ok, #{active => false}}, peer:call(Vm, py, venv_info, []))
     end).
 
 missing_executable_is_named(_Config) ->

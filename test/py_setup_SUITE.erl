@@ -42,6 +42,7 @@ each_mode() ->
      garbage_is_collected_everywhere,
      memory_is_told_for_each_interpreter,
      packages_of_a_virtual_environment_come_and_go,
+     python_is_started_as_that_of_the_environment,
      one_virtual_environment_takes_the_place_of_another,
      a_pool_has_a_virtual_environment_of_its_own,
      what_is_no_virtual_environment_is_refused].
@@ -282,6 +283,48 @@ packages_of_a_virtual_environment_come_and_go(Config) ->
 
 values(Contexts, Code, Locals) ->
     [py_context:eval(Ctx, Code, Locals) || Ctx <- Contexts].
+
+python_is_started_as_that_of_the_environment(Config) ->
+    Contexts = start(Config),
+    [Ctx | _] = Contexts,
+    Venv = venv("runs_" ++ atom_to_list(?config(mode, Config)), "setup_child", 9, Config),
+    Python = with_executable(Venv, Ctx),
+    ok = py_context:exec(Ctx, <<"
+import multiprocessing.spawn, os, subprocess, sys
+def child():
+    out = subprocess.check_output([sys.executable, '-c', 'import setup_child; print(setup_child.value)'])
+    return int(out)
+def as_now():
+    executable = multiprocessing.spawn.get_executable()
+    return sys.executable, os.fsdecode(executable), sys.prefix, sys.exec_prefix
+before = as_now()
+">>),
+    ?assertMatch({error, _}, py_context:eval(Ctx, <<"child()">>)),
+    ?assertEqual(ok, py:activate_venv(Venv)),
+    ?assertEqual({ok, {Python, Python, Venv, Venv}}, py_context:eval(Ctx, <<"as_now()">>)),
+    ?assertEqual({ok, 9}, py_context:eval(Ctx, <<"child()">>)),
+    %% One without an executable changes nothing about that; another takes its place.
+    Bare = venv("bare", "setup_bare", 1, Config),
+    ?assertEqual(ok, py:activate_venv(Bare)),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"as_now()[:2] == before[:2]">>)),
+    ?assertEqual(ok, py:activate_venv(Venv)),
+    %% In contexts that start later, too.
+    Later = start(db, #{contexts => 1}, Config),
+    [?assertEqual({ok, Python}, Executable)
+     || Executable <- values(Contexts ++ Later, <<"__import__('sys').executable">>)],
+    ?assertEqual(ok, py:deactivate_venv()),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"as_now() == before">>)),
+    [?assertEqual({ok, true}, Differs)
+     || Differs <- values(Later, <<"__import__('sys').executable != p">>, #{p => Python})].
+
+%% Has a Python in an environment; its path.
+with_executable(Venv, Ctx) ->
+    {ok, Base} = py_context:eval(Ctx, <<"__import__('sys').executable">>),
+    Python = filename:join([Venv, "bin", "python"]),
+    ok = filelib:ensure_dir(Python),
+    ok = file:make_symlink(Base, Python),
+    ok = file:write_file(filename:join(Venv, "pyvenv.cfg"), ["home = ", filename:dirname(Base), "\n"]),
+    Python.
 
 one_virtual_environment_takes_the_place_of_another(Config) ->
     Contexts = start(Config),

@@ -362,6 +362,15 @@ fn version() -> &'static str {
     boot::version()
 }
 
+/// `build_executable() -> binary() | undefined`: of the Python that the library was built with.
+#[rustler::nif]
+fn build_executable(env: Env) -> Term {
+    match boot::build_executable() {
+        Some(path) => path.to_string_lossy().encode(env),
+        None => atoms::undefined().encode(env),
+    }
+}
+
 /// `check_mode(Mode) -> ok | {error, {unsupported_mode, Mode, Why}}`
 #[rustler::nif]
 fn check_mode(env: Env, mode: Atom) -> NifResult<Term> {

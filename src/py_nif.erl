@@ -73,7 +73,8 @@
 -type settings() :: #{max_depth := pos_integer(), spin_us := non_neg_integer(),
                       traceback := boolean(), callback_depth := pos_integer(),
                       redirect_output := boolean(), quarantine_limit := pos_integer(),
-                      logging := [{binary(), pos_integer()}]}.
+                      logging := [{binary(), pos_integer()}],
+                      variables := [{binary(), binary()}] | nil}.
 %% Of the application environment, for the native side.
 -type name() :: atom() | binary().
 

@@ -130,9 +130,14 @@ minor_version(Version) ->
 -spec boot(binary() | undefined) -> ok | {error, start_error()}.
 boot(Executable) ->
     Settings = maps:from_list([{Key, py_config:value(Key)} || Key <- ?SETTINGS]),
-    ok = py_nif:boot(Executable, Settings#{logging => py_config:log_levels()}),
+    ok = py_nif:boot(Executable, Settings#{logging => py_config:log_levels(),
+                                           variables => variables(py_config:value(copy_env))}),
     receive
         {py_boot, ok} -> ok;
         {py_boot, {error, {boot_failed, Why}}} -> {error, {python_failed, Why}};
         {py_boot, {error, {running_as, Running}}} -> {error, {python_already_running, Running}}
     end.
+
+-spec variables(boolean()) -> [{binary(), binary()}] | nil.
+variables(true) -> py_environment:all();
+variables(false) -> nil.

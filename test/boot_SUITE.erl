@@ -6,7 +6,8 @@
 
 -export([all/0]).
 -export([starts_from_a_bare_shell/1, acts_as_the_executable_it_was_built_with/1,
-         acts_as_the_configured_virtual_environment/1, missing_executable_is_named/1,
+         acts_as_the_configured_virtual_environment/1,
+         variables_of_the_vm_are_copied_if_asked_for/1, missing_executable_is_named/1,
          executable_of_another_version_is_refused/1, missing_libpython_is_an_error/1,
          bad_setting_stops_the_start/1, application_restarts_in_one_vm/1,
          another_executable_needs_another_vm/1, halt_with_busy_contexts_is_clean/1,
@@ -14,7 +15,8 @@
 
 all() ->
     [starts_from_a_bare_shell, acts_as_the_executable_it_was_built_with,
-     acts_as_the_configured_virtual_environment, missing_executable_is_named,
+     acts_as_the_configured_virtual_environment, variables_of_the_vm_are_copied_if_asked_for,
+     missing_executable_is_named,
      executable_of_another_version_is_refused, missing_libpython_is_an_error,
      bad_setting_stops_the_start, application_restarts_in_one_vm,
      another_executable_needs_another_vm, halt_with_busy_contexts_is_clean,
@@ -54,6 +56,25 @@ acts_as_the_configured_virtual_environment(Config) ->
     end),
     with_vm(#{python => Base}, fun(Vm) ->
         ?assertEqual({ok, #{active => false}}, peer:call(Vm, py, venv_info, []))
+    end).
+
+variables_of_the_vm_are_copied_if_asked_for(_Config) ->
+    Seen = fun(Settings) ->
+        with_vm(Settings, fun(Vm) ->
+            true = peer:call(Vm, os, putenv, ["PY_BOOT_SET", "größe"]),
+            true = peer:call(Vm, os, unsetenv, ["HOME"]),
+            {ok, Value} = eval(Vm, <<"(lambda e: (e.get('PY_BOOT_SET'), 'HOME' in e, 'PATH' in e))"
+                                     "(__import__('os').environ)">>),
+            Value
+        end)
+    end,
+    ?assertEqual({none, os:getenv("HOME") =/= false, true}, Seen(#{})),
+    ?assertEqual({none, os:getenv("HOME") =/= false, true}, Seen(#{copy_env => false})),
+    ?assertEqual({<<"größe"/utf8>>, false, true}, Seen(#{copy_env => true})),
+    %% Python itself starts with them.
+    with_vm(#{copy_env => true}, fun(Vm) ->
+        true = peer:call(Vm, os, putenv, ["PYTHONPATH", "/of/the/vm"]),
+        ?assertEqual({ok, true}, eval(Vm, <<"'/of/the/vm' in __import__('sys').path">>))
     end).
 
 missing_executable_is_named(_Config) ->

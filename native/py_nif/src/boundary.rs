@@ -307,9 +307,11 @@ fn boot(env: Env, executable: Term, settings: Settings) -> NifResult<Atom> {
         Err(_) => None,
     };
     let caller = env.pid();
+    let variables = settings.variables();
     let boot = move || {
         let outcome = boot::boot(&boot::Options {
             executable,
+            variables,
             modules: &[(python_module::NAME, python_module::init)],
         });
         // The caller may be gone; then nobody waits.

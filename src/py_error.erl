@@ -104,6 +104,8 @@ report(#{label := {py_context, replaced}, context := Id, quarantined := Stuck}) 
 report(#{label := {py_context, not_replaced}, context := Id, reason := Reason}) ->
     {"Python context ~0tp is stuck in C code and can't be replaced yet: ~ts",
      [Id, format(Reason)]};
+report(#{event := {py_log, dropped}, count := Count}) ->
+    {"Handlers of logger held up Python's log events, and ~b of them were dropped", [Count]};
 report(#{label := {py_output, dropped}, leader := Leader}) ->
     {"The group leader ~0tp doesn't answer; what Python code prints for it is dropped until it does",
      [Leader]}.

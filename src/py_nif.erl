@@ -16,7 +16,7 @@
 -export([pool_new/1, pool_close/1, pool_is_closed/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_contexts/1]).
 -export([scheduler_id/0]).
--export([serve/1, handled/4, registered/1, log_level/1]).
+-export([serve/1, handled/4, registered/1, log_level/1, log_caught_up/0]).
 -export([callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
          callback_begin/1, callback_answer/2]).
 
@@ -32,7 +32,7 @@
        pass_room_on/1,
        pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_contexts/1, scheduler_id/0,
-       serve/1, handled/4, registered/1, log_level/1,
+       serve/1, handled/4, registered/1, log_level/1, log_caught_up/0,
        callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
        callback_begin/1, callback_answer/2]).
 
@@ -318,3 +318,8 @@ callback_answer(_Ticket, _Answer) -> ?NOT_LOADED.
 %% What `logger' lets through: -1 (none) to 8 (all), else syslog's number of the level.
 -spec log_level(-1..8) -> ok.
 log_level(_Severity) -> ?NOT_LOADED.
+
+%% The process that passes log events on is done with all that there were, in good time: jobs wait for it
+%% again, if they have ceased to. How many events were dropped since it last said so.
+-spec log_caught_up() -> non_neg_integer().
+log_caught_up() -> ?NOT_LOADED.

@@ -231,6 +231,39 @@ defmodule Py do
   @spec unregister_function(name()) :: :ok
   defdelegate unregister_function(name), to: :py
 
+  @doc """
+  Sets an environment variable for Elixir (`System.get_env/1`) and for Python: in `os.environ` of every
+  interpreter, of those that start later, and for their children. Neither side hears of what the other
+  one sets by itself.
+
+      iex> Py.put_env("PY_DOC_COLOUR", "green")
+      :ok
+      iex> {System.get_env("PY_DOC_COLOUR"), Py.eval!("__import__('os').environ['PY_DOC_COLOUR']")}
+      {"green", "green"}
+      iex> Py.delete_env("PY_DOC_COLOUR")
+      :ok
+      iex> Py.get_env("PY_DOC_COLOUR")
+      nil
+  """
+  @spec put_env(String.t(), String.t()) :: :ok | {:error, reason()}
+  defdelegate put_env(name, value), to: :py, as: :putenv
+
+  @doc "Takes an environment variable away from both sides; see `put_env/2`."
+  @spec delete_env(String.t()) :: :ok | {:error, reason()}
+  defdelegate delete_env(name), to: :py, as: :unsetenv
+
+  @doc """
+  The value of an environment variable in Python, where it has none that in Elixir, else `nil`. Raises
+  `Py.Error` where Python can't be asked.
+  """
+  @spec get_env(String.t()) :: String.t() | nil
+  def get_env(name) do
+    case bang!(:py.getenv(name)) do
+      false -> nil
+      value -> value
+    end
+  end
+
   @doc ~S'''
   Python source text, as it stands: nothing in it is escaped or interpolated. Variables are given as
   bindings, by name. From Elixir 1.15; before, where sigils have one letter, it is `~P`.

@@ -39,6 +39,8 @@
 %% What every context has.
 -export([import/1, add_path/1, reload/1, gc/0, memory_stats/0]).
 -export([ensure_venv/2, ensure_venv/3, activate_venv/1, deactivate_venv/0, venv_info/0]).
+%% Environment variables.
+-export([putenv/2, getenv/1, unsetenv/1]).
 %% Contexts and pools.
 -export([context/0, context/1, start_contexts/0, start_contexts/1, stop_contexts/0]).
 -export([contexts_started/0, register_pool/2, unregister_pool/1, interrupt/1]).
@@ -663,11 +665,52 @@ deactivate_venv() ->
         {error, _} = Error -> Error
     end.
 
-%% @doc The environment that contexts use: `active', and if so `venv_path' and `site_packages'.
+%% @doc The environment that contexts use: `active', and if so `venv_path' and `site_packages'. It is
+%% the one that was activated, else the one whose Python the application runs as, by the setting
+%% `python' or as it was built.
 -spec venv_info() ->
     {ok, #{active := boolean(), venv_path => binary(), site_packages => binary()}}.
 venv_info() ->
     {ok, py_venv:info()}.
+
+%% ------------------------------------------------------------------ environment variables
+
+%% @doc Sets an environment variable for Erlang (`os:getenv') and for Python: in `os.environ' of every
+%% interpreter, of those that start later, and for their children. Neither side hears of what the
+%% other one sets by itself. A context in mode `subinterp' or `owngil' that is busy is waited for.
+-spec putenv(Name :: unicode:chardata(), Value :: unicode:chardata()) -> ok | {error, error()}.
+putenv(Name, Value) ->
+    All = [Name, Value],
+    Text = without_nul(utf8(Value, 2, All), 2, All),
+    with_variable(Name, All, fun(Known) -> py_environment:put(Known, Text) end).
+
+%% @doc Takes an environment variable away from both sides. Idempotent.
+-spec unsetenv(Name :: unicode:chardata()) -> ok | {error, error()}.
+unsetenv(Name) ->
+    with_variable(Name, [Name], fun py_environment:unset/1).
+
+%% @doc What `os.environ' of the main interpreter has, in which workers run; if it has none, what
+%% `os:getenv' has.
+-spec getenv(Name :: unicode:chardata()) -> {ok, binary() | false} | {error, error()}.
+getenv(Name) ->
+    with_variable(Name, [Name], fun py_environment:get/1).
+
+-spec with_variable(term(), [term()], fun((binary()) -> Result)) -> Result | {error, error()}.
+with_variable(Name, All, Do) ->
+    Known = without_nul(utf8(Name, 1, All), 1, All),
+    _ = (Known =:= <<>> orelse binary:match(Known, <<"=">>) =/= nomatch)
+        andalso ?BADARG(All, {argument, 1, <<"not the name of an environment variable">>}),
+    case py_context_router:ensure_started(worker) of
+        ok -> Do(Known);
+        {error, _} = Error -> Error
+    end.
+
+-spec without_nul(binary(), pos_integer(), [term()]) -> binary().
+without_nul(Text, N, All) ->
+    case binary:match(Text, <<0>>) of
+        nomatch -> Text;
+        _ -> ?BADARG(All, {argument, N, <<"text with a NUL character">>})
+    end.
 
 %% ------------------------------------------------------------------ contexts and pools
 

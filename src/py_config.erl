@@ -10,7 +10,8 @@
 -export_type([key/0]).
 
 -type key() :: python | max_depth | spin_us | traceback | callback_depth | redirect_output
-             | quarantine_limit | sigchld | default_pool | pools | logging.
+             | quarantine_limit | sigchld | default_pool | pools | logging
+             | copy_env.
 %% `python': path of an executable or of a virtual environment, or `undefined' for the one that
 %% the library was built with.
 %% `max_depth': how many levels deep a value may be nested; default 1000.
@@ -32,6 +33,9 @@
 %% of `logger', `all' or `none': `#{<<"urllib3">> => warning, <<"root">> => info}'. A logger without
 %% one has its parent's, and the root logger follows `logger''s primary level. The logger `asyncio'
 %% has `warning' unless the map says otherwise, because it logs each event loop as it is made.
+%% `copy_env': whether Python starts with the environment variables that the VM has by then, also those
+%% that `os:putenv' has set, changed or taken away; default false: with those that the VM was started
+%% with. Python starts once in the life of the VM, and so they are copied once.
 
 %% How deep a conversion may go at most: what the stack of a context thread has room for.
 -define(DEEPEST, 4000).
@@ -51,7 +55,8 @@ defaults() ->
       sigchld => default,
       default_pool => #{},
       pools => #{},
-      logging => #{}}.
+      logging => #{},
+      copy_env => false}.
 
 %% Python has `critical' where Erlang has three levels; from 1 on it shows everything.
 -define(LEVELS, #{none => 100, emergency => 100, alert => 100, critical => 50, error => 40,
@@ -125,6 +130,7 @@ is_valid(traceback, Value) -> is_boolean(Value);
 is_valid(quarantine_limit, N) -> is_integer(N) andalso N > 0 andalso N =< 10_000;
 is_valid(callback_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST_CALLBACK;
 is_valid(redirect_output, Value) -> is_boolean(Value);
+is_valid(copy_env, Value) -> is_boolean(Value);
 is_valid(sigchld, Value) -> Value =:= default orelse Value =:= leave;
 is_valid(default_pool, Options) -> element(1, py_options:pool(Options)) =:= ok;
 is_valid(pools, Pools) -> is_map(Pools) andalso bad_pools(Pools) =:= [];

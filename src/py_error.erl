@@ -112,6 +112,8 @@ report(#{event := {py_config, unknown_keys}, unknown := Unknown, known := Known}
     {"The application environment of py_context_router has keys without effect: ~ts. It knows ~ts",
      [lists:join(", ", [atom_to_list(Key) || Key <- Unknown]),
       lists:join(", ", [atom_to_list(Key) || Key <- Known])]};
+report(#{event := {py_log, dropped}, count := Count}) ->
+    {"Handlers of logger held up Python's log events, and ~b of them were dropped", [Count]};
 report(#{event := {py_output, dropped}, leader := Leader}) ->
     {"The group leader ~0tp doesn't answer; what Python code prints for it is dropped until it does",
      [Leader]}.

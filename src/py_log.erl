@@ -11,6 +11,8 @@
 
 -define(LEVELS, {emergency, alert, critical, error, warning, notice, info, debug}).
 
+%% In ms.
+-define(IN_TIME, 100).
 %% Keys that mean something to `logger', its formatter, or Elixir's.
 -define(RESERVED, [ansi_color, crash_reason, domain, error_logger, file, gl, line, logger_formatter,
                    mfa, pid, report_cb, time]).
@@ -47,8 +49,11 @@ handle_cast(_Message, State) ->
 
 -spec handle_info(term(), undefined) -> {noreply, undefined}.
 handle_info({py_log, Tally, Severity, Message, Meta, Caller, Context}, State) ->
+    Began = erlang:monotonic_time(millisecond),
     ok = log_anyhow(Severity, Message, Meta, Caller, Context),
+    Took = erlang:monotonic_time(millisecond) - Began,
     ok = py_nif:handled(Tally, 1, 0, 0),
+    ok = catch_up(Took, process_info(self(), message_queue_len)),
     {noreply, State};
 handle_info({py_level, Tally}, State) ->
     ok = publish_level(),
@@ -56,6 +61,21 @@ handle_info({py_level, Tally}, State) ->
     {noreply, State};
 handle_info(_Message, State) ->
     {noreply, State}.
+
+%% A handler that takes long is waited for by the job that logs, but not by one after the other: that ends
+%% with the first that it holds up too long, until the handlers are quick again and nothing is left.
+-spec catch_up(integer(), {message_queue_len, non_neg_integer()}) -> ok.
+catch_up(Took, {message_queue_len, 0}) when Took < ?IN_TIME ->
+    report_dropped(py_nif:log_caught_up());
+catch_up(_Took, _Queue) ->
+    ok.
+
+-spec report_dropped(non_neg_integer()) -> ok.
+report_dropped(0) ->
+    ok;
+report_dropped(Count) ->
+    logger:warning(#{event => {py_log, dropped}, count => Count},
+                   #{report_cb => fun py_error:report/1}).
 
 %% Severities are what `logger' compares levels by.
 -spec publish_level() -> ok.

@@ -7,7 +7,7 @@
 -module(py_nif).
 
 -export([load/0]).
--export([boot/2, run_atexit/0, version/0, check_mode/1]).
+-export([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1]).
 -export([ask/2, submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
 -export([submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/1, tagged/1]).
 -export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
@@ -16,14 +16,14 @@
 -export([pool_new/3, pool_close/1, pool_is_closed/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_route/1, pool_route/2, pool_contexts/1]).
 -export([scheduler_id/0, hide/1, reveal/1]).
--export([serve/1, handled/4, registered/1, log_level/1]).
+-export([serve/1, handled/4, registered/1, log_level/1, log_caught_up/0]).
 -export([callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
          callback_begin/1, callback_answer/2]).
 
 -export_type([handle/0, hidden/0, pool/0, request/0, env/0, flags/0, key/0, seq/0, settings/0,
               ticket/0, tally/0]).
 
--nifs([boot/2, run_atexit/0, version/0, check_mode/1, ask/2, submit/2, cancel/2, interrupt/1, object_context/1,
+-nifs([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1, ask/2, submit/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
        submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/1, tagged/1,
        context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
@@ -33,7 +33,7 @@
        pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_route/1, pool_route/2, pool_contexts/1,
        scheduler_id/0, hide/1, reveal/1,
-       serve/1, handled/4, registered/1, log_level/1,
+       serve/1, handled/4, registered/1, log_level/1, log_caught_up/0,
        callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
        callback_begin/1, callback_answer/2]).
 
@@ -80,7 +80,8 @@
 -type settings() :: #{max_depth := pos_integer(), spin_us := non_neg_integer(),
                       traceback := boolean(), callback_depth := pos_integer(),
                       redirect_output := boolean(), quarantine_limit := pos_integer(),
-                      logging := [{binary(), pos_integer()}]}.
+                      logging := [{binary(), pos_integer()}],
+                      variables := [{binary(), binary()}] | nil}.
 %% Of the application environment, for the native side.
 -type name() :: atom() | binary().
 
@@ -142,6 +143,10 @@ run_atexit() -> ?NOT_LOADED.
 %% The linked Python's version, such as `<<"3.13.0">>'.
 -spec version() -> binary().
 version() -> ?NOT_LOADED.
+
+%% The executable of the Python that the library was built with, if it is still there.
+-spec build_executable() -> binary() | undefined.
+build_executable() -> ?NOT_LOADED.
 
 -spec check_mode(py_context:context_mode()) -> ok | {error, {unsupported_mode, atom(), binary()}}.
 check_mode(_Mode) -> ?NOT_LOADED.
@@ -337,3 +342,8 @@ callback_answer(_Ticket, _Answer) -> ?NOT_LOADED.
 %% What `logger' lets through: -1 (none) to 8 (all), else syslog's number of the level.
 -spec log_level(-1..8) -> ok.
 log_level(_Severity) -> ?NOT_LOADED.
+
+%% The process that passes log events on is done with all that there were, in good time: jobs wait for it
+%% again, if they have ceased to. How many events were dropped since it last said so.
+-spec log_caught_up() -> non_neg_integer().
+log_caught_up() -> ?NOT_LOADED.

@@ -3,7 +3,7 @@
 %% Runs in the process that starts the application.
 -module(py_python).
 
--export([start/0, stop/0, load/0]).
+-export([start/0, stop/0, load/0, venv/0]).
 
 -export_type([start_error/0]).
 
@@ -71,6 +71,32 @@ load() ->
         {error, {_, Why}} -> {error, {python_not_found, [unicode:characters_to_binary(Why)]}}
     end.
 
+%% The virtual environment whose executable Python runs as, if it is one's.
+-spec venv() -> {ok, binary()} | none.
+venv() ->
+    case runs_as(py_config:value(python)) of
+        undefined ->
+            none;
+        Executable ->
+            Folder = filename:dirname(filename:dirname(Executable)),
+            case filelib:is_regular(filename:join(Folder, "pyvenv.cfg")) of
+                true -> {ok, Folder};
+                false -> none
+            end
+    end.
+
+-spec runs_as(undefined | file:name_all()) -> binary() | undefined.
+runs_as(undefined) ->
+    case load() of
+        ok -> py_nif:build_executable();
+        {error, _} -> undefined
+    end;
+runs_as(Path) ->
+    case executable(unicode:characters_to_binary(Path)) of
+        {ok, Executable} -> Executable;
+        {error, _} -> undefined
+    end.
+
 -spec start_as(undefined | file:name_all()) -> ok | {error, start_error()}.
 start_as(undefined) ->
     boot(undefined);
@@ -118,9 +144,14 @@ minor_version(Version) ->
 -spec boot(binary() | undefined) -> ok | {error, start_error()}.
 boot(Executable) ->
     Settings = maps:from_list([{Key, py_config:value(Key)} || Key <- ?SETTINGS]),
-    ok = py_nif:boot(Executable, Settings#{logging => py_config:log_levels()}),
+    ok = py_nif:boot(Executable, Settings#{logging => py_config:log_levels(),
+                                           variables => variables(py_config:value(copy_env))}),
     receive
         {py_boot, ok} -> ok;
         {py_boot, {error, {boot_failed, Why}}} -> {error, {python_failed, Why}};
         {py_boot, {error, {running_as, Running}}} -> {error, {python_already_running, Running}}
     end.
+
+-spec variables(boolean()) -> [{binary(), binary()}] | nil.
+variables(true) -> py_environment:all();
+variables(false) -> nil.

@@ -9,7 +9,7 @@
 -behaviour(gen_server).
 
 -export([add/2, remove/1, find/1, sources/1]).
--export([everywhere/1, in_each_interpreter/1]).
+-export([everywhere/1, in_each_interpreter/1, in_each_subinterpreter/1]).
 -export([import/1, path/1, path_lock/0, literal/1]).
 -export([start_link/0, forget/0]).
 -export([init/1, handle_call/3, handle_cast/2, terminate/2]).
@@ -130,7 +130,17 @@ everywhere(Source) ->
 -spec in_each_interpreter(fun((pid()) -> py_call:request())) ->
     {ok, [{[pid()], term()}]} | {error, term()}.
 in_each_interpreter(Request) ->
-    Groups = maps:values(by_interpreter()),
+    in_one_of_each(maps:values(by_interpreter()), Request).
+
+%% The same without the main interpreter, in which workers run.
+-spec in_each_subinterpreter(fun((pid()) -> py_call:request())) ->
+    {ok, [{[pid()], term()}]} | {error, term()}.
+in_each_subinterpreter(Request) ->
+    in_one_of_each(maps:values(maps:remove(0, by_interpreter())), Request).
+
+-spec in_one_of_each([[map()]], fun((pid()) -> py_call:request())) ->
+    {ok, [{[pid()], term()}]} | {error, term()}.
+in_one_of_each(Groups, Request) ->
     Results = py_async:parallel([Request(least_busy(Group)) || Group <- Groups], ?TIMEOUT),
     Paired = lists:zip([[Ctx || #{pid := Ctx} <- Group] || Group <- Groups], Results),
     case [Error || {_, {error, Reason} = Error} <- Paired, not is_death(Reason)] of

@@ -35,13 +35,19 @@
         "import os, site, sys\n"
         "def take_off(old):\n"
         "    sys.path[:] = [p for p in sys.path if p not in old['added']]\n"
-        "    sys.prefix = old['prefix']\n"
+        "    sys.prefix, sys.exec_prefix, executable = old['were']\n"
+        "    run_as(executable)\n"
         "    del sys._py_context_venv\n"
+        "def run_as(executable):\n"
+        "    spawn = sys.modules.get('multiprocessing.spawn')\n"
+        "    if spawn and spawn.get_executable() in (sys.executable, os.fsencode(sys.executable or '')):\n"
+        "        spawn.set_executable(executable)\n"
+        "    sys.executable = executable\n"
         "with lock:\n"
         "    old = getattr(sys, '_py_context_venv', None)\n").
 %% Packages go to the front of the path, as in a Python of the environment; `.pth' files are read.
 %% Another environment that was active goes first, unless the context was started with one of its
-%% own: then that stays.
+%% own: then that stays. What Python code starts as `sys.executable' is a Python of the environment.
 -define(ACTIVATE,
         ?LOCKED
         "    version = '%d.%d' % sys.version_info[:2] + ('t' if 't' in sys.abiflags else '')\n"
@@ -51,12 +57,15 @@
         "    if not (old and (old['own'] > own or (old['venv'], old['own']) == (venv, own))):\n"
         "        if old:\n"
         "            take_off(old)\n"
-        "        before, prefix = list(sys.path), sys.prefix\n"
+        "        before, were = list(sys.path), (sys.prefix, sys.exec_prefix, sys.executable)\n"
         "        site.addsitedir(lib)\n"
         "        added = [p for p in sys.path if p not in before]\n"
         "        sys.path[:] = added + before\n"
-        "        sys.prefix = venv\n"
-        "        sys._py_context_venv = dict(venv=venv, own=own, added=added, prefix=prefix)\n").
+        "        sys.prefix = sys.exec_prefix = venv\n"
+        "        python = os.path.join(venv, 'bin', 'python')\n"
+        "        if os.path.exists(python):\n"
+        "            run_as(python)\n"
+        "        sys._py_context_venv = dict(venv=venv, own=own, added=added, were=were)\n").
 -define(DEACTIVATE,
         ?LOCKED
         "    if old and not old['own']:\n"
@@ -87,15 +96,20 @@ deactivate() ->
 -spec info() -> #{active := boolean(), venv_path => binary(), site_packages => binary()}.
 info() ->
     case py_setup:find(venv) of
-        undefined ->
-            #{active => false};
-        {venv, _, Path} ->
-            {ok, Version} = py:version(),
-            [Major, Minor | _] = binary:split(Version, <<".">>, [global]),
-            Lib = <<"python", Major/binary, ".", Minor/binary>>,
-            #{active => true, venv_path => Path,
-              site_packages => filename:join([Path, <<"lib">>, Lib, <<"site-packages">>])}
+        undefined -> info(py_python:venv());
+        {venv, _, Path} -> info({ok, Path})
     end.
+
+-spec info({ok, binary()} | none) ->
+    #{active := boolean(), venv_path => binary(), site_packages => binary()}.
+info(none) ->
+    #{active => false};
+info({ok, Path}) ->
+    {ok, Version} = py:version(),
+    [Major, Minor | _] = binary:split(Version, <<".">>, [global]),
+    Lib = <<"python", Major/binary, ".", Minor/binary>>,
+    #{active => true, venv_path => Path,
+      site_packages => filename:join([Path, <<"lib">>, Lib, <<"site-packages">>])}.
 
 %% Runs code with names of its own, so that it leaves none in the context's namespace.
 -spec source(string(), binary(), boolean()) -> binary().

@@ -6,7 +6,8 @@
 
 -export([all/0]).
 -export([starts_from_a_bare_shell/1, acts_as_the_executable_it_was_built_with/1,
-         acts_as_the_configured_virtual_environment/1, missing_executable_is_named/1,
+         acts_as_the_configured_virtual_environment/1,
+         variables_of_the_vm_are_copied_if_asked_for/1, missing_executable_is_named/1,
          executable_of_another_version_is_refused/1, missing_libpython_is_an_error/1,
          bad_setting_stops_the_start/1, another_executable_needs_another_vm/1,
          an_unknown_setting_is_told_and_the_start_goes_on/1, settings_as_elixir_writes_them/1,
@@ -15,7 +16,8 @@
 
 all() ->
     [starts_from_a_bare_shell, acts_as_the_executable_it_was_built_with,
-     acts_as_the_configured_virtual_environment, missing_executable_is_named,
+     acts_as_the_configured_virtual_environment, variables_of_the_vm_are_copied_if_asked_for,
+     missing_executable_is_named,
      executable_of_another_version_is_refused, missing_libpython_is_an_error,
      bad_setting_stops_the_start, another_executable_needs_another_vm,
      an_unknown_setting_is_told_and_the_start_goes_on, settings_as_elixir_writes_them,
@@ -46,7 +48,35 @@ acts_as_the_configured_virtual_environment(Config) ->
     ok = run(Base, ["-m", "venv", "--without-pip", Venv]),
     with_vm(#{python => Venv}, fun(Vm) ->
         {ok, Prefix} = eval(Vm, <<"__import__('sys').prefix">>),
-        ?assertEqual(unicode:characters_to_binary(Venv), Prefix)
+        ?assertEqual(unicode:characters_to_binary(Venv), Prefix),
+        %% It is told as the one that is in use, until another one is.
+        {ok, #{active := true, venv_path := Prefix, site_packages := Packages}} =
+            peer:call(Vm, py, venv_info, []),
+        ?assert(filelib:is_dir(Packages)),
+        ok = peer:call(Vm, application, stop, [py_context_router]),
+        {ok, #{active := true, venv_path := Prefix}} = peer:call(Vm, py, venv_info, [])
+    end),
+    with_vm(#{python => Base}, fun(Vm) ->
+        ?assertEqual({ok, #{active => false}}, peer:call(Vm, py, venv_info, []))
+    end).
+
+variables_of_the_vm_are_copied_if_asked_for(_Config) ->
+    Seen = fun(Settings) ->
+        with_vm(Settings, fun(Vm) ->
+            true = peer:call(Vm, os, putenv, ["PY_BOOT_SET", "größe"]),
+            true = peer:call(Vm, os, unsetenv, ["HOME"]),
+            {ok, Value} = eval(Vm, <<"(lambda e: (e.get('PY_BOOT_SET'), 'HOME' in e, 'PATH' in e))"
+                                     "(__import__('os').environ)">>),
+            Value
+        end)
+    end,
+    ?assertEqual({none, os:getenv("HOME") =/= false, true}, Seen(#{})),
+    ?assertEqual({none, os:getenv("HOME") =/= false, true}, Seen(#{copy_env => false})),
+    ?assertEqual({<<"größe"/utf8>>, false, true}, Seen(#{copy_env => true})),
+    %% Python itself starts with them.
+    with_vm(#{copy_env => true}, fun(Vm) ->
+        true = peer:call(Vm, os, putenv, ["PYTHONPATH", "/of/the/vm"]),
+        ?assertEqual({ok, true}, eval(Vm, <<"'/of/the/vm' in __import__('sys').path">>))
     end).
 
 missing_executable_is_named(_Config) ->

@@ -30,6 +30,7 @@ defaults() ->
     ?assertEqual(64, py_config:value(callback_depth)),
     ?assertEqual(true, py_config:value(redirect_output)),
     ?assertEqual(default, py_config:value(sigchld)),
+    ?assertEqual(false, py_config:value(copy_env)),
     ?assertEqual([{<<"asyncio">>, 30}], py_config:log_levels()).
 
 good_values() ->
@@ -42,7 +43,7 @@ good_values() ->
           {python, "/home/zoë/venv"}, {max_depth, 1}, {max_depth, 4000}, {spin_us, 0},
           {spin_us, 1000}, {traceback, true}, {traceback, false},
           {callback_depth, 1}, {callback_depth, 200}, {redirect_output, false}, {sigchld, default},
-          {sigchld, leave}, {quarantine_limit, 1}, {logging, #{}}, {logging, [{asyncio, info}]},
+          {sigchld, leave}, {quarantine_limit, 1}, {logging, #{}}, {copy_env, true}, {logging, [{asyncio, info}]},
           {logging, #{asyncio => all, <<"a.b">> => none, "root" => critical}}]).
 
 bad_values() ->
@@ -56,7 +57,7 @@ bad_values() ->
           {spin_us, infinity}, {traceback, yes}, {traceback, 1},
           {callback_depth, 0}, {callback_depth, 201}, {callback_depth, infinity},
           {redirect_output, no}, {sigchld, ignore}, {sigchld, true},
-          {quarantine_limit, 0}, {quarantine_limit, infinity}, {logging, info}, {logging, [{a, info}, {a, debug}]},
+          {quarantine_limit, 0}, {quarantine_limit, infinity}, {copy_env, all}, {logging, info}, {logging, [{a, info}, {a, debug}]},
           {logging, #{a => loud}}, {logging, #{a => 30}}, {logging, #{1 => info}},
           {logging, #{<<>> => info}}]).
 

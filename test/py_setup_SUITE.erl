@@ -25,6 +25,7 @@ groups() ->
           the_last_line_is_told_though_it_has_no_end,
           nothing_of_a_program_stays_in_the_mailbox,
           bad_options_are_named,
+          misuse_of_environment_variables_is_a_badarg,
           misuse_is_a_badarg_before_anything_is_made]}].
 
 each_mode() ->
@@ -42,9 +43,12 @@ each_mode() ->
      garbage_is_collected_everywhere,
      memory_is_told_for_each_interpreter,
      packages_of_a_virtual_environment_come_and_go,
+     python_is_started_as_that_of_the_environment,
      one_virtual_environment_takes_the_place_of_another,
      a_pool_has_a_virtual_environment_of_its_own,
-     what_is_no_virtual_environment_is_refused].
+     what_is_no_virtual_environment_is_refused,
+     environment_variables_are_set_on_both_sides,
+     a_later_interpreter_has_the_variables_of_the_process].
 
 init_per_suite(Config) ->
     test_helpers:quiet(Config).
@@ -283,6 +287,48 @@ packages_of_a_virtual_environment_come_and_go(Config) ->
 values(Contexts, Code, Locals) ->
     [py_context:eval(Ctx, Code, Locals) || Ctx <- Contexts].
 
+python_is_started_as_that_of_the_environment(Config) ->
+    Contexts = start(Config),
+    [Ctx | _] = Contexts,
+    Venv = venv("runs_" ++ atom_to_list(?config(mode, Config)), "setup_child", 9, Config),
+    Python = with_executable(Venv, Ctx),
+    ok = py_context:exec(Ctx, <<"
+import multiprocessing.spawn, os, subprocess, sys
+def child():
+    out = subprocess.check_output([sys.executable, '-c', 'import setup_child; print(setup_child.value)'])
+    return int(out)
+def as_now():
+    executable = multiprocessing.spawn.get_executable()
+    return sys.executable, os.fsdecode(executable), sys.prefix, sys.exec_prefix
+before = as_now()
+">>),
+    ?assertMatch({error, _}, py_context:eval(Ctx, <<"child()">>)),
+    ?assertEqual(ok, py:activate_venv(Venv)),
+    ?assertEqual({ok, {Python, Python, Venv, Venv}}, py_context:eval(Ctx, <<"as_now()">>)),
+    ?assertEqual({ok, 9}, py_context:eval(Ctx, <<"child()">>)),
+    %% One without an executable changes nothing about that; another takes its place.
+    Bare = venv("bare", "setup_bare", 1, Config),
+    ?assertEqual(ok, py:activate_venv(Bare)),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"as_now()[:2] == before[:2]">>)),
+    ?assertEqual(ok, py:activate_venv(Venv)),
+    %% In contexts that start later, too.
+    Later = start(db, #{contexts => 1}, Config),
+    [?assertEqual({ok, Python}, Executable)
+     || Executable <- values(Contexts ++ Later, <<"__import__('sys').executable">>)],
+    ?assertEqual(ok, py:deactivate_venv()),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"as_now() == before">>)),
+    [?assertEqual({ok, true}, Differs)
+     || Differs <- values(Later, <<"__import__('sys').executable != p">>, #{p => Python})].
+
+%% Has a Python in an environment; its path.
+with_executable(Venv, Ctx) ->
+    {ok, Base} = py_context:eval(Ctx, <<"__import__('sys').executable">>),
+    Python = filename:join([Venv, "bin", "python"]),
+    ok = filelib:ensure_dir(Python),
+    ok = file:make_symlink(Base, Python),
+    ok = file:write_file(filename:join(Venv, "pyvenv.cfg"), ["home = ", filename:dirname(Base), "\n"]),
+    Python.
+
 one_virtual_environment_takes_the_place_of_another(Config) ->
     Contexts = start(Config),
     ok = py:activate_venv(venv("first", "setup_e", 1, Config)),
@@ -321,6 +367,71 @@ what_is_no_virtual_environment_is_refused(Config) ->
     ?assertMatch({error, {'FileNotFoundError', _}},
                  py_context_router:start_pool(io, #{venv => Nothing, mode => ?config(mode, Config)})),
     ?assertEqual({ok, 1}, py_context:eval(Ctx, <<"1">>)).
+
+%% ------------------------------------------------------------------ environment variables
+
+-define(VARIABLE, "PY_SETUP_größe").
+
+environment_variables_are_set_on_both_sides(Config) ->
+    Contexts = start(Config),
+    Io = start(io, #{contexts => 1}, Config),
+    Seen = fun() ->
+        Here = <<"__import__('os').environ.get(name)">>,
+        Child = <<"__import__('subprocess').check_output(['printenv', name]).decode() "
+                  "if name in __import__('os').environ else None">>,
+        Locals = #{name => <<?VARIABLE/utf8>>},
+        lists:usort([Value || Code <- [Here, Child], {ok, Value} <- values(Contexts ++ Io, Code, Locals)])
+    end,
+    ?assertEqual({ok, false}, py:getenv(?VARIABLE)),
+    ?assertEqual(ok, py:putenv(?VARIABLE, <<"größer"/utf8>>)),
+    ?assertEqual("größer", os:getenv(?VARIABLE)),
+    ?assertEqual([<<"größer"/utf8>>, <<"größer\n"/utf8>>], Seen()),
+    ?assertEqual({ok, <<"größer"/utf8>>}, py:getenv(<<?VARIABLE/utf8>>)),
+    ?assertEqual(ok, py:putenv(?VARIABLE, "")),
+    ?assertEqual({ok, <<>>}, py:getenv(?VARIABLE)),
+    ?assertEqual([<<>>, <<"\n">>], Seen()),
+    %% A later context has it, and what Python code has set since isn't undone by one that starts.
+    ok = py:putenv(?VARIABLE, "a"),
+    ok = py_context:exec(hd(Contexts), <<"import os; os.environ['PY_SETUP_größe'] = 'b'"/utf8>>),
+    Db = start(db, #{contexts => 1}, Config),
+    ?assertEqual([{ok, <<"b">>}],
+                 values(Db, <<"__import__('os').environ['PY_SETUP_größe']"/utf8>>)),
+    ?assertEqual("a", os:getenv(?VARIABLE)),
+    ?assertEqual(ok, py:unsetenv(?VARIABLE)),
+    ?assertEqual(ok, py:unsetenv(?VARIABLE)),
+    ?assertEqual([none], Seen()),
+    ?assertEqual({false, {ok, false}}, {os:getenv(?VARIABLE), py:getenv(?VARIABLE)}),
+    %% What only one side has is found, too.
+    true = os:putenv(?VARIABLE, "c"),
+    ?assertEqual({ok, <<"c">>}, py:getenv(?VARIABLE)),
+    true = os:unsetenv(?VARIABLE).
+
+a_later_interpreter_has_the_variables_of_the_process(Config) ->
+    %% Where interpreters are kept, this one is taken up again.
+    [Ctx] = start(first, #{contexts => 1}, Config),
+    {ok, none} = py_context:eval(Ctx, <<"__import__('os').environ.get('PY_SETUP_LATER')">>),
+    ok = py_context_router:stop_pool(first),
+    ok = py:putenv("PY_SETUP_LATER", "x"),
+    try
+        Later = start(second, #{contexts => 1}, Config),
+        ?assertEqual([{ok, {<<"x">>, <<"x">>}}],
+                     values(Later, <<"(__import__('os').environ['PY_SETUP_LATER'], "
+                                     "__import__('os').environb[b'PY_SETUP_LATER'].decode())">>))
+    after
+        ok = py:unsetenv("PY_SETUP_LATER")
+    end.
+
+misuse_of_environment_variables_is_a_badarg(_Config) ->
+    [?assertMatch({Sentence, {match, _}}, {Sentence, re:run(test_helpers:rendered(Misuse), Sentence)})
+     || {Misuse, Sentence} <- [{fun() -> py:putenv("", "x") end, "not the name of an environment variable"},
+                               {fun() -> py:putenv("a=b", "x") end, "not the name of"},
+                               {fun() -> py:getenv("a=b") end, "not the name of"},
+                               {fun() -> py:unsetenv(<<>>) end, "not the name of"},
+                               {fun() -> py:putenv("a", "x\0y") end, "text with a NUL"},
+                               {fun() -> py:putenv("a\0", "x") end, "text with a NUL"},
+                               {fun() -> py:putenv(a, "x") end, "not text"},
+                               {fun() -> py:putenv("a", 1) end, "not text"},
+                               {fun() -> py:getenv(<<255>>) end, "not text in UTF-8"}]].
 
 %% ------------------------------------------------------------------ making environments
 

@@ -399,9 +399,11 @@ fn boot(env: Env, executable: Term, settings: Settings) -> NifResult<Atom> {
     };
     settings.apply();
     let caller = env.pid();
+    let variables = settings.variables();
     let boot = move || {
         let outcome = boot::boot(&boot::Options {
             executable,
+            variables,
             modules: &[(python_module::NAME, python_module::init)],
         });
         // The caller may be gone; then nobody waits.
@@ -453,6 +455,15 @@ fn run_atexit(env: Env) -> NifResult<Atom> {
 #[rustler::nif]
 fn version() -> &'static str {
     boot::version()
+}
+
+/// `build_executable() -> binary() | undefined`: of the Python that the library was built with.
+#[rustler::nif]
+fn build_executable(env: Env) -> Term {
+    match boot::build_executable() {
+        Some(path) => path.to_string_lossy().encode(env),
+        None => atoms::undefined().encode(env),
+    }
 }
 
 /// `check_mode(Mode) -> ok | {error, {unsupported_mode, Mode, Why}}`

@@ -15,7 +15,7 @@ use crate::output::{self, Lines};
 use crate::tally::{self, TextTally};
 
 /// How long a job waits for its last output to be passed on. Nothing that passes it on ever waits
-/// itself, so this is for a VM in trouble.
+/// itself, so this is for a VM in trouble. (Handlers of `logger` may wait: see [`tally`].)
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A job that runs, on the stack of its thread.
@@ -50,7 +50,7 @@ impl Voice {
     /// Waits until all that was said has been passed on; not for ever. Not attached.
     fn wait_until_heard(&self) {
         self.tally.wait_for_messages(LAST_WORDS);
-        tally::wait_for_events(LAST_WORDS);
+        tally::wait_for_last_events();
     }
 }
 

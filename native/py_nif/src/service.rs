@@ -10,6 +10,7 @@ use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_local_pid, enif_se
 use rustler::{Atom, Env, NifResult};
 
 use crate::callback;
+use crate::tally;
 use crate::term::{from_word, pid_term, word};
 
 mod atoms {
@@ -68,6 +69,9 @@ fn serve(env: Env, service: Atom) -> NifResult<Atom> {
     };
     if matches!(service, Service::Callbacks) {
         callback::forget_standing_by();
+    }
+    if matches!(service, Service::Log) {
+        tally::log_caught_up();
     }
     let pid = word(pid_term(*env.pid().as_c_arg()));
     PIDS[service as usize].store(pid, Ordering::Release);

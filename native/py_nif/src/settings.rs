@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustler::Binary;
 
 static MAX_DEPTH: AtomicU32 = AtomicU32::new(1000);
 static SPIN_US: AtomicU32 = AtomicU32::new(20);
@@ -15,7 +16,7 @@ static LOG_LEVELS: Mutex<Vec<(String, i64)>> = Mutex::new(Vec::new());
 
 /// What the application environment says.
 #[derive(rustler::NifMap)]
-pub(crate) struct Settings {
+pub(crate) struct Settings<'a> {
     max_depth: u32,
     spin_us: u32,
     traceback: bool,
@@ -23,9 +24,11 @@ pub(crate) struct Settings {
     redirect_output: bool,
     quarantine_limit: usize,
     logging: Vec<(String, i64)>,
+    /// The environment variables that Python is to start with, if not those of the OS process.
+    variables: Option<Vec<(Binary<'a>, Binary<'a>)>>,
 }
 
-impl Settings {
+impl Settings<'_> {
     /// Takes them over.
     pub(crate) fn apply(&self) {
         MAX_DEPTH.store(self.max_depth, Ordering::Relaxed);
@@ -35,6 +38,14 @@ impl Settings {
         REDIRECT_OUTPUT.store(self.redirect_output, Ordering::Relaxed);
         QUARANTINE_LIMIT.store(self.quarantine_limit, Ordering::Relaxed);
         LOG_LEVELS.lock().clone_from(&self.logging);
+    }
+}
+
+impl Settings<'_> {
+    /// The environment variables that Python is to start with.
+    pub(crate) fn variables(&self) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+        let variables = self.variables.as_ref()?;
+        Some(variables.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect())
     }
 }
 

@@ -7,6 +7,7 @@
 //! never answer; the rest per thread.
 
 use std::cell::{Cell, OnceCell};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -22,8 +23,17 @@ mod atoms {
 /// How many messages of each kind, and bytes of text, may be on their way.
 const MOST_MESSAGES: usize = 5_000;
 const MOST_BYTES: usize = 1 << 20;
+/// How long a job waits for its log events to be passed on, and a thread with too many on their way for
+/// one of them to be.
+const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a thread waits before it looks whether it has been interrupted.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Whether a handler of `logger` has held somebody up for [`LOG_PATIENCE`]. Until the process that passes
+/// events on has caught up nobody waits for it.
+static LOG_IS_LATE: AtomicBool = AtomicBool::new(false);
+/// How many events were dropped meanwhile.
+static DROPPED_EVENTS: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts of what is on its way.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,9 +106,34 @@ pub(crate) fn take_back(sent: Sent) {
     let _ = OWN.try_with(|tally| tally.subtract(messages, sends, 0));
 }
 
-/// Whether this thread is too far ahead.
-pub(crate) fn is_full() -> bool {
-    USED.get() && OWN.with(|tally| tally.counts().is_full())
+/// Whether this thread is too far ahead with messages to other nodes.
+pub(crate) fn has_too_many_sends() -> bool {
+    USED.get() && OWN.with(|tally| tally.counts().sends > MOST_MESSAGES)
+}
+
+/// Whether this thread is too far ahead with log events.
+pub(crate) fn has_too_many_events() -> bool {
+    USED.get() && OWN.with(|tally| tally.counts().messages > MOST_MESSAGES)
+}
+
+/// Whether an event is to be dropped, and counts it then: this thread is too far ahead, and the log late.
+pub(crate) fn drops_event() -> bool {
+    let drops = log_is_late() && has_too_many_events();
+    if drops {
+        DROPPED_EVENTS.fetch_add(1, Ordering::Relaxed);
+    }
+    drops
+}
+
+/// Whether nobody should wait for the log.
+pub(crate) fn log_is_late() -> bool {
+    LOG_IS_LATE.load(Ordering::Acquire)
+}
+
+/// The process that passes events on has caught up, or a new one begins. How many events were dropped.
+pub(crate) fn log_caught_up() -> usize {
+    LOG_IS_LATE.store(false, Ordering::Release);
+    DROPPED_EVENTS.swap(0, Ordering::Relaxed)
 }
 
 /// Whether messages to other nodes are on their way.
@@ -106,9 +141,23 @@ pub(crate) fn has_sends() -> bool {
     USED.get() && OWN.with(|tally| tally.counts().sends > 0)
 }
 
-/// Waits until this thread isn't too far ahead, or `stop`. Not attached.
-pub(crate) fn wait_for_room(stop: impl Fn() -> bool) {
-    OWN.with(|tally| tally.wait(|counts| !counts.is_full(), stop));
+/// Waits until this thread isn't too far ahead with messages to other nodes, or `stop`. Not attached.
+pub(crate) fn wait_for_room_to_send(stop: impl Fn() -> bool) {
+    OWN.with(|tally| tally.wait(|counts| counts.sends <= MOST_MESSAGES, stop));
+}
+
+/// The same for log events, which are waited for only as long as some are passed on. Not attached.
+pub(crate) fn wait_for_room_in_log(stop: impl Fn() -> bool) {
+    let fewest = Cell::new((usize::MAX, Instant::now()));
+    let done = |counts: &Counts| {
+        if counts.messages < fewest.get().0 {
+            fewest.set((counts.messages, Instant::now()));
+        } else if fewest.get().1.elapsed() > LOG_PATIENCE {
+            LOG_IS_LATE.store(true, Ordering::Release);
+        }
+        counts.messages <= MOST_MESSAGES
+    };
+    OWN.with(|tally| tally.wait(done, || stop() || log_is_late()));
 }
 
 /// Waits until all messages to other nodes have been passed on, or `stop`. Not attached.
@@ -116,9 +165,21 @@ pub(crate) fn wait_for_sends(stop: impl Fn() -> bool) {
     OWN.with(|tally| tally.wait(|counts| counts.sends == 0, stop));
 }
 
-/// Waits until log events have been passed on; not for ever. Not attached.
-pub(crate) fn wait_for_events(at_most: Duration) {
-    OWN.with(|tally| tally.wait_for_messages(at_most));
+/// Waits until log events have been passed on; not for ever. Whether they have. Not attached.
+pub(crate) fn wait_for_events(at_most: Duration) -> bool {
+    let began = Instant::now();
+    OWN.with(|tally| {
+        let stop = || log_is_late() || began.elapsed() > at_most;
+        tally.wait(|counts| counts.messages == 0, stop);
+        tally.counts().messages == 0
+    })
+}
+
+/// The same at a job's end. Once that has been in vain, nobody waits until the log has caught up.
+pub(crate) fn wait_for_last_events() {
+    if !wait_for_events(LOG_PATIENCE) {
+        LOG_IS_LATE.store(true, Ordering::Release);
+    }
 }
 
 /// The tally of a job's text, which counts nothing before it is used.
@@ -166,8 +227,9 @@ impl TextTally {
 }
 
 impl Counts {
+    /// Of a job's text.
     fn is_full(&self) -> bool {
-        self.messages > MOST_MESSAGES || self.sends > MOST_MESSAGES || self.bytes > MOST_BYTES
+        self.messages > MOST_MESSAGES || self.bytes > MOST_BYTES
     }
 }
 
@@ -221,4 +283,10 @@ impl Counts {
 fn handled(tally: ResourceArc<Tally>, messages: usize, sends: usize, bytes: usize) -> Atom {
     tally.subtract(messages, sends, bytes);
     atoms::ok()
+}
+
+/// `log_caught_up() -> Dropped :: non_neg_integer()`
+#[rustler::nif(name = "log_caught_up")]
+fn caught_up() -> usize {
+    log_caught_up()
 }

@@ -13,6 +13,7 @@ use pyo3_ffi as ffi;
 
 use crate::async_exc;
 use crate::context::blow;
+use crate::environment;
 use crate::exception::Exception;
 use crate::gil::SWITCH_INTERVAL;
 use crate::interpreter;
@@ -28,6 +29,8 @@ pub struct Options {
     /// The python executable to act as; it decides `sys.prefix`, site-packages and
     /// `sys.executable`. A virtual environment's python brings its packages.
     pub executable: Option<PathBuf>,
+    /// The environment variables to start with, by name, in place of those of the OS process.
+    pub variables: Option<Vec<(Vec<u8>, Vec<u8>)>>,
     /// Modules to build in, before anything is imported.
     pub modules: &'static [BuiltinModule],
 }
@@ -140,6 +143,9 @@ fn initialise(options: &Options) -> Result<(), BootError> {
         if unsafe { ffi::PyImport_AppendInittab(name.as_ptr(), Some(*init)) } != 0 {
             return Err(BootError::Failed("no memory for the built-in modules".into()));
         }
+    }
+    if let Some(variables) = &options.variables {
+        environment::replace(variables);
     }
     initialise_from_config(options.executable.as_deref())?;
     // SAFETY: a successful initialisation leaves this thread attached to the main interpreter.

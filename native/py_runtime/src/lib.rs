@@ -14,6 +14,7 @@ pub mod boot;
 mod chores;
 pub mod code;
 pub mod context;
+pub mod environment;
 mod escape;
 pub mod exception;
 pub mod export;

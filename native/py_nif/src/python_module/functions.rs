@@ -52,18 +52,19 @@ pub(super) static METHODS: Methods<7> = Methods(UnsafeCell::new([
 ]));
 
 /// Functions of the prelude only.
-pub(super) static PRIVATE: Methods<6> = Methods(UnsafeCell::new([
+pub(super) static PRIVATE: Methods<7> = Methods(UnsafeCell::new([
     many(c"_write", write, c""),
     one(c"_flush", flush, ffi::METH_O, c""),
     many(c"_log", log, c""),
     one(c"_log_level", log_level, ffi::METH_NOARGS, c""),
     one(c"_log_level_is_old", log_level_is_old, ffi::METH_NOARGS, c""),
     one(c"_log_levels", log_levels, ffi::METH_NOARGS, c""),
+    one(c"_environ", environ, ffi::METH_NOARGS, c""),
 ]));
 
 /// The places of those in [`PRIVATE`].
 pub(super) fn private() -> std::ops::Range<usize> {
-    0..6
+    0..7
 }
 
 /// A function with the name in it that it calls.
@@ -307,4 +308,25 @@ unsafe extern "C" fn log_level_is_old(_: Argument, _: Argument) -> Argument {
 
 unsafe extern "C" fn log_levels(_: Argument, _: Argument) -> Argument {
     guarded(voice::log_levels)
+}
+
+/// The OS process's environment variables, as a `dict` of `bytes`.
+unsafe extern "C" fn environ(_: Argument, _: Argument) -> Argument {
+    // SAFETY: attached; results are null or ours, lengths are those of the vectors, and the dictionary
+    // takes its own references. As when CPython itself reads the variables, the GIL is held.
+    guarded(|at| unsafe {
+        let variables = Object::from_owned(at, ffi::PyDict_New()).ok_or(Raised)?;
+        let bytes = |text: &[u8]| {
+            let length = text.len() as ffi::Py_ssize_t;
+            let bytes = ffi::PyBytes_FromStringAndSize(text.as_ptr().cast(), length);
+            Object::from_owned(at, bytes).ok_or(Raised)
+        };
+        for (name, value) in py_runtime::environment::all() {
+            let (name, value) = (bytes(&name)?, bytes(&value)?);
+            if ffi::PyDict_SetItem(variables.as_ptr(), name.as_ptr(), value.as_ptr()) != 0 {
+                return Err(Raised);
+            }
+        }
+        Ok(variables)
+    })
 }

@@ -91,8 +91,19 @@ def refuse_class(name):
     return hook
 
 
+def refresh_environment():
+    """Has `os.environ` be what the OS process has by now: in an interpreter that was kept it is what it
+    was in the last context there."""
+    variables = sys.modules["os"].environ._data
+    variables.clear()
+    variables.update(_environ())
+
+
 def prepare():
-    """Whatever is done once in each interpreter that contexts run in."""
+    """Whatever is done once in each interpreter that contexts run in, and for each new context in one of
+    its own."""
+    if "os" in sys.modules:
+        refresh_environment()
     atexit.register(flush_originals)
     hooks["logging"] = bridge
     hooks["multiprocessing.context"] = spawn_by_default

@@ -80,15 +80,13 @@ unsafe extern "C" fn reduce_opaque(
             unsafe { raise(at, ffi::PyExc_ImportError, &why.message) }
         })?;
         let restore = module.getattr_c(at, c"_restore").ok_or(Raised)?;
-        // SAFETY: attached; pointer and length are those of one binary, which the call copies.
+        // SAFETY: attached; pointer and length are those of one binary, which the call copies; the format
+        // takes an integer, and new references to objects.
         let reduced = unsafe {
-            ffi::Py_BuildValue(
-                c"O(Ky#)".as_ptr(),
-                restore.as_ptr(),
-                this_vm(),
-                bytes.as_ptr(),
-                bytes.len() as ffi::Py_ssize_t,
-            )
+            let length = bytes.len() as ffi::Py_ssize_t;
+            let bytes = ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length);
+            let bytes = Object::from_owned(at, bytes).ok_or(Raised)?;
+            ffi::Py_BuildValue(c"O(KO)".as_ptr(), restore.as_ptr(), this_vm(), bytes.as_ptr())
         };
         // SAFETY: null or ours.
         unsafe { Object::from_owned(at, reduced) }.ok_or(Raised)

@@ -443,8 +443,8 @@ unsafe fn send_elsewhere(
     address: ErlNifTerm,
     message: ErlNifTerm,
 ) -> Result<(), Raised> {
-    if tally::is_full() {
-        wait(at, frame, |stop| tally::wait_for_room(stop));
+    if tally::has_too_many_sends() {
+        wait(at, frame, |stop| tally::wait_for_room_to_send(stop));
     }
     tally::add(Sent::Send);
     let ptr = env.as_ptr();

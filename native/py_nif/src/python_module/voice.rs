@@ -11,7 +11,7 @@ use rustler::sys::enif_make_uint64;
 
 use super::exchange::{Raised, raise, to_term};
 use super::talk::wait;
-use crate::frame;
+use crate::frame::{self, Frame};
 use crate::level;
 use crate::output;
 use crate::service::Service;
@@ -102,8 +102,11 @@ pub(super) fn log(
         return Ok(Object::none(at));
     }
     frame::with_voice(|voice, frame| {
-        if tally::is_full() {
-            wait(at, frame, |stop| tally::wait_for_room(stop));
+        if tally::has_too_many_events() {
+            wait(at, frame, |stop| tally::wait_for_room_in_log(stop));
+        }
+        if tally::drops_event() {
+            return Ok(Object::none(at));
         }
         let env = OwnedEnv::new();
         let ptr = env.as_ptr();
@@ -146,24 +149,33 @@ pub(super) fn log_level_is_old(at: Attached<'_>) -> Object {
 /// Asks for `logger`'s level, and gives it as a number of Python's `logging`.
 pub(super) fn log_level(at: Attached<'_>) -> Result<Object, Raised> {
     frame::with_voice(|voice, frame| {
-        let env = OwnedEnv::new();
-        let ptr = env.as_ptr();
-        tally::add(Sent::Event);
-        // SAFETY: the environment is ours alone, and this is no scheduler's thread.
-        let asked = unsafe {
-            let question = tuple(ptr, &[atom(ptr, "py_level"), tally::term(ptr)]);
-            Service::Log.send(ptr, question)
-        };
-        if asked {
-            wait(at, frame, |_| tally::wait_for_events(LEVEL_COMES));
-        } else {
-            tally::take_back(Sent::Event);
+        if !tally::log_is_late() {
+            ask_for_level(at, frame);
         }
         voice.asked_level.set(Some(Instant::now()));
         // SAFETY: attached; the result is null or ours.
         let level = unsafe { Object::from_owned(at, ffi::PyLong_FromLong(level::for_python())) };
         level.ok_or(Raised)
     })
+}
+
+/// Has the level told, and waits for that a while.
+fn ask_for_level(at: Attached<'_>, frame: Option<&Frame<'_>>) {
+    let env = OwnedEnv::new();
+    let ptr = env.as_ptr();
+    tally::add(Sent::Event);
+    // SAFETY: the environment is ours alone, and this is no scheduler's thread.
+    let asked = unsafe {
+        let question = tuple(ptr, &[atom(ptr, "py_level"), tally::term(ptr)]);
+        Service::Log.send(ptr, question)
+    };
+    if asked {
+        wait(at, frame, |_| {
+            tally::wait_for_events(LEVEL_COMES);
+        });
+    } else {
+        tally::take_back(Sent::Event);
+    }
 }
 
 /// The levels that the application's setting `logging` gives, as a `dict` by name.

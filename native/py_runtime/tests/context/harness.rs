@@ -41,7 +41,8 @@ fn in_modes(modes: impl IntoIterator<Item = Mode>, test: impl Fn(Mode)) {
     static ALONE: Mutex<()> = Mutex::new(());
     static BOOT: Once = Once::new();
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    BOOT.call_once(|| boot::boot(&boot::Options { executable: None, modules: &[] }).unwrap());
+    let options = boot::Options { executable: None, variables: None, modules: &[] };
+    BOOT.call_once(|| boot::boot(&options).unwrap());
     for mode in modes {
         // Shown only if the test fails: which mode it was.
         println!("mode: {mode:?}");

@@ -7,15 +7,13 @@
 
 -export_type([key/0]).
 
--type key() :: python | max_depth | spin_us | traceback | callback_depth | redirect_output
+-type key() :: python | max_depth | spin_us | callback_depth | redirect_output
              | quarantine_limit | sigchld | default_pool | pools.
 %% `python': path of an executable or of a virtual environment, or `undefined' for the one that
 %% the library was built with.
 %% `max_depth': how many levels deep a value may be nested; default 1000.
 %% `spin_us': how long an idle context waits awake for its next job, in µs, at most: less where that
 %% has been in vain; default 20.
-%% `traceback': whether exceptions come with their tracebacks, where the call doesn't say; default
-%% false.
 %% `callback_depth': how many calls from Python to Erlang may be waiting on one context, each made
 %% by a job that runs while another waits; default 64.
 %% `redirect_output': whether what Python code prints goes to its caller's group leader; default
@@ -35,7 +33,7 @@
 %% Checks every key.
 -spec check() -> ok | {error, {bad_option, {atom(), term()}}}.
 check() ->
-    check([python, max_depth, spin_us, traceback, callback_depth, redirect_output,
+    check([python, max_depth, spin_us, callback_depth, redirect_output,
            quarantine_limit, sigchld, default_pool, pools]).
 
 -spec check([key()]) -> ok | {error, {bad_option, {atom(), term()}}}.
@@ -57,7 +55,6 @@ value(Key) ->
 default(python) -> undefined;
 default(max_depth) -> 1000;
 default(spin_us) -> 20;
-default(traceback) -> false;
 default(quarantine_limit) -> 32;
 default(callback_depth) -> 64;
 default(redirect_output) -> true;
@@ -71,7 +68,6 @@ is_valid(python, Path) when is_binary(Path) -> is_binary(unicode:characters_to_b
 is_valid(python, Path) -> io_lib:printable_unicode_list(Path);
 is_valid(max_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST;
 is_valid(spin_us, N) -> is_integer(N) andalso N >= 0 andalso N =< 1000;
-is_valid(traceback, Value) -> is_boolean(Value);
 is_valid(quarantine_limit, N) -> is_integer(N) andalso N > 0 andalso N =< 10_000;
 is_valid(callback_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST_CALLBACK;
 is_valid(redirect_output, Value) -> is_boolean(Value);

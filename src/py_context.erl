@@ -7,9 +7,10 @@
 %% All functions that run Python return `{ok, Value}' (or `ok') or `{error, Reason}' with `Reason':
 %%
 %% <ul>
-%% <li>`{Type, Message}': a Python exception; `Type' is the class name as an atom if that exists
-%%     (the built-in exceptions' do), else a binary; `Message' is `str(exception)'. With the option
-%%     or application setting `traceback' it is `{Type, Message, Traceback}'.</li>
+%% <li>`{Type, Message}': a Python exception; `Type' is the name of its class: an atom for Python's
+%%     built-in classes, for every other one a binary with its module, such as
+%%     `<<"json.decoder.JSONDecodeError">>', or without for classes of `__main__'. `Message' is
+%%     `str(exception)'. With the option `traceback' it is `{Type, Message, Traceback}'.</li>
 %% <li>`timeout': the time ran out. The job is stopped (a waiting one never runs, a running one is
 %%     interrupted at its next bytecode) and no message arrives later.</li>
 %% <li>`interrupted': by `interrupt/1'.</li>
@@ -71,7 +72,7 @@
 -type call_options() :: #{timeout => timeout(), env => env() | none, traceback => boolean(),
                           values => erlang | elixir, on_caller_down => interrupt | finish}.
 %% `timeout': in ms, default `infinity'. `env': an environment made by `create_local_env/1'.
-%% `traceback': whether an exception comes with its traceback; default as the application's setting.
+%% `traceback': whether an exception comes with its traceback; default false.
 %% `on_caller_down': whether the job is given up or done all the same when the calling process dies;
 %% default as the context's option. `values': with `elixir', `None' is `nil' and a handle on an object
 %% the struct `Py.Object' in the result, at any depth; default `erlang', `none' and a reference.

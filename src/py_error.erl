@@ -1,7 +1,7 @@
 %% Errors, rendered for people. Errors are atoms and data everywhere else.
 -module(py_error).
 
--export([format/1, format_error/2, report/1, builtin_exceptions/0]).
+-export([format/1, format_error/2, report/1]).
 
 %% @doc Renders a reason, or `{error, Reason}', of any function of this application as a sentence.
 -spec format(term()) -> unicode:unicode_binary().
@@ -107,24 +107,3 @@ report(#{event := {py_context, not_replaced}, context := Id, reason := Reason}) 
 report(#{event := {py_output, dropped}, leader := Leader}) ->
     {"The group leader ~0tp doesn't answer; what Python code prints for it is dropped until it does",
      [Leader]}.
-
-%% The built-in exceptions, and those of module `erlang'. Naming them here makes their atoms exist, so that errors carry them as
-%% atoms; the native side never makes an atom from what Python says.
--spec builtin_exceptions() -> [atom()].
-builtin_exceptions() ->
-    ['ArithmeticError', 'AssertionError', 'AttributeError', 'BaseException',
-     'BaseExceptionGroup', 'BlockingIOError', 'BrokenPipeError', 'BufferError', 'BytesWarning',
-     'ChildProcessError', 'ConnectionAbortedError', 'ConnectionError', 'ConnectionRefusedError',
-     'ConnectionResetError', 'DeprecationWarning', 'EOFError', 'EncodingWarning',
-     'EnvironmentError', 'Error', 'Exception', 'ExceptionGroup', 'FileExistsError', 'FileNotFoundError',
-     'FloatingPointError', 'FutureWarning', 'GeneratorExit', 'IOError', 'ImportError',
-     'ImportWarning', 'IndentationError', 'IndexError', 'InterruptedError', 'IsADirectoryError',
-     'KeyError', 'KeyboardInterrupt', 'LookupError', 'MemoryError', 'ModuleNotFoundError',
-     'NameError', 'NotADirectoryError', 'NotImplementedError', 'OSError', 'OverflowError',
-     'PendingDeprecationWarning', 'PermissionError', 'ProcessError', 'ProcessLookupError',
-     'PythonFinalizationError', 'RecursionError', 'ReferenceError', 'ResourceWarning',
-     'RuntimeError', 'RuntimeWarning', 'StopAsyncIteration', 'StopIteration', 'SyntaxError',
-     'SyntaxWarning', 'SystemError', 'SystemExit', 'TabError', 'TimeoutError', 'TypeError',
-     'UnboundLocalError', 'UnicodeDecodeError', 'UnicodeEncodeError', 'UnicodeError',
-     'UnicodeTranslateError', 'UnicodeWarning', 'UserWarning', 'ValueError', 'Warning',
-     'ZeroDivisionError'].

@@ -87,7 +87,7 @@ call_option(timeout, Ms, {_, Env, Flags}) when is_integer(Ms), Ms >= 0, Ms =< 16
 call_option(env, Env, {Timeout, _, Flags}) when Env =:= none; is_reference(Env) ->
     {Timeout, Env, Flags};
 call_option(traceback, true, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 1};
-call_option(traceback, false, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 2};
+call_option(traceback, false, {Timeout, Env, Flags}) -> {Timeout, Env, Flags band bnot 1};
 call_option(values, erlang, {Timeout, Env, Flags}) -> {Timeout, Env, Flags band bnot 16};
 call_option(values, elixir, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 16};
 call_option(on_caller_down, finish, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 4};

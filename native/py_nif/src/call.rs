@@ -383,7 +383,7 @@ const WORKER_HINT: &str = "\n(An extension module that refuses sub-interpreters 
 
 /// Whether this is how an extension module, or CPython for it, refuses a second interpreter.
 fn refuses_interpreter(exception: &Exception) -> bool {
-    matches!(exception.class.as_str(), "ImportError" | "ModuleNotFoundError")
+    (exception.class == "ImportError" || exception.class == "ModuleNotFoundError")
         && ["subinterpreter", "sub-interpreter", "more than once per process"]
             .iter()
             .any(|words| exception.message.contains(words))

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 static MAX_DEPTH: AtomicU32 = AtomicU32::new(1000);
 static SPIN_US: AtomicU32 = AtomicU32::new(20);
-static TRACEBACKS: AtomicBool = AtomicBool::new(false);
 static CALLBACK_DEPTH: AtomicU32 = AtomicU32::new(64);
 static REDIRECT_OUTPUT: AtomicBool = AtomicBool::new(true);
 static QUARANTINE_LIMIT: AtomicUsize = AtomicUsize::new(32);
@@ -15,7 +14,6 @@ static QUARANTINE_LIMIT: AtomicUsize = AtomicUsize::new(32);
 pub(crate) struct Settings {
     max_depth: u32,
     spin_us: u32,
-    traceback: bool,
     callback_depth: u32,
     redirect_output: bool,
     quarantine_limit: usize,
@@ -26,7 +24,6 @@ impl Settings {
     pub(crate) fn apply(&self) {
         MAX_DEPTH.store(self.max_depth, Ordering::Relaxed);
         SPIN_US.store(self.spin_us, Ordering::Relaxed);
-        TRACEBACKS.store(self.traceback, Ordering::Relaxed);
         CALLBACK_DEPTH.store(self.callback_depth, Ordering::Relaxed);
         REDIRECT_OUTPUT.store(self.redirect_output, Ordering::Relaxed);
         QUARANTINE_LIMIT.store(self.quarantine_limit, Ordering::Relaxed);
@@ -41,11 +38,6 @@ pub(crate) fn max_depth() -> u32 {
 /// How long an idle context spins before it sleeps.
 pub(crate) fn spin() -> Duration {
     Duration::from_micros(u64::from(SPIN_US.load(Ordering::Relaxed)))
-}
-
-/// Whether exceptions come with their tracebacks, where the call doesn't say.
-pub(crate) fn tracebacks() -> bool {
-    TRACEBACKS.load(Ordering::Relaxed)
 }
 
 /// How many calls of Erlang functions may be waiting on one context's thread, one in another.

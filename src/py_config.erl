@@ -3,7 +3,7 @@
 %% Only the keys that have an effect are known; a bad value stops the start and is named.
 -module(py_config).
 
--export([check/0, value/1]).
+-export([check/0, value/1, is_key/1]).
 
 -export_type([key/0]).
 
@@ -33,8 +33,7 @@
 %% Checks every key.
 -spec check() -> ok | {error, {bad_option, {atom(), term()}}}.
 check() ->
-    check([python, max_depth, spin_us, callback_depth, redirect_output,
-           quarantine_limit, sigchld, default_pool, pools]).
+    check(keys()).
 
 -spec check([key()]) -> ok | {error, {bad_option, {atom(), term()}}}.
 check([]) ->
@@ -45,6 +44,15 @@ check([Key | Keys]) ->
         true -> check(Keys);
         false -> {error, {bad_option, {Key, Value}}}
     end.
+
+-spec keys() -> [key()].
+keys() ->
+    [python, max_depth, spin_us, callback_depth, redirect_output, quarantine_limit, sigchld,
+     default_pool, pools].
+
+-spec is_key(term()) -> boolean().
+is_key(Key) ->
+    lists:member(Key, keys()).
 
 %% The value of a key, or its default.
 -spec value(key()) -> term().

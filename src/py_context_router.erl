@@ -401,20 +401,21 @@ init_pool_registry() ->
 %% @doc Routes all functions of a Python module to a pool, which need not be running yet.
 -spec register_pool(pool_name(), Module :: atom() | binary()) -> ok.
 register_pool(Pool, Module) ->
-    register_key(Pool, {key(Module, 2, [Pool, Module]), '_'}, [Pool, Module]).
+    Called = {?MODULE, register_pool, [Pool, Module]},
+    register_key(Pool, {key(Module, 2, Called), '_'}, Called).
 
 %% @doc Routes one function of a Python module to a pool. It goes before its module's registration.
 -spec register_pool(pool_name(), Module :: atom() | binary(), Func :: atom() | binary()) -> ok.
 register_pool(Pool, Module, Func) ->
-    All = [Pool, Module, Func],
-    register_key(Pool, {key(Module, 2, All), key(Func, 3, All)}, All).
+    Called = {?MODULE, register_pool, [Pool, Module, Func]},
+    register_key(Pool, {key(Module, 2, Called), key(Func, 3, Called)}, Called).
 
--spec register_key(pool_name(), py_registry:key(), [term()]) -> ok.
-register_key(Pool, Key, _All) when is_atom(Pool) ->
+-spec register_key(pool_name(), py_registry:key(), py_error:called()) -> ok.
+register_key(Pool, Key, _Called) when is_atom(Pool) ->
     ok = started_or_exit(),
     py_registry:register(Key, Pool);
-register_key(_Pool, _Key, All) ->
-    ?BADARG(All, {argument, 1, <<"not an atom">>}).
+register_key(_Pool, _Key, Called) ->
+    ?BADARG(Called, {argument, 1, <<"not an atom">>}).
 
 %% @doc Takes a module's registration back. Idempotent.
 -spec unregister_pool(Module :: atom() | binary()) -> ok.
@@ -444,7 +445,7 @@ list_pool_registrations() ->
     py_registry:list().
 
 %% Registrations are made by programs, not from data: their names may become atoms.
--spec key(atom() | binary(), pos_integer(), [term()]) -> atom().
+-spec key(atom() | binary(), pos_integer(), py_error:called()) -> atom().
 key(Name, N, All) when Name =:= ''; Name =:= <<>> ->
     %% What an unknown name becomes in a look-up.
     ?BADARG(All, {argument, N, <<"an empty name">>});

@@ -1,7 +1,7 @@
 %% Options, checked key by key: an unknown key or a bad value is `{bad_option, {Key, Value}}'.
 -module(py_options).
 
--export([context/1, pool/1, pool_name/1, differ/2, call/1, call/2]).
+-export([context/1, pool/1, pool_name/1, differ/2, call/1, call/2, is_option/1]).
 
 -export_type([context/0, pool/0, call/0, error/0]).
 
@@ -32,6 +32,9 @@
 -define(MOST_CONTEXTS, 65_536).
 %% The pool's process is registered under the name with a prefix, and an atom has 255 characters.
 -define(LONGEST_NAME, 240).
+%% What has a value that isn't checked here, and the options of calls.
+-define(OTHERS, [name, kwargs, timeout, env, traceback, values, on_caller_down, read_ahead, share,
+                 progress]).
 %% The largest number the native side takes; practically no bound.
 -define(LONGEST_QUEUE, 1_000_000_000).
 
@@ -60,6 +63,11 @@ pool_name(Name) ->
 differ(Given, Running) ->
     {ok, Complete} = check(Given, Running),
     Complete =/= Running.
+
+%% Whether anything has an option of that name: a call, a pool, a stream, the application.
+-spec is_option(term()) -> boolean().
+is_option(Key) ->
+    is_map_key(Key, defaults()) orelse lists:member(Key, ?OTHERS) orelse py_config:is_key(Key).
 
 %% Checks the options of one call.
 -spec call(map()) -> {ok, call()} | {error, error()}.

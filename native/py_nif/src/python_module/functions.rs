@@ -60,8 +60,12 @@ pub(super) fn private() -> std::ops::Range<usize> {
 }
 
 /// A function with the name in it that it calls.
-static BY_NAME: Methods<1> =
-    Methods(UnsafeCell::new([many(c"registered", call_by_name, c"An Erlang function.")]));
+static BY_NAME: Methods<1> = Methods(UnsafeCell::new([ffi::PyMethodDef {
+    ml_name: c"registered".as_ptr(),
+    ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: call_by_name },
+    ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+    ml_doc: c"An Erlang function.".as_ptr(),
+}]));
 
 const END: ffi::PyMethodDef = ffi::PyMethodDef::zeroed();
 
@@ -152,15 +156,23 @@ unsafe extern "C" fn call(
 /// `this` is `(module, name)`.
 unsafe extern "C" fn call_by_name(
     this: Argument,
-    args: *mut Argument,
+    args: *const Argument,
     count: ffi::Py_ssize_t,
+    keywords: Argument,
 ) -> Argument {
     guarded(|at| {
         // SAFETY: `getattr` made the tuple; the rest is as CPython gives it.
         unsafe {
             let module = ffi::PyTuple_GetItem(this, 0);
             let name = keep(at, ffi::PyTuple_GetItem(this, 1))?;
-            talk::call(at, module, &name, arguments(args, count))
+            if !keywords.is_null() && ffi::PyTuple_Size(keywords) > 0 {
+                let name = py_runtime::exception::lossy_text(at, &name).unwrap_or_default();
+                let usage = format!(
+                    "erlang.{name}() takes no keyword arguments: an Erlang function has none"
+                );
+                return Err(wrong(at, &usage));
+            }
+            talk::call(at, module, &name, arguments(args.cast_mut(), count))
         }
     })
 }

@@ -64,12 +64,6 @@ defmodule PyTest do
     assert Py.call(:builtins, :dict, [], kwargs: %{"a" => 1}) == {:ok, %{"a" => 1}}
   end
 
-  test "a pool takes all options of a pool" do
-    options = [name: :waiting, contexts: 1, max_queue: 5, overload: {:wait, 100}]
-    start_supervised!({Py.Pool, options})
-    assert %{overload: {:wait, 100}, max_queue: 5} = PyContextRouter.info(:waiting)
-  end
-
   test "what goes wrong is raised by the functions that say so" do
     assert_raise Py.Error, "ZeroDivisionError: division by zero", fn -> Py.eval!("1/0") end
     assert_raise Py.Error, ~r/^Traceback/, fn -> Py.eval!("1/0", [], traceback: true) end

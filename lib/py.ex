@@ -71,7 +71,7 @@ defmodule Py do
   @options [:pool, :context, :timeout, :env, :traceback, :result, :on_caller_down]
   @exec_options @options -- [:result]
   @call_options [:kwargs | @options]
-  @stream_options @call_options -- [:timeout]
+  @stream_options [:read_ahead | @call_options -- [:timeout]]
 
   @doc """
   Calls a Python function. Keyword arguments are the option `:kwargs`.
@@ -86,7 +86,7 @@ defmodule Py do
   @spec call(name(), name(), [term()], keyword()) :: {:ok, term()} | {:error, reason()}
   def call(module, function, args \\ [], options \\ []) do
     {target, kwargs, rest} = call_options(options, @call_options)
-    apply(:py, :call, target ++ [module, function, args, kwargs, rest])
+    apply(:py, :call, target ++ [name!(module), name!(function), args!(args), kwargs, rest])
   end
 
   @doc """
@@ -114,7 +114,7 @@ defmodule Py do
     {target, rest} = options(options, @options)
     # The shape without a target means the default pool, as with one.
     target = if target == [], do: [:default], else: target
-    apply(:py, :eval, target ++ [code, named(bindings), rest])
+    apply(:py, :eval, target ++ [source!(code), named(bindings), rest])
   end
 
   @doc "As `eval/3`, but returns the value, or raises `Py.Error`."
@@ -133,7 +133,7 @@ defmodule Py do
   def exec(code, options \\ []) do
     {target, rest} = options(options, @exec_options)
     target = if target == [], do: [:default], else: target
-    apply(:py, :exec, target ++ [code, rest])
+    apply(:py, :exec, target ++ [source!(code), rest])
   end
 
   @doc "As `exec/2`, but raises `Py.Error`."
@@ -158,10 +158,10 @@ defmodule Py do
   """
   @spec stream(name(), name(), [term()], keyword()) :: Enumerable.t()
   def stream(module, function, args \\ [], options \\ []) do
-    {read_ahead, options} = Keyword.pop(options, :read_ahead, 100)
     {target, kwargs, rest} = call_options(options, @stream_options)
+    rest = Map.put_new(rest, :read_ahead, 100)
 
-    arguments = target ++ [module, function, args, kwargs, Map.put(rest, :read_ahead, read_ahead)]
+    arguments = target ++ [name!(module), name!(function), args!(args), kwargs, rest]
 
     Stream.resource(
       fn -> bang!(apply(:py, :stream_start, arguments)) end,
@@ -187,18 +187,10 @@ defmodule Py do
       iex> Py.parallel([{:math, :sqrt, [16]}, {:builtins, :chr, [-1]}, {:operator, :add, [1, 2]}])
       {:ok, [{:ok, 4.0}, {:error, {:ValueError, "chr() arg not in range(0x110000)"}}, {:ok, 3}]}
   """
-  @spec parallel([tuple()], keyword()) :: {:ok, [{:ok, term()} | {:error, reason()}]}
-  def parallel(calls, options \\ []) do
-    [timeout: timeout] = Keyword.validate!(options, timeout: 30_000)
-
-    calls =
-      Enum.map(calls, fn
-        {module, function, args} -> {module, function, args}
-        {module, function, args, kwargs} -> {module, function, args, named(kwargs)}
-      end)
-
-    :py.parallel(calls, %{timeout: timeout, values: :elixir})
-  end
+  @spec parallel([tuple()], keyword()) ::
+          {:ok, [{:ok, term()} | {:error, reason()}]} | {:error, {:bad_option, {atom(), term()}}}
+  def parallel(calls, options \\ []),
+    do: :py.parallel(calls, checked_options(options, [:timeout]))
 
   @doc """
   Lets Python code call an Elixir function as `erlang.call("name", *args)`, as `erlang.name(*args)`, or
@@ -324,20 +316,42 @@ defmodule Py do
     end
   end
 
+  # Here they can be named, and counted, as they were given.
+
+  defp name!(name) when is_atom(name) or is_binary(name), do: name
+
+  defp name!(other) do
+    raise ArgumentError,
+          "the name of a module or function is an atom or a string, not #{shown(other)}"
+  end
+
+  defp source!(code) when is_binary(code) or is_list(code), do: code
+  defp source!(other), do: raise(ArgumentError, "Python source is a string, not #{shown(other)}")
+
+  @doc false
+  def args!(args) when is_list(args), do: args
+  def args!(other), do: raise(ArgumentError, "the arguments are a list, not #{shown(other)}")
+
+  defp shown(other), do: inspect(other, limit: 5, printable_limit: 60)
+
   # Pairs, not a map: `:py` refuses a name that is given twice.
   @doc false
   def named(pairs) when is_list(pairs), do: pairs
   def named(pairs) when is_map(pairs) and not is_struct(pairs), do: Map.to_list(pairs)
 
   def named(other) do
-    raise ArgumentError,
-          "names and values are a keyword list or a map, not #{inspect(other, limit: 5)}"
+    raise ArgumentError, "names and values are a keyword list or a map, not #{shown(other)}"
   end
 
   # With those of `:py` that follow from this being Elixir.
   @doc false
-  def checked_options(options, allowed),
-    do: options |> Keyword.validate!(allowed) |> Map.new() |> Map.put(:values, :elixir)
+  def checked_options(options, allowed) do
+    unless Keyword.keyword?(options) do
+      raise ArgumentError, "options are a keyword list, not #{shown(options)}"
+    end
+
+    options |> Keyword.validate!(allowed) |> Map.new() |> Map.put(:values, :elixir)
+  end
 
   @doc false
   def bang!({:ok, value}), do: value

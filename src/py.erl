@@ -247,11 +247,12 @@ parallel(Calls, #{kwargs := Kwargs}) when is_list(Calls) ->
     {error, {bad_option, {kwargs, Kwargs}}};
 parallel(Calls, Options) when is_list(Calls), is_map(Options) ->
     Requests = [complete(Call) || Call <- calls(Calls, [Calls, Options])],
-    Timed = limited(Options),
-    case each_with_options(Requests, Timed) of
-        {ok, Complete} -> {ok, py_async:parallel(Complete, maps:get(timeout, Timed))};
-        {error, _} = Error -> Error
-    end;
+    with_limit(Options, fun(#{timeout := Timeout} = Timed) ->
+        case each_with_options(Requests, Timed) of
+            {ok, Complete} -> {ok, py_async:parallel(Complete, Timeout)};
+            {error, _} = Error -> Error
+        end
+    end);
 parallel(Calls, Timeout) when is_list(Calls) ->
     ?BADARG([Calls, Timeout], {argument, 2, ?NOT_A_TIMEOUT});
 parallel(Calls, Timeout) ->
@@ -277,8 +278,12 @@ each_with_options([], _Options, Complete) ->
     {ok, lists:reverse(Complete)}.
 
 -spec calls(term(), [term()]) -> [tuple()].
-calls([{_, _, Args} = Call | Calls], All) when is_list(Args) -> [Call | calls(Calls, All)];
-calls([{_, _, Args, _} = Call | Calls], All) when is_list(Args) -> [Call | calls(Calls, All)];
+calls([{Module, Func, Args} | Calls], All) when is_list(Args) ->
+    calls([{Module, Func, Args, #{}} | Calls], All);
+calls([{Module, Func, Args, Kwargs} | Calls], All) when is_list(Args) ->
+    Call = {py_context:name(Module, 1, All), py_context:name(Func, 1, All), Args,
+            py_context:named(Kwargs, 1, All)},
+    [Call | calls(Calls, All)];
 calls([], _All) -> [];
 calls(_Other, All) -> ?BADARG(All, {argument, 1, <<"not a list of {Module, Func, Args}">>}).
 
@@ -388,7 +393,8 @@ with_read_ahead({_Request, #{read_ahead := N}}, _Start) ->
 with_read_ahead({Request, Options}, Start) when is_map(Options) ->
     with_read_ahead({Request, Options#{read_ahead => 100}}, Start);
 with_read_ahead({_Request, Other}, _Start) ->
-    {error, {bad_option, {options, Other}}}.
+    %% A timeout, perhaps.
+    {error, {bad_option, py_call:not_options(Other)}}.
 
 %% @doc Ends a stream: on return its generator is closed (its `finally' has run), and no message of
 %% the stream is left with the caller. Idempotent. When the caller isn't the process that has started
@@ -475,10 +481,13 @@ call_method(Object, Method, Args, Kwargs) ->
 -spec call_method(py_context:object(), py_context:name(), py_context:args(),
                   py_context:kwargs(), timeout() | py_context:object_options()) -> result().
 call_method(Object, Method, Args, Kwargs, Options) ->
-    Call = fun(Ctx) ->
-        py_context:call_method(Ctx, Object, Method, Args, Kwargs, limited(Options))
-    end,
-    at_home(Object, [Object, Method, Args, Kwargs, Options], Call).
+    Called = {?MODULE, call_method, [Object, Method, Args, Kwargs, Options]},
+    Name = py_context:name(Method, 2, Called),
+    ok = check_list(Args, 3, Called),
+    Named = py_context:named(Kwargs, 4, Called),
+    at_home(Object, Options, Called, fun(Ctx, Limited) ->
+        py_context:call_method(Ctx, Object, Name, Args, Named, Limited)
+    end).
 
 %% @doc An attribute of the object behind a handle.
 -spec getattr(py_context:object(), py_context:name()) -> result().
@@ -489,16 +498,24 @@ getattr(Object, Name) ->
 -spec getattr(py_context:object(), py_context:name(), timeout() | py_context:object_options()) ->
     result().
 getattr(Object, Name, Options) ->
-    at_home(Object, [Object, Name, Options],
-            fun(Ctx) -> py_context:getattr(Ctx, Object, Name, limited(Options)) end).
+    Called = {?MODULE, getattr, [Object, Name, Options]},
+    Checked = py_context:name(Name, 2, Called),
+    at_home(Object, Options, Called, fun(Ctx, Limited) ->
+        py_context:getattr(Ctx, Object, Checked, Limited)
+    end).
 
--spec at_home(py_context:object(), [term()], fun((pid()) -> Result)) -> Result.
-at_home(Object, All, Fun) ->
+-spec at_home(py_context:object(), term(), py_error:called(), fun((pid(), map()) -> Result)) ->
+    Result | {error, error()}.
+at_home(Object, Options, Called, Fun) ->
     case py_context:home(Object) of
-        undefined -> ?BADARG(All, {argument, 1, <<"not a handle on a Python object">>});
+        undefined -> ?BADARG(Called, {argument, 1, <<"not a handle on a Python object">>});
         {error, _} = Error -> Error;
-        Ctx -> Fun(Ctx)
+        Ctx -> with_limit(Options, fun(Limited) -> Fun(Ctx, Limited) end)
     end.
+
+-spec check_list(term(), pos_integer(), py_error:called()) -> ok.
+check_list(List, _N, _Called) when is_list(List) -> ok;
+check_list(_Other, N, Called) -> ?BADARG(Called, {argument, N, <<"not a list of arguments">>}).
 
 %% @doc The object behind a handle as a term, see {@link py_context:to_term/1}.
 -spec to_term(py_context:object()) -> result().
@@ -508,7 +525,8 @@ to_term(Object) ->
 %% @doc With a timeout, in ms, default 30 000; or with options.
 -spec to_term(py_context:object(), timeout() | py_context:object_options()) -> result().
 to_term(Object, Options) ->
-    py_context:to_term(Object, limited(Options)).
+    ok = check_reference(Object, [Object, Options]),
+    with_limit(Options, fun(Limited) -> py_context:to_term(Object, Limited) end).
 
 %% @doc The memory of the object behind a handle, see {@link py_context:to_buffer/1}.
 -spec to_buffer(py_context:object()) -> {ok, py_context:buffer()} | {error, error()}.
@@ -519,12 +537,25 @@ to_buffer(Object) ->
 -spec to_buffer(py_context:object(), timeout() | py_context:buffer_options()) ->
     {ok, py_context:buffer()} | {error, error()}.
 to_buffer(Object, Options) ->
-    py_context:to_buffer(Object, limited(Options)).
+    ok = check_reference(Object, [Object, Options]),
+    with_limit(Options, fun(Limited) -> py_context:to_buffer(Object, Limited) end).
+
+%% What is a reference may be a handle of another node.
+-spec check_reference(term(), [term()]) -> ok.
+check_reference(Object, All) ->
+    case is_reference(Object) andalso (node(Object) =/= node() orelse is_ref(Object)) of
+        true -> ok;
+        false -> ?BADARG(All, {argument, 1, <<"not a handle on a Python object">>})
+    end.
 
 %% Options with the front's limit, if they have none.
--spec limited(term()) -> term().
-limited(Options) when is_map(Options) -> maps:merge(#{timeout => py_call:pool_timeout()}, Options);
-limited(Timeout) -> Timeout.
+-spec with_limit(term(), fun((map()) -> Result)) -> Result | {error, {bad_option, {term(), term()}}}.
+with_limit(Options, Fun) when is_map(Options) ->
+    Fun(maps:merge(#{timeout => py_call:pool_timeout()}, Options));
+with_limit(Timeout, Fun) when ?IS_TIMEOUT(Timeout) ->
+    Fun(#{timeout => Timeout});
+with_limit(Other, _Fun) ->
+    {error, {bad_option, py_call:not_options(Other)}}.
 
 %% ------------------------------------------------------------------ what every context has
 
@@ -803,7 +834,7 @@ supports(Mode) ->
 %% for the old function.
 -spec register_function(py_callback:name(), fun()) -> ok.
 register_function(Name, Fun) when is_function(Fun) ->
-    register_checked(Name, Fun, #{}, [Name, Fun]);
+    register_checked(Name, Fun, #{}, {?MODULE, register_function, [Name, Fun]});
 register_function(Name, Fun) ->
     ?BADARG([Name, Fun], {argument, 2, <<"not a fun">>}).
 
@@ -813,9 +844,10 @@ register_function(Name, Fun) ->
 -spec register_function(py_callback:name(), module(), Function :: atom()) -> ok;
                        (py_callback:name(), fun(), #{values => erlang | elixir}) -> ok.
 register_function(Name, Module, Function) when is_atom(Module), is_atom(Function) ->
-    register_checked(Name, {Module, Function}, #{}, [Name, Module, Function]);
+    Called = {?MODULE, register_function, [Name, Module, Function]},
+    register_checked(Name, {Module, Function}, #{}, Called);
 register_function(Name, Fun, Options) when is_function(Fun) ->
-    register_checked(Name, Fun, Options, [Name, Fun, Options]);
+    register_checked(Name, Fun, Options, {?MODULE, register_function, [Name, Fun, Options]});
 register_function(Name, Module, Function) ->
     ?BADARG([Name, Module, Function], <<"module and function must be atoms">>).
 
@@ -823,7 +855,8 @@ register_function(Name, Module, Function) ->
 -spec register_function(py_callback:name(), module(), Function :: atom(),
                         #{values => erlang | elixir}) -> ok.
 register_function(Name, Module, Function, Options) when is_atom(Module), is_atom(Function) ->
-    register_checked(Name, {Module, Function}, Options, [Name, Module, Function, Options]);
+    Called = {?MODULE, register_function, [Name, Module, Function, Options]},
+    register_checked(Name, {Module, Function}, Options, Called);
 register_function(Name, Module, Function, Options) ->
     ?BADARG([Name, Module, Function, Options], <<"module and function must be atoms">>).
 
@@ -836,26 +869,26 @@ unregister_function(Name) ->
         _ -> py_callback:unregister(Known)
     end.
 
--spec register_checked(py_callback:name(), py_callback:target(), term(), [term()]) -> ok.
-register_checked(Name, Function, Options, Args) ->
-    Known = function_name(Name, Args),
-    _ = py_callback:is_taken(Known) andalso ?BADARG(Args, {argument, 1, ?TAKEN}),
-    Values = values(Options, Args),
+-spec register_checked(py_callback:name(), py_callback:target(), term(), py_error:called()) -> ok.
+register_checked(Name, Function, Options, {_, _, Args} = Called) ->
+    Known = function_name(Name, Called),
+    _ = py_callback:is_taken(Known) andalso ?BADARG(Called, {argument, 1, ?TAKEN}),
+    Values = values(Options, Called),
     case application:ensure_all_started(py_context_router) of
         {ok, _} -> py_callback:register(Known, Function, Values);
         {error, {_, Reason}} -> erlang:error(Reason, Args)
     end.
 
--spec values(term(), [term()]) -> py_callback:values().
-values(#{values := Values} = Options, _All)
+-spec values(term(), py_error:called()) -> py_callback:values().
+values(#{values := Values} = Options, _Called)
   when map_size(Options) =:= 1, (Values =:= erlang orelse Values =:= elixir) ->
     Values;
-values(Options, _All) when Options =:= #{} ->
+values(Options, _Called) when Options =:= #{} ->
     erlang;
-values(_Options, All) ->
-    ?BADARG(All, {argument, length(All), <<"the only option is values => erlang | elixir">>}).
+values(_Options, {_, _, Args} = Called) ->
+    ?BADARG(Called, {argument, length(Args), <<"the only option is values => erlang | elixir">>}).
 
--spec function_name(term(), [term()]) -> binary().
+-spec function_name(term(), py_error:called()) -> binary().
 function_name(Name, _Args) when is_atom(Name) ->
     atom_to_binary(Name);
 function_name(Name, Args) ->

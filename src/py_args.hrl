@@ -1,7 +1,7 @@
 %% What functions say of their arguments.
 
--define(BADARG(Args, Cause),
-        erlang:error(badarg, Args, [{error_info, #{module => py_error, cause => Cause}}])).
+%% `Args' are those of the function that was called from outside; see `py_error:badarg/3'.
+-define(BADARG(Args, Cause), py_error:badarg({?MODULE, ?FUNCTION_NAME}, Args, Cause)).
 %% The longest that `receive' can wait, some 49 days; beyond it raises, with the request on its way.
 -define(LONGEST, 16#ffffffff).
 -define(IS_TIMEOUT(T),

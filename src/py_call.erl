@@ -6,7 +6,7 @@
 
 -export([call/5, eval/3, exec/2, own_exec/2, own_eval/3, in_context/1, in_pool/1]).
 -export([with_options/2, outliving/1, outlives/1, as_stream/1, parking/1, on_behalf/2]).
--export([flags/1, timeout/1, in_time/2, pool_timeout/0]).
+-export([flags/1, timeout/1, in_time/2, pool_timeout/0, not_options/1]).
 -export([settle/1, settle_patiently/2, patience/1, native/2]).
 -export([run/1, submit/2, submit_patiently/2, submit_spread/3, describe/1, describe_native/1]).
 -export([context/1, deadline/1, left/1]).
@@ -106,9 +106,14 @@ with_options(#request{work = {call, _, _, _, Given}}, #{kwargs := Kwargs}) when 
     %% There are some already, as an argument: one of the two would be lost.
     {error, {bad_option, {kwargs, Kwargs}}};
 with_options(#request{work = {call, Module, Func, Args, _}} = Request, #{kwargs := Kwargs} = Rest) ->
-    Named = py_context:named(Kwargs, 1, [Kwargs]),
-    Work = {call, Module, Func, Args, Named},
-    with_options(Request#request{work = Work}, maps:remove(kwargs, Rest));
+    case is_map(Kwargs) orelse is_list(Kwargs) of
+        true ->
+            Named = py_context:named(Kwargs, 1, [Kwargs]),
+            Work = {call, Module, Func, Args, Named},
+            with_options(Request#request{work = Work}, maps:remove(kwargs, Rest));
+        false ->
+            {error, {bad_option, {kwargs, Kwargs}}}
+    end;
 with_options(Request, #{env := process} = Options) ->
     with_options(Request#request{env = process}, maps:remove(env, Options));
 with_options(#request{timeout = T, env = E, flags = F} = Request, Options) when is_map(Options) ->
@@ -119,7 +124,12 @@ with_options(#request{timeout = T, env = E, flags = F} = Request, Options) when 
             Error
     end;
 with_options(_Request, Other) ->
-    {error, {bad_option, {options, Other}}}.
+    {error, {bad_option, not_options(Other)}}.
+
+%% What is neither a timeout nor options was probably meant to be one of the two.
+-spec not_options(term()) -> {timeout | options, term()}.
+not_options(Timeout) when is_number(Timeout) -> {timeout, Timeout};
+not_options(Other) -> {options, Other}.
 
 -spec checked(work(), map(), py_options:call()) ->
     {ok, py_options:call()} | {error, py_options:error()}.

@@ -145,8 +145,28 @@ apply_to(Function, Args) ->
 call({Module, Func}, Args) -> apply(Module, Func, Args);
 call(Fun, Args) -> apply(Fun, Args).
 
+%% An exception of Elixir has words of its own.
 -spec text(term()) -> binary().
+text(#{'__exception__' := true, '__struct__' := Class} = Exception) when is_atom(Class) ->
+    Elixir = 'Elixir.Exception',
+    try unicode:characters_to_binary([elixir_name(Class), ": ", Elixir:message(Exception)]) of
+        Text when is_binary(Text) -> Text;
+        _NoText -> printed(Exception)
+    catch
+        _:_ -> printed(Exception)
+    end;
 text(Reason) ->
+    printed(Reason).
+
+-spec elixir_name(module()) -> string().
+elixir_name(Module) ->
+    case atom_to_list(Module) of
+        "Elixir." ++ Name -> Name;
+        Name -> Name
+    end.
+
+-spec printed(term()) -> binary().
+printed(Reason) ->
     unicode:characters_to_binary(
       io_lib:format("~0tp", [Reason], [{chars_limit, ?LONGEST_REASON}])).
 

@@ -5,11 +5,11 @@
 %% map.
 -module(py_config).
 
--export([check/0, value/1, defaults/0, log_levels/0]).
+-export([check/0, value/1, defaults/0, is_key/1, log_levels/0]).
 
 -export_type([key/0]).
 
--type key() :: python | max_depth | spin_us | traceback | callback_depth | redirect_output
+-type key() :: python | max_depth | spin_us | callback_depth | redirect_output
              | quarantine_limit | sigchld | default_pool | pools | logging
              | copy_env.
 %% `python': path of an executable or of a virtual environment, or `undefined' for the one that
@@ -17,8 +17,6 @@
 %% `max_depth': how many levels deep a value may be nested; default 1000.
 %% `spin_us': how long an idle context waits awake for its next job, in µs, at most: less where that
 %% has been in vain; default 20.
-%% `traceback': whether exceptions come with their tracebacks, where the call doesn't say; default
-%% false.
 %% `callback_depth': how many calls from Python to Erlang may be waiting on one context, each made
 %% by a job that runs while another waits; default 64.
 %% `redirect_output': whether what Python code prints goes to its caller's group leader; default
@@ -48,7 +46,6 @@ defaults() ->
     #{python => undefined,
       max_depth => 1000,
       spin_us => 20,
-      traceback => false,
       quarantine_limit => 32,
       callback_depth => 64,
       redirect_output => true,
@@ -86,6 +83,10 @@ tell_unknown(Keys) ->
     logger:warning(#{event => {py_config, unknown_keys}, unknown => lists:sort(Keys),
                      known => lists:sort(maps:keys(defaults()))},
                    #{report_cb => fun py_error:report/1}).
+
+-spec is_key(term()) -> boolean().
+is_key(Key) ->
+    is_map_key(Key, defaults()).
 
 %% The value of a key, or its default.
 -spec value(key()) -> term().
@@ -126,7 +127,6 @@ is_valid(python, Path) when is_binary(Path) -> is_binary(unicode:characters_to_b
 is_valid(python, Path) -> io_lib:printable_unicode_list(Path);
 is_valid(max_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST;
 is_valid(spin_us, N) -> is_integer(N) andalso N >= 0 andalso N =< 1000;
-is_valid(traceback, Value) -> is_boolean(Value);
 is_valid(quarantine_limit, N) -> is_integer(N) andalso N > 0 andalso N =< 10_000;
 is_valid(callback_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST_CALLBACK;
 is_valid(redirect_output, Value) -> is_boolean(Value);

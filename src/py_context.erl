@@ -7,9 +7,10 @@
 %% All functions that run Python return `{ok, Value}' (or `ok') or `{error, Reason}' with `Reason':
 %%
 %% <ul>
-%% <li>`{Type, Message}': a Python exception; `Type' is the class name as an atom if that exists
-%%     (the built-in exceptions' do), else a binary; `Message' is `str(exception)'. With the option
-%%     or application setting `traceback' it is `{Type, Message, Traceback}'.</li>
+%% <li>`{Type, Message}': a Python exception; `Type' is the name of its class: an atom for Python's
+%%     built-in classes, for every other one a binary with its module, such as
+%%     `<<"json.decoder.JSONDecodeError">>', or without for classes of `__main__'. `Message' is
+%%     `str(exception)'. With the option `traceback' it is `{Type, Message, Traceback}'.</li>
 %% <li>`timeout': the time ran out. The job is stopped (a waiting one never runs, a running one is
 %%     interrupted at its next bytecode) and no message arrives later.</li>
 %% <li>`interrupted': by `interrupt/1'.</li>
@@ -77,7 +78,7 @@
                           on_caller_down => interrupt | finish,
                           result => auto | term | object}.
 %% `timeout': in ms, default `infinity'. `env': an environment made by `create_local_env/1'.
-%% `traceback': whether an exception comes with its traceback; default as the application's setting.
+%% `traceback': whether an exception comes with its traceback; default false.
 %% `on_caller_down': whether the job is given up or done all the same when the calling process dies;
 %% default as the context's option. `values': with `elixir', `None' is `nil' and a handle on an object
 %% the struct `Py.Object' in the result, at any depth; default `erlang', `none' and a reference. `result': what objects in the
@@ -221,12 +222,13 @@ call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) ->
 -spec call_checked([term()], py_options:call()) -> {ok, term()} | {error, error()}.
 call_checked([Ctx, Module, Func, Args, Kwargs | _] = All, {Timeout, Env, Flags})
   when is_list(Args) ->
-    M = name(Module, 2, All),
-    F = name(Func, 3, All),
-    K = named(Kwargs, 5, All),
-    run(Ctx, fun(Ref) -> {call, Ref, Flags, M, F, Args, K, Env} end, Timeout, {call, All});
+    Called = {?MODULE, call, All},
+    M = name(Module, 2, Called),
+    F = name(Func, 3, Called),
+    K = named(Kwargs, 5, Called),
+    run(Ctx, fun(Ref) -> {call, Ref, Flags, M, F, Args, K, Env} end, Timeout, Called);
 call_checked(All, _Call) ->
-    ?BADARG(All, {argument, 4, <<"not a list">>}).
+    ?BADARG({?MODULE, call, All}, {argument, 4, <<"not a list">>}).
 
 %% @doc Evaluates a Python expression in the context's own namespace.
 -spec eval(pid(), source()) -> {ok, term()} | {error, error()}.
@@ -256,9 +258,10 @@ eval(Ctx, Source, Locals, Timeout, Env) ->
 
 -spec eval_checked([term()], py_options:call()) -> {ok, term()} | {error, error()}.
 eval_checked([Ctx, Source, Locals | _] = All, {Timeout, Env, Flags}) ->
-    Text = text(Source, 2, All),
-    Names = named(Locals, 3, All),
-    run(Ctx, fun(Ref) -> {eval, Ref, Flags, Text, Names, Env} end, Timeout, {eval, All}).
+    Called = {?MODULE, eval, All},
+    Text = text(Source, 2, Called),
+    Names = named(Locals, 3, Called),
+    run(Ctx, fun(Ref) -> {eval, Ref, Flags, Text, Names, Env} end, Timeout, Called).
 
 %% @doc Runs Python statements in the context's own namespace.
 -spec exec(pid(), source()) -> ok | {error, error()}.
@@ -288,8 +291,9 @@ exec(Ctx, Source, Timeout, Env) ->
 
 -spec exec_checked([term()], py_options:call()) -> ok | {error, error()}.
 exec_checked([Ctx, Source | _] = All, {Timeout, Env, Flags}) ->
-    Text = text(Source, 2, All),
-    run(Ctx, fun(Ref) -> {exec, Ref, Flags, Text, Env} end, Timeout, {exec, All}).
+    Called = {?MODULE, exec, All},
+    Text = text(Source, 2, Called),
+    run(Ctx, fun(Ref) -> {exec, Ref, Flags, Text, Env} end, Timeout, Called).
 
 %% ------------------------------------------------------------------ objects
 
@@ -307,12 +311,12 @@ call_method(Ctx, Object, Method, Args, Kwargs) ->
 -spec call_method(pid(), object(), name(), args(), kwargs(), timeout() | object_options()) ->
     {ok, term()} | {error, error()}.
 call_method(Ctx, Object, Method, Args, Kwargs, Options) when is_list(Args) ->
-    All = [Ctx, Object, Method, Args, Kwargs, Options],
-    Name = name(Method, 3, All),
-    K = named(Kwargs, 5, All),
+    Called = {?MODULE, call_method, [Ctx, Object, Method, Args, Kwargs, Options]},
+    Name = name(Method, 3, Called),
+    K = named(Kwargs, 5, Called),
     with_object_options(Options, fun(Timeout, Flags) ->
         run(Ctx, fun(Ref) -> {call_method, Ref, Flags, Object, Name, Args, K} end, Timeout,
-            {call_method, All})
+            Called)
     end);
 call_method(Ctx, Object, Method, Args, Kwargs, Options) ->
     ?BADARG([Ctx, Object, Method, Args, Kwargs, Options], {argument, 4, <<"not a list">>}).
@@ -326,10 +330,10 @@ getattr(Ctx, Object, Name) ->
 -spec getattr(pid(), object(), name(), timeout() | object_options()) ->
     {ok, term()} | {error, error()}.
 getattr(Ctx, Object, Name, Options) ->
-    All = [Ctx, Object, Name, Options],
-    Checked = name(Name, 3, All),
+    Called = {?MODULE, getattr, [Ctx, Object, Name, Options]},
+    Checked = name(Name, 3, Called),
     with_object_options(Options, fun(Timeout, Flags) ->
-        run(Ctx, fun(Ref) -> {getattr, Ref, Flags, Object, Checked} end, Timeout, {getattr, All})
+        run(Ctx, fun(Ref) -> {getattr, Ref, Flags, Object, Checked} end, Timeout, Called)
     end).
 
 %% @doc The object behind a handle as a term: what has no counterpart becomes what it stands for, at
@@ -347,10 +351,10 @@ to_term(Object) ->
 to_term(Object, Options) when is_reference(Object), node(Object) =/= node() ->
     on_node(node(Object), to_term, [Object, Options], patience(Options));
 to_term(Object, Options) ->
-    All = [Object, Options],
-    with_home(Object, All, fun(Ctx) ->
+    Called = {?MODULE, to_term, [Object, Options]},
+    with_home(Object, Called, fun(Ctx) ->
         with_object_options(Options, fun(Timeout, Flags) ->
-            run(Ctx, fun(Ref) -> {to_term, Ref, Flags, Object} end, Timeout, {to_term, All})
+            run(Ctx, fun(Ref) -> {to_term, Ref, Flags, Object} end, Timeout, Called)
         end)
     end).
 
@@ -370,11 +374,11 @@ to_buffer(Object) ->
 to_buffer(Object, Options) when is_reference(Object), node(Object) =/= node() ->
     on_node(node(Object), to_buffer, [Object, Options], patience(Options));
 to_buffer(Object, Options) ->
-    All = [Object, Options],
-    with_home(Object, All, fun(Ctx) ->
+    Called = {?MODULE, to_buffer, [Object, Options]},
+    with_home(Object, Called, fun(Ctx) ->
         with_buffer_options(Options, fun(Share, Timeout, Flags) ->
             Request = fun(Ref) -> {to_buffer, Ref, Flags, Object, Share} end,
-            run(Ctx, Request, Timeout, {to_buffer, All})
+            run(Ctx, Request, Timeout, Called)
         end)
     end).
 
@@ -403,10 +407,10 @@ home(Object) when is_reference(Object), node(Object) =/= node() ->
 home(Object) ->
     py_nif:object_context(Object).
 
--spec with_home(object(), [term()], fun((pid()) -> Result)) -> Result.
-with_home(Object, All, Fun) ->
+-spec with_home(object(), py_error:called(), fun((pid()) -> Result)) -> Result.
+with_home(Object, Called, Fun) ->
     case py_nif:object_context(Object) of
-        undefined -> ?BADARG(All, {argument, 1, <<"not a handle on a Python object">>});
+        undefined -> ?BADARG(Called, {argument, 1, <<"not a handle on a Python object">>});
         Ctx -> Fun(Ctx)
     end.
 
@@ -417,7 +421,8 @@ with_home(Object, All, Fun) ->
 create_local_env(Ctx) when is_pid(Ctx), node(Ctx) =/= node() ->
     remotely(Ctx, create_local_env, [Ctx], infinity);
 create_local_env(Ctx) ->
-    run(Ctx, fun(Ref) -> {new_env, Ref, 0} end, infinity, {create_local_env, [Ctx]}).
+    run(Ctx, fun(Ref) -> {new_env, Ref, 0} end, infinity,
+        {?MODULE, create_local_env, [Ctx]}).
 
 %% @doc Interrupts the running job: its caller gets `{error, interrupted}'. Python sees a
 %% `KeyboardInterrupt' at its next bytecode; code that is blocked in C sees it when it returns. A
@@ -491,18 +496,20 @@ with_object_options(#{env := Env}, _Fun) ->
 with_object_options(Options, Fun) ->
     with_options(Options, fun({Timeout, _Env, Flags}) -> Fun(Timeout, Flags) end).
 
-%% Submits a request and waits. `Again' is the function and arguments to run where the context is.
--spec run(pid(), fun((reference()) -> py_nif:request()), timeout(), {atom(), [term()]}) ->
+%% Submits a request and waits. `Called' is what is to be run where the context is.
+-spec run(pid(), fun((reference()) -> py_nif:request()), timeout(), {module(), atom(), [term()]}) ->
     term().
-run(Ctx, Request, Timeout, _Again)
+run(Ctx, Request, Timeout, _Called)
   when is_pid(Ctx), node(Ctx) =:= node(), ?IS_TIMEOUT(Timeout) ->
     request(Ctx, Request, Timeout);
-run(Ctx, _Request, Timeout, {Func, Args}) when is_pid(Ctx), ?IS_TIMEOUT(Timeout) ->
+run(Ctx, _Request, Timeout, {?MODULE, Func, Args}) when is_pid(Ctx), ?IS_TIMEOUT(Timeout) ->
     remotely(Ctx, Func, Args, Timeout);
-run(Ctx, _Request, _Timeout, {_Func, Args}) when not is_pid(Ctx) ->
-    ?BADARG(Args, {argument, 1, <<"not a pid">>});
-run(_Ctx, _Request, _Timeout, {_Func, Args}) ->
-    ?BADARG(Args, <<"the timeout is neither a number of ms nor infinity">>).
+run(Ctx, _Request, _Timeout, Called) when not is_pid(Ctx) ->
+    ?BADARG(Called, {argument, 1, <<"not a pid">>});
+run(_Ctx, _Request, Timeout, {_Module, _Func, Args} = Called) ->
+    %% The last one that is it: the arguments before can be anything.
+    {N, Timeout} = lists:last([Each || {_, Arg} = Each <- lists:enumerate(Args), Arg =:= Timeout]),
+    ?BADARG(Called, {argument, N, <<"neither a number of ms nor infinity">>}).
 
 %% @private Submits a request to a context of this node and waits. The reference is made here, so that
 %% the compiler sees that a long message queue need not be searched for it.
@@ -603,7 +610,7 @@ watching(Principals, StandIns, StandIn) ->
     end.
 
 %% @private A name; it is argument `N' of `All'.
--spec name(name(), pos_integer(), [term()]) -> atom() | binary().
+-spec name(name(), pos_integer(), py_error:called()) -> atom() | binary().
 name(Name, _N, _All) when ?IS_NAME(Name) ->
     Name;
 name(Name, N, All) when is_list(Name) ->
@@ -618,7 +625,7 @@ name(_Name, N, All) ->
 
 %% @private Names as keys: strings become binaries, pairs a map. A name given twice is refused: one of the
 %% values would be lost.
--spec named(kwargs() | locals(), pos_integer(), [term()]) -> #{atom() | binary() => term()}.
+-spec named(kwargs() | locals(), pos_integer(), py_error:called()) -> #{atom() | binary() => term()}.
 named(Empty, _N, _All) when Empty =:= #{}; Empty =:= [] ->
     #{};
 named(#{'__struct__' := _}, N, All) ->
@@ -634,7 +641,7 @@ named(Pairs, N, All) when is_list(Pairs) ->
 named(_Other, N, All) ->
     ?BADARG(All, {argument, N, ?NOT_PAIRS}).
 
--spec named(term(), Map, pos_integer(), [term()]) -> Map when Map :: #{atom() | binary() => term()}.
+-spec named(term(), Map, pos_integer(), py_error:called()) -> Map when Map :: #{atom() | binary() => term()}.
 named([{Key, Value} | Pairs], Map, N, All) ->
     named(Pairs, Map#{name(Key, N, All) => Value}, N, All);
 named([], Map, _N, _All) ->
@@ -643,7 +650,7 @@ named(_Other, _Map, N, All) ->
     ?BADARG(All, {argument, N, ?NOT_PAIRS}).
 
 %% @private Source text, as a binary. It is argument `N' of `All'.
--spec text(source(), pos_integer(), [term()]) -> binary().
+-spec text(source(), pos_integer(), py_error:called()) -> binary().
 text(Source, _N, _All) when is_binary(Source) ->
     Source;
 text(Source, N, All) when is_list(Source) ->

@@ -447,33 +447,35 @@ init_pool_registry() ->
 %% @doc Routes all functions of a Python module to a pool, which need not be running yet.
 -spec register_pool(pool_name(), Module :: atom() | binary()) -> ok.
 register_pool(Pool, Module) ->
-    register_key(Pool, name(Module, 2, [Pool, Module]), '_', [Pool, Module]).
+    Called = {?MODULE, register_pool, [Pool, Module]},
+    register_key(Pool, name(Module, 2, Called), '_', Called).
 
 %% @doc Routes one function of a Python module to a pool. It goes before its module's registration.
 -spec register_pool(pool_name(), Module :: atom() | binary(), Func :: atom() | binary()) -> ok.
 register_pool(Pool, Module, Func) ->
-    All = [Pool, Module, Func],
-    register_key(Pool, name(Module, 2, All), name(Func, 3, All), All).
+    Called = {?MODULE, register_pool, [Pool, Module, Func]},
+    register_key(Pool, name(Module, 2, Called), name(Func, 3, Called), Called).
 
--spec register_key(pool_name(), py_registry:name(), py_registry:name(), [term()]) -> ok.
-register_key(Pool, Module, Func, _All) when is_atom(Pool) ->
+-spec register_key(pool_name(), py_registry:name(), py_registry:name(), py_error:called()) -> ok.
+register_key(Pool, Module, Func, _Called) when is_atom(Pool) ->
     ok = started_or_exit(),
     py_registry:register(Module, Func, Pool);
-register_key(_Pool, _Module, _Func, All) ->
-    ?BADARG(All, {argument, 1, <<"not an atom">>}).
+register_key(_Pool, _Module, _Func, Called) ->
+    ?BADARG(Called, {argument, 1, <<"not an atom">>}).
 
 %% @doc Takes a module's registration back. Idempotent.
 -spec unregister_pool(Module :: atom() | binary()) -> ok.
 unregister_pool(Module) ->
     ok = started_or_exit(),
-    py_registry:unregister(name(Module, 1, [Module]), '_').
+    Called = {?MODULE, unregister_pool, [Module]},
+    py_registry:unregister(name(Module, 1, Called), '_').
 
 %% @doc Takes a function's registration back. Idempotent.
 -spec unregister_pool(Module :: atom() | binary(), Func :: atom() | binary()) -> ok.
 unregister_pool(Module, Func) ->
-    All = [Module, Func],
+    Called = {?MODULE, unregister_pool, [Module, Func]},
     ok = started_or_exit(),
-    py_registry:unregister(name(Module, 1, All), name(Func, 2, All)).
+    py_registry:unregister(name(Module, 1, Called), name(Func, 2, Called)).
 
 %% @doc The pool that a function is routed to: as registered for the function, else for its module,
 %% else `default'.
@@ -491,18 +493,18 @@ lookup_pool(Module, Func) ->
 list_pool_registrations() ->
     py_registry:list().
 
--spec name(atom() | binary(), pos_integer(), [term()]) -> py_registry:name().
-name(Name, N, All) when Name =:= ''; Name =:= <<>> ->
-    ?BADARG(All, {argument, N, <<"an empty name">>});
-name(Name, _N, _All) when is_atom(Name) ->
+-spec name(atom() | binary(), pos_integer(), py_error:called()) -> py_registry:name().
+name(Name, N, Called) when Name =:= ''; Name =:= <<>> ->
+    ?BADARG(Called, {argument, N, <<"an empty name">>});
+name(Name, _N, _Called) when is_atom(Name) ->
     Name;
-name(Name, N, All) when is_binary(Name) ->
+name(Name, N, Called) when is_binary(Name) ->
     case unicode:characters_to_binary(Name) of
         Name -> Name;
-        _ -> ?BADARG(All, {argument, N, <<"not a name">>})
+        _ -> ?BADARG(Called, {argument, N, <<"not a name">>})
     end;
-name(_Name, N, All) ->
-    ?BADARG(All, {argument, N, <<"neither an atom nor a binary">>}).
+name(_Name, N, Called) ->
+    ?BADARG(Called, {argument, N, <<"neither an atom nor a binary">>}).
 
 %% ------------------------------------------------------------------ observing
 

@@ -7,8 +7,6 @@
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
-    %% Loads the module, and with it the atoms of the built-in exceptions.
-    _ = py_error:builtin_exceptions(),
     maybe_ok([fun py_config:check/0, fun hear_of_children/0, fun py_python:start/0],
              fun start_tree/0).
 

@@ -310,18 +310,23 @@ drop_replacement(State) ->
     State#state{replacement = undefined}.
 
 -spec report_replaced(#state{}) -> ok.
-report_replaced(#state{id = Id}) ->
+report_replaced(State) ->
     #{quarantined := Stuck} = py_nif:context_info(self()),
-    logger:warning(#{event => {py_context, replaced}, context => Id, quarantined => Stuck},
+    logger:warning(#{event => {py_context, replaced}, context => named(State), quarantined => Stuck},
                    #{report_cb => fun py_error:report/1}).
 
 %% Once per streak.
 -spec report_not_replaced(term(), #state{}) -> ok.
-report_not_replaced(Reason, #state{id = Id, failures = 0}) ->
-    logger:error(#{event => {py_context, not_replaced}, context => Id, reason => Reason},
+report_not_replaced(Reason, #state{failures = 0} = State) ->
+    logger:error(#{event => {py_context, not_replaced}, context => named(State), reason => Reason},
                  #{report_cb => fun py_error:report/1});
 report_not_replaced(_Reason, _State) ->
     ok.
+
+%% For reports: one that was started without a name goes by its pid.
+-spec named(#state{}) -> term().
+named(#state{id = undefined}) -> self();
+named(#state{id = Id}) -> Id.
 
 -spec started(#state{}) -> #state{}.
 started(State) ->

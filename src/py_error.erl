@@ -1,7 +1,13 @@
 %% Errors, rendered for people. Errors are atoms and data everywhere else.
 -module(py_error).
 
--export([format/1, format_error/2, report/1, builtin_exceptions/0]).
+-export([format/1, format_error/2, badarg/3, report/1]).
+
+-export_type([called/0]).
+
+-type called() :: [term()] | {module(), Function :: atom(), [term()]}.
+%% The arguments that a user gave, and to which function if the stack doesn't tell: a tail call leaves no
+%% frame.
 
 %% @doc Renders a reason, or `{error, Reason}', of any function of this application as a sentence.
 -spec format(term()) -> unicode:unicode_binary().
@@ -56,12 +62,21 @@ sentence({remote_context, Ctx}) ->
     io_lib:format("context ~0tp is on another node, where this can't be done from here", [Ctx]);
 sentence({unsupported_mode, Mode, Why}) ->
     io_lib:format("mode ~tp is not available: ~ts", [Mode, Why]);
+sentence({bad_option, {options, Given}}) ->
+    io_lib:format("the options are a map, and not ~0tp", [Given]);
+sentence({bad_option, {size, _Size}}) ->
+    "there is no option size: how many contexts a pool has is the option contexts";
 sentence({bad_option, {Key, Value}}) ->
-    io_lib:format("option ~0tp can't be ~0tp", [Key, Value]);
+    case py_options:is_option(Key) of
+        true -> io_lib:format("option ~0tp can't be ~0tp", [Key, Value]);
+        false -> io_lib:format("there is no option ~0tp", [Key])
+    end;
 sentence({no_interpreter, Why}) ->
     io_lib:format("no Python interpreter could be made: ~ts", [Why]);
 sentence({python_not_found, Tried}) ->
     io_lib:format("Python was not found; tried ~ts", [lists:join(", ", Tried)]);
+sentence({python_mismatch, #{python := Python, version := <<>>}}) ->
+    io_lib:format("~ts is no Python: asked for its version, it says nothing", [Python]);
 sentence({python_mismatch, #{python := Python, version := Version, linked := Linked}}) ->
     io_lib:format("~ts is Python ~ts, but the library is linked with ~ts",
                   [Python, Version, Linked]);
@@ -88,6 +103,34 @@ format_error(badarg, [{_M, _F, _As, Info} | _]) ->
     end;
 format_error(_Reason, _Stacktrace) ->
     #{}.
+
+%% Raises `badarg' at the function of this application that was called from outside, whichever function
+%% has found the argument to be bad.
+-spec badarg({module(), atom()}, called(), Cause :: term()) -> no_return().
+badarg(Raising, Called, Cause) ->
+    {current_stacktrace, [_Own | Stack]} = process_info(self(), current_stacktrace),
+    {Ours, Callers} = lists:splitwith(ours(), Stack),
+    {Module, Function, Args} = entered(Called, Raising, Ours),
+    Info = [{error_info, #{module => ?MODULE, cause => Cause}}],
+    erlang:raise(error, badarg, [{Module, Function, Args, Info} | Callers]).
+
+-spec ours() -> fun((tuple()) -> boolean()).
+ours() ->
+    _ = application:load(py_context_router),
+    Modules = case application:get_key(py_context_router, modules) of
+                  {ok, All} -> All;
+                  undefined -> []
+              end,
+    fun(Frame) -> lists:member(element(1, Frame), Modules) end.
+
+-spec entered(called(), {module(), atom()}, [tuple()]) -> {module(), atom(), [term()]}.
+entered({_Module, _Function, _Args} = Called, _Raising, _Ours) ->
+    Called;
+entered(Args, {Raising, Where}, Ours) ->
+    case lists:reverse(Ours) of
+        [{Module, Function, Arity, _} | _] when Arity =:= length(Args) -> {Module, Function, Args};
+        _ -> {Raising, Where, Args}
+    end.
 
 -spec format_cause(term()) -> binary().
 format_cause(Why) when is_binary(Why) -> Why;
@@ -117,24 +160,3 @@ report(#{event := {py_log, dropped}, count := Count}) ->
 report(#{event := {py_output, dropped}, leader := Leader}) ->
     {"The group leader ~0tp doesn't answer; what Python code prints for it is dropped until it does",
      [Leader]}.
-
-%% The built-in exceptions, and those of module `erlang'. Naming them here makes their atoms exist, so that errors carry them as
-%% atoms; the native side never makes an atom from what Python says.
--spec builtin_exceptions() -> [atom()].
-builtin_exceptions() ->
-    ['ArithmeticError', 'AssertionError', 'AttributeError', 'BaseException',
-     'BaseExceptionGroup', 'BlockingIOError', 'BrokenPipeError', 'BufferError', 'BytesWarning',
-     'ChildProcessError', 'ConnectionAbortedError', 'ConnectionError', 'ConnectionRefusedError',
-     'ConnectionResetError', 'DeprecationWarning', 'EOFError', 'EncodingWarning',
-     'EnvironmentError', 'Error', 'Exception', 'ExceptionGroup', 'FileExistsError', 'FileNotFoundError',
-     'FloatingPointError', 'FutureWarning', 'GeneratorExit', 'IOError', 'ImportError',
-     'ImportWarning', 'IndentationError', 'IndexError', 'InterruptedError', 'IsADirectoryError',
-     'KeyError', 'KeyboardInterrupt', 'LookupError', 'MemoryError', 'ModuleNotFoundError',
-     'NameError', 'NotADirectoryError', 'NotImplementedError', 'OSError', 'OverflowError',
-     'PendingDeprecationWarning', 'PermissionError', 'ProcessError', 'ProcessLookupError',
-     'PythonFinalizationError', 'RecursionError', 'ReferenceError', 'ResourceWarning',
-     'RuntimeError', 'RuntimeWarning', 'StopAsyncIteration', 'StopIteration', 'SyntaxError',
-     'SyntaxWarning', 'SystemError', 'SystemExit', 'TabError', 'TimeoutError', 'TypeError',
-     'UnboundLocalError', 'UnicodeDecodeError', 'UnicodeEncodeError', 'UnicodeError',
-     'UnicodeTranslateError', 'UnicodeWarning', 'UserWarning', 'ValueError', 'Warning',
-     'ZeroDivisionError'].

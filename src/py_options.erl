@@ -2,7 +2,7 @@
 -module(py_options).
 
 -export([context/1, pool/1, pool_name/1, differ/2, hide/1, reveal/1]).
--export([call/1, call/2, statements/1, statements/2]).
+-export([call/1, call/2, statements/1, statements/2, is_option/1]).
 
 -export_type([context/0, pool/0, call/0, error/0]).
 
@@ -38,6 +38,9 @@
 -define(MOST_CONTEXTS, 65_536).
 %% The pool's process is registered under the name with a prefix, and an atom has 255 characters.
 -define(LONGEST_NAME, 240).
+%% What has a value that isn't checked here, and the options of calls.
+-define(OTHERS, [name, kwargs, timeout, env, traceback, values, on_caller_down, read_ahead, share,
+                 progress, result]).
 %% The largest number the native side takes; practically no bound.
 -define(LONGEST_QUEUE, 1_000_000_000).
 
@@ -88,6 +91,11 @@ reveal(#{preload := Hidden} = Options) when is_reference(Hidden) ->
 reveal(Options) ->
     Options.
 
+%% Whether anything has an option of that name: a call, a pool, a stream, the application.
+-spec is_option(term()) -> boolean().
+is_option(Key) ->
+    is_map_key(Key, defaults()) orelse lists:member(Key, ?OTHERS) orelse py_config:is_key(Key).
+
 %% Checks the options of one call.
 -spec call(map()) -> {ok, call()} | {error, error()}.
 call(Options) ->
@@ -123,7 +131,7 @@ call_option(timeout, Ms, {_, Env, Flags}) when is_integer(Ms), Ms >= 0, Ms =< 16
 call_option(env, Env, {Timeout, _, Flags}) when Env =:= none; is_reference(Env) ->
     {Timeout, Env, Flags};
 call_option(traceback, true, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 1};
-call_option(traceback, false, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 2};
+call_option(traceback, false, {Timeout, Env, Flags}) -> {Timeout, Env, Flags band bnot 1};
 call_option(values, erlang, {Timeout, Env, Flags}) -> {Timeout, Env, Flags band bnot 16};
 call_option(values, elixir, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 16};
 call_option(on_caller_down, finish, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 4};

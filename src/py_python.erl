@@ -18,7 +18,7 @@
 %% started twice in one OS process.
 
 %% What the native side is told.
--define(SETTINGS, [quarantine_limit, max_depth, spin_us, traceback, callback_depth, redirect_output]).
+-define(SETTINGS, [quarantine_limit, max_depth, spin_us, callback_depth, redirect_output]).
 %% How long Python's `atexit' callbacks may take when the application stops, in ms.
 -define(ATEXIT_TIMEOUT, 5_000).
 %% What these may need.

@@ -15,6 +15,7 @@
 %% A request, and what is still to be said about it.
 
 -define(IS_TARGET(T), (is_pid(T) orelse is_atom(T))).
+-define(IS_SOURCE(S), (is_binary(S) orelse is_list(S))).
 
 %% The arguments of `py:call/3..6' and of what takes the same.
 -spec call([term()]) -> shaped().
@@ -25,15 +26,28 @@ call([Ctx, Module, Func, Args] = All) when is_pid(Ctx) ->
 call([Module, Func, Args, Kwargs] = All) when is_list(Args) ->
     routed(Module, Func, Args, Kwargs, #{}, All);
 call([Pool, Module, Func, Args] = All) ->
+    ok = check_target(Pool, Func, Args, All),
     targeted(Pool, Module, Func, Args, #{}, #{}, All);
 call([Ctx, Module, Func, Args, Options] = All) when is_pid(Ctx) ->
     targeted(Ctx, Module, Func, Args, #{}, Options, All);
 call([Module, Func, Args, Kwargs, Options] = All) when is_list(Args) ->
     routed(Module, Func, Args, Kwargs, Options, All);
 call([Pool, Module, Func, Args, Kwargs] = All) ->
+    ok = check_target(Pool, Func, Args, All),
     targeted(Pool, Module, Func, Args, Kwargs, #{}, All);
 call([Target, Module, Func, Args, Kwargs, Options] = All) ->
     targeted(Target, Module, Func, Args, Kwargs, Options, All).
+
+%% What could be a pool, a module, a function and its arguments may be a module, a function, and no
+%% arguments. It is if there is such a pool.
+-spec check_target(term(), term(), term(), [term()]) -> ok.
+check_target(_Pool, Func, Args, _All) when is_list(Args), (is_atom(Func) orelse is_binary(Func)) ->
+    ok;
+check_target(Pool, _Func, _Args, All) ->
+    case is_atom(Pool) andalso (Pool =:= default orelse py_context_router:pool_started(Pool)) of
+        true -> ok;
+        false -> ?BADARG(All, {argument, 3, <<"not a list of arguments">>})
+    end.
 
 -spec routed(term(), term(), term(), term(), term(), [term()]) -> shaped().
 routed(Module, Func, Args, Kwargs, Options, All) ->
@@ -56,6 +70,9 @@ targeted(Target, Module, Func, Args, Kwargs, Options, All) ->
 -spec eval([term()]) -> shaped().
 eval([Source] = All) ->
     evaluated(default, Source, #{}, #{}, All, 1);
+eval([Source, Locals | _] = All) when ?IS_TARGET(Source), not ?IS_SOURCE(Locals) ->
+    %% No target: there would be source text after it.
+    ?BADARG(All, {argument, 1, <<"not text, and there is none after it to run in a context or pool">>});
 eval([Target, Source] = All) when ?IS_TARGET(Target) ->
     evaluated(Target, Source, #{}, #{}, All, 2);
 eval([Source, Locals] = All) ->
@@ -78,6 +95,8 @@ evaluated(Target, Source, Locals, Options, All, N) ->
 -spec exec([term()]) -> shaped().
 exec([Source] = All) ->
     executed(default, Source, #{}, All, 1);
+exec([Source, Options | _] = All) when ?IS_TARGET(Source), not ?IS_SOURCE(Options) ->
+    ?BADARG(All, {argument, 1, <<"not text, and there is none after it to run in a context or pool">>});
 exec([Target, Source] = All) when ?IS_TARGET(Target) ->
     executed(Target, Source, #{}, All, 2);
 exec([Source, Options] = All) ->
@@ -96,7 +115,7 @@ target(_Other, All) -> ?BADARG(All, {argument, 1, <<"neither a context nor a poo
 
 -spec arguments(term(), pos_integer(), [term()]) -> py_context:args().
 arguments(Args, _N, _All) when is_list(Args) -> Args;
-arguments(_Args, N, All) -> ?BADARG(All, {argument, N, <<"not a list">>}).
+arguments(_Args, N, All) -> ?BADARG(All, {argument, N, <<"not a list of arguments">>}).
 
 %% The request with all that was said about it.
 -spec complete(shaped()) -> {ok, py_call:request()} | {error, {bad_option, {term(), term()}}}.

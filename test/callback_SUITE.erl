@@ -342,10 +342,10 @@ def caught(cls, reason):
      end || Class <- [<<"error">>, <<"exit">>, <<"throw">>],
             Reason <- [<<"why">>, {<<"badmatch">>, 1}, <<"normal">>]],
     %% Uncaught it is an error like any other.
-    ?assertEqual({error, {'Error', <<"throw: why">>}},
+    ?assertEqual({error, {<<"erlang.Error">>, <<"throw: why">>}},
                  py_context:eval(Ctx, <<"erlang.fail('throw', 'why')">>)),
     %% So is a wrong number of arguments.
-    {error, {'Error', Arity}} = py_context:eval(Ctx, <<"erlang.fail()">>),
+    {error, {<<"erlang.Error">>, Arity}} = py_context:eval(Ctx, <<"erlang.fail()">>),
     ?assertMatch({match, _}, re:run(Arity, <<"badarity">>)).
 
 a_reason_without_a_python_form_is_text(Config) ->
@@ -365,7 +365,7 @@ a_killed_function_leaves_no_python_waiting(Config) ->
     [begin
          Caller = ask(fun() -> py_context:eval(Ctx, <<"erlang.gated(1)">>) end),
          exit(called(), Reason),
-         {error, {'Error', Message}} = answer(Caller),
+         {error, {<<"erlang.Error">>, Message}} = answer(Caller),
          ?assertMatch({match, _}, re:run(Message, Expected)),
          ?assertEqual([], leftovers(Caller))
      end || {Reason, Expected} <- [{kill, <<"^exit: killed">>}, {shot, <<"^exit: shot">>}]],
@@ -382,7 +382,7 @@ a_function_that_ends_its_process_leaves_no_python_waiting(Config) ->
     Asleep = fun() -> self() ! wake, erlang:hibernate(erlang, is_atom, [woken]) end,
     [begin
          ok = py:register_function(ends, Function),
-         ?assertEqual({error, {'Error', Message}},
+         ?assertEqual({error, {<<"erlang.Error">>, Message}},
                       py_context:eval(Ctx, <<"erlang.ends()">>, #{}, 10_000))
      end || {Function, Message} <- [{fun() -> exit(self(), normal) end, <<"exit: normal">>},
                                     {Asleep, <<"exit: normal">>},
@@ -397,7 +397,7 @@ a_killed_runner_leaves_no_python_waiting(Config) ->
     _ = called(),
     Runner = whereis(py_callback_runner),
     exit(Runner, kill),
-    ?assertMatch({error, {'Error', <<"exit: killed">>}}, answer(Caller)),
+    ?assertMatch({error, {<<"erlang.Error">>, <<"exit: killed">>}}, answer(Caller)),
     eventually(fun() -> is_pid(whereis(py_callback_runner)) andalso
                         whereis(py_callback_runner) =/= Runner end),
     ok = py:register_function(add, fun(A, B) -> A + B end),
@@ -825,9 +825,9 @@ messages_to_nobody_are_process_errors(Config) ->
     Ctx = new(Config),
     {Dead, Monitor} = spawn_monitor(fun() -> ok end),
     receive {'DOWN', Monitor, process, Dead, _} -> ok end,
-    {error, {'ProcessError', Gone}} = py_context:eval(Ctx, <<"erlang.send(pid, 1)">>, #{pid => Dead}),
+    {error, {<<"erlang.ProcessError">>, Gone}} = py_context:eval(Ctx, <<"erlang.send(pid, 1)">>, #{pid => Dead}),
     ?assertMatch({match, _}, re:run(Gone, <<"not alive">>)),
-    {error, {'ProcessError', Nobody}} = py_context:eval(Ctx, <<"erlang.send('nobody_here', 1)">>),
+    {error, {<<"erlang.ProcessError">>, Nobody}} = py_context:eval(Ctx, <<"erlang.send('nobody_here', 1)">>),
     ?assertMatch({match, _}, re:run(Nobody, <<"nobody_here">>)),
     ?assertEqual(true, value(Ctx, <<"issubclass(erlang.ProcessError, Exception)">>)).
 

@@ -373,7 +373,7 @@ ways_of_names(Config) ->
          {ok, none} = call(Config, send, [Name]),
          receive {Name, #{Name := Name}} -> ok end
      end,
-     fun(Name) -> {error, {'ProcessError', _}} = eval(Config, "erlang.send(name, 1)", #{name => Name}) end,
+     fun(Name) -> {error, {<<"erlang.ProcessError">>, _}} = eval(Config, "erlang.send(name, 1)", #{name => Name}) end,
      fun(Name) -> {ok, none} = eval(Config, "erlang.whereis(name)", #{name => Name}) end,
      fun(Name) -> {error, {'ValueError', _}} = eval(Config, "erlang.log(name, 1)", #{name => Name}) end,
      fun(Name) ->

@@ -10,14 +10,17 @@
 -compile([export_all, nowarn_export_all]).
 
 all() ->
-    test_helpers:mode_groups()
-    ++ [the_application_says_whether_there_are_tracebacks].
+    test_helpers:mode_groups().
 
 groups() ->
     test_helpers:in_each_mode(each_mode()).
 
 each_mode() ->
     [exceptions_have_type_and_message,
+     a_built_in_class_is_an_atom,
+     a_class_that_goes_by_a_built_in_name_is_no_atom,
+     other_classes_have_their_qualified_names,
+     a_class_is_named_alike_whatever_atoms_exist,
      awkward_exceptions_are_plain_errors,
      memory_errors_leave_the_context_well,
      endless_recursion_leaves_the_context_well,
@@ -67,6 +70,72 @@ exceptions_have_type_and_message(Config) ->
     ?assertEqual([], [{Source, Got} || {Source, Type, Message} <- Rows,
                                        Got <- [run(Config, Source)],
                                        Got =/= {error, {Type, Message}}]).
+
+%% Also where `builtins' says something else. (Those with an underscore are CPython's own affair.)
+a_built_in_class_is_an_atom(Config) ->
+    Ctx = ?config(ctx, Config),
+    ok = run(Config, "import builtins\n"
+                     "known = {n: c for n, c in vars(builtins).items()\n"
+                     "         if isinstance(c, type) and issubclass(c, BaseException)\n"
+                     "         and n[0] != '_'}\n"
+                     "arguments = {'UnicodeDecodeError': ('utf-8', b'a', 0, 1, 'no'),\n"
+                     "             'UnicodeEncodeError': ('utf-8', 'a', 0, 1, 'no'),\n"
+                     "             'UnicodeTranslateError': ('a', 0, 1, 'no'),\n"
+                     "             'ExceptionGroup': ('no', [ValueError()]),\n"
+                     "             'BaseExceptionGroup': ('no', [KeyboardInterrupt()])}\n"
+                     "def fail(name): raise known[name](*arguments.get(name, ()))\n"
+                     "mine = type('Mine', (Exception,), {})"),
+    {ok, Known} = py_context:eval(Ctx, <<"{n: c.__name__ for n, c in known.items()}">>),
+    ?assert(map_size(Known) > 60),
+    All = fun() ->
+        [{Name, Type} || {Name, Expected} <- maps:to_list(Known),
+                         {error, {Type, _}} <- [py_context:call(Ctx, '__main__', fail, [Name])],
+                         Type =/= binary_to_atom(Expected)]
+    end,
+    ?assertEqual([], All()),
+    ok = run(Config, "for n in known: setattr(builtins, n, mine)"),
+    try
+        ?assertEqual([], All())
+    after
+        ok = run(Config, "for n in known: setattr(builtins, n, known[n])")
+    end.
+
+a_class_that_goes_by_a_built_in_name_is_no_atom(Config) ->
+    Sources = ["class ~s(Exception): pass",
+               "~s = type('~s', (Exception,), {'__module__': 'builtins'})",
+               "~s = type('~s', (ConnectionError, ValueError), {'__module__': 'builtins'})",
+               "class Named(type):\n  __name__ = __qualname__ = '~s'\n"
+               "~s = Named('~s', (Exception,), {})"],
+    [begin
+         ok = run(Config, lists:flatten(string:replace(Source, "~s", Name, all))),
+         ?assertEqual({Source, {error, {list_to_binary(Name), <<"x">>}}},
+                      {Source, run(Config, ["raise ", Name, "('x')"])}),
+         ok = run(Config, ["del ", Name])
+     end || Source <- Sources, Name <- ["ConnectionError", "ExceptionGroup", "KeyboardInterrupt"]].
+
+other_classes_have_their_qualified_names(Config) ->
+    Rows = [{"import json; json.loads('{')", <<"json.decoder.JSONDecodeError">>},
+            {"import subprocess; raise subprocess.CalledProcessError(1, 'x')",
+             <<"subprocess.CalledProcessError">>},
+            {"import ctypes; raise ctypes.ArgumentError", <<"ctypes.ArgumentError">>},
+            {"import erlang; erlang.send('nobody_here', 1)", <<"erlang.ProcessError">>},
+            {"class Outer:\n  class Inner(OSError): pass\nraise Outer.Inner", <<"Outer.Inner">>},
+            {"def f():\n  class Local(Exception): pass\n  raise Local\nf()", <<"f.<locals>.Local">>},
+            {"raise type('Größe', (Exception,), {})", <<"Größe"/utf8>>},
+            {"raise type('Odd', (Exception,), {'__module__': 17})", <<"Odd">>},
+            {"raise type('Odd', (Exception,), {'__module__': 'a.b'})", <<"a.b.Odd">>},
+            {"raise type('Odd', (Exception,), {'__qualname__': 'x.\\ud800'})", <<"x.\\ud800">>}],
+    ?assertEqual([], [{Source, Got} || {Source, Type} <- Rows,
+                                       Got <- [run(Config, unicode:characters_to_binary(Source))],
+                                       element(1, element(2, Got)) =/= Type]).
+
+a_class_is_named_alike_whatever_atoms_exist(Config) ->
+    %% There are these atoms.
+    Names = [ok, timeout, 'json.decoder.JSONDecodeError', 'Error', 'OddOne17', 'OddAtom17'],
+    [?assertMatch({error, {Name, _}},
+                  run(Config, ["raise type('", atom_to_list(Atom), "', (Exception,), {})"]))
+     || Atom <- Names, Name <- [atom_to_binary(Atom)]],
+    ?assertMatch({error, {<<"json.decoder.JSONDecodeError">>, _}}, run(Config, "import json; json.loads('{')")).
 
 awkward_exceptions_are_plain_errors(Config) ->
     Rows = [{"import sys; sys.exit(3)", 'SystemExit', <<"3">>},
@@ -201,24 +270,6 @@ an_error_with_traceback_is_rendered(Config) ->
     Text = py_error:format(Reason),
     ?assertMatch({match, _}, re:run(Text, "^Traceback.*ValueError: no$", [dotall])),
     ?assertEqual(<<"ValueError: no">>, py_error:format({'ValueError', <<"no">>})).
-
-%% ------------------------------------------------------------------ the default
-
-the_application_says_whether_there_are_tracebacks(_Config) ->
-    ok = test_helpers:stop_all(),
-    ok = application:set_env(py_context_router, traceback, true),
-    try
-        {ok, Ctx} = py_context:new(#{}),
-        ?assertMatch({error, {_, _, #{frames := [_]}}}, py_context:eval(Ctx, <<"1 / 0">>)),
-        ?assertMatch({error, {_, _}}, py_context:eval(Ctx, <<"1 / 0">>, #{}, #{traceback => false})),
-        ok = py_context:stop(Ctx)
-    after
-        ok = test_helpers:stop_all(),
-        ok = application:unset_env(py_context_router, traceback)
-    end,
-    {ok, Quiet} = py_context:new(#{}),
-    ?assertMatch({error, {_, _}}, py_context:eval(Quiet, <<"1 / 0">>)),
-    ok = py_context:stop(Quiet).
 
 run(Config, Source) ->
     run(Config, Source, #{}).

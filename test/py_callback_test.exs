@@ -34,7 +34,7 @@ defmodule PyCallbackTest do
     :ok = :py.register_function(:explode, fn -> raise ArgumentError, "no" end)
     assert :py_context.eval(ctx, "__import__('erlang').upcase('größe')") == {:ok, "GRÖSSE"}
 
-    assert {:error, {:Error, "error: " <> reason}} =
+    assert {:error, {"erlang.Error", "error: " <> reason}} =
              :py_context.eval(ctx, "__import__('erlang').explode()")
 
     assert reason =~ "ArgumentError"

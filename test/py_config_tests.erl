@@ -6,7 +6,7 @@
 
 %% The environment as it is without anybody's setting.
 clean_environment_test_() ->
-    Keys = [python, max_depth, spin_us, traceback, default_pool, pools],
+    Keys = [python, max_depth, spin_us, default_pool, pools],
     {foreach,
      fun() ->
          Saved = [{Key, application:get_env(py_context_router, Key)} || Key <- Keys],
@@ -26,7 +26,6 @@ defaults() ->
     ?assertEqual(undefined, py_config:value(python)),
     ?assertEqual(1000, py_config:value(max_depth)),
     ?assertEqual(20, py_config:value(spin_us)),
-    ?assertEqual(false, py_config:value(traceback)),
     ?assertEqual(64, py_config:value(callback_depth)),
     ?assertEqual(true, py_config:value(redirect_output)),
     ?assertEqual(default, py_config:value(sigchld)),
@@ -41,7 +40,7 @@ good_values() ->
         application:unset_env(py_context_router, Key)
     end, [{python, undefined}, {python, <<"/usr/bin/python3">>}, {python, "/usr/bin/python3"},
           {python, "/home/zoë/venv"}, {max_depth, 1}, {max_depth, 4000}, {spin_us, 0},
-          {spin_us, 1000}, {traceback, true}, {traceback, false},
+          {spin_us, 1000},
           {callback_depth, 1}, {callback_depth, 200}, {redirect_output, false}, {sigchld, default},
           {sigchld, leave}, {quarantine_limit, 1}, {logging, #{}}, {copy_env, true}, {logging, [{asyncio, info}]},
           {logging, #{asyncio => all, <<"a.b">> => none, "root" => critical}}]).
@@ -54,7 +53,7 @@ bad_values() ->
     end, [{python, 3}, {python, python3}, {python, [0, foo]}, {python, <<255>>},
           {max_depth, 0}, {max_depth, -1}, {max_depth, 4001}, {max_depth, 10.0},
           {max_depth, infinity}, {spin_us, -1}, {spin_us, 1001}, {spin_us, 1.5},
-          {spin_us, infinity}, {traceback, yes}, {traceback, 1},
+          {spin_us, infinity},
           {callback_depth, 0}, {callback_depth, 201}, {callback_depth, infinity},
           {redirect_output, no}, {sigchld, ignore}, {sigchld, true},
           {quarantine_limit, 0}, {quarantine_limit, infinity}, {copy_env, all}, {logging, info}, {logging, [{a, info}, {a, debug}]},
@@ -69,7 +68,7 @@ nil_is_not_set() ->
          ?assertEqual({Key, ok}, {Key, py_config:check()}),
          ?assertEqual({Key, Default}, {Key, py_config:value(Key)}),
          application:unset_env(py_context_router, Key)
-     end || Key <- [python, max_depth, spin_us, traceback, callback_depth, redirect_output,
+     end || Key <- [python, max_depth, spin_us, callback_depth, redirect_output,
                     quarantine_limit, sigchld, default_pool, pools]].
 
 keyword_lists_are_maps() ->

@@ -64,13 +64,6 @@ log_events_render_test() ->
                                          failures => 3}),
     ?assertNotEqual(nomatch, string:find(io_lib:format(Format2, Args2), "after 3 failures")).
 
-%% The native side only looks atoms up: an exception missing here would arrive as a binary.
-the_built_in_exceptions_exist_as_atoms_test() ->
-    Exceptions = py_error:builtin_exceptions(),
-    ?assertEqual(lists:usort(Exceptions), lists:sort(Exceptions)),
-    ?assert(lists:member('ZeroDivisionError', Exceptions)),
-    ?assert(lists:member('ExceptionGroup', Exceptions)).
-
 stack(Cause) ->
     [{py_context_router, get_context, [io],
       [{error_info, #{module => py_error, cause => Cause}}]}].

@@ -14,7 +14,7 @@ defmodule PyTest do
 
   test "where a call goes is an option" do
     {:ok, _} =
-      start_supervised({Py.Pool, name: :elsewhere, size: 1, preload: "here = 'elsewhere'"})
+      start_supervised({Py.Pool, name: :elsewhere, contexts: 1, preload: "here = 'elsewhere'"})
 
     context = PyContextRouter.get_context(:elsewhere)
     assert Py.eval("here", [], pool: :elsewhere) == {:ok, "elsewhere"}
@@ -39,8 +39,8 @@ defmodule PyTest do
           fn -> Py.stream(:builtins, :range, [1], color: :red) end,
           fn -> Py.stream(:builtins, :range, [1], timeout: 1_000) end,
           fn -> Py.parallel([], color: :red) end,
-          fn -> Py.Pool.child_spec(name: :x, contexts: 2) end,
-          fn -> Py.Pool.child_spec(size: 2) end
+          fn -> Py.Pool.child_spec(name: :x, size: 2) end,
+          fn -> Py.Pool.child_spec(contexts: 2) end
         ] do
       assert_raise ArgumentError, call
     end
@@ -75,12 +75,6 @@ defmodule PyTest do
     end
 
     assert Py.call(:builtins, :dict, [], kwargs: %{"a" => 1}) == {:ok, %{"a" => 1}}
-  end
-
-  test "a pool takes all options of a pool" do
-    options = [name: :waiting, size: 1, max_queue: 5, overload: {:wait, 100}]
-    start_supervised!({Py.Pool, options})
-    assert %{overload: {:wait, 100}, max_queue: 5} = PyContextRouter.info(:waiting)
   end
 
   test "what goes wrong is raised by the functions that say so" do
@@ -122,7 +116,7 @@ defmodule PyTest do
     stream = Py.stream(:builtins, :range, [3], pool: :not_yet)
     error = assert_raise Py.Error, fn -> Enum.to_list(stream) end
     assert error.reason == {:pool_not_started, :not_yet}
-    start_supervised!({Py.Pool, name: :not_yet, size: 1})
+    start_supervised!({Py.Pool, name: :not_yet, contexts: 1})
     assert Enum.to_list(stream) == [0, 1, 2]
   end
 
@@ -130,7 +124,7 @@ defmodule PyTest do
     flag = Path.join(System.tmp_dir!(), "py_test_may_start_#{System.pid()}")
     on_exit(fn -> File.rm(flag) end)
     File.touch!(flag)
-    start_supervised!({Py.Pool, name: :healing, size: 1, preload: "open('#{flag}')"})
+    start_supervised!({Py.Pool, name: :healing, contexts: 1, preload: "open('#{flag}')"})
     File.rm!(flag)
     context = PyContextRouter.get_context(:healing)
     Process.exit(context, :kill)

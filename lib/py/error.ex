@@ -11,14 +11,18 @@ defmodule Py.Error do
       %Py.Error{type: :ZeroDivisionError, reason: {:ZeroDivisionError, "division by zero"}, traceback: nil}
       iex> Exception.message(Py.Error.exception(reason))
       "ZeroDivisionError: division by zero"
+      iex> {:error, reason} = :py_context.call(ctx, :json, :loads, ["{"])
+      iex> Py.Error.exception(reason).type
+      "json.decoder.JSONDecodeError"
       iex> Exception.message(Py.Error.exception(:timeout))
       "the call took longer than its timeout"
   """
 
   @typedoc """
   `:reason` is what followed `:error`, see `t::py_context.error/0`. `:type` is the class of a Python
-  exception (an atom if that exists, as those of the built-in exceptions do, else a string), `nil`
-  for other errors. `:traceback` is there if it was asked for with the option or setting
+  exception: an atom for Python's built-in ones, such as `:ValueError`, a string with the qualified name
+  for every other class, such as `"json.decoder.JSONDecodeError"` or, of `__main__`, `"MyError"`. It is
+  `nil` for other errors. `:traceback` is there if it was asked for with the option
   `traceback: true`: `%{frames: [%{file: _, line: _, function: _}], formatted: text}`.
   """
   @type t :: %__MODULE__{

@@ -18,6 +18,8 @@ defmodule Py.Object do
       iex> Py.eval("[day.isoformat() for day in days]", days: [today])
       {:ok, ["2024-02-29"]}
 
+  `inspect/2` shows it as Python does (`repr`), up to `:printable_limit` characters and `:limit` lines.
+
   ## Options
 
   All functions take the options `:timeout` (in ms, or `:infinity`; 30 000 by default), `:traceback` and
@@ -39,7 +41,7 @@ defmodule Py.Object do
   @spec call(t(), Py.name(), [term()], Py.named(), keyword()) ::
           {:ok, term()} | {:error, Py.reason()}
   def call(%__MODULE__{ref: ref}, method, args \\ [], kwargs \\ [], options \\ []),
-    do: :py.call_method(ref, method, args, Py.named(kwargs), checked(options))
+    do: :py.call_method(ref, method, Py.args!(args), Py.named(kwargs), checked(options))
 
   @doc "As `call/5`, but returns the value, or raises `Py.Error`."
   @spec call!(t(), Py.name(), [term()], Py.named(), keyword()) :: term()
@@ -70,19 +72,39 @@ defmodule Py.Object do
 end
 
 defimpl Inspect, for: Py.Object do
-  # How long a busy context is waited for, in ms, and how much is shown, in characters.
-  @patience 200
-  @longest 200
+  import Inspect.Algebra
 
-  def inspect(%Py.Object{ref: ref}, _options), do: "#Py.Object<#{shown(ref)}>"
+  # How long a busy context is waited for, in ms.
+  @patience 200
+
+  # Its lines stand below one another, wherever in a larger term it is.
+  def inspect(%Py.Object{ref: ref}, options) do
+    lines = ref |> shown() |> cut(options) |> Enum.intersperse(line())
+    concat(["#Py.Object<", nest(concat(lines), :cursor), ">"])
+  end
 
   defp shown(ref) do
     with context when is_pid(context) <- :py_context.home(ref),
          {:ok, text} when is_binary(text) <-
            :py_context.call_method(context, ref, :__repr__, [], %{}, @patience) do
-      if String.length(text) > @longest, do: String.slice(text, 0, @longest) <> "…", else: text
+      text
     else
       _ -> Kernel.inspect(ref)
+    end
+  end
+
+  # `:printable_limit` characters, as of a string, in `:limit` lines, as of items of a list.
+  defp cut(text, %Inspect.Opts{limit: limit, printable_limit: printable}) do
+    lines = text |> cut_text(printable) |> String.split("\n")
+    if length(lines) > limit, do: Enum.take(lines, limit) ++ ["…"], else: lines
+  end
+
+  defp cut_text(text, :infinity), do: text
+
+  defp cut_text(text, most) do
+    case String.split_at(text, most) do
+      {text, ""} -> text
+      {begun, _} -> begun <> "…"
     end
   end
 end

@@ -3,13 +3,13 @@ defmodule Py.Pool do
   A pool of Python contexts in your own supervision tree:
 
       children = [
-        {Py.Pool, name: :io, size: 4, mode: :worker},
+        {Py.Pool, name: :io, contexts: 4, mode: :worker},
         {Py.Pool, name: :reports, mode: :owngil, preload: "import statistics"}
       ]
 
   Calls get there by name, or by registration:
 
-      iex> {:ok, pool} = Py.Pool.start_link(name: :io, size: 2)
+      iex> {:ok, pool} = Py.Pool.start_link(name: :io, contexts: 2)
       iex> Py.call(:math, :sqrt, [16], pool: :io)
       {:ok, 4.0}
       iex> PyContextRouter.register_pool(:io, :math)
@@ -22,13 +22,13 @@ defmodule Py.Pool do
   ## Options
 
     * `:name` - the pool's name, an atom; required;
-    * `:size` - how many contexts; one per scheduler by default;
+    * `:contexts` - how many; one per scheduler by default;
     * `:mode` - `:worker`, `:subinterp` or `:owngil`;
     * and `:preload`, `:venv`, `:max_queue`, `:shutdown`, `:on_caller_down`, `:stuck_after`,
       `:interrupt_grace`, `:overload`, `:route`, see `t::py_context_router.start_opts/0`.
   """
 
-  @options [:name, :size, :mode, :preload, :venv, :max_queue, :shutdown] ++
+  @options [:name, :contexts, :mode, :preload, :venv, :max_queue, :shutdown] ++
              [:on_caller_down, :stuck_after, :interrupt_grace, :overload, :route]
 
   @doc "For a supervisor."
@@ -40,16 +40,14 @@ defmodule Py.Pool do
   def start_link(options), do: :py_context_router.start_link(spec(options))
 
   defp spec(options) do
+    if is_list(options) and Keyword.has_key?(options, :size) do
+      raise ArgumentError, "there is no option :size: how many contexts a pool has is :contexts"
+    end
+
     options = Keyword.validate!(options, @options)
 
     unless Keyword.has_key?(options, :name), do: raise(ArgumentError, "a pool needs a :name")
 
-    options
-    |> Map.new()
-    |> Map.pop(:size)
-    |> then(fn
-      {nil, spec} -> spec
-      {size, spec} -> Map.put(spec, :contexts, size)
-    end)
+    Map.new(options)
   end
 end

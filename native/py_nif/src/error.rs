@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use py_runtime::exception::{Exception, Traceback};
+use py_runtime::exception::{Class, Exception, Traceback};
 use rustler::sys::{
-    ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_make_existing_atom_len, enif_make_int64,
-    enif_make_list_from_array, enif_make_uint64,
+    ErlNifEnv, ErlNifTerm, enif_make_int64, enif_make_list_from_array, enif_make_uint64,
 };
 
 use crate::convert::ConvertError;
@@ -152,28 +151,18 @@ impl Death {
     }
 }
 
-/// `{Type, Message}`, or with its traceback `{Type, Message, Traceback}`; the type is an atom if that atom exists, else a binary: Python data never
-/// makes atoms. Those of the built-in exceptions exist because `py_error` names them.
+/// `{Type, Message}`, or with its traceback `{Type, Message, Traceback}`. The type is an atom for
+/// Python's built-in classes, else a binary: Python data never makes atoms.
 ///
 /// # Safety
 /// `env` belongs to the current thread.
 unsafe fn python(env: *mut ErlNifEnv, exception: &Exception) -> ErlNifTerm {
-    let name = exception.class.as_bytes();
-    let mut class = ErlNifTerm::default();
-    // SAFETY: pointer and length come from one slice, which the VM only reads; `env` is ours.
+    // SAFETY: passed on to the caller.
     unsafe {
-        let latin1 = ErlNifCharEncoding::ERL_NIF_LATIN1;
-        let known = exception.class.is_ascii()
-            && enif_make_existing_atom_len(
-                env,
-                name.as_ptr().cast(),
-                name.len(),
-                &raw mut class,
-                latin1,
-            ) != 0;
-        if !known {
-            class = binary(env, name);
-        }
+        let class = match &exception.class {
+            Class::BuiltIn(name) => atom(env, name),
+            Class::Other(name) => binary(env, name.as_bytes()),
+        };
         let message = binary(env, exception.message.as_bytes());
         match &exception.traceback {
             None => tuple(env, &[class, message]),

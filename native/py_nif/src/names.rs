@@ -70,16 +70,23 @@ unsafe fn read(
     at: Attached<'_>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
-    what: &str,
+    what_for: &str,
     make: fn(Attached<'_>, &str) -> Option<Object>,
 ) -> Result<Name, Error> {
     // SAFETY: passed on to the caller.
     let text = unsafe { text_of(env, term) }.ok_or_else(|| {
         Error::Convert(ConvertError::Unconvertible {
-            path: what.into(),
+            path: what_for.into(),
             what: "not a name: an atom or a UTF-8 binary is needed".into(),
         })
     })?;
+    // SAFETY: as above.
+    if let Some(alias) = text.strip_prefix("Elixir.")
+        && unsafe { enif_is_atom(env, term) } != 0
+    {
+        let what = format!("Elixir's {alias}, which is no name in Python: write it as Python does");
+        return Err(Error::Convert(ConvertError::Unconvertible { path: what_for.into(), what }));
+    }
     let made = |part| make(at, part).ok_or_else(|| Exception::take(at));
     let parts = text.split('.').map(made).collect::<Result<_, _>>()?;
     Ok(Name { whole: made(&text)?, parts })

@@ -13,7 +13,6 @@ use rustler::sys::{
 
 use crate::convert::{Values, text};
 use crate::exec::Push;
-use crate::settings;
 use crate::term::{atom, word};
 
 /// Place of the caller's reference, by which it knows the reply.
@@ -221,7 +220,6 @@ pub(crate) struct Flags(u32);
 
 impl Flags {
     const TRACEBACK: u32 = 1;
-    const NO_TRACEBACK: u32 = 2;
     const FINISH_ORPHAN: u32 = 4;
     const STOP_ORPHAN: u32 = 8;
     const ELIXIR: u32 = 16;
@@ -268,7 +266,6 @@ impl Flags {
     /// Whether exceptions shall come with their tracebacks.
     pub(crate) fn tracebacks(self) -> bool {
         self.0 & Self::TRACEBACK != 0
-            || (self.0 & Self::NO_TRACEBACK == 0 && settings::tracebacks())
     }
 
     /// What becomes of the request when its caller is gone, if it doesn't say so `policy`.

@@ -8,7 +8,6 @@ use rustler::Binary;
 
 static MAX_DEPTH: AtomicU32 = AtomicU32::new(1000);
 static SPIN_US: AtomicU32 = AtomicU32::new(20);
-static TRACEBACKS: AtomicBool = AtomicBool::new(false);
 static CALLBACK_DEPTH: AtomicU32 = AtomicU32::new(64);
 static REDIRECT_OUTPUT: AtomicBool = AtomicBool::new(true);
 static QUARANTINE_LIMIT: AtomicUsize = AtomicUsize::new(32);
@@ -19,7 +18,6 @@ static LOG_LEVELS: Mutex<Vec<(String, i64)>> = Mutex::new(Vec::new());
 pub(crate) struct Settings<'a> {
     max_depth: u32,
     spin_us: u32,
-    traceback: bool,
     callback_depth: u32,
     redirect_output: bool,
     quarantine_limit: usize,
@@ -33,7 +31,6 @@ impl Settings<'_> {
     pub(crate) fn apply(&self) {
         MAX_DEPTH.store(self.max_depth, Ordering::Relaxed);
         SPIN_US.store(self.spin_us, Ordering::Relaxed);
-        TRACEBACKS.store(self.traceback, Ordering::Relaxed);
         CALLBACK_DEPTH.store(self.callback_depth, Ordering::Relaxed);
         REDIRECT_OUTPUT.store(self.redirect_output, Ordering::Relaxed);
         QUARANTINE_LIMIT.store(self.quarantine_limit, Ordering::Relaxed);
@@ -57,11 +54,6 @@ pub(crate) fn max_depth() -> u32 {
 /// How long an idle context spins before it sleeps.
 pub(crate) fn spin() -> Duration {
     Duration::from_micros(u64::from(SPIN_US.load(Ordering::Relaxed)))
-}
-
-/// Whether exceptions come with their tracebacks, where the call doesn't say.
-pub(crate) fn tracebacks() -> bool {
-    TRACEBACKS.load(Ordering::Relaxed)
 }
 
 /// How many calls of Erlang functions may be waiting on one context's thread, one in another.

@@ -3,6 +3,7 @@
 //! An exception object belongs to its interpreter and may not leave the thread. What travels is
 //! this: the class name, the message and, if wanted, the traceback.
 
+mod class;
 mod refusal;
 mod traceback;
 
@@ -11,13 +12,14 @@ use std::ffi::CStr;
 use pyo3_ffi as ffi;
 
 use crate::object::{Attached, Object};
+pub use class::Class;
 pub use traceback::{Frame, Traceback, TracebacksWanted};
 
 /// What is left of a Python exception once it leaves its thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exception {
-    /// The class's `__name__`, e.g. `ValueError`.
-    pub class: String,
+    /// Which it is an instance of.
+    pub class: Class,
     /// `str(exception)`, or a sentence about why that failed.
     pub message: String,
     /// Where it came from, if that was [wanted](TracebacksWanted).
@@ -25,10 +27,10 @@ pub struct Exception {
 }
 
 impl Exception {
-    /// One that Python hasn't raised, but might have.
+    /// One that Python hasn't raised, but might have. `class` is the name of a built-in one.
     #[must_use]
-    pub fn new(class: &str, message: impl Into<String>) -> Self {
-        Exception { class: class.into(), message: message.into(), traceback: None }
+    pub fn new(class: &'static str, message: impl Into<String>) -> Self {
+        Exception { class: Class::BuiltIn(class), message: message.into(), traceback: None }
     }
 
     /// Takes the exception that is set on this thread, and clears it.
@@ -54,7 +56,8 @@ impl Exception {
                 Self::with_message(at, &second, String::new())
             }
             Err(second) => {
-                let second = second.map_or_else(String::new, |second| class_name(at, &second));
+                let second =
+                    second.map_or_else(String::new, |second| Class::of(at, &second).to_string());
                 let message = format!("<the exception's __str__ raised {second}>");
                 Self::with_message(at, raised, message)
             }
@@ -63,7 +66,7 @@ impl Exception {
 
     fn with_message(at: Attached<'_>, raised: &Object, message: String) -> Self {
         let traceback = TracebacksWanted::now().then(|| Box::new(traceback::describe(at, raised)));
-        Exception { class: class_name(at, raised), message, traceback }
+        Exception { class: Class::of(at, raised), message, traceback }
     }
 }
 
@@ -89,18 +92,6 @@ fn take_raised(at: Attached<'_>) -> Option<Object> {
         drop(Object::from_owned(at, trace));
         Object::from_owned(at, value)
     }
-}
-
-fn class_name(at: Attached<'_>, raised: &Object) -> String {
-    // SAFETY: `raised` is live, so its type is.
-    let class = unsafe { Object::from_borrowed(at, ffi::Py_TYPE(raised.as_ptr()).cast()) };
-    class
-        .and_then(|class| class.getattr_c(at, c"__name__"))
-        .and_then(|name| lossy_text(at, &name))
-        .unwrap_or_else(|| {
-            clear(at);
-            "Exception".into()
-        })
 }
 
 /// What an exception says, or what was raised instead.

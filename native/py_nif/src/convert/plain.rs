@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use py_runtime::code;
 use py_runtime::exception::Exception;
-use py_runtime::namespace::new_namespace;
+use py_runtime::namespace::library_namespace;
 use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 
@@ -40,7 +40,7 @@ pub(super) fn stand_in(
 }
 
 fn load(at: Attached<'_>) -> Result<Object, Fail> {
-    let loaded = new_namespace(at).and_then(|namespace| {
+    let loaded = library_namespace(at, "py_context_router.plain").and_then(|namespace| {
         code::exec(at, SOURCE, "<py_context_router/plain.py>", &namespace)?;
         // SAFETY: attached; the namespace is a dictionary, and the value gets a reference.
         unsafe {

@@ -3,7 +3,7 @@
 use py_runtime::code;
 use py_runtime::exception::{self, Exception};
 use py_runtime::ffi;
-use py_runtime::namespace::new_namespace;
+use py_runtime::namespace::library_namespace;
 use py_runtime::object::{Attached, Object};
 
 const SOURCE: &[u8] = include_bytes!("asyncio.py");
@@ -21,7 +21,7 @@ pub(super) struct Asyncio {
 
 impl Asyncio {
     pub(super) fn new(at: Attached<'_>) -> Result<Self, Exception> {
-        let namespace = new_namespace(at)?;
+        let namespace = library_namespace(at, "py_context_router.asyncio")?;
         code::exec(at, SOURCE, "<asyncio of the context>", &namespace)?;
         let function = |name: &std::ffi::CStr| {
             // SAFETY: attached; the namespace is a dictionary, and the value gets a reference.

@@ -1,7 +1,7 @@
 //! What Python code calls in module `erlang`, as CPython calls it.
 //!
 //! Runs on whatever thread Python code runs on, attached. This file only takes arguments apart;
-//! what is done is in [`super::talk`] and [`super::voice`].
+//! what is done is in [`super::talk`], [`super::voice`] and [`super::running`].
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int};
@@ -12,7 +12,7 @@ use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
 use super::exchange::{Raised, raise};
-use super::{talk, voice};
+use super::{running, talk, voice};
 
 type Argument = *mut ffi::PyObject;
 
@@ -46,17 +46,19 @@ pub(super) static METHODS: Methods<6> = Methods(UnsafeCell::new([
 ]));
 
 /// Functions of the prelude only.
-pub(super) static PRIVATE: Methods<5> = Methods(UnsafeCell::new([
+pub(super) static PRIVATE: Methods<7> = Methods(UnsafeCell::new([
     many(c"_write", write, c""),
     one(c"_flush", flush, ffi::METH_O, c""),
     many(c"_log", log, c""),
     one(c"_log_level", log_level, ffi::METH_NOARGS, c""),
     one(c"_log_level_is_old", log_level_is_old, ffi::METH_NOARGS, c""),
+    one(c"_namespace", namespace, ffi::METH_O, c""),
+    one(c"_loop_slot", loop_slot, ffi::METH_NOARGS, c""),
 ]));
 
 /// The places of those in [`PRIVATE`].
 pub(super) fn private() -> std::ops::Range<usize> {
-    0..5
+    0..7
 }
 
 /// A function with the name in it that it calls.
@@ -247,4 +249,16 @@ unsafe extern "C" fn log_level(_: Argument, _: Argument) -> Argument {
 
 unsafe extern "C" fn log_level_is_old(_: Argument, _: Argument) -> Argument {
     guarded(|at| Ok(voice::log_level_is_old(at)))
+}
+
+unsafe extern "C" fn namespace(_: Argument, likely: Argument) -> Argument {
+    guarded(|at| {
+        // SAFETY: live, as long as the call lasts.
+        let likely = unsafe { ffi::PyObject_IsTrue(likely) } == 1;
+        Ok(running::namespace(at, likely))
+    })
+}
+
+unsafe extern "C" fn loop_slot(_: Argument, _: Argument) -> Argument {
+    guarded(running::loop_slot)
 }

@@ -9,6 +9,7 @@ mod atom;
 mod exchange;
 mod functions;
 mod prelude;
+mod running;
 mod talk;
 mod voice;
 
@@ -22,7 +23,7 @@ use pyo3_ffi as ffi;
 
 use crate::convert::{buffer, opaque};
 pub(crate) use atom::atom_name;
-pub(crate) use prelude::install;
+pub(crate) use prelude::{install, sources};
 
 /// The module's name, for `PyImport_AppendInittab`.
 pub const NAME: &CStr = c"erlang";

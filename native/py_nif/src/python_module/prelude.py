@@ -1,5 +1,6 @@
 # What of module `erlang` is best said in Python. Runs once in each interpreter, in a namespace that
-# has some functions of the native module: _write, _flush, _log, _log_level, _log_level_is_old.
+# has some functions of the native module: _write, _flush, _log, _log_level, _log_level_is_old,
+# _namespace, _loop_slot.
 import io
 import sys
 
@@ -200,11 +201,55 @@ def bridge(logging):
     follow()
 
 
-class Loader:
-    """Loads `logging` as it would be, and then bridges it."""
+# Entries for linecache by file name: the lines of the sources that contexts were given.
+sources = {}
 
-    def __init__(self, loader):
+
+def follow_lines(linecache):
+    """Gives linecache what came before it was imported. Later sources are put there at once."""
+    linecache.cache.update(sources)
+
+
+def follow_events(events):
+    """Gives jobs event loops of their own, as the main thread of a script has one. From 3.14 on there
+    is none unless it was set."""
+    if sys.version_info >= (3, 14):
+        return
+    policy = events.BaseDefaultEventLoopPolicy
+    get, put = policy.get_event_loop, policy.set_event_loop
+
+    def get_event_loop(self):
+        slot = _loop_slot()
+        if slot is None:
+            return get(self)
+        if slot[0] is None or slot[0].is_closed():
+            if slot[1] is None or slot[1].is_closed():
+                slot[1] = self.new_event_loop()
+            slot[0] = slot[1]
+        return slot[0]
+
+    def set_event_loop(self, loop):
+        slot = _loop_slot()
+        if slot is None:
+            return put(self, loop)
+        if loop is not None and not isinstance(loop, events.AbstractEventLoop):
+            kind = type(loop).__name__
+            raise TypeError(f"loop must be an instance of AbstractEventLoop or None, not '{kind}'")
+        slot[0] = loop
+
+    policy.get_event_loop, policy.set_event_loop = get_event_loop, set_event_loop
+
+
+# What is done with modules when they have been imported.
+FOLLOWED = {"logging": bridge, "linecache": follow_lines, "asyncio.events": follow_events}
+
+
+class Loader:
+    """Loads a module as it would be, and then follows it."""
+
+    def __init__(self, loader, follow):
         self.loader = loader
+        self.follow = follow
 
     def __getattr__(self, name):
         return getattr(self.loader, name)
@@ -215,31 +260,98 @@ class Loader:
     def exec_module(self, module):
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
-        bridge(module)
+        self.follow(module)
 
 
 class Finder:
-    """Waits for somebody to import `logging`."""
+    """Waits for somebody to import what is followed."""
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        if name != "logging":
+        follow = FOLLOWED.get(name)
+        if follow is None:
             return None
         for finder in sys.meta_path:
             if finder is not cls:
                 spec = finder.find_spec(name, path, target)
                 if spec is not None:
                     if hasattr(spec.loader, "exec_module"):
-                        spec.loader = Loader(spec.loader)
+                        spec.loader = Loader(spec.loader, follow)
                     return spec
         return None
 
 
-def follow_logging():
-    if "logging" in sys.modules:
-        bridge(sys.modules["logging"])
-    elif Finder not in sys.meta_path:
+def follow_imports():
+    for name, follow in FOLLOWED.items():
+        if name in sys.modules:
+            follow(sys.modules[name])
+    if Finder not in sys.meta_path:
         sys.meta_path.insert(0, Finder)
+
+
+Module = type(sys)
+_own_dict = Module.__dict__["__dict__"].__get__
+
+
+def running_names(main):
+    """The globals of the code that runs: the running job's, or those of the nearest caller that is a
+    user's code. In a thread in which there is neither, the module's own."""
+    names = _namespace(False)
+    frame = sys._getframe(1)
+    while names is None and frame is not None:
+        if frame.f_globals.get("__name__") == "__main__":
+            return frame.f_globals
+        frame = frame.f_back
+    if names is None:
+        names = _namespace(True)
+    return _own_dict(main) if names is None else names
+
+
+def annotations(names):
+    """What a module that hasn't got `__annotations__` has under that name."""
+    annotate = names.get("__annotate__")
+    # 1: the values.
+    names["__annotations__"] = {} if annotate is None else annotate(1)
+    return names["__annotations__"]
+
+
+def take_main():
+    """Has `__main__` be what runs. With a class of its own, which code may change."""
+
+    class Main(Module):
+        """The module `__main__`. Its attributes are the names of the code that runs."""
+
+        def __getattribute__(self, name):
+            names = running_names(self)
+            if name == "__dict__":
+                return names
+            if name == "__class__":
+                return Main
+            if name in names:
+                return names[name]
+            if name == "__annotations__":
+                return annotations(names)
+            if any(name in vars(kind) for kind in Main.__mro__):
+                return super().__getattribute__(name)
+            if "__getattr__" in names:
+                return names["__getattr__"](name)
+            message = f"module '__main__' has no attribute {name!r}"
+            raise AttributeError(message, name=name, obj=self)
+
+        def __setattr__(self, name, value):
+            if name in ("__class__", "__dict__"):
+                return super().__setattr__(name, value)
+            running_names(self)[name] = value
+
+        def __delattr__(self, name):
+            names = running_names(self)
+            if name not in names:
+                raise AttributeError(f"module '__main__' has no attribute {name!r}")
+            del names[name]
+
+    main = sys.modules.get("__main__")
+    if type(main) is Module:
+        main.__class__ = Main
 
 
 def checkpoint():

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use py_runtime::code::{self, Kind};
 use py_runtime::exception::{self, Exception};
 use py_runtime::ffi;
-use py_runtime::namespace::new_namespace;
+use py_runtime::namespace::library_namespace;
 use py_runtime::object::{Attached, Object};
 
 use super::{NAME, State, functions, import, not_ours, raise_text, state};
@@ -22,11 +22,9 @@ pub(super) unsafe fn run(
     module: *mut ffi::PyObject,
     state: &mut State,
 ) -> Option<()> {
-    let namespace = new_namespace(at).map_err(|e| raise_as_import_error(&e)).ok()?;
+    let namespace = library_namespace(at, "erlang").map_err(|e| raise_as_import_error(&e)).ok()?;
     // SAFETY: attached; live objects, and the state takes a reference to each.
     unsafe {
-        let name = Object::text(at, "erlang")?;
-        set(&namespace, c"__name__", name.as_ptr())?;
         for function in functions::private() {
             let method = &raw mut (*functions::PRIVATE.0.get())[function];
             let made =
@@ -88,7 +86,8 @@ unsafe fn set(dict: &Object, key: &std::ffi::CStr, value: *mut ffi::PyObject) ->
     (unsafe { ffi::PyDict_SetItemString(dict.as_ptr(), key.as_ptr(), value) } == 0).then_some(())
 }
 
-/// Redirects the interpreter's standard streams and waits for `logging` to be imported. For each
+/// Redirects the interpreter's standard streams, has `__main__` be what runs, and waits for what is
+/// to be changed as it is imported. For each
 /// context that has an interpreter of its own; in the main one once, because by then its Python
 /// code may have put other streams in place.
 pub(crate) fn install(at: Attached<'_>) -> Result<(), Exception> {
@@ -109,8 +108,21 @@ pub(crate) fn install(at: Attached<'_>) -> Result<(), Exception> {
         if settings::redirect_output() {
             call(at, &prelude, c"redirect")?;
         }
-        call(at, &prelude, c"follow_logging")?;
+        call(at, &prelude, c"take_main")?;
+        call(at, &prelude, c"follow_imports")?;
         set(&prelude, installed, ffi::Py_None()).ok_or_else(|| Exception::take(at))
+    }
+}
+
+/// The interpreter's dictionary of source lines, see `sources` in `prelude.py`.
+pub(crate) fn sources(at: Attached<'_>) -> Result<Object, Exception> {
+    let module = import(at)?;
+    // SAFETY: attached; the module is ours, so the state is, and the namespace is a dictionary.
+    unsafe {
+        let state = state(module.as_ptr()).ok_or_else(not_ours)?;
+        let prelude = Object::from_borrowed(at, state.prelude).ok_or_else(not_ours)?;
+        let sources = ffi::PyDict_GetItemString(prelude.as_ptr(), c"sources".as_ptr());
+        Object::from_borrowed(at, sources).ok_or_else(not_ours)
     }
 }
 

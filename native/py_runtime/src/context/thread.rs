@@ -20,7 +20,7 @@ use crate::interpreter::Interpreter;
 use crate::job::{Job, Outcome, Scope};
 use crate::mailbox::Next;
 use crate::mode::Mode;
-use crate::namespace::new_namespace;
+use crate::namespace::{MainModule, new_namespace};
 use crate::nudge;
 use crate::object::{Attached, Object};
 use crate::request::Cancel;
@@ -45,6 +45,8 @@ pub(crate) struct Desk<'a, J: Job> {
     /// Whether a job was struck, and what it may have left behind is still to be mended.
     pub(super) struck: Cell<bool>,
 }
+
+type Prepared<J> = (Option<MainModule>, Object, <J as Job>::Local);
 
 impl<J: Job> Context<J> {
     pub(super) fn thread_main(self: Arc<Self>) {
@@ -82,8 +84,8 @@ impl<J: Job> Context<J> {
         let watched: Weak<Self> = Arc::downgrade(self);
         watch::watch(watched);
         let served = catch_unwind(AssertUnwindSafe(|| match Self::prepare(&interpreter) {
-            Ok((namespace, local)) => {
-                let preloaded = self.run_preloads(interpreter.attached(), &namespace);
+            Ok((_main, namespace, local)) => {
+                let preloaded = self.run_preloads(interpreter.attached(), &local, &namespace);
                 let serves = preloaded.is_ok();
                 self.owner.started(preloaded);
                 if serves {
@@ -120,26 +122,41 @@ impl<J: Job> Context<J> {
         }
     }
 
-    fn prepare(interpreter: &Interpreter) -> Result<(Object, J::Local), Exception> {
+    /// The context's namespace, which is that of the module `__main__` where the interpreter is its
+    /// own, and what its jobs share. To be dropped from the last to the first.
+    fn prepare(interpreter: &Interpreter) -> Result<Prepared<J>, Exception> {
         let at = interpreter.attached();
-        Ok((new_namespace(at)?, J::prepare(at)?))
+        let (main, namespace) = match interpreter.mode() {
+            Mode::Worker => (None, new_namespace(at)?),
+            Mode::SubInterpreter | Mode::OwnGil => {
+                let (main, namespace) = MainModule::install(at)?;
+                (Some(main), namespace)
+            }
+        };
+        Ok((main, namespace, J::prepare(at)?))
     }
 
-    fn run_preloads(&self, at: Attached<'_>, namespace: &Object) -> Result<(), StartError> {
+    fn run_preloads(
+        &self,
+        at: Attached<'_>,
+        local: &J::Local,
+        namespace: &Object,
+    ) -> Result<(), StartError> {
         let mut sources = self.config.preload.iter();
-        sources.try_for_each(|source| self.run_preload(at, source, namespace))
+        sources.try_for_each(|source| self.run_preload(at, local, source, namespace))
     }
 
     fn run_preload(
         &self,
         at: Attached<'_>,
+        local: &J::Local,
         source: &[u8],
         namespace: &Object,
     ) -> Result<(), StartError> {
         if !self.begin(Chore::Preload) {
             return Err(StartError::Interpreter("it was killed while it started".into()));
         }
-        let done = crate::code::exec(at, source, "<preload>", namespace);
+        let done = J::preload(at, local, source, namespace);
         self.end_chore(at);
         done.map_err(StartError::Python)
     }

@@ -23,6 +23,7 @@ use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, OwnedEnv, Resourc
 use crate::call::{Answer, Call, GivenUp, Tag, Ticket};
 use crate::directory::{self, Context};
 use crate::error::{Death, Error};
+use crate::places;
 use crate::pool::Pool;
 use crate::python_module;
 use crate::quarantine;
@@ -177,6 +178,13 @@ fn pool_context_by_id<'a>(env: Env<'a>, pool: Term<'a>, id: usize) -> NifResult<
 #[rustler::nif]
 fn scheduler_id(env: Env) -> Term {
     scheduler::current().map_or_else(|| atoms::undefined().encode(env), |id| id.encode(env))
+}
+
+/// `locate(Source, File, Line) -> ok`
+#[rustler::nif]
+fn locate(source: Binary, file: &str, line: u32) -> Atom {
+    places::note(&source, file, line);
+    atoms::ok()
 }
 
 // ---------------------------------------------------------------- requests

@@ -22,6 +22,7 @@ mod fuzz;
 mod level;
 mod names;
 mod output;
+mod places;
 mod pool;
 mod processes;
 mod python_module;

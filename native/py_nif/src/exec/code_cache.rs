@@ -1,7 +1,7 @@
 //! Compiled code by source text.
 //!
 //! Each source is a file of its own to Python, `<erlang-1>`, `<preload-2>` …, so that its lines can be
-//! found for tracebacks and by `inspect`; see [`Lines`].
+//! found for tracebacks and by `inspect`, see [`Lines`]; or it is part of a file, see [`places`].
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use py_runtime::exception::Exception;
 use py_runtime::object::{Attached, Object};
 
 use super::source_lines::Lines;
+use crate::places;
 
 /// Compiled sources to keep per context, the longest one worth keeping, and how much in all.
 const MOST: usize = 512;
@@ -43,16 +44,26 @@ impl CodeCache {
         source: &[u8],
         kind: Kind,
     ) -> Result<Object, Exception> {
-        let (sources, source) = match kind {
-            Kind::Expression => (&mut self.expressions, without_indent(source)),
-            Kind::Statements => (&mut self.statements, source),
+        let sources = match kind {
+            Kind::Expression => &mut self.expressions,
+            Kind::Statements => &mut self.statements,
         };
         if let Some(code) = sources.code.get(source) {
             return Ok(code.clone_ref(at));
         }
-        let name = file_name("erlang");
-        let code = compile(at, source, &name, kind)?;
-        self.lines.add(at, name, source);
+        let code = match places::find(source) {
+            Some(place) => {
+                let code = compile(at, &moved_down(source, kind, place.line), &place.file, kind)?;
+                self.lines.place(at, &place.file, place.line, source);
+                code
+            }
+            None => {
+                let name = file_name("erlang");
+                let code = compile(at, without_indent(source, kind), &name, kind)?;
+                self.lines.add(at, name, source);
+                code
+            }
+        };
         if source.len() <= LONGEST {
             sources.insert(source, code.clone_ref(at));
         }
@@ -86,10 +97,17 @@ impl Sources {
     }
 }
 
-/// As Python's `eval` does it.
-fn without_indent(source: &[u8]) -> &[u8] {
-    let blanks = source.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-    &source[blanks..]
+/// An expression as Python's `eval` takes it.
+fn without_indent(source: &[u8], kind: Kind) -> &[u8] {
+    let is_blank = |byte: &&u8| kind == Kind::Expression && matches!(byte, b' ' | b'\t');
+    &source[source.iter().take_while(is_blank).count()..]
+}
+
+/// A source that begins on a line, as if it were the only thing in its file.
+fn moved_down(source: &[u8], kind: Kind, line: u32) -> Vec<u8> {
+    let mut moved = vec![b'\n'; usize::try_from(line - 1).unwrap_or(0)];
+    moved.extend_from_slice(without_indent(source, kind));
+    moved
 }
 
 /// Compiles, and says so where statements were given for an expression.

@@ -53,22 +53,52 @@ impl Lines {
         self.kept.push(name);
     }
 
+    /// Adds a source that is part of a file, beginning on `line`. It stays, and so do the lines of the
+    /// file's other parts: there are no more than its program has.
+    pub(super) fn place(&self, at: Attached<'_>, file: &str, line: u32, source: &[u8]) {
+        let placed = Object::text(at, file).and_then(|name| {
+            // SAFETY: attached; a dictionary, whose values are live.
+            let known = unsafe {
+                let known = ffi::PyDict_GetItemWithError(self.entries.as_ptr(), name.as_ptr());
+                Object::from_borrowed(at, known)
+            };
+            let lines = match &known {
+                // SAFETY: attached; if it isn't a tuple with a list in it, what follows fails.
+                Some(entry) => unsafe {
+                    Object::from_borrowed(at, ffi::PyTuple_GetItem(entry.as_ptr(), 2))?
+                },
+                None => no_lines(at)?,
+            };
+            put_lines(at, &lines, usize::try_from(line).ok()?, source)?;
+            self.publish(at, &name, &entry(at, &name, 0, &lines)?)
+        });
+        if placed.is_none() {
+            exception::clear(at);
+        }
+    }
+
     fn put(&self, at: Attached<'_>, name: &str, source: &[u8]) {
         let done = Object::text(at, name).and_then(|name| {
-            let entry = entry(at, &name, source)?;
-            let linecache = linecache(at, false);
-            [Some(&self.entries), linecache.as_ref()]
-                .into_iter()
-                .flatten()
-                // SAFETY: attached; dictionaries, which take references of their own.
-                .all(|dict| unsafe {
-                    ffi::PyDict_SetItem(dict.as_ptr(), name.as_ptr(), entry.as_ptr()) == 0
-                })
-                .then_some(())
+            let lines = no_lines(at)?;
+            put_lines(at, &lines, 1, source)?;
+            self.publish(at, &name, &entry(at, &name, source.len(), &lines)?)
         });
         if done.is_none() {
             exception::clear(at);
         }
+    }
+
+    /// `None`: exception set.
+    fn publish(&self, at: Attached<'_>, name: &Object, entry: &Object) -> Option<()> {
+        let linecache = linecache(at, false);
+        [Some(&self.entries), linecache.as_ref()]
+            .into_iter()
+            .flatten()
+            // SAFETY: attached; dictionaries, which take references of their own.
+            .all(|dict| unsafe {
+                ffi::PyDict_SetItem(dict.as_ptr(), name.as_ptr(), entry.as_ptr()) == 0
+            })
+            .then_some(())
     }
 
     fn remove(&self, at: Attached<'_>, name: &str) {
@@ -126,19 +156,40 @@ fn linecache(at: Attached<'_>, wanted: bool) -> Option<Object> {
 
 /// `(size, None, lines, name)`; without a time of change, it is never taken for stale. `None`:
 /// exception set.
-fn entry(at: Attached<'_>, name: &Object, source: &[u8]) -> Option<Object> {
+fn entry(at: Attached<'_>, name: &Object, size: usize, lines: &Object) -> Option<Object> {
     // SAFETY: attached; each call gets live objects, and a failure is a null that ends the chain.
     unsafe {
-        let lines = Object::from_owned(at, ffi::PyList_New(0))?;
-        for line in source.split_inclusive(|byte| *byte == b'\n') {
-            let line = line_text(at, line)?;
-            (ffi::PyList_Append(lines.as_ptr(), line.as_ptr()) == 0).then_some(())?;
-        }
-        let size = Object::from_owned(at, ffi::PyLong_FromSize_t(source.len()))?;
+        let size = Object::from_owned(at, ffi::PyLong_FromSize_t(size))?;
         let none = ffi::Py_None();
         let entry = ffi::PyTuple_Pack(4, size.as_ptr(), none, lines.as_ptr(), name.as_ptr());
         Object::from_owned(at, entry)
     }
+}
+
+fn no_lines(at: Attached<'_>) -> Option<Object> {
+    // SAFETY: attached.
+    unsafe { Object::from_owned(at, ffi::PyList_New(0)) }
+}
+
+/// Puts the lines of a source into a list, the first of them as line `first`, from 1. Lines before
+/// that are empty unless they are there. `None`: exception set.
+fn put_lines(at: Attached<'_>, lines: &Object, first: usize, source: &[u8]) -> Option<()> {
+    let empty = line_text(at, b"")?;
+    let texts = source.split_inclusive(|byte| *byte == b'\n');
+    for (place, line) in (first - 1..).zip(texts) {
+        let line = line_text(at, line)?;
+        let place = ffi::Py_ssize_t::try_from(place).ok()?;
+        // SAFETY: attached; live objects, and what is no list is refused. Setting an item takes a
+        // reference over.
+        unsafe {
+            while ffi::PyList_Size(lines.as_ptr()) <= place {
+                (ffi::PyList_Append(lines.as_ptr(), empty.as_ptr()) == 0).then_some(())?;
+            }
+            let done = ffi::PyList_SetItem(lines.as_ptr(), place, line.into_ptr());
+            (done == 0).then_some(())?;
+        }
+    }
+    Some(())
 }
 
 /// With the line's end, as `linecache` has them.

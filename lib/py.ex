@@ -73,6 +73,9 @@ defmodule Py do
   @call_options [:kwargs | @options]
   @stream_options [:read_ahead | @call_options -- [:timeout]]
 
+  # What Elixir calls the file of code that is in none.
+  @typed_in ["iex", "nofile"]
+
   @doc """
   Calls a Python function. Keyword arguments are the option `:kwargs`.
 
@@ -258,7 +261,8 @@ defmodule Py do
 
   @doc ~S'''
   Python source text, as it stands: nothing in it is escaped or interpolated. Variables are given as
-  bindings, by name. From Elixir 1.15; before, where sigils have one letter, it is `~P`.
+  bindings, by name. From Elixir 1.15; before, where sigils have one letter, it is `~P`. Tracebacks
+  name the file and line of the source here.
 
       Py.eval(~PY"[w.upper() for w in words]", words: ["a", "b"])
       #=> {:ok, ["A", "B"]}
@@ -275,7 +279,7 @@ defmodule Py do
       ~PY"2 ** 10"e
       #=> 1024
   '''
-  defmacro sigil_PY(code, modifiers), do: python(code, modifiers)
+  defmacro sigil_PY(code, modifiers), do: python(code, modifiers, __CALLER__)
 
   @doc ~S'''
   As `sigil_PY/2`, for every Elixir.
@@ -286,15 +290,32 @@ defmodule Py do
       iex> ~P"len(r'\w')"e
       2
   '''
-  defmacro sigil_P(code, modifiers), do: python(code, modifiers)
+  defmacro sigil_P(code, modifiers), do: python(code, modifiers, __CALLER__)
 
-  defp python({:<<>>, _, [code]}, []) when is_binary(code), do: code
+  defp python({:<<>>, meta, [code]}, [], caller) when is_binary(code),
+    do: located(code, meta, caller)
 
-  defp python({:<<>>, _, [code]}, [?e]) when is_binary(code),
-    do: quote(do: Py.eval!(unquote(code)))
+  defp python({:<<>>, meta, [code]}, [?e], caller) when is_binary(code),
+    do: quote(do: Py.eval!(unquote(located(code, meta, caller))))
 
-  defp python(_code, modifiers) do
+  defp python(_code, modifiers, _caller) do
     raise ArgumentError, "Python sigils know no modifier #{inspect(List.to_string(modifiers))}"
+  end
+
+  # The text has a place in a file, unless it is a pattern or was typed in.
+  defp located(code, meta, %{context: nil, file: file} = caller) when file not in @typed_in do
+    # The text of a heredoc begins on the line after its quotes.
+    after_quotes = if meta[:indentation], do: 1, else: 0
+    line = Keyword.get(meta, :line, caller.line) + after_quotes
+    quote(do: Py.__located__(unquote(code), unquote(Path.relative_to_cwd(file)), unquote(line)))
+  end
+
+  defp located(code, _meta, _caller), do: code
+
+  @doc false
+  def __located__(code, file, line) do
+    :ok = :py_nif.locate(code, file, line)
+    code
   end
 
   # ---------------------------------------------------------------- inside

@@ -15,7 +15,7 @@
 -export([context_replace/3, context_hand_over/2, quarantined/1]).
 -export([pool_new/3, pool_close/1, pool_is_closed/1, pool_set/3, pool_leave/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_route/1, pool_route/2, pool_contexts/1]).
--export([scheduler_id/0, hide/1, reveal/1]).
+-export([scheduler_id/0, hide/1, reveal/1, locate/3]).
 -export([serve/1, handled/4, registered/1, log_level/1, log_caught_up/0]).
 -export([callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
          callback_begin/1, callback_answer/2]).
@@ -32,7 +32,7 @@
        pass_room_on/1,
        pool_set/3, pool_leave/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_route/1, pool_route/2, pool_contexts/1,
-       scheduler_id/0, hide/1, reveal/1,
+       scheduler_id/0, hide/1, reveal/1, locate/3,
        serve/1, handled/4, registered/1, log_level/1, log_caught_up/0,
        callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
        callback_begin/1, callback_answer/2]).
@@ -298,6 +298,11 @@ pool_contexts(_Pool) -> ?NOT_LOADED.
 %% What `erlang:system_info(scheduler_id)' says, read natively.
 -spec scheduler_id() -> pos_integer() | undefined.
 scheduler_id() -> ?NOT_LOADED.
+
+%% Source text stands in this file (UTF-8), beginning on this line: so tracebacks of it say from now on.
+%% For what a program holds, not for text made up as it runs: of that there is no end.
+-spec locate(binary(), File :: binary(), Line :: pos_integer()) -> ok.
+locate(_Source, _File, _Line) -> ok.
 
 %% The calling process does this for Python from now on; it gets the messages that are documented
 %% with the service's own module.

@@ -50,6 +50,8 @@ each_mode() ->
      the_contexts_own_namespace_lies_behind,
      what_changes_behind_is_seen_and_what_goes_is_gone,
      private_names_hide_and_uncover_those_behind,
+     what_an_idle_process_inherited_is_not_kept_for_it,
+     built_ins_that_a_job_changes_are_changed_for_it,
      built_ins_and_classes_are_as_ever,
      main_finds_private_functions_first,
      a_namespace_goes_with_its_process,
@@ -300,9 +302,44 @@ private_names_hide_and_uncover_those_behind(Config) ->
     ?assertEqual({ok, <<"own">>}, py_context:eval(Ctx, <<"x">>)),
     ok = py:exec(Ctx, <<"del x">>),
     ?assertEqual({ok, <<"own">>}, py:call(Ctx, '__main__', f, [])),
-    %% What lies behind is not the process's to delete.
-    ?assertMatch({error, {'NameError', _}}, py:exec(Ctx, <<"del x">>)),
-    ?assertEqual({ok, <<"own">>}, py_context:eval(Ctx, <<"x">>)).
+    %% What lies behind is not the process's to delete: only for the rest of a job.
+    ok = py:exec(Ctx, <<"del x\ngone = 'x' not in globals()">>),
+    ?assertEqual({ok, {true, <<"own">>}}, py:eval(Ctx, <<"(gone, x)">>)),
+    ?assertEqual({ok, <<"own">>}, py_context:eval(Ctx, <<"x">>)),
+    %% A name that the process deletes while the context deletes it too is gone.
+    ok = py:exec(Ctx, <<"y = 1">>),
+    ok = py_context:exec(Ctx, <<"y = 2">>),
+    ?assertEqual({ok, 1}, py:eval(Ctx, <<"y">>)),
+    ok = py:exec(Ctx, <<"del y">>),
+    ok = py_context:exec(Ctx, <<"del y">>),
+    ?assertMatch({error, {'NameError', _}}, py:eval(Ctx, <<"y">>)).
+
+what_an_idle_process_inherited_is_not_kept_for_it(Config) ->
+    [Ctx] = start(#{contexts => 1}, Config),
+    ok = py_context:exec(Ctx, <<"import weakref\nclass Thing: pass\nthing = Thing()\n"
+                                "ref = weakref.ref(thing)\n"
+                                "def lose():\n    global thing\n    thing = None">>),
+    {ok, true} = py:eval(Ctx, <<"ref() is thing">>),
+    %% The function's change is found by another process's job, and then by the context's own.
+    {ok, none} = py_context:call(Ctx, '__main__', lose, []),
+    {ok, none} = answer(ask(fun() -> py:eval(Ctx, <<"thing">>) end)),
+    ok = py_context:exec(Ctx, <<"pass">>),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"ref() is None">>)),
+    ?assertEqual({ok, none}, py:eval(Ctx, <<"thing">>)).
+
+built_ins_that_a_job_changes_are_changed_for_it(Config) ->
+    [Ctx] = start(#{contexts => 1}, Config),
+    ?assertEqual(ok, py:exec(Ctx, <<"import gettext\ngettext.install('app')\nhello = _('hi')">>)),
+    ?assertEqual({ok, {<<"hi">>, <<"there">>}}, py:eval(Ctx, <<"(hello, _('there'))">>)),
+    Patched = <<"import builtins\nfrom unittest import mock\n"
+                "def reads(): return open('no such file').read()\n"
+                "with mock.patch('builtins.open', mock.mock_open(read_data='mocked')):\n"
+                "    patched = reads(), open('x').read()\n"
+                "is_real = __builtins__ is builtins">>,
+    ?assertEqual(ok, py:exec(Ctx, Patched)),
+    ?assertEqual({ok, {{<<"mocked">>, <<"mocked">>}, true}}, py:eval(Ctx, <<"(patched, is_real)">>)),
+    ?assertMatch({error, {'FileNotFoundError', _}}, py:call(Ctx, '__main__', reads, [])),
+    {ok, _} = py_context:eval(Ctx, <<"delattr(__import__('builtins'), '_')">>).
 
 built_ins_and_classes_are_as_ever(Config) ->
     [Ctx] = start(#{contexts => 1}, Config),
@@ -323,7 +360,8 @@ built_ins_and_classes_are_as_ever(Config) ->
     ?assertEqual({ok, {<<"Ba1">>, <<"AssertionError('no')">>, [1, 2], 3, <<"__main__">>}},
                  py:eval(Ctx, <<"(B().name(), told, made, dynamic, __name__)">>)),
     ?assertEqual({ok, <<"__main__">>}, py:eval(Ctx, <<"A.__module__">>)),
-    ?assertEqual({ok, false}, py:eval(Ctx, <<"'len' in globals()">>)).
+    ok = py_context:exec(Ctx, <<"import math">>),
+    ?assertEqual({ok, {false, true}}, py:eval(Ctx, <<"('len' in globals(), 'math' in globals())">>)).
 
 main_finds_private_functions_first(Config) ->
     [Ctx] = start(#{contexts => 1, preload => <<"def f(): return 'own'">>}, Config),

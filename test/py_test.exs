@@ -191,6 +191,44 @@ defmodule PyTest do
     assert_raise ArgumentError, ~r/"z"/, fn -> Code.eval_string("import Py; ~P[1]z") end
   end
 
+  test "tracebacks name the place of a sigil" do
+    line = __ENV__.line
+
+    :ok =
+      Py.exec(~P"""
+      def fails(n):
+          return 1 / n
+      """)
+
+    file = Path.relative_to_cwd(__ENV__.file)
+
+    assert {:error, {:ZeroDivisionError, _, %{frames: frames, formatted: formatted}}} =
+             Py.eval(~P"fails(0)", [], traceback: true)
+
+    assert [{^file, top}, {^file, inner}] = Enum.map(frames, &{&1.file, &1.line})
+    assert {top, inner} == {line + 11, line + 5}
+    assert formatted =~ ~s(File "#{file}", line #{inner}, in fails\n    return 1 / n\n)
+    assert formatted =~ ~s(File "#{file}", line #{top}, in <module>\n    fails\(0\)\n)
+    # Also for what Python code itself makes of it, and where the expression begins with blanks.
+    :ok = Py.exec(~P"import inspect, traceback")
+    assert Py.eval!(~P"inspect.getsource(fails)") == "def fails(n):\n    return 1 / n\n"
+
+    assert {:error, {:ZeroDivisionError, _, %{frames: [%{line: above}]}}} =
+             Py.eval(~P"  1 / 0", [], traceback: true)
+
+    assert above == __ENV__.line - 2
+
+    assert {:error, {:SyntaxError, message}} = Py.eval(~P"x = = 1")
+
+    assert message =~ "(py_test.exs, line #{__ENV__.line - 2}, column 3)"
+    # What is in no file has a name of its own; and a sigil can be a pattern.
+    {{:error, {_, _, trace}}, _} =
+      Code.eval_string("import Py; Py.eval(~P[0/0], [], traceback: true)")
+
+    assert [%{file: "<erlang-" <> _}] = trace.frames
+    assert ~P"x" = "x"
+  end
+
   # Sigils of more than one letter can't even be read before.
   if Version.match?(System.version(), ">= 1.15.0") do
     test "the sigil has two letters where that is possible" do

@@ -27,6 +27,7 @@ use crate::copying;
 use crate::directory::{self, Context};
 use crate::error::{Death, Error};
 use crate::frame;
+use crate::places;
 use crate::pool::Pool;
 use crate::python_module;
 use crate::quarantine;
@@ -230,6 +231,13 @@ fn choose_by_id<'a>(
 #[rustler::nif]
 fn scheduler_id(env: Env) -> Term {
     scheduler::current().map_or_else(|| atoms::undefined().encode(env), |id| id.encode(env))
+}
+
+/// `locate(Source, File, Line) -> ok`
+#[rustler::nif]
+fn locate(source: Binary, file: &str, line: u32) -> Atom {
+    places::note(&source, file, line);
+    atoms::ok()
 }
 
 // ---------------------------------------------------------------- requests

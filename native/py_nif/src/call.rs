@@ -10,7 +10,7 @@ use py_runtime::context::Orphans;
 use py_runtime::exception::Exception;
 use py_runtime::job::{Job, Outcome, Scope};
 use py_runtime::mailbox::Seq;
-use py_runtime::object::Attached;
+use py_runtime::object::{Attached, Object};
 use py_runtime::request::{Cancel, RequestState};
 use rustler::Resource;
 use rustler::sys::{
@@ -290,6 +290,15 @@ impl Job for Call {
         #[cfg(feature = "faults")]
         assert!(std::env::var_os("PY_FAULT_AT_START").is_none(), "on purpose, by a test");
         Local::new(at)
+    }
+
+    fn preload(
+        at: Attached<'_>,
+        local: &Local,
+        source: &[u8],
+        namespace: &Object,
+    ) -> Result<(), Exception> {
+        local.preload(at, source, namespace)
     }
 
     fn notice(_: Attached<'_>, local: &Local, notice: Notice) {

@@ -216,7 +216,7 @@ impl Scale {
             if size == 0 {
                 return Some(());
             }
-            for (key, value) in Pairs::new(self.env, map) {
+            for (key, value) in Pairs::new(self.env, map)? {
                 self.put(key, levels)?;
                 self.put(value, levels)?;
             }

@@ -5,6 +5,9 @@
 
 mod asyncio;
 mod code_cache;
+mod event_loop;
+pub(crate) mod running;
+mod source_lines;
 mod streams;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -32,6 +35,7 @@ use crate::settings;
 use crate::term::{atom, tuple};
 use asyncio::{Asyncio, is_coroutine};
 use code_cache::CodeCache;
+pub(crate) use event_loop::LoopSlot;
 pub(crate) use streams::Push;
 
 /// How many arguments there is room for between two calls.
@@ -47,6 +51,8 @@ pub(crate) struct Local {
     asyncio: OnceCell<Asyncio>,
     /// The namespaces of processes.
     pub(crate) processes: Processes,
+    /// The event loop of code that runs in the context's own namespace.
+    event_loop: LoopSlot,
     /// Scratch space for arguments, empty between calls. Taken while it is in use.
     arguments: Cell<Vec<Object>>,
 }
@@ -57,15 +63,28 @@ impl Local {
         Ok(Local {
             types: Types::load(at)?,
             names: RefCell::default(),
-            code: RefCell::default(),
+            code: RefCell::new(CodeCache::new(at)?),
             asyncio: OnceCell::new(),
             processes: Processes::default(),
+            event_loop: LoopSlot::default(),
             arguments: Cell::default(),
         })
     }
 
     pub(crate) fn types(&self) -> &Types {
         &self.types
+    }
+
+    /// Runs what the context begins with.
+    pub(crate) fn preload(
+        &self,
+        at: Attached<'_>,
+        source: &[u8],
+        namespace: &Object,
+    ) -> Result<(), Exception> {
+        let code = self.code.borrow_mut().preload(at, source)?;
+        let done = code::run(at, &code, namespace, namespace);
+        done.map(drop).ok_or_else(|| Exception::take(at))
     }
 }
 
@@ -271,13 +290,7 @@ impl Run<'_, '_> {
     /// A global of the namespace in use.
     fn global(&mut self, env: ErlNifTerm, name: &Object) -> Result<Object, Error> {
         let namespace = self.namespace(env)?;
-        let value = self.item(&namespace, name)?;
-        let value = match (value, self.which(env)) {
-            // Behind a process's namespace lies the context's own.
-            (None, Namespace::Process(_)) => self.item(self.namespace, name)?,
-            (value, _) => value,
-        };
-        value.ok_or_else(|| {
+        self.item(&namespace, name)?.ok_or_else(|| {
             let name = py_runtime::exception::lossy_text(self.at, name).unwrap_or_default();
             let message = format!("name '{name}' is not defined");
             Error::Python(Exception::new("NameError", message))
@@ -441,7 +454,7 @@ impl Run<'_, '_> {
         // Compiling can warn, and a warning runs Python code, which can have others run on top.
         Ok(match self.local.code.try_borrow_mut() {
             Ok(mut cache) => cache.get(self.at, source, kind)?,
-            Err(_) => code::compile(self.at, source, "<erlang>", kind)?,
+            Err(_) => code_cache::compile(self.at, source, "<erlang>", kind)?,
         })
     }
 
@@ -539,7 +552,7 @@ impl Run<'_, '_> {
         value.ok_or_else(|| {
             if TracebacksWanted::now() {
                 // A traceback that is made while this is done goes without.
-                if let Ok(mut cache) = self.local.code.try_borrow_mut() {
+                if let Ok(cache) = self.local.code.try_borrow() {
                     cache.show_lines(self.at);
                 }
             }

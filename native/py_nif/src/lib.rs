@@ -24,6 +24,7 @@ mod hidden;
 mod level;
 mod names;
 mod output;
+mod places;
 mod pool;
 mod processes;
 mod python_module;

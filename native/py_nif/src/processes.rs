@@ -4,18 +4,20 @@
 //! runs on a scheduler when a process dies, however it dies, and tells the thread, which forgets
 //! the namespace.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use py_runtime::exception::Exception;
-use py_runtime::namespace::{self, Backdrop};
+use py_runtime::namespace::{Inherited, Private};
 use py_runtime::object::{Attached, Object};
 use rustler::sys::ErlNifPid;
 use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
 
 use crate::call::Notice;
 use crate::directory::Context;
+use crate::exec::LoopSlot;
 use crate::term::{pid_term, word};
 
 /// A local pid as a word.
@@ -28,33 +30,58 @@ impl ProcessId {
     }
 }
 
-/// The namespaces of one context's processes. Never borrowed while Python code may run: that may
-/// wait for Erlang and have other jobs run meanwhile.
+/// The namespaces of one context's processes. The table is never borrowed while Python code may run:
+/// that may wait for Erlang and have other jobs run meanwhile.
 #[derive(Default)]
 pub(crate) struct Processes {
-    namespaces: RefCell<HashMap<ProcessId, Object>>,
+    namespaces: RefCell<HashMap<ProcessId, Rc<Process>>>,
     /// Made when the first process needs one: many contexts never do.
     shared: OnceCell<Shared>,
 }
 
 struct Shared {
-    /// Borrowed while it is brought up to date, which may run destructors: whoever comes then takes
-    /// it as it is.
-    backdrop: RefCell<Backdrop>,
-    merged: Object,
+    inherited: Inherited,
+    /// Whether namespaces of processes may refer to what the context's own has lost.
+    has_lost: Cell<bool>,
     watch: ResourceArc<Watch>,
+}
+
+/// What a process has in the context.
+struct Process {
+    globals: Object,
+    /// Borrowed where no Python code runs.
+    namespace: RefCell<Private>,
+    event_loop: LoopSlot,
+}
+
+impl Process {
+    fn new(at: Attached<'_>, shared: &Shared) -> Result<Self, Exception> {
+        let namespace = Private::new(at, &shared.inherited)?;
+        let globals = namespace.dict().clone_ref(at);
+        Ok(Process { globals, namespace: RefCell::new(namespace), event_loop: LoopSlot::default() })
+    }
+
+    fn update(&self, at: Attached<'_>, shared: &Shared) -> Result<(), Exception> {
+        let before = self.namespace.borrow_mut().update(at, &shared.inherited)?;
+        // Not before the borrow is over.
+        drop(before);
+        Ok(())
+    }
 }
 
 impl Shared {
     fn new(at: Attached<'_>, context: &Arc<Context>, own: &Object) -> Result<Self, Exception> {
-        let backdrop = Backdrop::new(at, own)?;
-        let merged = backdrop.merged().clone_ref(at);
         let watch = ResourceArc::new(Watch { context: Arc::clone(context) });
-        Ok(Shared { backdrop: RefCell::new(backdrop), merged, watch })
+        Ok(Shared { inherited: Inherited::new(at, own)?, has_lost: Cell::new(false), watch })
     }
 
+    /// Looks at the context's own namespace.
     fn refresh(&self, at: Attached<'_>) -> Result<(), Exception> {
-        self.backdrop.try_borrow_mut().map_or(Ok(()), |mut backdrop| backdrop.refresh(at))
+        let before = self.inherited.refresh(at)?;
+        if before.has_lost() {
+            self.has_lost.set(true);
+        }
+        Ok(())
     }
 }
 
@@ -76,8 +103,8 @@ impl Resource for Watch {
 }
 
 impl Processes {
-    /// The namespace of a process, made if it has none, before the context's `own` one as that is
-    /// now.
+    /// The namespace of a process, made if it has none, with the names of the context's `own` one as
+    /// that is now.
     pub(crate) fn namespace(
         &self,
         at: Attached<'_>,
@@ -93,29 +120,51 @@ impl Processes {
             }
         };
         shared.refresh(at)?;
-        let id = ProcessId::of(pid);
-        if let Some(namespace) = self.namespaces.borrow().get(&id) {
-            return Ok(namespace.clone_ref(at));
+        if let Some(process) = self.find(pid) {
+            process.update(at, shared)?;
+            return Ok(process.globals.clone_ref(at));
         }
-        let namespace = namespace::before(at, &shared.merged)?;
+        let process = Rc::new(Process::new(at, shared)?);
+        let globals = process.globals.clone_ref(at);
         // A process that is dead already is not told of again: its namespace lasts for this job.
         // The monitor's end is noticed by this thread, so not before the entry is made.
         if shared.watch.monitor(None, &LocalPid::from_c_arg(pid)).is_some() {
-            self.namespaces.borrow_mut().insert(id, namespace.clone_ref(at));
+            self.namespaces.borrow_mut().insert(ProcessId::of(pid), process);
         }
-        Ok(namespace)
+        Ok(globals)
     }
 
-    /// The context's own namespace may have changed: what it has let go of is not kept here either.
+    /// The namespace of a process, if it has one.
+    pub(crate) fn globals(&self, at: Attached<'_>, pid: ErlNifPid) -> Option<Object> {
+        self.find(pid).map(|process| process.globals.clone_ref(at))
+    }
+
+    /// Where a process that has a namespace keeps its event loop. `Some(None)`: exception set.
+    pub(crate) fn loop_slot(&self, at: Attached<'_>, pid: ErlNifPid) -> Option<Option<Object>> {
+        self.find(pid).map(|process| process.event_loop.list(at))
+    }
+
+    fn find(&self, pid: ErlNifPid) -> Option<Rc<Process>> {
+        self.namespaces.borrow().get(&ProcessId::of(pid)).map(Rc::clone)
+    }
+
+    /// The context's own namespace may have changed. What it no longer refers to is released here,
+    /// too: those of processes that are idle would keep it until their next job.
     pub(crate) fn refresh(&self, at: Attached<'_>) {
+        let Some(shared) = self.shared.get() else { return };
         // What fails here fails again, and is told, when a process needs it.
-        let _ = self.shared.get().map(|shared| shared.refresh(at));
+        if shared.refresh(at).is_ok() && shared.has_lost.take() {
+            let processes: Vec<_> = self.namespaces.borrow().values().map(Rc::clone).collect();
+            for process in processes {
+                let _ = process.update(at, shared);
+            }
+        }
     }
 
     /// The process is dead. What nobody else holds of its namespace goes now, what holds itself (a
     /// function holds its globals) when Python next collects garbage.
     pub(crate) fn forget(&self, id: ProcessId) {
-        let namespace = self.namespaces.borrow_mut().remove(&id);
-        drop(namespace);
+        let process = self.namespaces.borrow_mut().remove(&id);
+        drop(process);
     }
 }

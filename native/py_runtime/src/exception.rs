@@ -122,9 +122,13 @@ fn column(at: Attached<'_>, raised: &Object) -> Option<i64> {
     column
 }
 
-/// `invalid syntax (<file>, line 1)` becomes `invalid syntax (<file>, line 1, column 5)`.
+/// `invalid syntax (<file>, line 1)` becomes `invalid syntax (<file>, line 1, column 5)`. Both are
+/// counted from 1. Of an error that is nowhere, such as a wrong encoding, Python says line 0.
 fn with_column(text: String, column: i64) -> String {
-    match text.strip_suffix(')') {
+    if let Some(start) = text.strip_suffix(", line 0)") {
+        return format!("{start})");
+    }
+    match text.strip_suffix(')').filter(|_| column > 0) {
         Some(start) if start.contains(", line ") => format!("{start}, column {column})"),
         _ => text,
     }

@@ -17,7 +17,7 @@ use pyo3_ffi as ffi;
 
 use crate::code;
 use crate::exception::{clear, lossy_text};
-use crate::namespace::new_namespace;
+use crate::namespace::library_namespace;
 use crate::object::{Attached, Object};
 
 /// The name of its source file, which has no other part in it: a file that is searched for, read or
@@ -62,7 +62,7 @@ for _place, _name in [(_logging, "_lock"), *((_handler, "lock") for _handler in 
 /// Gives back all import locks of this thread, which isn't importing anything, and those of `logging`.
 pub(crate) fn give_back(at: Attached<'_>) {
     // What fails here has no caller to be told; the worst is that nothing is given back.
-    if let Ok(namespace) = new_namespace(at) {
+    if let Ok(namespace) = library_namespace(at, "py_context_router.import_locks") {
         let _ = code::exec(at, GIVE_BACK, "<import locks>", &namespace);
     }
     clear(at);

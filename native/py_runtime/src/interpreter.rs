@@ -17,7 +17,7 @@ use crate::escape::Escaped;
 use crate::gil;
 use crate::mode::Mode;
 #[cfg(not(Py_3_13))]
-use crate::namespace::new_namespace;
+use crate::namespace::library_namespace;
 use crate::object::{Attached, Object};
 use crate::spare;
 
@@ -145,6 +145,11 @@ impl Interpreter {
     fn attached_with(tstate: *mut ffi::PyThreadState, mode: Mode) -> Self {
         let (attached_since, let_in) = (Cell::new(Instant::now()), Cell::new(0));
         Interpreter { mode, tstate, attached_since, let_in, reset: None, is_used: false }
+    }
+
+    /// How it gets its Python.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The token for touching Python.
@@ -357,7 +362,8 @@ fn join_late_threads(at: Attached<'_>) {
             for thread in threading.enumerate():\n  \
                 if thread is not threading.current_thread() and not thread.daemon: thread.join()";
     // Who raises here is left behind as a thread, or has ended.
-    let _ = new_namespace(at).and_then(|namespace| code::exec(at, SOURCE, "<threads>", &namespace));
+    let _ = library_namespace(at, "py_context_router.interpreter")
+        .and_then(|namespace| code::exec(at, SOURCE, "<threads>", &namespace));
 }
 
 /// A new state, made by this thread.
@@ -468,7 +474,8 @@ fn settle_statics() {
     let at = unsafe { Attached::assume() };
     const SOURCE: &[u8] = b"import datetime\ndatetime.datetime.strptime('2000', '%Y')";
     // An installation without `datetime` has nothing to settle.
-    let _ = new_namespace(at).and_then(|namespace| code::exec(at, SOURCE, "<statics>", &namespace));
+    let _ = library_namespace(at, "py_context_router.interpreter")
+        .and_then(|namespace| code::exec(at, SOURCE, "<statics>", &namespace));
     SETTLED.store(true, Ordering::Relaxed);
 }
 

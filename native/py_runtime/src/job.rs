@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::code;
 use crate::context::{Context, Desk, Orphans};
 use crate::exception::Exception;
 use crate::object::{Attached, Object};
@@ -24,6 +25,17 @@ pub trait Job: Clone + Send + Sync + 'static {
 
     /// Makes the thread's `Local`, attached, before the first job.
     fn prepare(at: Attached<'_>) -> Result<Self::Local, Exception>;
+
+    /// Runs a source that the context begins with, attached, in the context's own namespace.
+    fn preload(
+        at: Attached<'_>,
+        local: &Self::Local,
+        source: &[u8],
+        namespace: &Object,
+    ) -> Result<(), Exception> {
+        let _ = local;
+        code::exec(at, source, "<preload>", namespace)
+    }
 
     /// Takes note, attached, on the context thread. No exception stays set.
     fn notice(at: Attached<'_>, local: &Self::Local, notice: Self::Notice);

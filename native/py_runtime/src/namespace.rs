@@ -1,21 +1,44 @@
-//! The globals that code runs in: a context's own namespace, and private ones before it.
+//! The globals that code runs in: a context's own namespace, and private ones of its users.
 //!
-//! A private namespace holds the names that one user has made; behind it lie the context's own
-//! namespace, which all see, and the built-ins. Python knows two levels only, the globals of a
-//! function and its built-ins, and is fast only if both are plain dictionaries. So the two levels
-//! behind are merged into one [`Backdrop`] that stands in for the built-ins of private code. It is
-//! brought up to date before private code runs: that code sees the context's own namespace as it
-//! was when its job began.
+//! A private namespace holds the names that one user has made, and copies of those of the context's
+//! own namespace. They are copied, because to Python the globals of a function are one plain
+//! dictionary, and behind it are only the built-ins, which are the real ones here: code may change
+//! them. Copies are brought up to date when a job begins ([`Private::update`]), so that private code
+//! sees the context's own namespace as it was then. What the user has assigned is left alone; it is
+//! told from a copy by not being the object that was copied.
+
+use std::cell::RefCell;
+use std::ffi::CStr;
+use std::rc::Rc;
 
 use pyo3_ffi as ffi;
 
 use crate::exception::Exception;
 use crate::object::{Attached, Object};
 
-/// A fresh dictionary that code can run in: it has the built-ins and calls itself `__main__`.
+const MAIN: &CStr = c"__main__";
+
+/// A fresh dictionary that users' code can run in, with what the globals of a script have.
 pub fn new_namespace(at: Attached<'_>) -> Result<Object, Exception> {
-    let made = builtins(at).and_then(|builtins| filled(at, &builtins));
+    let made = new_dict(at).filter(|dict| fill(at, dict).is_some());
     made.ok_or_else(|| Exception::take(at))
+}
+
+/// A fresh dictionary for the library's own code. Its `__name__` is not `__main__`, because by that
+/// name users' code is known.
+pub fn library_namespace(at: Attached<'_>, name: &str) -> Result<Object, Exception> {
+    let make = || {
+        let dict = new_dict(at)?;
+        set(&dict, c"__builtins__", &builtins(at)?)?;
+        set(&dict, c"__name__", &Object::text(at, name)?)?;
+        Some(dict)
+    };
+    make().ok_or_else(|| Exception::take(at))
+}
+
+fn new_dict(at: Attached<'_>) -> Option<Object> {
+    // SAFETY: attached.
+    unsafe { Object::from_owned(at, ffi::PyDict_New()) }
 }
 
 /// The module `builtins`.
@@ -24,143 +47,291 @@ fn builtins(at: Attached<'_>) -> Option<Object> {
     unsafe { Object::from_owned(at, ffi::PyImport_ImportModule(c"builtins".as_ptr())) }
 }
 
-fn filled(at: Attached<'_>, builtins: &Object) -> Option<Object> {
-    // SAFETY: attached; each call gets live objects, and a failure is a null that ends the chain.
-    unsafe {
-        let dict = Object::from_owned(at, ffi::PyDict_New())?;
-        let name = Object::text(at, "__main__")?;
-        set(&dict, c"__builtins__", builtins)?;
-        set(&dict, c"__name__", &name)?;
-        set(&dict, c"__doc__", &Object::none(at))?;
-        Some(dict)
-    }
+/// Gives a dictionary what the globals of a script begin with. `None`: exception set.
+fn fill(at: Attached<'_>, dict: &Object) -> Option<()> {
+    let builtins = builtins(at)?;
+    let none = Object::none(at);
+    let loader = builtins.getattr_c(at, c"__loader__").unwrap_or_else(|| {
+        crate::exception::clear(at);
+        Object::none(at)
+    });
+    set(dict, c"__name__", &Object::text(at, "__main__")?)?;
+    set(dict, c"__doc__", &none)?;
+    set(dict, c"__package__", &none)?;
+    // The importer of built-in modules, as for a script.
+    set(dict, c"__loader__", &loader)?;
+    set(dict, c"__spec__", &none)?;
+    // From 3.14 on annotations are evaluated when they are asked for.
+    #[cfg(not(Py_3_14))]
+    set(dict, c"__annotations__", &new_dict(at)?)?;
+    set(dict, c"__builtins__", &builtins)
 }
 
-/// # Safety
-/// Attached, and `dict` is a dictionary.
-unsafe fn set(dict: &Object, key: &std::ffi::CStr, value: &Object) -> Option<()> {
-    // SAFETY: live objects; the dictionary takes its own reference.
+fn set(dict: &Object, key: &CStr, value: &Object) -> Option<()> {
+    // SAFETY: attached, as whoever has an `Object` in hand is; `dict` is a dictionary, which takes
+    // its own references.
     let status = unsafe { ffi::PyDict_SetItemString(dict.as_ptr(), key.as_ptr(), value.as_ptr()) };
     (status == 0).then_some(())
 }
 
-/// A fresh private namespace before what a [`Backdrop`] has merged.
-pub fn before(at: Attached<'_>, merged: &Object) -> Result<Object, Exception> {
-    filled(at, merged).ok_or_else(|| Exception::take(at))
-}
-
-/// What lies behind the private namespaces of one context.
+/// The module `__main__` of an interpreter that one context has to itself. Its dictionary is the
+/// context's own namespace. As long as this lives it is in `sys.modules`; dropped attached, it puts
+/// the interpreter's first `__main__` back, so that nothing keeps the namespace any longer.
 #[derive(Debug)]
-pub struct Backdrop {
-    /// The built-ins, and over them the context's own namespace.
-    merged: Object,
-    builtins: Seen,
-    own: Seen,
+pub(crate) struct MainModule {
+    first: Option<Object>,
 }
 
-/// A dictionary, and what was in it when it was last looked at.
+impl MainModule {
+    /// Puts a new module in place. Also gives its dictionary.
+    pub(crate) fn install(at: Attached<'_>) -> Result<(Self, Object), Exception> {
+        Self::make(at).ok_or_else(|| Exception::take(at))
+    }
+
+    fn make(at: Attached<'_>) -> Option<(Self, Object)> {
+        // SAFETY: attached; the name ends in NUL, and a module's dictionary lives as long as the
+        // module.
+        let (module, namespace) = unsafe {
+            let module = Object::from_owned(at, ffi::PyModule_New(MAIN.as_ptr()))?;
+            let namespace = ffi::PyModule_GetDict(module.as_ptr());
+            (module, Object::from_borrowed(at, namespace)?)
+        };
+        fill(at, &namespace)?;
+        let modules = modules(at)?;
+        // SAFETY: attached; a dictionary, and its values are live.
+        let first = unsafe {
+            let first = ffi::PyDict_GetItemString(modules.as_ptr(), MAIN.as_ptr());
+            Object::from_borrowed(at, first)
+        };
+        set(&modules, MAIN, &module)?;
+        Some((MainModule { first }, namespace))
+    }
+}
+
+impl Drop for MainModule {
+    fn drop(&mut self) {
+        // SAFETY: dropped attached, as every `Object` is.
+        let at = unsafe { Attached::assume() };
+        let restored = modules(at).zip(self.first.take());
+        let restored = restored.and_then(|(modules, first)| set(&modules, MAIN, &first));
+        if restored.is_none() {
+            crate::exception::clear(at);
+        }
+    }
+}
+
+/// `sys.modules`
+fn modules(at: Attached<'_>) -> Option<Object> {
+    // SAFETY: attached; a live dictionary.
+    unsafe { Object::from_borrowed(at, ffi::PyImport_GetModuleDict()) }
+}
+
+/// The names of a context's own namespace, as private ones inherit them.
 #[derive(Debug)]
-struct Seen {
-    dict: Object,
-    /// In the dictionary's order. References of their own: an address that is free might be given
-    /// to something else, which would then look the same.
-    items: Vec<(Object, Object)>,
+pub struct Inherited {
+    own: Object,
+    /// A copy of `own`, made when it had last changed. Never changed itself. Never borrowed while
+    /// Python code may run.
+    seen: RefCell<Object>,
+    /// What new private namespaces begin with, made when the first needs it. Borrowed as `seen` is.
+    first: RefCell<Option<Rc<Private>>>,
 }
 
-impl Backdrop {
-    /// Behind it all is the context's `own` namespace.
+/// What was copied before, and may be the last that refers to it. Releasing that can run Python
+/// code, so it is done when nothing is borrowed any more.
+#[derive(Debug)]
+#[must_use = "it is to be kept until nothing is borrowed"]
+pub struct Before {
+    _copied: Option<Object>,
+    _first: Option<Rc<Private>>,
+    has_lost: bool,
+}
+
+impl Before {
+    const NOTHING: Before = Before { _copied: None, _first: None, has_lost: false };
+
+    /// Whether a name is gone, or has another value, whose value may have been large.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.has_lost
+    }
+}
+
+impl Inherited {
+    /// What there is to inherit of the context's `own` namespace.
     pub fn new(at: Attached<'_>, own: &Object) -> Result<Self, Exception> {
-        Self::make(at, own).ok_or_else(|| Exception::take(at))
+        let own = own.clone_ref(at);
+        let seen = copy(at, &own).ok_or_else(|| Exception::take(at))?;
+        Ok(Inherited { own, seen: RefCell::new(seen), first: RefCell::default() })
     }
 
-    fn make(at: Attached<'_>, own: &Object) -> Option<Self> {
-        let module = builtins(at)?;
-        // SAFETY: attached; a module's dictionary lives as long as the module, and gets a
-        // reference.
-        let (merged, builtins) = unsafe {
-            let dict = Object::from_borrowed(at, ffi::PyModule_GetDict(module.as_ptr()))?;
-            (Object::from_owned(at, ffi::PyDict_New())?, dict)
-        };
-        let mut made = Backdrop {
-            merged,
-            builtins: Seen::nothing_of(builtins),
-            own: Seen::nothing_of(own.clone_ref(at)),
-        };
-        made.merge(at)?;
-        Some(made)
-    }
-
-    /// What private namespaces have in the place of the built-ins: always this one dictionary.
-    pub fn merged(&self) -> &Object {
-        &self.merged
-    }
-
-    /// Takes over what has changed in the context's own namespace and the built-ins.
-    pub fn refresh(&mut self, at: Attached<'_>) -> Result<(), Exception> {
-        if self.own.is_as_seen() && self.builtins.is_as_seen() {
-            return Ok(());
+    /// Looks whether the context's own namespace has changed, which as a rule it hasn't.
+    pub fn refresh(&self, at: Attached<'_>) -> Result<Before, Exception> {
+        if self.is_as_seen() {
+            return Ok(Before::NOTHING);
         }
-        self.merge(at).ok_or_else(|| Exception::take(at))
-    }
-
-    /// Names that are new or have another value are set one by one, those that are gone are
-    /// removed: code that runs meanwhile in other threads never finds it empty.
-    fn merge(&mut self, at: Attached<'_>) -> Option<()> {
-        // Kept to the end: letting go of the last reference to something runs Python code.
-        let _before = (self.builtins.look(at), self.own.look(at));
-        let merged = self.merged.as_ptr();
-        let (builtins, own) = (self.builtins.dict.as_ptr(), self.own.dict.as_ptr());
-        // SAFETY: attached; all three are dictionaries, their keys are live.
-        unsafe {
-            let keys = Object::from_owned(at, ffi::PyDict_Keys(merged))?;
-            for index in 0..ffi::PyList_Size(keys.as_ptr()) {
-                let key = ffi::PyList_GetItem(keys.as_ptr(), index);
-                if ffi::PyDict_Contains(own, key) == 0 && ffi::PyDict_Contains(builtins, key) == 0 {
-                    ffi::PyDict_DelItem(merged, key);
-                }
-            }
-            for (key, value) in &self.builtins.items {
-                let (key, value) = (key.as_ptr(), value.as_ptr());
-                if ffi::PyDict_Contains(own, key) == 0 {
-                    (ffi::PyDict_SetItem(merged, key, value) == 0).then_some(())?;
-                }
-            }
-            for (key, value) in &self.own.items {
-                let done = ffi::PyDict_SetItem(merged, key.as_ptr(), value.as_ptr());
-                (done == 0).then_some(())?;
-            }
-        }
-        Some(())
-    }
-}
-
-impl Seen {
-    fn nothing_of(dict: Object) -> Self {
-        Seen { dict, items: Vec::new() }
+        // Up to 3.11 this may run Python's garbage collection, and that finalizers.
+        let now = copy(at, &self.own).ok_or_else(|| Exception::take(at))?;
+        let before = self.seen.replace(now.clone_ref(at));
+        let first = self.first.take();
+        let has_lost = names(&before).any(|(key, value)| {
+            let is_kept = get(&now, key).is_some_and(|now| now == value);
+            // SAFETY: attached, and the copy's values are live.
+            !is_kept && !unsafe { is_small(value) }
+        });
+        Ok(Before { _copied: Some(before), _first: first, has_lost })
     }
 
     /// Whether each name still has the value that it had. Compares addresses and runs no code.
     fn is_as_seen(&self) -> bool {
-        let mut before = self.items.iter();
-        locked(&self.dict, || {
-            let same = pairs(&self.dict).all(|(key, value)| {
-                before.next().is_some_and(|(k, v)| (k.as_ptr(), v.as_ptr()) == (key, value))
-            });
-            same && before.next().is_none()
+        let seen = self.seen.borrow();
+        let mut seen = pairs(&seen);
+        locked(&self.own, || {
+            pairs(&self.own).all(|pair| seen.next() == Some(pair)) && seen.next().is_none()
         })
     }
+}
 
-    /// Looks again. What was seen before is given back, to be let go of later.
-    fn look(&mut self, at: Attached<'_>) -> Vec<(Object, Object)> {
-        let object = |ptr| {
-            // SAFETY: attached; a dictionary's keys and values are live.
-            unsafe { Object::from_borrowed(at, ptr) }.expect("a dictionary holds no null")
-        };
-        let now = locked(&self.dict, || {
-            pairs(&self.dict).map(|(key, value)| (object(key), object(value))).collect()
-        });
-        std::mem::replace(&mut self.items, now)
+fn copy(at: Attached<'_>, dict: &Object) -> Option<Object> {
+    // SAFETY: attached; a dictionary.
+    unsafe { Object::from_owned(at, ffi::PyDict_Copy(dict.as_ptr())) }
+}
+
+/// Whether it doesn't matter how long a value is kept: `None`, a number.
+///
+/// # Safety
+/// Attached, and `value` is live.
+unsafe fn is_small(value: *mut ffi::PyObject) -> bool {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        value == ffi::Py_None()
+            || ffi::PyBool_Check(value) != 0
+            || ffi::PyLong_CheckExact(value) != 0
+            || ffi::PyFloat_CheckExact(value) != 0
     }
+}
+
+/// The private namespace of one user.
+#[derive(Debug)]
+pub struct Private {
+    dict: Object,
+    /// What it has inherited: a copy of the context's own namespace as that was.
+    taken: Option<Object>,
+    /// The keys of `dict` in their order, up to the last inherited one. While they are the same, no
+    /// inherited name has been deleted, nor one of the user's own that hides it.
+    order: Rc<Vec<Object>>,
+}
+
+impl Private {
+    /// A fresh one, with what is to inherit. A copy of another fresh one: that takes less time than
+    /// to look at each name.
+    pub fn new(at: Attached<'_>, inherited: &Inherited) -> Result<Self, Exception> {
+        let known = inherited.first.borrow().clone();
+        let first = match known {
+            Some(first) => first,
+            None => {
+                let dict = new_namespace(at)?;
+                let mut first = Private { dict, taken: None, order: Rc::default() };
+                // Nothing was copied before.
+                let _ = first.update(at, inherited)?;
+                let first = Rc::new(first);
+                let _ = inherited.first.replace(Some(Rc::clone(&first)));
+                first
+            }
+        };
+        first.copy(at).ok_or_else(|| Exception::take(at))
+    }
+
+    fn copy(&self, at: Attached<'_>) -> Option<Self> {
+        let dict = copy(at, &self.dict)?;
+        #[cfg(not(Py_3_14))]
+        set(&dict, c"__annotations__", &new_dict(at)?)?;
+        let taken = self.taken.as_ref().map(|taken| taken.clone_ref(at));
+        Some(Private { dict, taken, order: Rc::clone(&self.order) })
+    }
+
+    /// The globals.
+    pub fn dict(&self) -> &Object {
+        &self.dict
+    }
+
+    /// Takes over what has changed in what it inherits. As a rule nothing has. Runs no Python code.
+    pub fn update(&mut self, at: Attached<'_>, inherited: &Inherited) -> Result<Before, Exception> {
+        let seen = inherited.seen.borrow();
+        let is_same = |taken: &Object| taken.as_ptr() == seen.as_ptr();
+        if self.taken.as_ref().is_some_and(is_same) && self.is_in_order() {
+            return Ok(Before::NOTHING);
+        }
+        self.inherit(&seen).ok_or_else(|| Exception::take(at))?;
+        let before = self.taken.replace(seen.clone_ref(at));
+        // Keys only: text, whose release runs no code.
+        self.order = Rc::new(self.keys(at));
+        Ok(Before { _copied: before, _first: None, has_lost: false })
+    }
+
+    /// Values that are replaced or removed here are still referred to by `taken`.
+    fn inherit(&self, seen: &Object) -> Option<()> {
+        let dict = self.dict.as_ptr();
+        let taken = |key| self.taken.as_ref().and_then(|taken| get(taken, key));
+        for (key, value) in self.taken.iter().flat_map(names) {
+            if get(seen, key).is_none() && get(&self.dict, key) == Some(value) {
+                // SAFETY: attached; a dictionary and a live key of it.
+                (unsafe { ffi::PyDict_DelItem(dict, key) } == 0).then_some(())?;
+            }
+        }
+        for (key, value) in names(seen) {
+            let has = get(&self.dict, key);
+            if has.is_none() || (has != Some(value) && has == taken(key)) {
+                // SAFETY: attached; a dictionary, which takes its own references to live objects.
+                (unsafe { ffi::PyDict_SetItem(dict, key, value) } == 0).then_some(())?;
+            }
+        }
+        Some(())
+    }
+
+    fn keys(&self, at: Attached<'_>) -> Vec<Object> {
+        let mut missing = self.taken.as_ref().map_or(0, |taken| names(taken).count());
+        let is_inherited = |key| self.taken.as_ref().is_some_and(|taken| get(taken, key).is_some());
+        let mut keys = Vec::with_capacity(missing);
+        locked(&self.dict, || {
+            for (key, _) in pairs(&self.dict) {
+                if missing == 0 {
+                    break;
+                }
+                missing -= usize::from(is_text(key) && is_inherited(key));
+                // SAFETY: attached; a dictionary's keys are live.
+                keys.extend(unsafe { Object::from_borrowed(at, key) });
+            }
+        });
+        keys
+    }
+
+    fn is_in_order(&self) -> bool {
+        locked(&self.dict, || {
+            let mut now = pairs(&self.dict);
+            self.order.iter().all(|key| now.next().is_some_and(|(now, _)| now == key.as_ptr()))
+        })
+    }
+}
+
+/// What a dictionary has under a key, which is text. Borrowed from it.
+fn get(dict: &Object, key: *mut ffi::PyObject) -> Option<*mut ffi::PyObject> {
+    // SAFETY: attached, as whoever has an `Object` in hand is; comparing text can't fail.
+    let value = unsafe { ffi::PyDict_GetItemWithError(dict.as_ptr(), key) };
+    (!value.is_null()).then_some(value)
+}
+
+/// The entries of a dictionary that names can find: those of other keys might run code when they are
+/// compared.
+fn names(
+    dict: &Object,
+) -> impl Iterator<Item = (*mut ffi::PyObject, *mut ffi::PyObject)> + use<'_> {
+    pairs(dict).filter(|(key, _)| is_text(*key))
+}
+
+fn is_text(key: *mut ffi::PyObject) -> bool {
+    // SAFETY: a live key of a dictionary in the caller's hands.
+    unsafe { ffi::PyUnicode_CheckExact(key) != 0 }
 }
 
 /// Does something while no other thread changes the dictionary: they can't anyway where there is a

@@ -15,7 +15,7 @@ use pyo3_ffi as ffi;
 use crate::code::Source;
 use crate::interpreter::Vacant;
 use crate::mode::Mode;
-use crate::namespace::new_namespace;
+use crate::namespace::library_namespace;
 use crate::object::{Attached, Object};
 
 /// Notes what a new interpreter looks like, and defines `reset`, which makes it look so again.
@@ -28,7 +28,7 @@ pub(crate) const KEPT: bool = cfg!(all(Py_3_12, not(Py_3_14)));
 
 /// Notes what a new interpreter looks like. `None`: it won't be kept.
 pub(crate) fn note(at: Attached<'_>) -> Option<Object> {
-    let namespace = new_namespace(at).ok()?;
+    let namespace = library_namespace(at, "py_context_router.reset").ok()?;
     RESET.exec(at, &namespace).ok()?;
     // SAFETY: attached; the namespace is a dictionary, and the value gets a reference.
     unsafe {

@@ -11,7 +11,7 @@ use pyo3_ffi as ffi;
 use crate::code;
 use crate::escape::Escaped;
 use crate::exception::{Exception, clear};
-use crate::namespace::new_namespace;
+use crate::namespace::library_namespace;
 use crate::object::{Attached, Object};
 
 const SOURCE: &[u8] = include_bytes!("threads.py");
@@ -22,7 +22,7 @@ static NAMESPACE: OnceLock<Escaped> = OnceLock::new();
 
 /// Prepares the main interpreter, to which the thread is attached.
 pub(crate) fn install(at: Attached<'_>) -> Result<(), Exception> {
-    let namespace = new_namespace(at)?;
+    let namespace = library_namespace(at, "py_context_router.threads")?;
     code::exec(at, SOURCE, "<threads>", &namespace)?;
     let _ = NAMESPACE.set(Escaped::new(namespace));
     Ok(())

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 
 use py_runtime::code;
 use py_runtime::exception::Exception;
-use py_runtime::namespace::new_namespace;
+use py_runtime::namespace::library_namespace;
 use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 
@@ -91,7 +91,7 @@ fn apply(
 }
 
 fn load(at: Attached<'_>, source: &Source) -> Result<Object, Fail> {
-    let loaded = new_namespace(at).and_then(|namespace| {
+    let loaded = library_namespace(at, "py_context_router.plain").and_then(|namespace| {
         code::exec(at, source.text, source.file, &namespace)?;
         // SAFETY: attached; the namespace is a dictionary, and the value gets a reference.
         unsafe {

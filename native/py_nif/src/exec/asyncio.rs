@@ -5,7 +5,7 @@ use std::time::Duration;
 use py_runtime::code;
 use py_runtime::exception::{self, Exception};
 use py_runtime::ffi;
-use py_runtime::namespace::new_namespace;
+use py_runtime::namespace::library_namespace;
 use py_runtime::object::{Attached, Object};
 
 const SOURCE: &[u8] = include_bytes!("asyncio.py");
@@ -24,7 +24,7 @@ pub(super) struct Asyncio {
 impl Asyncio {
     /// `grace` is how long what is interrupted may clean up. `None`: for ever.
     pub(super) fn new(at: Attached<'_>, grace: Option<Duration>) -> Result<Self, Exception> {
-        let namespace = new_namespace(at)?;
+        let namespace = library_namespace(at, "py_context_router.asyncio")?;
         let seconds = grace.map_or(f64::INFINITY, |grace| grace.as_secs_f64());
         // SAFETY: attached; the namespace is a dictionary, and takes a reference.
         unsafe {

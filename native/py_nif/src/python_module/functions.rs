@@ -1,7 +1,7 @@
 //! What Python code calls in module `erlang`, as CPython calls it.
 //!
 //! Runs on whatever thread Python code runs on, attached. This file only takes arguments apart;
-//! what is done is in [`super::talk`] and [`super::voice`].
+//! what is done is in [`super::talk`], [`super::voice`] and [`super::running`].
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int};
@@ -12,7 +12,7 @@ use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
 use super::exchange::{Raised, raise};
-use super::{pickle, talk, voice};
+use super::{pickle, running, talk, voice};
 
 type Argument = *mut ffi::PyObject;
 
@@ -52,7 +52,7 @@ pub(super) static METHODS: Methods<7> = Methods(UnsafeCell::new([
 ]));
 
 /// Functions of the prelude only.
-pub(super) static PRIVATE: Methods<7> = Methods(UnsafeCell::new([
+pub(super) static PRIVATE: Methods<9> = Methods(UnsafeCell::new([
     many(c"_write", write, c""),
     one(c"_flush", flush, ffi::METH_O, c""),
     many(c"_log", log, c""),
@@ -60,11 +60,13 @@ pub(super) static PRIVATE: Methods<7> = Methods(UnsafeCell::new([
     one(c"_log_level_is_old", log_level_is_old, ffi::METH_NOARGS, c""),
     one(c"_log_levels", log_levels, ffi::METH_NOARGS, c""),
     one(c"_environ", environ, ffi::METH_NOARGS, c""),
+    one(c"_namespace", namespace, ffi::METH_O, c""),
+    one(c"_loop_slot", loop_slot, ffi::METH_NOARGS, c""),
 ]));
 
 /// The places of those in [`PRIVATE`].
 pub(super) fn private() -> std::ops::Range<usize> {
-    0..7
+    0..9
 }
 
 /// A function with the name in it that it calls.
@@ -329,4 +331,16 @@ unsafe extern "C" fn environ(_: Argument, _: Argument) -> Argument {
         }
         Ok(variables)
     })
+}
+
+unsafe extern "C" fn namespace(_: Argument, likely: Argument) -> Argument {
+    guarded(|at| {
+        // SAFETY: live, as long as the call lasts.
+        let likely = unsafe { ffi::PyObject_IsTrue(likely) } == 1;
+        Ok(running::namespace(at, likely))
+    })
+}
+
+unsafe extern "C" fn loop_slot(_: Argument, _: Argument) -> Argument {
+    guarded(running::loop_slot)
 }

@@ -91,6 +91,45 @@ def refuse_class(name):
     return hook
 
 
+# Entries for linecache by file name: the lines of the sources that contexts were given.
+sources = {}
+
+
+def follow_lines(linecache):
+    """Gives linecache what came before it was imported. Later sources are put there at once."""
+    linecache.cache.update(sources)
+
+
+def follow_events(events):
+    """Gives jobs event loops of their own, as the main thread of a script has one. From 3.14 on there
+    is none unless it was set."""
+    if sys.version_info >= (3, 14):
+        return
+    policy = events.BaseDefaultEventLoopPolicy
+    get, put = policy.get_event_loop, policy.set_event_loop
+
+    def get_event_loop(self):
+        slot = _loop_slot()
+        if slot is None:
+            return get(self)
+        if slot[0] is None or slot[0].is_closed():
+            if slot[1] is None or slot[1].is_closed():
+                slot[1] = self.new_event_loop()
+            slot[0] = slot[1]
+        return slot[0]
+
+    def set_event_loop(self, loop):
+        slot = _loop_slot()
+        if slot is None:
+            return put(self, loop)
+        if loop is not None and not isinstance(loop, events.AbstractEventLoop):
+            kind = type(loop).__name__
+            raise TypeError(f"loop must be an instance of AbstractEventLoop or None, not '{kind}'")
+        slot[0] = loop
+
+    policy.get_event_loop, policy.set_event_loop = get_event_loop, set_event_loop
+
+
 def refresh_environment():
     """Has `os.environ` be what the OS process has by now: in an interpreter that was kept it is what it
     was in the last context there."""
@@ -104,8 +143,11 @@ def prepare():
     its own."""
     if "os" in sys.modules:
         refresh_environment()
+    take_main()
     atexit.register(flush_originals)
     hooks["logging"] = bridge
+    hooks["linecache"] = follow_lines
+    hooks["asyncio.events"] = follow_events
     hooks["multiprocessing.context"] = spawn_by_default
     # From CPython 3.12 on, in sub-interpreters.
     if not getattr(_thread, "daemon_threads_allowed", lambda: True)():

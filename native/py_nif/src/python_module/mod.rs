@@ -10,6 +10,7 @@ mod exchange;
 mod functions;
 mod pickle;
 mod prelude;
+mod running;
 mod talk;
 mod voice;
 
@@ -23,7 +24,7 @@ use pyo3_ffi as ffi;
 
 use crate::convert::{buffer, opaque};
 pub(crate) use atom::atom_name;
-pub(crate) use prelude::install;
+pub(crate) use prelude::{install, sources};
 
 /// The module's name, for `PyImport_AppendInittab`.
 pub const NAME: &CStr = c"erlang";

@@ -1,7 +1,7 @@
 # What of module `erlang` is best said in Python. Runs once in each interpreter, in a namespace that
 # has the types Atom, Pid and Ref, and functions that only the native module has: _write, _flush,
-# _log, _log_level, _log_level_is_old, _log_levels, _environ. The other files of this folder are
-# appended to it.
+# _log, _log_level, _log_level_is_old, _log_levels, _environ, _namespace, _loop_slot. The other files
+# of this folder are appended to it.
 import _thread
 import atexit
 import io

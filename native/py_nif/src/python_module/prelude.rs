@@ -3,7 +3,7 @@
 use py_runtime::code::{self, Source};
 use py_runtime::exception::{self, Exception};
 use py_runtime::ffi;
-use py_runtime::namespace::new_namespace;
+use py_runtime::namespace::library_namespace;
 use py_runtime::object::{Attached, Object};
 
 use super::{NAME, State, functions, import, not_ours, raise_text, state};
@@ -14,6 +14,7 @@ static SOURCE: Source = Source::new(
         include_str!("prelude.py"),
         include_str!("streams.py"),
         include_str!("bridge.py"),
+        include_str!("main.py"),
         include_str!("imports.py"),
     )
     .as_bytes(),
@@ -29,11 +30,9 @@ pub(super) unsafe fn run(
     module: *mut ffi::PyObject,
     state: &mut State,
 ) -> Option<()> {
-    let namespace = new_namespace(at).map_err(|e| raise_as_import_error(&e)).ok()?;
+    let namespace = library_namespace(at, "erlang").map_err(|e| raise_as_import_error(&e)).ok()?;
     // SAFETY: attached; live objects, and the state takes a reference to each.
     unsafe {
-        let name = Object::text(at, "erlang")?;
-        set(&namespace, c"__name__", name.as_ptr())?;
         for (name, class) in [(c"Atom", state.atom), (c"Pid", state.pid), (c"Ref", state.reference)]
         {
             set(&namespace, name, class)?;
@@ -72,8 +71,8 @@ unsafe fn set(dict: &Object, key: &std::ffi::CStr, value: *mut ffi::PyObject) ->
     (unsafe { ffi::PyDict_SetItemString(dict.as_ptr(), key.as_ptr(), value) } == 0).then_some(())
 }
 
-/// Redirects the interpreter's standard streams, and changes what modules of the standard library need
-/// changed as they are imported. For each
+/// Redirects the interpreter's standard streams, has `__main__` be what runs, and changes what modules of
+/// the standard library need changed as they are imported. For each
 /// context that has an interpreter of its own; in the main one once, because by then its Python
 /// code may have put other streams in place.
 pub(crate) fn install(at: Attached<'_>) -> Result<(), Exception> {
@@ -96,6 +95,18 @@ pub(crate) fn install(at: Attached<'_>) -> Result<(), Exception> {
         }
         call(at, &prelude, c"prepare")?;
         set(&prelude, installed, ffi::Py_None()).ok_or_else(|| Exception::take(at))
+    }
+}
+
+/// The interpreter's dictionary of source lines, see `sources` in `prelude.py`.
+pub(crate) fn sources(at: Attached<'_>) -> Result<Object, Exception> {
+    let module = import(at)?;
+    // SAFETY: attached; the module is ours, so the state is, and the namespace is a dictionary.
+    unsafe {
+        let state = state(module.as_ptr()).ok_or_else(not_ours)?;
+        let prelude = Object::from_borrowed(at, state.prelude).ok_or_else(not_ours)?;
+        let sources = ffi::PyDict_GetItemString(prelude.as_ptr(), c"sources".as_ptr());
+        Object::from_borrowed(at, sources).ok_or_else(not_ours)
     }
 }
 

@@ -52,7 +52,7 @@ mod flag {
 
     use crate::code::{self, Kind};
     use crate::exception::clear;
-    use crate::namespace::new_namespace;
+    use crate::namespace::library_namespace;
     use crate::object::{Attached, Object};
 
     /// Takes the interpreter's flag away: raises an exception by its means, and forgets it. The thread,
@@ -73,7 +73,7 @@ mod flag {
     }
 
     fn function_that_does_nothing(at: Attached<'_>) -> Option<Object> {
-        let namespace = new_namespace(at).ok()?;
+        let namespace = library_namespace(at, "py_context_router.blow").ok()?;
         let code = code::compile(at, b"lambda: None", "<blow>", Kind::Expression).ok()?;
         code::run(at, &code, &namespace, &namespace)
     }

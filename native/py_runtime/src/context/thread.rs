@@ -21,7 +21,7 @@ use crate::interpreter::{Interpreter, Vacant};
 use crate::job::{Job, Outcome, Scope};
 use crate::mailbox::Next;
 use crate::mode::Mode;
-use crate::namespace::new_namespace;
+use crate::namespace::{MainModule, new_namespace};
 use crate::nudge;
 use crate::object::{Attached, Object};
 use crate::request::Cancel;
@@ -69,6 +69,8 @@ impl Drop for Suspect {
         }
     }
 }
+
+type Prepared<J> = (Option<MainModule>, Object, <J as Job>::Local);
 
 impl<J: Job> Context<J> {
     pub(super) fn thread_main(self: Arc<Self>) {
@@ -120,8 +122,8 @@ impl<J: Job> Context<J> {
         self.open_gate(&interpreter);
         let may_retry = suspect.is_none() && interpreter.is_used();
         let served = catch_unwind(AssertUnwindSafe(|| match Self::prepare(&interpreter) {
-            Ok((namespace, local)) => {
-                let preloaded = self.run_preloads(interpreter.attached(), &namespace);
+            Ok((_main, namespace, local)) => {
+                let preloaded = self.run_preloads(interpreter.attached(), &local, &namespace);
                 if may_retry && self.is_worth_a_retry(&preloaded) {
                     self.begin(Chore::Release);
                     return true;
@@ -220,26 +222,41 @@ impl<J: Job> Context<J> {
         hasher.finish()
     }
 
-    fn prepare(interpreter: &Interpreter) -> Result<(Object, J::Local), Exception> {
+    /// The context's namespace, which is that of the module `__main__` where the interpreter is its
+    /// own, and what its jobs share. To be dropped from the last to the first.
+    fn prepare(interpreter: &Interpreter) -> Result<Prepared<J>, Exception> {
         let at = interpreter.attached();
-        Ok((new_namespace(at)?, J::prepare(at)?))
+        let (main, namespace) = match interpreter.mode() {
+            Mode::Worker => (None, new_namespace(at)?),
+            Mode::SubInterpreter | Mode::OwnGil => {
+                let (main, namespace) = MainModule::install(at)?;
+                (Some(main), namespace)
+            }
+        };
+        Ok((main, namespace, J::prepare(at)?))
     }
 
-    fn run_preloads(&self, at: Attached<'_>, namespace: &Object) -> Result<(), StartError> {
+    fn run_preloads(
+        &self,
+        at: Attached<'_>,
+        local: &J::Local,
+        namespace: &Object,
+    ) -> Result<(), StartError> {
         let mut sources = self.config.preload.iter();
-        sources.try_for_each(|source| self.run_preload(at, source, namespace))
+        sources.try_for_each(|source| self.run_preload(at, local, source, namespace))
     }
 
     fn run_preload(
         &self,
         at: Attached<'_>,
+        local: &J::Local,
         source: &[u8],
         namespace: &Object,
     ) -> Result<(), StartError> {
         if !self.begin(Chore::Preload) {
             return Err(StartError::Interpreter("it was killed while it started".into()));
         }
-        let done = crate::code::exec(at, source, "<preload>", namespace);
+        let done = J::preload(at, local, source, namespace);
         self.end_chore(at);
         done.map_err(StartError::Python)
     }

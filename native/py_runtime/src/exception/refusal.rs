@@ -8,7 +8,7 @@ use std::ffi::CStr;
 
 use pyo3_ffi as ffi;
 
-use super::{class_name, clear, message};
+use super::{Class, clear, message};
 use crate::object::{Attached, Object};
 
 /// How many causes of an exception are looked at.
@@ -50,7 +50,8 @@ fn is_of_an_import(at: Attached<'_>, raised: &Object) -> bool {
     // SAFETY: attached; both are live.
     let is_import =
         unsafe { ffi::PyObject_TypeCheck(raised.as_ptr(), ffi::PyExc_ImportError.cast()) } != 0;
-    is_import || class_name(at, raised) == "PanicException"
+    is_import
+        || matches!(Class::of(at, raised), Class::Other(name) if name.ends_with("PanicException"))
 }
 
 fn is_refusal(at: Attached<'_>, raised: &Object) -> bool {

@@ -1,10 +1,10 @@
-//! Private namespaces before a context's own: what is seen, what is hidden, what is let go of; and
-//! notices, which come before the jobs that wait.
+//! Namespaces: what they begin with, what private ones inherit of a context's own one; and notices, which come before the jobs that wait.
 
 use py_runtime::code;
 use py_runtime::exception::Exception;
 use py_runtime::ffi;
-use py_runtime::namespace::{Backdrop, before};
+use py_runtime::mode::Mode;
+use py_runtime::namespace::{Inherited, Private, new_namespace};
 use py_runtime::object::{Attached, Object};
 
 use crate::harness::{Reply, Subject, eval, in_each_mode};
@@ -15,31 +15,60 @@ fn told(at: Attached<'_>, globals: &Object, source: &str, question: &str) -> Str
     eval(at, globals, question).expect("the expression has a value")
 }
 
+/// What an expression has for a value in each of some namespaces.
+fn told_in<const N: usize>(at: Attached<'_>, users: [&Private; N], question: &str) -> [String; N] {
+    users.map(|user| {
+        let told: Result<String, Exception> = eval(at, user.dict(), question);
+        told.unwrap_or_else(|error| error.class)
+    })
+}
+
+/// Runs statements in `own`, then has the namespaces brought up to date.
+fn change<const N: usize>(
+    at: Attached<'_>,
+    source: &[u8],
+    (own, inherited): (&Object, &Inherited),
+    users: [&mut Private; N],
+) -> Result<(), Exception> {
+    code::exec(at, source, "<test>", own)?;
+    drop(inherited.refresh(at)?);
+    users.into_iter().try_for_each(|user| user.update(at, inherited).map(drop))
+}
+
 #[test]
-fn what_lies_behind_is_seen_hidden_and_uncovered() {
+fn what_is_inherited_is_seen_hidden_and_uncovered() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         subject.run("shared = 'own'\ndef len(x): return 'hidden'");
         let ticket = subject.submit(|scope| {
             let (at, own) = (scope.at, scope.namespace);
-            let mut backdrop = Backdrop::new(at, own)?;
-            let first = before(at, backdrop.merged())?;
-            let second = before(at, backdrop.merged())?;
+            let inherited = Inherited::new(at, own)?;
+            let behind = (own, &inherited);
+            let mut first = Private::new(at, &inherited)?;
+            let mut second = Private::new(at, &inherited)?;
             assert_eq!(
-                told(at, &first, "def f(): return shared, len([]), max(1, 2)", "f()"),
+                told(at, first.dict(), "def f(): return shared, len([]), max(1, 2)", "f()"),
                 "('own', 'hidden', 2)"
             );
-            assert_eq!(told(at, &first, "shared = 'private'", "f()[0]"), "private");
-            assert_eq!(told(at, &second, "", "shared"), "own");
-            assert_eq!(told(at, &first, "del shared", "f()[0]"), "own");
-            // Later changes are there after a refresh, what is gone is gone, built-ins are back.
-            code::exec(at, b"shared = 'changed'; del len; new = 1", "<test>", own)?;
-            backdrop.refresh(at)?;
-            assert_eq!(told(at, &second, "", "(shared, new, len([]))"), "('changed', 1, 0)");
-            code::exec(at, b"del new", "<test>", own)?;
-            backdrop.refresh(at)?;
-            let gone: Result<String, Exception> = eval(at, &second, "new");
-            assert_eq!(gone.unwrap_err().class, "NameError");
+            assert_eq!(told(at, first.dict(), "", "'shared' in globals()"), "True");
+            assert_eq!(told(at, first.dict(), "shared = 'private'", "f()[0]"), "private");
+            // Later changes are there after an update, but where they are hidden.
+            change(at, b"shared = 'changed'; new = 1", behind, [&mut first, &mut second])?;
+            assert_eq!(told_in(at, [&first, &second], "shared"), ["private", "changed"]);
+            assert_eq!(told_in(at, [&first, &second], "new"), ["1", "1"]);
+            // What is gone is gone, but where it is the user's own, and built-ins are back.
+            code::exec(at, b"new = 2", "<test>", first.dict())?;
+            change(at, b"del new, len", behind, [&mut first, &mut second])?;
+            assert_eq!(told_in(at, [&first, &second], "new"), ["2", "NameError"]);
+            assert_eq!(told_in(at, [&first, &second], "len([])"), ["0", "0"]);
+            // What the user deletes is gone until the next update.
+            code::exec(at, b"del shared", "<test>", first.dict())?;
+            code::exec(at, b"del shared", "<test>", second.dict())?;
+            assert_eq!(told_in(at, [&first, &second], "shared"), ["NameError", "NameError"]);
+            change(at, b"", behind, [&mut first, &mut second])?;
+            assert_eq!(told_in(at, [&first, &second], "shared"), ["changed", "changed"]);
+            // Nothing a user does changes what others see.
+            assert_eq!(told(at, own, "", "shared"), "changed");
             Ok(String::new())
         });
         assert_eq!(ticket.only_reply(), Reply::Value(String::new()));
@@ -48,18 +77,86 @@ fn what_lies_behind_is_seen_hidden_and_uncovered() {
 }
 
 #[test]
-fn nothing_that_the_context_lets_go_of_is_kept_behind() {
+fn changed_built_ins_are_seen_at_once() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let ticket = subject.submit(|scope| {
+            let at = scope.at;
+            let user = Private::new(at, &Inherited::new(at, scope.namespace)?)?;
+            let source = "import builtins; builtins.installed = 1\ndef f(): return installed";
+            let told = told(at, user.dict(), source, "f(), __builtins__ is builtins");
+            code::exec(at, b"del builtins.installed", "<test>", user.dict())?;
+            Ok(told)
+        });
+        assert_eq!(ticket.only_reply(), Reply::Value("(1, True)".into()));
+        subject.end();
+    });
+}
+
+#[test]
+fn nothing_that_the_context_lets_go_of_is_kept_after_an_update() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         subject.run("class Thing: pass\nimport weakref\nthing = Thing()\nref = weakref.ref(thing)");
         let ticket = subject.submit(|scope| {
             let (at, own) = (scope.at, scope.namespace);
-            let mut backdrop = Backdrop::new(at, own)?;
-            code::exec(at, b"del thing", "<test>", own)?;
-            backdrop.refresh(at)?;
+            let inherited = Inherited::new(at, own)?;
+            let mut user = Private::new(at, &inherited)?;
+            code::exec(at, b"del thing; number = 1", "<test>", own)?;
+            let before = inherited.refresh(at)?;
+            assert!(before.has_lost());
+            drop(before);
+            drop(user.update(at, &inherited)?);
+            code::exec(at, b"number = 2", "<test>", own)?;
+            // Nothing that is worth a look at every namespace.
+            assert!(!inherited.refresh(at)?.has_lost());
             eval(at, own, "ref() is None")
         });
         assert_eq!(ticket.only_reply(), Reply::Value("True".into()));
+        subject.end();
+    });
+}
+
+#[test]
+fn namespaces_have_what_a_script_has() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let ticket = subject.submit(|scope| {
+            let (at, own) = (scope.at, scope.namespace);
+            let user = Private::new(at, &Inherited::new(at, own)?)?;
+            let fresh = new_namespace(at)?;
+            let question = "sorted(name for name in globals())";
+            let names = [own, user.dict(), &fresh].map(|globals| eval(at, globals, question));
+            let plain = "import subprocess, sys, builtins\n\
+                source = 'print(sorted(name for name in globals()))'\n\
+                python = [sys.executable, '-c', source]";
+            let plain = told(
+                at,
+                &new_namespace(at)?,
+                plain,
+                "subprocess.run(python, capture_output=True, text=True, check=True).stdout.strip()",
+            );
+            for names in names {
+                assert_eq!(names?, plain);
+            }
+            eval(at, &fresh, "(__name__, __doc__, __package__, __spec__, __loader__.__name__)")
+        });
+        let expected = "('__main__', None, None, None, 'BuiltinImporter')";
+        assert_eq!(ticket.only_reply(), Reply::Value(expected.into()));
+        subject.end();
+    });
+}
+
+#[test]
+fn an_interpreter_of_its_own_has_the_namespace_as_its_main_module() {
+    in_each_mode(|mode| {
+        let subject = Subject::start(mode);
+        let ticket = subject.submit(|scope| {
+            let question = "__import__('sys').modules['__main__'].__dict__ is globals()";
+            eval(scope.at, scope.namespace, question)
+        });
+        let is_own = if mode == Mode::Worker { "False" } else { "True" };
+        assert_eq!(ticket.only_reply(), Reply::Value(is_own.into()));
         subject.end();
     });
 }

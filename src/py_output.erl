@@ -3,10 +3,10 @@
 %% goes to the application's own leader.
 %%
 %% It never waits for a leader. What has come in is passed on as soon as the mailbox is empty, each
-%% caller's text in one request; the native side is told then, for a job is answered only once its
-%% output is on its way, and again when the leader has it, because a job may have only so much under
-%% way. A leader may be deaf, and job after job leave it their share: what goes beyond its bound is
-%% dropped, and said so once in the log.
+%% run of text of one caller in one request, in the order in which it came; the native side is told
+%% then, for a job is answered only once its output is on its way, and again when the leader has it,
+%% because a job may have only so much under way. A leader may be deaf, and job after job leave it
+%% their share: what goes beyond its bound is dropped, and said so once in the log.
 -module(py_output).
 
 -behaviour(gen_server).
@@ -15,8 +15,8 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
-    %% What has come in, newest first, of each caller and native thread.
-    waiting = #{} :: #{{caller(), py_nif:tally()} => {[binary()], Count :: pos_integer()}},
+    %% What has come in, newest first.
+    waiting = [] :: [run()],
     bytes = 0 :: non_neg_integer(),
     %% Requests that haven't been answered.
     asked = #{} :: #{reference() => request()},
@@ -33,6 +33,9 @@
 }).
 
 -type caller() :: pid() | none.
+%% Text of one caller and native thread with nothing of another in between, newest first. A job and
+%% the threads that it has started have different callers and often the same leader.
+-type run() :: {{caller(), py_nif:tally()}, [binary()], Count :: pos_integer()}.
 -type leader() :: #leader{}.
 -type request() :: {Leader :: pid(), Order :: integer(), py_nif:tally(), Text :: iodata()}.
 
@@ -85,16 +88,18 @@ terminate(_Reason, State) ->
 
 -spec take_in({caller(), py_nif:tally()}, binary(), #state{}) -> #state{}.
 take_in(Key, Text, #state{waiting = Waiting, bytes = Bytes} = State) ->
-    {Texts, Count} = maps:get(Key, Waiting, {[], 0}),
-    State#state{waiting = Waiting#{Key => {[Text | Texts], Count + 1}},
-                bytes = Bytes + byte_size(Text)}.
+    State#state{waiting = longer(Key, Text, Waiting), bytes = Bytes + byte_size(Text)}.
+
+-spec longer({caller(), py_nif:tally()}, binary(), [run()]) -> [run()].
+longer(Key, Text, [{Key, Texts, Count} | Earlier]) -> [{Key, [Text | Texts], Count + 1} | Earlier];
+longer(Key, Text, Earlier) -> [{Key, [Text], 1} | Earlier].
 
 -spec pass_on(#state{}) -> #state{}.
 pass_on(#state{waiting = Waiting} = State) ->
-    maps:fold(fun pass_on/3, State#state{waiting = #{}, bytes = 0}, Waiting).
+    lists:foldr(fun pass_on/2, State#state{waiting = [], bytes = 0}, Waiting).
 
--spec pass_on({caller(), py_nif:tally()}, {[binary()], pos_integer()}, #state{}) -> #state{}.
-pass_on({Caller, Tally}, {Texts, Count}, State) ->
+-spec pass_on(run(), #state{}) -> #state{}.
+pass_on({{Caller, Tally}, Texts, Count}, State) ->
     Asking = ask(leader(Caller), Tally, lists:reverse(Texts), State),
     ok = py_nif:handled(Tally, Count, 0, 0),
     Asking.

@@ -39,6 +39,7 @@ each_mode() ->
      output_from_another_node_goes_to_the_leader_of_the_time,
      output_of_a_caller_that_is_gone_goes_to_the_application,
      output_of_threads_goes_to_the_application,
+     output_of_a_job_and_its_threads_keeps_its_order,
      output_for_a_dead_leader_goes_to_the_application,
      a_leader_that_never_answers_holds_up_only_who_prints_for_it,
      a_killed_output_process_loses_no_later_output,
@@ -417,6 +418,30 @@ thread.join()
 ">>)
         end)),
         await_text(Leader, <<"from a thread\nwithout an end">>)
+    end).
+
+%% While it is suspended, all that they print comes together.
+output_of_a_job_and_its_threads_keeps_its_order(Config) ->
+    Ctx = new(Config),
+    Output = whereis(py_output),
+    Leader = leader(),
+    with_leader(Leader, fun() ->
+        ok = sys:suspend(Output),
+        Caller = ask(fun() ->
+            true = group_leader(Leader, self()),
+            ok = py_context:exec(Ctx, <<"
+import threading
+for n in range(0, 20, 2):
+    print(n)
+    thread = threading.Thread(target=print, args=(n + 1,))
+    thread.start()
+    thread.join()">>),
+            text(Leader)
+        end),
+        eventually(fun() -> element(2, process_info(Output, message_queue_len)) >= 20 end),
+        ok = sys:resume(Output),
+        Expected = [[integer_to_list(N), "\n"] || N <- lists:seq(0, 19)],
+        ?assertEqual(iolist_to_binary(Expected), answer(Caller))
     end).
 
 output_for_a_dead_leader_goes_to_the_application(Config) ->

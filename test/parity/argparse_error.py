@@ -1,0 +1,7 @@
+"""A wrong argument is told on standard error."""
+
+import argparse
+
+parser = argparse.ArgumentParser(prog="tool")
+parser.add_argument("--level", choices=["low", "high"])
+parser.parse_args(["--level", "none"])

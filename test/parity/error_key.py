@@ -1,0 +1,3 @@
+"""The text of a KeyError is the representation of its key."""
+
+{}["some key"]

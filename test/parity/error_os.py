@@ -1,0 +1,3 @@
+"""An OSError tells number, text and file."""
+
+open("/nowhere/at/all")

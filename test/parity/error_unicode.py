@@ -1,0 +1,3 @@
+"""A decoding error says where."""
+
+b"ab\xff".decode()

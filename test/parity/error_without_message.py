@@ -1,0 +1,3 @@
+"""An exception without a text."""
+
+raise LookupError

@@ -1,0 +1,5 @@
+"""A star import takes the public names of a module."""
+
+from string import *
+
+print(digits, callable(capwords))

@@ -1,0 +1,6 @@
+"""input at the end of standard input raises EOFError."""
+
+try:
+    input()
+except EOFError as error:
+    print(error)

@@ -1,0 +1,3 @@
+"""The first text is the docstring of the program."""
+
+print(__doc__)

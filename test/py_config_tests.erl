@@ -42,7 +42,7 @@ good_values() ->
           {python, "/home/zoë/venv"}, {max_depth, 1}, {max_depth, 4000}, {spin_us, 0},
           {spin_us, 1000},
           {callback_depth, 1}, {callback_depth, 200}, {redirect_output, false}, {sigchld, default},
-          {sigchld, leave}, {quarantine_limit, 1}, {logging, #{}}, {copy_env, true}, {logging, [{asyncio, info}]},
+          {sigchld, leave}, {quarantine_limit, 1}, {logging, #{}}, {copy_env, true},
           {logging, #{asyncio => all, <<"a.b">> => none, "root" => critical}}]).
 
 bad_values() ->
@@ -78,6 +78,8 @@ keyword_lists_are_maps() ->
     ?assertEqual(#{contexts => 2, preload => "x = 1"}, py_config:value(default_pool)),
     ?assertEqual(#{io => #{contexts => 8}, db => #{mode => owngil}, plain => #{}},
                  py_config:value(pools)),
+    set(logging, [{asyncio, info}]),
+    ?assertEqual(#{asyncio => info}, py_config:value(logging)),
     set(pools, []),
     ?assertEqual({ok, #{}}, {py_config:check(), py_config:value(pools)}),
     Twice = [{contexts, 2}, {contexts, 3}],

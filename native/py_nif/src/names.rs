@@ -81,8 +81,9 @@ unsafe fn read(
         })
     })?;
     // SAFETY: as above.
+    let is_atom = || unsafe { enif_is_atom(env, term) } != 0;
     if let Some(alias) = text.strip_prefix("Elixir.")
-        && unsafe { enif_is_atom(env, term) } != 0
+        && is_atom()
     {
         let what = format!("Elixir's {alias}, which is no name in Python: write it as Python does");
         return Err(Error::Convert(ConvertError::Unconvertible { path: what_for.into(), what }));

@@ -19,7 +19,7 @@ fn told(at: Attached<'_>, globals: &Object, source: &str, question: &str) -> Str
 fn told_in<const N: usize>(at: Attached<'_>, users: [&Private; N], question: &str) -> [String; N] {
     users.map(|user| {
         let told: Result<String, Exception> = eval(at, user.dict(), question);
-        told.unwrap_or_else(|error| error.class)
+        told.unwrap_or_else(|error| error.class.to_string())
     })
 }
 

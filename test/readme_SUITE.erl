@@ -13,14 +13,15 @@
 -export([the_examples_of_callbacks_do_too/1, the_examples_of_the_front_do_too/1]).
 -export([the_examples_give_the_results_that_are_shown/1, the_configuration_is_erlang/1,
          the_names_in_the_diagrams_are_files/1, the_links_lead_somewhere/1,
-         the_commands_are_there/1, every_setting_is_described/1]).
+         the_commands_are_there/1, every_setting_is_described/1,
+         every_feature_of_the_soak_works/1, soak/2]).
 
 
 all() ->
     [the_examples_give_the_results_that_are_shown, the_examples_of_callbacks_do_too,
      the_examples_of_the_front_do_too, the_configuration_is_erlang,
      the_names_in_the_diagrams_are_files, the_links_lead_somewhere, the_commands_are_there,
-     every_setting_is_described].
+     every_setting_is_described, every_feature_of_the_soak_works].
 
 init_per_suite(Config) ->
     %% As a new user finds it: nothing is started.
@@ -85,6 +86,26 @@ every_setting_is_described(Config) ->
     [?assertEqual(lists:sort([atom_to_list(Key) || Key <- maps:keys(Defaults)]),
                   lists:sort([Name || [Name] <- matches("^\\| `([a-z_]+)` \\|", Section)]))
      || {Section, Defaults} <- [{Environment, py_config:defaults()}, {Start, Options}]].
+
+%% `bin/soak' goes through them for a quarter of an hour, on whatever Python there is. In a VM of its own,
+%% because it leaves pools and stuck threads behind.
+every_feature_of_the_soak_works(Config) ->
+    File = filename:join([proplists:get_value(root, Config), "chaos", "py_soak_features.erl"]),
+    {ok, py_soak_features, Code} = compile:file(File, [binary, debug_info]),
+    {ok, Vm, _Node} = test_helpers:start_peer(#{connection => standard_io}),
+    try
+        ok = peer:call(Vm, ?MODULE, soak, [File, Code], 120_000)
+    after
+        peer:stop(Vm)
+    end.
+
+%% In the other VM. Each feature comes to each pool.
+soak(File, Code) ->
+    ok = logger:set_primary_config(level, none),
+    {module, py_soak_features} = code:load_binary(py_soak_features, File, Code),
+    Pools = py_soak_features:start(),
+    [ok = py_soak_features:call(N, Pools) || N <- lists:seq(1, 3_000)],
+    ok.
 
 %% ------------------------------------------------------------------ running the examples
 

@@ -1,10 +1,15 @@
 //! Jobs on their thread: order, what lasts from one to the next, and what they can't break.
 
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use py_runtime::context::Room;
 use py_runtime::ffi;
 use py_runtime::mailbox::Refused;
 use py_runtime::mode::Mode;
 
-use crate::harness::{Reply, Subject, in_each_mode};
+use crate::harness::{PATIENCE, Reply, Subject, detached, in_each_mode};
 
 #[test]
 fn a_gil_per_interpreter_comes_with_3_12() {
@@ -174,6 +179,45 @@ fn a_context_is_left_to_who_asked_last_unless_something_waits() {
         assert!(!is_left_to(1));
         blocked.let_go().only_reply();
         assert_eq!(waiting.only_reply(), Reply::Value("1".into()));
+        subject.end();
+    });
+}
+
+#[test]
+fn whoever_waits_for_room_is_told_when_a_job_is_taken_up() {
+    in_each_mode(|mode| {
+        let subject = Subject::launch(mode, 1, None);
+        subject.started().unwrap();
+        let running = subject.block();
+        let (entered, is_in) = channel();
+        let (go, gone) = channel::<()>();
+        let gone = Mutex::new(gone);
+        let waiting = subject.submit(move |scope| {
+            entered.send(()).unwrap();
+            detached(scope.at, || {
+                let _ = gone.lock().unwrap().recv();
+            });
+            Ok(String::new())
+        });
+        assert!(matches!(
+            subject.try_submit(|_| Ok(String::new())),
+            Err(Refused::Overloaded { .. })
+        ));
+        let (tell, told) = channel();
+        // A test that has failed doesn't want to know.
+        let admit = Box::new(move || {
+            let _ = tell.send(());
+        });
+        let room = subject.context.await_room(None, admit);
+        assert!(matches!(room, Room::Later(_)), "{room:?}");
+        running.let_go().only_reply();
+        is_in.recv_timeout(PATIENCE).expect("the job that waited should run");
+        told.recv_timeout(PATIENCE)
+            .expect("the caller should be told of the room that it has left");
+        // Which there is, as long as that job runs.
+        assert_eq!(subject.eval("1 + 1").reply_within(Duration::ZERO), None);
+        go.send(()).unwrap();
+        assert_eq!(waiting.only_reply(), Reply::Value(String::new()));
         subject.end();
     });
 }

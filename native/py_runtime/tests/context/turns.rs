@@ -1,10 +1,11 @@
 //! Who gets the GIL: nobody starves. Counts are compared, never times.
 
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 
+use py_runtime::code;
 use py_runtime::context::Context;
 use py_runtime::exception::Exception;
 use py_runtime::ffi;
@@ -58,6 +59,55 @@ fn race(mode: Mode, jobs: usize) -> usize {
     let others = first.recv_timeout(PATIENCE).unwrap();
     subjects.into_iter().for_each(Subject::end);
     others
+}
+
+/// Whoever waits for the GIL asks its holder for it after so long, which here is for ever: it gets it only
+/// from one that hands it over by itself. Each job sets it, because it may be put back after each.
+const NOBODY_ASKS: &[u8] = b"import sys; sys.setswitchinterval(1000)";
+
+/// Gives two busy contexts the same many jobs, and notes whose ran. Returns how many of one context ran
+/// in a row, each time that the other took over.
+fn turns(mode: Mode, jobs: usize) -> Vec<usize> {
+    let subjects = [Subject::start(mode), Subject::start(mode)];
+    let usual = subjects[0].value("__import__('sys').getswitchinterval()");
+    let order = Arc::new(Mutex::new(Vec::with_capacity(2 * jobs)));
+    // Neither starts before both have all their jobs.
+    let blocked = subjects.each_ref().map(Subject::block);
+    for (index, subject) in subjects.iter().enumerate() {
+        for _ in 0..jobs {
+            let order = Arc::clone(&order);
+            drop(subject.submit(move |scope| {
+                order.lock().unwrap().push(index);
+                code::exec(scope.at, NOBODY_ASKS, "<test>", scope.namespace)?;
+                c_work(scope)
+            }));
+        }
+    }
+    drop(blocked);
+    subjects.iter().for_each(|subject| subject.run("pass"));
+    subjects[0].run(&format!("import sys; sys.setswitchinterval({usual})"));
+    subjects.into_iter().for_each(Subject::end);
+    let order = order.lock().unwrap();
+    let mut turns: Vec<_> = order.chunk_by(|one, next| one == next).map(<[_]>::len).collect();
+    turns.pop();
+    turns
+}
+
+#[test]
+fn a_busy_context_hands_the_gil_over_to_another_that_waits() {
+    in_each_mode(|mode| {
+        if mode.shares_gil() {
+            let jobs = 4_000;
+            let mut turns = turns(mode, jobs);
+            turns.sort_unstable();
+            let median = turns.get(turns.len() / 2).copied().unwrap_or(jobs);
+            println!("of {jobs} jobs {median} ran in a row, the longest {:?}", turns.last());
+            assert!(
+                median < jobs / 20,
+                "{median} of {jobs} jobs ran in a row while another waited"
+            );
+        }
+    });
 }
 
 #[test]

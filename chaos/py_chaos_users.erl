@@ -321,8 +321,7 @@ nested(World) ->
         %% What went wrong further in comes out as an exception.
         {ok, <<"lost">>} -> {failed, died};
         {ok, Other} -> {wrong, {nested, Other}};
-        {error, {<<"Error">>, _}} -> {failed, died};
-        {error, {'Error', _}} -> {failed, died};
+        {error, {<<"erlang.Error">>, _}} -> {failed, died};
         {error, {'RecursionError', _}} -> {failed, too_deep};
         Other -> expect(Depth, Other)
     end.

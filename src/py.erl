@@ -353,8 +353,8 @@ stream_start(Module, Func, Args) ->
 stream_start(A, B, C, D) ->
     streaming(py_shape:call([A, B, C, D])).
 
-%% @doc In the shapes of `call/5'. The options are `kwargs', `env', `traceback' and `read_ahead'; there
-%% is no timeout, and `on_caller_down' can't be `finish'.
+%% @doc In the shapes of `call/5'. The options are `kwargs', `env', `traceback', `result' and
+%% `read_ahead'; there is no timeout, and `on_caller_down' can't be `finish'.
 -spec stream_start(target() | py_context:name(), py_context:name(),
                    py_context:name() | py_context:args(),
                    py_context:args() | py_context:kwargs(),

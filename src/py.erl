@@ -569,7 +569,7 @@ import(Module) ->
 %% @doc Puts a folder at the front of Python's path in every context, also in those that start later.
 -spec add_path(file:name_all()) -> ok | {error, error()}.
 add_path(Path) ->
-    Folder = filename:absname(utf8(Path, 1, [Path])),
+    Folder = filename:absname(path(Path, 1, [Path])),
     set_up({path, Folder}, py_setup:path(Folder)).
 
 %% Text that goes beyond Python source, where nobody looks at a binary any more.
@@ -579,6 +579,18 @@ utf8(Given, N, All) ->
     case unicode:characters_to_binary(Text) of
         Text -> Text;
         _ -> ?BADARG(All, {argument, N, <<"not text in UTF-8">>})
+    end.
+
+%% An empty path would be the working directory.
+-spec path(term(), pos_integer(), [term()]) -> binary().
+path(Given, N, All) ->
+    case utf8(Given, N, All) of
+        <<>> -> ?BADARG(All, {argument, N, <<"an empty path">>});
+        Path ->
+            case binary:match(Path, <<0>>) of
+                nomatch -> Path;
+                _ -> ?BADARG(All, {argument, N, <<"no path: it contains a NUL">>})
+            end
     end.
 
 -spec set_up(py_setup:key(), {binary(), term()}) -> ok | {error, error()}.
@@ -648,13 +660,15 @@ ensure_venv(Path, Requirements) ->
     ensure_venv(Path, Requirements, #{}).
 
 %% @doc `Requirements' is a list of what `pip install' takes, or the path of a `requirements.txt' or
-%% of a project. If it is what was installed last time, nothing is installed. Takes as long as it
+%% of a project. If it is what was installed last time, nothing is installed: the files that it names (also
+%% those behind `-r' and `-c', and those of projects) are compared, too. A path at which there are files
+%% already that are no virtual environment is `{error, {not_a_venv, Path}}'. Takes as long as it
 %% takes, in the calling process. For the options see {@link py_venv:options()}.
 -spec ensure_venv(file:name_all(), py_venv:requirements(), py_venv:options()) ->
     ok | {error, py_venv:error()}.
 ensure_venv(Path, Requirements, Options) when is_map(Options) ->
     All = [Path, Requirements, Options],
-    Folder = utf8(Path, 1, All),
+    Folder = path(Path, 1, All),
     ok = check_requirements(Requirements, All),
     case py_context_router:ensure_started(worker) of
         ok -> py_venv:ensure(Folder, Requirements, Options);
@@ -666,22 +680,29 @@ ensure_venv(Path, Requirements, Options) ->
 %% Before there is an environment that they could not be installed in.
 -spec check_requirements(term(), [term()]) -> ok.
 check_requirements(Path, All) when is_binary(Path) ->
-    _ = utf8(Path, 2, All),
+    _ = path(Path, 2, All),
     ok;
 check_requirements([Character | _] = Path, All) when is_integer(Character) ->
-    _ = utf8(Path, 2, All),
+    _ = path(Path, 2, All),
     ok;
 check_requirements(Specs, All) when length(Specs) >= 0 ->
-    lists:foreach(fun(Spec) -> utf8(Spec, 2, All) end, Specs);
+    lists:foreach(fun(Spec) -> check_requirement(utf8(Spec, 2, All), All) end, Specs);
 check_requirements(_Other, All) ->
     ?BADARG(All, {argument, 2, <<"neither a list of requirements nor a path">>}).
+
+-spec check_requirement(binary(), [term()]) -> ok.
+check_requirement(Spec, All) ->
+    case py_requirements:flaw(Spec) of
+        ok -> ok;
+        Flaw -> ?BADARG(All, {argument, 2, Flaw})
+    end.
 
 %% @doc Has every context use the packages of a virtual environment, also those that start later: its
 %% `site-packages' go to the front of Python's path. It must be of the same minor version of Python.
 %% One takes the place of another. Contexts that were started with a `venv' of their own keep that.
 -spec activate_venv(file:name_all()) -> ok | {error, error()}.
 activate_venv(Path) ->
-    Folder = utf8(Path, 1, [Path]),
+    Folder = path(Path, 1, [Path]),
     case py_context_router:ensure_started(worker) of
         ok -> py_venv:activate(Folder);
         {error, _} = Error -> Error

@@ -123,6 +123,7 @@ as_map(Other) ->
 
 -spec is_valid(key(), term()) -> boolean().
 is_valid(python, undefined) -> true;
+is_valid(python, Path) when Path =:= <<>>; Path =:= "" -> false;
 is_valid(python, Path) when is_binary(Path) -> is_binary(unicode:characters_to_binary(Path));
 is_valid(python, Path) -> io_lib:printable_unicode_list(Path);
 is_valid(max_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST;

@@ -70,11 +70,19 @@
                        overload => refuse | {wait, non_neg_integer()},
                        route => spread | affinity}.
 -type start_error() :: {bad_option, {Key :: term(), Value :: term()}}
-                     | {already_started, map()}
+                     | {already_started, Options :: map() | pid()}
                      | {unsupported_mode, py_context:context_mode(), Why :: binary()}
+                     | {no_interpreter, Why :: binary()}
+                     | {context_died, Why :: term()}
+                     | {pool_failed, pool_name(), start_error()}
+                     | {application_failed, Application :: atom(), Why :: term()}
                      | py_context:python_error()
                      | py_python:start_error()
-                     | term().
+                     | killed.
+%% `already_started': with which other options; or, from `start_link/1', as which process.
+%% `no_interpreter': Python could make none. `context_died': a context ended as it started. `pool_failed': one of
+%% the pools that the application environment describes. `application_failed': this application, or one that it
+%% needs, didn't start. `killed': the pool's process was, as it started.
 
 -include("py_args.hrl").
 
@@ -574,7 +582,7 @@ start_application() ->
         %% What the application's start function said, without where it said so.
         {error, {py_context_router, {Reason, {py_context_router_app, start, _}}}} ->
             {error, Reason};
-        {error, Reason} -> {error, Reason}
+        {error, {Application, Reason}} -> {error, {application_failed, Application, Reason}}
     end.
 
 -spec started_or_exit() -> ok.

@@ -50,6 +50,8 @@ sentence({wrong_context, What}) ->
     io_lib:format("the ~tp belongs to another context", [What]);
 sentence({pool_failed, Pool, Reason}) ->
     io_lib:format("pool ~tp did not start: ~ts", [Pool, format(Reason)]);
+sentence({not_a_venv, Path}) ->
+    io_lib:format("there are files in ~ts, which is no virtual environment", [Path]);
 sentence({venv_failed, Program, timeout, Output}) ->
     io_lib:format("~ts took too long; it said: ~ts", [Program, Output]);
 sentence({venv_failed, Program, Status, Output}) when is_integer(Status) ->
@@ -60,6 +62,10 @@ sentence({no_library, Node}) ->
     io_lib:format("node ~tp hasn't the application py_context_router", [Node]);
 sentence({remote_context, Ctx}) ->
     io_lib:format("context ~0tp is on another node, where this can't be done from here", [Ctx]);
+sentence({application_failed, Application, Reason}) ->
+    io_lib:format("application ~tp did not start: ~0tp", [Application, Reason]);
+sentence(killed) ->
+    "it was killed as it started";
 sentence({unsupported_mode, Mode, Why}) ->
     io_lib:format("mode ~tp is not available: ~ts", [Mode, Why]);
 sentence({bad_option, {options, Given}}) ->

@@ -187,9 +187,18 @@ value(interrupt_grace, Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> {o
 value(on_caller_down, What) when What =:= interrupt; What =:= finish -> {ok, What};
 value(preload, undefined) -> {ok, undefined};
 value(venv, undefined) -> {ok, undefined};
-value(venv, Path) when is_binary(Path), Path =/= <<>>; is_list(Path), Path =/= [] -> text(Path);
+value(venv, Path) when is_binary(Path), Path =/= <<>>; is_list(Path), Path =/= [] -> path(text(Path));
 value(preload, Source) when is_binary(Source); is_list(Source) -> text(Source);
 value(_Key, _Value) -> false.
+
+-spec path({ok, binary()} | false) -> {ok, binary()} | false.
+path({ok, Path}) ->
+    case binary:match(Path, <<0>>) of
+        nomatch -> {ok, Path};
+        _ -> false
+    end;
+path(false) ->
+    false.
 
 %% iodata of UTF-8, or a string.
 -spec text(iodata() | string()) -> {ok, binary()} | false.

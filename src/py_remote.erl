@@ -8,6 +8,8 @@
 -behaviour(gen_server).
 
 -export([run/2, apply/5]).
+%% For a process of its own.
+-export([exit_with_outcome/4]).
 %% For the other node.
 -export([start/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
@@ -26,7 +28,7 @@ apply(Node, Module, Func, Args, infinity) ->
 apply(Node, Module, Func, Args, Timeout) ->
     %% In a process of its own: to reach a node that doesn't answer may take any time, and when that process
     %% is killed the other node, if it is ever heard of again, sees that nobody waits.
-    {Pid, Monitor} = spawn_monitor(fun() -> exit({outcome, outcome(Node, Module, Func, Args)}) end),
+    {Pid, Monitor} = spawn_monitor(?MODULE, exit_with_outcome, [Node, Module, Func, Args]),
     receive
         {'DOWN', Monitor, process, Pid, {outcome, Outcome}} -> Outcome;
         {'DOWN', Monitor, process, Pid, Reason} -> {error, {context_died, Reason}}
@@ -35,6 +37,11 @@ apply(Node, Module, Func, Args, Timeout) ->
         true = demonitor(Monitor, [flush]),
         {error, timeout}
     end.
+
+%% @private
+-spec exit_with_outcome(node(), module(), atom(), [term()]) -> no_return().
+exit_with_outcome(Node, Module, Func, Args) ->
+    exit({outcome, outcome(Node, Module, Func, Args)}).
 
 -spec outcome(node(), module(), atom(), [term()]) ->
     {ok, term()} | {raised, term()} | {error, {context_died, term()} | {no_library, node()}}.

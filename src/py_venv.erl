@@ -9,8 +9,9 @@
 -export_type([requirements/0, options/0, error/0]).
 
 -type requirements() :: [binary() | string()] | binary() | string().
-%% What `pip install' takes, one in each: `[<<"numpy>=2">>, "requests"]'; or the path of a
-%% `requirements.txt', or of a project with a `pyproject.toml'.
+%% What `pip install' takes, one in each: `[<<"numpy>=2">>, "requests", "./a_project"]'; or the path of a
+%% `requirements.txt', or of a project with a `pyproject.toml'. Options of pip, such as `-e' or
+%% `--index-url', stand in a `requirements.txt', or in environment variables (`PIP_INDEX_URL').
 -type options() :: #{installer => auto | uv | pip,
                      python => file:name_all(),
                      activate => boolean(),
@@ -25,8 +26,10 @@
 -type error() :: {bad_option, {term(), term()}}
                | {venv_failed, Program :: binary(), exit_status() | timeout | file:posix(),
                   Output :: binary()}
+               | {not_a_venv, Path :: binary()}
                | {python_not_found, [binary()]}
                | py_context:error().
+%% `not_a_venv': there are files at the path already, which are no virtual environment.
 -type exit_status() :: non_neg_integer().
 
 %% What follows runs in each context. Workers share an interpreter and may run it at once: hence the
@@ -134,7 +137,7 @@ ensure(Path, Requirements, Options) ->
     Folder = filename:absname(Path),
     maybe_ok([fun() -> check(maps:to_list(Options)) end,
               fun() -> make(Folder, Options) end,
-              fun() -> install(Folder, arguments(Requirements), Options) end,
+              fun() -> install(Folder, py_requirements:arguments(Requirements), Options) end,
               fun() -> activate_if(maps:get(activate, Options, true), Folder) end]).
 
 -spec maybe_ok([fun(() -> ok | {error, Error})]) -> ok | {error, Error}.
@@ -157,6 +160,7 @@ check([{Key, Value} | Rest]) ->
 
 -spec is_option(term(), term()) -> boolean().
 is_option(installer, How) -> lists:member(How, [auto, uv, pip]);
+is_option(python, Path) when Path =:= <<>>; Path =:= "" -> false;
 is_option(python, Path) when is_binary(Path) -> unicode:characters_to_binary(Path) =:= Path;
 is_option(python, Path) -> io_lib:printable_unicode_list(Path);
 is_option(Flag, Value) when Flag =:= activate; Flag =:= force -> is_boolean(Value);
@@ -165,26 +169,21 @@ is_option(timeout, infinity) -> true;
 is_option(timeout, Ms) -> is_integer(Ms) andalso Ms > 0 andalso Ms =< 16#ffffffff;
 is_option(_Key, _Value) -> false.
 
-%% What pip and uv take for them.
--spec arguments(requirements()) -> [binary()].
-arguments([]) ->
-    [];
-arguments(Path) when is_binary(Path) ->
-    case filename:extension(Path) of
-        <<".txt">> -> [<<"-r">>, filename:absname(Path)];
-        <<".toml">> -> [filename:dirname(filename:absname(Path))];
-        _ -> [filename:absname(Path)]
-    end;
-arguments([Character | _] = Path) when is_integer(Character) ->
-    arguments(unicode:characters_to_binary(Path));
-arguments(Specs) ->
-    [unicode:characters_to_binary(Spec) || Spec <- Specs].
-
 -spec make(binary(), options()) -> ok | {error, error()}.
 make(Folder, Options) ->
-    case filelib:is_regular(python_of(Folder)) of
-        true -> ok;
-        false -> make_with(executable(Options), Folder, Options)
+    case {filelib:is_regular(python_of(Folder)), is_free(Folder)} of
+        {true, _} -> ok;
+        {false, true} -> make_with(executable(Options), Folder, Options);
+        {false, false} -> {error, {not_a_venv, Folder}}
+    end.
+
+%% An environment would be strewn among somebody's files. One that was being made has its `pyvenv.cfg'.
+-spec is_free(binary()) -> boolean().
+is_free(Folder) ->
+    case file:list_dir_all(Folder) of
+        {ok, []} -> true;
+        {ok, [_ | _]} -> filelib:is_regular(filename:join(Folder, <<"pyvenv.cfg">>));
+        {error, Reason} -> Reason =:= enoent
     end.
 
 -spec make_with({ok, binary()} | {error, error()}, binary(), options()) -> ok | {error, error()}.
@@ -201,7 +200,7 @@ make_with({error, _} = Error, _Folder, _Options) ->
 -spec install(binary(), [binary()], options()) -> ok | {error, error()}.
 install(Folder, Arguments, Options) ->
     Stamp = filename:join(Folder, ?STAMP),
-    Wanted = stamp(Arguments),
+    Wanted = py_requirements:stamp(Arguments),
     case maps:get(force, Options, false) =:= false andalso file:read_file(Stamp) =:= {ok, Wanted} of
         true ->
             ok;
@@ -222,20 +221,6 @@ install_with({ok, Uv}, Folder, Arguments, Options) ->
 install_with(none, Folder, Arguments, Options) ->
     Pip = [<<"-m">>, <<"pip">>, <<"install">>, <<"--disable-pip-version-check">>],
     run(python_of(Folder), Pip ++ Arguments, Folder, Options).
-
-%% The arguments, and what is in the files that they name.
--spec stamp([binary()]) -> binary().
-stamp(Arguments) ->
-    Files = [filename:join([Path | Below])
-             || Path <- Arguments, Below <- [[], [<<"pyproject.toml">>]]],
-    Contents = [Content || File <- Files, {ok, Content} <- [file:read_file(File)]],
-    Hash = hash([lists:join(0, Arguments), 0 | Contents]),
-    iolist_to_binary([Hash, "\n"]).
-
-%% Not for security: equal means unchanged.
--spec hash(iodata()) -> binary().
-hash(Data) ->
-    binary:encode_hex(erlang:md5(Data)).
 
 -spec activate_if(boolean(), binary()) -> ok | {error, term()}.
 activate_if(true, Folder) -> activate(Folder);

@@ -50,7 +50,7 @@ bad_values() ->
         set(Key, Value),
         ?assertEqual({error, {bad_option, {Key, Value}}}, py_config:check()),
         application:unset_env(py_context_router, Key)
-    end, [{python, 3}, {python, python3}, {python, [0, foo]}, {python, <<255>>},
+    end, [{python, 3}, {python, python3}, {python, [0, foo]}, {python, <<255>>}, {python, <<>>}, {python, ""},
           {max_depth, 0}, {max_depth, -1}, {max_depth, 4001}, {max_depth, 10.0},
           {max_depth, infinity}, {spin_us, -1}, {spin_us, 1001}, {spin_us, 1.5},
           {spin_us, infinity},

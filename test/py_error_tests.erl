@@ -67,3 +67,22 @@ log_events_render_test() ->
 stack(Cause) ->
     [{py_context_router, get_context, [io],
       [{error_info, #{module => py_error, cause => Cause}}]}].
+
+%% What ends in `term()' tells neither a reader nor Dialyzer anything.
+no_type_of_errors_is_any_term_test() ->
+    {ok, Files} = file:list_dir(filename:dirname(code:which(py_error))),
+    Types = [{Module, Name, Type}
+             || File <- Files, lists:prefix("py_", File), filename:extension(File) =:= ".beam",
+                Module <- [list_to_atom(filename:basename(File, ".beam"))],
+                {attribute, _, Kind, {Name, Type, _}} <- forms(Module),
+                Kind =:= type orelse Kind =:= opaque, lists:suffix("error", atom_to_list(Name))],
+    ?assert(length(Types) > 4),
+    ?assertEqual([], [{Module, Name} || {Module, Name, Type} <- Types, is_any(Type)]).
+
+forms(Module) ->
+    {ok, {Module, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(code:which(Module), [abstract_code]),
+    Forms.
+
+is_any({type, _, union, Types}) -> lists:any(fun is_any/1, Types);
+is_any({type, _, Name, []}) -> Name =:= term orelse Name =:= any;
+is_any(_Other) -> false.

@@ -39,7 +39,7 @@ a_bad_value_is_named_test_() ->
                          {max_queue, 1 bsl 70},
                          {preload, 42}, {preload, [foo]}, {preload, <<255>>},
                          {preload, [1 bsl 30]}, {preload, ["x" | foo]},
-                         {venv, 42}, {venv, <<>>}, {venv, <<255>>},
+                         {venv, 42}, {venv, <<>>}, {venv, <<255>>}, {venv, <<"a\0b">>},
                          {shutdown, -1}, {shutdown, 1.0}, {shutdown, brutal_kill},
                          {shutdown, 1 bsl 32},
                          {stuck_after, 0}, {stuck_after, never}, {stuck_after, 1 bsl 32},

@@ -20,6 +20,8 @@ groups() ->
     ++ [{venvs, [],
          [a_virtual_environment_is_made_filled_and_used,
           what_has_not_changed_is_not_installed_again,
+          what_a_requirement_names_is_noticed_when_it_changes,
+          files_that_are_no_environment_are_left_alone,
           a_failed_installation_says_what_the_program_said,
           a_program_that_takes_too_long_is_ended,
           the_last_line_is_told_though_it_has_no_end,
@@ -492,6 +494,64 @@ what_has_not_changed_is_not_installed_again(Config) ->
     ok = py:activate_venv(Venv),
     ?assertEqual({ok, <<"2.0">>}, py_context:eval(Ctx, <<"__import__('setup_j').version">>)).
 
+%% Also behind another file, and in a project. What an installation makes in a project is no change.
+what_a_requirement_names_is_noticed_when_it_changes(Config) ->
+    Venv = made_venv("named", Config),
+    Dir = filename:join(?config(priv_dir, Config), "named_by"),
+    Project = filename:join(Dir, "project"),
+    Write = fun(Name, Text) ->
+        File = filename:join(Dir, Name),
+        ok = filelib:ensure_dir(File),
+        ok = file:write_file(File, Text)
+    end,
+    Write("requirements.txt", "-r other.txt  # more\n--constraint=limits.txt\n-r requirements.txt\n"),
+    Write("other.txt", "first\n-e ./editable[extra]\n"),
+    Write("limits.txt", "first<2\n"),
+    Write("editable/pyproject.toml", "[project]\n"),
+    Write("project/setup.py", "a = 1\n"),
+    Write("project/pkg/module.py", "a = 1\n"),
+    Write("project/.venv/pyvenv.cfg", ""),
+    Write("none/pkg/module.py", "a = 1\n"),
+    %% In the place of the environment's Python, so that nothing is looked for: it says what it is to install.
+    Python = filename:join([Venv, "bin", "python"]),
+    ok = file:delete(Python),
+    ok = file:write_file(Python, "#!/bin/sh\necho \"$@\"\nmkdir -p '" ++ Project ++ "/build'\n"
+                                 "date >'" ++ Project ++ "/build/made'\n"),
+    ok = file:change_mode(Python, 8#755),
+    Installs = fun(Requirements) ->
+        ok = py:ensure_venv(Venv, Requirements, #{progress => self(), activate => false, installer => pip}),
+        lines([]) =/= []
+    end,
+    File = filename:join(Dir, "requirements.txt"),
+    [begin
+         _ = Installs(Requirements),
+         ?assertEqual({Name, false}, {Name, Installs(Requirements)}),
+         Write(Name, Text),
+         ?assertEqual({Name, true, false}, {Name, Installs(Requirements), Installs(Requirements)})
+     end || {Requirements, Name, Text} <- [{File, "other.txt", "second\n-e ./editable[extra]\n"},
+                                           {File, "limits.txt", "first<3\n"},
+                                           {File, "editable/pyproject.toml", "[Project]\n"},
+                                           {Project, "project/pkg/module.py", "a = 2\n"},
+                                           {[Project ++ "[extra]"], "project/pkg/module.py", "a = 3\n"},
+                                           {["named @ file://" ++ Project], "project/pkg/new.py", ""},
+                                           {["first", Project ++ "/"], "project/setup.py", "a = 2\n"}]],
+    Write("project/__pycache__/module.pyc", "other"),
+    Write("project/project.egg-info/PKG-INFO", "other"),
+    Write("project/.venv/lib/more.py", "other"),
+    ?assertNot(Installs(["first", Project ++ "/"])).
+
+files_that_are_no_environment_are_left_alone(Config) ->
+    Dir = filename:join(?config(priv_dir, Config), "of_somebody"),
+    File = filename:join(Dir, "letter.txt"),
+    ok = filelib:ensure_dir(File),
+    ok = file:write_file(File, "dear\n"),
+    [begin
+         {error, Reason} = py:ensure_venv(Path, [], #{installer => pip}),
+         ?assertEqual({not_a_venv, unicode:characters_to_binary(Path)}, Reason),
+         ?assertMatch({match, _}, re:run(py_error:format(Reason), "is no virtual environment"))
+     end || Path <- [Dir, File]],
+    ?assertEqual({ok, ["letter.txt"]}, file:list_dir(Dir)).
+
 a_failed_installation_says_what_the_program_said(Config) ->
     Venv = made_venv("failed", Config),
     Missing = filename:join(?config(priv_dir, Config), "no_such_thing-1.0-py3-none-any.whl"),
@@ -561,5 +621,16 @@ misuse_is_a_badarg_before_anything_is_made(Config) ->
                                {fun() -> py:ensure_venv(Venv, <<255>>) end, "not text in UTF-8"},
                                {fun() -> py:ensure_venv(<<255>>, []) end, "not text in UTF-8"},
                                {fun() -> py:activate_venv(<<255>>) end, "not text in UTF-8"},
+                               {fun() -> py:ensure_venv("", []) end, "an empty path"},
+                               {fun() -> py:ensure_venv(<<>>, []) end, "an empty path"},
+                               {fun() -> py:ensure_venv("a\0b", []) end, "contains a NUL"},
+                               {fun() -> py:activate_venv(<<>>) end, "an empty path"},
+                               {fun() -> py:add_path("") end, "an empty path"},
+                               {fun() -> py:ensure_venv(Venv, <<>>) end, "an empty path"},
+                               {fun() -> py:ensure_venv(Venv, ["a", ""]) end, "an empty requirement"},
+                               {fun() -> py:ensure_venv(Venv, [<<" ">>]) end, "an empty requirement"},
+                               {fun() -> py:ensure_venv(Venv, ["a\0b"]) end, "contains a NUL"},
+                               {fun() -> py:ensure_venv(Venv, ["--index-url=http://x"]) end, "begins with -"},
+                               {fun() -> py:ensure_venv(Venv, [<<"a">>, <<" -r b">>]) end, "begins with -"},
                                {fun() -> py:ensure_venv(Venv, [], foo) end, "not a map"}]],
     ?assertNot(filelib:is_file(Venv)).

@@ -23,6 +23,7 @@ each_mode() ->
      main_is_the_module_that_runs,
      annotations_are_resolved,
      main_is_introspected,
+     tools_of_the_standard_library_find_what_runs,
      threads_have_the_main_of_their_code,
      nobody_finds_the_names_of_others_in_main,
      streams_methods_and_callbacks_have_their_main,
@@ -168,6 +169,26 @@ main_is_introspected(Config) ->
     hold(Config, Code,
          [<<"run.result.testsRun == 1 and inspect.getmodule(Case).__name__ == '__main__'">>,
           <<"not any(name.startswith('init_main') for name in data)">>]).
+
+tools_of_the_standard_library_find_what_runs(Config) ->
+    Script = filename:join(?config(priv_dir, Config), "script.py"),
+    ok = file:write_file(Script, <<"import __main__, pickle\nclass K: pass\n"
+                                   "fine = bool(pickle.dumps(K())) and __main__.K is K">>),
+    Code = <<"import __main__, doctest, cProfile, inspect, os, runpy, sys, timeit, warnings\n"
+             "def double(n):\n"
+             "    '''\n    >>> double(21)\n    42\n    '''\n"
+             "    return 2 * n\n"
+             "tested = doctest.testmod()\n"
+             "cProfile.run('profiled = double(3)', os.devnull)\n"
+             "timed = []\n"
+             "timeit.timeit('timed.append(n)', 'from __main__ import timed, double; n = double(2)', number=1)\n"
+             "ran = runpy.run_path(~p, run_name='__main__')['fine']\n"
+             "here = inspect.getsource(sys._getframe())\n"
+             "line = inspect.stack()[0].code_context[0]\n">>,
+    hold(Config, io_lib:format(Code, [Script]),
+         [<<"tuple(tested) == (0, 1)">>, <<"profiled == 6 and timed == [4]">>,
+          <<"ran and __main__.__dict__ is globals()">>,
+          <<"here.startswith('import __main__') and line.startswith('line = ')">>]).
 
 threads_have_the_main_of_their_code(Config) ->
     Code = <<"import pickle, threading\n"

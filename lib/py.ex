@@ -313,6 +313,7 @@ defmodule Py do
   defp located(code, _meta, _caller), do: code
 
   @doc false
+  @spec __located__(String.t(), String.t(), pos_integer()) :: String.t()
   def __located__(code, file, line) do
     :ok = :py_nif.locate(code, file, line)
     code

@@ -339,7 +339,7 @@ copied_on(Function, Request, Ctx) ->
         Runs -> [] = [Other || {Other, _} <- Runs, Other =/= Function], dirty
     end.
 
-submitted(submit_cast, Ctx, Request) -> py_nif:submit_cast(Ctx, Request, self());
+submitted(submit_cast, Ctx, Request) -> py_nif:submit_cast(Ctx, Request, py_async);
 submitted(Function, Ctx, Request) -> py_nif:Function(Ctx, Request).
 
 %% The functions of py_nif that a fun runs on dirty schedulers, as the VM's trace tells.

@@ -86,7 +86,8 @@ eval() ->
 %% The context ends with the process that has it.
 handle() ->
     Options = #{mode => worker, max_queue => 10, preload => [], on_caller_down => interrupt,
-                stuck_after => 5_000, overload => refuse, pool => undefined},
+                stuck_after => 5_000, interrupt_grace => 1_000,
+                overload => refuse, pool => undefined},
     py_nif:context_start(make_ref(), Options).
 
 pool(Ctx) ->

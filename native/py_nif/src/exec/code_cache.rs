@@ -1,9 +1,10 @@
 //! Compiled code by source text.
 //!
-//! Each source is a file of its own to Python, `<erlang-1>`, `<preload-2>` …, so that its lines can be
+//! Each source is a file of its own to Python, `<erlang-1>`, `<preload-5f3a91c2>` …, so that its lines can be
 //! found for tracebacks and by `inspect`, see [`Lines`]; or it is part of a file, see [`places`].
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use py_runtime::code::{self, Kind};
@@ -58,8 +59,8 @@ impl CodeCache {
                 code
             }
             None => {
-                let name = file_name("erlang");
-                let code = compile(at, without_indent(source, kind), &name, kind)?;
+                let name = new_name();
+                let code = compile(at, source, &name, kind)?;
                 self.lines.add(at, name, source);
                 code
             }
@@ -72,7 +73,7 @@ impl CodeCache {
 
     /// Compiles what a context begins with. Its lines are kept as long as the context.
     pub(super) fn preload(&mut self, at: Attached<'_>, source: &[u8]) -> Result<Object, Exception> {
-        let name = file_name("preload");
+        let name = preload_name(source);
         let code = code::compile(at, source, &name, Kind::Statements)?;
         self.lines.keep(at, name, source);
         Ok(code)
@@ -97,7 +98,7 @@ impl Sources {
     }
 }
 
-/// An expression as Python's `eval` takes it.
+/// Blanks and tabs may come before an expression.
 fn without_indent(source: &[u8], kind: Kind) -> &[u8] {
     let is_blank = |byte: &&u8| kind == Kind::Expression && matches!(byte, b' ' | b'\t');
     &source[source.iter().take_while(is_blank).count()..]
@@ -110,13 +111,14 @@ fn moved_down(source: &[u8], kind: Kind, line: u32) -> Vec<u8> {
     moved
 }
 
-/// Compiles, and says so where statements were given for an expression.
+/// Compiles, an expression as Python's `eval` takes it. Says so where statements were given for one.
 pub(super) fn compile(
     at: Attached<'_>,
     source: &[u8],
     name: &str,
     kind: Kind,
 ) -> Result<Object, Exception> {
+    let source = without_indent(source, kind);
     code::compile(at, source, name, kind).map_err(|error| {
         let is_syntax = kind == Kind::Expression && error.class == "SyntaxError";
         if is_syntax && code::compile(at, source, name, Kind::Statements).is_ok() {
@@ -130,7 +132,16 @@ pub(super) fn compile(
 const STATEMENTS_HINT: &str = ": eval takes an expression, and these are statements: use exec";
 
 /// A name that no other source has: workers share one interpreter.
-fn file_name(kind: &str) -> String {
+fn new_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    format!("<{kind}-{}>", NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("<erlang-{}>", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A name that other texts hardly have. The contexts of a pool begin with the same one, and say the
+/// same of what is wrong with it.
+fn preload_name(source: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(source);
+    // Half of it is short and will do.
+    format!("<preload-{:08x}>", hasher.finish() as u32)
 }

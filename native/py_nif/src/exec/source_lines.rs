@@ -4,7 +4,10 @@
 //! interpreter's lines are kept in `sources`, a dictionary of the module `erlang`'s own Python code,
 //! which hands them over when `linecache` is imported.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::LazyLock;
+
+use parking_lot::Mutex;
 
 use py_runtime::exception::{self, Exception};
 use py_runtime::ffi;
@@ -12,10 +15,15 @@ use py_runtime::object::{Attached, Object};
 
 use crate::python_module;
 
-/// How many sources of a context have their lines kept, and how many bytes they have in all. The
+/// How many sources of a context have their lines kept, and how many bytes they take in all. The
 /// oldest go first.
 const MOST: usize = 2048;
 const MOST_BYTES: usize = 4 << 20;
+/// What Python takes for a line beside its text.
+const LINE_BYTES: usize = 64;
+
+/// How many contexts of an interpreter keep the lines of a name.
+static KEPT: LazyLock<Mutex<HashMap<(i64, String), usize>>> = LazyLock::new(Mutex::default);
 
 /// The lines of one context's sources. Failing at them is no failure: no exception is left set.
 pub(super) struct Lines {
@@ -34,12 +42,14 @@ impl Lines {
 
     /// Adds a source; older ones make room.
     pub(super) fn add(&mut self, at: Attached<'_>, name: String, source: &[u8]) {
-        if source.len() > MOST_BYTES {
+        let ends = source.iter().filter(|byte| **byte == b'\n').count();
+        let bytes = source.len() + LINE_BYTES * (ends + 1);
+        if bytes > MOST_BYTES {
             return;
         }
         self.put(at, &name, source);
-        self.bytes += source.len();
-        self.recent.push_back((name, source.len()));
+        self.bytes += bytes;
+        self.recent.push_back((name, bytes));
         while self.recent.len() > MOST || self.bytes > MOST_BYTES {
             let Some((oldest, bytes)) = self.recent.pop_front() else { return };
             self.bytes -= bytes;
@@ -47,10 +57,26 @@ impl Lines {
         }
     }
 
-    /// Adds a source that stays.
+    /// Adds a source that stays, which other contexts may have by the same name.
     pub(super) fn keep(&mut self, at: Attached<'_>, name: String, source: &[u8]) {
         self.put(at, &name, source);
+        *KEPT.lock().entry((interpreter_number(at), name.clone())).or_default() += 1;
         self.kept.push(name);
+    }
+
+    /// No longer keeps a source. `true`: no context of the interpreter does.
+    fn give_up(at: Attached<'_>, name: &str) -> bool {
+        let key = (interpreter_number(at), name.to_owned());
+        let mut kept = KEPT.lock();
+        let users = kept.get_mut(&key).map(|users| {
+            *users -= 1;
+            *users
+        });
+        let is_last = users.is_none_or(|users| users == 0);
+        if is_last {
+            kept.remove(&key);
+        }
+        is_last
     }
 
     /// Adds a source that is part of a file, beginning on `line`. It stays, and so do the lines of the
@@ -126,9 +152,16 @@ impl Drop for Lines {
     fn drop(&mut self) {
         // SAFETY: dropped attached, as every `Object` is.
         let at = unsafe { Attached::assume() };
-        let names = self.recent.iter().map(|(name, _)| name).chain(&self.kept);
+        let unused = self.kept.iter().filter(|name| Self::give_up(at, name));
+        let names = self.recent.iter().map(|(name, _)| name).chain(unused);
         names.for_each(|name| self.remove(at, name));
     }
+}
+
+/// CPython's number of the interpreter.
+fn interpreter_number(_: Attached<'_>) -> i64 {
+    // SAFETY: attached.
+    unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) }
 }
 
 /// `linecache.cache`, a dictionary; imported if it is `wanted`. `None`: it isn't there, and no

@@ -21,9 +21,10 @@ def running_names(main):
 def annotations(names):
     """What a module that hasn't got `__annotations__` has under that name."""
     annotate = names.get("__annotate__")
-    # 1: the values.
-    names["__annotations__"] = {} if annotate is None else annotate(1)
-    return names["__annotations__"]
+    if annotate is None:
+        return names.setdefault("__annotations__", {})
+    # Their values, afresh: the next job may bring others.
+    return annotate(1)
 
 
 def take_main():

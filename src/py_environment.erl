@@ -43,7 +43,7 @@ all() ->
     [{Name, Value} || {Name, Value} <- [{native(N), native(V)} || {N, V} <- os:env()],
                       is_binary(Name), is_binary(Value)].
 
--spec native(string()) -> binary() | term().
+-spec native(string()) -> binary() | {error | incomplete, binary(), term()}.
 native(Text) ->
     unicode:characters_to_binary(Text, unicode, file:native_name_encoding()).
 

@@ -29,6 +29,7 @@ each_mode() ->
      streams_take_text_and_their_buffers_bytes,
      the_streams_that_python_made_stay,
      children_write_to_the_standard_output_of_the_vm,
+     a_redirection_is_of_one_interpreter,
      lines_come_as_they_are_finished,
      unfinished_lines_come_at_the_end,
      text_is_unicode_and_bytes_are_text,
@@ -266,6 +267,43 @@ import faulthandler
 assert not faulthandler.is_enabled()
 faulthandler.enable()
 faulthandler.disable()">>)).
+
+%% Workers share one, and so what each of them prints, as docs/callbacks.md says.
+a_redirection_is_of_one_interpreter(Config) ->
+    [Ctx, Other] = [new(Config), new(Config)],
+    {Gate, Wait} = test_helpers:gate(Config),
+    ok = py_context:exec(Ctx, Wait),
+    ok = py_context:exec(Ctx, <<"
+import contextlib, erlang, io, sys
+def redirected(test):
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        print('own')
+        erlang.send(test, 'redirected')
+        wait()
+    return text.getvalue()
+">>),
+    Test = self(),
+    Caller = ask(fun() ->
+        printed_with(fun() -> py_context:call(Ctx, '__main__', redirected, [Test]) end)
+    end),
+    receive <<"redirected">> -> ok end,
+    {Taken, Left} = case ?config(mode, Config) of
+                        worker -> {<<"own\nother\n">>, <<>>};
+                        _ -> {<<"own\n">>, <<"other\n">>}
+                    end,
+    ?assertEqual(Left, printed(fun() -> ok = py_context:exec(Other, <<"print('other')">>) end)),
+    test_helpers:open_gate(Gate),
+    ?assertEqual({{ok, Taken}, <<>>}, answer(Caller)),
+    %% Afterwards all is as it was; an assignment stays until it is taken back.
+    [?assertEqual(<<"after\n">>, printed(fun() -> ok = py_context:exec(Each, <<"print('after')">>) end))
+     || Each <- [Ctx, Other]],
+    ok = py_context:exec(Ctx, <<"ours, sys.stdout = sys.stdout, io.StringIO()">>),
+    try
+        ?assertEqual(<<>>, printed(fun() -> ok = py_context:exec(Ctx, <<"print('kept')">>) end)),
+        ?assertEqual({ok, <<"kept\n">>}, py_context:eval(Ctx, <<"sys.stdout.getvalue()">>))
+    after
+        ok = py_context:exec(Ctx, <<"sys.stdout = ours">>)
+    end.
 
 lines_come_as_they_are_finished(Config) ->
     Ctx = new(Config),

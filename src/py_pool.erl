@@ -379,8 +379,7 @@ report_failure(_Slot, _Reason, _Before, _State) ->
 %% back. Either way it goes now.
 -spec old_slot_event(term(), key(), #state{}) -> #state{}.
 old_slot_event(_Event, Key, #state{sup = Sup} = State) ->
-    _ = [py_slot_sup:stop_slot(Sup, Key)
-         || {Id, _, _, _} <- supervisor:which_children(Sup), Id =:= Key],
+    ok = py_slot_sup:stop_slot(Sup, Key),
     State.
 
 -spec all_started(#state{}) -> #state{}.
@@ -402,10 +401,9 @@ all_started(State) ->
 -spec open_slots(pos_integer(), pos_integer(), #state{}) -> ok.
 open_slots(OldSize, Size, #state{pool = Pool, sup = Sup, slots = Slots}) ->
     ok = py_nif:pool_resize(Pool, Size),
-    New = maps:values(maps:filter(fun(N, _) -> N > OldSize end, Slots)),
     lists:foreach(fun({N, Pid}) -> ok = py_nif:pool_set(Pool, N, Pid) end,
                   [{N, Pid} || {{N, _} = Key, Pid, _, _} <- supervisor:which_children(Sup),
-                               is_pid(Pid), lists:member(Key, New)]).
+                               is_pid(Pid), N > OldSize, maps:get(N, Slots, none) =:= Key]).
 
 %% All or nothing: one failure undoes the rest.
 -spec start_failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
@@ -451,10 +449,9 @@ change_size(From, Size, #state{slots = Slots} = State) ->
 shrink(Size, #state{slots = Slots, pool = Pool, sup = Sup, options = Options} = State) ->
     ok = py_nif:pool_resize(Pool, Size),
     Gone = maps:filter(fun(N, _) -> N > Size end, Slots),
-    Keys = maps:values(Gone),
     _ = [py_context_server:drain(Pid)
-         || {Key, Pid, _, _} <- supervisor:which_children(Sup), is_pid(Pid),
-            lists:member(Key, Keys)],
+         || {{N, _} = Key, Pid, _, _} <- supervisor:which_children(Sup), is_pid(Pid),
+            maps:get(N, Gone, none) =:= Key],
     State#state{slots = maps:without(maps:keys(Gone), Slots), options = Options#{contexts := Size}}.
 
 -spec terminate(term(), #state{}) -> ok.

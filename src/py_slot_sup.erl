@@ -29,11 +29,13 @@ start_slot(Sup, Options, #{key := Key, pool := Pool, slot := N} = Slot) ->
         exit:{_, {gen_server, call, _}} -> receive {'EXIT', Sup, Reason} -> exit(Reason) end
     end.
 
-%% Stops the context of a slot for good, and waits for its thread.
+%% Stops the context of a slot for good, and waits for its thread. Idempotent.
 -spec stop_slot(pid(), Key :: term()) -> ok.
 stop_slot(Sup, Key) ->
-    ok = supervisor:terminate_child(Sup, Key),
-    ok = supervisor:delete_child(Sup, Key).
+    case supervisor:terminate_child(Sup, Key) of
+        ok -> supervisor:delete_child(Sup, Key);
+        {error, not_found} -> ok
+    end.
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), []}}.
 init([]) ->

@@ -72,7 +72,7 @@ samples(Ctx) ->
       {builtin, reference} => fun make_ref/0,
       %% Of a request whose result comes as a message.
       {annotated, 'Ticket'} => fun() -> py_nif:submit_message(Ctx, eval()) end,
-      {annotated, 'Tag'} => fun py_nif:tag/0,
+      {annotated, 'Tag'} => fun() -> py_nif:tag(self()) end,
       {py_nif, handle} => fun handle/0,
       {py_nif, pool} => fun() -> pool(Ctx) end,
       {py_nif, request} => fun eval/0,
@@ -101,8 +101,8 @@ ticket() ->
     py_nif:callback_ticket().
 
 settings() ->
-    #{max_depth => 1000, spin_us => 20, traceback => false, callback_depth => 64,
-      redirect_output => true, quarantine_limit => 32}.
+    #{max_depth => 1000, spin_us => 20, callback_depth => 64,
+      redirect_output => true, quarantine_limit => 32, logging => [], variables => nil}.
 
 %% ------------------------------------------------------------------ requests
 
@@ -167,7 +167,7 @@ asked(Ctx, {Shape, N, Wrong}, Progress) ->
 result(submit_message, Ctx, Request) -> answer(py_nif:submit_message(Ctx, Request));
 %% Whether there was an error and a report of it, or neither: both are looked for by asking again.
 result(submit_cast, Ctx, Request) ->
-    Ticket = py_nif:submit_cast(Ctx, Request, self()),
+    Ticket = py_nif:submit_cast(Ctx, Request, ?MODULE),
     true = serves(Ctx),
     true = not is_reference(Ticket) orelse py_nif:is_over(Ticket),
     _ = test_helpers:messages(),

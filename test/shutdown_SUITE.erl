@@ -27,7 +27,8 @@ suite() ->
 
 all() ->
     test_helpers:mode_groups()
-    ++ [code_is_reloaded_under_load,
+    ++ [a_stop_takes_as_long_as_there_are_contexts,
+        code_is_reloaded_under_load,
         what_waits_outlives_new_code,
         another_version_of_the_library_is_refused].
 
@@ -292,6 +293,28 @@ the_application_starts_again_fifty_times(Config) ->
         _ = test_helpers:await_threads(Threads),
         ?assertEqual(Files, test_helpers:files())
     end).
+
+%% In CPU time of the whole VM: eight times as many contexts at once, as in eight stops. It was some fifty times
+%% as long, and those that weren't done in time were left.
+a_stop_takes_as_long_as_there_are_contexts(_Config) ->
+    with_vm(fun() ->
+        Few = lists:sum([cpu_of_stop(500) || _ <- lists:seq(1, 8)]),
+        Many = cpu_of_stop(4_000),
+        ?assert(Many < 3 * max(Few, 100), {Few, Many})
+    end).
+
+cpu_of_stop(Contexts) ->
+    {ok, _} = py_context_router:start(#{contexts => Contexts}),
+    Took = cpu(fun() -> ok = py_context_router:stop() end),
+    %% One that has been joined may be listed for a moment.
+    _ = test_helpers:eventually(fun() -> test_helpers:context_threads() =:= 0 end, 1_000),
+    Took.
+
+cpu(Fun) ->
+    {Before, _} = statistics(runtime),
+    Fun(),
+    {After, _} = statistics(runtime),
+    After - Before.
 
 in_vm(Config, Fun) ->
     Mode = ?config(mode, Config),

@@ -1,7 +1,8 @@
 //! Which context stands behind a pid.
 //!
 //! Read by every call on every scheduler, written when a context starts or dies: readers take a
-//! snapshot without a lock or a shared counter, writers replace it.
+//! snapshot without a lock or a shared counter, writers replace it. It is in parts, because a snapshot is
+//! copied whole to be changed: with thousands of contexts that is a part of a hundredth.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -12,7 +13,7 @@ use rustler::sys::{ErlNifPid, ErlNifTerm};
 
 use crate::call::Call;
 use crate::resources::ContextHandle;
-use crate::term::{from_word, pid_term};
+use crate::term::{from_word, pid_term, word};
 
 /// A context as the router knows it.
 pub(crate) type Context = py_runtime::context::Context<Call>;
@@ -23,42 +24,54 @@ pub(crate) struct Entry {
     _handle: ResourceArc<ContextHandle>,
 }
 
-type Directory = HashMap<ErlNifTerm, Arc<Entry>>;
+type Part = HashMap<ErlNifTerm, Arc<Entry>>;
 
-static DIRECTORY: LazyLock<ArcSwap<Directory>> = LazyLock::new(Default::default);
+/// A power of two.
+const PARTS: usize = 128;
+
+static DIRECTORY: LazyLock<[ArcSwap<Part>; PARTS]> =
+    LazyLock::new(|| std::array::from_fn(|_| ArcSwap::default()));
+
+/// The part with a pid. The lowest four bits of a local pid say that it is one.
+fn part(pid: ErlNifTerm) -> &'static ArcSwap<Part> {
+    &DIRECTORY[(word(pid) >> 4) % PARTS]
+}
 
 /// Lists a context under its process.
 pub(crate) fn insert(pid: ErlNifPid, handle: ResourceArc<ContextHandle>) {
+    let pid = pid_term(pid);
     let entry = Arc::new(Entry { context: Arc::clone(&handle.context), _handle: handle });
-    DIRECTORY.rcu(|directory| {
-        let mut directory = Directory::clone(directory);
-        directory.insert(pid_term(pid), Arc::clone(&entry));
-        directory
+    part(pid).rcu(|part| {
+        let mut part = Part::clone(part);
+        part.insert(pid, Arc::clone(&entry));
+        part
     });
 }
 
 /// Forgets the context of a process that has died.
 pub(crate) fn remove(pid: ErlNifPid) {
-    DIRECTORY.rcu(|directory| {
-        let mut directory = Directory::clone(directory);
-        directory.remove(&pid_term(pid));
-        directory
+    let pid = pid_term(pid);
+    part(pid).rcu(|part| {
+        let mut part = Part::clone(part);
+        part.remove(&pid);
+        part
     });
 }
 
 /// The processes of all contexts.
 pub(crate) fn pids() -> Vec<ErlNifTerm> {
-    DIRECTORY.load().keys().copied().collect()
+    DIRECTORY.iter().flat_map(|part| part.load().keys().copied().collect::<Vec<_>>()).collect()
 }
 
 /// Does something with the context of a process.
 pub(crate) fn with<T>(pid: ErlNifPid, f: impl FnOnce(&Arc<Context>) -> T) -> Option<T> {
-    DIRECTORY.load().get(&pid_term(pid)).map(|entry| f(&entry.context))
+    let pid = pid_term(pid);
+    part(pid).load().get(&pid).map(|entry| f(&entry.context))
 }
 
 /// The context of a process, given as the word of its pid.
 pub(crate) fn context_of(pid: usize) -> Option<Arc<Context>> {
     // SAFETY: only looked up, as a number.
     let pid = unsafe { from_word(pid) };
-    DIRECTORY.load().get(&pid).map(|entry| Arc::clone(&entry.context))
+    part(pid).load().get(&pid).map(|entry| Arc::clone(&entry.context))
 }

@@ -5,9 +5,11 @@
 
 use std::cell::Cell;
 #[cfg(not(Py_3_13))]
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use pyo3_ffi as ffi;
 
 use crate::boot;
@@ -122,6 +124,7 @@ impl Interpreter {
 
     /// As [`Interpreter::enter`], which has been called before, but not one that was set aside.
     pub(crate) fn enter_new(mode: Mode) -> Result<Self, String> {
+        let _turn = (mode == Mode::SubInterpreter).then(Creation::take_turn);
         // SAFETY: Python runs, see above, and is never finalized. The main interpreter is where every thread
         // starts from.
         let main = unsafe { new_main_state(mode) }?;
@@ -350,6 +353,37 @@ impl Interpreter {
             let first = ffi::PyInterpreterState_ThreadHead(self.pointer().0);
             first == self.tstate && ffi::PyThreadState_Next(first).is_null()
         }
+    }
+}
+
+/// The turn to create an interpreter under the shared GIL. What CPython imports into each lets go of the GIL
+/// with every file: of a hundred threads that do so side by side each waits for the GIL thousands of times.
+struct Creation {
+    _turn: Option<MutexGuard<'static, ()>>,
+}
+
+static CREATING: Mutex<()> = Mutex::new(());
+static CREATED: AtomicUsize = AtomicUsize::new(0);
+
+impl Creation {
+    /// How long to wait for one creation: what an installation imports at start may block.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    /// The thread isn't attached.
+    fn take_turn() -> Self {
+        loop {
+            let created = CREATED.load(Ordering::Relaxed);
+            let turn = CREATING.try_lock_for(Self::PATIENCE);
+            if turn.is_some() || created == CREATED.load(Ordering::Relaxed) {
+                return Creation { _turn: turn };
+            }
+        }
+    }
+}
+
+impl Drop for Creation {
+    fn drop(&mut self) {
+        CREATED.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -42,16 +42,30 @@ static ALARM: Alarm = Alarm::new();
 // loom's types can't be made at compile time. No model gets here.
 #[cfg(feature = "loom")]
 static ALARM: std::sync::LazyLock<Alarm> = std::sync::LazyLock::new(Alarm::new);
-static WATCHED: Mutex<Vec<Weak<dyn Watched>>> = Mutex::new(Vec::new());
+static WATCHED: Mutex<List> = Mutex::new(List { contexts: Vec::new(), clean_at: 0 });
 static RUNS: Mutex<bool> = Mutex::new(false);
+
+/// The contexts that are watched, and some that are gone.
+struct List {
+    contexts: Vec<Weak<dyn Watched>>,
+    /// From what length on those that are gone are taken out: twice what was left the last time, so that
+    /// many contexts don't look through all of them each.
+    clean_at: usize,
+}
+
+impl List {
+    fn add(&mut self, context: Weak<dyn Watched>) {
+        if self.contexts.len() >= self.clean_at {
+            self.contexts.retain(|context| context.strong_count() > 0);
+            self.clean_at = 2 * self.contexts.len() + 8;
+        }
+        self.contexts.push(context);
+    }
+}
 
 /// Keeps an eye on a context as long as it exists.
 pub(crate) fn watch(context: Weak<dyn Watched>) {
-    {
-        let mut watched = WATCHED.lock();
-        watched.retain(|context| context.strong_count() > 0);
-        watched.push(context);
-    }
+    WATCHED.lock().add(context);
     let mut runs = RUNS.lock();
     if !*runs {
         let spawned = std::thread::Builder::new().name("py_watch".into()).spawn(watch_all);
@@ -66,7 +80,7 @@ pub(crate) fn note_work() {
 }
 
 fn watched() -> Vec<Arc<dyn Watched>> {
-    WATCHED.lock().iter().filter_map(Weak::upgrade).collect()
+    WATCHED.lock().contexts.iter().filter_map(Weak::upgrade).collect()
 }
 
 fn watch_all() {

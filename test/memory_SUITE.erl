@@ -19,7 +19,8 @@ all() ->
 
 groups() ->
     test_helpers:in_each_mode([a_great_many_calls_do_not_grow_the_vm,
-                               a_call_of_many_arguments_leaves_no_room_for_as_many]).
+                               a_call_of_many_arguments_leaves_no_room_for_as_many,
+                               what_there_is_no_memory_for_is_an_error]).
 
 init_per_suite(Config) ->
     test_helpers:quiet(Config).
@@ -150,3 +151,41 @@ largest(Ctx, N) ->
     {ok, N} = wait_for(Asker),
     [] = leftovers(Asker),
     ok.
+
+%% Each makes something that there is memory for once, but not twice. In a VM of its own, which may have
+%% 300 MB more than it has by then.
+what_there_is_no_memory_for_is_an_error(Config) ->
+    {ok, Peer, _} = test_helpers:start_peer(#{connection => standard_io}),
+    Results = peer:call(Peer, ?MODULE, without_memory, [?config(mode, Config)], 60_000),
+    ok = peer:stop(Peer),
+    [?assertMatch({Code, {error, {_, Text}}} when byte_size(Text) < 1_000, Result)
+     || {Code, _} = Result <- Results],
+    %% An exception is what it is, whatever becomes of its text.
+    {Own, Others} = lists:split(2, [Class || {_, {error, {Class, _}}} <- Results]),
+    ?assertEqual(['ValueError', <<"Loud">>], Own),
+    ?assertEqual(['MemoryError'], lists:usort(Others)).
+
+without_memory(Mode) ->
+    {ok, [Ctx]} = py_context_router:start(#{contexts => 1, mode => Mode}),
+    ok = py_context:exec(Ctx, <<"import erlang, resource\n"
+                                "large = 200 << 20\n"
+                                "class Loud(Exception):\n"
+                                "    def __str__(self): return 'x' * large\n"
+                                "def fail(error): raise error\n"
+                                "def limit():\n"
+                                "    with open('/proc/self/statm') as file:\n"
+                                "        used = int(file.read().split()[0]) * resource.getpagesize()\n"
+                                "    hard = resource.getrlimit(resource.RLIMIT_AS)[1]\n"
+                                "    resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), hard))\n">>),
+    {ok, none} = py_context:call(Ctx, '__main__', limit, []),
+    Codes = [<<"fail(ValueError('x' * large))">>, <<"fail(Loud())">>,
+             <<"fail(SyntaxError('x' * large, ('f', 1, 2, 'x')))">>,
+             <<"fail(ImportError('x' * large))">>,
+             <<"erlang.call('x' * large)">>, <<"getattr(erlang, 'x' * large)">>,
+             <<"'x' * large">>, <<"bytearray(large)">>, <<"memoryview(bytearray(large))">>,
+             <<"[0] * (large // 8)">>, <<"(0,) * (large // 16)">>,
+             <<"compile('x ' * (large // 2), 'f', 'eval')">>],
+    Results = [{Code, py_context:eval(Ctx, Code)} || Code <- Codes],
+    %% What is left is enough to go on with.
+    {ok, 2} = py_context:eval(Ctx, <<"1 + 1">>),
+    Results.

@@ -9,7 +9,7 @@ use rustler::sys::{
 
 use crate::convert::ConvertError;
 use crate::directory::Context;
-use crate::term::{Saved, atom, atom_map, binary, tuple};
+use crate::term::{Saved, atom, atom_map, binary, try_binary, tuple};
 
 /// What a caller is told instead of a result. Rendered as `{error, Reason}` by [`Error::to_term`].
 #[derive(Clone, Debug)]
@@ -161,13 +161,30 @@ unsafe fn python(env: *mut ErlNifEnv, exception: &Exception) -> ErlNifTerm {
     unsafe {
         let class = match &exception.class {
             Class::BuiltIn(name) => atom(env, name),
-            Class::Other(name) => binary(env, name.as_bytes()),
+            Class::Other(name) => text(env, name),
         };
-        let message = binary(env, exception.message.as_bytes());
+        let message = text(env, &exception.message);
         match &exception.traceback {
             None => tuple(env, &[class, message]),
             Some(trace) => tuple(env, &[class, message, traceback(env, trace)]),
         }
+    }
+}
+
+/// A text that Python code has made, as long as it likes.
+///
+/// # Safety
+/// `env` belongs to the current thread.
+unsafe fn text(env: *mut ErlNifEnv, text: &str) -> ErlNifTerm {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        try_binary(env, text.as_bytes()).unwrap_or_else(|| {
+            let length = text.len();
+            binary(
+                env,
+                format!("<a text of {length} bytes, for which there is no memory>").as_bytes(),
+            )
+        })
     }
 }
 
@@ -190,6 +207,6 @@ unsafe fn traceback(env: *mut ErlNifEnv, trace: &Traceback) -> ErlNifTerm {
             .collect();
         let count = u32::try_from(frames.len()).expect("their number is bounded");
         let frames = enif_make_list_from_array(env, frames.as_ptr(), count);
-        atom_map(env, &[("frames", frames), ("formatted", binary(env, trace.formatted.as_bytes()))])
+        atom_map(env, &[("frames", frames), ("formatted", text(env, &trace.formatted))])
     }
 }

@@ -77,7 +77,7 @@ unsafe fn read(
     let text = unsafe { text_of(env, term) }.ok_or_else(|| {
         Error::Convert(ConvertError::Unconvertible {
             path: what_for.into(),
-            what: "not a name: an atom or a UTF-8 binary is needed".into(),
+            what: "not a name: an atom or a UTF-8 binary of at most 65536 bytes is needed".into(),
         })
     })?;
     // SAFETY: as above.
@@ -93,12 +93,16 @@ unsafe fn read(
     Ok(Name { whole: made(&text)?, parts })
 }
 
+/// More bytes no name has. It is copied, as a whole and in parts.
+const LONGEST: usize = 64 << 10;
+
 /// # Safety
 /// `term` belongs to `env`, which nobody else changes meanwhile.
 unsafe fn text_of(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<String> {
     // SAFETY: passed on to the caller; the bytes are copied.
     unsafe {
         match text::inspect(env, term) {
+            Some(bytes) if bytes.len() > LONGEST => None,
             Some(bytes) => std::str::from_utf8(bytes).ok().map(String::from),
             None => text::atom_name(env, term),
         }

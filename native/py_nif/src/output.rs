@@ -19,8 +19,22 @@ pub(crate) type Lines = Vec<u8>;
 /// The longest line that is kept together.
 const LONGEST_LINE: usize = 64 << 10;
 
+/// How much text is taken in at once: copies of a longer one would take as much memory as it likes.
+const MOST_AT_ONCE: usize = 1 << 20;
+
 /// Takes in `text`, and sends the lines that are finished with it.
-pub(crate) fn write(lines: &RefCell<Lines>, text: &[u8], voice: &Voice, call: Option<&Call>) {
+pub(crate) fn write(lines: &RefCell<Lines>, mut text: &[u8], voice: &Voice, call: Option<&Call>) {
+    while text.len() > MOST_AT_ONCE {
+        // Not within a character.
+        let ends = (MOST_AT_ONCE - 3..=MOST_AT_ONCE).rev().find(|end| text[*end] & 0xC0 != 0x80);
+        let (piece, rest) = text.split_at(ends.unwrap_or(MOST_AT_ONCE));
+        write_piece(lines, piece, voice, call);
+        text = rest;
+    }
+    write_piece(lines, text, voice, call);
+}
+
+fn write_piece(lines: &RefCell<Lines>, text: &[u8], voice: &Voice, call: Option<&Call>) {
     voice.has_spoken.set(true);
     let mut lines = lines.borrow_mut();
     match text.iter().rposition(|byte| *byte == b'\n') {

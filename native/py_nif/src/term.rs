@@ -4,9 +4,10 @@
 //! (tied to a NIF call's `Env`) is in the way and costs twice the time for lists.
 
 use rustler::sys::{
-    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_get_int64,
-    enif_get_tuple, enif_is_atom, enif_make_atom_len, enif_make_copy, enif_make_map_put,
-    enif_make_new_binary, enif_make_new_map, enif_make_pid, enif_make_tuple_from_array,
+    ErlNifBinary, ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_binary, enif_alloc_env,
+    enif_free_env, enif_get_int64, enif_get_tuple, enif_is_atom, enif_make_atom_len,
+    enif_make_binary, enif_make_copy, enif_make_map_put, enif_make_new_binary, enif_make_new_map,
+    enif_make_pid, enif_make_tuple_from_array,
 };
 
 /// An immediate term (an atom or local pid) as a word that can be kept: it is the same in every
@@ -175,6 +176,32 @@ pub(crate) unsafe fn binary(env: *mut ErlNifEnv, bytes: &[u8]) -> ErlNifTerm {
         }
     }
     term
+}
+
+/// As [`binary`], for bytes whose number comes from data. `None`: there is no memory. (The VM itself ends
+/// when it has none.)
+///
+/// # Safety
+/// `env` belongs to the current thread.
+pub(crate) unsafe fn try_binary(env: *mut ErlNifEnv, bytes: &[u8]) -> Option<ErlNifTerm> {
+    /// Not worth asking for.
+    const SMALL: usize = 64 << 10;
+    // SAFETY: passed on to the caller.
+    unsafe {
+        if bytes.len() <= SMALL {
+            return Some(binary(env, bytes));
+        }
+        let mut new = new_binary(bytes.len())?;
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), new.data, bytes.len());
+        Some(enif_make_binary(env, &raw mut new))
+    }
+}
+
+/// Memory for a binary, to be written to, and then made a term or released. `None`: there is none.
+pub(crate) fn new_binary(length: usize) -> Option<ErlNifBinary> {
+    let mut new = std::mem::MaybeUninit::<ErlNifBinary>::uninit();
+    // SAFETY: filled in if the call says so.
+    unsafe { (enif_alloc_binary(length, new.as_mut_ptr()) != 0).then(|| new.assume_init()) }
 }
 
 /// A map whose keys are atoms, all different.

@@ -24,9 +24,8 @@ pub fn compile(
     filename: &str,
     kind: Kind,
 ) -> Result<Object, Exception> {
-    let (Ok(source), Ok(filename)) = (CString::new(source), CString::new(filename)) else {
-        return Err(Exception::new("ValueError", "source code cannot contain null bytes"));
-    };
+    let source = c_string(source)?;
+    let Ok(filename) = CString::new(filename) else { return Err(null_bytes()) };
     let start: c_int = match kind {
         Kind::Expression => ffi::Py_eval_input,
         Kind::Statements => ffi::Py_file_input,
@@ -36,6 +35,22 @@ pub fn compile(
         Object::from_owned(at, ffi::Py_CompileString(source.as_ptr(), filename.as_ptr(), start))
     };
     code.ok_or_else(|| Exception::take(at))
+}
+
+/// A copy of a source, whose length comes from whoever has it run.
+fn c_string(source: &[u8]) -> Result<CString, Exception> {
+    let mut copy = Vec::new();
+    if copy.try_reserve_exact(source.len() + 1).is_err() {
+        let message = format!("no memory for source code of {} bytes", source.len());
+        return Err(Exception::new("MemoryError", message));
+    }
+    copy.extend_from_slice(source);
+    copy.push(0);
+    CString::from_vec_with_nul(copy).map_err(|_| null_bytes())
+}
+
+fn null_bytes() -> Exception {
+    Exception::new("ValueError", "source code cannot contain null bytes")
 }
 
 /// Runs compiled code. `None`: it raised.

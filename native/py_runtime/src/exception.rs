@@ -47,9 +47,13 @@ impl Exception {
 
     fn describe(at: Attached<'_>, raised: &Object) -> Self {
         match message(at, raised) {
-            Ok(message) => {
-                let hint = refusal::hint(at, raised).unwrap_or_default();
-                Self::with_message(at, raised, message + hint)
+            Ok(mut message) => {
+                if let Some(hint) = refusal::hint(at, raised)
+                    && message.try_reserve(hint.len()).is_ok()
+                {
+                    message.push_str(hint);
+                }
+                Self::with_message(at, raised, message)
             }
             // Code that was interrupted, if only as it was to say what had happened to it.
             Err(Some(second)) if is_interrupt(&second) => {
@@ -122,6 +126,9 @@ fn column(at: Attached<'_>, raised: &Object) -> Option<i64> {
     column
 }
 
+/// In a longer text the column is left out, rather than to copy it.
+const LONGEST_PLACE: usize = 64 << 10;
+
 /// `invalid syntax (<file>, line 1)` becomes `invalid syntax (<file>, line 1, column 5)`. Both are
 /// counted from 1. Of an error that is nowhere, such as a wrong encoding, Python says line 0.
 fn with_column(text: String, column: i64) -> String {
@@ -129,7 +136,9 @@ fn with_column(text: String, column: i64) -> String {
         return format!("{start})");
     }
     match text.strip_suffix(')').filter(|_| column > 0) {
-        Some(start) if start.contains(", line ") => format!("{start}, column {column})"),
+        Some(start) if start.len() <= LONGEST_PLACE && start.contains(", line ") => {
+            format!("{start}, column {column})")
+        }
         _ => text,
     }
 }
@@ -148,7 +157,8 @@ fn integer_attribute(at: Attached<'_>, object: &Object, name: &CStr) -> Option<i
     }
 }
 
-/// The text of a `str` as UTF-8; lone surrogates come out as `\udcXX` escapes instead of failing.
+/// The text of a `str` as UTF-8; lone surrogates come out as `\udcXX` escapes instead of failing. `None`:
+/// an exception is set, which is `MemoryError` if there is no memory for a copy.
 #[must_use]
 pub fn lossy_text(at: Attached<'_>, text: &Object) -> Option<String> {
     const UTF8: &CStr = c"utf-8";
@@ -159,7 +169,7 @@ pub fn lossy_text(at: Attached<'_>, text: &Object) -> Option<String> {
         let start = ffi::PyUnicode_AsUTF8AndSize(text.as_ptr(), &raw mut len).cast::<u8>();
         if !start.is_null() {
             let utf8 = std::slice::from_raw_parts(start, usize::try_from(len).ok()?);
-            return Some(String::from_utf8_lossy(utf8).into_owned());
+            return copy(utf8);
         }
         ffi::PyErr_Clear();
     }
@@ -176,7 +186,20 @@ pub fn lossy_text(at: Attached<'_>, text: &Object) -> Option<String> {
         let len = usize::try_from(ffi::PyBytes_Size(bytes.as_ptr())).ok()?;
         std::slice::from_raw_parts(start, len)
     };
-    Some(String::from_utf8_lossy(slice).into_owned())
+    copy(slice)
+}
+
+/// A copy of text whose length comes from Python code. `None`: there is no memory, and `MemoryError` is set.
+fn copy(utf8: &[u8]) -> Option<String> {
+    let mut text = String::new();
+    if text.try_reserve_exact(utf8.len()).is_err() {
+        // SAFETY: attached, as whoever has a `str` is.
+        unsafe { ffi::PyErr_NoMemory() };
+        return None;
+    }
+    // As CPython has made it, it is UTF-8.
+    text.push_str(std::str::from_utf8(utf8).unwrap_or_default());
+    Some(text)
 }
 
 /// Forgets whatever exception is set.

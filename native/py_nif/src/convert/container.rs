@@ -278,7 +278,9 @@ pub(super) unsafe fn list_to_term(
             return Err(Fail::refuse("list of more than 2^32 elements"));
         };
         let start = writer.parts.len();
-        writer.parts.reserve(count as usize);
+        if writer.parts.try_reserve(count as usize).is_err() {
+            return Err(Fail::no_memory(writer.at));
+        }
         for index in 0..length {
             let Some(item) = list_item(writer.at, list, index) else { break };
             let term = match number::plain_to_term(writer.env, item.as_ptr()) {
@@ -344,6 +346,9 @@ pub(super) unsafe fn tuple_to_term(
             )));
         }
         let start = writer.parts.len();
+        if writer.parts.try_reserve(arity as usize).is_err() {
+            return Err(Fail::no_memory(writer.at));
+        }
         for index in 0..arity {
             let term = match writer.value(ffi::PyTuple_GET_ITEM(tuple, index), room) {
                 Ok(term) => term,
@@ -402,6 +407,9 @@ unsafe fn pairs_to_term(
     let at = writer.at;
     // First the keys, then the values; what their parts take comes after them and goes again.
     let start = writer.parts.len();
+    if writer.parts.try_reserve(2 * size).is_err() {
+        return Err(Fail::no_memory(at));
+    }
     writer.parts.resize(start + 2 * size, ErlNifTerm::default());
     let mut count = 0;
     let mut position = 0;

@@ -155,7 +155,9 @@ impl Converter<'_> {
         if unsafe { enif_get_list_length(env, list, &raw mut length) } == 0 {
             return Err(Fail::refuse("not a proper list").rooted(ROOT, room));
         }
-        out.reserve(length as usize);
+        if out.try_reserve(length as usize).is_err() {
+            return Err(Fail::no_memory(self.at).rooted(ROOT, room));
+        }
         let (mut head, mut rest) = (list, list);
         for index in 0..length as usize {
             // SAFETY: as above; the list has `length` cells, so both outputs are written, and the
@@ -300,6 +302,14 @@ impl Fail {
         Fail::of(ConvertError::Python(Exception::take(at)))
     }
 
+    /// `MemoryError`.
+    #[cold]
+    fn no_memory(at: Attached<'_>) -> Self {
+        // SAFETY: attached.
+        unsafe { ffi::PyErr_NoMemory() };
+        Fail::raised(at)
+    }
+
     /// The same failure, seen from one level further out.
     #[cold]
     fn under(mut self, step: impl FnOnce() -> String) -> Self {
@@ -353,7 +363,8 @@ unsafe fn key_step(env: *mut ErlNifEnv, key: ErlNifTerm) -> String {
     // SAFETY: `key` belongs to `env`.
     unsafe {
         let name = text::inspect(env, key)
-            .and_then(|bytes| std::str::from_utf8(bytes).ok().map(str::to_owned))
+            .and_then(|bytes| std::str::from_utf8(bytes).ok().filter(|name| is_name(name)))
+            .map(str::to_owned)
             .or_else(|| text::atom_name(env, key));
         match name {
             Some(name) if is_name(&name) => format!(".{name}"),

@@ -111,7 +111,7 @@ impl<'a> Writer<'a> {
             } else if ffi::PyTuple_CheckExact(value) != 0 {
                 container::tuple_to_term(self, value, deeper(room)?)
             } else if ffi::PyBytes_CheckExact(value) != 0 {
-                Ok(text::bytes_to_term(self, value))
+                text::bytes_to_term(self, value)
             } else {
                 self.rarer(value, room)
             }
@@ -145,7 +145,7 @@ impl<'a> Writer<'a> {
             } else if ffi::PyFloat_Check(value) != 0 {
                 Ok(number::float_to_term(self, ffi::PyFloat_AS_DOUBLE(value)))
             } else if ffi::PyBytes_Check(value) != 0 {
-                Ok(text::bytes_to_term(self, value))
+                text::bytes_to_term(self, value)
             } else if ffi::PyList_Check(value) != 0 {
                 container::list_to_term(self, value, deeper(room)?)
             } else if ffi::PyDict_Check(value) != 0 {

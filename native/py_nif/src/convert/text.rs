@@ -12,7 +12,7 @@ use pyo3_ffi as ffi;
 use rustler::sys::{
     ERL_NIF_BIN2TERM_SAFE, ErlNifBinary, ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_alloc_env,
     enif_binary_to_term, enif_free_env, enif_get_atom, enif_inspect_binary, enif_make_atom_len,
-    enif_make_existing_atom_len, enif_make_new_binary, enif_release_binary, enif_term_to_binary,
+    enif_make_binary, enif_make_existing_atom_len, enif_release_binary, enif_term_to_binary,
 };
 
 use super::buffer::SHARED_FROM;
@@ -20,7 +20,7 @@ use super::py_to_term::Writer;
 use super::term_to_py::Reader;
 use super::{Fail, made};
 use crate::python_module;
-use crate::term::binary;
+use crate::term::{new_binary, try_binary};
 
 /// Tags of the external term format.
 const VERSION: u8 = 131;
@@ -317,7 +317,10 @@ pub(super) unsafe fn str_to_term(
     value: *mut ffi::PyObject,
 ) -> Result<ErlNifTerm, Fail> {
     // SAFETY: the text lives as long as `value`, which the caller keeps alive.
-    unsafe { Ok(binary(writer.env, utf8(writer.at, value)?)) }
+    unsafe {
+        let utf8 = utf8(writer.at, value)?;
+        try_binary(writer.env, utf8).ok_or_else(|| Fail::no_memory(writer.at))
+    }
 }
 
 /// The UTF-8 form of a `str`.
@@ -354,7 +357,10 @@ fn refuse_str(at: Attached<'_>) -> Fail {
 ///
 /// # Safety
 /// `value` is a live `bytes`, or an instance of a subclass; the writer's `env` may be written to.
-pub(super) unsafe fn bytes_to_term(writer: &Writer<'_>, value: *mut ffi::PyObject) -> ErlNifTerm {
+pub(super) unsafe fn bytes_to_term(
+    writer: &Writer<'_>,
+    value: *mut ffi::PyObject,
+) -> Result<ErlNifTerm, Fail> {
     // SAFETY: a `bytes` has that many bytes there, never changes them, and the caller keeps it
     // alive.
     unsafe {
@@ -363,10 +369,11 @@ pub(super) unsafe fn bytes_to_term(writer: &Writer<'_>, value: *mut ffi::PyObjec
             && ffi::PyBytes_CheckExact(value) != 0
             && let Some(term) = writer.share(value)
         {
-            return term;
+            return Ok(term);
         }
         let start = ffi::PyBytes_AsString(value).cast::<u8>();
-        binary(writer.env, std::slice::from_raw_parts(start, length))
+        let bytes = std::slice::from_raw_parts(start, length);
+        try_binary(writer.env, bytes).ok_or_else(|| Fail::no_memory(writer.at))
     }
 }
 
@@ -438,12 +445,18 @@ pub(super) unsafe fn buffer_to_term(
             ffi::PyBuffer_Release(view);
             return Err(refuse_objects());
         }
-        let mut term = ErlNifTerm::default();
-        let start = enif_make_new_binary(writer.env, view.len as usize, &raw mut term);
+        let Some(mut new) = new_binary(view.len as usize) else {
+            ffi::PyBuffer_Release(view);
+            return Err(Fail::no_memory(at));
+        };
         let order = b'C' as std::ffi::c_char;
-        let done = ffi::PyBuffer_ToContiguous(start.cast(), view, view.len, order);
+        let done = ffi::PyBuffer_ToContiguous(new.data.cast(), view, view.len, order);
         ffi::PyBuffer_Release(view);
-        if done == 0 { Ok(term) } else { Err(Fail::raised(at)) }
+        if done != 0 {
+            enif_release_binary(&raw mut new);
+            return Err(Fail::raised(at));
+        }
+        Ok(enif_make_binary(writer.env, &raw mut new))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Runs on whatever thread Python code runs on, attached. On a context's thread a call serves the
 //! context meanwhile; on a thread that Python code started it just waits.
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -91,7 +92,12 @@ unsafe fn arguments(
     env: *mut ErlNifEnv,
     args: &[*mut ffi::PyObject],
 ) -> Result<ErlNifTerm, Raised> {
-    let mut terms = Vec::with_capacity(args.len());
+    let mut terms = Vec::new();
+    if terms.try_reserve_exact(args.len()).is_err() {
+        // SAFETY: attached.
+        unsafe { ffi::PyErr_NoMemory() };
+        return Err(Raised);
+    }
     for (index, arg) in args.iter().enumerate() {
         // SAFETY: live, as the caller vouches.
         let arg = unsafe { Object::from_borrowed(at, *arg) }.ok_or(Raised)?;
@@ -236,9 +242,18 @@ fn interrupted(at: Attached<'_>, why: Interrupted) -> Raised {
 }
 
 fn unknown(at: Attached<'_>, name: &str) -> Raised {
-    let message = format!("no Erlang function is registered as '{name}'");
+    let message = format!("no Erlang function is registered as '{}'", shown(name));
     // SAFETY: the class is Python's own.
     unsafe { raise(at, ffi::PyExc_NameError, &message) }
+}
+
+/// A name for a message, which is copied a few times.
+fn shown(name: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 200;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
+        None => Cow::Borrowed(name),
+    }
 }
 
 fn not_running(at: Attached<'_>) -> Raised {
@@ -253,7 +268,8 @@ pub(super) fn check_attribute(at: Attached<'_>, name: &Object) -> Result<(), Rai
         return Ok(());
     }
     let message = format!(
-        "module 'erlang' has no attribute '{name}', and no Erlang function of that name is registered"
+        "module 'erlang' has no attribute '{}', and no Erlang function of that name is registered",
+        shown(&name)
     );
     // SAFETY: the class is Python's own.
     Err(unsafe { raise(at, ffi::PyExc_AttributeError, &message) })

@@ -367,6 +367,8 @@ defmodule Py do
 
   # With those of `:py` that follow from this being Elixir.
   @doc false
+  def checked_options([], _allowed), do: %{values: :elixir}
+
   def checked_options(options, allowed) do
     unless Keyword.keyword?(options) do
       raise ArgumentError, "options are a keyword list, not #{shown(options)}"

@@ -150,7 +150,7 @@ call(Fun, Args) -> apply(Fun, Args).
 text(#{'__exception__' := true, '__struct__' := Class} = Exception) when is_atom(Class) ->
     Elixir = 'Elixir.Exception',
     try unicode:characters_to_binary([elixir_name(Class), ": ", Elixir:message(Exception)]) of
-        Text when is_binary(Text) -> Text;
+        Text when is_binary(Text) -> string:slice(Text, 0, ?LONGEST_REASON);
         _NoText -> printed(Exception)
     catch
         _:_ -> printed(Exception)

@@ -509,7 +509,7 @@ run(Ctx, _Request, _Timeout, Called) when not is_pid(Ctx) ->
 run(_Ctx, _Request, Timeout, {_Module, _Func, Args} = Called) ->
     %% The last one that is it: the arguments before can be anything.
     {N, Timeout} = lists:last([Each || {_, Arg} = Each <- lists:enumerate(Args), Arg =:= Timeout]),
-    ?BADARG(Called, {argument, N, <<"neither a number of ms nor infinity">>}).
+    ?BADARG(Called, {argument, N, <<"the timeout is neither a number of ms nor infinity">>}).
 
 %% @private Submits a request to a context of this node and waits. The reference is made here, so that
 %% the compiler sees that a long message queue need not be searched for it.

@@ -117,7 +117,7 @@ other_classes_have_their_qualified_names(Config) ->
     Rows = [{"import json; json.loads('{')", <<"json.decoder.JSONDecodeError">>},
             {"import subprocess; raise subprocess.CalledProcessError(1, 'x')",
              <<"subprocess.CalledProcessError">>},
-            {"import ctypes; raise ctypes.ArgumentError", <<"ctypes.ArgumentError">>},
+            {"import binascii; binascii.unhexlify(b'x')", <<"binascii.Error">>},
             {"import erlang; erlang.send('nobody_here', 1)", <<"erlang.ProcessError">>},
             {"class Outer:\n  class Inner(OSError): pass\nraise Outer.Inner", <<"Outer.Inner">>},
             {"def f():\n  class Local(Exception): pass\n  raise Local\nf()", <<"f.<locals>.Local">>},

@@ -473,7 +473,7 @@ calls_of_the_front_about_objects_have_its_timeout(Config) ->
                  fun() -> py:to_buffer(Array) end]],
     [?assertEqual(#{timeout => 7, traceback => true}, options_of(Call))
      || Call <- calls_of_the_front(Array, #{timeout => 7, traceback => true})],
-    [?assertEqual(7, options_of(Call)) || Call <- calls_of_the_front(Array, 7)].
+    [?assertEqual(#{timeout => 7}, options_of(Call)) || Call <- calls_of_the_front(Array, 7)].
 
 %% The last argument of the function of `py_context' that is called first.
 options_of(Call) ->

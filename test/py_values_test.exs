@@ -14,7 +14,29 @@ defmodule PyValuesTest do
   end
 
   test "what is no exception of Python has no type" do
-    assert %Py.Error{type: nil, reason: {:too_deep, 3}} = Py.Error.exception({:too_deep, 3})
+    for reason <- [
+          :timeout,
+          {:too_deep, 3},
+          {:no_term, "object"},
+          {:unconvertible, "args[0]", "fun"},
+          {:no_interpreter, "no memory"},
+          {:python_failed, "no encodings"}
+        ] do
+      assert %Py.Error{type: nil, reason: ^reason} = Py.Error.exception(reason)
+    end
+  end
+
+  test "an exception of Python has its class as a type" do
+    for type <- [
+          :ValueError,
+          :BaseExceptionGroup,
+          "MyError",
+          "json.decoder.JSONDecodeError",
+          "_x"
+        ] do
+      assert %Py.Error{type: ^type} = Py.Error.exception({type, "no"})
+      assert %Py.Error{type: ^type} = Py.Error.exception({type, "no", %{formatted: "no"}})
+    end
   end
 
   test "every element type goes there and back" do

@@ -43,10 +43,16 @@ defmodule Py.Error do
   end
 
   def exception({type, message} = reason) when is_binary(message) do
-    %__MODULE__{type: type, reason: reason}
+    if class?(type),
+      do: %__MODULE__{type: type, reason: reason},
+      else: %__MODULE__{reason: reason}
   end
 
   def exception(reason), do: %__MODULE__{reason: reason}
+
+  # Python's built-in classes begin with a capital, unlike `:no_term` and the like.
+  defp class?(type) when is_atom(type), do: match?(<<c, _::binary>> when c in ?A..?Z, "#{type}")
+  defp class?(type), do: is_binary(type)
 
   @impl true
   @doc "The error as a sentence; with a traceback, as Python prints it."

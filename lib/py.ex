@@ -51,9 +51,9 @@ defmodule Py do
     * `:env` - whose variables: `:process` (the default), `:none` (the context's own), or an
       environment made by `:py_context.create_local_env/1`;
     * `:traceback` - whether an error comes with its traceback;
-    * `:result` - what objects in the result become that have no term: handles (`:auto`, the default),
-      what they stand for, as `Py.Object.to_term/1` says (`:term`), or the whole result one `Py.Object`
-      (`:object`); of `stream/4`, each item; not of `exec/2`;
+    * `:result` - what objects in the result become that have no term: handles (`:auto`, the
+      default), what they stand for, as `Py.Object.to_term/1` says (`:term`), or the whole result
+      one `Py.Object` (`:object`); of `stream/4`, each item; not of `exec/2`;
     * `:on_caller_down` - `:interrupt` or `:finish`: what becomes of the call if this process dies
       (of `stream/4`, only `:interrupt`).
 

@@ -223,8 +223,8 @@ defmodule PyContextRouter do
   defdelegate lookup_pool(module, func), to: :py_context_router
 
   @doc """
-  All registrations; `:_` stands for all functions of a module. A name is an atom if there is one, else
-  a string.
+  All registrations; `:_` stands for all functions of a module. A name is an atom if there is one,
+  else a string.
   """
   @spec list_pool_registrations() :: [{{module :: name(), func :: name()}, pool()}]
   defdelegate list_pool_registrations(), to: :py_context_router

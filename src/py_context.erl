@@ -103,8 +103,8 @@
 %% It is made for each result that has no term of its own. That of a context on another node keeps
 %% its object until the process that got it ends.
 -type buffer() :: #{dtype := binary() | map(), shape := [non_neg_integer()], data := binary()}.
-%% `dtype' is numpy's name, such as `<<"float64">>', or of structures what `numpy.dtype' takes: a map of
-%% `names', `formats', `offsets' and `itemsize'.
+%% `dtype' is numpy's name, such as `<<"float64">>', or of structures what `numpy.dtype' takes: a
+%% map of `names', `formats', `offsets' and `itemsize'.
 -type python_error() :: {Type :: atom() | binary(), Message :: binary()}
                       | {Type :: atom() | binary(), Message :: binary(), traceback()}.
 -type traceback() :: #{frames := [#{file := binary(), line := integer(), function := binary()}],
@@ -338,8 +338,9 @@ getattr(Ctx, Object, Name, Options) ->
 
 %% @doc The object behind a handle as a term: what has no counterpart becomes what it stands for, at
 %% any depth. Sets, ranges, iterators and other collections become lists; mappings and dataclasses
-%% maps; dates, times and durations ISO 8601 text; complex numbers pairs; Decimal, Fraction, UUID and
-%% paths text; members of an enum their values; numpy arrays nested lists. For anything else `{error, {no_term, TypeName}}'.
+%% maps; dates, times and durations ISO 8601 text; complex numbers pairs; Decimal, Fraction, UUID
+%% and paths text; members of an enum their values; numpy arrays nested lists. For anything else
+%% `{error, {no_term, TypeName}}'.
 %%
 %% An iterator is used up by this.
 -spec to_term(object()) -> {ok, term()} | {error, error()}.

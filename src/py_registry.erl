@@ -4,8 +4,9 @@
 %% written in persistent_term, without asking anybody. Changing it makes the VM scan for what was
 %% there before, so register at start, not per call.
 %%
-%% Names are kept as binaries, because they may come from data, and an atom once made is never freed. Most
-%% look-ups are made with atoms: those that exist lead to the pool without being turned into binaries.
+%% Names are kept as binaries, because they may come from data, and an atom once made is never
+%% freed. Most look-ups are made with atoms: those that exist lead to the pool without being turned
+%% into binaries.
 -module(py_registry).
 
 -behaviour(gen_server).
@@ -142,7 +143,8 @@ write(Change) ->
     end.
 
 -spec added(binary(), binary(), atom(), #registrations{}) -> #registrations{}.
-added(Module, Func, Pool, #registrations{by_name = Names, by_atom = Atoms, others = Others} = All) ->
+added(Module, Func, Pool, All) ->
+    #registrations{by_name = Names, by_atom = Atoms, others = Others} = All,
     Named = All#registrations{by_name = put_route(Module, Func, Pool, Names)},
     case atoms([Module, Func]) of
         [M, F] ->
@@ -153,7 +155,8 @@ added(Module, Func, Pool, #registrations{by_name = Names, by_atom = Atoms, other
     end.
 
 -spec removed(binary(), binary(), #registrations{}) -> #registrations{}.
-removed(Module, Func, #registrations{by_name = Names, by_atom = Atoms, others = Others} = All) ->
+removed(Module, Func, All) ->
+    #registrations{by_name = Names, by_atom = Atoms, others = Others} = All,
     Named = All#registrations{by_name = remove_route(Module, Func, Names),
                               others = maps:remove({Module, Func}, Others)},
     case atoms([Module, Func]) of

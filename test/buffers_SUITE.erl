@@ -303,7 +303,8 @@ large_terms_are_copied_on_dirty_schedulers(Config) ->
      end || Value <- Values, {Function, Request} <- copying(Value)],
     ok = py:register_function(give, fun() -> hd(Values) end),
     Answers = [callback_answer, callback_answer_and_stand_by],
-    Give = fun() -> {ok, 100_000} = py_context:eval(Ctx, <<"len(__import__('erlang').give())">>) end,
+    Length = <<"len(__import__('erlang').give())">>,
+    Give = fun() -> {ok, 100_000} = py_context:eval(Ctx, Length) end,
     ?assert(lists:any(fun({Function, _}) -> lists:member(Function, Answers) end, dirty_runs(Give))),
     ok = py:unregister_function(give),
     %% What can't cross is refused as ever.
@@ -374,7 +375,8 @@ a_caller_that_is_killed_as_its_term_is_copied_leaves_nothing(Config) ->
     Ctx = ?config(ctx, Config),
     Value = lists:seq(1, 300_000),
     [begin
-         {Caller, Monitor} = spawn_monitor(fun() -> py_context:call(Ctx, builtins, len, [Value]) end),
+         Call = fun() -> py_context:call(Ctx, builtins, len, [Value]) end,
+         {Caller, Monitor} = spawn_monitor(Call),
          _ = [erlang:yield() || _ <- lists:seq(1, Turns)],
          exit(Caller, kill),
          receive {'DOWN', Monitor, process, Caller, _} -> ok end
@@ -450,7 +452,8 @@ element_types_come_back(_Config) ->
                 "import numpy as np, warnings\n"
                 "warnings.simplefilter('ignore')\n"
                 "def same(a, b):\n"
-                "  return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()\n"
+                "  alike = a.dtype == b.dtype and a.shape == b.shape\n"
+                "  return alike and a.tobytes() == b.tobytes()\n"
                 "def filled(dtype, shape):\n"
                 "  dtype = np.dtype(dtype)\n"
                 "  count = int(np.prod(shape)) * dtype.itemsize\n"
@@ -458,15 +461,18 @@ element_types_come_back(_Config) ->
                 "  if dtype.kind == 'U' or dtype.names: memory[:] = 0\n"
                 "  return memory.view(dtype).reshape(shape)\n"
                 "def ones(dtype, shape): return np.ones(shape, dtype)\n"
-                "nested = np.dtype([('t', 'M8[ns]'), ('s', [('u', '>U2'), ('f', '<f4', (2,))])])\n">>),
+                "inner = [('u', '>U2'), ('f', '<f4', (2,))]\n"
+                "nested = np.dtype([('t', 'M8[ns]'), ('s', inner)])\n"
+                "live = np.zeros(20_000, 'M8[s]')\n">>),
             Simple = [{"'U2'", <<"<U2">>}, {"'S2'", <<"|S2">>}, {"'V12'", <<"|V12">>},
                       {"'M8[ns]'", <<"datetime64[ns]">>}, {"'M8[D]'", <<"datetime64[D]">>},
                       {"'m8[25s]'", <<"timedelta64[25s]">>}, {"'>M8[us]'", <<">M8[us]">>},
                       {"'>i2'", <<">i2">>}, {"'f4'", <<"float32">>}, {"'c16'", <<"complex128">>},
                       {"'?'", <<"bool">>}, {"'longlong'", <<"int64">>}],
-            Structures = ["[('a', 'i1'), ('b', 'f8')]", "np.dtype([('a', 'i1'), ('b', 'f8')], align=True)",
-                          "nested",
-                          "{'names': ['x', 'y'], 'formats': ['u2', 'u1'], 'offsets': [0, 1], 'itemsize': 4}"],
+            Structures = ["[('a', 'i1'), ('b', 'f8')]", "nested",
+                          "np.dtype([('a', 'i1'), ('b', 'f8')], align=True)",
+                          "{'names': ['x', 'y'], 'formats': ['u2', 'u1'],"
+                          " 'offsets': [0, 1], 'itemsize': 4}"],
             There = fun(Source) ->
                         {ok, Array} = py_context:eval(Ctx, Source),
                         {ok, #{dtype := DType, shape := Shape, data := Data}} =
@@ -488,12 +494,13 @@ element_types_come_back(_Config) ->
             {ok, #{dtype := <<"datetime64[D]">>, shape := [], data := <<1:64/little>>}} =
                 py_context:to_buffer(Day),
             %% Shared, not copied, where it is large and asked for.
-            {ok, Live} = py_context:eval(Ctx, <<"globals().setdefault('live', np.zeros(20_000, 'M8[s]'))">>),
+            {ok, Live} = py_context:eval(Ctx, <<"live">>),
             {ok, #{data := Shared}} = py_context:to_buffer(Live, #{share => true}),
             {ok, #{data := Copy}} = py_context:to_buffer(Live),
             ok = py_context:exec(Ctx, <<"live[0] = np.datetime64(7, 's')">>),
             {<<7, 0>>, <<0, 0>>} = {binary:part(Shared, 0, 2), binary:part(Copy, 0, 2)},
-            %% What numpy knows no description of is refused, and what it doesn't know isn't guessed.
+            %% What numpy knows no description of is refused, and what it doesn't know isn't
+            %% guessed.
             {ok, Titled} = py_context:eval(Ctx, <<"np.zeros(1, [(('title', 'a'), 'i4')])">>),
             {error, {unconvertible, <<"object">>, _}} = py_context:to_buffer(Titled),
             [{error, {'TypeError', _}} =

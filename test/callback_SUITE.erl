@@ -146,8 +146,8 @@ values_cross_both_ways(Config) ->
     Test = self(),
     ok = py:register_function(echo, fun(Value) -> Test ! {got, Value}, Value end),
     Sizes = [N || Bits <- [31, 59, 60, 63, 64, 100], N <- [(1 bsl Bits) - 1, 1 bsl Bits]],
-    Values = [1] ++ Sizes ++ [-N || N <- Sizes] ++ [1.5, nan, infinity, [neg_infinity], true, none, <<"text">>, <<255>>, [1, [2]], {1, {2}},
-              #{<<"a">> => [1]}, self(), make_ref(), []],
+    Values = [1] ++ Sizes ++ [-N || N <- Sizes] ++ [1.5, nan, infinity, [neg_infinity], true, none,
+              <<"text">>, <<255>>, [1, [2]], {1, {2}}, #{<<"a">> => [1]}, self(), make_ref(), []],
     [begin
          ?assertEqual(Value, value(Ctx, <<"erlang.echo(v)">>, #{v => Value})),
          receive {got, Got} -> ?assertEqual(Value, Got) end

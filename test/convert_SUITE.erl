@@ -129,7 +129,8 @@ objects_become_the_documented_terms(Config) ->
 
 terms_survive_the_round_trip(Config) ->
     Terms = [0, 1.5, -0.0, 5.0e-324, nan, infinity, neg_infinity, [1.0, nan, infinity, 2],
-             {neg_infinity, #{<<"x">> => [infinity]}}, true, false, none, <<>>, <<"text">>, <<255, 254>>,
+             {neg_infinity, #{<<"x">> => [infinity]}}, true, false, none,
+             <<>>, <<"text">>, <<255, 254>>,
              <<0:80000>>, [], {}, #{}, [[[]]], {{{}}}, #{<<"a">> => #{<<"b">> => []}}, "string",
              [1, {2.5, [<<"x">>, #{{1} => [none, true]}]}],
              #{7 => a_is_text(), 1.5 => 3, {1, <<"x">>} => [], true => false, none => none}],
@@ -213,8 +214,8 @@ views_become_binaries(Config) ->
              <<258:16/native>>}],
     [] = wrong([{E, {ok, T}} || {E, T} <- Rows], fun(E) -> eval(Config, E) end).
 
-%% `nan', `infinity' and `neg_infinity': as arguments, variables, items and messages, and in what comes
-%% back. Names stay names.
+%% `nan', `infinity' and `neg_infinity': as arguments, variables, items and messages, and in what
+%% comes back. Names stay names.
 floats_beyond_erlangs_cross_wherever_values_do(Config) ->
     Ctx = ctx(Config),
     All = [1.0, nan, infinity, neg_infinity],

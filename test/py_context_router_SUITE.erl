@@ -665,7 +665,8 @@ registering_makes_no_atoms(_Config) ->
                                  py_context_router:lookup_pool(Name, Name)}),
          ok = py_context_router:unregister_pool(<<Name/binary, "_never">>)
      end || Name <- Names],
-    Both = lists:sort([{{Name, '_'}, io} || Name <- Names] ++ [{{Name, Name}, ml} || Name <- Names]),
+    Both = lists:sort([{{Name, '_'}, io} || Name <- Names]
+                      ++ [{{Name, Name}, ml} || Name <- Names]),
     ?assertEqual(Both, py_context_router:list_pool_registrations()),
     [ok = py:unregister_pool({Name, Name}) || Name <- Names],
     [ok = py:unregister_pool(Name) || Name <- Names],

@@ -1,13 +1,13 @@
 //! On which scheduler a NIF copies what it was given.
 //!
 //! A term that leaves its process is copied in one go, which the VM can't interrupt: the copy of a
-//! million numbers holds a scheduler for tens of milliseconds. So a NIF that copies a term weighs it
-//! first, by a walk that ends as soon as the term is known to be large. A term that isn't large is copied
-//! at once, and the process is charged reductions for it. For a large one the NIF is run again on a dirty
-//! scheduler, where no process waits for its turn.
+//! million numbers holds a scheduler for tens of milliseconds. So a NIF that copies a term weighs
+//! it first, by a walk that ends as soon as the term is known to be large. A term that isn't large
+//! is copied at once, and the process is charged reductions for it. For a large one the NIF is run
+//! again on a dirty scheduler, where no process waits for its turn.
 //!
-//! The term isn't handed over in the external format, encoded by the process and decoded on the context's
-//! thread: before OTP 27.3 a large map can't be decoded there (otp#8208).
+//! The term isn't handed over in the external format, encoded by the process and decoded on the
+//! context's thread: before OTP 27.3 a large map can't be decoded there (otp#8208).
 
 use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
@@ -28,8 +28,8 @@ use crate::term::{elements, word};
 pub(crate) type RawNif =
     unsafe extern "C" fn(*mut ErlNifEnv, c_int, *const ErlNifTerm) -> ErlNifTerm;
 
-/// What a scheduler copies at most, in weights, each about a word. That takes some 0.1 ms, and several
-/// times as long where memory for the copy has to come from the system.
+/// What a scheduler copies at most, in weights, each about a word. That takes some 0.1 ms, and
+/// several times as long where memory for the copy has to come from the system.
 const MOST_ON_SCHEDULER: u32 = 20_000;
 
 /// How much weight is one percent of a timeslice, which is some 1 ms.
@@ -38,8 +38,8 @@ const WEIGHT_PER_PERCENT: u32 = 500;
 /// How many levels are looked at. What is deeper counts as large.
 const MOST_LEVELS: u32 = 64;
 
-/// Weights of terms that are more than a word. How long an integer beyond 64 bits is can't be asked; most
-/// are keys and hashes.
+/// Weights of terms that are more than a word. How long an integer beyond 64 bits is can't be
+/// asked; most are keys and hashes.
 const FLOAT: u32 = 2;
 const BITSTRING: u32 = 4;
 const LONG_INTEGER: u32 = 32;
@@ -124,8 +124,9 @@ unsafe fn immediate_tag(env: *mut ErlNifEnv, tuple: ErlNifTerm) -> usize {
 /// What [`tag`] never says.
 const NO_TAG: usize = usize::MAX;
 
-/// The lowest two bits of a term, in which the VM says whether it is one word (`TAG_PRIMARY_IMMED1`). It
-/// doesn't promise that: if it ever does otherwise, weights are wrong, and nothing else is.
+/// The lowest two bits of a term, in which the VM says whether it is one word
+/// (`TAG_PRIMARY_IMMED1`). It doesn't promise that: if it ever does otherwise, weights are wrong,
+/// and nothing else is.
 #[inline(always)]
 fn tag(term: ErlNifTerm) -> usize {
     word(term) & 3

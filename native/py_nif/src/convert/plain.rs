@@ -1,5 +1,5 @@
-//! What is said of values in Python: what one without a term stands for (`plain.py`), and what an array
-//! of numpy's is outside (`array.py`). Loaded where they are first needed.
+//! What is said of values in Python: what one without a term stands for (`plain.py`), and what an
+//! array of numpy's is outside (`array.py`). Loaded where they are first needed.
 
 use std::cell::OnceCell;
 use std::ffi::CStr;
@@ -47,8 +47,8 @@ pub(super) fn stand_in(
     Ok(plain)
 }
 
-/// The element type of an array of numpy's, and the object that exports its memory. `None`: the object
-/// is no such array. `loaded` keeps the function that says so.
+/// The element type of an array of numpy's, and the object that exports its memory. `None`: the
+/// object is no such array. `loaded` keeps the function that says so.
 pub(super) fn describe_array(
     at: Attached<'_>,
     loaded: &OnceCell<Object>,

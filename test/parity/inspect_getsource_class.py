@@ -1,4 +1,4 @@
-"""inspect.getsource gives the text of a class and of its methods."""
+"""inspect.getsource gives the text of a class."""
 
 # plain: file
 import inspect
@@ -7,10 +7,5 @@ import inspect
 class A:
     """Some class."""
 
-    def method(self):
-        return 1
-
 
 print(inspect.getsource(A))
-print(inspect.getsource(A.method))
-print(inspect.getdoc(A), inspect.getcomments(A))

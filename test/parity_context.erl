@@ -21,8 +21,12 @@ run(Programs, Mode, Way) ->
 
 run_one(Source, Mode, Way) ->
     Leader = spawn_link(fun() -> collect([]) end),
+    %% The application's own leader passes on to that of the controller which starts it.
+    Controller = whereis(application_controller),
+    {group_leader, Usual} = process_info(Controller, group_leader),
+    true = group_leader(Leader, Controller),
     {ok, _} = application:ensure_all_started(py_context_router),
-    %% Where the output of threads goes, too, and not by way of the application's master.
+    %% Without that detour the output of threads keeps its place beside that of the job.
     true = group_leader(Leader, whereis(py_output)),
     Outcome = in_process(Leader, fun() ->
         {ok, Ctx} = py_context:new(#{mode => Mode}),
@@ -32,6 +36,7 @@ run_one(Source, Mode, Way) ->
     end),
     {ended, ok} = in_process(Leader, fun collect_garbage/0),
     ok = application:stop(py_context_router),
+    true = group_leader(Usual, Controller),
     Leader ! {collected, self()},
     receive {Leader, Output} -> {outcome(Outcome), Output} end.
 

@@ -1,4 +1,4 @@
-"""Mapped classes with annotations that are text, a relation, and a query, in a database in memory."""
+"""Mapped classes with annotations that are text, a relation, and a query."""
 from __future__ import annotations
 
 from sqlalchemy import ForeignKey, create_engine, func, select

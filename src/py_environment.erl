@@ -9,7 +9,7 @@
 -export([put/2, get/1, unset/1, all/0]).
 
 -define(CODE_PUT, <<"__import__('os').environ.__setitem__(name, value)">>).
--define(CODE_UNSET, <<"__import__('os').environ.pop(name, None) and None">>).
+-define(CODE_UNSET, <<"(__import__('os').environ.pop(name, None), None)[1]">>).
 -define(CODE_GET, <<"__import__('os').environ.get(name)">>).
 
 -spec put(binary(), binary()) -> ok | {error, term()}.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use py_runtime::exception::Exception;
-use py_runtime::namespace::{Inherited, Private};
+use py_runtime::namespace::{Inherited, Private, Release};
 use py_runtime::object::{Attached, Object};
 use rustler::sys::ErlNifPid;
 use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
@@ -154,10 +154,11 @@ impl Processes {
         let Some(shared) = self.shared.get() else { return };
         // What fails here fails again, and is told, when a process needs it.
         if shared.refresh(at).is_ok() && shared.has_lost.take() {
-            let processes: Vec<_> = self.namespaces.borrow().values().map(Rc::clone).collect();
-            for process in processes {
-                let _ = process.update(at, shared);
+            let mut release = Release::new(&shared.inherited);
+            for process in self.namespaces.borrow().values() {
+                release.from(at, &process.namespace.borrow());
             }
+            release.finish(at);
         }
     }
 

@@ -30,8 +30,8 @@ impl ProcessId {
     }
 }
 
-/// The namespaces of one context's processes. The table is never borrowed while Python code may run:
-/// that may wait for Erlang and have other jobs run meanwhile.
+/// The namespaces of one context's processes. The table is never borrowed while Python code may
+/// run: that may wait for Erlang and have other jobs run meanwhile.
 #[derive(Default)]
 pub(crate) struct Processes {
     namespaces: RefCell<HashMap<ProcessId, Rc<Process>>>,
@@ -103,8 +103,8 @@ impl Resource for Watch {
 }
 
 impl Processes {
-    /// The namespace of a process, made if it has none, with the names of the context's `own` one as
-    /// that is now.
+    /// The namespace of a process, made if it has none, with the names of the context's `own` one
+    /// as that is now.
     pub(crate) fn namespace(
         &self,
         at: Attached<'_>,

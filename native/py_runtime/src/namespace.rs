@@ -3,9 +3,9 @@
 //! A private namespace holds the names that one user has made, and copies of those of the context's
 //! own namespace. They are copied, because to Python the globals of a function are one plain
 //! dictionary, and behind it are only the built-ins, which are the real ones here: code may change
-//! them. Copies are brought up to date when a job begins ([`Private::update`]), so that private code
-//! sees the context's own namespace as it was then. What the user has assigned is left alone; it is
-//! told from a copy by not being the object that was copied.
+//! them. Copies are brought up to date when a job begins ([`Private::update`]), so that private
+//! code sees the context's own namespace as it was then. What the user has assigned is left alone;
+//! it is told from a copy by not being the object that was copied.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -189,8 +189,8 @@ impl Inherited {
     }
 }
 
-/// The names of which `now` has another value than `before`, or none, with the values that they had.
-/// Those that take next to no memory don't count.
+/// The names of which `now` has another value than `before`, or none, with the values that they
+/// had. Those that take next to no memory don't count.
 fn lost(
     before: &Object,
     now: &Object,
@@ -397,8 +397,8 @@ fn get(dict: &Object, key: *mut ffi::PyObject) -> Option<*mut ffi::PyObject> {
     (!value.is_null()).then_some(value)
 }
 
-/// The entries of a dictionary that names can find: those of other keys might run code when they are
-/// compared.
+/// The entries of a dictionary that names can find: those of other keys might run code when they
+/// are compared.
 fn names(
     dict: &Object,
 ) -> impl Iterator<Item = (*mut ffi::PyObject, *mut ffi::PyObject)> + use<'_> {

@@ -211,8 +211,8 @@ def follow_lines(linecache):
 
 
 def follow_events(events):
-    """Gives jobs event loops of their own, as the main thread of a script has one. From 3.14 on there
-    is none unless it was set."""
+    """Gives jobs event loops of their own, as the main thread of a script has one. From 3.14 on
+    there is none unless it was set."""
     if sys.version_info >= (3, 14):
         return
     policy = events.BaseDefaultEventLoopPolicy
@@ -294,8 +294,8 @@ _own_dict = Module.__dict__["__dict__"].__get__
 
 
 def running_names(main):
-    """The globals of the code that runs: the running job's, or those of the nearest caller that is a
-    user's code. In a thread in which there is neither, the module's own."""
+    """The globals of the code that runs: the running job's, or those of the nearest caller that is
+    a user's code. In a thread in which there is neither, the module's own."""
     names = _namespace(False)
     frame = sys._getframe(1)
     while names is None and frame is not None:

@@ -1,4 +1,5 @@
-//! Namespaces: what they begin with, what private ones inherit of a context's own one; and notices, which come before the jobs that wait.
+//! Namespaces: what they begin with, what private ones inherit of a context's own one; and notices,
+//! which come before the jobs that wait.
 
 use py_runtime::code;
 use py_runtime::exception::Exception;

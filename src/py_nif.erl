@@ -299,8 +299,8 @@ pool_contexts(_Pool) -> ?NOT_LOADED.
 -spec scheduler_id() -> pos_integer() | undefined.
 scheduler_id() -> ?NOT_LOADED.
 
-%% Source text stands in this file (UTF-8), beginning on this line: so tracebacks of it say from now on.
-%% For what a program holds, not for text made up as it runs: of that there is no end.
+%% Source text stands in this file (UTF-8), beginning on this line: so tracebacks of it say from now
+%% on. For what a program holds, not for text made up as it runs: of that there is no end.
 -spec locate(binary(), File :: binary(), Line :: pos_integer()) -> ok.
 locate(_Source, _File, _Line) -> ok.
 

@@ -119,4 +119,6 @@ is_left_out({py_context, Function, _}, _) -> lists:member(Function, [answer, req
 is_left_out({py_callback, Function, _}, _) -> lists:member(Function, [stand_by, run]);
 %% For `logger', with the reports of this application.
 is_left_out({py_error, report, _}, _) -> true;
+%% Raises, for other modules.
+is_left_out({py_error, badarg, _}, _) -> true;
 is_left_out(_, _) -> false.

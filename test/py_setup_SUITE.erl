@@ -401,6 +401,7 @@ environment_variables_are_set_on_both_sides(Config) ->
     ?assertEqual("a", os:getenv(?VARIABLE)),
     ?assertEqual(ok, py:unsetenv(?VARIABLE)),
     ?assertEqual(ok, py:unsetenv(?VARIABLE)),
+    ?assertEqual([ok, ok], [py:putenv(?VARIABLE, <<>>), py:unsetenv(?VARIABLE)]),
     ?assertEqual([none], Seen()),
     ?assertEqual({false, {ok, false}}, {os:getenv(?VARIABLE), py:getenv(?VARIABLE)}),
     %% What only one side has is found, too.

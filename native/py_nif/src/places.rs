@@ -8,8 +8,9 @@ use std::sync::LazyLock;
 
 use parking_lot::RwLock;
 
-/// How many sources have a place, how long each may be in bytes, and how far down its file. There are
-/// as many as a program has sigils; more come from programs that write programs, and go without.
+/// How many sources have a place, how long each may be in bytes, and how far down its file. There
+/// are as many as a program has sigils; more come from programs that write programs, and go
+/// without.
 const MOST: usize = 4096;
 const LONGEST: usize = 64 << 10;
 const LAST_LINE: u32 = 1_000_000;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use py_runtime::exception::Exception;
-use py_runtime::namespace::{Inherited, Private};
+use py_runtime::namespace::{Inherited, Private, Release};
 use py_runtime::object::{Attached, Object};
 use rustler::sys::ErlNifPid;
 use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
@@ -30,8 +30,8 @@ impl ProcessId {
     }
 }
 
-/// The namespaces of one context's processes. The table is never borrowed while Python code may run:
-/// that may wait for Erlang and have other jobs run meanwhile.
+/// The namespaces of one context's processes. The table is never borrowed while Python code may
+/// run: that may wait for Erlang and have other jobs run meanwhile.
 #[derive(Default)]
 pub(crate) struct Processes {
     namespaces: RefCell<HashMap<ProcessId, Rc<Process>>>,
@@ -103,8 +103,8 @@ impl Resource for Watch {
 }
 
 impl Processes {
-    /// The namespace of a process, made if it has none, with the names of the context's `own` one as
-    /// that is now.
+    /// The namespace of a process, made if it has none, with the names of the context's `own` one
+    /// as that is now.
     pub(crate) fn namespace(
         &self,
         at: Attached<'_>,
@@ -154,10 +154,11 @@ impl Processes {
         let Some(shared) = self.shared.get() else { return };
         // What fails here fails again, and is told, when a process needs it.
         if shared.refresh(at).is_ok() && shared.has_lost.take() {
-            let processes: Vec<_> = self.namespaces.borrow().values().map(Rc::clone).collect();
-            for process in processes {
-                let _ = process.update(at, shared);
+            let mut release = Release::new(&shared.inherited);
+            for process in self.namespaces.borrow().values() {
+                release.from(at, &process.namespace.borrow());
             }
+            release.finish(at);
         }
     }
 

@@ -3,11 +3,12 @@
 //! A private namespace holds the names that one user has made, and copies of those of the context's
 //! own namespace. They are copied, because to Python the globals of a function are one plain
 //! dictionary, and behind it are only the built-ins, which are the real ones here: code may change
-//! them. Copies are brought up to date when a job begins ([`Private::update`]), so that private code
-//! sees the context's own namespace as it was then. What the user has assigned is left alone; it is
-//! told from a copy by not being the object that was copied.
+//! them. Copies are brought up to date when a job begins ([`Private::update`]), so that private
+//! code sees the context's own namespace as it was then. What the user has assigned is left alone;
+//! it is told from a copy by not being the object that was copied.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 
@@ -130,8 +131,8 @@ fn modules(at: Attached<'_>) -> Option<Object> {
 #[derive(Debug)]
 pub struct Inherited {
     own: Object,
-    /// A copy of `own`, made when it had last changed. Never changed itself. Never borrowed while
-    /// Python code may run.
+    /// A copy of `own`, made when it had last changed. Never changed itself as long as it is here
+    /// (see [`Release`]). Never borrowed while Python code may run.
     seen: RefCell<Object>,
     /// What new private namespaces begin with, made when the first needs it. Borrowed as `seen` is.
     first: RefCell<Option<Rc<Private>>>,
@@ -174,11 +175,7 @@ impl Inherited {
         let now = copy(at, &self.own).ok_or_else(|| Exception::take(at))?;
         let before = self.seen.replace(now.clone_ref(at));
         let first = self.first.take();
-        let has_lost = names(&before).any(|(key, value)| {
-            let is_kept = get(&now, key).is_some_and(|now| now == value);
-            // SAFETY: attached, and the copy's values are live.
-            !is_kept && !unsafe { is_small(value) }
-        });
+        let has_lost = lost(&before, &now).next().is_some();
         Ok(Before { _copied: Some(before), _first: first, has_lost })
     }
 
@@ -190,6 +187,17 @@ impl Inherited {
             pairs(&self.own).all(|pair| seen.next() == Some(pair)) && seen.next().is_none()
         })
     }
+}
+
+/// The names of which `now` has another value than `before`, or none, with the values that they
+/// had. Those that take next to no memory don't count.
+fn lost(
+    before: &Object,
+    now: &Object,
+) -> impl Iterator<Item = (*mut ffi::PyObject, *mut ffi::PyObject)> {
+    // SAFETY: attached, as whoever has an `Object` in hand is, and a dictionary's values are live.
+    names(before)
+        .filter(|(key, value)| get(now, *key) != Some(*value) && !unsafe { is_small(*value) })
 }
 
 fn copy(at: Attached<'_>, dict: &Object) -> Option<Object> {
@@ -314,6 +322,74 @@ impl Private {
     }
 }
 
+/// Releases what the context's own namespace has lost, in private ones that are behind the times.
+/// They are not brought up to date: of many, most have no job for long.
+#[derive(Debug)]
+pub struct Release<'a> {
+    inherited: &'a Inherited,
+    /// What is lost of each copy that some of them have inherited, by the copy's address.
+    copies: HashMap<*mut ffi::PyObject, Lost>,
+}
+
+/// A copy, and the names and values of it that are lost.
+type Lost = (Object, Vec<(Object, Object)>);
+
+impl<'a> Release<'a> {
+    /// Of what was inherited from this.
+    #[must_use]
+    pub fn new(inherited: &'a Inherited) -> Self {
+        Release { inherited, copies: HashMap::new() }
+    }
+
+    /// Releases it in one of them. Runs no Python code.
+    pub fn from(&mut self, at: Attached<'_>, user: &Private) {
+        let now = self.inherited.seen.borrow();
+        let Some(taken) = &user.taken else { return };
+        if taken.as_ptr() == now.as_ptr() {
+            return;
+        }
+        let (_, lost) = self.copies.entry(taken.as_ptr()).or_insert_with(|| {
+            let object = |ptr| {
+                // SAFETY: attached; a dictionary's keys and values are live.
+                unsafe { Object::from_borrowed(at, ptr) }.expect("a dictionary holds no null")
+            };
+            let lost = lost(taken, &now).map(|(key, value)| (object(key), object(value)));
+            (taken.clone_ref(at), lost.collect())
+        });
+        for (key, value) in lost {
+            replace(at, &user.dict, key, value, &now);
+        }
+    }
+
+    /// Releases it for good. With nothing borrowed, because that may run Python code.
+    pub fn finish(self, at: Attached<'_>) {
+        let now = self.inherited.seen.borrow().clone_ref(at);
+        for (copy, lost) in self.copies.values() {
+            for (key, value) in lost {
+                replace(at, copy, key, value, &now);
+            }
+        }
+    }
+}
+
+/// Gives a name the value that it has in `now`, or none, if it has `value` in `dict`.
+fn replace(at: Attached<'_>, dict: &Object, key: &Object, value: &Object, now: &Object) {
+    if get(dict, key.as_ptr()) != Some(value.as_ptr()) {
+        return;
+    }
+    // SAFETY: attached; dictionaries and live objects.
+    let status = unsafe {
+        match get(now, key.as_ptr()) {
+            Some(new) => ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), new),
+            None => ffi::PyDict_DelItem(dict.as_ptr(), key.as_ptr()),
+        }
+    };
+    if status != 0 {
+        // It stays until the next update.
+        crate::exception::clear(at);
+    }
+}
+
 /// What a dictionary has under a key, which is text. Borrowed from it.
 fn get(dict: &Object, key: *mut ffi::PyObject) -> Option<*mut ffi::PyObject> {
     // SAFETY: attached, as whoever has an `Object` in hand is; comparing text can't fail.
@@ -321,8 +397,8 @@ fn get(dict: &Object, key: *mut ffi::PyObject) -> Option<*mut ffi::PyObject> {
     (!value.is_null()).then_some(value)
 }
 
-/// The entries of a dictionary that names can find: those of other keys might run code when they are
-/// compared.
+/// The entries of a dictionary that names can find: those of other keys might run code when they
+/// are compared.
 fn names(
     dict: &Object,
 ) -> impl Iterator<Item = (*mut ffi::PyObject, *mut ffi::PyObject)> + use<'_> {

@@ -1,7 +1,8 @@
 //! Compiled code by source text.
 //!
-//! Each source is a file of its own to Python, `<erlang-1>`, `<preload-5f3a91c2>` …, so that its lines can be
-//! found for tracebacks and by `inspect`, see [`Lines`]; or it is part of a file, see [`places`].
+//! Each source is a file of its own to Python, `<erlang-1>`, `<preload-5f3a91c2>` …, so that its
+//! lines can be found for tracebacks and by `inspect`, see [`Lines`]; or it is part of a file, see
+//! [`places`].
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -79,8 +80,8 @@ impl CodeCache {
         Ok(code)
     }
 
-    /// Gives `linecache` the lines again, should they not be there any more. Called with an exception
-    /// set, which it leaves in its place.
+    /// Gives `linecache` the lines again, should they not be there any more. Called with an
+    /// exception set, which it leaves in its place.
     pub(super) fn show_lines(&self, at: Attached<'_>) {
         self.lines.show(at);
     }
@@ -111,7 +112,8 @@ fn moved_down(source: &[u8], kind: Kind, line: u32) -> Vec<u8> {
     moved
 }
 
-/// Compiles, an expression as Python's `eval` takes it. Says so where statements were given for one.
+/// Compiles, an expression as Python's `eval` takes it. Says so where statements were given for
+/// one.
 pub(super) fn compile(
     at: Attached<'_>,
     source: &[u8],

@@ -1,5 +1,6 @@
-//! What `asyncio.get_event_loop()` gives to code that is no coroutine: each process has an event loop
-//! of its own in a context, as a script has one in its main thread, and so has the context itself.
+//! What `asyncio.get_event_loop()` gives to code that is no coroutine: each process has an event
+//! loop of its own in a context, as a script has one in its main thread, and so has the context
+//! itself.
 
 use std::cell::OnceCell;
 
@@ -7,8 +8,8 @@ use py_runtime::exception;
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
-/// Where Python code keeps a loop: a list of the current one and the one that was made for this, each
-/// of them None at first. See `follow_events` in `prelude.py`.
+/// Where Python code keeps a loop: a list of the current one and the one that was made for this,
+/// each of them None at first. See `follow_events` in `prelude.py`.
 #[derive(Default)]
 pub(crate) struct LoopSlot(OnceCell<Object>);
 
@@ -34,8 +35,8 @@ impl LoopSlot {
 impl Drop for LoopSlot {
     fn drop(&mut self) {
         let Some(list) = self.0.get() else { return };
-        // SAFETY: dropped attached, as every `Object` is; Python code may have changed the list, and
-        // what it has in it is live.
+        // SAFETY: dropped attached, as every `Object` is; Python code may have changed the list,
+        // and what it has in it is live.
         unsafe {
             let at = Attached::assume();
             let made = Object::from_borrowed(at, ffi::PyList_GetItem(list.as_ptr(), 1));

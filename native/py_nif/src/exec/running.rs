@@ -30,8 +30,8 @@ fn of_process(scope: &Scope<'_, Call>, pid: ErlNifPid) -> Object {
     known.unwrap_or_else(|| scope.namespace.clone_ref(scope.at))
 }
 
-/// Where the event loop is of the process that the job works for; the context's own where the process
-/// has no namespace, or the request names another. `None`: exception set.
+/// Where the event loop is of the process that the job works for; the context's own where the
+/// process has no namespace, or the request names another. `None`: exception set.
 pub(crate) fn loop_slot(call: &Call, scope: &Scope<'_, Call>) -> Option<Object> {
     let local = scope.local;
     let pid = match named(call) {

@@ -1,8 +1,8 @@
 //! The lines of sources for those who show them: tracebacks, `logging.exception`, `inspect`.
 //!
 //! All of these ask Python's `linecache`. It is imported by whoever needs it; until then the
-//! interpreter's lines are kept in `sources`, a dictionary of the module `erlang`'s own Python code,
-//! which hands them over when `linecache` is imported.
+//! interpreter's lines are kept in `sources`, a dictionary of the module `erlang`'s own Python
+//! code, which hands them over when `linecache` is imported.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::LazyLock;
@@ -79,8 +79,8 @@ impl Lines {
         is_last
     }
 
-    /// Adds a source that is part of a file, beginning on `line`. It stays, and so do the lines of the
-    /// file's other parts: there are no more than its program has.
+    /// Adds a source that is part of a file, beginning on `line`. It stays, and so do the lines of
+    /// the file's other parts: there are no more than its program has.
     pub(super) fn place(&self, at: Attached<'_>, file: &str, line: u32, source: &[u8]) {
         let placed = Object::text(at, file).and_then(|name| {
             // SAFETY: attached; a dictionary, whose values are live.

@@ -73,7 +73,7 @@ mod flag {
     }
 
     fn function_that_does_nothing(at: Attached<'_>) -> Option<Object> {
-        let namespace = library_namespace(at, "py_context_router.blow").ok()?;
+        let namespace = library_namespace(at, "py_context_router.interrupt").ok()?;
         let code = code::compile(at, b"lambda: None", "<blow>", Kind::Expression).ok()?;
         code::run(at, &code, &namespace, &namespace)
     }

@@ -1,10 +1,11 @@
-//! Namespaces: what they begin with, what private ones inherit of a context's own one; and notices, which come before the jobs that wait.
+//! Namespaces: what they begin with, what private ones inherit of a context's own one; and notices,
+//! which come before the jobs that wait.
 
 use py_runtime::code;
 use py_runtime::exception::Exception;
 use py_runtime::ffi;
 use py_runtime::mode::Mode;
-use py_runtime::namespace::{Inherited, Private, new_namespace};
+use py_runtime::namespace::{Inherited, Private, Release, new_namespace};
 use py_runtime::object::{Attached, Object};
 
 use crate::harness::{Reply, Subject, eval, in_each_mode};
@@ -102,11 +103,22 @@ fn nothing_that_the_context_lets_go_of_is_kept_after_an_update() {
             let (at, own) = (scope.at, scope.namespace);
             let inherited = Inherited::new(at, own)?;
             let mut user = Private::new(at, &inherited)?;
+            let idle = Private::new(at, &inherited)?;
+            let hides = Private::new(at, &inherited)?;
+            code::exec(at, b"thing = 'hidden'", "<test>", hides.dict())?;
             code::exec(at, b"del thing; number = 1", "<test>", own)?;
             let before = inherited.refresh(at)?;
             assert!(before.has_lost());
             drop(before);
             drop(user.update(at, &inherited)?);
+            let mut release = Release::new(&inherited);
+            for user in [&user, &idle, &hides] {
+                release.from(at, user);
+            }
+            assert_eq!(told(at, own, "", "ref() is None"), "False");
+            release.finish(at);
+            assert_eq!(told_in(at, [&user, &idle], "thing"), ["NameError", "NameError"]);
+            assert_eq!(told(at, hides.dict(), "", "thing"), "hidden");
             code::exec(at, b"number = 2", "<test>", own)?;
             // Nothing that is worth a look at every namespace.
             assert!(!inherited.refresh(at)?.has_lost());

@@ -97,10 +97,9 @@ unsafe fn set(dict: &Object, key: &std::ffi::CStr, value: *mut ffi::PyObject) ->
     (unsafe { ffi::PyDict_SetItemString(dict.as_ptr(), key.as_ptr(), value) } == 0).then_some(())
 }
 
-/// Redirects the interpreter's standard streams, and changes what modules of the standard library need
-/// changed as they are imported. For each
-/// context that has an interpreter of its own; in the main one once, because by then its Python
-/// code may have put other streams in place.
+/// Redirects the interpreter's standard streams, and changes what modules of the standard library
+/// need changed as they are imported. For each context that has an interpreter of its own; in the
+/// main one once, because by then its Python code may have put other streams in place.
 pub(crate) fn install(at: Attached<'_>) -> Result<(), Exception> {
     // SAFETY: attached; neither call can fail.
     let main = unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() };

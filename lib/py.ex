@@ -227,9 +227,9 @@ defmodule Py do
   defdelegate unregister_function(name), to: :py
 
   @doc """
-  Sets an environment variable for Elixir (`System.get_env/1`) and for Python: in `os.environ` of every
-  interpreter, of those that start later, and for their children. Neither side hears of what the other
-  one sets by itself.
+  Sets an environment variable for Elixir (`System.get_env/1`) and for Python: in `os.environ` of
+  every interpreter, of those that start later, and for their children. Neither side hears of what
+  the other one sets by itself.
 
       iex> Py.put_env("PY_DOC_COLOUR", "green")
       :ok
@@ -248,8 +248,8 @@ defmodule Py do
   defdelegate delete_env(name), to: :py, as: :unsetenv
 
   @doc """
-  The value of an environment variable in Python, where it has none that in Elixir, else `nil`. Raises
-  `Py.Error` where Python can't be asked.
+  The value of an environment variable in Python, where it has none that in Elixir, else `nil`.
+  Raises `Py.Error` where Python can't be asked.
   """
   @spec get_env(String.t()) :: String.t() | nil
   def get_env(name) do

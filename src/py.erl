@@ -717,8 +717,8 @@ deactivate_venv() ->
         {error, _} = Error -> Error
     end.
 
-%% @doc The environment that contexts use: `active', and if so `venv_path' and `site_packages'. It is
-%% the one that was activated, else the one whose Python the application runs as, by the setting
+%% @doc The environment that contexts use: `active', and if so `venv_path' and `site_packages'. It
+%% is the one that was activated, else the one whose Python the application runs as, by the setting
 %% `python' or as it was built.
 -spec venv_info() ->
     {ok, #{active := boolean(), venv_path => binary(), site_packages => binary()}}.
@@ -727,9 +727,10 @@ venv_info() ->
 
 %% ------------------------------------------------------------------ environment variables
 
-%% @doc Sets an environment variable for Erlang (`os:getenv') and for Python: in `os.environ' of every
-%% interpreter, of those that start later, and for their children. Neither side hears of what the
-%% other one sets by itself. A context in mode `subinterp' or `owngil' that is busy is waited for.
+%% @doc Sets an environment variable for Erlang (`os:getenv') and for Python: in `os.environ' of
+%% every interpreter, of those that start later, and for their children. Neither side hears of what
+%% the other one sets by itself. A context in mode `subinterp' or `owngil' that is busy is waited
+%% for.
 -spec putenv(Name :: unicode:chardata(), Value :: unicode:chardata()) -> ok | {error, error()}.
 putenv(Name, Value) ->
     All = [Name, Value],

@@ -6,7 +6,8 @@
 
 -behaviour(gen_server).
 
--export([start_link/0, is_taken/1, register/3, unregister/1, forget/0, stand_by/1, stand_by/4, run/3]).
+-export([start_link/0, is_taken/1, register/3, unregister/1, forget/0]).
+-export([stand_by/1, stand_by/4, run/3]).
 -export([init/1, handle_call/3, handle_cast/2, terminate/2]).
 
 -export_type([name/0, target/0, values/0]).
@@ -31,13 +32,14 @@
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
-%% Whether Python's module `erlang' has something of its own by that name, which would hide a function.
+%% Whether Python's module `erlang' has something of its own by that name, which would hide a
+%% function.
 -spec is_taken(binary()) -> boolean().
 is_taken(<<"__", _/binary>>) ->
     true;
 is_taken(Name) ->
-    lists:member(Name, [<<"Atom">>, <<"Buffer">>, <<"Error">>, <<"Pid">>, <<"ProcessError">>, <<"Ref">>,
-                        <<"_restore">>, <<"call">>, <<"log">>, <<"self">>, <<"send">>,
+    lists:member(Name, [<<"Atom">>, <<"Buffer">>, <<"Error">>, <<"Pid">>, <<"ProcessError">>,
+                        <<"Ref">>, <<"_restore">>, <<"call">>, <<"log">>, <<"self">>, <<"send">>,
                         <<"whereis">>]).
 
 %% Registers a function, in the place of the one that had the name.

@@ -27,13 +27,14 @@
 %% `pools': options by name, of pools that start with the application; default `#{}'.
 %% `quarantine_limit': how many threads of a pool may be stuck in C code, left to themselves, before
 %% the pool takes no new work; default 32.
-%% `logging': levels of Python's loggers by their names, a map of binaries, strings or atoms to levels
-%% of `logger', `all' or `none': `#{<<"urllib3">> => warning, <<"root">> => info}'. A logger without
-%% one has its parent's, and the root logger follows `logger''s primary level. The logger `asyncio'
-%% has `warning' unless the map says otherwise, because it logs each event loop as it is made.
-%% `copy_env': whether Python starts with the environment variables that the VM has by then, also those
-%% that `os:putenv' has set, changed or taken away; default false: with those that the VM was started
-%% with. Python starts once in the life of the VM, and so they are copied once.
+%% `logging': levels of Python's loggers by their names, a map of binaries, strings or atoms to
+%% levels of `logger', `all' or `none': `#{<<"urllib3">> => warning, <<"root">> => info}'. A logger
+%% without one has its parent's, and the root logger follows `logger''s primary level. The logger
+%% `asyncio' has `warning' unless the map says otherwise, because it logs each event loop as it is
+%% made.
+%% `copy_env': whether Python starts with the environment variables that the VM has by then, also
+%% those that `os:putenv' has set, changed or taken away; default false: with those that the VM was
+%% started with. Python starts once in the life of the VM, and so they are copied once.
 
 %% How deep a conversion may go at most: what the stack of a context thread has room for.
 -define(DEEPEST, 4000).
@@ -136,8 +137,9 @@ is_valid(sigchld, Value) -> Value =:= default orelse Value =:= leave;
 is_valid(default_pool, Options) -> element(1, py_options:pool(Options)) =:= ok;
 is_valid(pools, Pools) -> is_map(Pools) andalso bad_pools(Pools) =:= [];
 is_valid(logging, Levels) when is_map(Levels) ->
-    lists:all(fun({Name, Level}) -> logger_name(Name) =/= error andalso is_map_key(Level, ?LEVELS) end,
-              maps:to_list(Levels));
+    lists:all(fun({Name, Level}) ->
+                  logger_name(Name) =/= error andalso is_map_key(Level, ?LEVELS)
+              end, maps:to_list(Levels));
 is_valid(logging, _) -> false.
 
 -spec bad_pools(map()) -> [{term(), term()}].

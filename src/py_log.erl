@@ -62,8 +62,9 @@ handle_info({py_level, Tally}, State) ->
 handle_info(_Message, State) ->
     {noreply, State}.
 
-%% A handler that takes long is waited for by the job that logs, but not by one after the other: that ends
-%% with the first that it holds up too long, until the handlers are quick again and nothing is left.
+%% A handler that takes long is waited for by the job that logs, but not by one after the other:
+%% that ends with the first that it holds up too long, until the handlers are quick again and
+%% nothing is left.
 -spec catch_up(integer(), {message_queue_len, non_neg_integer()}) -> ok.
 catch_up(Took, {message_queue_len, 0}) when Took < ?IN_TIME ->
     report_dropped(py_nif:log_caught_up());

@@ -23,7 +23,8 @@
 -export_type([handle/0, hidden/0, pool/0, request/0, env/0, flags/0, key/0, seq/0, settings/0,
               ticket/0, tally/0]).
 
--nifs([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1, ask/2, submit/2, cancel/2, interrupt/1, object_context/1,
+-nifs([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1, ask/2,
+       submit/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
        submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/1, tagged/1,
        context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
@@ -347,7 +348,7 @@ callback_answer(_Ticket, _Answer) -> ?NOT_LOADED.
 -spec log_level(-1..8) -> ok.
 log_level(_Severity) -> ?NOT_LOADED.
 
-%% The process that passes log events on is done with all that there were, in good time: jobs wait for it
-%% again, if they have ceased to. How many events were dropped since it last said so.
+%% The process that passes log events on is done with all that there were, in good time: jobs wait
+%% for it again, if they have ceased to. How many events were dropped since it last said so.
 -spec log_caught_up() -> non_neg_integer().
 log_caught_up() -> ?NOT_LOADED.

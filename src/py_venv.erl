@@ -43,7 +43,7 @@
         "    del sys._py_context_venv\n"
         "def run_as(executable):\n"
         "    spawn = sys.modules.get('multiprocessing.spawn')\n"
-        "    if spawn and spawn.get_executable() in (sys.executable, os.fsencode(sys.executable or '')):\n"
+        "    if spawn and os.fsdecode(spawn.get_executable() or '') == (sys.executable or ''):\n"
         "        spawn.set_executable(executable)\n"
         "    sys.executable = executable\n"
         "with lock:\n"

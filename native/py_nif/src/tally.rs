@@ -23,14 +23,14 @@ mod atoms {
 /// How many messages of each kind, and bytes of text, may be on their way.
 const MOST_MESSAGES: usize = 5_000;
 const MOST_BYTES: usize = 1 << 20;
-/// How long a job waits for its log events to be passed on, and a thread with too many on their way for
-/// one of them to be.
+/// How long a job waits for its log events to be passed on, and a thread with too many on their way
+/// for one of them to be.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a thread waits before it looks whether it has been interrupted.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Whether a handler of `logger` has held somebody up for [`LOG_PATIENCE`]. Until the process that passes
-/// events on has caught up nobody waits for it.
+/// Whether a handler of `logger` has held somebody up for [`LOG_PATIENCE`]. Until the process that
+/// passes events on has caught up nobody waits for it.
 static LOG_IS_LATE: AtomicBool = AtomicBool::new(false);
 /// How many events were dropped meanwhile.
 static DROPPED_EVENTS: AtomicUsize = AtomicUsize::new(0);
@@ -116,7 +116,8 @@ pub(crate) fn has_too_many_events() -> bool {
     USED.get() && OWN.with(|tally| tally.counts().messages > MOST_MESSAGES)
 }
 
-/// Whether an event is to be dropped, and counts it then: this thread is too far ahead, and the log late.
+/// Whether an event is to be dropped, and counts it then: this thread is too far ahead, and the log
+/// late.
 pub(crate) fn drops_event() -> bool {
     let drops = log_is_late() && has_too_many_events();
     if drops {
@@ -130,7 +131,8 @@ pub(crate) fn log_is_late() -> bool {
     LOG_IS_LATE.load(Ordering::Acquire)
 }
 
-/// The process that passes events on has caught up, or a new one begins. How many events were dropped.
+/// The process that passes events on has caught up, or a new one begins. How many events were
+/// dropped.
 pub(crate) fn log_caught_up() -> usize {
     LOG_IS_LATE.store(false, Ordering::Release);
     DROPPED_EVENTS.swap(0, Ordering::Relaxed)
@@ -141,7 +143,8 @@ pub(crate) fn has_sends() -> bool {
     USED.get() && OWN.with(|tally| tally.counts().sends > 0)
 }
 
-/// Waits until this thread isn't too far ahead with messages to other nodes, or `stop`. Not attached.
+/// Waits until this thread isn't too far ahead with messages to other nodes, or `stop`. Not
+/// attached.
 pub(crate) fn wait_for_room_to_send(stop: impl Fn() -> bool) {
     OWN.with(|tally| tally.wait(|counts| counts.sends <= MOST_MESSAGES, stop));
 }

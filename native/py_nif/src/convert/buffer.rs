@@ -106,7 +106,8 @@ pub(super) unsafe fn share(
 /// Makes the type for `module`. Null: exception set.
 ///
 /// # Safety
-/// `module` is a live module and the thread is attached; `methods` are static and end in a zero one.
+/// `module` is a live module and the thread is attached; `methods` are static and end in a zero
+/// one.
 pub(crate) unsafe fn make_type(
     module: *mut ffi::PyObject,
     methods: *mut ffi::PyMethodDef,

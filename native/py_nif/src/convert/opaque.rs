@@ -2,8 +2,8 @@
 //!
 //! Runs on a context thread, attached; the garbage collector of that interpreter frees them. An
 //! object holds its term in an environment of its own, so that a reference or a remote pid stays
-//! what it is for as long as Python keeps it. They are immutable and can't be made in Python, but from
-//! what another was pickled to: an identity that can be forged is none.
+//! what it is for as long as Python keeps it. They are immutable and can't be made in Python, but
+//! from what another was pickled to: an identity that can be forged is none.
 
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::mem::MaybeUninit;
@@ -74,7 +74,8 @@ pub(crate) unsafe fn to_term(env: *mut ErlNifEnv, value: *mut ffi::PyObject) -> 
 /// type, so they close no cycle that dropping the module's dictionary doesn't open.
 ///
 /// # Safety
-/// `module` is a live module and the thread is attached; `methods` are static and end in a zero one.
+/// `module` is a live module and the thread is attached; `methods` are static and end in a zero
+/// one.
 pub(crate) unsafe fn make_type(
     _: Attached<'_>,
     module: *mut ffi::PyObject,

@@ -21,7 +21,8 @@ def bridge(logging):
     """Has Python's root logger hand its records to Erlang's logger, and follow its level."""
 
     # What every record has. Other attributes come from `extra=` or a record factory.
-    standard = {*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime", "taskName"}
+    standard = {*vars(logging.LogRecord("", 0, "", 0, "", (), None))}
+    standard |= {"message", "asctime", "taskName"}
 
     def metadata(record):
         meta = {

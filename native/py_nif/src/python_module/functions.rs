@@ -314,8 +314,9 @@ unsafe extern "C" fn log_levels(_: Argument, _: Argument) -> Argument {
 
 /// The OS process's environment variables, as a `dict` of `bytes`.
 unsafe extern "C" fn environ(_: Argument, _: Argument) -> Argument {
-    // SAFETY: attached; results are null or ours, lengths are those of the vectors, and the dictionary
-    // takes its own references. As when CPython itself reads the variables, the GIL is held.
+    // SAFETY: attached; results are null or ours, lengths are those of the vectors, and the
+    // dictionary takes its own references. As when CPython itself reads the variables, the GIL is
+    // held.
     guarded(|at| unsafe {
         let variables = Object::from_owned(at, ffi::PyDict_New()).ok_or(Raised)?;
         let bytes = |text: &[u8]| {

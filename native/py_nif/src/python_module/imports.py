@@ -1,5 +1,5 @@
-# What is changed in modules of the standard library as they are imported. Part of the prelude, which
-# says what it runs in.
+# What is changed in modules of the standard library as they are imported. Part of the prelude,
+# which says what it runs in.
 
 # By name, what is to be done with a module once it has been imported.
 hooks = {}
@@ -131,16 +131,16 @@ def follow_events(events):
 
 
 def refresh_environment():
-    """Has `os.environ` be what the OS process has by now: in an interpreter that was kept it is what it
-    was in the last context there."""
+    """Has `os.environ` be what the OS process has by now: in an interpreter that was kept it is what
+    it was in the last context there."""
     variables = sys.modules["os"].environ._data
     variables.clear()
     variables.update(_environ())
 
 
 def prepare():
-    """Whatever is done once in each interpreter that contexts run in, and for each new context in one of
-    its own."""
+    """Whatever is done once in each interpreter that contexts run in, and for each new context in one
+    of its own."""
     if "os" in sys.modules:
         refresh_environment()
     take_main()

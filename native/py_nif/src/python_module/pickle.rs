@@ -1,9 +1,9 @@
 //! Copies and pickles of the types `erlang.Atom`, `Pid`, `Ref` and `Buffer`.
 //!
-//! Runs on whatever thread Python code runs on, attached. They are immutable, so a copy is the object
-//! itself. An atom is pickled as its name. A pid or a reference is pickled in Erlang's external term
-//! format, together with a number that each VM chooses anew: in another VM the same bytes could name
-//! another process.
+//! Runs on whatever thread Python code runs on, attached. They are immutable, so a copy is the
+//! object itself. An atom is pickled as its name. A pid or a reference is pickled in Erlang's
+//! external term format, together with a number that each VM chooses anew: in another VM the same
+//! bytes could name another process.
 
 use std::cell::UnsafeCell;
 use std::hash::{BuildHasher, Hasher};
@@ -44,8 +44,8 @@ pub(super) static ATOM: Methods<4> = Methods(UnsafeCell::new([
 const COPY: ffi::PyMethodDef = one(c"__copy__", itself, ffi::METH_NOARGS, c"The object itself.");
 const DEEPCOPY: ffi::PyMethodDef = one(c"__deepcopy__", itself, ffi::METH_O, c"The object itself.");
 
-/// The first bytes of a pid's and of a reference's external term format, of either kind. Nothing else
-/// is decoded: on a thread that is no scheduler's, OTP 25 crashes as it makes large maps.
+/// The first bytes of a pid's and of a reference's external term format, of either kind. Nothing
+/// else is decoded: on a thread that is no scheduler's, OTP 25 crashes as it makes large maps.
 const TAGS: [[u8; 2]; 4] = [[131, 88], [131, 103], [131, 90], [131, 114]];
 
 unsafe extern "C" fn itself(this: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
@@ -80,8 +80,8 @@ unsafe extern "C" fn reduce_opaque(
             unsafe { raise(at, ffi::PyExc_ImportError, &why.message) }
         })?;
         let restore = module.getattr_c(at, c"_restore").ok_or(Raised)?;
-        // SAFETY: attached; pointer and length are those of one binary, which the call copies; the format
-        // takes an integer, and new references to objects.
+        // SAFETY: attached; pointer and length are those of one binary, which the call copies; the
+        // format takes an integer, and new references to objects.
         let reduced = unsafe {
             let length = bytes.len() as ffi::Py_ssize_t;
             let bytes = ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length);
@@ -133,8 +133,8 @@ pub(super) fn restore(at: Attached<'_>, args: &[*mut ffi::PyObject]) -> Result<O
     frame::with(|frame| to_python(at, frame, env.as_ptr(), term.as_c_arg(), "the pid"))
 }
 
-/// Whether an identifier is of a node without a name. Decoded in one that has a name by now, it would be
-/// taken for another node's.
+/// Whether an identifier is of a node without a name. Decoded in one that has a name by now, it
+/// would be taken for another node's.
 fn is_nameless(encoded: &[u8]) -> bool {
     const NAMELESS: &[u8] = b"nonode@nohost";
     encoded.windows(NAMELESS.len()).any(|part| part == NAMELESS)

@@ -59,7 +59,8 @@ def log(level, msg, /, **meta):
     if isinstance(level, int):
         severity = _severity(level)
     elif not isinstance(level, (str, Atom)):
-        raise TypeError(f"a level must be a str, an erlang.Atom or an int, not {type(level).__name__}")
+        kind = type(level).__name__
+        raise TypeError(f"a level must be a str, an erlang.Atom or an int, not {kind}")
     else:
         severity = LEVELS.get(str(level))
         if severity is None:

@@ -109,11 +109,12 @@ unlinked(Pid, Error) ->
         false -> Error
     end.
 
-%% Stops it, and returns when it and its thread are gone. Idempotent.
+%% Stops it, and returns when it and its thread are gone. Idempotent. It ends as `normal', which takes no
+%% process along that is linked to it: whoever has started it need not be the one who stops it.
 -spec stop(pid()) -> ok.
 stop(Pid) ->
     try
-        gen_server:stop(Pid, shutdown, infinity)
+        gen_server:stop(Pid, normal, infinity)
     catch
         exit:_ -> ok
     end.

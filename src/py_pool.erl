@@ -73,7 +73,8 @@ stop(Name) ->
     _ = [py_nif:pool_close(Pool) || Pool =/= undefined],
     ok = let_go(whereis_pool(Name)),
     try
-        gen_server:stop(registered_name(Name), shutdown, infinity)
+        %% It takes nobody along, see `py_context_server:stop/1'.
+        gen_server:stop(registered_name(Name), normal, infinity)
     catch
         exit:Reason -> not_stopped(Reason, Name, Pool)
     end.
@@ -158,6 +159,7 @@ ask(Server, Request) ->
         gen_server:call(Server, Request, infinity)
     catch
         exit:{shutdown, _} -> stopped;
+        exit:{normal, _} -> stopped;
         exit:_ -> gone
     end.
 

@@ -24,6 +24,7 @@ groups() ->
     Modes ++
     [{lifecycle, [],
       [a_context_is_linked_to_its_caller,
+       a_stop_by_another_process_does_not_end_who_has_started_it,
        a_context_under_the_application_outlives_its_caller,
        a_context_under_the_application_is_not_replaced,
        starting_brings_the_application_up,
@@ -677,6 +678,28 @@ ids_are_unique(Config) ->
     end.
 
 %% ------------------------------------------------------------------ lifecycle
+
+%% Who traps exits hears of it by that message alone.
+a_stop_by_another_process_does_not_end_who_has_started_it(_Config) ->
+    Self = self(),
+    Starts = [{context, fun() -> py_context:new(#{}) end, fun py_context:stop/1},
+              {context, fun() -> py_context:start_link(my_context, worker) end, fun py_context:destroy/1},
+              {pool, fun() -> py_context_router:start_link(#{name => linked, contexts => 1}) end,
+               fun(_) -> py_context_router:stop_pool(linked) end}],
+    [begin
+         Starter = ask(fun() ->
+             _ = process_flag(trap_exit, Traps),
+             {ok, Pid} = Start(),
+             Self ! {started, Pid},
+             receive stopped -> Pid end
+         end),
+         Pid = receive {started, Started} -> Started end,
+         ok = Stop(Pid),
+         ?assertNot(is_process_alive(Pid)),
+         Starter ! stopped,
+         ?assertEqual({What, Pid}, {What, answer(Starter)}),
+         ?assertEqual([{'EXIT', Pid, normal} || Traps], leftovers(Starter))
+     end || {What, Start, Stop} <- Starts, Traps <- [false, true]].
 
 a_context_is_linked_to_its_caller(_Config) ->
     Self = self(),

@@ -12,11 +12,13 @@ use std::time::Duration;
 use pyo3_ffi as ffi;
 
 use crate::async_exc;
+use crate::code;
 use crate::context::blow;
 use crate::environment;
 use crate::exception::Exception;
 use crate::gil::SWITCH_INTERVAL;
 use crate::interpreter;
+use crate::namespace::new_namespace;
 use crate::object::{Attached, Object};
 use crate::threads;
 
@@ -265,7 +267,30 @@ fn prepare_main(at: Attached<'_>) -> Result<(), Exception> {
     // SAFETY: no precondition.
     blow::take_back(at, unsafe { libc::pthread_self() } as u64);
     threads::install(at)?;
+    bound_switch_interval(at)?;
     set_switch_interval(at)
+}
+
+/// CPython's own switch interval is the longest that Python code can set: it is for all that share the GIL, and
+/// with a long one neither other contexts nor interrupts get it from a job that computes.
+const BOUND: &[u8] = b"
+import sys
+
+def _bounded(set_interval):
+    def setswitchinterval(interval, /):
+        'Set the ideal thread switching delay inside the Python interpreter, at most 5 ms.'
+        set_interval(interval)
+        if interval > 0.005:
+            set_interval(0.005)
+    return setswitchinterval
+
+sys.setswitchinterval = _bounded(sys.setswitchinterval)
+";
+
+/// Bounds what Python code can set in this interpreter.
+pub(crate) fn bound_switch_interval(at: Attached<'_>) -> Result<(), Exception> {
+    let namespace = new_namespace(at)?;
+    code::exec(at, BOUND, "<switch interval>", &namespace)
 }
 
 /// A pure-Python hog gives way after this long; CPython's 5 ms are felt. For all that share the GIL.

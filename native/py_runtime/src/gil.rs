@@ -17,6 +17,7 @@ use pyo3_ffi as ffi;
 
 use crate::nudge;
 use crate::turns::Turns;
+use crate::watch;
 
 /// How long a thread may run job after job while another waits.
 const BUDGET: Duration = Duration::from_micros(200);
@@ -53,7 +54,17 @@ static TURNS: std::sync::LazyLock<Turns> = std::sync::LazyLock::new(Turns::new);
 pub(crate) unsafe fn attach(tstate: *mut ffi::PyThreadState, shared: bool) {
     // SAFETY: passed on to the caller.
     let get = || unsafe { ffi::PyEval_RestoreThread(tstate) };
-    if shared { TURNS.take(get) } else { get() }
+    if shared {
+        TURNS.take(|| {
+            // Counted as waiting by now.
+            if nudge::is_on() {
+                watch::note_wait();
+            }
+            get();
+        });
+    } else {
+        get();
+    }
 }
 
 /// Changes with each context that gets the GIL after it has waited for it.

@@ -139,6 +139,9 @@ impl Interpreter {
         if mode == Mode::OwnGil && boot::set_switch_interval(new.attached()).is_err() {
             return Err("the interval at which threads switch can't be set".into());
         }
+        if mode != Mode::Worker && boot::bound_switch_interval(new.attached()).is_err() {
+            return Err("the interval at which threads switch can't be bounded".into());
+        }
         if mode != Mode::Worker && spare::KEPT {
             new.reset = spare::note(new.attached());
         }

@@ -7,16 +7,20 @@
 //! is known to the watcher: for each interpreter that runs a long job a thread waits in it until
 //! the job is over.
 //!
+//! Python code may also compute in a thread that it has started, of which the library knows nothing. It is seen
+//! by what it does: a context waits for long, and none has its turn. Then a thread waits in each interpreter.
+//!
 //! Nothing of this happens before the first sub-interpreter, or from CPython 3.13 on.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::gil;
+use crate::interpreter;
 use crate::watch::Watched;
 
 /// From what age on a job is long.
@@ -45,16 +49,75 @@ pub(crate) fn turn_on() {
 
 /// Waits in the interpreter of a context that runs a long job, unless somebody does already.
 pub(crate) fn nudge_in_background(holder: Arc<dyn Watched>) {
+    nudge_with(holder, nudge_until_it_is_over);
+}
+
+fn nudge_with(holder: Arc<dyn Watched>, nudge_for_long: fn(&dyn Watched)) {
     let number = holder.interpreter_number();
     if !NUDGED.lock().get_or_insert_default().insert(number) {
         return;
     }
     let nudge = move || {
-        nudge_until_it_is_over(holder.as_ref());
+        nudge_for_long(holder.as_ref());
         NUDGED.lock().get_or_insert_default().remove(&number);
     };
     if std::thread::Builder::new().name("py_nudge".into()).spawn(nudge).is_err() {
         NUDGED.lock().get_or_insert_default().remove(&number);
+    }
+}
+
+/// Whether contexts wait, and none has had the GIL since the last look. By the watcher alone.
+pub(crate) fn is_stalled() -> bool {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    let turn = gil::turn();
+    LAST.swap(turn, Ordering::Relaxed) == turn && gil::is_wanted()
+}
+
+/// Waits in every interpreter that shares the GIL, for as long as that helps anybody.
+pub(crate) fn nudge_all(contexts: &[Arc<dyn Watched>]) {
+    let main: Arc<dyn Watched> = Arc::new(Main);
+    let sharing = contexts.iter().filter(|context| context.shares_gil()).cloned();
+    for interpreter in sharing.chain([main]) {
+        nudge_with(interpreter, nudge_while_it_helps);
+    }
+}
+
+/// The main interpreter, in which threads may compute that have outlived the contexts of their jobs.
+struct Main;
+
+impl Watched for Main {
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    fn busy_for(&self) -> Option<Duration> {
+        None
+    }
+
+    fn look_after(self: Arc<Self>) {}
+
+    fn shares_gil(&self) -> bool {
+        true
+    }
+
+    fn interpreter_number(&self) -> i64 {
+        0
+    }
+
+    fn visit(&self, work: &mut dyn FnMut()) {
+        // SAFETY: a thread of ours that isn't attached.
+        unsafe { interpreter::visit_main(work) };
+    }
+}
+
+/// Until nobody has waited for long, or the GIL was easily got each time.
+fn nudge_while_it_helps(holder: &dyn Watched) {
+    let mut helped = Instant::now();
+    while helped.elapsed() < SELDOM {
+        if gil::is_wanted() && !nudge(holder) {
+            helped = Instant::now();
+        }
+        std::thread::sleep(OFTEN);
     }
 }
 

@@ -5,12 +5,14 @@
 //! thread looks at all contexts now and then while any of them works, and sleeps while none does.
 //! It never waits for Python: what has to is left to other threads.
 
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::alarm::Alarm;
+use crate::gil;
 use crate::nudge;
 
 /// A context, as the watcher sees it.
@@ -79,6 +81,19 @@ pub(crate) fn note_work() {
     ALARM.raise();
 }
 
+/// A context waits for the GIL, and is counted as doing so.
+pub(crate) fn note_wait() {
+    // Before the look at the alarm: the watcher looks for those who wait once it has set that.
+    fence(Ordering::SeqCst);
+    ALARM.raise();
+}
+
+/// Whether there is somebody to look after. By the watcher, as it falls asleep.
+fn is_work() -> bool {
+    fence(Ordering::SeqCst);
+    (nudge::is_on() && gil::is_wanted()) || watched().iter().any(|context| context.is_busy())
+}
+
 fn watched() -> Vec<Arc<dyn Watched>> {
     WATCHED.lock().contexts.iter().filter_map(Weak::upgrade).collect()
 }
@@ -90,7 +105,7 @@ fn watch_all() {
         if pause.is_some() {
             worked = Instant::now();
         } else if worked.elapsed() > LINGER {
-            ALARM.sleep_unless(|| watched().iter().any(|context| context.is_busy()));
+            ALARM.sleep_unless(is_work);
             worked = Instant::now();
         }
         std::thread::sleep(pause.unwrap_or(LOOK));
@@ -100,7 +115,14 @@ fn watch_all() {
 /// Looks once. How long until the next look, or `None` when nothing runs.
 fn look() -> Option<Duration> {
     let mut pause = None;
-    for context in watched() {
+    let watched = watched();
+    if nudge::is_on() && gil::is_wanted() {
+        pause = Some(nudge::LONG);
+        if nudge::is_stalled() {
+            nudge::nudge_all(&watched);
+        }
+    }
+    for context in watched {
         let Some(busy) = context.busy_for() else { continue };
         let seldom = if busy > OLD { SELDOM } else { LOOK };
         let often = context.shares_gil() && nudge::is_on();

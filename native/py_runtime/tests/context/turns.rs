@@ -12,6 +12,7 @@ use py_runtime::ffi;
 use py_runtime::job::Scope;
 use py_runtime::mode::Mode;
 use py_runtime::object::Object;
+use py_runtime::request::Cancel;
 
 use crate::harness::{
     Answer, Lines, PATIENCE, Reply, Subject, TestJob, in_each_mode, running_code, supported_modes,
@@ -271,5 +272,56 @@ fn a_long_switch_interval_starves_nobody() {
         busy.run(&format!("sys.setswitchinterval({usual})"));
         busy.end();
         other.end();
+    });
+}
+
+#[test]
+fn a_switch_interval_is_bounded_and_neither_calls_nor_interrupts_wait_for_it() {
+    in_each_mode(|mode| {
+        let (busy, other) = (Subject::start(mode), Subject::start(mode));
+        busy.run("import sys");
+        let usual = busy.value("sys.getswitchinterval()");
+        let hog = running_code(&busy, "sys.setswitchinterval(1e9)\nwhile True: pass");
+        assert_eq!(other.value("1 + 1"), "2");
+        assert_eq!(busy.cancel(&hog), Cancel::Running);
+        hog.silence();
+        assert_eq!(busy.value("sys.getswitchinterval()"), "0.005");
+        busy.run("sys.setswitchinterval(0.001)");
+        assert_eq!(busy.value("sys.getswitchinterval()"), "0.001");
+        for (wrong, error) in [("0", "ValueError"), ("'1'", "TypeError")] {
+            let refused = busy.exec(&format!("sys.setswitchinterval({wrong})")).only_reply();
+            assert!(
+                matches!(&refused, Reply::Raised(said) if said.starts_with(error)),
+                "{refused:?}"
+            );
+        }
+        busy.run(&format!("sys.setswitchinterval({usual})"));
+        busy.end();
+        other.end();
+    });
+}
+
+/// Of which the library doesn't know that it runs. Before CPython 3.13 it isn't asked to let go of the GIL by
+/// those who wait in other interpreters.
+#[test]
+fn a_thread_that_python_started_lets_other_interpreters_in() {
+    in_each_mode(|mode| {
+        for others in supported_modes() {
+            let (busy, other) = (Subject::start(mode), Subject::start(others));
+            // As soon as there is one, those who wait in another interpreter may not be heard.
+            let sub = Subject::start(Mode::SubInterpreter);
+            busy.run(
+                "import threading\nstopped = False\ndef compute():\n    while not stopped: pass\n\
+                 thread = threading.Thread(target=compute)\nthread.start()",
+            );
+            for _ in 0..20 {
+                assert_eq!(other.value("1 + 1"), "2");
+                assert_eq!(sub.value("1 + 1"), "2");
+            }
+            busy.run("stopped = True\nthread.join()");
+            for subject in [busy, other, sub] {
+                subject.end();
+            }
+        }
     });
 }

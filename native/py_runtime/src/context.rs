@@ -9,6 +9,7 @@ pub(crate) mod blow;
 mod room;
 mod strike;
 mod stuck;
+mod suspect;
 mod thread;
 mod wait;
 

@@ -1,7 +1,6 @@
 //! The context's own thread: it makes its interpreter, serves the mailbox and ends what it made.
 
 use std::cell::{Cell, RefCell};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
@@ -11,13 +10,14 @@ use std::time::Duration;
 
 use pyo3_ffi as ffi;
 
+use super::suspect::Suspect;
 use super::{Context, Release, StartError, aside, blow};
 use crate::backstage::SOON;
 use crate::chores::Chore;
 use crate::exception::Exception;
 use crate::export;
 use crate::import_locks;
-use crate::interpreter::{Interpreter, Vacant};
+use crate::interpreter::Interpreter;
 use crate::job::{Job, Outcome, Scope};
 use crate::mailbox::Next;
 use crate::mode::Mode;
@@ -25,7 +25,6 @@ use crate::namespace::{MainModule, new_namespace};
 use crate::nudge;
 use crate::object::{Attached, Object};
 use crate::request::Cancel;
-use crate::spare;
 use crate::spin::Spin;
 use crate::threads;
 use crate::ward::Bed;
@@ -47,27 +46,6 @@ pub(crate) struct Desk<'a, J: Job> {
     pub(super) releasing: Cell<bool>,
     /// Whether a job was struck, and what it may have left behind is still to be mended.
     pub(super) struck: Cell<bool>,
-}
-
-/// An interpreter in which a context couldn't start, if it could be reset. Unless it is found to be at
-/// fault it is used again.
-struct Suspect(Option<Vacant>);
-
-impl Suspect {
-    /// The context has started in another one: it was this one's fault.
-    fn end(mut self) {
-        if let Some(vacant) = self.0.take() {
-            vacant.end();
-        }
-    }
-}
-
-impl Drop for Suspect {
-    fn drop(&mut self) {
-        if let Some(vacant) = self.0.take() {
-            spare::put(vacant);
-        }
-    }
 }
 
 type Prepared<J> = (Option<MainModule>, Object, <J as Job>::Local);
@@ -165,7 +143,7 @@ impl<J: Job> Context<J> {
             stop_tracing(interpreter.attached());
             self.close_gate(&interpreter);
             self.parry(interpreter.attached());
-            return Some(Suspect(interpreter.reclaim()));
+            return Some(Suspect::new(interpreter));
         }
         self.close(J::thread_ended());
         stop_tracing(interpreter.attached());
@@ -196,30 +174,6 @@ impl<J: Job> Context<J> {
             Mode::Worker => threads::enter(interpreter.attached()),
             Mode::OwnGil => (),
         }
-    }
-
-    /// Whether a start that has failed in a kept interpreter is tried again in a new one. Not when somebody
-    /// outside has got hold of objects in this one, by a function that the preload has called.
-    fn is_worth_a_retry(&self, started: &Result<(), StartError>) -> bool {
-        matches!(started, Err(StartError::Python(_)))
-            && self.holds.count() == 0
-            && self.exports.count() == 0
-            && spare::is_worth_a_new_one(self.preload_hash())
-    }
-
-    fn has_started(&self, suspect: Option<Suspect>) {
-        if spare::KEPT && self.config.mode != Mode::Worker {
-            spare::has_started(self.preload_hash());
-        }
-        if let Some(suspect) = suspect {
-            suspect.end();
-        }
-    }
-
-    fn preload_hash(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.config.preload.hash(&mut hasher);
-        hasher.finish()
     }
 
     /// The context's namespace, which is that of the module `__main__` where the interpreter is its

@@ -196,8 +196,8 @@ defmodule Py do
     do: :py.parallel(calls, checked_options(options, [:timeout]))
 
   @doc """
-  Lets Python code call an Elixir function as `erlang.call("name", *args)`, as `erlang.name(*args)`, or
-  after `from erlang import name`.
+  Lets Python code call an Elixir function as `erlang.call("name", *args)`, as
+  `erlang.name(*args)`, or after `from erlang import name`.
 
       iex> Py.register_function(:label, fn
       ...>   nil, default -> default

@@ -234,7 +234,8 @@ parallel(Calls) ->
 %% has bound itself to a context, or has its own functions (module `__main__'), they go there.
 %% Coroutines (`async def') that come together in one context wait together.
 %%
-%% Options in the timeout's place hold for each call, and `timeout' (default 30 000) for all together.
+%% Options in the timeout's place hold for each call, and `timeout' (default 30 000) for all of them
+%% together.
 -spec parallel([Call], timeout() | options()) ->
     {ok, [result()]} | {error, {bad_option, {Key :: term(), Value :: term()}}}
     when Call :: {py_context:name(), py_context:name(), py_context:args()}
@@ -549,7 +550,8 @@ check_reference(Object, All) ->
     end.
 
 %% Options with the front's limit, if they have none.
--spec with_limit(term(), fun((map()) -> Result)) -> Result | {error, {bad_option, {term(), term()}}}.
+-spec with_limit(term(), fun((map()) -> Result)) ->
+    Result | {error, {bad_option, {term(), term()}}}.
 with_limit(Options, Fun) when is_map(Options) ->
     Fun(maps:merge(#{timeout => py_call:pool_timeout()}, Options));
 with_limit(Timeout, Fun) when ?IS_TIMEOUT(Timeout) ->
@@ -860,9 +862,9 @@ register_function(Name, Fun) when is_function(Fun) ->
 register_function(Name, Fun) ->
     ?BADARG([Name, Fun], {argument, 2, <<"not a fun">>}).
 
-%% @doc `register_function(Name, Module, Function)', or `register_function(Name, Fun, Options)'. With
-%% the option `values => elixir', `None' and objects are in its arguments what they are in results of
-%% calls with that option.
+%% @doc `register_function(Name, Module, Function)', or `register_function(Name, Fun, Options)'.
+%% With the option `values => elixir', `None' and objects are in its arguments what they are in
+%% results of calls with that option.
 -spec register_function(py_callback:name(), module(), Function :: atom()) -> ok;
                        (py_callback:name(), fun(), #{values => erlang | elixir}) -> ok.
 register_function(Name, Module, Function) when is_atom(Module), is_atom(Function) ->

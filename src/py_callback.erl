@@ -190,8 +190,8 @@ init([]) ->
     ok = publish_names(persistent_term:get(?KEY, #{})),
     {ok, undefined}.
 
--spec handle_call({register, binary(), {target(), values()}} | {unregister, binary()}, gen_server:from(),
-                  undefined) -> {reply, ok, undefined}.
+-spec handle_call({register, binary(), {target(), values()}} | {unregister, binary()},
+                  gen_server:from(), undefined) -> {reply, ok, undefined}.
 handle_call({register, Name, Function}, _From, State) ->
     {reply, write(fun(Map) -> Map#{Name => Function} end), State};
 handle_call({unregister, Name}, _From, State) ->

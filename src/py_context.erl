@@ -48,7 +48,8 @@
 %% For py.
 -export([request/3, home/1, name/3, named/3, text/3]).
 
--export_type([context_mode/0, options/0, call_options/0, object_options/0, buffer_options/0, name/0, args/0, kwargs/0, locals/0, env/0,
+-export_type([context_mode/0, options/0, call_options/0, object_options/0, buffer_options/0]).
+-export_type([name/0, args/0, kwargs/0, locals/0, env/0,
               source/0, object/0, buffer/0, python_error/0, traceback/0, error/0]).
 
 -type context_mode() :: worker | subinterp | owngil.
@@ -80,11 +81,11 @@
 %% `timeout': in ms, default `infinity'. `env': an environment made by `create_local_env/1'.
 %% `traceback': whether an exception comes with its traceback; default false.
 %% `on_caller_down': whether the job is given up or done all the same when the calling process dies;
-%% default as the context's option. `values': with `elixir', `None' is `nil' and a handle on an object
-%% the struct `Py.Object' in the result, at any depth; default `erlang', `none' and a reference. `result': what objects in the
-%% result become that have no term: handles (`auto', the default), what they stand for as `to_term/1'
-%% says (`term'), or the whole result one handle, whatever it is (`object'); not of `exec', which has
-%% no result.
+%% default as the context's option. `values': with `elixir', `None' is `nil' and a handle on an
+%% object the struct `Py.Object' in the result, at any depth; default `erlang', `none' and a reference.
+%% `result': what objects in the result become that have no term: handles (`auto', the default), what
+%% they stand for as `to_term/1' says (`term'), or the whole result one handle, whatever it is
+%% (`object'); not of `exec', which has no result.
 -type object_options() :: #{timeout => timeout(), traceback => boolean(),
                             values => erlang | elixir, on_caller_down => interrupt | finish}.
 %% As `call_options()', without the environment: an object has its own.
@@ -490,7 +491,8 @@ with_options(Timeout, Fun) ->
     Fun({Timeout, none, 0}).
 
 %% Options of a call about an object, or just its timeout.
--spec with_object_options(timeout() | object_options(), fun((timeout(), py_nif:flags()) -> Result)) ->
+-spec with_object_options(timeout() | object_options(),
+                          fun((timeout(), py_nif:flags()) -> Result)) ->
     Result | {error, {bad_option, term()}}.
 with_object_options(#{env := Env}, _Fun) ->
     {error, {bad_option, {env, Env}}};
@@ -626,7 +628,8 @@ name(_Name, N, All) ->
 
 %% @private Names as keys: strings become binaries, pairs a map. A name given twice is refused: one of the
 %% values would be lost.
--spec named(kwargs() | locals(), pos_integer(), py_error:called()) -> #{atom() | binary() => term()}.
+-spec named(kwargs() | locals(), pos_integer(), py_error:called()) ->
+    #{atom() | binary() => term()}.
 named(Empty, _N, _All) when Empty =:= #{}; Empty =:= [] ->
     #{};
 named(#{'__struct__' := _}, N, All) ->
@@ -642,7 +645,8 @@ named(Pairs, N, All) when is_list(Pairs) ->
 named(_Other, N, All) ->
     ?BADARG(All, {argument, N, ?NOT_PAIRS}).
 
--spec named(term(), Map, pos_integer(), py_error:called()) -> Map when Map :: #{atom() | binary() => term()}.
+-spec named(term(), Map, pos_integer(), py_error:called()) -> Map
+    when Map :: #{atom() | binary() => term()}.
 named([{Key, Value} | Pairs], Map, N, All) ->
     named(Pairs, Map#{name(Key, N, All) => Value}, N, All);
 named([], Map, _N, _All) ->

@@ -313,7 +313,8 @@ drop_replacement(State) ->
 -spec report_replaced(#state{}) -> ok.
 report_replaced(State) ->
     #{quarantined := Stuck} = py_nif:context_info(self()),
-    logger:warning(#{event => {py_context, replaced}, context => named(State), quarantined => Stuck},
+    logger:warning(#{event => {py_context, replaced}, context => named(State),
+                     quarantined => Stuck},
                    #{report_cb => fun py_error:report/1}).
 
 %% Once per streak.

@@ -6,8 +6,8 @@
 -export_type([called/0]).
 
 -type called() :: [term()] | {module(), Function :: atom(), [term()]}.
-%% The arguments that a user gave, and to which function if the stack doesn't tell: a tail call leaves no
-%% frame.
+%% The arguments that a user gave, and to which function if the stack doesn't tell: a tail call
+%% leaves no frame.
 
 %% @doc Renders a reason, or `{error, Reason}', of any function of this application as a sentence.
 -spec format(term()) -> unicode:unicode_binary().
@@ -110,8 +110,8 @@ format_error(badarg, [{_M, _F, _As, Info} | _]) ->
 format_error(_Reason, _Stacktrace) ->
     #{}.
 
-%% Raises `badarg' at the function of this application that was called from outside, whichever function
-%% has found the argument to be bad.
+%% Raises `badarg' at the function of this application that was called from outside, whichever
+%% function has found the argument to be bad.
 -spec badarg({module(), atom()}, called(), Cause :: term()) -> no_return().
 badarg(Raising, Called, Cause) ->
     {current_stacktrace, [_Own | Stack]} = process_info(self(), current_stacktrace),

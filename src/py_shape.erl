@@ -15,6 +15,7 @@
 %% A request, and what is still to be said about it.
 
 -define(IS_TARGET(T), (is_pid(T) orelse is_atom(T))).
+-define(NO_SOURCE, <<"not text, and there is none after it to run in a context or pool">>).
 -define(IS_SOURCE(S), (is_binary(S) orelse is_list(S))).
 
 %% The arguments of `py:call/3..6' and of what takes the same.
@@ -72,7 +73,7 @@ eval([Source] = All) ->
     evaluated(default, Source, #{}, #{}, All, 1);
 eval([Source, Locals | _] = All) when ?IS_TARGET(Source), not ?IS_SOURCE(Locals) ->
     %% No target: there would be source text after it.
-    ?BADARG(All, {argument, 1, <<"not text, and there is none after it to run in a context or pool">>});
+    ?BADARG(All, {argument, 1, ?NO_SOURCE});
 eval([Target, Source] = All) when ?IS_TARGET(Target) ->
     evaluated(Target, Source, #{}, #{}, All, 2);
 eval([Source, Locals] = All) ->
@@ -96,7 +97,7 @@ evaluated(Target, Source, Locals, Options, All, N) ->
 exec([Source] = All) ->
     executed(default, Source, #{}, All, 1);
 exec([Source, Options | _] = All) when ?IS_TARGET(Source), not ?IS_SOURCE(Options) ->
-    ?BADARG(All, {argument, 1, <<"not text, and there is none after it to run in a context or pool">>});
+    ?BADARG(All, {argument, 1, ?NO_SOURCE});
 exec([Target, Source] = All) when ?IS_TARGET(Target) ->
     executed(Target, Source, #{}, All, 2);
 exec([Source, Options] = All) ->

@@ -20,9 +20,9 @@ defmodule Py.Error do
 
   @typedoc """
   `:reason` is what followed `:error`, see `t::py_context.error/0`. `:type` is the class of a Python
-  exception: an atom for Python's built-in ones, such as `:ValueError`, a string with the qualified name
-  for every other class, such as `"json.decoder.JSONDecodeError"` or, of `__main__`, `"MyError"`. It is
-  `nil` for other errors. `:traceback` is there if it was asked for with the option
+  exception: an atom for Python's built-in ones, such as `:ValueError`, a string with the qualified
+  name for every other class, such as `"json.decoder.JSONDecodeError"` or, of `__main__`,
+  `"MyError"`. It is `nil` for other errors. `:traceback` is there if it was asked for with the option
   `traceback: true`: `%{frames: [%{file: _, line: _, function: _}], formatted: text}`.
   """
   @type t :: %__MODULE__{

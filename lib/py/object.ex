@@ -18,12 +18,13 @@ defmodule Py.Object do
       iex> Py.eval("[day.isoformat() for day in days]", days: [today])
       {:ok, ["2024-02-29"]}
 
-  `inspect/2` shows it as Python does (`repr`), up to `:printable_limit` characters and `:limit` lines.
+  `inspect/2` shows it as Python does (`repr`), up to `:printable_limit` characters and `:limit`
+  lines.
 
   ## Options
 
-  All functions take the options `:timeout` (in ms, or `:infinity`; 30 000 by default), `:traceback` and
-  `:on_caller_down`, as `Py` does.
+  All functions take the options `:timeout` (in ms, or `:infinity`; 30 000 by default),
+  `:traceback` and `:on_caller_down`, as `Py` does.
 
       iex> {:ok, endless} = Py.eval("__import__('itertools').count()")
       iex> Py.Object.to_term(endless, timeout: 10)

@@ -80,11 +80,9 @@ unsafe fn read(
             what: "not a name: an atom or a UTF-8 binary of at most 65536 bytes is needed".into(),
         })
     })?;
-    // SAFETY: as above.
-    let is_atom = || unsafe { enif_is_atom(env, term) } != 0;
-    if let Some(alias) = text.strip_prefix("Elixir.")
-        && is_atom()
-    {
+    // SAFETY: the caller vouches for the term.
+    let is_atom = unsafe { enif_is_atom(env, term) } != 0;
+    if let Some(alias) = text.strip_prefix("Elixir.").filter(|_| is_atom) {
         let what = format!("Elixir's {alias}, which is no name in Python: write it as Python does");
         return Err(Error::Convert(ConvertError::Unconvertible { path: what_for.into(), what }));
     }

@@ -219,8 +219,8 @@ pub(super) unsafe fn map_to_python(
     }
 }
 
-/// A struct of Elixir stands for something that its fields alone don't say. The one that Python knows
-/// is `%Py.Object{ref: Handle}`.
+/// A struct of Elixir stands for something that its fields alone don't say. The one that Python
+/// knows is `%Py.Object{ref: Handle}`.
 ///
 /// # Safety
 /// `map` is a map of the reader's environment, with `name` for its `__struct__`.

@@ -1,8 +1,8 @@
 //! The class of an exception, as plain data.
 //!
 //! What tells a built-in class from another one is which object it is, not its name: a user's
-//! `ConnectionError` isn't Python's. The built-in classes are static, and so the same objects in all
-//! interpreters, but for `ExceptionGroup`, which each interpreter makes for itself.
+//! `ConnectionError` isn't Python's. The built-in classes are static, and so the same objects in
+//! all interpreters, but for `ExceptionGroup`, which each interpreter makes for itself.
 
 use std::fmt;
 
@@ -160,8 +160,9 @@ unsafe extern "C" {
     static PyExc_PythonFinalizationError: *mut ffi::PyObject;
 }
 
-/// Whether this is the interpreter's own `ExceptionGroup`. It can be had from the static class, which
-/// makes an instance of it where all members are of class `Exception`; `builtins` may say anything.
+/// Whether this is the interpreter's own `ExceptionGroup`. It can be had from the static class,
+/// which makes an instance of it where all members are of class `Exception`; `builtins` may say
+/// anything.
 ///
 /// # Safety
 /// Attached, and `class` is live.

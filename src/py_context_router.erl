@@ -78,11 +78,13 @@
                      | {application_failed, Application :: atom(), Why :: term()}
                      | py_context:python_error()
                      | py_python:start_error()
+                     | system_limit
                      | killed.
 %% `already_started': with which other options; or, from `start_link/1', as which process.
 %% `no_interpreter': Python could make none. `context_died': a context ended as it started. `pool_failed': one of
 %% the pools that the application environment describes. `application_failed': this application, or one that it
-%% needs, didn't start. `killed': the pool's process was, as it started.
+%% needs, didn't start. `system_limit': the operating system gave no more threads. `killed': the pool's process
+%% was, as it started.
 
 -include("py_args.hrl").
 

@@ -64,6 +64,8 @@ sentence({remote_context, Ctx}) ->
     io_lib:format("context ~0tp is on another node, where this can't be done from here", [Ctx]);
 sentence({application_failed, Application, Reason}) ->
     io_lib:format("application ~tp did not start: ~0tp", [Application, Reason]);
+sentence(system_limit) ->
+    "the operating system gives no more threads, or no memory for them";
 sentence(killed) ->
     "it was killed as it started";
 sentence({unsupported_mode, Mode, Why}) ->

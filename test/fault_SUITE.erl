@@ -129,7 +129,8 @@ run_out_of_memory() ->
     ?assertMatch({error, {'MemoryError', _}},
                  py_context:eval(Ctx, <<"len(bytearray(1 << 40))">>)),
     {error, _} = Error = py_context_router:start_pool(many, 2000),
-    ?assert(is_binary(py_error:format(Error))),
+    ?assertEqual({error, system_limit}, Error),
+    ?assertMatch(<<"the operating system gives no more threads", _/binary>>, py_error:format(Error)),
     %% Nothing is left of it, and there is room again.
     ?assertEqual([], py_context_router:contexts(many)),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 2 end),

@@ -44,6 +44,7 @@ each_mode() ->
      output_for_a_dead_leader_goes_to_the_application,
      a_leader_that_never_answers_holds_up_only_who_prints_for_it,
      a_killed_output_process_loses_no_later_output,
+     nobody_waits_for_what_a_killed_sender_had,
      there_is_no_standard_input,
      standard_input_refuses_in_every_layer,
      preloaded_code_prints,
@@ -561,12 +562,43 @@ listen(Test) ->
             listen(Test)
     end.
 
+%% With text on its way, so much that its job waits: what the process had is lost, and nobody waits for it.
 a_killed_output_process_loses_no_later_output(Config) ->
     Ctx = new(Config),
-    Before = whereis(py_output),
-    exit(Before, kill),
-    eventually(fun() -> is_pid(whereis(py_output)) andalso whereis(py_output) =/= Before end),
+    Killed = whereis(py_output),
+    ok = sys:suspend(Killed),
+    Job = ask(fun() ->
+        true = group_leader(leader(), self()),
+        py_context:exec(Ctx, <<"for _ in range(4): print('x' * (1 << 20))">>)
+    end),
+    _ = eventually(fun() -> element(2, process_info(Killed, message_queue_len)) >= 2 end),
+    ok = killed(Killed, py_output),
+    ?assertEqual(ok, answer(Job)),
     ?assertEqual(<<"again\n">>, printed(fun() -> ok = py_context:exec(Ctx, <<"print('again')">>) end)).
+
+%% As above, with messages for other nodes on its way, which what is sent to this node waits for.
+nobody_waits_for_what_a_killed_sender_had(Config) ->
+    Ctx = new(Config),
+    Killed = whereis(py_sender),
+    ok = sys:suspend(Killed),
+    ok = py_context:exec(Ctx, <<"import erlang\n"
+                                "def send(far, near, count):\n"
+                                "    for n in range(count): erlang.send(far, n)\n"
+                                "    erlang.send(near, 'kept')\n">>),
+    Send = fun(Count) ->
+        {ok, none} = py_context:call(Ctx, '__main__', send, [{nobody, 'no@where'}, self(), Count]),
+        receive <<"kept">> -> kept end
+    end,
+    Job = ask(fun() -> Send(1) end),
+    _ = eventually(fun() -> element(2, process_info(Killed, message_queue_len)) >= 1 end),
+    ok = killed(Killed, py_sender),
+    ?assertEqual(kept, answer(Job)),
+    ?assertEqual(kept, answer(ask(fun() -> Send(10_000) end))).
+
+killed(Pid, Name) ->
+    true = exit(Pid, kill),
+    _ = eventually(fun() -> not lists:member(whereis(Name), [Pid, undefined]) end),
+    ok.
 
 there_is_no_standard_input(Config) ->
     Ctx = new(Config),

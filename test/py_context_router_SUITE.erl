@@ -308,7 +308,11 @@ pools_are_independent(_Config) ->
 
 start_pool_takes_a_size_a_mode_or_options(_Config) ->
     {ok, [_, _]} = py_context_router:start_pool(a, 2),
-    {ok, [_]} = py_context_router:start_pool(b, 1, worker),
+    %% Another mode than the default one, where there is one.
+    Mode = case py:subinterp_supported() of true -> subinterp; false -> worker end,
+    {ok, [B]} = py_context_router:start_pool(b, 1, Mode),
+    ?assertMatch({#{mode := Mode}, #{mode := worker}},
+                 {py_context:info(B), py_context_router:info(a)}),
     {ok, [C]} = py_context_router:start_pool(c, #{contexts => 1, preload => <<"ready = True">>}),
     ?assertEqual({ok, true}, py_context:eval(C, <<"ready">>)),
     ?assertEqual([a, b, c], py_context_router:pools()).

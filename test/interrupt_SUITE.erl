@@ -103,6 +103,16 @@ def endless():
         erlang.go()
         while True: pass
 
+class Waiting:
+    def __del__(self, erlang=erlang):
+        try: erlang.hold('finalizer')
+        except KeyboardInterrupt: pass
+        try: erlang.hold('finalizer again')
+        except KeyboardInterrupt: erlang.go()
+
+def hold(name):
+    return erlang.hold(name)
+
 def leaves_a_mark(where):
     try: go()
     finally:
@@ -126,6 +136,7 @@ groups() ->
        what_goes_on_is_interrupted_after_its_grace_and_ends,
        stuck_after_shortens_the_grace,
        an_interrupt_that_is_asked_for_again_does_not_wait,
+       an_interrupt_for_a_finalizer_spares_the_job_on_top_of_it,
        a_stop_waits_for_clean_up,
        a_stop_ends_what_goes_on,
        the_option_is_told]).
@@ -244,6 +255,40 @@ an_interrupt_that_is_asked_for_again_does_not_wait(Config) ->
     runs(),
     ok = py_context:interrupt(Ctx),
     ?assertEqual({error, interrupted}, answer(Caller)).
+
+%% A job waits for Erlang, on top of it a finalizer does, and on top of that another job. The finalizer is
+%% interrupted once more while the job on top of it waits.
+an_interrupt_for_a_finalizer_spares_the_job_on_top_of_it(Config) ->
+    Ctx = start(#{interrupt_grace => 50, stuck_after => infinity}, Config),
+    Self = self(),
+    ok = py:register_function(hold, fun(Name) ->
+        Self ! {holds, Name, self()},
+        receive go_on -> Name end
+    end),
+    Holder = spawn_link(fun() ->
+        {ok, Object} = py_context:eval(Ctx, <<"Waiting()">>),
+        Self ! held,
+        receive let_go -> Object end
+    end),
+    receive held -> ok end,
+    Below = ask(fun() -> py_context:call(Ctx, '__main__', hold, [below]) end),
+    _ = holds(<<"below">>),
+    Holder ! let_go,
+    _ = holds(<<"finalizer">>),
+    ok = py_context:interrupt(Ctx),
+    _ = holds(<<"finalizer again">>),
+    Above = ask(fun() -> py_context:call(Ctx, '__main__', hold, [above]) end),
+    Function = holds(<<"above">>),
+    %% The next interrupt has come by then, and nobody is told of it.
+    receive after 500 -> ok end,
+    Function ! go_on,
+    ?assertEqual({ok, <<"above">>}, answer(Above)),
+    %% It raises that when it is its turn.
+    runs(),
+    ?assertEqual({error, interrupted}, answer(Below)).
+
+holds(Name) ->
+    receive {holds, Name, Function} -> Function after 30_000 -> error({never_holds, Name}) end.
 
 a_stop_waits_for_clean_up(Config) ->
     Mark = filename:join(?config(priv_dir, Config), atom_to_list(?config(mode, Config))),

@@ -196,6 +196,14 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_is_telling_something_can_be_interrupted() {
+        let state = RequestState::default();
+        assert!(state.start());
+        state.tell(|| assert!(state.interrupt()));
+        assert!(state.was_interrupted());
+    }
+
+    #[test]
     fn a_running_request_can_be_given_up() {
         let state = RequestState::default();
         assert!(state.start());

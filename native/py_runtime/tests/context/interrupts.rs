@@ -203,10 +203,33 @@ fn running_count(subject: &Subject, length: u64) -> Ticket {
     ticket
 }
 
+/// A job that runs no Python code from when it is interrupted to its end: the exception is left over. It has
+/// taken an import lock, which is given back after it by code that the exception would hit first.
+fn ends_before_it_raises(subject: &Subject) -> Ticket {
+    let (running, is_running) = channel();
+    let ticket = subject.submit(move |scope| {
+        let lock = b"import _imp\n_imp.acquire_lock()";
+        code::exec(scope.at, lock, "<test>", scope.namespace)?;
+        running.send(()).unwrap();
+        scope.detached(|| wait_until(|| scope.is_struck()));
+        Ok("too late".into())
+    });
+    is_running.recv_timeout(PATIENCE).expect("the job should be running");
+    ticket
+}
+
 #[test]
 fn a_late_interrupt_never_hits_the_next_job() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
+        for _ in 0..20 {
+            let late = ends_before_it_raises(&subject);
+            assert!(subject.context.interrupt());
+            let next = subject.eval("sum(1 for _ in range(300))");
+            assert_eq!(late.only_reply(), Reply::Value("too late".into()));
+            assert_eq!(next.only_reply(), Reply::Value("300".into()));
+            assert_eq!(subject.value("_imp.lock_held()"), "False");
+        }
         let (mut stopped, mut done) = (0, 0);
         for round in 0..400 {
             let length = LENGTHS[round % LENGTHS.len()];
@@ -221,7 +244,7 @@ fn a_late_interrupt_never_hits_the_next_job() {
             }
             assert_eq!(next.only_reply(), Reply::Value("300".into()), "round {round}");
         }
-        println!("{done} done, {stopped} stopped");
+        assert!(stopped > 0 && done > 0, "{done} done, {stopped} stopped");
         subject.end();
         wait_for_no_threads();
     });
@@ -231,6 +254,14 @@ fn a_late_interrupt_never_hits_the_next_job() {
 fn a_late_cancellation_never_hits_the_next_job() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
+        for _ in 0..20 {
+            let late = ends_before_it_raises(&subject);
+            assert_eq!(subject.cancel(&late), Cancel::Running);
+            let next = subject.eval("sum(1 for _ in range(300))");
+            late.silence();
+            assert_eq!(next.only_reply(), Reply::Value("300".into()));
+            assert_eq!(subject.value("_imp.lock_held()"), "False");
+        }
         let (mut silent, mut done) = (0, 0);
         for round in 0..400 {
             let length = LENGTHS[round % LENGTHS.len()];
@@ -247,7 +278,7 @@ fn a_late_cancellation_never_hits_the_next_job() {
             }
             assert_eq!(next.only_reply(), Reply::Value("300".into()), "round {round}");
         }
-        println!("{done} done, {silent} silent");
+        assert!(silent > 0 && done > 0, "{done} done, {silent} silent");
         subject.end();
         wait_for_no_threads();
     });
@@ -422,8 +453,8 @@ fn an_interrupted_finalizer_cleans_up_undisturbed() {
 import os, time
 class Endless:
     def __del__(self, write=os.write):
-        write(FD, b'going\\n')
         try:
+            write(FD, b'going\\n')
             while True: pass
         finally:
             time.sleep(0.1)

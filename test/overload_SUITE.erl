@@ -30,6 +30,7 @@ groups() ->
        the_steps_of_a_stream_wait_for_room,
        whoever_waits_too_long_is_refused,
        a_timeout_counts_the_wait_for_room,
+       a_wait_for_room_leaves_less_of_a_timeout,
        whoever_waits_for_room_may_die,
        whoever_waits_for_room_hears_of_the_end,
        waiting_for_room_survives_a_replacement,
@@ -85,30 +86,33 @@ call_until_served(N, Refusals) ->
         {error, {overloaded, #{max_queue := 500}}} -> call_until_served(N, Refusals + 1)
     end.
 
+%% There is room for one more each time that a job ends, which another context says when.
 who_comes_first_is_served_first(Config) ->
-    {Gate, Wait} = test_helpers:gate(Config),
     [Ctx] = start(1, #{max_queue => 1, overload => {wait, 60_000},
-                       preload => [Wait, "order = []\n"]}, Config),
-    Gated = ask(fun() -> py_context:exec(Ctx, <<"wait()">>) end),
+                       preload => <<"import os\norder = []\ndef step(n, fd):\n"
+                                    "    order.append(n)\n    os.read(fd, 1)">>}, Config),
+    {ok, Beside} = py_context_sup:start_context(beside, ?config(mode, Config)),
+    {ok, {Read, Write}} = py_context:call(Beside, os, pipe, []),
+    Step = fun(N) -> ask(fun() -> py_context:call(Ctx, '__main__', step, [N, Read]) end) end,
+    Running = Step(0),
     _ = await_busy(Ctx),
-    Queued = ask(fun() -> py_context:exec(Ctx, <<"order.append(0)">>) end),
+    Queued = Step(1),
     _ = await_queue(Ctx, 1),
     Waiting = [begin
-                   Caller = ask(fun() ->
-                       py_context:exec(Ctx, io_lib:format("order.append(~b)", [N]))
-                   end),
+                   Caller = Step(N),
                    _ = eventually(fun() -> is_waiting(Caller) end),
                    Caller
-               end || N <- lists:seq(1, 50)],
-    %% Nobody goes past them.
-    test_helpers:open_gate(Gate),
-    ?assertEqual([ok], lists:usort([answer(Caller) || Caller <- [Gated, Queued | Waiting]])),
-    {ok, Order} = py_context:eval(Ctx, <<"order">>),
-    ?assertEqual(lists:seq(0, 50), lists:sort(Order)),
-    %% Those that are told one after the other may run at the same time.
-    [?assert(abs(Came - Served) =< 10, Order)
-     || {Came, Served} <- lists:zip(lists:seq(0, 50), Order)],
-    ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- Waiting])).
+               end || N <- lists:seq(2, 30)],
+    All = [Running, Queued | Waiting],
+    [begin
+         {ok, 1} = py_context:call(Beside, os, write, [Write, {bytes, <<"x">>}]),
+         ?assertEqual({ok, none}, answer(Ends)),
+         _ = [eventually(fun() -> not is_waiting(lists:nth(N + 2, All)) end) || N + 2 =< length(All)],
+         %% Nobody goes past the others.
+         [?assert(is_waiting(Later)) || Later <- lists:nthtail(min(N + 2, length(All)), All)]
+     end || {N, Ends} <- lists:zip(lists:seq(1, length(All)), All)],
+    ?assertEqual({ok, lists:seq(0, 30)}, py_context:eval(Ctx, <<"order">>)),
+    ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- All])).
 
 the_steps_of_a_stream_wait_for_room(Config) ->
     {Gate, Wait} = test_helpers:gate(Config),
@@ -161,6 +165,27 @@ a_timeout_counts_the_wait_for_room(Config) ->
     ?assertEqual({error, interrupted}, answer(Looping)),
     ?assertEqual({ok, <<"queued">>}, answer(Queued)),
     ?assertEqual([], leftovers(Late)).
+
+%% As the function that waits says itself: what is left once there is room.
+a_wait_for_room_leaves_less_of_a_timeout(Config) ->
+    {Ctx, Looping, Queued} = full(#{overload => {wait, 60_000}}, Config),
+    {Timeout, Waited} = {60_000, 50},
+    Caller = ask(fun() -> receive go -> py_context:eval(Ctx, <<"1 + 1">>, #{}, Timeout) end end),
+    1 = erlang:trace(Caller, true, [call]),
+    {module, _} = code:ensure_loaded(py_overload),
+    1 = erlang:trace_pattern({py_overload, submit, 4}, [{'_', [], [{return_trace}]}], [global]),
+    Caller ! go,
+    _ = eventually(fun() -> is_waiting(Caller) end),
+    Since = erlang:monotonic_time(millisecond),
+    _ = eventually(fun() -> erlang:monotonic_time(millisecond) - Since > Waited end),
+    ok = py_context:interrupt(Ctx),
+    ?assertEqual({error, interrupted}, answer(Looping)),
+    ?assertEqual({ok, <<"queued">>}, answer(Queued)),
+    ?assertEqual({ok, 2}, answer(Caller)),
+    _ = erlang:trace_pattern({py_overload, submit, 4}, false, [global]),
+    receive {trace, Caller, return_from, _, {_Seq, Left}} -> ?assert(Left =< Timeout - Waited, Left)
+    after 0 -> error(no_wait_for_room)
+    end.
 
 whoever_waits_for_room_may_die(Config) ->
     {Ctx, Looping, _Queued} = full(#{overload => {wait, 60_000}}, Config),

@@ -31,6 +31,7 @@ groups() ->
        deaths_do_not_take_the_pool_down,
        a_healing_pool_keeps_its_term,
        a_slot_that_cannot_start_is_tried_again_and_reported_once,
+       a_slot_that_cannot_start_is_tried_less_and_less_often,
        a_new_streak_is_reported_again,
        a_pool_whose_process_is_killed_comes_back,
        a_pool_that_is_killed_takes_its_contexts_along,
@@ -51,6 +52,7 @@ groups() ->
        a_pool_that_is_killed_as_it_stops_stays_stopped]},
      {resizing, [],
       [a_pool_grows,
+       a_context_that_is_stopping_gets_no_callers_when_its_pool_grows,
        a_pool_shrinks_once_its_work_is_done,
        a_shrunken_pool_can_grow_again,
        a_pool_that_cannot_grow_stays_as_it_was,
@@ -172,6 +174,25 @@ a_context_that_is_stopping_gets_no_callers(Config) ->
     ?assertEqual({ok, <<"finished">>}, answer(Running)),
     ?assertEqual(ok, answer(Stopper)).
 
+a_context_that_is_stopping_gets_no_callers_when_its_pool_grows(Config) ->
+    {Gate, Wait} = test_helpers:gate(Config),
+    [First, _Second] = start(#{contexts => 2, shutdown => 10_000, preload => Wait}, Config),
+    Running = ask(fun() -> py_context:call(First, '__main__', wait, []) end),
+    _ = await_busy(First),
+    Stopper = ask(fun() -> py_context:stop(First) end),
+    _ = eventually(fun() -> not lists:member(First, routed()) end),
+    ok = py_context_router:resize_pool(default, 3),
+    [?assertNot(lists:member(First, routed())) || _ <- lists:seq(1, 20)],
+    ?assert(is_process_alive(First)),
+    test_helpers:open_gate(Gate),
+    ?assertEqual({ok, <<"finished">>}, answer(Running)),
+    ?assertEqual(ok, answer(Stopper)).
+
+%% The contexts that callers get, on each scheduler.
+routed() ->
+    lists:usort([answer(test_helpers:ask_on(Id, fun py_context_router:get_context/0))
+                 || Id <- lists:seq(1, erlang:system_info(schedulers))]).
+
 a_replacement_has_run_the_preload(Config) ->
     [Ctx] = start(#{contexts => 1, preload => <<"ready = 'yes'">>}, Config),
     ok = py_context:exec(Ctx, <<"ready = 'no'">>),
@@ -224,6 +245,24 @@ a_slot_that_cannot_start_is_tried_again_and_reported_once(Config) ->
     [New, Other] = py_context_router:contexts(),
     ?assertEqual({ok, 2}, py_context:eval(New, <<"1 + 1">>)),
     ?assertMatch(#{alive := 2, restarts := 1}, py_context_router:info(default)).
+
+%% How long it waits for its next try, in ms, as it says to the VM.
+a_slot_that_cannot_start_is_tried_less_and_less_often(Config) ->
+    {Counter, Preload} = counting_preload(Config),
+    [Ctx] = start(#{contexts => 1, preload => Preload}, Config),
+    1 = erlang:trace(slot_sup(Ctx), true, [call, set_on_spawn]),
+    1 = erlang:trace_pattern({erlang, send_after, 3}, true, []),
+    ok = file:write_file(Counter, <<"broken">>),
+    kill(Ctx),
+    ?assertEqual([50, 100, 200, 400, 800], [next_wait() || _ <- [1, 2, 3, 4, 5]]),
+    ok = file:delete(Counter),
+    _ = await_healed(1, [Ctx]),
+    _ = erlang:trace(all, false, [all]).
+
+next_wait() ->
+    receive {trace, _, call, {_, _, [Ms, _, retry]}} -> Ms
+    after 10_000 -> error(no_try_to_come)
+    end.
 
 a_new_streak_is_reported_again(Config) ->
     {Counter, Preload} = counting_preload(Config),
@@ -426,27 +465,33 @@ the_grace_is_one_for_all_contexts(Config) ->
     ?assert(Us div 1000 >= Grace),
     ?assert(Us div 1000 < Size * Grace).
 
+%% Compared with some, in one run.
 no_grace_is_no_wait(Config) ->
-    [Ctx] = start(#{contexts => 1, shutdown => 0}, Config),
-    Looping = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
-    _ = await_busy(Ctx),
-    ok = py_context_router:stop(),
-    ?assertEqual({error, {context_died, shutdown}}, answer(Looping)).
+    [None, Some] = [begin
+                        [Ctx] = start(#{contexts => 1, shutdown => Grace}, Config),
+                        Looping = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
+                        _ = await_busy(Ctx),
+                        {Took, ok} = timer:tc(fun py_context_router:stop/0),
+                        ?assertEqual({error, {context_died, shutdown}}, answer(Looping)),
+                        Took
+                    end || Grace <- [0, 2_000]],
+    ?assert(None < Some div 2, {None, Some}).
 
 stopping_ends_a_slot_that_cannot_start(Config) ->
     {Counter, Preload} = counting_preload(Config),
     [Ctx] = start(#{contexts => 1, preload => Preload}, Config),
+    Sup = slot_sup(Ctx),
     ok = file:write_file(Counter, <<>>),
     kill(Ctx),
     _ = eventually(fun() -> attempts(Counter) >= 2 end),
+    [{_, Slot, _, _}] = supervisor:which_children(Sup),
     ok = py_context_router:stop(),
+    %% Its next attempt would be its process's.
+    ?assertNot(is_process_alive(Slot)),
     ok = file:write_file(Counter, <<>>),
     ?assertEqual(0, py_context_router:num_contexts()),
     %% The thread of the last attempt may be just ending.
     _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end),
-    %% Its next attempt would have come by now: they are further apart each time, but this early
-    %% not by a second.
-    receive after 1000 -> ok end,
     ?assertEqual(0, attempts(Counter)).
 
 %% A start that fails doesn't wait for it either.

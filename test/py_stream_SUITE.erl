@@ -29,6 +29,7 @@ streams() ->
      a_stream_that_another_process_cancels_ends_for_its_consumer,
      the_death_of_the_consumer_closes_the_generator,
      a_dropped_stream_is_closed,
+     a_close_is_done_though_its_caller_dies,
      items_are_asked_for,
      others_are_served_between_items,
      others_are_served_while_an_asynchronous_generator_waits,
@@ -302,6 +303,23 @@ a_dropped_stream_is_closed(Config) ->
          _ = eventually(fun() -> not is_process_alive(Asker) end),
          _ = eventually(is_closed(Config))
      end || Func <- [count, acount]].
+
+%% While it waits in the queue. The stream's handle is still held, so nothing else closes it.
+a_close_is_done_though_its_caller_dies(Config) ->
+    Ctx = ?config(ctx, Config),
+    {Gate, Wait} = test_helpers:gate(Config),
+    ok = py_context:exec(Ctx, Wait),
+    {ok, Stream} = py:stream_open(Ctx, '__main__', count, [100]),
+    {more, [0]} = asked(Stream, 1),
+    Gated = ask(fun() -> py_context:call(Ctx, '__main__', wait, []) end),
+    _ = await_busy(Ctx),
+    Closer = spawn(fun() -> py:stream_close(Stream) end),
+    _ = test_helpers:await_queue(Ctx, 1),
+    exit(Closer, kill),
+    test_helpers:open_gate(Gate),
+    ?assertEqual({ok, <<"finished">>}, answer(Gated)),
+    ?assert((is_closed(Config))()),
+    ?assertEqual({done, []}, asked(Stream, 1)).
 
 items_are_asked_for(Config) ->
     {ok, Stream} = py:stream_open('__main__', count, [5]),

@@ -41,6 +41,7 @@ each_mode() ->
      output_of_a_caller_that_is_gone_goes_to_the_application,
      output_of_threads_goes_to_the_application,
      output_of_a_job_and_its_threads_keeps_its_order,
+     what_runs_as_an_interpreter_ends_prints_to_the_application,
      output_for_a_dead_leader_goes_to_the_application,
      a_leader_that_never_answers_holds_up_only_who_prints_for_it,
      a_killed_output_process_loses_no_later_output,
@@ -482,6 +483,39 @@ for n in range(0, 20, 2):
         Expected = [[integer_to_list(N), "\n"] || N <- lists:seq(0, 19)],
         ?assertEqual(iolist_to_binary(Expected), answer(Caller))
     end).
+
+what_runs_as_an_interpreter_ends_prints_to_the_application(Config) ->
+    case proplists:get_value(mode, Config) of
+        worker -> {skip, "the interpreter of workers ends with the VM"};
+        _ -> prints_as_it_ends(new(Config))
+    end.
+
+prints_as_it_ends(Ctx) ->
+    Leader = leader(),
+    with_leader(Leader, fun() ->
+        ok = py_context:exec(Ctx, <<"
+import atexit, gc
+class Last:
+    def __del__(self): print('finalized')
+last = Last()
+last.itself = last
+gc.disable()
+atexit.register(int, 'x')
+atexit.register(print, 'exit')">>),
+        ok = py_context:stop(Ctx),
+        eventually(fun() ->
+            case text(Leader) of
+                <<"exit\nException ignored in atexit callback", Rest/binary>> ->
+                    {match, _} = re:run(Rest, "ValueError: .*'x'\n.*finalized\n$", [dotall]),
+                    %% No code of the library in its traceback.
+                    nomatch = re:run(Rest, "File"),
+                    true;
+                Other ->
+                    Other
+            end
+        end)
+    end),
+    ok.
 
 output_for_a_dead_leader_goes_to_the_application(Config) ->
     Ctx = new(Config),

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use pyo3_ffi as ffi;
 
 use crate::code::Source;
-use crate::interpreter::Vacant;
+use crate::interpreter::{self, Vacant};
 use crate::mode::Mode;
 use crate::namespace::library_namespace;
 use crate::object::{Attached, Object};
@@ -39,6 +39,14 @@ pub(crate) fn note(at: Attached<'_>) -> Option<Object> {
 
 /// Makes the interpreter look as it was noted to. `false`: it can't be kept.
 pub(crate) fn reset(at: Attached<'_>, reset: &Object) -> bool {
+    // What runs as the context ends still has its streams and modules, as at an interpreter's end. Called
+    // from here, since Python code of ours would be in its tracebacks.
+    interpreter::run_exit_functions(at);
+    // SAFETY: attached. It does nothing while the collector is switched off.
+    unsafe {
+        ffi::PyGC_Enable();
+        ffi::PyGC_Collect();
+    }
     // SAFETY: attached, to the interpreter that the function belongs to.
     let done = unsafe { Object::from_owned(at, ffi::PyObject_CallNoArgs(reset.as_ptr())) };
     if done.is_none() {

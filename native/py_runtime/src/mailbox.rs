@@ -818,6 +818,60 @@ mod tests {
         assert_eq!(mailbox.next(), Next::Closed);
     }
 
+    /// Has an owner that sleeps look for something, and says whether `happens` has woken it.
+    fn wakes(
+        sleep: impl Fn(&Mailbox<u32, ()>) + Send + 'static,
+        is_there: impl Fn(&Mailbox<u32, ()>) -> bool + Send + 'static,
+        happens: impl FnOnce(&Mailbox<u32, ()>),
+    ) -> bool {
+        let mailbox = std::sync::Arc::new(mailbox(4));
+        mailbox.push(1).unwrap();
+        mailbox.next();
+        let (woken, is_woken) = std::sync::mpsc::channel();
+        let owners = std::sync::Arc::clone(&mailbox);
+        std::thread::spawn(move || {
+            while !is_there(&owners) {
+                sleep(&owners);
+            }
+            woken.send(()).unwrap();
+        });
+        while mailbox.inner.lock().parked.is_none() {
+            std::thread::yield_now();
+        }
+        happens(&mailbox);
+        is_woken.recv_timeout(Duration::from_secs(10)).is_ok()
+    }
+
+    #[test]
+    fn a_release_wakes_an_owner_that_sleeps() {
+        let has_releases = |mailbox: &Mailbox<u32, ()>| !mailbox.inner.lock().releases.is_empty();
+        let release = |mailbox: &Mailbox<u32, ()>| mailbox.push_release(()).unwrap();
+        assert!(wakes(Mailbox::park, has_releases, release));
+    }
+
+    #[test]
+    fn an_interrupt_wakes_an_owner_whose_job_waits() {
+        // One event so far: the job itself.
+        let sleep = |mailbox: &Mailbox<u32, ()>| mailbox.park_for_news(1, None);
+        let is_struck = |mailbox: &Mailbox<u32, ()>| mailbox.is_struck();
+        assert!(wakes(sleep, is_struck, |mailbox| assert!(mailbox.strike(0, || ()))));
+    }
+
+    #[test]
+    fn what_comes_after_a_move_is_refused_here_and_numbered_on_there() {
+        let (old, new) = (mailbox(4), mailbox(4));
+        for job in 1..=3 {
+            old.push(job).unwrap();
+        }
+        assert_eq!(old.next(), Next::Run(0, 1));
+        assert!(old.move_to(&new, || ()));
+        assert_eq!(old.push(4), Err(Refused::Closed(4)));
+        assert_eq!(new.push(4), Ok(3));
+        for (seq, job) in [(1, 2), (2, 3), (3, 4)] {
+            assert_eq!(new.next(), Next::Run(seq, job));
+        }
+    }
+
     #[test]
     fn a_parked_owner_is_woken_by_a_push() {
         let mailbox = std::sync::Arc::new(mailbox(1));

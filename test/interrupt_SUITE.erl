@@ -180,8 +180,12 @@ running(Ctx, Function, Args, Options) ->
 runs() ->
     receive go -> ok after 30_000 -> error(it_does_not_run) end.
 
-%% What the job before this one has cleaned up.
+%% What the job before this one has cleaned up. This one may run while that one waits for Erlang in the
+%% middle of it.
 cleaned_up(Ctx) ->
+    _ = test_helpers:eventually(fun() ->
+        py_context:eval(Ctx, <<"len(log)">>) =/= {ok, 0} orelse {nothing_cleaned_up, Ctx}
+    end),
     {ok, Log} = py_context:eval(Ctx, <<"log[:]">>),
     ok = py_context:exec(Ctx, <<"log.clear()">>),
     Log.

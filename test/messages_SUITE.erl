@@ -219,13 +219,12 @@ a_function_of_erlang_takes_no_keywords(Config) ->
     Ctx = ?config(ctx, Config),
     ok = py:register_function(messages_add, fun(A, B) -> A + B end),
     ok = py_context:exec(Ctx, <<"import erlang">>),
-    [?assertEqual({error, {'TypeError', <<"erlang.messages_add() takes no keyword arguments: "
-                                          "an Erlang function has none">>}},
-                  py_context:eval(Ctx, Source))
-     || Source <- [<<"erlang.messages_add(1, b=2)">>, <<"erlang.messages_add(**{'b': 2})">>]],
+    What = <<"the Erlang function 'messages_add' takes no keyword arguments, as all of Erlang's, "
+             "but 'b' is given">>,
+    [?assertEqual({error, {'TypeError', What}}, py_context:eval(Ctx, Source))
+     || Source <- [<<"erlang.messages_add(1, b=2)">>, <<"erlang.messages_add(**{'b': 2})">>,
+                   <<"erlang.call('messages_add', 1, b=2)">>]],
     ?assertEqual({ok, 3}, py_context:eval(Ctx, <<"erlang.messages_add(1, 2, **{})">>)),
-    ?assertEqual({error, {'TypeError', <<"erlang.call() takes no keyword arguments">>}},
-                 py_context:eval(Ctx, <<"erlang.call('messages_add', 1, b=2)">>)),
     ok = py:unregister_function(messages_add).
 
 %% Without Elixir, as here, it is shown as the term that it is.

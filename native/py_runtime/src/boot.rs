@@ -108,8 +108,14 @@ pub fn run_atexit() {
     if std::thread::Builder::new().name("py_threads".into()).spawn(end_threads).is_ok() {
         let _ = end.recv_timeout(THREADS_PATIENCE);
     }
-    // SAFETY: says the caller; attached by the visit.
-    unsafe { interpreter::visit_main(|| interpreter::run_exit_functions(Attached::assume())) };
+    let run_exit_functions = || {
+        // SAFETY: attached by the visit.
+        let at = unsafe { Attached::assume() };
+        interpreter::run_exit_functions(at);
+        threads::finish(at);
+    };
+    // SAFETY: says the caller.
+    unsafe { interpreter::visit_main(run_exit_functions) };
 }
 
 fn boot_thread(options: Options) -> Result<(), BootError> {

@@ -488,6 +488,8 @@ unsafe fn create(
                 gil::attach(tstate, mode.shares_gil());
                 #[cfg(not(Py_3_13))]
                 hide_modules_of_one();
+                #[cfg(all(Py_3_11, not(Py_3_12)))]
+                limit_digits();
                 Ok(tstate)
             }
             Err(why) => {
@@ -534,6 +536,24 @@ unsafe fn hide_modules_of_one() {
         }
         ffi::PyErr_Clear();
     }
+}
+
+/// CPython 3.11 makes sub-interpreters without a limit on the digits of integers in text, which guards
+/// against conversions that take for ever.
+///
+/// # Safety
+/// The thread is attached to a new interpreter.
+#[cfg(all(Py_3_11, not(Py_3_12)))]
+unsafe fn limit_digits() {
+    const SOURCE: &[u8] = b"import sys\n\
+        digits = sys.flags.int_max_str_digits\n\
+        if digits < 0: digits = sys.int_info.default_max_str_digits\n\
+        sys.set_int_max_str_digits(digits)";
+    // SAFETY: as the caller vouches.
+    let at = unsafe { Attached::assume() };
+    // Should it fail the interpreter is what CPython has made.
+    let _ = library_namespace(at, "py_context_router.digits")
+        .and_then(|namespace| code::exec(at, SOURCE, "<digits>", &namespace));
 }
 
 /// # Safety

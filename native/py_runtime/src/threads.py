@@ -6,8 +6,10 @@ starts aren't daemons unless they say so, and are waited for at its end.
 import _thread
 import functools
 import gc
+import os
 import sys
 import threading
+import time
 
 # How often a thread that waits for another looks whether it is interrupted, in seconds.
 BEAT = 0.05
@@ -18,6 +20,12 @@ class Context:
 
     has_threads = False
 
+
+# How long a process that is told to end has for that, in seconds.
+PATIENCE = 1
+
+# Modules with a process that removes what others leave behind: semaphores, shared memory, folders.
+TRACKERS = ("multiprocessing.resource_tracker", "joblib.externals.loky.backend.resource_tracker")
 
 # By the idents of their threads.
 contexts = {}
@@ -138,3 +146,31 @@ def _call(callback):
         sys.excepthook(*sys.exc_info())
     closed = [name for name in closed if module.get(name) is True]
     return [(callback, lambda: module.update(dict.fromkeys(closed, False)))] if closed else []
+
+
+def finish():
+    """After the exit functions, which may have closed for good what is used again with the application."""
+    finalize = getattr(sys.modules.get("weakref"), "finalize", None)
+    if finalize is not None:
+        finalize._shutdown = False
+        # With the next one that is made: exit functions run once.
+        finalize._registered_with_atexit = False
+    for name in TRACKERS:
+        _end_tracker(getattr(sys.modules.get(name), "_resource_tracker", None))
+
+
+def _end_tracker(tracker):
+    """Has the process end, as it does when nobody can write to it any more. It is started again at need.
+    Not by the module's own function, which waits for that without a limit."""
+    if getattr(tracker, "_fd", None) is None:
+        return
+    with tracker._lock:
+        fd, pid = tracker._fd, tracker._pid
+        tracker._fd = tracker._pid = None
+    os.close(fd)
+    late = time.monotonic() + PATIENCE
+    try:
+        while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < late:
+            time.sleep(0.01)
+    except ChildProcessError:
+        pass

@@ -45,6 +45,12 @@ pub(crate) fn end(at: Attached<'_>) {
     call(at, c"end");
 }
 
+/// The application has stopped, and the exit functions have run. The thread is attached to the main
+/// interpreter, and no context's.
+pub(crate) fn finish(at: Attached<'_>) {
+    call(at, c"finish");
+}
+
 fn call(at: Attached<'_>, name: &CStr) {
     let Some(namespace) = NAMESPACE.get() else { return };
     // SAFETY: attached to the main interpreter, says the caller; the namespace is a dictionary of functions

@@ -49,6 +49,25 @@ pub(crate) fn install() {
     }
 }
 
+/// Whether Python code traces allocations (`tracemalloc`). Before CPython 3.13.2 a thread that allocates
+/// without the GIL while another stops that crashes (python/cpython#128679). Only a hint.
+#[cfg(not(Py_3_13))]
+pub(crate) fn are_traced() -> bool {
+    let mut allocator = ffi::PyMemAllocatorEx {
+        ctx: std::ptr::null_mut(),
+        malloc: None,
+        calloc: None,
+        realloc: None,
+        free: None,
+    };
+    // SAFETY: the structure is filled in; any thread may ask.
+    unsafe {
+        ffi::PyMem_GetAllocator(ffi::PyMemAllocatorDomain::PYMEM_DOMAIN_RAW, &raw mut allocator);
+    }
+    let own: extern "C" fn(*mut c_void, usize, usize) -> *mut c_void = calloc;
+    allocator.calloc.is_some_and(|current| current as usize != own as usize)
+}
+
 /// A kept block for `size` bytes, of which it doesn't waste more than it uses.
 fn take(kept: &mut Vec<Block>, size: usize) -> Option<usize> {
     let fits = |block: &Block| block.size >= size && block.size / 2 <= size;

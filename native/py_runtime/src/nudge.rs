@@ -134,6 +134,11 @@ fn nudge_until_it_is_over(holder: &dyn Watched) {
 
 /// Has the holder let go. Whether the GIL was easily got.
 fn nudge(holder: &dyn Watched) -> bool {
+    #[cfg(not(Py_3_13))]
+    if crate::blocks::are_traced() {
+        // A visit allocates, see there. The others have to be patient as long as allocations are traced.
+        return true;
+    }
     let (asked, turn) = (Instant::now(), gil::turn());
     let mut is_easy = true;
     holder.visit(&mut || {

@@ -115,6 +115,8 @@ is_left_out({_, await, _}, [Ref | Timeout]) when is_reference(Ref) -> Timeout =/
 is_left_out({py_pool, await, _}, _) -> true;
 %% For other modules, which bring a fun of their own; and loops.
 is_left_out({py_context, Function, _}, _) -> lists:member(Function, [answer, request, watching]);
+%% The body of a process, which waits for whoever has started it.
+is_left_out({py_stream_server, begin_stream, _}, _) -> true;
 %% Waits for Python's calls, and runs what they name.
 is_left_out({py_callback, Function, _}, _) -> lists:member(Function, [stand_by, run]);
 %% For `logger', with the reports of this application.

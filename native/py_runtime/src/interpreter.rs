@@ -235,13 +235,6 @@ impl Interpreter {
     /// aborts the process then ("not the last thread"). Such an interpreter is left behind.
     fn end_interpreter(&mut self) {
         self.join_python_threads();
-        // Before 3.12 an `atexit` callback may start a thread, and CPython looks for threads only after
-        // it has run them.
-        #[cfg(not(Py_3_12))]
-        {
-            run_exit_functions(self.attached());
-            join_late_threads(self.attached());
-        }
         if self.is_as_new() {
             match self.leave() {
                 Ok(vacant) => spare::put(vacant),
@@ -249,6 +242,7 @@ impl Interpreter {
             }
             return;
         }
+        self.run_last_code();
         // SAFETY: attached with the interpreter's own state. Both branches detach: ending both, or
         // leaving the state behind with the interpreter.
         unsafe {
@@ -263,6 +257,23 @@ impl Interpreter {
             };
             eprintln!("py_context_router: an interpreter is left behind: {why}");
             ffi::PyEval_SaveThread();
+        }
+    }
+
+    /// Runs what CPython runs only when it has put its own standard streams back, which are the VM's: exit
+    /// functions, and the finalizers of what is garbage by now. And before 3.12 an `atexit` callback may
+    /// start a thread, and CPython looks for threads only after it has run them.
+    fn run_last_code(&self) {
+        let at = self.attached();
+        run_exit_functions(at);
+        #[cfg(Py_3_12)]
+        self.join_python_threads();
+        #[cfg(not(Py_3_12))]
+        join_late_threads(at);
+        // SAFETY: attached. It does nothing while the collector is switched off.
+        unsafe {
+            ffi::PyGC_Enable();
+            ffi::PyGC_Collect();
         }
     }
 

@@ -45,7 +45,7 @@ is_taken(Name) ->
 %% Registers a function, in the place of the one that had the name.
 -spec register(binary(), target(), values()) -> ok.
 register(Name, Function, Values) ->
-    case is_name(Name) andalso is_target(Function) of
+    case is_name(Name) andalso is_target(Function) andalso is_values(Values) of
         true -> py_context_router_sup:ask(?MODULE, {register, Name, {Function, Values}});
         false -> error(badarg, [Name, Function, Values])
     end.
@@ -66,6 +66,9 @@ is_name(Name) ->
 -spec is_target(term()) -> boolean().
 is_target({Module, Function}) -> is_atom(Module) andalso is_atom(Function);
 is_target(Function) -> is_function(Function).
+
+-spec is_values(term()) -> boolean().
+is_values(Values) -> Values =:= erlang orelse Values =:= elixir.
 
 %% Waits for calls and runs their functions, one at a time. In a process for that; whatever happens to
 %% it, Python gets an answer.

@@ -19,8 +19,11 @@ all() ->
         a_new_vm_shows_reports_of_the_library_and_pythons_records_if_asked_to,
         the_signal_of_children_is_left_alone_if_asked_to].
 
+%% The interpreter of workers ends with the VM.
 groups() ->
-    test_helpers:in_each_mode(each_mode()).
+    [{Mode, Options, Cases ++ [what_runs_as_an_interpreter_ends_prints_to_the_application
+                               || Mode =/= worker]}
+     || {Mode, Options, Cases} <- test_helpers:in_each_mode(each_mode())].
 
 each_mode() ->
     [what_is_printed_is_there_before_the_job_is_answered,
@@ -41,7 +44,6 @@ each_mode() ->
      output_of_a_caller_that_is_gone_goes_to_the_application,
      output_of_threads_goes_to_the_application,
      output_of_a_job_and_its_threads_keeps_its_order,
-     what_runs_as_an_interpreter_ends_prints_to_the_application,
      output_for_a_dead_leader_goes_to_the_application,
      a_leader_that_never_answers_holds_up_only_who_prints_for_it,
      a_killed_output_process_loses_no_later_output,
@@ -485,12 +487,7 @@ for n in range(0, 20, 2):
     end).
 
 what_runs_as_an_interpreter_ends_prints_to_the_application(Config) ->
-    case proplists:get_value(mode, Config) of
-        worker -> {skip, "the interpreter of workers ends with the VM"};
-        _ -> prints_as_it_ends(new(Config))
-    end.
-
-prints_as_it_ends(Ctx) ->
+    Ctx = new(Config),
     Leader = leader(),
     with_leader(Leader, fun() ->
         ok = py_context:exec(Ctx, <<"

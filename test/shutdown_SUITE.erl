@@ -47,6 +47,7 @@ groups() ->
        pending_work_of_an_executor_that_others_have_is_done_when_the_application_stops,
        threads_that_never_end_are_left,
        executors_can_be_used_again,
+       executors_can_be_used_again_although_a_thread_never_ends,
        the_application_starts_again_fifty_times]).
 
 init_per_group(Mode, Config) ->
@@ -268,6 +269,21 @@ executors_can_be_used_again(Config) ->
              ?assertEqual({ok, 3}, py_context:eval(Ctx, <<"executor.submit(sum, [1, 2]).result()">>)),
              ok = application:stop(py_context_router)
          end || _ <- [1, 2, 3]]
+    end).
+
+%% The stop is over after its patience, and the thread's end is waited for in the background.
+executors_can_be_used_again_although_a_thread_never_ends(Config) ->
+    in_vm(Config, fun(Mode, _Dir) ->
+        [begin
+             {ok, [Ctx]} = py_context_router:start(#{contexts => 1, mode => Mode, shutdown => 100}),
+             ok = py_context:exec(Ctx, <<"import threading, time\n"
+                                         "from concurrent.futures import ThreadPoolExecutor\n"
+                                         "executor = ThreadPoolExecutor(1)">>),
+             ?assertEqual({ok, 3}, py_context:eval(Ctx, <<"executor.submit(sum, [1, 2]).result()">>)),
+             ok = py_context:exec(Ctx, Blocks),
+             ok = application:stop(py_context_router)
+         end || Blocks <- [<<"threading.Thread(target=time.sleep, args=[60]).start()">>,
+                           <<"executor.submit(time.sleep, 60)">>, <<"pass">>]]
     end).
 
 the_application_starts_again_fifty_times(Config) ->

@@ -29,10 +29,14 @@ TRACKERS = ("multiprocessing.resource_tracker", "joblib.externals.loky.backend.r
 
 # By the idents of their threads.
 contexts = {}
+# Of stops of the application that still wait for threads.
+closings = []
 
 
 def enter():
-    """A context's thread begins."""
+    """A context's thread begins. What it uses may be closed by a stop that still waits for its threads."""
+    for closing in list(closings):
+        closing.reopen()
     contexts[_thread.get_ident()] = Context()
 
 
@@ -114,19 +118,22 @@ def _is_idle(thread):
 
 def end():
     """The application stops: as `threading._shutdown`, but Python goes on and may be used again."""
-    callbacks, again = list(threading._threading_atexits), []
-    for callback in reversed(callbacks):
-        again += _call(callback)
+    callbacks = list(threading._threading_atexits)
+    stopped = [Closing(callback) for callback in reversed(callbacks)]
+    closings.extend(stopped)
+    for closing in stopped:
+        closing.run()
     _join(lambda thread: True)
+    for closing in stopped:
+        closing.reopen()
+        closings.remove(closing)
     # What is there for good is told once more at the next stop; everything else once.
-    known = {id(callback) for callback, _ in again}
+    known = {id(closing.callback) for closing in stopped if closing.has_closed}
     threading._threading_atexits[:] = [
         callback
         for callback in threading._threading_atexits
         if id(callback) in known or callback not in callbacks
     ]
-    for _, reopen in again:
-        reopen()
 
 
 def _registered(callback):
@@ -136,16 +143,28 @@ def _registered(callback):
     return cells["func"].cell_contents if "func" in cells else getattr(callback, "func", callback)
 
 
-def _call(callback):
-    """Calls it; how to undo that an executor's module is closed by it for good, if it is."""
-    module = getattr(_registered(callback), "__globals__", {})
-    closed = [name for name in ("_shutdown", "_global_shutdown") if module.get(name) is False]
-    try:
-        callback()
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    closed = [name for name in closed if module.get(name) is True]
-    return [(callback, lambda: module.update(dict.fromkeys(closed, False)))] if closed else []
+class Closing:
+    """A callback, by which an executor's module may be closed for good, and how to undo that."""
+
+    has_closed = False
+
+    def __init__(self, callback):
+        self.callback = callback
+        self.module = getattr(_registered(callback), "__globals__", {})
+        names = ("_shutdown", "_global_shutdown")
+        self.names = [name for name in names if isinstance(self.module.get(name), bool)]
+
+    def run(self):
+        try:
+            self.callback()
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+
+    def reopen(self):
+        for name in self.names:
+            if self.module.get(name) is True:
+                self.has_closed = True
+                self.module[name] = False
 
 
 def finish():

@@ -507,12 +507,29 @@ getattr(Object, Name, Options) ->
 
 -spec at_home(py_context:object(), term(), py_error:called(), fun((pid(), map()) -> Result)) ->
     Result | {error, error()}.
+at_home(Object, Options, Called, Fun) when is_reference(Object), node(Object) =/= node() ->
+    %% To ask where it is takes of the call's time, too.
+    with_limit(Options, fun
+        (#{timeout := Timeout} = Limited) when ?IS_TIMEOUT(Timeout) ->
+            Deadline = py_call:deadline(Timeout),
+            In = fun(Ctx) -> Fun(Ctx, Limited#{timeout := py_call:left(Deadline)}) end,
+            in_home(py_context:home(Object, Timeout), Called, In);
+        (#{timeout := Other}) ->
+            {error, {bad_option, {timeout, Other}}}
+    end);
 at_home(Object, Options, Called, Fun) ->
-    case py_context:home(Object) of
-        undefined -> ?BADARG(Called, {argument, 1, <<"not a handle on a Python object">>});
-        {error, _} = Error -> Error;
-        Ctx -> with_limit(Options, fun(Limited) -> Fun(Ctx, Limited) end)
-    end.
+    in_home(py_context:home(Object), Called, fun(Ctx) ->
+        with_limit(Options, fun(Limited) -> Fun(Ctx, Limited) end)
+    end).
+
+-spec in_home(pid() | undefined | {error, error()}, py_error:called(), fun((pid()) -> Result)) ->
+    Result | {error, error()}.
+in_home(undefined, Called, _Fun) ->
+    ?BADARG(Called, {argument, 1, <<"not a handle on a Python object">>});
+in_home({error, _} = Error, _Called, _Fun) ->
+    Error;
+in_home(Ctx, _Called, Fun) ->
+    Fun(Ctx).
 
 -spec check_list(term(), pos_integer(), py_error:called()) -> ok.
 check_list(List, _N, _Called) when is_list(List) -> ok;

@@ -507,12 +507,29 @@ getattr(Object, Name, Options) ->
 
 -spec at_home(py_context:object(), term(), py_error:called(), fun((pid(), map()) -> Result)) ->
     Result | {error, error()}.
+at_home(Object, Options, Called, Fun) when is_reference(Object), node(Object) =/= node() ->
+    %% To ask where it is takes of the call's time, too.
+    with_limit(Options, fun
+        (#{timeout := Timeout} = Limited) when ?IS_TIMEOUT(Timeout) ->
+            Deadline = py_call:deadline(Timeout),
+            In = fun(Ctx) -> Fun(Ctx, Limited#{timeout := py_call:left(Deadline)}) end,
+            in_home(py_context:home(Object, Timeout), Called, In);
+        (#{timeout := Other}) ->
+            {error, {bad_option, {timeout, Other}}}
+    end);
 at_home(Object, Options, Called, Fun) ->
-    case py_context:home(Object) of
-        undefined -> ?BADARG(Called, {argument, 1, <<"not a handle on a Python object">>});
-        {error, _} = Error -> Error;
-        Ctx -> with_limit(Options, fun(Limited) -> Fun(Ctx, Limited) end)
-    end.
+    in_home(py_context:home(Object), Called, fun(Ctx) ->
+        with_limit(Options, fun(Limited) -> Fun(Ctx, Limited) end)
+    end).
+
+-spec in_home(pid() | undefined | {error, error()}, py_error:called(), fun((pid()) -> Result)) ->
+    Result | {error, error()}.
+in_home(undefined, Called, _Fun) ->
+    ?BADARG(Called, {argument, 1, <<"not a handle on a Python object">>});
+in_home({error, _} = Error, _Called, _Fun) ->
+    Error;
+in_home(Ctx, _Called, Fun) ->
+    Fun(Ctx).
 
 -spec check_list(term(), pos_integer(), py_error:called()) -> ok.
 check_list(List, _N, _Called) when is_list(List) -> ok;
@@ -575,7 +592,7 @@ add_path(Path) ->
     set_up({path, Folder}, py_setup:path(Folder)).
 
 %% Text that goes beyond Python source, where nobody looks at a binary any more.
--spec utf8(term(), pos_integer(), [term()]) -> binary().
+-spec utf8(term(), pos_integer(), py_error:called()) -> binary().
 utf8(Given, N, All) ->
     Text = py_context:text(Given, N, All),
     case unicode:characters_to_binary(Text) of
@@ -584,7 +601,7 @@ utf8(Given, N, All) ->
     end.
 
 %% An empty path would be the working directory.
--spec path(term(), pos_integer(), [term()]) -> binary().
+-spec path(term(), pos_integer(), py_error:called()) -> binary().
 path(Given, N, All) ->
     case utf8(Given, N, All) of
         <<>> -> ?BADARG(All, {argument, N, <<"an empty path">>});
@@ -669,9 +686,9 @@ ensure_venv(Path, Requirements) ->
 -spec ensure_venv(file:name_all(), py_venv:requirements(), py_venv:options()) ->
     ok | {error, py_venv:error()}.
 ensure_venv(Path, Requirements, Options) when is_map(Options) ->
-    All = [Path, Requirements, Options],
-    Folder = path(Path, 1, All),
-    ok = check_requirements(Requirements, All),
+    Called = {?MODULE, ensure_venv, [Path, Requirements, Options]},
+    Folder = path(Path, 1, Called),
+    ok = check_requirements(Requirements, Called),
     case py_context_router:ensure_started(worker) of
         ok -> py_venv:ensure(Folder, Requirements, Options);
         {error, _} = Error -> Error
@@ -680,23 +697,23 @@ ensure_venv(Path, Requirements, Options) ->
     ?BADARG([Path, Requirements, Options], {argument, 3, <<"not a map">>}).
 
 %% Before there is an environment that they could not be installed in.
--spec check_requirements(term(), [term()]) -> ok.
-check_requirements(Path, All) when is_binary(Path) ->
-    _ = path(Path, 2, All),
+-spec check_requirements(term(), py_error:called()) -> ok.
+check_requirements(Path, Called) when is_binary(Path) ->
+    _ = path(Path, 2, Called),
     ok;
-check_requirements([Character | _] = Path, All) when is_integer(Character) ->
-    _ = path(Path, 2, All),
+check_requirements([Character | _] = Path, Called) when is_integer(Character) ->
+    _ = path(Path, 2, Called),
     ok;
-check_requirements(Specs, All) when length(Specs) >= 0 ->
-    lists:foreach(fun(Spec) -> check_requirement(utf8(Spec, 2, All), All) end, Specs);
-check_requirements(_Other, All) ->
-    ?BADARG(All, {argument, 2, <<"neither a list of requirements nor a path">>}).
+check_requirements(Specs, Called) when length(Specs) >= 0 ->
+    lists:foreach(fun(Spec) -> check_requirement(utf8(Spec, 2, Called), Called) end, Specs);
+check_requirements(_Other, Called) ->
+    ?BADARG(Called, {argument, 2, <<"neither a list of requirements nor a path">>}).
 
--spec check_requirement(binary(), [term()]) -> ok.
-check_requirement(Spec, All) ->
+-spec check_requirement(binary(), py_error:called()) -> ok.
+check_requirement(Spec, Called) ->
     case py_requirements:flaw(Spec) of
         ok -> ok;
-        Flaw -> ?BADARG(All, {argument, 2, Flaw})
+        Flaw -> ?BADARG(Called, {argument, 2, Flaw})
     end.
 
 %% @doc Has every context use the packages of a virtual environment, also those that start later: its
@@ -735,32 +752,33 @@ venv_info() ->
 %% for.
 -spec putenv(Name :: unicode:chardata(), Value :: unicode:chardata()) -> ok | {error, error()}.
 putenv(Name, Value) ->
-    All = [Name, Value],
-    Text = without_nul(utf8(Value, 2, All), 2, All),
-    with_variable(Name, All, fun(Known) -> py_environment:put(Known, Text) end).
+    Called = {?MODULE, putenv, [Name, Value]},
+    Text = without_nul(utf8(Value, 2, Called), 2, Called),
+    with_variable(Name, Called, fun(Known) -> py_environment:put(Known, Text) end).
 
 %% @doc Takes an environment variable away from both sides. Idempotent.
 -spec unsetenv(Name :: unicode:chardata()) -> ok | {error, error()}.
 unsetenv(Name) ->
-    with_variable(Name, [Name], fun py_environment:unset/1).
+    with_variable(Name, {?MODULE, unsetenv, [Name]}, fun py_environment:unset/1).
 
 %% @doc What `os.environ' of the main interpreter has, in which workers run; if it has none, what
 %% `os:getenv' has.
 -spec getenv(Name :: unicode:chardata()) -> {ok, binary() | false} | {error, error()}.
 getenv(Name) ->
-    with_variable(Name, [Name], fun py_environment:get/1).
+    with_variable(Name, {?MODULE, getenv, [Name]}, fun py_environment:get/1).
 
--spec with_variable(term(), [term()], fun((binary()) -> Result)) -> Result | {error, error()}.
-with_variable(Name, All, Do) ->
-    Known = without_nul(utf8(Name, 1, All), 1, All),
+-spec with_variable(term(), py_error:called(), fun((binary()) -> Result)) ->
+    Result | {error, error()}.
+with_variable(Name, Called, Do) ->
+    Known = without_nul(utf8(Name, 1, Called), 1, Called),
     _ = (Known =:= <<>> orelse binary:match(Known, <<"=">>) =/= nomatch)
-        andalso ?BADARG(All, {argument, 1, <<"not the name of an environment variable">>}),
+        andalso ?BADARG(Called, {argument, 1, <<"not the name of an environment variable">>}),
     case py_context_router:ensure_started(worker) of
         ok -> Do(Known);
         {error, _} = Error -> Error
     end.
 
--spec without_nul(binary(), pos_integer(), [term()]) -> binary().
+-spec without_nul(binary(), pos_integer(), py_error:called()) -> binary().
 without_nul(Text, N, All) ->
     case binary:match(Text, <<0>>) of
         nomatch -> Text;

@@ -46,7 +46,7 @@
 %% For what else works for a process of another node.
 -export([end_with/1, watching/3]).
 %% For py.
--export([request/3, home/1, name/3, named/3, text/3]).
+-export([request/3, home/1, home/2, name/3, named/3, text/3]).
 
 -export_type([context_mode/0, options/0, call_options/0, object_options/0, buffer_options/0]).
 -export_type([name/0, args/0, kwargs/0, locals/0, env/0,
@@ -404,9 +404,14 @@ is_ref(Term) ->
 
 %% @private The context of the object behind a handle.
 -spec home(term()) -> pid() | undefined | {error, error()}.
-home(Object) when is_reference(Object), node(Object) =/= node() ->
-    on_node(node(Object), home, [Object], infinity);
 home(Object) ->
+    home(Object, infinity).
+
+%% @private With a timeout, in ms, for an object of another node.
+-spec home(term(), timeout()) -> pid() | undefined | {error, error()}.
+home(Object, Timeout) when is_reference(Object), node(Object) =/= node() ->
+    on_node(node(Object), home, [Object], Timeout);
+home(Object, _Timeout) ->
     py_nif:object_context(Object).
 
 -spec with_home(object(), py_error:called(), fun((pid()) -> Result)) -> Result.

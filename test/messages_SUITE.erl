@@ -25,6 +25,8 @@ all() ->
 
 init_per_suite(Config) ->
     {ok, _} = py_context_router:start(),
+    %% What isn't loaded exports nothing.
+    {module, py} = code:ensure_loaded(py),
     {ok, Ctx} = py_context_sup:start_context(messages, worker),
     {ok, Object} = py_context:eval(Ctx, <<"object()">>),
     [{ctx, Ctx}, {object, Object} | Config].
@@ -69,7 +71,7 @@ a_wrong_argument_is_named_where_it_was_given(Config) ->
                          {[math, sqrt, 16, []], 3, NotAList},
                          {[math, sqrt, [4], foo], 4, NotPairs},
                          {[math, sqrt, [4], #{17 => 1}], 4, NotAName},
-                         {[math, sqrt, [4], [{a, 1}, {"a", 2}]], 4, "a name is given twice"},
+                         {[math, sqrt, [4], [{a, 1}, {a, 2}]], 4, "a name is given twice"},
                          {[default, math, sqrt, foo], 4, NotAList},
                          {[Ctx, math, sqrt, foo], 4, NotAList},
                          {[Ctx, 17, sqrt, []], 2, NotAName},
@@ -109,6 +111,17 @@ a_wrong_argument_is_named_where_it_was_given(Config) ->
                        {[register_function],
                         [{[<<>>, fun() -> ok end], 1, NotAName}, {[name, foo], 2, "not a fun"},
                          {[name, fun() -> ok end, #{values => lua}], 3, "the only option"}]},
+                       {[putenv], [{[17, "1"], 1, NotText}, {["A", 17], 2, NotText}, {["A=B", "1"], 1, "not the name"},
+                                   {[[$A, 0], "1"], 1, "NUL"}, {["A", [$1, 0]], 2, "NUL"},
+                                   {["A", <<255>>], 2, "not text in UTF-8"}]},
+                       {[getenv, unsetenv], [{[17], 1, NotText}, {[""], 1, "not the name"},
+                                             {[<<255>>], 1, "not text in UTF-8"}]},
+                       {[ensure_venv],
+                        [{[17, [], #{}], 1, NotText}, {["", [], #{}], 1, "an empty path"},
+                         {["v", 17, #{}], 2, "neither a list of requirements nor a path"},
+                         {["v", [foo], #{}], 2, NotText}, {["v", ["-e ."], #{}], 2, "begins with -"},
+                         {["v", [], foo], 3, "not a map"}]},
+                       {[add_path, activate_venv], [{[17], 1, NotText}, {[""], 1, "an empty path"}]},
                        {[import, reload], [{[17], 1, NotAName}, {["1x"], 1, "not a module's name"}]}],
                   {A, N, Words} <- Rows, F <- Calls,
                   erlang:function_exported(py, F, length(A))]).

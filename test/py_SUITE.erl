@@ -823,7 +823,10 @@ a_timeout_is_kept_though_the_other_node_stands_still(_Config) ->
              fun() -> py_context:eval(Ctx, <<"1">>, #{}, #{timeout => 100}) end,
              fun() -> py_context:exec(Ctx, <<"x = 2">>, 100) end,
              fun() -> py_context:call_method(Ctx, Object, '__str__', [], #{}, 100) end,
-             fun() -> py_context:to_buffer(Object, #{timeout => 100}) end],
+             fun() -> py_context:to_buffer(Object, #{timeout => 100}) end,
+             fun() -> py:call_method(Object, '__str__', [], #{}, 100) end,
+             fun() -> py:getattr(Object, '__class__', #{timeout => 100}) end,
+             fun() -> py:to_term(Object, 100) end],
     Signal("STOP"),
     Asked = try
         Known ! stopped,

@@ -24,6 +24,11 @@ defmodule PyLoggerTest do
        "of its former threads 2 are stuck"},
     {%{event: {:py_context, :not_replaced}, context: :someone, reason: {:OSError, "no"}},
      "Python context someone is stuck in C code and can't be replaced yet: OSError: no"},
+    {%{event: {:py_config, :unknown_keys}, unknown: [:pythn], known: [:pools, :python]},
+     "The application environment of py_context_router has keys without effect: pythn. " <>
+       "It knows pools, python"},
+    {%{event: {:py_log, :dropped}, count: 7},
+     "Handlers of logger held up Python's log events, and 7 of them were dropped"},
     {%{event: {:py_output, :dropped}, leader: :someone},
      "The group leader someone doesn't answer; " <>
        "what Python code prints for it is dropped until it does"}

@@ -18,6 +18,8 @@ defmodule PyOptionsTest do
       shutdown: 1_234,
       on_caller_down: :finish,
       stuck_after: 4_321,
+      interrupt_grace: 321,
+      route: :affinity,
       overload: {:wait, 100},
       venv: nil
     }

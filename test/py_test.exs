@@ -56,7 +56,7 @@ defmodule PyTest do
            |> Enum.map(&Py.Object.to_term/1) == [ok: 1, ok: 2]
 
     assert {:ok, %Py.Object{} = list} = Py.call(:builtins, :list, [[1]], result: :object)
-    assert Py.Object.call!(list, :append, [2]) == :none
+    assert Py.Object.call!(list, :append, [2]) == nil
     assert Py.Object.to_term(list) == {:ok, [1, 2]}
     assert_raise ArgumentError, fn -> Py.exec("1", result: :term) end
   end

@@ -85,7 +85,7 @@ defimpl Inspect, for: Py.Object do
   end
 
   defp shown(ref) do
-    with context when is_pid(context) <- :py_context.home(ref),
+    with context when is_pid(context) <- :py_context.home(ref, @patience),
          {:ok, text} when is_binary(text) <-
            :py_context.call_method(context, ref, :__repr__, [], %{}, @patience) do
       text

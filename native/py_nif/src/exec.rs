@@ -160,7 +160,9 @@ pub(crate) fn run(
         let ok = atom(reply_env, "ok");
         let term = match value {
             None => return Ok(ok),
-            Some(value) if results == Results::Object => run.handle(reply_env, value)?,
+            Some(value) if results == Results::Object => {
+                run.converter().to_handle(reply_env, value)?
+            }
             Some(value) => {
                 let plainly = results == Results::Terms;
                 run.converter().last_to_term(reply_env, value, plainly, remains)?
@@ -524,14 +526,16 @@ impl Run<'_, '_> {
         value: &Object,
     ) -> Result<ErlNifTerm, Error> {
         if self.results == Results::Object {
-            return self.handle(reply_env, value.clone_ref(self.at));
+            let value = value.clone_ref(self.at);
+            // SAFETY: passed on to the caller.
+            return Ok(unsafe { self.converter().to_handle(reply_env, value) }?);
         }
         let plainly = self.results == Results::Terms;
         // SAFETY: passed on to the caller.
         Ok(unsafe { self.converter().to_term(reply_env, value, plainly) }?)
     }
 
-    /// A handle on an object, in `reply_env`, which is this thread's alone.
+    /// A handle on an object, as a reference, in `reply_env`, which is this thread's alone.
     fn handle(&self, reply_env: *mut ErlNifEnv, object: Object) -> Result<ErlNifTerm, Error> {
         // SAFETY: the environment is this thread's alone; attached to the context's interpreter.
         let handle = unsafe { resources::new_handle(reply_env, self.context, object) };

@@ -215,6 +215,22 @@ impl Converter<'_> {
         unsafe { self.write(&mut Writer::new(self, env, plainly), value) }
     }
 
+    /// What stands for a Python object, whatever it is, built in `env`.
+    ///
+    /// # Errors
+    /// See [`ConvertError`].
+    ///
+    /// # Safety
+    /// As for [`to_term`](Self::to_term).
+    pub unsafe fn to_handle(
+        &self,
+        env: *mut ErlNifEnv,
+        value: Object,
+    ) -> Result<ErlNifTerm, ConvertError> {
+        let room = stack::room(self.max_depth);
+        Writer::new(self, env, false).handle(value).map_err(|fail| fail.rooted("result", room))
+    }
+
     /// As [`to_term`](Self::to_term), of a value that nobody needs after. It and what else takes its
     /// time to be freed are left in `remains`, for after the reply.
     ///

@@ -214,9 +214,14 @@ impl<'a> Writer<'a> {
             // SAFETY: as for `value`.
             return unsafe { self.value(plain.as_ptr(), deeper(room)?) };
         }
+        self.handle(object)
+    }
+
+    /// What stands for an object, whatever it is.
+    pub(super) fn handle(&mut self, object: Object) -> Result<ErlNifTerm, Fail> {
         let Some(context) = self.context else {
-            // SAFETY: `value` is live.
-            let class = unsafe { super::type_name(value) };
+            // SAFETY: the object is live.
+            let class = unsafe { super::type_name(object.as_ptr()) };
             return Err(Fail::refuse(format!("{class} object, in a thread that is no context's")));
         };
         // SAFETY: the environment may be written to; attached to the context's interpreter.

@@ -1,6 +1,8 @@
 defmodule PyContextRouter.MixProject do
   use Mix.Project
 
+  @source_url "https://example.org/py_context_router"
+
   def project do
     [
       app: :py_context_router,
@@ -14,23 +16,51 @@ defmodule PyContextRouter.MixProject do
       # rebar3 also has a profile named test: the two must not share _build/test.
       build_path: "_build/mix",
       start_permanent: Mix.env() == :prod,
-      deps: [],
-      package: [licenses: ["Apache-2.0"]]
+      deps: deps(Mix.env()),
+      docs: docs(),
+      source_url: @source_url,
+      package: package()
     ]
   end
 
   def application do
     [
       mod: {:py_context_router_app, []},
-      registered: [
-        :py_context_router_sup,
-        :py_pool_sup,
-        :py_context_sup,
-        :py_registry,
-        :py_setup,
-        :py_async
-      ],
+      registered: registered(),
       extra_applications: [:logger]
+    ]
+  end
+
+  # As rebar3 has them: the .app of both builds says the same.
+  defp registered do
+    {:ok, [{:application, _, keys}]} =
+      :file.consult(Path.expand("src/py_context_router.app.src", __DIR__))
+
+    Keyword.fetch!(keys, :registered)
+  end
+
+  # By `MIX_ENV=docs mix docs` only: whoever builds or uses the library fetches nothing.
+  defp deps(:docs), do: [{:ex_doc, "~> 0.34", runtime: false}]
+  defp deps(_), do: []
+
+  defp docs do
+    [
+      main: "readme",
+      extras: ["README.md", "CHANGELOG.md"] ++ Path.wildcard("docs/*.md"),
+      groups_for_modules: [
+        "Elixir": [~r/^Py/],
+        Erlang: [:py, :py_context, :py_context_router, :py_error]
+      ]
+    ]
+  end
+
+  defp package do
+    [
+      licenses: ["Apache-2.0"],
+      links: %{"Source" => @source_url},
+      files:
+        ~w(src lib native/build.sh native/py_runtime native/py_nif Cargo.toml Cargo.lock) ++
+          ~w(mix.exs rebar.config docs README.md CHANGELOG.md LICENSE .formatter.exs)
     ]
   end
 

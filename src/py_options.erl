@@ -38,9 +38,9 @@
 -define(MOST_CONTEXTS, 65_536).
 %% The pool's process is registered under the name with a prefix, and an atom has 255 characters.
 -define(LONGEST_NAME, 240).
-%% What has a value that isn't checked here, and the options of calls.
+%% What has a value that isn't checked here, the options of calls, and those of py_venv.
 -define(OTHERS, [name, kwargs, timeout, env, traceback, values, on_caller_down, read_ahead, share,
-                 progress, result]).
+                 progress, result, installer, activate, force]).
 %% The largest number the native side takes; practically no bound.
 -define(LONGEST_QUEUE, 1_000_000_000).
 
@@ -91,7 +91,8 @@ reveal(#{preload := Hidden} = Options) when is_reference(Hidden) ->
 reveal(Options) ->
     Options.
 
-%% Whether anything has an option of that name: a call, a pool, a stream, the application.
+%% Whether anything has an option of that name: a call, a pool, a stream, a virtual environment, the
+%% application.
 -spec is_option(term()) -> boolean().
 is_option(Key) ->
     is_map_key(Key, defaults()) orelse lists:member(Key, ?OTHERS) orelse py_config:is_key(Key).

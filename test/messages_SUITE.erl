@@ -193,7 +193,11 @@ a_wrong_option_is_named(Config) ->
             {py:call(Ctx, math, sqrt, [4], #{kwargs => foo}), "option kwargs can't be foo"},
             {py:call(math, sqrt, [4], #{}, [{timeout, 1}]),
              "the options are a map, and not [{timeout,1}]"},
-            {py:stream_start(math, sqrt, [4], #{}, #{read_ahead => 0}), "option read_ahead can't be 0"}],
+            {py:stream_start(math, sqrt, [4], #{}, #{read_ahead => 0}), "option read_ahead can't be 0"}]
+        ++ [{py:ensure_venv("v", [], #{Key => wrong}),
+             "option " ++ atom_to_list(Key) ++ " can't be wrong"}
+            || Key <- [installer, activate, progress, force, timeout]]
+        ++ [{py:ensure_venv("v", [], #{colour => red}), "there is no option colour"}],
     ?assertEqual([], [{Error, Said} || {Error, Words} <- Rows, Said <- [said(Error)], Said =/= Words]).
 
 a_wrong_limit_is_named(Config) ->

@@ -50,6 +50,10 @@ defmodule PyOptionsTest do
     assert_raise ArgumentError, ~r/a pool needs a :name/, fn ->
       Py.Pool.child_spec(contexts: 1)
     end
+
+    assert_raise ArgumentError, ~r/the options of a pool are a keyword list, not %{/, fn ->
+      Py.Pool.start_link(%{name: :wrong_options})
+    end
   end
 
   test "a pool does with jobs of dead callers what its option says" do

@@ -392,7 +392,8 @@ eval_of_statements_says_what_to_use(Config) ->
         Source <- [<<"x = 1">>, <<"import os">>, <<"def f(): pass">>, <<"1; 2">>, <<"pass">>,
                    <<"print(1)\nprint(2)">>, <<"for x in []:\n    x">>],
         Eval <- [fun(S) -> py_context:eval(Ctx, S) end, fun(S) -> py:eval(Ctx, S) end]],
-    [?assertNot(Says(py_context:eval(Ctx, Source)), Source) || Source <- [<<"1 +">>, <<"x = = 1">>]],
+    [?assertNot(Says(py_context:eval(Ctx, Source)), Source) 
+     || Source <- [<<"1 +">>, <<"x = = 1">>, <<>>, <<"  \n">>, <<"# one\n\n  # two">>]],
     ?assertNot(Says(py_context:exec(Ctx, <<"x = = 1">>))).
 
 errors_say_only_places_that_there_are(Config) ->

@@ -40,7 +40,11 @@ defmodule Py.Pool do
   def start_link(options), do: :py_context_router.start_link(spec(options))
 
   defp spec(options) do
-    if is_list(options) and Keyword.has_key?(options, :size) do
+    unless Keyword.keyword?(options) do
+      raise ArgumentError, "the options of a pool are a keyword list, not #{inspect(options)}"
+    end
+
+    if Keyword.has_key?(options, :size) do
       raise ArgumentError, "there is no option :size: how many contexts a pool has is :contexts"
     end
 

@@ -214,7 +214,8 @@ pub(crate) enum Results {
     Object,
 }
 
-/// What the caller wants of a request beyond its result: a sum of the bits in `py_request.hrl`.
+/// What the caller wants of a request beyond its result: a sum of the bits that
+/// `py_options:call_option/3` and `py_call` set.
 #[derive(Clone, Copy)]
 pub(crate) struct Flags(u32);
 

@@ -123,12 +123,23 @@ pub(super) fn compile(
     let source = without_indent(source, kind);
     code::compile(at, source, name, kind).map_err(|error| {
         let is_syntax = kind == Kind::Expression && error.class == "SyntaxError";
-        if is_syntax && code::compile(at, source, name, Kind::Statements).is_ok() {
+        if is_syntax
+            && !is_empty(source)
+            && code::compile(at, source, name, Kind::Statements).is_ok()
+        {
             let message = error.message + STATEMENTS_HINT;
             return Exception { message, ..error };
         }
         error
     })
+}
+
+/// Nothing but blanks and comments, which are no statements either.
+fn is_empty(source: &[u8]) -> bool {
+    source
+        .split(|&byte| byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .all(|line| line.is_empty() || line.starts_with(b"#"))
 }
 
 const STATEMENTS_HINT: &str = ": eval takes an expression, and these are statements: use exec";

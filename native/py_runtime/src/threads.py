@@ -94,7 +94,11 @@ def _join(is_meant):
             return
         idle_before = idle
         for thread in left - idle or left:
-            thread.join(BEAT)
+            try:
+                thread.join(BEAT)
+            except RuntimeError:
+                # It is just being started, and can't be joined yet.
+                time.sleep(BEAT / 50)
             break
 
 

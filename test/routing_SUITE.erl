@@ -93,7 +93,7 @@ blocking_calls_use_every_context_evenly(Config) ->
     Users = [ask(fun() -> [ok = py:exec(py:context(), ?SLEEP) || _ <- lists:seq(1, 8)] end)
              || _ <- lists:seq(1, 50)],
     _ = [answer(User) || User <- Users],
-    Done = done(),
+    Done = done(400),
     ?assertEqual(400, lists:sum(Done)),
     ?assert(lists:max(Done) =< 2 * lists:min(Done), Done).
 

@@ -29,6 +29,7 @@ all() ->
     test_helpers:mode_groups()
     ++ [a_stop_takes_as_long_as_there_are_contexts,
         code_is_reloaded_under_load,
+        contexts_end_as_processes_that_have_names_there_do,
         what_waits_outlives_new_code,
         another_version_of_the_library_is_refused].
 
@@ -346,6 +347,37 @@ with_vm(Fun) ->
     after
         peer:stop(Vm)
     end.
+
+%% ------------------------------------------------------------------ ends of contexts
+
+%% Of contexts that a resize takes away, and of the processes that answer what Python asks, at once.
+contexts_end_as_processes_that_have_names_there_do(_Config) ->
+    with_vm(fun() ->
+        Bind = fun() ->
+            Contexts = py_context_router:contexts(),
+            catch py_context_router:bind_context(lists:nth(rand:uniform(length(Contexts)), Contexts))
+        end,
+        ok = py:register_function(back, fun(N) ->
+            _ = Bind(),
+            {ok, Result} = py:call('__main__', nest, [N - 1]),
+            Result
+        end),
+        Nest = <<"import erlang\ndef nest(n): return erlang.call('back', n) if n else 0">>,
+        {ok, _} = py_context_router:start(#{contexts => 4, shutdown => 100, preload => Nest}),
+        Over = atomics:new(1, []),
+        Work = fun Work() ->
+            _ = Bind(),
+            _ = py:eval(<<"list(range(10**7))">>, #{}, 5),
+            _ = py:call('__main__', nest, [3]),
+            atomics:get(Over, 1) =:= 1 orelse Work()
+        end,
+        Workers = [spawn_monitor(Work) || _ <- lists:seq(1, 8)],
+        [ok = py_context_router:resize_pool(default, 1 + N rem 4) || N <- lists:seq(1, 100)],
+        ok = atomics:put(Over, 1, 1),
+        _ = [receive {'DOWN', Ref, process, Pid, Why} -> ?assertEqual(normal, Why) end
+             || {Pid, Ref} <- Workers],
+        ok
+    end).
 
 %% ------------------------------------------------------------------ new code
 

@@ -7,8 +7,9 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Weak};
 
+use parking_lot::Mutex;
 use py_runtime::exception::Exception;
 use py_runtime::namespace::{Inherited, Private, Release};
 use py_runtime::object::{Attached, Object};
@@ -43,7 +44,7 @@ struct Shared {
     inherited: Inherited,
     /// Whether namespaces of processes may refer to what the context's own has lost.
     has_lost: Cell<bool>,
-    watch: ResourceArc<Watch>,
+    context: Arc<Context>,
 }
 
 /// What a process has in the context.
@@ -71,8 +72,8 @@ impl Process {
 
 impl Shared {
     fn new(at: Attached<'_>, context: &Arc<Context>, own: &Object) -> Result<Self, Exception> {
-        let watch = ResourceArc::new(Watch { context: Arc::clone(context) });
-        Ok(Shared { inherited: Inherited::new(at, own)?, has_lost: Cell::new(false), watch })
+        let (inherited, context) = (Inherited::new(at, own)?, Arc::clone(context));
+        Ok(Shared { inherited, has_lost: Cell::new(false), context })
     }
 
     /// Looks at the context's own namespace.
@@ -85,20 +86,73 @@ impl Shared {
     }
 }
 
-/// Monitors the processes that have a namespace in the context.
+/// Monitors the processes that have a namespace in any context. One for all, which lives as long as
+/// the VM: OTP 25 can run the destructor of a resource twice whose monitors fire as it ends, which
+/// ends the VM.
+static WATCH: LazyLock<ResourceArc<Watch>> = LazyLock::new(|| ResourceArc::new(Watch::default()));
+
+/// The contexts that each process which is monitored has a namespace in. A process that outlives its
+/// last one stays, so that it is monitored once.
+#[derive(Default)]
 struct Watch {
-    context: Arc<Context>,
+    users: Mutex<HashMap<ProcessId, Vec<Weak<Context>>>>,
 }
 
-// As for a context's handle: a panic leaves the context as it was.
-impl std::panic::RefUnwindSafe for Watch {}
+impl Watch {
+    /// Has a context told when the process is dead. `false`: it is already.
+    fn add(this: &ResourceArc<Self>, pid: ErlNifPid, context: &Arc<Context>) -> bool {
+        let (id, weak) = (ProcessId::of(pid), Arc::downgrade(context));
+        {
+            let mut users = this.users.lock();
+            if let Some(contexts) = users.get_mut(&id) {
+                if !contexts.iter().any(|known| known.ptr_eq(&weak)) {
+                    contexts.push(weak);
+                }
+                return true;
+            }
+            users.insert(id, vec![weak]);
+        }
+        // Not under the lock, which the down callback takes.
+        let is_alive = this.monitor(None, &LocalPid::from_c_arg(pid)).is_some();
+        if !is_alive {
+            // Others may have come meanwhile.
+            this.tell(id);
+        }
+        is_alive
+    }
+
+    fn tell(&self, id: ProcessId) {
+        let contexts = self.users.lock().remove(&id);
+        for context in contexts.into_iter().flatten().filter_map(|context| context.upgrade()) {
+            context.notify(Notice::ProcessDied(id));
+        }
+    }
+
+    /// The context has no namespaces any more.
+    fn remove(&self, ids: impl Iterator<Item = ProcessId>, context: &Arc<Context>) {
+        let mut users = self.users.lock();
+        for id in ids {
+            if let Some(contexts) = users.get_mut(&id) {
+                contexts.retain(|known| known.as_ptr() != Arc::as_ptr(context));
+            }
+        }
+    }
+}
 
 #[rustler::resource_impl]
 impl Resource for Watch {
     const IMPLEMENTS_DOWN: bool = true;
 
     fn down<'a>(&'a self, _: Env<'a>, pid: LocalPid, _: Monitor) {
-        self.context.notify(Notice::ProcessDied(ProcessId::of(*pid.as_c_arg())));
+        self.tell(ProcessId::of(*pid.as_c_arg()));
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.get() {
+            WATCH.remove(self.namespaces.get_mut().keys().copied(), &shared.context);
+        }
     }
 }
 
@@ -128,7 +182,7 @@ impl Processes {
         let globals = process.globals.clone_ref(at);
         // A process that is dead already is not told of again: its namespace lasts for this job.
         // The monitor's end is noticed by this thread, so not before the entry is made.
-        if shared.watch.monitor(None, &LocalPid::from_c_arg(pid)).is_some() {
+        if Watch::add(&WATCH, pid, &shared.context) {
             self.namespaces.borrow_mut().insert(ProcessId::of(pid), process);
         }
         Ok(globals)

@@ -18,7 +18,7 @@ use crate::environment;
 use crate::exception::Exception;
 use crate::gil::SWITCH_INTERVAL;
 use crate::interpreter;
-use crate::namespace::new_namespace;
+use crate::namespace::library_namespace;
 use crate::object::{Attached, Object};
 use crate::threads;
 
@@ -295,7 +295,7 @@ sys.setswitchinterval = _bounded(sys.setswitchinterval)
 
 /// Bounds what Python code can set in this interpreter.
 pub(crate) fn bound_switch_interval(at: Attached<'_>) -> Result<(), Exception> {
-    let namespace = new_namespace(at)?;
+    let namespace = library_namespace(at, "py_context_router.boot")?;
     code::exec(at, BOUND, "<switch interval>", &namespace)
 }
 

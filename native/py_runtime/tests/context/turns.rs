@@ -280,6 +280,8 @@ fn a_switch_interval_is_bounded_and_neither_calls_nor_interrupts_wait_for_it() {
     in_each_mode(|mode| {
         let (busy, other) = (Subject::start(mode), Subject::start(mode));
         busy.run("import sys");
+        // Code of `__main__` is users' code.
+        assert_eq!(busy.value("sys.setswitchinterval.__module__ == '__main__'"), "False");
         let usual = busy.value("sys.getswitchinterval()");
         let hog = running_code(&busy, "sys.setswitchinterval(1e9)\nwhile True: pass");
         assert_eq!(other.value("1 + 1"), "2");

@@ -41,8 +41,12 @@ in_a_vm(Module, Function, Progress) ->
         Class:Reason ->
             ct:fail("~p:~0p~nlast called: ~tp", [Class, Reason, file:read_file(Progress)])
     after
-        catch peer:stop(Vm)
+        stop_vm(Vm)
     end.
+
+%% It may have ended by itself.
+stop_vm(Vm) ->
+    try peer:stop(Vm) catch exit:_ -> ok end.
 
 %% What a module exports and anybody may call, with arguments.
 -spec exports(module()) -> [mfa()].

@@ -158,7 +158,7 @@ defmodule PyElixirValuesTest do
       on_exit(&Node.stop/0)
     end
 
-    paths = Enum.flat_map(:code.get_path(), &['-pa', &1])
+    paths = Enum.flat_map(:code.get_path(), &[String.to_charlist("-pa"), &1])
     {:ok, peer, node} = :peer.start_link(%{name: :peer.random_name(), args: paths})
     on_exit(fn -> Process.exit(peer, :kill) end)
     {:ok, _} = :erpc.call(node, :application, :ensure_all_started, [:py_context_router])

@@ -83,9 +83,13 @@ impl Slot {
     /// Finds the context behind the pid: another one may have taken over behind the same pid.
     #[cold]
     fn find_context(&self) -> Option<Arc<Context>> {
-        let found = directory::context_of(self.pid());
-        self.context.store(found.clone());
-        found
+        let pid = self.pid();
+        let found = directory::context_of(pid)?;
+        // Unless the slot has another context by now.
+        if self.pid() == pid {
+            self.context.store(Some(Arc::clone(&found)));
+        }
+        Some(found)
     }
 
     fn pid(&self) -> usize {
@@ -195,6 +199,7 @@ impl Pool {
         if let Some(slot) = self.slots.load().get(slot) {
             slot.leaving.store(false, Ordering::Release);
             slot.pid.store(word(pid_term(pid)), Ordering::Release);
+            slot.context.store(None);
             slot.find_context();
         }
     }

@@ -42,6 +42,7 @@ impl<J: Job> Context<J> {
     /// outside has got hold of objects in this one, by a function that the preload has called.
     pub(super) fn is_worth_a_retry(&self, started: &Result<(), StartError>) -> bool {
         matches!(started, Err(StartError::Python(_)))
+            && !self.mailbox.is_closed()
             && self.holds.count() == 0
             && self.exports.count() == 0
             && spare::is_worth_a_new_one(self.preload_hash())

@@ -200,10 +200,14 @@ reductions(Fun) ->
                    After - Before
                end || _ <- [1, 2, 3]]).
 
-%% In a queue of eight jobs, behind one that runs.
+%% In a queue of eight jobs, behind one that runs until it is interrupted.
 waits_for_room(Ctx) ->
-    [spawn(fun() -> py_context:eval(Ctx, <<"__import__('time').sleep(0.01)">>) end) || _ <- lists:seq(1, 9)],
+    _ = spawn(fun() -> py_context:exec(Ctx, <<"while True: pass">>) end),
+    _ = test_helpers:await_busy(Ctx),
+    _ = [spawn(fun() -> py_context:eval(Ctx, <<"1">>) end) || _ <- lists:seq(1, 8)],
     _ = test_helpers:await_queue(Ctx, 8),
+    %% Should it come before this process waits there is room for it at once.
+    _ = spawn(fun() -> receive after 20 -> py_context:interrupt(Ctx) end end),
     {ok, 4} = py_context:eval(Ctx, <<"4">>),
     ok.
 

@@ -277,7 +277,7 @@ a_program_that_is_no_python_is_told_from_another_version(_Config) ->
 a_context_without_a_name_is_reported_by_its_pid(_Config) ->
     {ok, Ctx} = py_context:new(#{stuck_after => 20}),
     Logged = test_helpers:capture_log(fun() ->
-        {error, timeout} = py_context:call(Ctx, time, sleep, [0.3], #{}, 10),
+        {error, timeout} = py_context:call(Ctx, time, sleep, [3], #{}, 10),
         _ = test_helpers:eventually(fun() -> maps:get(quarantined, py_context:info(Ctx)) > 0 end),
         %% It answers once it has logged that.
         _ = sys:get_state(Ctx)

@@ -42,7 +42,7 @@ def bridge(logging):
         extra = {k: as_data(v) for k, v in vars(record).items() if k not in standard}
         if extra:
             # Under a key that no keyword of `erlang.log` can have.
-            meta[EXTRA] = extra
+            meta[extra_key()] = extra
         return meta
 
     class ErlangHandler(logging.Handler):
@@ -65,8 +65,8 @@ def bridge(logging):
                 except TypeError:
                     # Lone surrogates, keys that become one, an atom that doesn't exist.
                     message = message.encode("utf-8", "backslashreplace").decode()
-                    extra = {ascii(k): ascii(v) for k, v in meta.get(EXTRA, {}).items()}
-                    _log(severity, message, {**meta, EXTRA: extra})
+                    extra = {ascii(k): ascii(v) for k, v in meta.get(extra_key(), {}).items()}
+                    _log(severity, message, {**meta, extra_key(): extra})
             except Exception:
                 self.handleError(record)
 

@@ -42,8 +42,10 @@ LEVELS = {
 }
 
 
-# The key of a record's own attributes in its metadata.
-EXTRA = Atom("extra")
+def extra_key():
+    """The key of a record's own attributes in its metadata. Made each time: an atom that this namespace
+    held would keep the module, and with it all of a sub-interpreter, from being collected."""
+    return Atom("extra")
 
 
 def _severity(number):

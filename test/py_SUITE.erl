@@ -804,6 +804,14 @@ an_answer_that_comes_with_the_next_connection_is_nobodys(Config) ->
     ?assertEqual([], leftovers(Caller)),
     peer:stop(Peer).
 
+%% Each of its threads.
+is_stopped(OsPid) ->
+    Threads = filelib:wildcard("/proc/" ++ OsPid ++ "/task/*/stat"),
+    lists:all(fun(File) ->
+        {ok, Stat} = file:read_file(File),
+        re:run(Stat, "\\) T ") =/= nomatch
+    end, Threads).
+
 %% Its whole OS process, long before this node takes it for gone. Also where so much is on its way there
 %% that senders are suspended.
 a_timeout_is_kept_though_the_other_node_stands_still(_Config) ->
@@ -832,6 +840,7 @@ a_timeout_is_kept_though_the_other_node_stands_still(_Config) ->
              fun() -> py:getattr(Object, '__class__', #{timeout => 100}) end,
              fun() -> py:to_term(Object, 100) end],
     Signal("STOP"),
+    _ = eventually(fun() -> is_stopped(OsPid) end),
     Asked = try
         Known ! stopped,
         ?assertEqual({error, timeout}, answer(Known)),

@@ -78,10 +78,14 @@ with_busy(Pids, Config, Fun) ->
     end.
 
 hold(Ctx, Code) ->
+    {Test, Executed} = {self(), make_ref()},
     Holder = ask(fun() ->
         ok = py_context:exec(Ctx, iolist_to_binary(Code)),
+        Test ! Executed,
         py_context:call(Ctx, '__main__', wait, [])
     end),
+    %% `exec/2' is over, so that what is busy from here on is the call.
+    receive Executed -> ok end,
     _ = test_helpers:await_busy(Ctx),
     Holder.
 

@@ -878,7 +878,7 @@ def send(pid, node):
         ?assertEqual(lists:seq(0, 1999), Got)
     after
         peer:stop(Peer),
-        Distribution =:= started andalso net_kernel:stop()
+        test_helpers:stop_distribution(Distribution)
     end.
 
 %% ------------------------------------------------------------------ registering

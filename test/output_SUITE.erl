@@ -404,7 +404,7 @@ output_goes_to_a_leader_on_another_node(Config) ->
         receive {away, Text} -> ?assertEqual(<<"away\n">>, Text) end
     after
         peer:stop(Peer),
-        Distribution =:= started andalso net_kernel:stop()
+        test_helpers:stop_distribution(Distribution)
     end.
 
 output_from_another_node_goes_to_the_leader_of_the_time(Config) ->
@@ -423,7 +423,7 @@ output_from_another_node_goes_to_the_leader_of_the_time(Config) ->
         _ = answer(Caller)
     after
         peer:stop(Peer),
-        Distribution =:= started andalso net_kernel:stop()
+        test_helpers:stop_distribution(Distribution)
     end.
 
 output_of_a_caller_that_is_gone_goes_to_the_application(Config) ->

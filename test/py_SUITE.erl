@@ -80,10 +80,7 @@ init_per_group(_Group, Config) ->
     Config.
 
 end_per_group(remote, Config) ->
-    case ?config(distribution, Config) of
-        started -> net_kernel:stop();
-        running -> ok
-    end;
+    test_helpers:stop_distribution(?config(distribution, Config));
 end_per_group(_Group, _Config) ->
     ok.
 

@@ -9,7 +9,8 @@
 -export([gate/1, open_gate/1, await_busy/1, await_queue/2, is_alive/1, published/0]).
 -export([capture_log/1, log/2]).
 -export([rendered/1]).
--export([start_peer/1, start_distribution/0, run_program/2, with_numpy/1, load_anew_twice/0]).
+-export([start_peer/1, start_distribution/0, stop_distribution/1]).
+-export([run_program/2, with_numpy/1, load_anew_twice/0]).
 
 %% For things that send no message. Long, because it only decides how late a failure is seen.
 -define(DEADLINE, 30_000).
@@ -268,6 +269,10 @@ start_distribution() ->
             {ok, _} = net_kernel:start(Name, #{name_domain => shortnames}),
             started
     end.
+
+%% Of what `start_distribution/0' returned: what was running before goes on.
+stop_distribution(started) -> net_kernel:stop();
+stop_distribution(running) -> ok.
 
 %% ------------------------------------------------------------------ numpy
 

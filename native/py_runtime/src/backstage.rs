@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 
 use crossbeam::channel::{Sender, unbounded};
 
+use crate::os_thread;
+
 type Task = Box<dyn FnOnce() + Send>;
 
 /// For what doesn't take long: the jobs of a closed context are answered before its thread is
@@ -51,7 +53,7 @@ impl Backstage {
                 let _ = catch_unwind(AssertUnwindSafe(task));
             }
         };
-        std::thread::Builder::new().name(self.name.into()).spawn(thread)?;
+        os_thread::spawn(self.name, thread)?;
         Ok(sender)
     }
 }

@@ -7,20 +7,18 @@ use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, mpsc};
-use std::time::Duration;
 
 use pyo3_ffi as ffi;
 
 use crate::async_exc;
-use crate::code;
 use crate::context::blow;
 use crate::environment;
 use crate::exception::Exception;
-use crate::gil::SWITCH_INTERVAL;
-use crate::interpreter;
-use crate::namespace::library_namespace;
 use crate::object::{Attached, Object};
+use crate::os_thread;
+use crate::switch_interval;
 use crate::threads;
+use crate::version;
 
 /// A built-in module: its name and its init function.
 pub type BuiltinModule = (&'static CStr, extern "C" fn() -> *mut ffi::PyObject);
@@ -72,69 +70,21 @@ pub fn is_booted() -> bool {
     BOOTED.get().is_some()
 }
 
-/// The linked Python's version, e.g. `3.13.0`. Needs no running Python.
-#[must_use]
-pub fn version() -> &'static str {
-    // SAFETY: `Py_GetVersion` returns a static string and may be called before initialisation.
-    let full = unsafe { CStr::from_ptr(ffi::Py_GetVersion()) }.to_str().unwrap_or("unknown");
-    full.split_whitespace().next().unwrap_or(full)
-}
-
-/// The executable of the Python that this library was built against.
-#[must_use]
-pub fn build_executable() -> Option<&'static Path> {
-    let path = Path::new(env!("PY_RUNTIME_EXECUTABLE"));
-    path.is_file().then_some(path)
-}
-
-/// How long `atexit` callbacks wait for the threads that Python code has started in the main interpreter.
-const THREADS_PATIENCE: Duration = Duration::from_secs(4);
-
-/// Ends the threads that Python code has started in the main interpreter, and runs its `atexit` callbacks,
-/// once each. They may take as long as they like, so this is for a thread of its own; one that has nothing to
-/// do with Python.
-pub fn run_atexit() {
-    if !is_booted() {
-        return;
-    }
-    let (ended, end) = mpsc::channel();
-    let end_threads = move || {
-        // SAFETY: this thread has nothing to do with Python; attached by the visit.
-        unsafe { interpreter::visit_main(|| threads::end(Attached::assume())) };
-        // Nobody may wait any more.
-        let _ = ended.send(());
-    };
-    // In a thread of its own: what doesn't end keeps the callbacks waiting only for so long.
-    if std::thread::Builder::new().name("py_threads".into()).spawn(end_threads).is_ok() {
-        let _ = end.recv_timeout(THREADS_PATIENCE);
-    }
-    let run_exit_functions = || {
-        // SAFETY: attached by the visit.
-        let at = unsafe { Attached::assume() };
-        interpreter::run_exit_functions(at);
-        threads::finish(at);
-    };
-    // SAFETY: says the caller.
-    unsafe { interpreter::visit_main(run_exit_functions) };
-}
-
 fn boot_thread(options: Options) -> Result<(), BootError> {
     let (done, outcome) = mpsc::channel();
-    std::thread::Builder::new()
-        .name("py_main".into())
-        .stack_size(crate::context::STACK_SIZE)
-        .spawn(move || match initialise(&options) {
-            Ok(()) => {
-                let _ = BOOTED.set(());
-                let _ = done.send(Ok(()));
-                loop {
-                    std::thread::park();
-                }
+    let main = move || match initialise(&options) {
+        Ok(()) => {
+            let _ = BOOTED.set(());
+            let _ = done.send(Ok(()));
+            loop {
+                std::thread::park();
             }
-            Err(error) => {
-                let _ = done.send(Err(error));
-            }
-        })
+        }
+        Err(error) => {
+            let _ = done.send(Err(error));
+        }
+    };
+    os_thread::spawn_python("py_main", main)
         .map_err(|error| BootError::Failed(format!("no thread for Python: {error}")))?;
     outcome
         .recv()
@@ -230,7 +180,7 @@ unsafe fn set_executable(
     config: &mut ffi::PyConfig,
     executable: Option<&Path>,
 ) -> Option<ffi::PyStatus> {
-    let path = executable.or(build_executable())?;
+    let path = executable.or(version::build_executable())?;
     let path = CString::new(OsStr::as_bytes(path.as_os_str())).ok()?;
     let config: *mut ffi::PyConfig = config;
     // SAFETY: the field belongs to the configuration, the text ends in NUL.
@@ -273,51 +223,6 @@ fn prepare_main(at: Attached<'_>) -> Result<(), Exception> {
     // SAFETY: no precondition.
     blow::take_back(at, unsafe { libc::pthread_self() } as u64);
     threads::install(at)?;
-    bound_switch_interval(at)?;
-    set_switch_interval(at)
-}
-
-/// CPython's own switch interval is the longest that Python code can set: it is for all that share the GIL, and
-/// with a long one neither other contexts nor interrupts get it from a job that computes.
-const BOUND: &[u8] = b"
-import sys
-
-def _bounded(set_interval):
-    def setswitchinterval(interval, /):
-        'Set the ideal thread switching delay inside the Python interpreter, at most 5 ms.'
-        set_interval(interval)
-        if interval > 0.005:
-            set_interval(0.005)
-    return setswitchinterval
-
-sys.setswitchinterval = _bounded(sys.setswitchinterval)
-";
-
-/// Bounds what Python code can set in this interpreter.
-pub(crate) fn bound_switch_interval(at: Attached<'_>) -> Result<(), Exception> {
-    let namespace = library_namespace(at, "py_context_router.boot")?;
-    code::exec(at, BOUND, "<switch interval>", &namespace)
-}
-
-/// A pure-Python hog gives way after this long; CPython's 5 ms are felt. For all that share the GIL.
-pub(crate) fn set_switch_interval(at: Attached<'_>) -> Result<(), Exception> {
-    // SAFETY: attached; `sys` exists, and its function takes one float.
-    let set = unsafe {
-        let function = ffi::PySys_GetObject(c"setswitchinterval".as_ptr().cast_mut());
-        let function = Object::from_borrowed(at, function);
-        let seconds =
-            Object::from_owned(at, ffi::PyFloat_FromDouble(SWITCH_INTERVAL.as_secs_f64()));
-        match (function, seconds) {
-            (Some(function), Some(seconds)) => {
-                let call = ffi::PyObject_CallFunctionObjArgs(
-                    function.as_ptr(),
-                    seconds.as_ptr(),
-                    std::ptr::null_mut::<ffi::PyObject>(),
-                );
-                Object::from_owned(at, call)
-            }
-            _ => None,
-        }
-    };
-    set.map(drop).ok_or_else(|| Exception::take(at))
+    switch_interval::bound(at)?;
+    switch_interval::set(at)
 }

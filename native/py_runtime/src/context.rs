@@ -25,23 +25,21 @@ use pyo3_ffi as ffi;
 use crate::backstage::SOON;
 use crate::chores::Chores;
 use crate::exception::Exception;
-use crate::export::{Buffer, Exports};
-use crate::hold::Holds;
+use crate::exports::{Buffer, Exports};
+use crate::holds::Holds;
 use crate::interpreter::InterpreterPtr;
 use crate::interrupter::Target;
 use crate::job::Job;
+pub use crate::job::Orphans;
 use crate::lobby::Lobby;
 use crate::mailbox::{Mailbox, Refused, Seq};
 use crate::mode::Mode;
+use crate::os_thread;
 use crate::request::Cancel;
 use crate::ward::{Bed, Ward};
 pub use room::{Admit, Room};
 pub(crate) use thread::Desk;
 pub use wait::{Interrupted, Wait};
-
-/// Stack of a context thread: what CPython itself gives its main thread on Linux. Python's
-/// recursion limit and the conversion depth are sized for it. Reserved, not committed.
-pub(crate) const STACK_SIZE: usize = 8 << 20;
 
 /// From when on a finalizer between two jobs is taken to hold the next one up. They mostly take
 /// microseconds, and an interrupt spent on those would miss the job that it was meant for.
@@ -81,15 +79,6 @@ impl Config {
     pub fn grace(&self) -> Option<Duration> {
         [self.interrupt_grace, self.stuck_after].into_iter().flatten().min()
     }
-}
-
-/// What becomes of a job whose caller is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Orphans {
-    /// It doesn't run, or is interrupted.
-    Stop,
-    /// It runs all the same.
-    Finish,
 }
 
 /// Why a context didn't start.
@@ -152,7 +141,7 @@ pub struct Context<J: Job> {
     config: Config,
     mailbox: Mailbox<J, Release<J::Notice>>,
     holds: Holds,
-    exports: Exports,
+    exports: Arc<Exports>,
     chores: Chores,
     /// Open while the interpreter may be struck; the thread closes it before it ends.
     gate: Mutex<Option<InterpreterPtr>>,
@@ -198,7 +187,7 @@ impl<J: Job> Context<J> {
         let context = Arc::new(Context {
             mailbox: Mailbox::new(config.max_queue),
             holds: Holds::default(),
-            exports: Exports::default(),
+            exports: Arc::default(),
             chores: Chores::default(),
             gate: Mutex::new(None),
             thread: Mutex::new(None),
@@ -221,10 +210,8 @@ impl<J: Job> Context<J> {
         let on_thread = Arc::clone(&context);
         // Held over the spawn, so that the thread finds its own handle however fast it ends.
         let mut thread = context.thread.lock();
-        let spawned = std::thread::Builder::new()
-            .name(format!("py_ctx_{}", context.config.id))
-            .stack_size(STACK_SIZE)
-            .spawn(move || on_thread.thread_main())?;
+        let name = format!("py_ctx_{}", context.config.id);
+        let spawned = os_thread::spawn_python(name, move || on_thread.thread_main())?;
         *thread = Some(spawned);
         drop(thread);
         Ok(context)
@@ -337,7 +324,7 @@ impl<J: Job> Context<J> {
         &self.holds
     }
 
-    pub(crate) fn exports(&self) -> &Exports {
+    pub(crate) fn exports(&self) -> &Arc<Exports> {
         &self.exports
     }
 

@@ -25,10 +25,6 @@ const BUDGET: Duration = Duration::from_micros(200);
 /// scheduled out for good by a busy machine; then it is not worth standing still.
 const HAND_OVER: Duration = Duration::from_millis(2);
 
-/// How long a thread that waits inside CPython does so before it asks the holder to let go: CPython's
-/// switch interval.
-pub(crate) const SWITCH_INTERVAL: Duration = Duration::from_micros(300);
-
 /// How long a thread may run job after job while nobody waits that is counted. So much longer than
 /// the switch interval that whoever waits has asked by then, although each time that the GIL is let
 /// go of starts their interval anew: otherwise they would never be let in.

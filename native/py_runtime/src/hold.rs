@@ -6,58 +6,10 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use slab::Slab;
-
 use crate::context::Context;
-use crate::escape::Escaped;
 use crate::job::Job;
 use crate::mode::Mode;
 use crate::object::{Attached, Object};
-
-/// The objects of one context that are held.
-#[derive(Debug, Default)]
-pub(crate) struct Holds(Mutex<Table>);
-
-#[derive(Debug, Default)]
-struct Table {
-    objects: Slab<Escaped>,
-    /// The context has ended: nothing is held any more, and nothing ever will be.
-    ended: bool,
-}
-
-impl Holds {
-    /// # Errors
-    /// The object, when the context has ended.
-    fn add(&self, object: Object) -> Result<usize, Object> {
-        let mut table = self.0.lock();
-        if table.ended { Err(object) } else { Ok(table.objects.insert(Escaped::new(object))) }
-    }
-
-    /// # Safety
-    /// The thread is attached to the context's interpreter.
-    unsafe fn get(&self, at: Attached<'_>, number: usize) -> Option<Object> {
-        // SAFETY: passed on to the caller. Taking a reference runs no Python code.
-        self.0.lock().objects.get(number).map(|object| unsafe { object.borrow(at) })
-    }
-
-    /// Takes one out, to be dropped without the lock: that runs Python code.
-    pub(crate) fn remove(&self, number: usize) -> Option<Escaped> {
-        self.0.lock().objects.try_remove(number)
-    }
-
-    /// Takes all out, for good.
-    pub(crate) fn end(&self) -> Vec<Escaped> {
-        let mut table = self.0.lock();
-        table.ended = true;
-        std::mem::take(&mut table.objects).into_iter().map(|(_, object)| object).collect()
-    }
-
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.0.lock().objects.len()
-    }
-}
 
 /// An object that is kept alive in its context as long as this lives, or until the context ends.
 #[derive(Debug)]

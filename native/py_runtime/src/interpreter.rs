@@ -7,6 +7,7 @@ use std::cell::Cell;
 #[cfg(not(Py_3_13))]
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -21,7 +22,10 @@ use crate::mode::Mode;
 #[cfg(not(Py_3_13))]
 use crate::namespace::library_namespace;
 use crate::object::{Attached, Object};
+use crate::os_thread;
 use crate::spare;
+use crate::switch_interval;
+use crate::threads;
 
 /// The interpreter of the current thread, with the thread's own state in it.
 ///
@@ -95,10 +99,7 @@ impl Vacant {
                 entered.reset = None;
             }
         };
-        let _ = std::thread::Builder::new()
-            .name("py_end".into())
-            .stack_size(crate::context::STACK_SIZE)
-            .spawn(end);
+        let _ = os_thread::spawn_python("py_end", end);
     }
 
     /// Runs `f` attached to it, and leaves it vacant.
@@ -136,10 +137,10 @@ impl Interpreter {
             Mode::SubInterpreter | Mode::OwnGil => unsafe { create(mode, main) }?,
         };
         let mut new = Interpreter::attached_with(tstate, mode);
-        if mode == Mode::OwnGil && boot::set_switch_interval(new.attached()).is_err() {
+        if mode == Mode::OwnGil && switch_interval::set(new.attached()).is_err() {
             return Err("the interval at which threads switch can't be set".into());
         }
-        if mode != Mode::Worker && boot::bound_switch_interval(new.attached()).is_err() {
+        if mode != Mode::Worker && switch_interval::bound(new.attached()).is_err() {
             return Err("the interval at which threads switch can't be bounded".into());
         }
         if mode != Mode::Worker && spare::KEPT {
@@ -165,16 +166,10 @@ impl Interpreter {
         unsafe { Attached::assume() }
     }
 
-    /// Lets go of the GIL for `work`, which touches nothing of Python, and takes it again. `work`
-    /// may not panic.
+    /// Detaches for `work`, which touches nothing of Python, and attaches again, also if it panics.
     pub(crate) fn detached<T>(&self, work: impl FnOnce() -> T) -> T {
-        // SAFETY: attached, see the type's invariant, on the owning thread (the type is not `Send`).
-        unsafe { ffi::PyEval_SaveThread() };
-        let result = work();
-        // SAFETY: detached above, with the same state.
-        unsafe { gil::attach(self.tstate, self.mode.shares_gil()) };
-        self.attached_since.set(Instant::now());
-        result
+        let _detached = Detached::new(self);
+        work()
     }
 
     /// Hands the GIL on if another thread has waited for it long enough.
@@ -214,6 +209,27 @@ impl Interpreter {
     pub fn number(&self) -> i64 {
         // SAFETY: the interpreter is alive as long as `self`.
         unsafe { ffi::PyInterpreterState_GetID(self.pointer().0) }
+    }
+}
+
+/// The thread is detached as long as this lives. A panic must not leave it so: the code that contains
+/// the panic takes the thread for attached.
+struct Detached<'a>(&'a Interpreter);
+
+impl<'a> Detached<'a> {
+    fn new(interpreter: &'a Interpreter) -> Self {
+        // SAFETY: attached, see the type's invariant, on the owning thread (the type is not `Send`).
+        unsafe { ffi::PyEval_SaveThread() };
+        Detached(interpreter)
+    }
+}
+
+impl Drop for Detached<'_> {
+    fn drop(&mut self) {
+        let Detached(interpreter) = self;
+        // SAFETY: detached by `new`, with the same state.
+        unsafe { gil::attach(interpreter.tstate, interpreter.mode.shares_gil()) };
+        interpreter.attached_since.set(Instant::now());
     }
 }
 
@@ -448,7 +464,7 @@ unsafe fn new_main_state(mode: Mode) -> Result<*mut ffi::PyThreadState, String> 
     if mode == Mode::Worker {
         return new();
     }
-    let made = std::thread::Builder::new().name("py_begin".into()).spawn(move || {
+    let made = os_thread::spawn("py_begin", move || {
         // As an address, because a pointer stays on its thread.
         new().map(|state| state.expose_provenance())
     });
@@ -617,6 +633,37 @@ pub(crate) fn run_exit_functions(at: Attached<'_>) {
     };
     drop(done);
     crate::exception::clear(at);
+}
+
+/// How long `atexit` callbacks wait for the threads that Python code has started in the main interpreter.
+const THREADS_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Ends the threads that Python code has started in the main interpreter, and runs its `atexit` callbacks,
+/// once each. They may take as long as they like, so this is for a thread of its own; one that has nothing to
+/// do with Python.
+pub fn run_atexit() {
+    if !boot::is_booted() {
+        return;
+    }
+    let (ended, end) = mpsc::channel();
+    let end_threads = move || {
+        // SAFETY: this thread has nothing to do with Python; attached by the visit.
+        unsafe { visit_main(|| threads::end(Attached::assume())) };
+        // Nobody may wait any more.
+        let _ = ended.send(());
+    };
+    // In a thread of its own: what doesn't end keeps the callbacks waiting only for so long.
+    if os_thread::spawn("py_threads", end_threads).is_ok() {
+        let _ = end.recv_timeout(THREADS_PATIENCE);
+    }
+    let run_last_code = || {
+        // SAFETY: attached by the visit.
+        let at = unsafe { Attached::assume() };
+        run_exit_functions(at);
+        threads::finish(at);
+    };
+    // SAFETY: says the caller.
+    unsafe { visit_main(run_last_code) };
 }
 
 /// Runs `f` attached to the main interpreter, from a thread that has nothing to do with it.

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use crate::interpreter;
 use crate::mailbox::Seq;
+use crate::os_thread;
 
 /// What an interrupt is meant for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,8 +182,7 @@ pub(crate) fn strike(victim: Arc<dyn Victim>, target: Target, hurry: bool) {
         queue.thread.unpark();
         return;
     }
-    let spawned =
-        std::thread::Builder::new().name("py_interrupt".into()).spawn(move || strike_all(gil));
+    let spawned = os_thread::spawn("py_interrupt", move || strike_all(gil));
     // Without a thread to spare the job runs on; its caller has been answered all the same.
     if let Ok(thread) = spawned {
         let thread = thread.thread().clone();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::code;
-use crate::context::{Context, Desk, Orphans};
+use crate::context::{Context, Desk};
 use crate::exception::Exception;
 use crate::object::{Attached, Object};
 use crate::request::RequestState;
@@ -64,6 +64,15 @@ pub trait Job: Clone + Send + Sync + 'static {
 
     /// Replies that the job hit a bug of ours. On the context thread.
     fn panicked(&self);
+}
+
+/// What becomes of a job whose caller is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orphans {
+    /// It doesn't run, or is interrupted.
+    Stop,
+    /// It runs all the same.
+    Finish,
 }
 
 /// How a job ended.

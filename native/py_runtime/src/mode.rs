@@ -17,7 +17,7 @@ impl Mode {
         match self {
             Mode::OwnGil if !cfg!(Py_3_12) => Err(format!(
                 "a GIL per interpreter needs CPython 3.12 or newer, and this is {}",
-                crate::boot::version()
+                crate::version::version()
             )),
             _ => Ok(()),
         }

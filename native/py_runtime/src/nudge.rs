@@ -21,6 +21,8 @@ use parking_lot::Mutex;
 
 use crate::gil;
 use crate::interpreter;
+use crate::os_thread;
+use crate::switch_interval::SWITCH_INTERVAL;
 use crate::watch::Watched;
 
 /// From what age on a job is long.
@@ -61,7 +63,7 @@ fn nudge_with(holder: Arc<dyn Watched>, nudge_for_long: fn(&dyn Watched)) {
         nudge_for_long(holder.as_ref());
         NUDGED.lock().get_or_insert_default().remove(&number);
     };
-    if std::thread::Builder::new().name("py_nudge".into()).spawn(nudge).is_err() {
+    if os_thread::spawn("py_nudge", nudge).is_err() {
         NUDGED.lock().get_or_insert_default().remove(&number);
     }
 }
@@ -142,7 +144,7 @@ fn nudge(holder: &dyn Watched) -> bool {
     let (asked, turn) = (Instant::now(), gil::turn());
     let mut is_easy = true;
     holder.visit(&mut || {
-        is_easy = asked.elapsed() < gil::SWITCH_INTERVAL / 2;
+        is_easy = asked.elapsed() < SWITCH_INTERVAL / 2;
         // Where contexts have had it meanwhile, they need no help.
         if !is_easy && gil::turn() == turn {
             std::thread::sleep(KEEP);

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::alarm::Alarm;
 use crate::gil;
 use crate::nudge;
+use crate::os_thread;
 
 /// A context, as the watcher sees it.
 pub(crate) trait Watched: Send + Sync {
@@ -70,7 +71,7 @@ pub(crate) fn watch(context: Weak<dyn Watched>) {
     WATCHED.lock().add(context);
     let mut runs = RUNS.lock();
     if !*runs {
-        let spawned = std::thread::Builder::new().name("py_watch".into()).spawn(watch_all);
+        let spawned = os_thread::spawn("py_watch", watch_all);
         // Without a thread to spare now, the next context tries again.
         *runs = spawned.is_ok();
     }

@@ -15,7 +15,7 @@ use super::{Context, Release, StartError, aside, blow};
 use crate::backstage::SOON;
 use crate::chores::Chore;
 use crate::exception::Exception;
-use crate::export;
+use crate::exports;
 use crate::import_locks;
 use crate::interpreter::Interpreter;
 use crate::job::{Job, Outcome, Scope};
@@ -158,7 +158,7 @@ impl<J: Job> Context<J> {
         // After a panic too: a blow in an interpreter that is gone would be undefined.
         self.close_gate(&interpreter);
         self.parry(interpreter.attached());
-        export::settle(self, interpreter);
+        exports::settle(&self.exports, interpreter);
         if let Err(panic) = served {
             resume_unwind(panic);
         }

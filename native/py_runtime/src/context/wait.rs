@@ -123,7 +123,7 @@ impl<J: Job> Scope<'_, J> {
         if self.desk.releasing.get() { chores.take_strike() } else { mailbox.take_strike() }
     }
 
-    /// Does something without the GIL that touches nothing of Python and doesn't panic.
+    /// Does something without the GIL that touches nothing of Python.
     pub fn detached<T>(&self, work: impl FnOnce() -> T) -> T {
         self.desk.interpreter.detached(work)
     }

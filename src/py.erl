@@ -511,8 +511,8 @@ at_home(Object, Options, Called, Fun) when is_reference(Object), node(Object) =/
     %% To ask where it is takes of the call's time, too.
     with_limit(Options, fun
         (#{timeout := Timeout} = Limited) when ?IS_TIMEOUT(Timeout) ->
-            Deadline = py_call:deadline(Timeout),
-            In = fun(Ctx) -> Fun(Ctx, Limited#{timeout := py_call:left(Deadline)}) end,
+            Deadline = py_deadline:from_timeout(Timeout),
+            In = fun(Ctx) -> Fun(Ctx, Limited#{timeout := py_deadline:left(Deadline)}) end,
             in_home(py_context:home(Object, Timeout), Called, In);
         (#{timeout := Other}) ->
             {error, {bad_option, {timeout, Other}}}

@@ -54,13 +54,13 @@ waits(Reason, Request) ->
 spawn_waiting(Request, Limit) ->
     Caller = self(),
     Own = py_call:on_behalf(Caller, Request),
-    Pid = spawn(fun() -> stand_for(Caller, Own, py_call:deadline(Limit)) end),
+    Pid = spawn(fun() -> stand_for(Caller, Own, py_deadline:from_timeout(Limit)) end),
     Ref = py_nif:tag(Pid),
     Pid ! {stand_for, Ref},
     Ref.
 
 %% Runs in that process. Its death is the caller's to the call.
--spec stand_for(pid(), py_call:request(), integer() | infinity) -> ok.
+-spec stand_for(pid(), py_call:request(), py_deadline:deadline()) -> ok.
 stand_for(Caller, Request, Deadline) ->
     Monitor = monitor(process, Caller),
     receive
@@ -68,14 +68,14 @@ stand_for(Caller, Request, Deadline) ->
         {'DOWN', Monitor, process, Caller, _} -> ok
     end.
 
--spec wait_and_call(pid(), reference(), reference(), py_call:request(), integer() | infinity) -> ok.
+-spec wait_and_call(pid(), reference(), reference(), py_call:request(), py_deadline:deadline()) -> ok.
 wait_and_call(Caller, Monitor, Ref, Request, Deadline) ->
     case py_call:submit_patiently(Request, fun py_nif:submit_message/2) of
         {error, _} = Error ->
             Caller ! {py_result, Ref, Error},
             ok;
         Ticket ->
-            ok = limit(Ticket, {spawn_call, self()}, py_call:left(Deadline)),
+            ok = limit(Ticket, {spawn_call, self()}, py_deadline:left(Deadline)),
             receive
                 {py_result, Ticket, Result} ->
                     Caller ! {py_result, Ref, Result},
@@ -179,13 +179,13 @@ cast(Request, Limit) ->
 %% caller.
 -spec wait_and_cast(py_call:request(), limit(), pid()) -> ok.
 wait_and_cast(Request, Limit, Caller) ->
-    Deadline = py_call:deadline(Limit),
+    Deadline = py_deadline:from_timeout(Limit),
     _ = py_call:outlives(Request) orelse py_context:end_with(Caller),
     case py_call:submit_patiently(Request, fun py_nif:submit_message/2) of
         {error, Reason} ->
             report(Caller, py_call:describe(Request), Reason);
         Ticket ->
-            case await(Ticket, py_call:left(Deadline)) of
+            case await(Ticket, py_deadline:left(Deadline)) of
                 {error, Reason} -> report(Caller, py_call:describe(Request), Reason);
                 {ok, _} -> ok
             end
@@ -193,14 +193,14 @@ wait_and_cast(Request, Limit, Caller) ->
 
 -spec cast(py_call:request(), limit(), pid()) -> ok | {error, term()}.
 cast(Request, Limit, Caller) ->
-    Deadline = py_call:deadline(Limit),
+    Deadline = py_deadline:from_timeout(Limit),
     %% By name: it may be down just now, and another process by the time that there is something to report.
     Cast = fun(Ctx, Native) -> py_nif:submit_cast(Ctx, Native, ?MODULE) end,
     case py_call:submit(Request, Cast) of
         {error, _} = Error ->
             Error;
         Ticket ->
-            limit(Ticket, {cast, Caller, py_call:describe(Request)}, py_call:left(Deadline))
+            limit(Ticket, {cast, Caller, py_call:describe(Request)}, py_deadline:left(Deadline))
     end.
 
 %% ------------------------------------------------------------------ many at once
@@ -211,7 +211,7 @@ cast(Request, Limit, Caller) ->
 %% searched for them.
 -spec parallel([py_call:request()], timeout()) -> [{ok, term()} | {error, term()}].
 parallel(Requests, Timeout) ->
-    Deadline = py_call:deadline(Timeout),
+    Deadline = py_deadline:from_timeout(Timeout),
     Ref = make_ref(),
     Submitted = [{N, submit_parking(Request, Ref, N, Deadline)} || {N, Request} <- numbered(Requests)],
     Flags = lists:foldl(fun(Request, Sum) -> py_call:flags(Request) bor Sum end, 0, Requests),
@@ -226,13 +226,13 @@ in_order(Results) ->
     [maps:get(N, Results) || N <- lists:seq(1, map_size(Results))].
 
 %% What waits for a context does so in what is left of the time for all.
--spec submit_parking(py_call:request(), reference(), pos_integer(), integer() | infinity) -> submitted().
+-spec submit_parking(py_call:request(), reference(), pos_integer(), py_deadline:deadline()) -> submitted().
 submit_parking(Request, Ref, N, Deadline) ->
-    InTime = py_call:in_time(py_call:parking(Request), py_call:left(Deadline)),
+    InTime = py_call:in_time(py_call:parking(Request), py_deadline:left(Deadline)),
     py_call:submit_spread(InTime, N, fun(Ctx, Native) -> submit(Ctx, Native, {Ref, N}) end).
 
 %% Coroutines have not been run yet, but wait in their contexts: in each, all run side by side.
--spec gathered([result()], py_nif:flags(), integer() | infinity) ->
+-spec gathered([result()], py_nif:flags(), py_deadline:deadline()) ->
     [{ok, term()} | {error, term()}].
 gathered(Results, Flags, Deadline) ->
     Numbered = numbered(Results),
@@ -242,7 +242,7 @@ gathered(Results, Flags, Deadline) ->
         Parked ->
             Groups = numbered(maps:to_list(groups(Parked))),
             Ref = make_ref(),
-            Submitted = [{N, gather(Ctx, Coroutines, {Ref, N}, Flags, py_call:left(Deadline))}
+            Submitted = [{N, gather(Ctx, Coroutines, {Ref, N}, Flags, py_deadline:left(Deadline))}
                          || {N, {Ctx, Coroutines}} <- Groups],
             %% What is late is cancelled by the context itself; the time beyond is for that to be heard.
             Gathered = collect(Ref, Submitted, later(Deadline)),
@@ -272,7 +272,7 @@ each(Coroutines, {ok, Results}) ->
 each(Coroutines, {error, _} = Error) ->
     [{N, Error} || {N, _} <- Coroutines].
 
--spec later(integer() | infinity) -> integer() | infinity.
+-spec later(py_deadline:deadline()) -> py_deadline:deadline().
 later(infinity) -> infinity;
 later(Deadline) -> Deadline + ?LATE.
 
@@ -284,7 +284,7 @@ submit(Ctx, Request, Key) ->
     end.
 
 %% The results by their numbers, which come as `{{Ref, N}, Result}'.
--spec collect(reference(), [{pos_integer(), submitted()}], integer() | infinity) ->
+-spec collect(reference(), [{pos_integer(), submitted()}], py_deadline:deadline()) ->
     #{pos_integer() => result()}.
 collect(Ref, Submitted, Deadline) ->
     Waiting = maps:from_list([{N, {Ctx, Seq}} || {N, {waiting, Ctx, Seq}} <- Submitted]),
@@ -292,14 +292,14 @@ collect(Ref, Submitted, Deadline) ->
     collect(Ref, Waiting, Refused, Deadline).
 
 -spec collect(reference(), #{pos_integer() => {pid(), py_nif:seq()}}, #{pos_integer() => result()},
-              integer() | infinity) -> #{pos_integer() => result()}.
+              py_deadline:deadline()) -> #{pos_integer() => result()}.
 collect(_Ref, Waiting, Results, _Deadline) when Waiting =:= #{} ->
     Results;
 collect(Ref, Waiting, Results, Deadline) ->
     receive
         {{Ref, N}, Result} ->
             collect(Ref, maps:remove(N, Waiting), Results#{N => Result}, Deadline)
-    after py_call:left(Deadline) ->
+    after py_deadline:left(Deadline) ->
         %% What can't be given up any more is here or on its way.
         Sent = maps:filter(fun(_N, {Ctx, Seq}) -> not py_nif:cancel(Ctx, Seq) end, Waiting),
         Late = maps:map(fun(_N, _) -> {error, timeout} end, maps:without(maps:keys(Sent), Waiting)),
@@ -316,13 +316,13 @@ start_link() ->
 limit(_Ticket, _Whose, infinity) ->
     ok;
 limit(Ticket, Whose, Limit) ->
-    look_later(Ticket, Whose, py_call:deadline(Limit), ?FIRST_LOOK).
+    look_later(Ticket, Whose, py_deadline:from_timeout(Limit), ?FIRST_LOOK).
 
 %% Most calls are over long before their limit is, and what keeps that keeps a call's ticket. So it is
 %% looked after now and then.
 -spec look_later(reference(), whose(), integer(), pos_integer()) -> ok.
 look_later(Ticket, Whose, Deadline, Wait) ->
-    In = min(Wait, py_call:left(Deadline)),
+    In = min(Wait, py_deadline:left(Deadline)),
     _ = erlang:send_after(In, ?MODULE, {limit, Ticket, Whose, Deadline, Wait}),
     ok.
 
@@ -343,7 +343,7 @@ handle_cast(_Message, State) ->
 
 -spec handle_info(term(), undefined) -> {noreply, undefined}.
 handle_info({limit, Ticket, Whose, Deadline, Wait}, State) ->
-    _ = case py_call:left(Deadline) of
+    _ = case py_deadline:left(Deadline) of
             0 -> give_up(Ticket) =:= true andalso timed_out(Ticket, Whose);
             _ -> py_nif:is_over(Ticket) orelse look_later(Ticket, Whose, Deadline, min(Wait * 2, ?LAST_LOOK))
         end,

@@ -9,7 +9,7 @@
 -export([flags/1, timeout/1, in_time/2, pool_timeout/0, not_options/1]).
 -export([settle/1, settle_patiently/2, patience/1, native/2]).
 -export([run/1, submit/2, submit_patiently/2, submit_spread/3, describe/1, describe_native/1]).
--export([context/1, deadline/1, left/1]).
+-export([context/1]).
 
 -export_type([request/0, target/0, work/0, options/0]).
 
@@ -238,18 +238,18 @@ native(#request{work = Work, env = Env, flags = Flags}, Ref) ->
 -spec run_in_replacement(pid(), request()) -> term().
 run_in_replacement(Dead, #request{timeout = Timeout} = Request) ->
     Retry = fun(Ctx, Left) -> submit_and_await(Ctx, Request#request{timeout = Left}) end,
-    replaced(Dead, Request, deadline(Timeout), ?FIRST_LOOK, Retry).
+    replaced(Dead, Request, py_deadline:from_timeout(Timeout), ?FIRST_LOOK, Retry).
 
--spec replaced(pid(), request(), integer() | infinity, pos_integer(),
+-spec replaced(pid(), request(), py_deadline:deadline(), pos_integer(),
                fun((pid(), timeout()) -> term())) -> term().
 replaced(Dead, #request{target = {pool, Pool}} = Request, Deadline, Wait, Try) ->
     ok = unpin(Pool, Dead),
     case context(Pool) of
         {ok, Ctx} when node(Ctx) =:= node() ->
             ok = pin(Ctx, Request),
-            case Try(Ctx, left(Deadline)) of
+            case Try(Ctx, py_deadline:left(Deadline)) of
                 {error, {context_died, noproc}} = Died ->
-                    case left(Deadline) of
+                    case py_deadline:left(Deadline) of
                         0 ->
                             Died;
                         _ ->
@@ -260,7 +260,7 @@ replaced(Dead, #request{target = {pool, Pool}} = Request, Deadline, Wait, Try) -
                     Result
             end;
         {ok, Ctx} ->
-            py_remote:run(Ctx, Request#request{target = {context, Ctx}, timeout = left(Deadline)});
+            py_remote:run(Ctx, Request#request{target = {context, Ctx}, timeout = py_deadline:left(Deadline)});
         {error, _} = Error ->
             Error
     end.
@@ -303,7 +303,7 @@ patiently(#request{target = {pool, Pool}, timeout = Timeout} = Request, Try) ->
         {ok, Ctx} ->
             case Try(Ctx, Timeout) of
                 {error, {context_died, noproc}} ->
-                    replaced(Ctx, Request, deadline(Timeout), ?FIRST_LOOK, Try);
+                    replaced(Ctx, Request, py_deadline:from_timeout(Timeout), ?FIRST_LOOK, Try);
                 Result ->
                     Result
             end;
@@ -447,13 +447,3 @@ unpin(Pool, Ctx) ->
 -spec pin_key(atom()) -> term().
 pin_key(default) -> ?DEFAULT_PIN;
 pin_key(Pool) -> ?PIN(Pool).
-
-%% ------------------------------------------------------------------ time
-
--spec deadline(timeout()) -> integer() | infinity.
-deadline(infinity) -> infinity;
-deadline(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
-
--spec left(integer() | infinity) -> timeout().
-left(infinity) -> infinity;
-left(Deadline) -> min(?LONGEST, max(0, Deadline - erlang:monotonic_time(millisecond))).

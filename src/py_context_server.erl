@@ -37,7 +37,7 @@
     %% Threads of replacements that weren't needed, until they have ended.
     leaving = [] :: [reference()],
     %% When the running job's grace is over, once stopping has begun; in monotonic ms.
-    deadline :: undefined | integer() | infinity,
+    deadline :: undefined | py_deadline:deadline(),
     %% Callers of `start_by/2', answered when the outcome is known.
     waiting = [] :: [gen_server:from()],
     %% Failed starts in a row.
@@ -397,7 +397,7 @@ begin_stop(_Why, #state{status = stopping} = State) ->
 begin_stop(Why, State) ->
     ok = leave_slot(State),
     ok = close(Why, State),
-    (drop_replacement(State))#state{status = stopping, deadline = deadline(grace(State))}.
+    (drop_replacement(State))#state{status = stopping, deadline = start_grace(grace(State))}.
 
 %% It is for jobs: what a context runs before it serves is none.
 -spec grace(#state{}) -> timeout().
@@ -418,36 +418,36 @@ leave_slot(#state{slot = #{pool := Name, slot := Slot}}) ->
         Pool -> py_nif:pool_leave(Pool, Slot)
     end.
 
--spec deadline(timeout()) -> integer() | infinity.
-deadline(infinity) ->
+-spec start_grace(timeout()) -> py_deadline:deadline().
+start_grace(infinity) ->
     infinity;
-deadline(Grace) ->
+start_grace(Grace) ->
     _ = erlang:send_after(Grace, self(), grace_over),
-    erlang:monotonic_time(millisecond) + Grace.
+    py_deadline:from_timeout(Grace).
 
 -spec await_end(term(), #state{}) -> ok.
 await_end(Reason, #state{leaving = Leaving, deadline = Deadline} = State) ->
     ok = await_thread(Reason, State),
     %% They have been told to end already.
-    _ = [ended_within(Ref, left(last(Deadline, State)), State) || Ref <- Leaving],
+    _ = [ended_within(Ref, py_deadline:left(last(Deadline, State)), State) || Ref <- Leaving],
     ok.
 
 -spec await_thread(term(), #state{}) -> ok.
 await_thread(_Reason, #state{handle = undefined}) ->
     ok;
 await_thread(Reason, #state{handle = Handle, ref = Ref, deadline = Deadline} = State) ->
-    case ended_within(Ref, left(Deadline), State) of
+    case ended_within(Ref, py_deadline:left(Deadline), State) of
         true ->
             ok;
         false ->
             ok = py_nif:context_kill(Handle, died(Reason)),
-            _ = ended_within(Ref, left(last(Deadline, State)), State),
+            _ = ended_within(Ref, py_deadline:left(last(Deadline, State)), State),
             ok
     end.
 
 %% What was interrupted when the grace was over may clean up. A thread that is stuck in C sees the
 %% interrupt only when it returns; it ends then. The time is one for all contexts of a pool.
--spec last(integer() | infinity, #state{}) -> integer() | infinity.
+-spec last(py_deadline:deadline(), #state{}) -> py_deadline:deadline().
 last(infinity, _State) -> infinity;
 last(Deadline, State) -> Deadline + clean_up(State) + ?TO_END.
 
@@ -457,10 +457,6 @@ clean_up(#state{options = #{interrupt_grace := Grace, stuck_after := StuckAfter}
         infinity -> ?LONGEST_CLEAN_UP;
         Ms -> Ms
     end.
-
--spec left(integer() | infinity) -> timeout().
-left(infinity) -> infinity;
-left(Deadline) -> min(16#ffffffff, max(0, Deadline - erlang:monotonic_time(millisecond))).
 
 %% In a pool only as long as that lives: when it has been killed nobody waits for the end, its
 %% supervisor goes from one context to the next, and all of them have been replaced.

@@ -6,6 +6,8 @@
 
 -export_type([context/0, pool/0, call/0, error/0]).
 
+-include("py_args.hrl").
+
 -type context() :: #{mode := py_context:context_mode(),
                      max_queue := pos_integer() | infinity,
                      preload := source() | undefined,
@@ -126,9 +128,7 @@ call_each([{Key, Value} | Rest], Checked) ->
     end.
 
 -spec call_option(term(), term(), call()) -> call() | bad.
-call_option(timeout, infinity, {_, Env, Flags}) -> {infinity, Env, Flags};
-call_option(timeout, Ms, {_, Env, Flags}) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff ->
-    {Ms, Env, Flags};
+call_option(timeout, Timeout, {_, Env, Flags}) when ?IS_TIMEOUT(Timeout) -> {Timeout, Env, Flags};
 call_option(env, Env, {Timeout, _, Flags}) when Env =:= none; is_reference(Env) ->
     {Timeout, Env, Flags};
 call_option(traceback, true, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 1};
@@ -176,15 +176,12 @@ value(contexts, N) when is_integer(N), N > 0, N =< ?MOST_CONTEXTS -> {ok, N};
 value(mode, Mode) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil -> {ok, Mode};
 value(max_queue, infinity) -> {ok, infinity};
 value(max_queue, N) when is_integer(N), N > 0, N =< ?LONGEST_QUEUE -> {ok, N};
-value(shutdown, infinity) -> {ok, infinity};
-value(shutdown, Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> {ok, Ms};
+value(shutdown, Timeout) when ?IS_TIMEOUT(Timeout) -> {ok, Timeout};
 value(route, Route) when Route =:= spread; Route =:= affinity -> {ok, Route};
 value(overload, refuse) -> {ok, refuse};
 value(overload, {wait, Ms}) when is_integer(Ms), Ms >= 0, Ms =< 16#7fffffff -> {ok, {wait, Ms}};
-value(stuck_after, infinity) -> {ok, infinity};
-value(stuck_after, Ms) when is_integer(Ms), Ms > 0, Ms =< 16#ffffffff -> {ok, Ms};
-value(interrupt_grace, infinity) -> {ok, infinity};
-value(interrupt_grace, Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> {ok, Ms};
+value(stuck_after, Timeout) when ?IS_TIMEOUT(Timeout), Timeout =/= 0 -> {ok, Timeout};
+value(interrupt_grace, Timeout) when ?IS_TIMEOUT(Timeout) -> {ok, Timeout};
 value(on_caller_down, What) when What =:= interrupt; What =:= finish -> {ok, What};
 value(preload, undefined) -> {ok, undefined};
 value(venv, undefined) -> {ok, undefined};

@@ -12,7 +12,7 @@
     ctx :: pid(),
     request :: py_nif:request(),
     began :: integer(),
-    timeout :: timeout(),
+    deadline :: py_deadline:deadline(),
     %% When the context's time for waiting is up, once that is known.
     until :: undefined | integer()
 }).
@@ -24,7 +24,8 @@
 submit(Ctx, Request, Full, Timeout) ->
     Began = erlang:monotonic_time(millisecond),
     %% Made here, so that the compiler sees that a long message queue need not be searched for it.
-    enter(make_ref(), 0, Full, #call{ctx = Ctx, request = Request, began = Began, timeout = Timeout}).
+    enter(make_ref(), 0, Full, #call{ctx = Ctx, request = Request, began = Began,
+                                     deadline = py_deadline:from_timeout(Timeout)}).
 
 -spec enter(reference(), non_neg_integer(), {error, term()}, #call{}) ->
     {py_nif:seq(), timeout()} | {error, term()}.
@@ -82,5 +83,4 @@ last(undefined, Began, Ms) -> Began + Ms;
 last(Until, _Began, _Ms) -> Until.
 
 -spec left(#call{}) -> timeout().
-left(#call{timeout = infinity}) -> infinity;
-left(#call{timeout = Timeout, began = Began}) -> max(0, Timeout - (erlang:monotonic_time(millisecond) - Began)).
+left(#call{deadline = Deadline}) -> py_deadline:left(Deadline).

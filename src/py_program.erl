@@ -26,12 +26,12 @@
 run(Program, Args, Tell, Timeout) ->
     Options = [{args, Args}, exit_status, eof, binary, {line, ?PART}, stderr_to_stdout, hide],
     try open_port({spawn_executable, Program}, Options) of
-        Port -> follow_to_end(Port, Tell, py_call:deadline(Timeout))
+        Port -> follow_to_end(Port, Tell, py_deadline:from_timeout(Timeout))
     catch
         error:Reason -> {Reason, <<>>}
     end.
 
--spec follow_to_end(port(), tell(), integer() | infinity) -> outcome().
+-spec follow_to_end(port(), tell(), py_deadline:deadline()) -> outcome().
 follow_to_end(Port, Tell, Deadline) ->
     try
         {Status, Output} = follow(Port, {[], <<>>}, Tell, Deadline),
@@ -40,14 +40,14 @@ follow_to_end(Port, Tell, Deadline) ->
         close(Port)
     end.
 
--spec follow(port(), output(), tell(), integer() | infinity) -> {exit_status() | timeout, output()}.
+-spec follow(port(), output(), tell(), py_deadline:deadline()) -> {exit_status() | timeout, output()}.
 follow(Port, Output, Tell, Deadline) ->
     receive
         {Port, {data, Data}} ->
             follow(Port, add(Data, Output, Tell), Tell, Deadline);
         {Port, {exit_status, Status}} ->
-            {Status, rest(Port, Output, Tell, py_call:deadline(?REST_TIMEOUT))}
-    after py_call:left(Deadline) ->
+            {Status, rest(Port, Output, Tell, py_deadline:from_timeout(?REST_TIMEOUT))}
+    after py_deadline:left(Deadline) ->
         ok = kill(Port),
         {timeout, Output}
     end.
@@ -58,7 +58,7 @@ rest(Port, Output, Tell, Deadline) ->
     receive
         {Port, {data, Data}} -> rest(Port, add(Data, Output, Tell), Tell, Deadline);
         {Port, eof} -> Output
-    after py_call:left(Deadline) ->
+    after py_deadline:left(Deadline) ->
         Output
     end.
 

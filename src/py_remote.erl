@@ -60,17 +60,17 @@ outcome(Node, Module, Func, Args) ->
 %% Runs a request in a context of another node. Its timeout is kept there, and here.
 -spec run(pid(), py_call:request()) -> term().
 run(Ctx, Request) ->
-    Deadline = py_call:deadline(py_call:timeout(Request)),
+    Deadline = py_deadline:from_timeout(py_call:timeout(Request)),
     case stand_in(node(Ctx), Deadline) of
         {ok, StandIn} -> ask(StandIn, Request, Deadline);
         {error, _} = Error -> Error
     end.
 
--spec stand_in(node(), integer() | infinity) -> {ok, pid()} | {error, term()}.
+-spec stand_in(node(), py_deadline:deadline()) -> {ok, pid()} | {error, term()}.
 stand_in(Node, Deadline) ->
     case get(?STAND_IN(Node)) of
         undefined ->
-            case ?MODULE:apply(Node, ?MODULE, start, [self()], py_call:left(Deadline)) of
+            case ?MODULE:apply(Node, ?MODULE, start, [self()], py_deadline:left(Deadline)) of
                 {ok, StandIn} ->
                     _ = put(?STAND_IN(Node), StandIn),
                     {ok, StandIn};
@@ -83,7 +83,7 @@ stand_in(Node, Deadline) ->
             {ok, StandIn}
     end.
 
--spec ask(pid(), py_call:request(), integer() | infinity) -> term().
+-spec ask(pid(), py_call:request(), py_deadline:deadline()) -> term().
 ask(StandIn, Request, Deadline) ->
     %% Also where it answers to: when the connection is lost as it answers, that comes with the next one,
     %% to nobody.
@@ -95,7 +95,7 @@ ask(StandIn, Request, Deadline) ->
         {'DOWN', Ref, process, StandIn, Reason} ->
             _ = erase(?STAND_IN(node(StandIn))),
             {error, {context_died, lost(Reason)}}
-    after py_call:left(Deadline) ->
+    after py_deadline:left(Deadline) ->
         true = demonitor(Ref, [flush]),
         ok = give_up(StandIn, Ref, Sender),
         %% The answer may have come just before.
@@ -104,7 +104,7 @@ ask(StandIn, Request, Deadline) ->
 
 %% Where the connection is so busy that a sender is suspended, somebody else sends: a suspended process has
 %% no timeout.
--spec send(pid(), term(), integer() | infinity) -> sent | pid().
+-spec send(pid(), term(), py_deadline:deadline()) -> sent | pid().
 send(StandIn, Message, infinity) ->
     _ = erlang:send(StandIn, Message),
     sent;

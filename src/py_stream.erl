@@ -78,16 +78,16 @@ close_later({stream, Ctx, Handle, Flags}) ->
 %% All items, in the time of the request.
 -spec collect(py_call:request()) -> {ok, [term()]} | {error, term()}.
 collect(Request) ->
-    Deadline = py_call:deadline(py_call:timeout(Request)),
+    Deadline = py_deadline:from_timeout(py_call:timeout(Request)),
     case open(Request) of
-        {ok, Stream} -> collect(Stream, next(Stream, ?MANY, py_call:left(Deadline)), [], Deadline);
+        {ok, Stream} -> collect(Stream, next(Stream, ?MANY, py_deadline:left(Deadline)), [], Deadline);
         {error, _} = Error -> Error
     end.
 
 -spec collect(stream(), {more | done | {error, term()}, [term()]}, [[term()]],
-              integer() | infinity) -> {ok, [term()]} | {error, term()}.
+              py_deadline:deadline()) -> {ok, [term()]} | {error, term()}.
 collect(Stream, {more, Items}, Sofar, Deadline) ->
-    collect(Stream, next(Stream, ?MANY, py_call:left(Deadline)), [Items | Sofar], Deadline);
+    collect(Stream, next(Stream, ?MANY, py_deadline:left(Deadline)), [Items | Sofar], Deadline);
 collect(_Stream, {done, Items}, Sofar, _Deadline) ->
     {ok, lists:append(lists:reverse([Items | Sofar]))};
 collect(Stream, {{error, timeout} = Error, _Items}, _Sofar, _Deadline) ->

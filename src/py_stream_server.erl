@@ -36,7 +36,7 @@
     read_ahead :: read_ahead(),
     %% Until it is open.
     request :: undefined | py_call:request(),
-    deadline :: integer() | infinity,
+    deadline :: py_deadline:deadline(),
     doing = {waiting, 1} :: doing()
 }).
 
@@ -86,7 +86,7 @@ begin_stream(Consumer, Settled, Request, ReadAhead) ->
     Monitor = monitor(process, Consumer),
     receive
         {stream, Ref} ->
-            Deadline = py_call:deadline(py_call:patience(Request)),
+            Deadline = py_deadline:from_timeout(py_call:patience(Request)),
             begun(open(Settled, ?FIRST_WAIT, #state{ref = Ref, consumer = Consumer, monitor = Monitor,
                                                     read_ahead = ReadAhead, request = Request,
                                                     deadline = Deadline}));
@@ -163,7 +163,7 @@ opened({ok, Handle}, Ctx, _Wait, #state{request = Request} = State) ->
     Stream = py_stream:new(Ctx, Handle, py_call:flags(Request)),
     take(Stream, State#state.read_ahead, State#state{request = undefined});
 opened({error, {context_died, noproc}} = Died, _Ctx, Wait, #state{deadline = Deadline} = State) ->
-    case py_call:left(Deadline) of
+    case py_deadline:left(Deadline) of
         0 -> tell(Died, State);
         _ -> {noreply, State#state{doing = {waiting, Wait}}, Wait}
     end;

@@ -8,6 +8,8 @@
 
 -export_type([requirements/0, options/0, error/0]).
 
+-include("py_args.hrl").
+
 -type requirements() :: [binary() | string()] | binary() | string().
 %% What `pip install' takes, one in each: `[<<"numpy>=2">>, "requests", "./a_project"]'; or the path of a
 %% `requirements.txt', or of a project with a `pyproject.toml'. Options of pip, such as `-e' or
@@ -165,8 +167,7 @@ is_option(python, Path) when is_binary(Path) -> unicode:characters_to_binary(Pat
 is_option(python, Path) -> io_lib:printable_unicode_list(Path);
 is_option(Flag, Value) when Flag =:= activate; Flag =:= force -> is_boolean(Value);
 is_option(progress, To) -> is_pid(To) orelse is_function(To, 1);
-is_option(timeout, infinity) -> true;
-is_option(timeout, Ms) -> is_integer(Ms) andalso Ms > 0 andalso Ms =< 16#ffffffff;
+is_option(timeout, Timeout) -> ?IS_TIMEOUT(Timeout) andalso Timeout =/= 0;
 is_option(_Key, _Value) -> false.
 
 -spec make(binary(), options()) -> ok | {error, error()}.

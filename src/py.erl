@@ -614,7 +614,7 @@ path(Given, N, All) ->
 
 -spec set_up(py_setup:key(), {binary(), term()}) -> ok | {error, error()}.
 set_up(Key, Step) ->
-    case py_context_router:ensure_started(worker) of
+    case py_app:ensure_started(worker) of
         ok -> py_setup:add(Key, Step);
         {error, _} = Error -> Error
     end.
@@ -689,7 +689,7 @@ ensure_venv(Path, Requirements, Options) when is_map(Options) ->
     Called = {?MODULE, ensure_venv, [Path, Requirements, Options]},
     Folder = path(Path, 1, Called),
     ok = check_requirements(Requirements, Called),
-    case py_context_router:ensure_started(worker) of
+    case py_app:ensure_started(worker) of
         ok -> py_venv:ensure(Folder, Requirements, Options);
         {error, _} = Error -> Error
     end;
@@ -722,7 +722,7 @@ check_requirement(Spec, Called) ->
 -spec activate_venv(file:name_all()) -> ok | {error, error()}.
 activate_venv(Path) ->
     Folder = path(Path, 1, [Path]),
-    case py_context_router:ensure_started(worker) of
+    case py_app:ensure_started(worker) of
         ok -> py_venv:activate(Folder);
         {error, _} = Error -> Error
     end.
@@ -731,7 +731,7 @@ activate_venv(Path) ->
 %% stay.
 -spec deactivate_venv() -> ok | {error, error()}.
 deactivate_venv() ->
-    case py_context_router:ensure_started(worker) of
+    case py_app:ensure_started(worker) of
         ok -> py_venv:deactivate();
         {error, _} = Error -> Error
     end.
@@ -773,7 +773,7 @@ with_variable(Name, Called, Do) ->
     Known = without_nul(utf8(Name, 1, Called), 1, Called),
     _ = (Known =:= <<>> orelse binary:match(Known, <<"=">>) =/= nomatch)
         andalso ?BADARG(Called, {argument, 1, <<"not the name of an environment variable">>}),
-    case py_context_router:ensure_started(worker) of
+    case py_app:ensure_started(worker) of
         ok -> Do(Known);
         {error, _} = Error -> Error
     end.

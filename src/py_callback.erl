@@ -46,14 +46,14 @@ is_taken(Name) ->
 -spec register(binary(), target(), values()) -> ok.
 register(Name, Function, Values) ->
     case is_name(Name) andalso is_target(Function) andalso is_values(Values) of
-        true -> py_context_router_sup:ask(?MODULE, {register, Name, {Function, Values}});
+        true -> py_app:ask(?MODULE, {register, Name, {Function, Values}});
         false -> error(badarg, [Name, Function, Values])
     end.
 
 -spec unregister(binary()) -> ok.
 unregister(Name) ->
     case is_name(Name) of
-        true -> py_context_router_sup:ask(?MODULE, {unregister, Name});
+        true -> py_app:ask(?MODULE, {unregister, Name});
         false -> error(badarg, [Name])
     end.
 

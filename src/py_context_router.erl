@@ -27,7 +27,7 @@
 %% Observing.
 -export([info/0, info/1, pools/0]).
 %% For the other modules.
--export([ensure_started/1, bound_context/1, routed_context/1]).
+-export([bound_context/1, routed_context/1]).
 
 -export_type([pool_name/0, start_opts/0, pool_spec/0, start_error/0]).
 
@@ -145,7 +145,7 @@ start_pool(Pool, Size, Mode) ->
 -spec start_checked(pool_name(), start_opts(), py_options:pool()) ->
     {ok, [pid()]} | {error, start_error()}.
 start_checked(Pool, Given, #{mode := Mode} = Options) ->
-    case ensure_started(Mode) of
+    case py_app:ensure_started(Mode) of
         ok ->
             Asked = maps:with(maps:keys(Given), Options),
             start_or_join(Pool, py_options:hide(Asked), py_options:hide(Options));
@@ -257,7 +257,7 @@ start_link(Spec) ->
 -spec start_linked(pool_name(), py_options:pool()) ->
     {ok, pid()} | {error, start_error()} | ignore.
 start_linked(Name, #{mode := Mode} = Options) ->
-    case ensure_started(Mode) of
+    case py_app:ensure_started(Mode) of
         ok -> await_linked(py_pool:start_link(Name, py_options:hide(Options)));
         {error, _} = Error -> Error
     end.
@@ -452,7 +452,7 @@ contexts(Name) ->
 %% @doc Makes registrations possible. The other functions do so too; kept for its name. Idempotent.
 -spec init_pool_registry() -> ok.
 init_pool_registry() ->
-    ok = started_or_exit().
+    ok = py_app:ensure_started_or_exit().
 
 %% @doc Routes all functions of a Python module to a pool, which need not be running yet.
 -spec register_pool(pool_name(), Module :: atom() | binary()) -> ok.
@@ -468,7 +468,7 @@ register_pool(Pool, Module, Func) ->
 
 -spec register_key(pool_name(), py_registry:name(), py_registry:name(), py_error:called()) -> ok.
 register_key(Pool, Module, Func, _Called) when is_atom(Pool) ->
-    ok = started_or_exit(),
+    ok = py_app:ensure_started_or_exit(),
     py_registry:register(Module, Func, Pool);
 register_key(_Pool, _Module, _Func, Called) ->
     ?BADARG(Called, {argument, 1, <<"not an atom">>}).
@@ -476,7 +476,7 @@ register_key(_Pool, _Module, _Func, Called) ->
 %% @doc Takes a module's registration back. Idempotent.
 -spec unregister_pool(Module :: atom() | binary()) -> ok.
 unregister_pool(Module) ->
-    ok = started_or_exit(),
+    ok = py_app:ensure_started_or_exit(),
     Called = {?MODULE, unregister_pool, [Module]},
     py_registry:unregister(name(Module, 1, Called), '_').
 
@@ -484,7 +484,7 @@ unregister_pool(Module) ->
 -spec unregister_pool(Module :: atom() | binary(), Func :: atom() | binary()) -> ok.
 unregister_pool(Module, Func) ->
     Called = {?MODULE, unregister_pool, [Module, Func]},
-    ok = started_or_exit(),
+    ok = py_app:ensure_started_or_exit(),
     py_registry:unregister(name(Module, 1, Called), name(Func, 2, Called)).
 
 %% @doc The pool that a function is routed to: as registered for the function, else for its module,
@@ -548,48 +548,3 @@ info(Pool) ->
 described(Pool, Size, Info) ->
     Living = [Context || Ctx <- contexts(Pool), Context <- [py_context:info(Ctx)], is_map(Context)],
     Info#{size => Size, alive => length(Living), contexts => Living}.
-
-%% ------------------------------------------------------------------ the application
-
-%% Brings the application up if it isn't, and checks that its Python can give the mode.
--spec ensure_started(py_context:context_mode()) -> ok | {error, start_error()}.
-ensure_started(Mode) ->
-    case ensure_application() of
-        ok -> py_nif:check_mode(Mode);
-        {error, _} = Error -> Error
-    end.
-
--spec ensure_application() -> ok | {error, start_error()}.
-ensure_application() ->
-    Children = [whereis(Name) || Name <- [py_pool_sup, py_context_sup]],
-    case {whereis(py_context_router_sup), lists:member(undefined, Children)} of
-        {undefined, _} -> start_application();
-        {Sup, true} -> await_children(Sup), ensure_application();
-        {_, false} -> ok
-    end.
-
-%% It is just starting its children, or restarts one, and answers after that.
--spec await_children(pid()) -> ok.
-await_children(Sup) ->
-    try supervisor:count_children(Sup) of
-        _ -> ok
-    catch
-        exit:_ -> ok
-    end.
-
--spec start_application() -> ok | {error, start_error()}.
-start_application() ->
-    case application:ensure_all_started(py_context_router) of
-        {ok, _} -> ok;
-        %% What the application's start function said, without where it said so.
-        {error, {py_context_router, {Reason, {py_context_router_app, start, _}}}} ->
-            {error, Reason};
-        {error, {Application, Reason}} -> {error, {application_failed, Application, Reason}}
-    end.
-
--spec started_or_exit() -> ok.
-started_or_exit() ->
-    case ensure_application() of
-        ok -> ok;
-        {error, Reason} -> exit({py_context_router, Reason})
-    end.

@@ -14,33 +14,12 @@
 
 -behaviour(supervisor).
 
--export([start_link/0, ask/2]).
+-export([start_link/0]).
 -export([init/1]).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
-
-%% How long a process that has died may take to be restarted, in ms.
--define(RESTART, 1_000).
-
-%% Asks one of the processes that write what everybody reads. One that has just died is waited for: it
-%% starts with what had been written. Requests can be made twice without harm.
--spec ask(module(), term()) -> term().
-ask(Server, Request) ->
-    ask(Server, Request, ?RESTART).
-
--spec ask(module(), term(), non_neg_integer()) -> term().
-ask(Server, Request, Ms) ->
-    try
-        gen_server:call(Server, Request, infinity)
-    catch
-        exit:{Reason, _} when Ms > 0, Reason =:= noproc orelse Reason =:= killed ->
-            case whereis(?MODULE) of
-                undefined -> exit({noproc, {?MODULE, ask, [Server, Request]}});
-                _ -> receive after 1 -> ask(Server, Request, Ms - 1) end
-            end
-    end.
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->

@@ -82,7 +82,7 @@ begin_alone(Id, Options) ->
 -spec start_by(fun(() -> {ok, pid()} | {error, term()}), py_options:context()) ->
     {ok, pid()} | {error, term()}.
 start_by(Start, #{mode := Mode}) ->
-    case py_context_router:ensure_started(Mode) of
+    case py_app:ensure_started(Mode) of
         ok -> await(Start());
         {error, _} = Error -> Error
     end.

@@ -48,7 +48,7 @@ start_child(Id, #{mode := Mode} = Options) ->
     catch
         %% It has just died, and with it what it was about to start.
         exit:{_, {gen_server, call, [?MODULE | _]}} ->
-            case py_context_router:ensure_started(Mode) of
+            case py_app:ensure_started(Mode) of
                 ok -> start_child(Id, Options);
                 {error, _} = Error -> Error
             end

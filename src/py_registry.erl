@@ -41,11 +41,11 @@ start_link() ->
 
 -spec register(name(), name(), atom()) -> ok.
 register(Module, Func, Pool) ->
-    py_context_router_sup:ask(?MODULE, {register, text(Module), text(Func), Pool}).
+    py_app:ask(?MODULE, {register, text(Module), text(Func), Pool}).
 
 -spec unregister(name(), name()) -> ok.
 unregister(Module, Func) ->
-    py_context_router_sup:ask(?MODULE, {unregister, text(Module), text(Func)}).
+    py_app:ask(?MODULE, {unregister, text(Module), text(Func)}).
 
 %% The pool for a function: its own registration, else its module's, else `default'.
 -spec lookup(name(), name()) -> atom().

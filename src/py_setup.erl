@@ -32,7 +32,7 @@ add(Key, {Source, Note}) ->
     %% First for those that start from now on; whoever has started before is in the list that is
     %% looked at after.
     Before = find(Key),
-    ok = py_context_router_sup:ask(?MODULE, {put, {Key, Source, Note}}),
+    ok = py_app:ask(?MODULE, {put, {Key, Source, Note}}),
     case run_now(Source, py_nif:contexts()) of
         ok ->
             ok;
@@ -58,12 +58,12 @@ run_now(Source, [_ | _]) ->
 
 -spec restore(key(), step() | undefined) -> ok.
 restore(Key, undefined) -> remove(Key);
-restore(_Key, Step) -> py_context_router_sup:ask(?MODULE, {put, Step}).
+restore(_Key, Step) -> py_app:ask(?MODULE, {put, Step}).
 
 %% Contexts that start from now on don't run it.
 -spec remove(key()) -> ok.
 remove(Key) ->
-    py_context_router_sup:ask(?MODULE, {remove, Key}).
+    py_app:ask(?MODULE, {remove, Key}).
 
 -spec find(key()) -> step() | undefined.
 find(Key) ->

@@ -343,7 +343,7 @@ bound_context(Pool) ->
 %% @private Where a call goes that is left to the pool, whatever this process has bound.
 -spec routed_context(pool_name()) -> pid() | undefined.
 routed_context(Name) ->
-    case py_pool:lookup(Name) of
+    case py_pool_table:lookup(Name) of
         undefined -> undefined;
         Pool -> routed(py_nif:pool_route(Pool), Pool)
     end.
@@ -359,7 +359,7 @@ routed(Ctx, _Pool) ->
 %% The context of the current scheduler.
 -spec own_context(pool_name()) -> pid() | undefined.
 own_context(Name) ->
-    case py_pool:lookup(Name) of
+    case py_pool_table:lookup(Name) of
         undefined -> undefined;
         Pool -> owned(py_nif:pool_context(Pool), Pool)
     end.
@@ -440,7 +440,7 @@ contexts() ->
 %% @doc The contexts of a pool, in the order of their slots; `[]' when it isn't started.
 -spec contexts(pool_name()) -> [pid()].
 contexts(Name) when is_atom(Name) ->
-    case py_pool:lookup(Name) of
+    case py_pool_table:lookup(Name) of
         undefined -> [];
         Pool -> py_nif:pool_contexts(Pool)
     end;
@@ -521,7 +521,7 @@ name(_Name, N, Called) ->
 %% @doc The names of the running pools.
 -spec pools() -> [pool_name()].
 pools() ->
-    py_pool:names().
+    py_pool_table:names().
 
 %% @doc Per running pool what `info/1' says.
 -spec info() -> #{pool_name() => map()}.

@@ -413,7 +413,7 @@ close(Why, #state{handle = Handle}) -> py_nif:context_close(Handle, Why).
 leave_slot(#state{slot = undefined}) ->
     ok;
 leave_slot(#state{slot = #{pool := Name, slot := Slot}}) ->
-    case py_pool:lookup(Name) of
+    case py_pool_table:lookup(Name) of
         undefined -> ok;
         Pool -> py_nif:pool_leave(Pool, Slot)
     end.

@@ -11,8 +11,7 @@
 
 -behaviour(gen_server).
 
--export([start_link/2, await/2, stop/1, resize/2, info/1, lookup/1, whereis_pool/1, names/0]).
--export([forget_dead/0, kept/0]).
+-export([start_link/2, await/2, stop/1, resize/2, info/1, forget_dead/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -40,18 +39,13 @@
 -define(UNASKED, 5_000).
 %% How long a supervisor may take to restart a pool that was killed, in ms.
 -define(RESTART, 1_000).
--define(KEY(Name), {py_context_router, pool, Name}).
-%% Who has started it, with which options.
--define(START_KEY(Name), {py_context_router, pool_start, Name}).
-%% The default pool is looked up on nearly every call, and an atom is found faster than a tuple.
--define(DEFAULT_KEY, '$py_default_pool').
 
 %% Starts the process; the contexts come up on their own, see `await/2'. The options may be those that
 %% are `kept' of the pool.
 -spec start_link(atom(), py_options:pool() | kept) ->
     {ok, pid()} | {error, {already_started, pid()} | term()} | ignore.
 start_link(Name, Options) ->
-    gen_server:start_link({local, registered_name(Name)}, ?MODULE, {Name, Options}, []).
+    gen_server:start_link({local, py_pool_table:registered_name(Name)}, ?MODULE, {Name, Options}, []).
 
 %% Waits until all contexts serve. `Given' are the options that the caller asked for.
 -spec await(pid(), map()) -> {ok, [pid()]} | {error, term()} | stopped | gone.
@@ -68,13 +62,13 @@ await(Pid, Given) ->
 %% Stops it; returns when its contexts and their threads are gone. Idempotent.
 -spec stop(atom()) -> ok.
 stop(Name) ->
-    Pool = lookup(Name),
+    Pool = py_pool_table:lookup(Name),
     %% Its process may just have been killed, and be about to be restarted.
     _ = [py_nif:pool_close(Pool) || Pool =/= undefined],
-    ok = let_go(whereis_pool(Name)),
+    ok = let_go(py_pool_table:whereis_pool(Name)),
     try
         %% It takes nobody along, see `py_context_server:stop/1'.
-        gen_server:stop(registered_name(Name), normal, infinity)
+        gen_server:stop(py_pool_table:registered_name(Name), normal, infinity)
     catch
         exit:Reason -> not_stopped(Reason, Name, Pool)
     end.
@@ -85,7 +79,7 @@ not_stopped({Reason, {sys, terminate, _}}, Name, Pool) ->
     not_stopped(Reason, Name, Pool);
 not_stopped(Reason, Name, Pool) ->
     IsKilled = Reason =/= noproc andalso is_crash(Reason),
-    case IsKilled andalso (Pool =:= undefined orelse not is_published(Name, Pool)) of
+    case IsKilled andalso (Pool =:= undefined orelse not py_pool_table:is_published(Name, Pool)) of
         true ->
             %% As it ended, when its entry was erased: a process that is started in its place can't
             %% know that it is to end.
@@ -97,7 +91,7 @@ not_stopped(Reason, Name, Pool) ->
 
 -spec await_process(atom(), non_neg_integer()) -> ok.
 await_process(Name, Ms) ->
-    case whereis_pool(Name) of
+    case py_pool_table:whereis_pool(Name) of
         undefined when Ms > 0 -> receive after 1 -> await_process(Name, Ms - 1) end;
         _ -> ok
     end.
@@ -113,20 +107,12 @@ let_go(Pid) -> py_context_server:unlinked(Pid, ok).
 forget(_Name, undefined) ->
     ok;
 forget(Name, Pool) ->
-    case is_published(Name, Pool) of
+    case py_pool_table:is_published(Name, Pool) of
         true ->
             lists:foreach(fun await_death/1, py_nif:pool_contexts(Pool)),
             await_restart(Name, Pool, ?RESTART);
         false ->
             ok
-    end.
-
-%% Not as a pattern: to Dialyzer the native object is opaque, also beside `undefined'.
--spec is_published(atom(), py_nif:pool()) -> boolean().
-is_published(Name, Pool) ->
-    case lookup(Name) of
-        undefined -> false;
-        Published -> Published =:= Pool
     end.
 
 -spec await_death(pid()) -> ok.
@@ -136,22 +122,22 @@ await_death(Pid) ->
 
 -spec await_restart(atom(), py_nif:pool(), non_neg_integer()) -> ok.
 await_restart(Name, Pool, Ms) ->
-    case is_published(Name, Pool) of
+    case py_pool_table:is_published(Name, Pool) of
         true when Ms > 0 ->
             receive after 1 -> await_restart(Name, Pool, Ms - 1) end;
         true ->
-            erase_entry(Name);
+            py_pool_table:erase(Name);
         false ->
             ok
     end.
 
 -spec resize(atom(), pos_integer()) -> ok | {error, term()} | stopped | gone.
 resize(Name, Size) ->
-    ask(registered_name(Name), {resize, Size}).
+    ask(py_pool_table:registered_name(Name), {resize, Size}).
 
 -spec info(atom()) -> map() | stopped | gone.
 info(Name) ->
-    ask(registered_name(Name), info).
+    ask(py_pool_table:registered_name(Name), info).
 
 -spec ask(pid() | atom(), term()) -> term().
 ask(Server, Request) ->
@@ -163,111 +149,40 @@ ask(Server, Request) ->
         exit:_ -> gone
     end.
 
-%% The native slots of a running pool.
--spec lookup(atom()) -> py_nif:pool() | undefined.
-lookup(default) ->
-    persistent_term:get(?DEFAULT_KEY, undefined);
-lookup(Name) ->
-    persistent_term:get(?KEY(Name), undefined).
-
--spec key(atom()) -> term().
-key(default) -> ?DEFAULT_KEY;
-key(Name) -> ?KEY(Name).
-
--spec whereis_pool(atom()) -> pid() | undefined.
-whereis_pool(Name) ->
-    whereis(registered_name(Name)).
-
-%% The names of all pools whose process runs.
--spec names() -> [atom()].
-names() ->
-    Default = [default || lookup(default) =/= undefined],
-    lists:sort(Default ++ [Name || {?KEY(Name), _} <- persistent_term:get()]).
-
 %% When the application has stopped, a pool that has just crashed is not restarted any more, and one
 %% that had lost its supervisor is waited for like the others.
 -spec forget_dead() -> ok.
 forget_dead() ->
-    Kept = kept(),
-    lists:foreach(fun(Name) -> persistent_term:erase(?START_KEY(Name)) end, Kept),
-    Ending = [Pid || Name <- Kept, Pid <- [whereis_pool(Name)], is_pid(Pid)],
+    Persisted = py_pool_table:persisted(),
+    lists:foreach(fun py_pool_table:forget/1, Persisted),
+    Ending = [Pid || Name <- Persisted, Pid <- [py_pool_table:whereis_pool(Name)], is_pid(Pid)],
     lists:foreach(fun await_death/1, Ending),
-    lists:foreach(fun erase_entry/1, [Name || Name <- names(), whereis_pool(Name) =:= undefined]).
-
-%% The application's own pools that have served. It starts them again whatever happens to them, unless
-%% they are stopped; a user's supervisor may not.
--spec kept() -> [atom()].
-kept() ->
-    [Name || {?START_KEY(Name), {py_pool_sup, _}} <- persistent_term:get()].
-
--spec kept_options(atom()) -> py_options:pool() | undefined.
-kept_options(Name) ->
-    case persistent_term:get(?START_KEY(Name), undefined) of
-        {py_pool_sup, Options} -> Options;
-        _ -> undefined
-    end.
-
--spec is_kept(atom()) -> boolean().
-is_kept(Name) ->
-    kept_options(Name) =/= undefined.
-
-%% Notes what is needed to start it again.
--spec keep(#state{}) -> ok.
-keep(#state{name = Name, options = Options}) ->
-    persistent_term:put(?START_KEY(Name), {starter(), Options}).
-
-%% Who starts this process, now or again. Of the application's supervisor the name: it may be the next one.
--spec starter() -> py_pool_sup | pid().
-starter() ->
-    case hd(get('$ancestors')) of
-        py_pool_sup -> py_pool_sup;
-        Name when is_atom(Name) -> whereis(Name);
-        Pid -> Pid
-    end.
-
-%% Whether what is left of a pool of this name is that of the one which is started again here.
--spec is_own(atom()) -> boolean().
-is_own(Name) ->
-    case persistent_term:get(?START_KEY(Name), undefined) of
-        {Starter, _Options} -> Starter =:= starter();
-        undefined -> false
-    end.
-
--spec erase_entry(atom()) -> ok.
-erase_entry(Name) ->
-    lists:foreach(fun persistent_term:erase/1, [?START_KEY(Name), key(Name)]).
-
-%% One atom more per pool name, which is an atom of the user's already. Not `py_pool_Name': a pool
-%% may be called `sup'.
--spec registered_name(atom()) -> atom().
-registered_name(Name) ->
-    try binary_to_atom(<<"py_pool:", (atom_to_binary(Name))/binary>>)
-    %% Too long to have been started: nobody is registered as this.
-    catch error:system_limit -> py_pool
-    end.
+    lists:foreach(fun py_pool_table:erase/1,
+                  [Name || Name <- py_pool_table:names(),
+                           py_pool_table:whereis_pool(Name) =:= undefined]).
 
 -spec init({atom(), py_options:pool() | kept}) -> {ok, #state{}} | ignore.
 init({Name, kept}) ->
-    case kept_options(Name) of
+    case py_pool_table:persisted_options(Name) of
         undefined -> ignore;
         Options -> init({Name, Options})
     end;
 init({Name, Options}) ->
     _ = process_flag(trap_exit, true),
-    case lookup(Name) of
+    case py_pool_table:lookup(Name) of
         undefined ->
             {ok, started(undefined, Name, Options)};
         Pool ->
-            case {py_nif:pool_is_closed(Pool), is_own(Name)} of
+            case {py_nif:pool_is_closed(Pool), py_pool_table:is_restart(Name)} of
                 {false, true} ->
                     {ok, started(Pool, Name, Options)};
                 {false, false} ->
                     %% Of one that was killed in somebody else's hands, who hasn't started it again.
-                    ok = erase_entry(Name),
+                    ok = py_pool_table:erase(Name),
                     {ok, started(undefined, Name, Options)};
                 {true, _} ->
                     %% Stopped after its process had been killed, see `forget/2'.
-                    ok = erase_entry(Name),
+                    ok = py_pool_table:erase(Name),
                     ignore
             end
     end.
@@ -286,7 +201,7 @@ fill(Pool, #state{options = Options} = State) ->
     %% its earlier life, resized as they may have been; then the entry needn't change.
     Size = length(py_nif:pool_contexts(Pool)),
     Known = State#state{pool = Pool, options = Options#{contexts := Size}},
-    ok = keep(Known),
+    ok = py_pool_table:persist(State#state.name, Known#state.options),
     (add_slots(1, Size, Known))#state{pending = #{}}.
 
 -spec add_slots(pos_integer(), non_neg_integer(), #state{}) -> #state{}.
@@ -386,8 +301,8 @@ old_slot_event(_Event, Key, #state{sup = Sup} = State) ->
 
 -spec all_started(#state{}) -> #state{}.
 all_started(#state{change = starting, name = Name, pool = Pool} = State) ->
-    ok = persistent_term:put(key(Name), Pool),
-    ok = keep(State),
+    ok = py_pool_table:publish(Name, Pool),
+    ok = py_pool_table:persist(Name, State#state.options),
     ok = reply_all(State#state.waiting, {ok, py_nif:pool_contexts(Pool)}),
     next_change(State#state{change = undefined, waiting = []});
 all_started(#state{change = {growing, From, OldSize}, slots = Slots, options = Options} = State) ->
@@ -458,10 +373,10 @@ shrink(Size, #state{slots = Slots, pool = Pool, sup = Sup, options = Options} = 
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, #state{name = Name} = State) ->
-    _ = (is_crash(Reason) andalso is_kept(Name)) orelse erase_entry(Name),
+    _ = (is_crash(Reason) andalso py_pool_table:is_persisted(Name)) orelse py_pool_table:erase(Name),
     ok = stop_contexts(State),
     %% The application may have stopped meanwhile.
-    _ = is_kept(Name) orelse erase_entry(Name),
+    _ = py_pool_table:is_persisted(Name) orelse py_pool_table:erase(Name),
     ok.
 
 %% After which it is started again.

@@ -26,7 +26,7 @@ watch() ->
 
 -spec handle_continue(look, reference()) -> {noreply, reference()}.
 handle_continue(look, Monitor) ->
-    _ = lists:all(fun is_restored/1, py_pool:kept())
+    _ = lists:all(fun is_restored/1, py_pool_table:persisted())
         orelse erlang:send_after(?WAIT, self(), look),
     {noreply, Monitor}.
 
@@ -55,7 +55,7 @@ handle_info(_Message, Monitor) ->
 -spec is_restored(atom()) -> boolean().
 is_restored(Name) ->
     try
-        case py_pool:whereis_pool(Name) of
+        case py_pool_table:whereis_pool(Name) of
             undefined -> element(1, py_pool_sup:restore_pool(Name)) =:= ok;
             Pid -> lists:keymember(Pid, 2, supervisor:which_children(py_pool_sup))
         end

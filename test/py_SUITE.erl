@@ -585,7 +585,7 @@ a_default_pool_that_somebody_starts_is_waited_for(Config) ->
     ok = application:set_env(py_context_router, default_pool, #{contexts => 2}),
     {Gate, Wait} = test_helpers:gate(Config),
     Starter = ask(fun() -> py_context_router:start(#{contexts => 1, preload => [Wait, "wait()"]}) end),
-    _ = eventually(fun() -> is_pid(py_pool:whereis_pool(default)) end),
+    _ = eventually(fun() -> is_pid(py_pool_table:whereis_pool(default)) end),
     Caller = ask(fun() -> py:call(builtins, abs, [-1]) end),
     %% It waits for the pool, as the one who has started it does.
     _ = eventually(fun() ->

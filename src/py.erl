@@ -583,13 +583,13 @@ with_limit(Other, _Fun) ->
 -spec import(py_context:name()) -> ok | {error, error()}.
 import(Module) ->
     Name = module_name(Module, [Module]),
-    set_up({import, Name}, py_setup:import(Name)).
+    set_up({import, Name}, py_context_setup:import(Name)).
 
 %% @doc Puts a folder at the front of Python's path in every context, also in those that start later.
 -spec add_path(file:name_all()) -> ok | {error, error()}.
 add_path(Path) ->
     Folder = filename:absname(path(Path, 1, [Path])),
-    set_up({path, Folder}, py_setup:path(Folder)).
+    set_up({path, Folder}, py_context_setup:path(Folder)).
 
 %% Text that goes beyond Python source, where nobody looks at a binary any more.
 -spec utf8(term(), pos_integer(), py_error:called()) -> binary().
@@ -612,10 +612,10 @@ path(Given, N, All) ->
             end
     end.
 
--spec set_up(py_setup:key(), {binary(), term()}) -> ok | {error, error()}.
+-spec set_up(py_context_setup:key(), {binary(), term()}) -> ok | {error, error()}.
 set_up(Key, Step) ->
     case py_app:ensure_started(worker) of
-        ok -> py_setup:add(Key, Step);
+        ok -> py_each_context:add(Key, Step);
         {error, _} = Error -> Error
     end.
 
@@ -625,7 +625,7 @@ reload(Module) ->
     Name = module_name(Module, [Module]),
     Code = <<"__import__('importlib').reload(__import__('sys').modules[name]) and True "
              "if name in __import__('sys').modules else False">>,
-    case py_setup:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{name => Name}) end) of
+    case py_each_context:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{name => Name}) end) of
         {ok, _} -> ok;
         {error, _} = Error -> Error
     end.
@@ -646,7 +646,7 @@ module_name(Module, All) ->
 -spec gc() -> {ok, non_neg_integer()} | {error, error()}.
 gc() ->
     Code = <<"__import__('gc').collect()">>,
-    case py_setup:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{}) end) of
+    case py_each_context:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{}) end) of
         {ok, Collected} -> {ok, lists:sum([N || {_, N} <- Collected])};
         {error, _} = Error -> Error
     end.
@@ -659,7 +659,7 @@ gc() ->
 memory_stats() ->
     Code = <<"(lambda gc, sys: (sys.getallocatedblocks(), list(gc.get_count()),"
              " list(gc.get_threshold()), gc.get_stats()))(__import__('gc'), __import__('sys'))">>,
-    case py_setup:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{}) end) of
+    case py_each_context:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{}) end) of
         {ok, Values} ->
             Each = [#{contexts => Contexts, allocated_blocks => Blocks, gc_count => Count,
                       gc_threshold => Threshold, gc_stats => Stats}

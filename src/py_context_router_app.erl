@@ -30,9 +30,9 @@ start_tree() ->
 stop(_State) ->
     ok = py_pool:forget_dead(),
     ok = py_registry:forget(),
-    ok = py_setup:forget(),
+    ok = py_context_setup:forget(),
     ok = py_callback:forget(),
-    py_python:stop().
+    py_python:stop([py_output, py_log]).
 
 %% The VM ignores SIGCHLD, and the OS then forgets how a child process has ended: Python's
 %% subprocess would wait for ever, or take every program for a success.

@@ -2,7 +2,7 @@
 %%
 %%   py_context_router_sup
 %%   ├── py_registry      writes the registrations
-%%   ├── py_setup         writes what every context starts with
+%%   ├── py_context_setup  writes what every context starts with
 %%   ├── py_async         keeps the time of calls that nobody waits for
 %%   ├── py_service_sup   what Python talks to
 %%   ├── py_context_sup   single contexts
@@ -24,7 +24,7 @@ start_link() ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     Registry = #{id => py_registry, start => {py_registry, start_link, []}},
-    Setup = #{id => py_setup, start => {py_setup, start_link, []}},
+    Setup = #{id => py_context_setup, start => {py_context_setup, start_link, []}},
     Async = #{id => py_async, start => {py_async, start_link, []}},
     Services = #{id => py_service_sup, start => {py_service_sup, start_link, []},
                  type => supervisor},

@@ -169,7 +169,7 @@ start_thread(#state{options = Options} = State) ->
 -spec sources(#state{}) -> [binary()].
 sources(#state{options = Options}) ->
     #{preload := Preload, venv := Venv} = py_options:reveal(Options),
-    py_setup:sources(Venv) ++ [Preload || Preload =/= undefined].
+    py_context_setup:sources(Venv) ++ [Preload || Preload =/= undefined].
 
 -spec pool(#state{}) -> atom().
 pool(#state{slot = undefined}) -> undefined;

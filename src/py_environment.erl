@@ -6,7 +6,7 @@
 %% workers run, is a context of its own, so that it waits for none of them.
 -module(py_environment).
 
--export([put/2, get/1, unset/1, all/0]).
+-export([put/2, get/1, unset/1]).
 
 -define(CODE_PUT, <<"__import__('os').environ.__setitem__(name, value)">>).
 -define(CODE_UNSET, <<"(__import__('os').environ.pop(name, None), None)[1]">>).
@@ -37,23 +37,13 @@ of_the_vm(Name) ->
         Value -> unicode:characters_to_binary(Value)
     end.
 
-%% The VM's, as bytes, for a Python that is about to start.
--spec all() -> [{binary(), binary()}].
-all() ->
-    [{Name, Value} || {Name, Value} <- [{native(N), native(V)} || {N, V} <- os:env()],
-                      is_binary(Name), is_binary(Value)].
-
--spec native(string()) -> binary() | {error | incomplete, binary(), term()}.
-native(Text) ->
-    unicode:characters_to_binary(Text, unicode, file:native_name_encoding()).
-
 %% First where later interpreters have it from: the OS process's variables.
 -spec everywhere(binary(), map()) -> ok | {error, term()}.
 everywhere(Code, Locals) ->
     case in_main(Code, Locals) of
         {ok, none} ->
             Request = fun(Ctx) -> py_call:own_eval(Ctx, Code, Locals) end,
-            case py_setup:in_each_subinterpreter(Request) of
+            case py_each_context:in_each_subinterpreter(Request) of
                 {ok, _} -> ok;
                 {error, _} = Error -> Error
             end;

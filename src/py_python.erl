@@ -3,7 +3,7 @@
 %% Runs in the process that starts the application.
 -module(py_python).
 
--export([start/0, stop/0, load/0, venv/0]).
+-export([start/0, stop/1, load/0, venv/0]).
 
 -export_type([start_error/0]).
 
@@ -21,8 +21,6 @@
 -define(SETTINGS, [quarantine_limit, max_depth, spin_us, callback_depth, redirect_output]).
 %% How long Python's `atexit' callbacks may take when the application stops, in ms.
 -define(ATEXIT_TIMEOUT, 5_000).
-%% What these may need.
--define(ATEXIT_SERVICES, [py_output, py_log]).
 %% How long an executable may take to say its version, in ms.
 -define(PROBE_TIMEOUT, 30_000).
 
@@ -35,27 +33,27 @@ start() ->
     end.
 
 %% Python stays, because it can't be started again. What its code has registered with `atexit' is
-%% run, for as long as that may take.
--spec stop() -> ok.
-stop() ->
+%% run, for as long as that may take, with these services, which it may need.
+-spec stop([module()]) -> ok.
+stop(Services) ->
     %% In a process of its own, for the message that may come too late.
-    {Pid, Monitor} = spawn_monitor(fun run_atexit/0),
+    {Pid, Monitor} = spawn_monitor(fun() -> run_atexit(Services) end),
     receive
         {'DOWN', Monitor, process, Pid, _} -> ok
     after ?ATEXIT_TIMEOUT ->
         true = exit(Pid, kill),
         receive {'DOWN', Monitor, process, Pid, _} -> ok end
     end,
-    lists:foreach(fun end_service/1, ?ATEXIT_SERVICES).
+    lists:foreach(fun end_service/1, Services).
 
 %% What they print and log goes where that of nobody's job goes. Their services have gone with the tree.
--spec run_atexit() -> ok.
-run_atexit() ->
-    _ = [Service:start_link() || Service <- ?ATEXIT_SERVICES],
+-spec run_atexit([module()]) -> ok.
+run_atexit(Services) ->
+    _ = [Service:start_link() || Service <- Services],
     ok = py_nif:run_atexit(),
     receive py_atexit -> ok end,
     %% What has come before this is handled first.
-    lists:foreach(fun(Service) -> ok = gen_server:stop(Service) end, ?ATEXIT_SERVICES).
+    lists:foreach(fun(Service) -> ok = gen_server:stop(Service) end, Services).
 
 %% One that has outlived its time is about to end, and leaves its name to the next start.
 -spec end_service(module()) -> ok.
@@ -152,6 +150,14 @@ boot(Executable) ->
         {py_boot, {error, {running_as, Running}}} -> {error, {python_already_running, Running}}
     end.
 
+%% The VM's, as bytes, for a Python that is about to start.
 -spec variables(boolean()) -> [{binary(), binary()}] | nil.
-variables(true) -> py_environment:all();
-variables(false) -> nil.
+variables(true) ->
+    [{Name, Value} || {Name, Value} <- [{native(N), native(V)} || {N, V} <- os:env()],
+                      is_binary(Name), is_binary(Value)];
+variables(false) ->
+    nil.
+
+-spec native(string()) -> binary() | {error | incomplete, binary(), term()}.
+native(Text) ->
+    unicode:characters_to_binary(Text, unicode, file:native_name_encoding()).

@@ -4,7 +4,7 @@
 %% output goes to whoever wants to follow it.
 -module(py_venv).
 
--export([activate/1, deactivate/0, info/0, activation/1, ensure/3]).
+-export([activate/1, deactivate/0, info/0, ensure/3]).
 
 -export_type([requirements/0, options/0, error/0]).
 
@@ -34,53 +34,6 @@
 %% `not_a_venv': there are files at the path already, which are no virtual environment.
 -type exit_status() :: non_neg_integer().
 
-%% What follows runs in each context. Workers share an interpreter and may run it at once: hence the
-%% lock, and the look whether it is done already.
--define(LOCKED,
-        "import os, site, sys\n"
-        "def take_off(old):\n"
-        "    sys.path[:] = [p for p in sys.path if p not in old['added']]\n"
-        "    sys.prefix, sys.exec_prefix, executable = old['were']\n"
-        "    run_as(executable)\n"
-        "    del sys._py_context_venv\n"
-        "def run_as(executable):\n"
-        "    spawn = sys.modules.get('multiprocessing.spawn')\n"
-        "    if spawn and os.fsdecode(spawn.get_executable() or '') == (sys.executable or ''):\n"
-        "        spawn.set_executable(executable)\n"
-        "    sys.executable = executable\n"
-        "with lock:\n"
-        "    old = getattr(sys, '_py_context_venv', None)\n").
-%% Packages go to the front of the path, as in a Python of the environment; `.pth' files are read.
-%% Another environment that was active goes first, unless the context was started with one of its
-%% own: then that stays. What Python code starts as `sys.executable' is a Python of the environment.
--define(ACTIVATE,
-        ?LOCKED
-        "    version = '%d.%d' % sys.version_info[:2] + ('t' if 't' in sys.abiflags else '')\n"
-        "    lib = os.path.join(venv, 'lib', 'python' + version, 'site-packages')\n"
-        "    if not os.path.isdir(lib):\n"
-        "        import glob\n"
-        "        found = glob.glob(os.path.join(glob.escape(venv), 'lib', 'python*', 'site-packages'))\n"
-        "        others = sorted(path.split(os.sep)[-2][len('python'):] for path in found)\n"
-        "        if others:\n"
-        "            raise FileNotFoundError(f'this is Python {version}, and the virtual environment of '\n"
-        "                                    f'Python {\" and \".join(others)}: {venv}')\n"
-        "        raise FileNotFoundError(f'no virtual environment: {venv}')\n"
-        "    if not (old and (old['own'] > own or (old['venv'], old['own']) == (venv, own))):\n"
-        "        if old:\n"
-        "            take_off(old)\n"
-        "        before, were = list(sys.path), (sys.prefix, sys.exec_prefix, sys.executable)\n"
-        "        site.addsitedir(lib)\n"
-        "        added = [p for p in sys.path if p not in before]\n"
-        "        sys.path[:] = added + before\n"
-        "        sys.prefix = sys.exec_prefix = venv\n"
-        "        python = os.path.join(venv, 'bin', 'python')\n"
-        "        if os.path.exists(python):\n"
-        "            run_as(python)\n"
-        "        sys._py_context_venv = dict(venv=venv, own=own, added=added, were=were)\n").
--define(DEACTIVATE,
-        ?LOCKED
-        "    if old and not old['own']:\n"
-        "        take_off(old)\n").
 %% In an environment: what was installed there last.
 -define(STAMP, "py_context_router.installed").
 -define(TIMEOUT, 600_000).
@@ -92,21 +45,16 @@
 -spec activate(binary()) -> ok | {error, term()}.
 activate(Path) ->
     Folder = filename:absname(Path),
-    py_setup:add(venv, {source(?ACTIVATE, Folder, false), Folder}).
-
-%% The code that a context runs which is started with an environment of its own.
--spec activation(binary()) -> binary().
-activation(Path) ->
-    source(?ACTIVATE, filename:absname(Path), true).
+    py_each_context:add(venv, {py_venv_code:activate(Folder), Folder}).
 
 -spec deactivate() -> ok | {error, term()}.
 deactivate() ->
-    ok = py_setup:remove(venv),
-    py_setup:everywhere(source(?DEACTIVATE, <<>>, false)).
+    ok = py_context_setup:remove(venv),
+    py_each_context:run(py_venv_code:deactivate()).
 
 -spec info() -> #{active := boolean(), venv_path => binary(), site_packages => binary()}.
 info() ->
-    case py_setup:find(venv) of
+    case py_context_setup:find(venv) of
         undefined -> info(py_python:venv());
         {venv, _, Path} -> info({ok, Path})
     end.
@@ -116,19 +64,10 @@ info() ->
 info(none) ->
     #{active => false};
 info({ok, Path}) ->
-    {ok, Version} = py:version(),
-    [Major, Minor | _] = binary:split(Version, <<".">>, [global]),
+    [Major, Minor | _] = binary:split(py_nif:version(), <<".">>, [global]),
     Lib = <<"python", Major/binary, ".", Minor/binary>>,
     #{active => true, venv_path => Path,
       site_packages => filename:join([Path, <<"lib">>, Lib, <<"site-packages">>])}.
-
-%% Runs code with names of its own, so that it leaves none in the context's namespace.
--spec source(string(), binary(), boolean()) -> binary().
-source(Code, Venv, Own) ->
-    Flag = case Own of true -> "True"; false -> "False" end,
-    iolist_to_binary(["exec(", py_setup:literal(list_to_binary(Code)), ", {'venv': ",
-                      py_setup:literal(Venv), ", 'own': ", Flag, ", 'lock': ", py_setup:path_lock(),
-                      "})"]).
 
 %% ------------------------------------------------------------------ making one
 

@@ -13,8 +13,8 @@
 -define(INTERFACE, [py, py_context, py_context_router, py_context_sup, py_error]).
 
 %% Others, in which the interface speaks to processes that all share.
--define(SHARED, [py_async, py_callback, py_options, py_pool, py_registry, py_setup, py_shape, py_stream,
-                 py_stream_server]).
+-define(SHARED, [py_async, py_callback, py_options, py_pool, py_registry, py_context_setup,
+                 py_each_context, py_shape, py_stream, py_stream_server]).
 
 all() ->
     [functions_for_users_answer_or_raise_badarg, no_function_takes_the_application_down].
@@ -67,7 +67,7 @@ processes_of_ours() ->
     [{Name, whereis(Name)} || Name <- [py_context_router_sup, py_registry, py_callback,
                                        py_callback_runner, py_pool_sup, py_context_sup, py_pools,
                                        py_output, py_log, py_sender, py_service_sup, py_async,
-                                       py_stream_server, py_setup, py_held]].
+                                       py_stream_server, py_context_setup, py_held]].
 
 samples() ->
     Name = fun() -> math end,

@@ -136,7 +136,7 @@ routing_asks_no_process(Config) ->
     _ = start(#{contexts => 1}, Config),
     {ok, _} = py_context_router:start_pool(io, 1, ?config(mode, Config)),
     ok = py:register_pool(io, operator),
-    Asked = [py_registry, py_pool_sup, py_context_sup, py_setup, py_async],
+    Asked = [py_registry, py_pool_sup, py_context_sup, py_context_setup, py_async],
     _ = [sys:suspend(Name) || Name <- Asked],
     try
         %% Neither a registered call nor one that isn't.

@@ -282,8 +282,8 @@ each_with_options([], _Options, Complete) ->
 calls([{Module, Func, Args} | Calls], All) when is_list(Args) ->
     calls([{Module, Func, Args, #{}} | Calls], All);
 calls([{Module, Func, Args, Kwargs} | Calls], All) when is_list(Args) ->
-    Call = {py_context:name(Module, 1, All), py_context:name(Func, 1, All), Args,
-            py_context:named(Kwargs, 1, All)},
+    Call = {py_check:name(Module, 1, All), py_check:name(Func, 1, All), Args,
+            py_check:named(Kwargs, 1, All)},
     [Call | calls(Calls, All)];
 calls([], _All) -> [];
 calls(_Other, All) -> ?BADARG(All, {argument, 1, <<"not a list of {Module, Func, Args}">>}).
@@ -483,9 +483,9 @@ call_method(Object, Method, Args, Kwargs) ->
                   py_context:kwargs(), timeout() | py_context:object_options()) -> result().
 call_method(Object, Method, Args, Kwargs, Options) ->
     Called = {?MODULE, call_method, [Object, Method, Args, Kwargs, Options]},
-    Name = py_context:name(Method, 2, Called),
+    Name = py_check:name(Method, 2, Called),
     ok = check_list(Args, 3, Called),
-    Named = py_context:named(Kwargs, 4, Called),
+    Named = py_check:named(Kwargs, 4, Called),
     at_home(Object, Options, Called, fun(Ctx, Limited) ->
         py_context:call_method(Ctx, Object, Name, Args, Named, Limited)
     end).
@@ -500,7 +500,7 @@ getattr(Object, Name) ->
     result().
 getattr(Object, Name, Options) ->
     Called = {?MODULE, getattr, [Object, Name, Options]},
-    Checked = py_context:name(Name, 2, Called),
+    Checked = py_check:name(Name, 2, Called),
     at_home(Object, Options, Called, fun(Ctx, Limited) ->
         py_context:getattr(Ctx, Object, Checked, Limited)
     end).
@@ -594,7 +594,7 @@ add_path(Path) ->
 %% Text that goes beyond Python source, where nobody looks at a binary any more.
 -spec utf8(term(), pos_integer(), py_error:called()) -> binary().
 utf8(Given, N, All) ->
-    Text = py_context:text(Given, N, All),
+    Text = py_check:text(Given, N, All),
     case unicode:characters_to_binary(Text) of
         Text -> Text;
         _ -> ?BADARG(All, {argument, N, <<"not text in UTF-8">>})
@@ -632,7 +632,7 @@ reload(Module) ->
 
 -spec module_name(py_context:name(), [term()]) -> binary().
 module_name(Module, All) ->
-    Name = case py_context:name(Module, 1, All) of
+    Name = case py_check:name(Module, 1, All) of
                Atom when is_atom(Atom) -> atom_to_binary(Atom);
                Binary -> Binary
            end,

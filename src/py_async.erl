@@ -180,7 +180,7 @@ cast(Request, Limit) ->
 -spec wait_and_cast(py_call:request(), limit(), pid()) -> ok.
 wait_and_cast(Request, Limit, Caller) ->
     Deadline = py_deadline:from_timeout(Limit),
-    _ = py_call:outlives(Request) orelse py_context:end_with(Caller),
+    _ = py_call:outlives(Request) orelse py_erpc:die_with(Caller),
     case py_call:submit_patiently(Request, fun py_nif:submit_message/2) of
         {error, Reason} ->
             report(Caller, py_call:describe(Request), Reason);

@@ -108,7 +108,7 @@ with_options(#request{work = {call, _, _, _, Given}}, #{kwargs := Kwargs}) when 
 with_options(#request{work = {call, Module, Func, Args, _}} = Request, #{kwargs := Kwargs} = Rest) ->
     case is_map(Kwargs) orelse is_list(Kwargs) of
         true ->
-            Named = py_context:named(Kwargs, 1, [Kwargs]),
+            Named = py_check:named(Kwargs, 1, [Kwargs]),
             Work = {call, Module, Func, Args, Named},
             with_options(Request#request{work = Work}, maps:remove(kwargs, Rest));
         false ->

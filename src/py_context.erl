@@ -41,12 +41,8 @@
 -export([to_buffer/1, to_buffer/2, is_ref/1]).
 %% What it is.
 -export([get_interp_id/1, is_subinterp/1, info/1]).
-%% For the same module on other nodes.
--export([answer/3]).
-%% For what else works for a process of another node.
--export([end_with/1, watching/3]).
 %% For py.
--export([request/3, home/1, home/2, name/3, named/3, text/3]).
+-export([request/3, home/1, home/2]).
 
 -export_type([context_mode/0, options/0, call_options/0, object_options/0, buffer_options/0]).
 -export_type([name/0, args/0, kwargs/0, locals/0, env/0,
@@ -132,7 +128,6 @@
 -define(LOOKS, 100).
 -define(IS_ENV(E), (E =:= none orelse is_reference(E))).
 -define(IS_NAME(N), (is_atom(N) orelse is_binary(N))).
--define(NOT_PAIRS, <<"neither a map nor a list of pairs">>).
 -define(NOT_AN_ENV, <<"neither an environment of create_local_env/1 nor none">>).
 
 %% ------------------------------------------------------------------ lifecycle
@@ -224,9 +219,9 @@ call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) ->
 call_checked([Ctx, Module, Func, Args, Kwargs | _] = All, {Timeout, Env, Flags})
   when is_list(Args) ->
     Called = {?MODULE, call, All},
-    M = name(Module, 2, Called),
-    F = name(Func, 3, Called),
-    K = named(Kwargs, 5, Called),
+    M = py_check:name(Module, 2, Called),
+    F = py_check:name(Func, 3, Called),
+    K = py_check:named(Kwargs, 5, Called),
     run(Ctx, fun(Ref) -> {call, Ref, Flags, M, F, Args, K, Env} end, Timeout, Called);
 call_checked(All, _Call) ->
     ?BADARG({?MODULE, call, All}, {argument, 4, <<"not a list">>}).
@@ -260,8 +255,8 @@ eval(Ctx, Source, Locals, Timeout, Env) ->
 -spec eval_checked([term()], py_options:call()) -> {ok, term()} | {error, error()}.
 eval_checked([Ctx, Source, Locals | _] = All, {Timeout, Env, Flags}) ->
     Called = {?MODULE, eval, All},
-    Text = text(Source, 2, Called),
-    Names = named(Locals, 3, Called),
+    Text = py_check:text(Source, 2, Called),
+    Names = py_check:named(Locals, 3, Called),
     run(Ctx, fun(Ref) -> {eval, Ref, Flags, Text, Names, Env} end, Timeout, Called).
 
 %% @doc Runs Python statements in the context's own namespace.
@@ -293,7 +288,7 @@ exec(Ctx, Source, Timeout, Env) ->
 -spec exec_checked([term()], py_options:call()) -> ok | {error, error()}.
 exec_checked([Ctx, Source | _] = All, {Timeout, Env, Flags}) ->
     Called = {?MODULE, exec, All},
-    Text = text(Source, 2, Called),
+    Text = py_check:text(Source, 2, Called),
     run(Ctx, fun(Ref) -> {exec, Ref, Flags, Text, Env} end, Timeout, Called).
 
 %% ------------------------------------------------------------------ objects
@@ -313,8 +308,8 @@ call_method(Ctx, Object, Method, Args, Kwargs) ->
     {ok, term()} | {error, error()}.
 call_method(Ctx, Object, Method, Args, Kwargs, Options) when is_list(Args) ->
     Called = {?MODULE, call_method, [Ctx, Object, Method, Args, Kwargs, Options]},
-    Name = name(Method, 3, Called),
-    K = named(Kwargs, 5, Called),
+    Name = py_check:name(Method, 3, Called),
+    K = py_check:named(Kwargs, 5, Called),
     with_object_options(Options, fun(Timeout, Flags) ->
         run(Ctx, fun(Ref) -> {call_method, Ref, Flags, Object, Name, Args, K} end, Timeout,
             Called)
@@ -332,7 +327,7 @@ getattr(Ctx, Object, Name) ->
     {ok, term()} | {error, error()}.
 getattr(Ctx, Object, Name, Options) ->
     Called = {?MODULE, getattr, [Ctx, Object, Name, Options]},
-    Checked = name(Name, 3, Called),
+    Checked = py_check:name(Name, 3, Called),
     with_object_options(Options, fun(Timeout, Flags) ->
         run(Ctx, fun(Ref) -> {getattr, Ref, Flags, Object, Checked} end, Timeout, Called)
     end).
@@ -351,7 +346,7 @@ to_term(Object) ->
 %% @doc With a timeout, in ms, default `infinity'; or with options.
 -spec to_term(object(), timeout() | object_options()) -> {ok, term()} | {error, error()}.
 to_term(Object, Options) when is_reference(Object), node(Object) =/= node() ->
-    on_node(node(Object), to_term, [Object, Options], patience(Options));
+    py_erpc:on_node(node(Object), ?MODULE, to_term, [Object, Options], patience(Options));
 to_term(Object, Options) ->
     Called = {?MODULE, to_term, [Object, Options]},
     with_home(Object, Called, fun(Ctx) ->
@@ -374,7 +369,7 @@ to_buffer(Object) ->
 %% memory that can't change is shared.
 -spec to_buffer(object(), timeout() | buffer_options()) -> {ok, buffer()} | {error, error()}.
 to_buffer(Object, Options) when is_reference(Object), node(Object) =/= node() ->
-    on_node(node(Object), to_buffer, [Object, Options], patience(Options));
+    py_erpc:on_node(node(Object), ?MODULE, to_buffer, [Object, Options], patience(Options));
 to_buffer(Object, Options) ->
     Called = {?MODULE, to_buffer, [Object, Options]},
     with_home(Object, Called, fun(Ctx) ->
@@ -410,7 +405,7 @@ home(Object) ->
 %% @private With a timeout, in ms, for an object of another node.
 -spec home(term(), timeout()) -> pid() | undefined | {error, error()}.
 home(Object, Timeout) when is_reference(Object), node(Object) =/= node() ->
-    on_node(node(Object), home, [Object], Timeout);
+    py_erpc:on_node(node(Object), ?MODULE, home, [Object], Timeout);
 home(Object, _Timeout) ->
     py_nif:object_context(Object).
 
@@ -426,7 +421,7 @@ with_home(Object, Called, Fun) ->
 %% where a reference here keeps nothing alive, when the calling process ends.
 -spec create_local_env(pid()) -> {ok, env()} | {error, error()}.
 create_local_env(Ctx) when is_pid(Ctx), node(Ctx) =/= node() ->
-    remotely(Ctx, create_local_env, [Ctx], infinity);
+    py_erpc:on_node(node(Ctx), ?MODULE, create_local_env, [Ctx], infinity);
 create_local_env(Ctx) ->
     run(Ctx, fun(Ref) -> {new_env, Ref, 0} end, infinity,
         {?MODULE, create_local_env, [Ctx]}).
@@ -439,7 +434,7 @@ create_local_env(Ctx) ->
 interrupt(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
     alive_or_died(py_nif:interrupt(Ctx));
 interrupt(Ctx) when is_pid(Ctx) ->
-    remotely(Ctx, interrupt, [Ctx], infinity);
+    py_erpc:on_node(node(Ctx), ?MODULE, interrupt, [Ctx], infinity);
 interrupt(Ctx) ->
     ?BADARG([Ctx], {argument, 1, <<"not a pid">>}).
 
@@ -474,7 +469,7 @@ info(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
         {error, _} = Error -> Error
     end;
 info(Ctx) when is_pid(Ctx) ->
-    remotely(Ctx, info, [Ctx], infinity);
+    py_erpc:on_node(node(Ctx), ?MODULE, info, [Ctx], infinity);
 info(Ctx) ->
     ?BADARG([Ctx], {argument, 1, <<"not a pid">>}).
 
@@ -511,7 +506,7 @@ run(Ctx, Request, Timeout, _Called)
   when is_pid(Ctx), node(Ctx) =:= node(), ?IS_TIMEOUT(Timeout) ->
     request(Ctx, Request, Timeout);
 run(Ctx, _Request, Timeout, {?MODULE, Func, Args}) when is_pid(Ctx), ?IS_TIMEOUT(Timeout) ->
-    remotely(Ctx, Func, Args, Timeout);
+    py_erpc:on_node(node(Ctx), ?MODULE, Func, Args, Timeout);
 run(Ctx, _Request, _Timeout, Called) when not is_pid(Ctx) ->
     ?BADARG(Called, {argument, 1, <<"not a pid">>});
 run(_Ctx, _Request, Timeout, {_Module, _Func, Args} = Called) ->
@@ -567,108 +562,8 @@ await(Ref, Ctx, Seq, Timeout) ->
         end
     end.
 
-%% The timeout is kept by the other node, where the job is stopped too, and here, in case that node
-%% doesn't answer.
--spec remotely(pid(), atom(), [term()], timeout()) -> term().
-remotely(Ctx, Func, Args, Timeout) ->
-    on_node(node(Ctx), Func, Args, Timeout).
-
--spec on_node(node(), atom(), [term()], timeout()) -> term().
-on_node(Node, Func, Args, Timeout) ->
-    case py_remote:apply(Node, ?MODULE, answer, [self(), Func, Args], Timeout) of
-        {ok, Result} -> Result;
-        {raised, Reason} -> erlang:error(Reason, Args);
-        {error, _} = Error -> Error
-    end.
-
 %% Of options that the other node checks.
 -spec patience(term()) -> timeout().
 patience(Timeout) when ?IS_TIMEOUT(Timeout) -> Timeout;
 patience(#{timeout := Timeout}) when ?IS_TIMEOUT(Timeout) -> Timeout;
 patience(_) -> infinity.
-
-%% @private For a caller on another node, who uses what is in the result as long as it lives.
--spec answer(User :: pid(), atom(), [term()]) -> term().
-answer(User, Func, Args) ->
-    ok = end_with(User),
-    py_held:keep(apply(?MODULE, Func, Args), User).
-
-%% @private The calling process, which works for one of another node, dies when that one does: its
-%% job is given up then, as the other's would be here. Somebody else has to notice, since it waits for
-%% the job.
--spec end_with(pid()) -> ok.
-end_with(Principal) ->
-    StandIn = self(),
-    _ = spawn(fun() -> watch(Principal, StandIn) end),
-    ok.
-
--spec watch(pid(), pid()) -> no_return().
-watch(Principal, StandIn) ->
-    Principals = monitor(process, Principal),
-    StandIns = monitor(process, StandIn),
-    %% Without a frame of this module, which may be loaded anew twice meanwhile.
-    erlang:hibernate(?MODULE, watching, [Principals, StandIns, StandIn]).
-
-%% @private
--spec watching(reference(), reference(), pid()) -> true.
-watching(Principals, StandIns, StandIn) ->
-    receive
-        {'DOWN', Principals, process, _, _} -> exit(StandIn, kill);
-        {'DOWN', StandIns, process, _, _} -> true
-    end.
-
-%% @private A name; it is argument `N' of `All'.
--spec name(name(), pos_integer(), py_error:called()) -> atom() | binary().
-name(Name, _N, _All) when ?IS_NAME(Name) ->
-    Name;
-name(Name, N, All) when is_list(Name) ->
-    try unicode:characters_to_binary(Name) of
-        Binary when is_binary(Binary) -> Binary;
-        _ -> ?BADARG(All, {argument, N, <<"not a name">>})
-    catch
-        error:badarg -> ?BADARG(All, {argument, N, <<"not a name">>})
-    end;
-name(_Name, N, All) ->
-    ?BADARG(All, {argument, N, <<"not a name: an atom, a binary or a string is needed">>}).
-
-%% @private Names as keys: strings become binaries, pairs a map. A name given twice is refused: one of the
-%% values would be lost.
--spec named(kwargs() | locals(), pos_integer(), py_error:called()) ->
-    #{atom() | binary() => term()}.
-named(Empty, _N, _All) when Empty =:= #{}; Empty =:= [] ->
-    #{};
-named(#{'__struct__' := _}, N, All) ->
-    ?BADARG(All, {argument, N, <<"a struct, not a map of names and values">>});
-named(Map, N, All) when is_map(Map) ->
-    named(maps:to_list(Map), N, All);
-named(Pairs, N, All) when is_list(Pairs) ->
-    Map = named(Pairs, #{}, N, All),
-    case length(Pairs) =:= map_size(Map) of
-        true -> Map;
-        false -> ?BADARG(All, {argument, N, <<"a name is given twice">>})
-    end;
-named(_Other, N, All) ->
-    ?BADARG(All, {argument, N, ?NOT_PAIRS}).
-
--spec named(term(), Map, pos_integer(), py_error:called()) -> Map
-    when Map :: #{atom() | binary() => term()}.
-named([{Key, Value} | Pairs], Map, N, All) ->
-    named(Pairs, Map#{name(Key, N, All) => Value}, N, All);
-named([], Map, _N, _All) ->
-    Map;
-named(_Other, _Map, N, All) ->
-    ?BADARG(All, {argument, N, ?NOT_PAIRS}).
-
-%% @private Source text, as a binary. It is argument `N' of `All'.
--spec text(source(), pos_integer(), py_error:called()) -> binary().
-text(Source, _N, _All) when is_binary(Source) ->
-    Source;
-text(Source, N, All) when is_list(Source) ->
-    try unicode:characters_to_binary(Source) of
-        Text when is_binary(Text) -> Text;
-        _ -> ?BADARG(All, {argument, N, <<"not text in UTF-8">>})
-    catch
-        error:badarg -> ?BADARG(All, {argument, N, <<"not text">>})
-    end;
-text(_Source, N, All) ->
-    ?BADARG(All, {argument, N, <<"not text: a binary, a string or iodata is needed">>}).

@@ -7,9 +7,7 @@
 
 -behaviour(gen_server).
 
--export([run/2, apply/5]).
-%% For a process of its own.
--export([exit_with_outcome/4]).
+-export([run/2]).
 %% For the other node.
 -export([start/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
@@ -17,43 +15,6 @@
 -define(STAND_IN(Node), {'$py_stand_in', Node}).
 %% How long a stand-in waits for its first request, in ms: whoever wanted it may have given up.
 -define(UNUSED, 60_000).
-
-%% ------------------------------------------------------------------ functions of another node
-
-%% Calls a function of this application on another node. `raised': it raised an error.
--spec apply(node(), module(), atom(), [term()], timeout()) ->
-    {ok, term()} | {raised, term()} | {error, timeout | {context_died, term()} | {no_library, node()}}.
-apply(Node, Module, Func, Args, infinity) ->
-    outcome(Node, Module, Func, Args);
-apply(Node, Module, Func, Args, Timeout) ->
-    %% In a process of its own: to reach a node that doesn't answer may take any time, and when that process
-    %% is killed the other node, if it is ever heard of again, sees that nobody waits.
-    {Pid, Monitor} = spawn_monitor(?MODULE, exit_with_outcome, [Node, Module, Func, Args]),
-    receive
-        {'DOWN', Monitor, process, Pid, {outcome, Outcome}} -> Outcome;
-        {'DOWN', Monitor, process, Pid, Reason} -> {error, {context_died, Reason}}
-    after Timeout ->
-        true = exit(Pid, kill),
-        true = demonitor(Monitor, [flush]),
-        {error, timeout}
-    end.
-
-%% @private
--spec exit_with_outcome(node(), module(), atom(), [term()]) -> no_return().
-exit_with_outcome(Node, Module, Func, Args) ->
-    exit({outcome, outcome(Node, Module, Func, Args)}).
-
--spec outcome(node(), module(), atom(), [term()]) ->
-    {ok, term()} | {raised, term()} | {error, {context_died, term()} | {no_library, node()}}.
-outcome(Node, Module, Func, Args) ->
-    try
-        {ok, erpc:call(Node, Module, Func, Args)}
-    catch
-        error:{erpc, Reason} -> {error, {context_died, Reason}};
-        error:{exception, undef, [{Module, Func, _, _} | _]} -> {error, {no_library, Node}};
-        error:{exception, Reason, _Stack} -> {raised, Reason};
-        exit:{signal, Reason} -> {error, {context_died, Reason}}
-    end.
 
 %% ------------------------------------------------------------------ the front's calls
 
@@ -70,7 +31,7 @@ run(Ctx, Request) ->
 stand_in(Node, Deadline) ->
     case get(?STAND_IN(Node)) of
         undefined ->
-            case ?MODULE:apply(Node, ?MODULE, start, [self()], py_deadline:left(Deadline)) of
+            case py_erpc:apply(Node, ?MODULE, start, [self()], py_deadline:left(Deadline)) of
                 {ok, StandIn} ->
                     _ = put(?STAND_IN(Node), StandIn),
                     {ok, StandIn};
@@ -139,7 +100,7 @@ start(Principal) ->
 
 -spec init(pid()) -> {ok, undefined, timeout()}.
 init(Principal) ->
-    ok = py_context:end_with(Principal),
+    ok = py_erpc:die_with(Principal),
     {ok, undefined, ?UNUSED}.
 
 -spec handle_call(term(), gen_server:from(), undefined) -> {noreply, undefined}.

@@ -52,19 +52,19 @@ check_target(Pool, _Func, _Args, All) ->
 
 -spec routed(term(), term(), term(), term(), term(), [term()]) -> shaped().
 routed(Module, Func, Args, Kwargs, Options, All) ->
-    M = py_context:name(Module, 1, All),
-    F = py_context:name(Func, 2, All),
+    M = py_check:name(Module, 1, All),
+    F = py_check:name(Func, 2, All),
     A = arguments(Args, 3, All),
-    K = py_context:named(Kwargs, 4, All),
+    K = py_check:named(Kwargs, 4, All),
     {py_call:call(by_registration, M, F, A, K), Options}.
 
 -spec targeted(term(), term(), term(), term(), term(), term(), [term()]) -> shaped().
 targeted(Target, Module, Func, Args, Kwargs, Options, All) ->
     T = target(Target, All),
-    M = py_context:name(Module, 2, All),
-    F = py_context:name(Func, 3, All),
+    M = py_check:name(Module, 2, All),
+    F = py_check:name(Func, 3, All),
     A = arguments(Args, 4, All),
-    K = py_context:named(Kwargs, 5, All),
+    K = py_check:named(Kwargs, 5, All),
     {py_call:call(T, M, F, A, K), Options}.
 
 %% The arguments of `py:eval/1..4'.
@@ -88,8 +88,8 @@ eval([Target, Source, Locals, Options] = All) ->
 %% The source is argument `N'.
 -spec evaluated(term(), term(), term(), term(), [term()], pos_integer()) -> shaped().
 evaluated(Target, Source, Locals, Options, All, N) ->
-    Text = py_context:text(Source, N, All),
-    Named = py_context:named(Locals, N + 1, All),
+    Text = py_check:text(Source, N, All),
+    Named = py_check:named(Locals, N + 1, All),
     {py_call:eval(target(Target, All), Text, Named), Options}.
 
 %% The arguments of `py:exec/1..3'.
@@ -107,7 +107,7 @@ exec([Target, Source, Options] = All) ->
 
 -spec executed(term(), term(), term(), [term()], pos_integer()) -> shaped().
 executed(Target, Source, Options, All, N) ->
-    {py_call:exec(target(Target, All), py_context:text(Source, N, All)), Options}.
+    {py_call:exec(target(Target, All), py_check:text(Source, N, All)), Options}.
 
 -spec target(term(), [term()]) -> py_call:target().
 target(Ctx, _All) when is_pid(Ctx) -> py_call:in_context(Ctx);

@@ -5,7 +5,7 @@
 %% map.
 -module(py_config).
 
--export([check/0, value/1, defaults/0, is_key/1, log_levels/0]).
+-export([check/0, value/1, log_levels/0]).
 
 -export_type([key/0]).
 
@@ -36,25 +36,12 @@
 %% those that `os:putenv' has set, changed or taken away; default false: with those that the VM was
 %% started with. Python starts once in the life of the VM, and so they are copied once.
 
+%% A new key also needs a default in py_defaults, a line above, one in `is_valid/2', and docs/settings.md.
+
 %% How deep a conversion may go at most: what the stack of a context thread has room for.
 -define(DEEPEST, 4000).
 %% How deep calls may go at most, for the same reason.
 -define(DEEPEST_CALLBACK, 200).
-
-%% Every key, with its default. A new one also needs a line above, one in `is_valid/2', and docs/settings.md.
--spec defaults() -> #{key() := term()}.
-defaults() ->
-    #{python => undefined,
-      max_depth => 1000,
-      spin_us => 20,
-      quarantine_limit => 32,
-      callback_depth => 64,
-      redirect_output => true,
-      sigchld => default,
-      default_pool => #{},
-      pools => #{},
-      logging => #{},
-      copy_env => false}.
 
 %% Python has `critical' where Erlang has three levels; from 1 on it shows everything.
 -define(LEVELS, #{none => 100, emergency => 100, alert => 100, critical => 50, error => 40,
@@ -64,8 +51,8 @@ defaults() ->
 -spec check() -> ok | {error, {bad_option, {atom(), term()}}}.
 check() ->
     ok = tell_unknown([Key || {Key, _} <- application:get_all_env(py_context_router),
-                              not is_map_key(Key, defaults()), Key =/= included_applications]),
-    check(lists:sort(maps:keys(defaults()))).
+                              not is_map_key(Key, py_defaults:application()), Key =/= included_applications]),
+    check(lists:sort(maps:keys(py_defaults:application()))).
 
 -spec check([key()]) -> ok | {error, {bad_option, {atom(), term()}}}.
 check([]) ->
@@ -82,19 +69,15 @@ tell_unknown([]) ->
     ok;
 tell_unknown(Keys) ->
     logger:warning(#{event => {py_config, unknown_keys}, unknown => lists:sort(Keys),
-                     known => lists:sort(maps:keys(defaults()))},
+                     known => lists:sort(maps:keys(py_defaults:application()))},
                    #{report_cb => fun py_error:report/1}).
-
--spec is_key(term()) -> boolean().
-is_key(Key) ->
-    is_map_key(Key, defaults()).
 
 %% The value of a key, or its default.
 -spec value(key()) -> term().
 value(Key) ->
     case application:get_env(py_context_router, Key) of
         {ok, Set} when Set =/= nil -> normal(Key, Set);
-        _NotSet -> maps:get(Key, defaults())
+        _NotSet -> maps:get(Key, py_defaults:application())
     end.
 
 -spec normal(key(), term()) -> term().

@@ -75,7 +75,7 @@ sentence({bad_option, {options, Given}}) ->
 sentence({bad_option, {size, _Size}}) ->
     "there is no option size: how many contexts a pool has is the option contexts";
 sentence({bad_option, {Key, Value}}) ->
-    case py_options:is_option(Key) of
+    case py_defaults:is_option(Key) of
         true -> io_lib:format("option ~0tp can't be ~0tp", [Key, Value]);
         false -> io_lib:format("there is no option ~0tp", [Key])
     end;

@@ -2,7 +2,7 @@
 -module(py_options).
 
 -export([context/1, pool/1, pool_name/1, differ/2, hide/1, reveal/1]).
--export([call/1, call/2, statements/1, statements/2, is_option/1]).
+-export([call/1, call/2, statements/1, statements/2]).
 
 -export_type([context/0, pool/0, call/0, error/0]).
 
@@ -40,9 +40,6 @@
 -define(MOST_CONTEXTS, 65_536).
 %% The pool's process is registered under the name with a prefix, and an atom has 255 characters.
 -define(LONGEST_NAME, 240).
-%% What has a value that isn't checked here, the options of calls, and those of py_venv.
--define(OTHERS, [name, kwargs, timeout, env, traceback, values, on_caller_down, read_ahead, share,
-                 progress, result, installer, activate, force]).
 %% The largest number the native side takes; practically no bound.
 -define(LONGEST_QUEUE, 1_000_000_000).
 
@@ -52,12 +49,12 @@
 %% Checks the options of one context and fills in the defaults.
 -spec context(term()) -> {ok, context()} | {error, error()}.
 context(Options) ->
-    check(Options, maps:without([contexts, route], defaults())).
+    check(Options, maps:without([contexts, route], py_defaults:pool())).
 
 %% Checks the options of a pool and fills in the defaults.
 -spec pool(term()) -> {ok, pool()} | {error, error()}.
 pool(Options) ->
-    check(Options, defaults()).
+    check(Options, py_defaults:pool()).
 
 %% Checks a pool's name.
 -spec pool_name(term()) -> ok | {error, error()}.
@@ -92,12 +89,6 @@ reveal(#{preload := Hidden} = Options) when is_reference(Hidden) ->
     end;
 reveal(Options) ->
     Options.
-
-%% Whether anything has an option of that name: a call, a pool, a stream, a virtual environment, the
-%% application.
--spec is_option(term()) -> boolean().
-is_option(Key) ->
-    is_map_key(Key, defaults()) orelse lists:member(Key, ?OTHERS) orelse py_config:is_key(Key).
 
 %% Checks the options of one call.
 -spec call(map()) -> {ok, call()} | {error, error()}.
@@ -141,20 +132,6 @@ call_option(result, auto, {Timeout, Env, Flags}) -> {Timeout, Env, Flags band bn
 call_option(result, term, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 128};
 call_option(result, object, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 256};
 call_option(_Key, _Value, _Checked) -> bad.
-
--spec defaults() -> pool().
-defaults() ->
-    #{contexts => erlang:system_info(schedulers),
-      mode => worker,
-      max_queue => 10_000,
-      preload => undefined,
-      venv => undefined,
-      shutdown => 5_000,
-      on_caller_down => interrupt,
-      stuck_after => 5_000,
-      interrupt_grace => 1_000,
-      overload => refuse,
-      route => spread}.
 
 -spec check(term(), map()) -> {ok, map()} | {error, error()}.
 check(Options, Defaults) when is_map(Options) ->

@@ -122,7 +122,7 @@
                | {no_library, node()}
                | {bad_option, {term(), term()}}.
 
--include("py_args.hrl").
+-include("../base/py_args.hrl").
 
 %% How often a caller looks for its answer before it waits: for some µs.
 -define(LOOKS, 100).

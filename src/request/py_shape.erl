@@ -10,7 +10,7 @@
 -export_type([shaped/0]).
 
 -type shaped() :: {py_call:request(), timeout() | py_call:options()}.
--include("py_args.hrl").
+-include("../base/py_args.hrl").
 
 %% A request, and what is still to be said about it.
 

@@ -36,7 +36,7 @@
                      values => erlang | elixir,
                      on_caller_down => interrupt | finish,
                      result => auto | term | object}.
--include("py_args.hrl").
+-include("../base/py_args.hrl").
 
 %% `kwargs': keyword arguments. `timeout': in ms. `env': whose variables are used: the calling
 %% process's (`process', the default), the context's own (`none'), or those of an environment made by

@@ -8,7 +8,7 @@
 
 -export_type([requirements/0, options/0, error/0]).
 
--include("py_args.hrl").
+-include("../base/py_args.hrl").
 
 -type requirements() :: [binary() | string()] | binary() | string().
 %% What `pip install' takes, one in each: `[<<"numpy>=2">>, "requests", "./a_project"]'; or the path of a

@@ -11,8 +11,7 @@
 
 -type deadline() :: integer() | infinity.
 
--spec from_timeout(non_neg_integer()) -> integer();
-                  (timeout()) -> deadline().
+-spec from_timeout(timeout()) -> deadline().
 from_timeout(infinity) -> infinity;
 from_timeout(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
 

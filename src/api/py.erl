@@ -71,14 +71,14 @@
 %% @doc Calls `Module.Func(*Args)' in the pool that the function is registered for.
 -spec call(py_context:name(), py_context:name(), py_context:args()) -> result().
 call(Module, Func, Args) ->
-    run(py_shape:call([Module, Func, Args])).
+    run(py_args:call([Module, Func, Args])).
 
 %% @doc `call(Module, Func, Args, Kwargs)', or `call(Target, Module, Func, Args)' with a context or a
 %% pool. With a pool, `Func' is an atom or a binary: a string would look like arguments.
 -spec call(target() | py_context:name(), py_context:name(), py_context:name() | py_context:args(),
            py_context:args() | py_context:kwargs()) -> result().
 call(A, B, C, D) ->
-    run(py_shape:call([A, B, C, D])).
+    run(py_args:call([A, B, C, D])).
 
 %% @doc `call(Module, Func, Args, Kwargs, Timeout)', with a map of options in the timeout's place if
 %% need be; `call(Ctx, Module, Func, Args, Options)', with `kwargs' and `timeout' among them; or
@@ -88,55 +88,55 @@ call(A, B, C, D) ->
            py_context:args() | py_context:kwargs(), timeout() | options() | py_context:kwargs()) ->
     result().
 call(A, B, C, D, E) ->
-    run(py_shape:call([A, B, C, D, E])).
+    run(py_args:call([A, B, C, D, E])).
 
 %% @doc In a context or a pool, with keyword arguments and a timeout or options.
 -spec call(target(), py_context:name(), py_context:name(), py_context:args(),
            py_context:kwargs(), timeout() | options()) -> result().
 call(Target, Module, Func, Args, Kwargs, Options) ->
-    run(py_shape:call([Target, Module, Func, Args, Kwargs, Options])).
+    run(py_args:call([Target, Module, Func, Args, Kwargs, Options])).
 
 %% @doc Evaluates a Python expression in pool `default'.
 -spec eval(py_context:source()) -> result().
 eval(Source) ->
-    run(py_shape:eval([Source])).
+    run(py_args:eval([Source])).
 
 %% @doc `eval(Source, Locals)' with variables, or `eval(Target, Source)' in a context or a pool.
 -spec eval(target() | py_context:source(), py_context:source() | py_context:locals()) -> result().
 eval(A, B) ->
-    run(py_shape:eval([A, B])).
+    run(py_args:eval([A, B])).
 
 %% @doc `eval(Source, Locals, Timeout)', or `eval(Target, Source, Locals)'.
 -spec eval(target() | py_context:source(), py_context:source() | py_context:locals(),
            timeout() | options() | py_context:locals()) -> result().
 eval(A, B, C) ->
-    run(py_shape:eval([A, B, C])).
+    run(py_args:eval([A, B, C])).
 
 %% @doc In a context or a pool, with variables and a timeout or options.
 -spec eval(target(), py_context:source(), py_context:locals(), timeout() | options()) -> result().
 eval(Target, Source, Locals, Options) ->
-    run(py_shape:eval([Target, Source, Locals, Options])).
+    run(py_args:eval([Target, Source, Locals, Options])).
 
 %% @doc Runs Python statements in pool `default', whose context has this process's state from then
 %% on.
 -spec exec(py_context:source()) -> ok | {error, error()}.
 exec(Source) ->
-    run(py_shape:exec([Source])).
+    run(py_args:exec([Source])).
 
 %% @doc `exec(Target, Source)' in a context or a pool, or `exec(Source, Timeout)'.
 -spec exec(target() | py_context:source(), py_context:source() | timeout() | options()) ->
     ok | {error, error()}.
 exec(A, B) ->
-    run(py_shape:exec([A, B])).
+    run(py_args:exec([A, B])).
 
 %% @doc In a context or a pool, with a timeout or options.
 -spec exec(target(), py_context:source(), timeout() | options()) -> ok | {error, error()}.
 exec(Target, Source, Options) ->
-    run(py_shape:exec([Target, Source, Options])).
+    run(py_args:exec([Target, Source, Options])).
 
--spec run(py_shape:shaped()) -> term().
-run(Shaped) ->
-    case py_shape:complete(Shaped) of
+-spec run(py_args:parsed()) -> term().
+run(Parsed) ->
+    case py_args:complete(Parsed) of
         {ok, Request} -> py_call:run(Request);
         {error, _} = Error -> Error
     end.
@@ -147,14 +147,14 @@ run(Shaped) ->
 %% `{py_result, Ref, Result}', which {@link await/1} waits for.
 -spec spawn_call(py_context:name(), py_context:name(), py_context:args()) -> reference().
 spawn_call(Module, Func, Args) ->
-    spawned(py_shape:call([Module, Func, Args])).
+    spawned(py_args:call([Module, Func, Args])).
 
 %% @doc In the shapes of `call/4'.
 -spec spawn_call(target() | py_context:name(), py_context:name(),
                  py_context:name() | py_context:args(), py_context:args() | py_context:kwargs()) ->
     reference().
 spawn_call(A, B, C, D) ->
-    spawned(py_shape:call([A, B, C, D])).
+    spawned(py_args:call([A, B, C, D])).
 
 %% @doc In the shapes of `call/5'. A timeout is kept although nobody waits: when it is over the call
 %% is stopped, and its result is `{error, timeout}'.
@@ -162,13 +162,13 @@ spawn_call(A, B, C, D) ->
                  py_context:name() | py_context:args(), py_context:args() | py_context:kwargs(),
                  timeout() | options() | py_context:kwargs()) -> reference().
 spawn_call(A, B, C, D, E) ->
-    spawned(py_shape:call([A, B, C, D, E])).
+    spawned(py_args:call([A, B, C, D, E])).
 
--spec spawned(py_shape:shaped()) -> reference().
-spawned(Shaped) ->
-    case py_shape:complete(Shaped) of
+-spec spawned(py_args:parsed()) -> reference().
+spawned(Parsed) ->
+    case py_args:complete(Parsed) of
         {ok, Request} ->
-            py_async:spawn_call(Request, py_shape:limit(Shaped));
+            py_async:spawn_call(Request, py_args:limit(Parsed));
         {error, _} = Error ->
             Ref = make_ref(),
             self() ! {py_result, Ref, Error},
@@ -196,13 +196,13 @@ await(Ref, Timeout) ->
 %% option says otherwise.
 -spec cast(py_context:name(), py_context:name(), py_context:args()) -> ok | {error, error()}.
 cast(Module, Func, Args) ->
-    forgotten(py_shape:call([Module, Func, Args])).
+    forgotten(py_args:call([Module, Func, Args])).
 
 %% @doc In the shapes of `call/4'.
 -spec cast(target() | py_context:name(), py_context:name(), py_context:name() | py_context:args(),
            py_context:args() | py_context:kwargs()) -> ok | {error, error()}.
 cast(A, B, C, D) ->
-    forgotten(py_shape:call([A, B, C, D])).
+    forgotten(py_args:call([A, B, C, D])).
 
 %% @doc In the shapes of `call/5'. A timeout stops it, and with `on_caller_down => interrupt' so does the
 %% death of this process.
@@ -210,12 +210,12 @@ cast(A, B, C, D) ->
            py_context:args() | py_context:kwargs(),
            timeout() | options() | py_context:kwargs()) -> ok | {error, error()}.
 cast(A, B, C, D, E) ->
-    forgotten(py_shape:call([A, B, C, D, E])).
+    forgotten(py_args:call([A, B, C, D, E])).
 
--spec forgotten(py_shape:shaped()) -> ok | {error, error()}.
-forgotten(Shaped) ->
-    case py_shape:complete(Shaped) of
-        {ok, Request} -> py_async:cast(py_call:outliving(Request), py_shape:limit(Shaped));
+-spec forgotten(py_args:parsed()) -> ok | {error, error()}.
+forgotten(Parsed) ->
+    case py_args:complete(Parsed) of
+        {ok, Request} -> py_async:cast(py_call:outliving(Request), py_args:limit(Parsed));
         {error, _} = Error -> Error
     end.
 
@@ -290,7 +290,7 @@ calls(_Other, All) -> ?BADARG(All, {argument, 1, <<"not a list of {Module, Func,
 
 -spec complete(tuple()) -> py_call:request().
 complete(Call) ->
-    {ok, Request} = py_shape:complete(py_shape:call(tuple_to_list(Call))),
+    {ok, Request} = py_args:complete(py_args:call(tuple_to_list(Call))),
     Request.
 
 %% ------------------------------------------------------------------ streams
@@ -301,36 +301,36 @@ complete(Call) ->
 -spec stream(py_context:name(), py_context:name(), py_context:args()) ->
     {ok, [term()]} | {error, error()}.
 stream(Module, Func, Args) ->
-    collected(py_shape:call([Module, Func, Args])).
+    collected(py_args:call([Module, Func, Args])).
 
 %% @doc In the shapes of `call/4'.
 -spec stream(target() | py_context:name(), py_context:name(),
              py_context:name() | py_context:args(), py_context:args() | py_context:kwargs()) ->
     {ok, [term()]} | {error, error()}.
 stream(A, B, C, D) ->
-    collected(py_shape:call([A, B, C, D])).
+    collected(py_args:call([A, B, C, D])).
 
 %% @doc In the shapes of `call/5'.
 -spec stream(target() | py_context:name(), py_context:name(),
              py_context:name() | py_context:args(), py_context:args() | py_context:kwargs(),
              timeout() | options() | py_context:kwargs()) -> {ok, [term()]} | {error, error()}.
 stream(A, B, C, D, E) ->
-    collected(py_shape:call([A, B, C, D, E])).
+    collected(py_args:call([A, B, C, D, E])).
 
 %% @doc All items of what an expression gives.
 -spec stream_eval(py_context:source()) -> {ok, [term()]} | {error, error()}.
 stream_eval(Source) ->
-    collected(py_shape:eval([Source])).
+    collected(py_args:eval([Source])).
 
 %% @doc In the shapes of `eval/2'.
 -spec stream_eval(target() | py_context:source(), py_context:source() | py_context:locals()) ->
     {ok, [term()]} | {error, error()}.
 stream_eval(A, B) ->
-    collected(py_shape:eval([A, B])).
+    collected(py_args:eval([A, B])).
 
--spec collected(py_shape:shaped()) -> {ok, [term()]} | {error, error()}.
-collected(Shaped) ->
-    case py_shape:complete(Shaped) of
+-spec collected(py_args:parsed()) -> {ok, [term()]} | {error, error()}.
+collected(Parsed) ->
+    case py_args:complete(Parsed) of
         {ok, Request} -> py_stream:collect(Request);
         {error, _} = Error -> Error
     end.
@@ -344,7 +344,7 @@ collected(Shaped) ->
 -spec stream_start(py_context:name(), py_context:name(), py_context:args()) ->
     {ok, Ref :: reference()} | {error, error()}.
 stream_start(Module, Func, Args) ->
-    streaming(py_shape:call([Module, Func, Args])).
+    streaming(py_args:call([Module, Func, Args])).
 
 %% @doc In the shapes of `call/4'.
 -spec stream_start(target() | py_context:name(), py_context:name(),
@@ -352,7 +352,7 @@ stream_start(Module, Func, Args) ->
                    py_context:args() | py_context:kwargs()) ->
     {ok, Ref :: reference()} | {error, error()}.
 stream_start(A, B, C, D) ->
-    streaming(py_shape:call([A, B, C, D])).
+    streaming(py_args:call([A, B, C, D])).
 
 %% @doc In the shapes of `call/5'. The options are `kwargs', `env', `traceback', `result' and
 %% `read_ahead'; there is no timeout, and `on_caller_down' can't be `finish'.
@@ -362,18 +362,18 @@ stream_start(A, B, C, D) ->
                    options() | #{read_ahead => pos_integer()} | py_context:kwargs()) ->
     {ok, Ref :: reference()} | {error, error()}.
 stream_start(A, B, C, D, E) ->
-    streaming(py_shape:call([A, B, C, D, E])).
+    streaming(py_args:call([A, B, C, D, E])).
 
 %% @doc In the shape of `call/6', with the options of `stream_start/5'.
 -spec stream_start(target(), py_context:name(), py_context:name(), py_context:args(),
                    py_context:kwargs(), options() | #{read_ahead => pos_integer()}) ->
     {ok, Ref :: reference()} | {error, error()}.
 stream_start(Target, Module, Func, Args, Kwargs, Options) ->
-    streaming(py_shape:call([Target, Module, Func, Args, Kwargs, Options])).
+    streaming(py_args:call([Target, Module, Func, Args, Kwargs, Options])).
 
--spec streaming(py_shape:shaped()) -> {ok, reference()} | {error, error()}.
-streaming(Shaped) ->
-    with_read_ahead(Shaped, fun py_stream_server:start/2).
+-spec streaming(py_args:parsed()) -> {ok, reference()} | {error, error()}.
+streaming(Parsed) ->
+    with_read_ahead(Parsed, fun py_stream_server:start/2).
 
 -spec with_read_ahead({py_call:request(), term()},
                       fun((py_call:request(), pos_integer()) -> Result)) ->
@@ -385,7 +385,7 @@ with_read_ahead({_Request, #{on_caller_down := finish}}, _Start) ->
     %% Nobody would take the items.
     {error, {bad_option, {on_caller_down, finish}}};
 with_read_ahead({Request, #{read_ahead := N} = Options}, Start) when is_integer(N), N > 0 ->
-    case py_shape:complete({Request, maps:remove(read_ahead, Options)}) of
+    case py_args:complete({Request, maps:remove(read_ahead, Options)}) of
         {ok, Complete} -> Start(Complete, N);
         {error, _} = Error -> Error
     end;
@@ -410,7 +410,7 @@ stream_cancel(Ref) ->
 -spec stream_open(py_context:name(), py_context:name(), py_context:args()) ->
     {ok, py_stream:stream()} | {error, error()}.
 stream_open(Module, Func, Args) ->
-    opened(py_shape:call([Module, Func, Args])).
+    opened(py_args:call([Module, Func, Args])).
 
 %% @doc In the shapes of `call/4'.
 -spec stream_open(target() | py_context:name(), py_context:name(),
@@ -418,7 +418,7 @@ stream_open(Module, Func, Args) ->
                   py_context:args() | py_context:kwargs()) ->
     {ok, py_stream:stream()} | {error, error()}.
 stream_open(A, B, C, D) ->
-    opened(py_shape:call([A, B, C, D])).
+    opened(py_args:call([A, B, C, D])).
 
 %% @doc In the shapes of `call/5'.
 -spec stream_open(target() | py_context:name(), py_context:name(),
@@ -427,11 +427,11 @@ stream_open(A, B, C, D) ->
                   timeout() | options() | py_context:kwargs()) ->
     {ok, py_stream:stream()} | {error, error()}.
 stream_open(A, B, C, D, E) ->
-    opened(py_shape:call([A, B, C, D, E])).
+    opened(py_args:call([A, B, C, D, E])).
 
--spec opened(py_shape:shaped()) -> {ok, py_stream:stream()} | {error, error()}.
-opened(Shaped) ->
-    case py_shape:complete(Shaped) of
+-spec opened(py_args:parsed()) -> {ok, py_stream:stream()} | {error, error()}.
+opened(Parsed) ->
+    case py_args:complete(Parsed) of
         {ok, Request} -> py_stream:open(Request);
         {error, _} = Error -> Error
     end.

@@ -1,15 +1,15 @@
-%% The many shapes in which the front's functions can be called, each brought into one request.
+%% @private The many shapes in which the front's functions can be called, each brought into one request.
 %%
 %% A shape is told by the types of its arguments, as they come: a pid is a context, an atom where
 %% source text could be is a pool. `Module, Func, Args' and `Pool, Module, Func, Args' are told by the
 %% third, which is a list in the former.
--module(py_shape).
+-module(py_args).
 
 -export([call/1, eval/1, exec/1, complete/1, limit/1]).
 
--export_type([shaped/0]).
+-export_type([parsed/0]).
 
--type shaped() :: {py_call:request(), timeout() | py_call:options()}.
+-type parsed() :: {py_call:request(), timeout() | py_call:options()}.
 -include("../base/py_args.hrl").
 
 %% A request, and what is still to be said about it.
@@ -19,7 +19,7 @@
 -define(IS_SOURCE(S), (is_binary(S) orelse is_list(S))).
 
 %% The arguments of `py:call/3..6' and of what takes the same.
--spec call([term()]) -> shaped().
+-spec call([term()]) -> parsed().
 call([Module, Func, Args] = All) ->
     routed(Module, Func, Args, #{}, #{}, All);
 call([Ctx, Module, Func, Args] = All) when is_pid(Ctx) ->
@@ -50,7 +50,7 @@ check_target(Pool, _Func, _Args, All) ->
         false -> ?BADARG(All, {argument, 3, <<"not a list of arguments">>})
     end.
 
--spec routed(term(), term(), term(), term(), term(), [term()]) -> shaped().
+-spec routed(term(), term(), term(), term(), term(), [term()]) -> parsed().
 routed(Module, Func, Args, Kwargs, Options, All) ->
     M = py_check:name(Module, 1, All),
     F = py_check:name(Func, 2, All),
@@ -58,7 +58,7 @@ routed(Module, Func, Args, Kwargs, Options, All) ->
     K = py_check:named(Kwargs, 4, All),
     {py_call:call(by_registration, M, F, A, K), Options}.
 
--spec targeted(term(), term(), term(), term(), term(), term(), [term()]) -> shaped().
+-spec targeted(term(), term(), term(), term(), term(), term(), [term()]) -> parsed().
 targeted(Target, Module, Func, Args, Kwargs, Options, All) ->
     T = target(Target, All),
     M = py_check:name(Module, 2, All),
@@ -68,7 +68,7 @@ targeted(Target, Module, Func, Args, Kwargs, Options, All) ->
     {py_call:call(T, M, F, A, K), Options}.
 
 %% The arguments of `py:eval/1..4'.
--spec eval([term()]) -> shaped().
+-spec eval([term()]) -> parsed().
 eval([Source] = All) ->
     evaluated(default, Source, #{}, #{}, All, 1);
 eval([Source, Locals | _] = All) when ?IS_TARGET(Source), not ?IS_SOURCE(Locals) ->
@@ -86,14 +86,14 @@ eval([Target, Source, Locals, Options] = All) ->
     evaluated(Target, Source, Locals, Options, All, 2).
 
 %% The source is argument `N'.
--spec evaluated(term(), term(), term(), term(), [term()], pos_integer()) -> shaped().
+-spec evaluated(term(), term(), term(), term(), [term()], pos_integer()) -> parsed().
 evaluated(Target, Source, Locals, Options, All, N) ->
     Text = py_check:text(Source, N, All),
     Named = py_check:named(Locals, N + 1, All),
     {py_call:eval(target(Target, All), Text, Named), Options}.
 
 %% The arguments of `py:exec/1..3'.
--spec exec([term()]) -> shaped().
+-spec exec([term()]) -> parsed().
 exec([Source] = All) ->
     executed(default, Source, #{}, All, 1);
 exec([Source, Options | _] = All) when ?IS_TARGET(Source), not ?IS_SOURCE(Options) ->
@@ -105,7 +105,7 @@ exec([Source, Options] = All) ->
 exec([Target, Source, Options] = All) ->
     executed(Target, Source, Options, All, 2).
 
--spec executed(term(), term(), term(), [term()], pos_integer()) -> shaped().
+-spec executed(term(), term(), term(), [term()], pos_integer()) -> parsed().
 executed(Target, Source, Options, All, N) ->
     {py_call:exec(target(Target, All), py_check:text(Source, N, All)), Options}.
 
@@ -119,12 +119,12 @@ arguments(Args, _N, _All) when is_list(Args) -> Args;
 arguments(_Args, N, All) -> ?BADARG(All, {argument, N, <<"not a list of arguments">>}).
 
 %% The request with all that was said about it.
--spec complete(shaped()) -> {ok, py_call:request()} | {error, {bad_option, {term(), term()}}}.
+-spec complete(parsed()) -> {ok, py_call:request()} | {error, {bad_option, {term(), term()}}}.
 complete({Request, Options}) when Options =:= #{} -> {ok, Request};
 complete({Request, Options}) -> py_call:with_options(Request, Options).
 
 %% The time limit that was given, of a call that nobody waits for.
--spec limit(shaped()) -> timeout().
+-spec limit(parsed()) -> timeout().
 limit({_Request, #{timeout := Timeout}}) -> Timeout;
 limit({_Request, Timeout}) when is_integer(Timeout) -> Timeout;
 limit({_Request, _Options}) -> infinity.

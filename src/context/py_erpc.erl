@@ -63,7 +63,7 @@ outcome(Node, Module, Func, Args) ->
 -spec answer(User :: pid(), module(), atom(), [term()]) -> term().
 answer(User, Module, Func, Args) ->
     ok = die_with(User),
-    py_held:keep(erlang:apply(Module, Func, Args), User).
+    py_remote_refs:keep(erlang:apply(Module, Func, Args), User).
 
 %% The calling process, which works for one of another node, dies when that one does: its
 %% job is given up then, as the other's would be here. Somebody else has to notice, since it waits for

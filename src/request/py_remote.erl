@@ -119,7 +119,7 @@ handle_info({run, From, Ref, Leader, Request}, State) ->
         %% What Python prints goes to where the caller's output goes by now.
         true = group_leader(Leader, self()),
         %% What is in the result lives as long as the caller, and so this process.
-        From ! {Ref, py_held:keep(py_call:run(Request), self())}
+        From ! {Ref, py_remote_refs:keep(py_call:run(Request), self())}
     end,
     {noreply, State};
 handle_info(timeout, State) ->

@@ -3,7 +3,7 @@
 %% On another node a handle on an object, or an environment, is a plain reference that keeps nothing
 %% alive. So before a result travels, the processes of the contexts keep what is in it for the process
 %% that it travels to, as long as that lives. Runs in the process that answers for the other node.
--module(py_held).
+-module(py_remote_refs).
 
 -export([keep/2]).
 

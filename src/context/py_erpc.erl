@@ -65,26 +65,26 @@ answer(User, Module, Func, Args) ->
     ok = die_with(User),
     py_remote_refs:keep(erlang:apply(Module, Func, Args), User).
 
-%% The calling process, which works for one of another node, dies when that one does: its
-%% job is given up then, as the other's would be here. Somebody else has to notice, since it waits for
-%% the job.
+%% The calling process, which works for one of another node, dies when that one does: its job
+%% is cancelled then, as that of a local caller is. A process of its own notices, since this one waits
+%% for the job.
 -spec die_with(pid()) -> ok.
-die_with(Principal) ->
-    StandIn = self(),
-    _ = spawn(fun() -> watch(Principal, StandIn) end),
+die_with(Caller) ->
+    Worker = self(),
+    _ = spawn(fun() -> watch(Caller, Worker) end),
     ok.
 
 -spec watch(pid(), pid()) -> no_return().
-watch(Principal, StandIn) ->
-    Principals = monitor(process, Principal),
-    StandIns = monitor(process, StandIn),
+watch(Caller, Worker) ->
+    CallerMonitor = monitor(process, Caller),
+    WorkerMonitor = monitor(process, Worker),
     %% Without a frame of this module, which may be loaded anew twice meanwhile.
-    erlang:hibernate(?MODULE, watching, [Principals, StandIns, StandIn]).
+    erlang:hibernate(?MODULE, watching, [CallerMonitor, WorkerMonitor, Worker]).
 
 %% @private
 -spec watching(reference(), reference(), pid()) -> true.
-watching(Principals, StandIns, StandIn) ->
+watching(CallerMonitor, WorkerMonitor, Worker) ->
     receive
-        {'DOWN', Principals, process, _, _} -> exit(StandIn, kill);
-        {'DOWN', StandIns, process, _, _} -> true
+        {'DOWN', CallerMonitor, process, _, _} -> exit(Worker, kill);
+        {'DOWN', WorkerMonitor, process, _, _} -> true
     end.

@@ -189,7 +189,7 @@ flag(Bit, #request{flags = Flags} = Request) ->
 %% Runs a request and waits for its result.
 -spec run(request()) -> term().
 run(#request{target = {context, Ctx}} = Request) when node(Ctx) =/= node() ->
-    py_remote:run(Ctx, Request);
+    py_remote_proxy:run(Ctx, Request);
 run(#request{target = {context, Ctx}} = Request) ->
     submit_and_await(Ctx, Request);
 run(#request{target = {pool, Pool}} = Request) ->
@@ -209,7 +209,7 @@ run(#request{target = {pool, Pool}} = Request) ->
 %% The process is bound to a context of another node. Whether that is alive is known when it is asked.
 -spec run_in_binding(pid(), request()) -> term().
 run_in_binding(Ctx, #request{target = {pool, Pool}} = Request) ->
-    case py_remote:run(Ctx, Request#request{target = {context, Ctx}}) of
+    case py_remote_proxy:run(Ctx, Request#request{target = {context, Ctx}}) of
         {error, {context_died, noproc}} ->
             ok = py_context_router:unbind_context(Pool),
             run_in_replacement(Ctx, Request);
@@ -260,7 +260,8 @@ replaced(Dead, #request{target = {pool, Pool}} = Request, Deadline, Wait, Try) -
                     Result
             end;
         {ok, Ctx} ->
-            py_remote:run(Ctx, Request#request{target = {context, Ctx}, timeout = py_deadline:left(Deadline)});
+            py_remote_proxy:run(Ctx, Request#request{target = {context, Ctx},
+                                                     timeout = py_deadline:left(Deadline)});
         {error, _} = Error ->
             Error
     end.

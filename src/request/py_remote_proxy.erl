@@ -1,9 +1,9 @@
 %% The front's calls into contexts of other nodes.
 %%
 %% A process has its namespaces where its calls run, so each process that calls a context of another
-%% node has a stand-in there: a process that makes the calls for it, has the namespaces in its place,
-%% and dies with it. The stand-in is kept in the process dictionary, one for each node.
--module(py_remote).
+%% node has a proxy there: a process that makes the calls for it, has the namespaces in its place,
+%% and dies with it. The proxy is kept in the process dictionary, one for each node.
+-module(py_remote_proxy).
 
 -behaviour(gen_server).
 
@@ -12,8 +12,8 @@
 -export([start/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
--define(STAND_IN(Node), {'$py_stand_in', Node}).
-%% How long a stand-in waits for its first request, in ms: whoever wanted it may have given up.
+-define(PROXY(Node), {'$py_remote_proxy', Node}).
+%% How long a proxy waits for its first request, in ms: its caller may have run into its timeout.
 -define(UNUSED, 60_000).
 
 %% ------------------------------------------------------------------ the front's calls
@@ -22,43 +22,43 @@
 -spec run(pid(), py_call:request()) -> term().
 run(Ctx, Request) ->
     Deadline = py_deadline:from_timeout(py_call:timeout(Request)),
-    case stand_in(node(Ctx), Deadline) of
-        {ok, StandIn} -> ask(StandIn, Request, Deadline);
+    case proxy(node(Ctx), Deadline) of
+        {ok, Proxy} -> ask(Proxy, Request, Deadline);
         {error, _} = Error -> Error
     end.
 
--spec stand_in(node(), py_deadline:deadline()) -> {ok, pid()} | {error, term()}.
-stand_in(Node, Deadline) ->
-    case get(?STAND_IN(Node)) of
+-spec proxy(node(), py_deadline:deadline()) -> {ok, pid()} | {error, term()}.
+proxy(Node, Deadline) ->
+    case get(?PROXY(Node)) of
         undefined ->
             case py_erpc:apply(Node, ?MODULE, start, [self()], py_deadline:left(Deadline)) of
-                {ok, StandIn} ->
-                    _ = put(?STAND_IN(Node), StandIn),
-                    {ok, StandIn};
+                {ok, Proxy} ->
+                    _ = put(?PROXY(Node), Proxy),
+                    {ok, Proxy};
                 {raised, Reason} ->
                     erlang:error(Reason);
                 {error, _} = Error ->
                     Error
             end;
-        StandIn ->
-            {ok, StandIn}
+        Proxy ->
+            {ok, Proxy}
     end.
 
 -spec ask(pid(), py_call:request(), py_deadline:deadline()) -> term().
-ask(StandIn, Request, Deadline) ->
+ask(Proxy, Request, Deadline) ->
     %% Also where it answers to: when the connection is lost as it answers, that comes with the next one,
     %% to nobody.
-    Ref = monitor(process, StandIn, [{alias, reply_demonitor}]),
-    Sender = send(StandIn, {run, Ref, Ref, group_leader(), Request}, Deadline),
+    Ref = monitor(process, Proxy, [{alias, reply_demonitor}]),
+    Sender = send(Proxy, {run, Ref, Ref, group_leader(), Request}, Deadline),
     receive
         {Ref, Result} ->
             Result;
-        {'DOWN', Ref, process, StandIn, Reason} ->
-            _ = erase(?STAND_IN(node(StandIn))),
+        {'DOWN', Ref, process, Proxy, Reason} ->
+            _ = erase(?PROXY(node(Proxy))),
             {error, {context_died, lost(Reason)}}
     after py_deadline:left(Deadline) ->
         true = demonitor(Ref, [flush]),
-        ok = give_up(StandIn, Ref, Sender),
+        ok = cancel(Proxy, Ref, Sender),
         %% The answer may have come just before.
         receive {Ref, Result} -> Result after 0 -> {error, timeout} end
     end.
@@ -66,21 +66,21 @@ ask(StandIn, Request, Deadline) ->
 %% Where the connection is so busy that a sender is suspended, somebody else sends: a suspended process has
 %% no timeout.
 -spec send(pid(), term(), py_deadline:deadline()) -> sent | pid().
-send(StandIn, Message, infinity) ->
-    _ = erlang:send(StandIn, Message),
+send(Proxy, Message, infinity) ->
+    _ = erlang:send(Proxy, Message),
     sent;
-send(StandIn, Message, _Deadline) ->
-    case erlang:send(StandIn, Message, [nosuspend]) of
+send(Proxy, Message, _Deadline) ->
+    case erlang:send(Proxy, Message, [nosuspend]) of
         ok -> sent;
-        nosuspend -> spawn(fun() -> erlang:send(StandIn, Message) end)
+        nosuspend -> spawn(fun() -> erlang:send(Proxy, Message) end)
     end.
 
 %% A request that it hasn't begun is dropped there. One that runs has the same timeout there.
--spec give_up(pid(), reference(), sent | pid()) -> ok.
-give_up(StandIn, Ref, sent) ->
-    _ = erlang:send(StandIn, {give_up, Ref}, [nosuspend, noconnect]),
+-spec cancel(pid(), reference(), sent | pid()) -> ok.
+cancel(Proxy, Ref, sent) ->
+    _ = erlang:send(Proxy, {cancel, Ref}, [nosuspend, noconnect]),
     ok;
-give_up(_StandIn, _Ref, Sender) ->
+cancel(_Proxy, _Ref, Sender) ->
     true = exit(Sender, kill),
     ok.
 
@@ -90,17 +90,17 @@ give_up(_StandIn, _Ref, Sender) ->
 lost(noproc) -> noconnection;
 lost(Reason) -> Reason.
 
-%% @private Makes a stand-in for a process of another node.
+%% @private Makes a proxy for a process of another node.
 -spec start(pid()) -> pid().
-start(Principal) ->
-    {ok, Pid} = gen_server:start(?MODULE, Principal, []),
+start(Caller) ->
+    {ok, Pid} = gen_server:start(?MODULE, Caller, []),
     Pid.
 
-%% ------------------------------------------------------------------ the stand-in
+%% ------------------------------------------------------------------ the proxy
 
 -spec init(pid()) -> {ok, undefined, timeout()}.
-init(Principal) ->
-    ok = py_erpc:die_with(Principal),
+init(Caller) ->
+    ok = py_erpc:die_with(Caller),
     {ok, undefined, ?UNUSED}.
 
 -spec handle_call(term(), gen_server:from(), undefined) -> {noreply, undefined}.
@@ -114,7 +114,7 @@ handle_cast(_Message, State) ->
 -spec handle_info(term(), undefined) -> {noreply, undefined} | {stop, normal, undefined}.
 handle_info({run, From, Ref, Leader, Request}, State) ->
     receive
-        {give_up, Ref} -> ok
+        {cancel, Ref} -> ok
     after 0 ->
         %% What Python prints goes to where the caller's output goes by now.
         true = group_leader(Leader, self()),

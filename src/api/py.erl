@@ -848,9 +848,9 @@ interrupt(Ctx) ->
 
 %% @doc The version of the Python that the library is linked with, such as `{ok, <<"3.13.0">>}'.
 %% Starts nothing. `{error, {python_not_found, Tried}}' if its libpython is missing.
--spec version() -> {ok, binary()} | {error, py_python:start_error()}.
+-spec version() -> {ok, binary()} | {error, py_boot:start_error()}.
 version() ->
-    case py_python:load() of
+    case py_boot:load() of
         ok -> {ok, py_nif:version()};
         {error, _} = Error -> Error
     end.
@@ -867,7 +867,7 @@ owngil_supported() ->
 
 -spec supports(py_context:context_mode()) -> boolean().
 supports(Mode) ->
-    py_python:load() =:= ok andalso py_nif:check_mode(Mode) =:= ok.
+    py_boot:load() =:= ok andalso py_nif:check_mode(Mode) =:= ok.
 
 %% @doc Lets Python code call `Fun' as `erlang.call("Name", *args)', as `erlang.Name(*args)', or
 %% after `from erlang import Name', with as many arguments as the fun takes. It runs in a process of

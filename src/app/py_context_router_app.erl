@@ -7,7 +7,7 @@
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
-    maybe_ok([fun py_config:check/0, fun hear_of_children/0, fun py_python:start/0],
+    maybe_ok([fun py_config:check/0, fun hear_of_children/0, fun py_boot:start/0],
              fun start_tree/0).
 
 %% A pool that can't start stops the start, and nothing is left of it.
@@ -32,7 +32,7 @@ stop(_State) ->
     ok = py_registry:forget(),
     ok = py_context_setup:forget(),
     ok = py_callback:forget(),
-    py_python:stop([py_output, py_log]).
+    py_boot:stop([py_output, py_log]).
 
 %% The VM ignores SIGCHLD, and the OS then forgets how a child process has ended: Python's
 %% subprocess would wait for ever, or take every program for a success.

@@ -77,7 +77,7 @@
                      | {pool_failed, pool_name(), start_error()}
                      | {application_failed, Application :: atom(), Why :: term()}
                      | py_context:python_error()
-                     | py_python:start_error()
+                     | py_boot:start_error()
                      | system_limit
                      | killed.
 %% `already_started': with which other options; or, from `start_link/1', as which process.

@@ -55,7 +55,7 @@ deactivate() ->
 -spec info() -> #{active := boolean(), venv_path => binary(), site_packages => binary()}.
 info() ->
     case py_context_setup:find(venv) of
-        undefined -> info(py_python:venv());
+        undefined -> info(py_boot:venv());
         {venv, _, Path} -> info({ok, Path})
     end.
 
@@ -200,7 +200,7 @@ executable(_Options) ->
 run(Program, Args, Folder, Options) ->
     Tell = teller(maps:get(progress, Options, none), Folder),
     ok = Tell(iolist_to_binary(lists:join(" ", [Program | Args]))),
-    case py_program:run(Program, Args, Tell, maps:get(timeout, Options, ?TIMEOUT)) of
+    case py_os_cmd:run(Program, Args, Tell, maps:get(timeout, Options, ?TIMEOUT)) of
         {0, _Output} -> ok;
         {Status, Output} -> {error, {venv_failed, Program, Status, told(Output)}}
     end.

@@ -1,7 +1,7 @@
 %% Starting the linked Python, as the executable that the application environment names.
 %%
 %% Runs in the process that starts the application.
--module(py_python).
+-module(py_boot).
 
 -export([start/0, stop/1, load/0, venv/0]).
 
@@ -130,7 +130,7 @@ executable(Path) ->
 -spec probe(binary()) -> {ok, binary()} | error.
 probe(Executable) ->
     Args = ["-I", "-S", "-c", "import platform; print(platform.python_version())"],
-    case py_program:run(Executable, Args, fun(_Line) -> ok end, ?PROBE_TIMEOUT) of
+    case py_os_cmd:run(Executable, Args, fun(_Line) -> ok end, ?PROBE_TIMEOUT) of
         {0, Version} -> {ok, Version};
         {_Failure, _Output} -> error
     end.

@@ -2,7 +2,7 @@
 %%
 %% Runs in the process that asks. Whatever becomes of the program, nothing of it stays in that
 %% process's mailbox.
--module(py_program).
+-module(py_os_cmd).
 
 -export([run/4]).
 

@@ -65,7 +65,7 @@ survives(Healthy, Before) ->
 %% Those of pools come and go.
 processes_of_ours() ->
     [{Name, whereis(Name)} || Name <- [py_context_router_sup, py_registry, py_callback,
-                                       py_callback_runner, py_pool_sup, py_context_sup, py_pools,
+                                       py_callback_runner, py_pool_sup, py_context_sup, py_configured_pools,
                                        py_output, py_log, py_sender, py_service_sup, py_async,
                                        py_stream_server, py_context_setup, py_remote_refs]].
 

@@ -800,7 +800,7 @@ context(Pool) when is_atom(Pool) ->
         {error, Reason} -> ?BADARG([Pool], Reason)
     end;
 context(N) ->
-    _ = py_pools:start_default(),
+    _ = py_configured_pools:start_default(),
     py_context_router:get_context(N).
 
 %% @doc Starts pool `default'. @equiv py_context_router:start()

@@ -14,7 +14,7 @@ start(_Type, _Args) ->
 -spec start_tree() -> {ok, pid()} | {error, term()}.
 start_tree() ->
     {ok, Sup} = py_context_router_sup:start_link(),
-    case py_pools:start_configured() of
+    case py_configured_pools:start_configured() of
         ok ->
             {ok, Sup};
         {error, _} = Error ->

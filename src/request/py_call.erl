@@ -405,7 +405,7 @@ pinned_context(Pinned, Pool) ->
 
 -spec routed_context(pid() | undefined, atom()) -> {ok, pid()} | {error, term()}.
 routed_context(undefined, default) ->
-    case py_pools:start_default() of
+    case py_configured_pools:start_default() of
         %% By now it may have been stopped again.
         ok -> found_context(py_context_router:routed_context(default), default);
         {error, _} = Error -> Error

@@ -1,5 +1,5 @@
 %% The pools that the application environment describes.
--module(py_pools).
+-module(py_configured_pools).
 
 -export([start_default/0, start_configured/0]).
 

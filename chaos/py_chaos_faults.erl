@@ -108,7 +108,7 @@ kill_slot_supervisor(#{pools := Pools}) ->
 -spec kill_service(py_chaos:world()) -> outcome().
 kill_service(_World) ->
     ok = pause(3_000),
-    case whereis(one_of([py_registry, py_context_sup, py_pool_sup, py_pool_keeper])) of
+    case whereis(one_of([py_registry, py_context_sup, py_pool_sup, py_pool_restorer])) of
         undefined -> {failed, nobody};
         Pid -> exit(Pid, kill), pause(50)
     end.

@@ -375,7 +375,7 @@ supervisors_that_are_killed_come_back(Config) ->
          _ = eventually(fun() -> not lists:member(whereis(Name), [Old, undefined]) end),
          %% With the pools.
          _ = eventually(fun() -> [2, 3] =:= [alive(Pool) || Pool <- [default, other]] end)
-     end || Name <- [py_registry, py_context_sup, py_pool_sup, py_pool_keeper, py_pool_sup]],
+     end || Name <- [py_registry, py_context_sup, py_pool_sup, py_pool_restorer, py_pool_sup]],
     ?assert(lists:keymember(py_context_router, 1, application:which_applications())),
     Others = maps:get(contexts, py_context_router:info(other)),
     [?assertEqual({ok, <<"other">>}, py_context:eval(Ctx, <<"x">>)) || #{pid := Ctx} <- Others],
@@ -760,12 +760,12 @@ a_pool_is_kept_by_the_application_only_while_it_has_it(_Config) ->
     {ok, _} = py_context_router:start_pool(shared, #{contexts => 1, max_queue => 5}),
     ?assertEqual([shared], py_pool_table:persisted()),
     %% Whose name somebody else takes before it is back.
-    ok = sys:suspend(py_pool_keeper),
+    ok = sys:suspend(py_pool_restorer),
     kill(whereis(py_pool_sup)),
     _ = eventually(fun() -> py_pool_table:whereis_pool(shared) =:= undefined end),
     {ok, Tree} = start_tree([#{name => shared, contexts => 1, max_queue => 7}]),
     ?assertEqual([], py_pool_table:persisted()),
-    ok = sys:resume(py_pool_keeper),
+    ok = sys:resume(py_pool_restorer),
     kill(py_pool_table:whereis_pool(shared)),
     _ = eventually(fun() -> alive(shared) =:= 1 end),
     ?assertMatch(#{max_queue := 7}, py_context_router:info(shared)),

@@ -2,12 +2,12 @@
 %%
 %%   py_context_router_sup
 %%   ├── py_registry      writes the registrations
-%%   ├── py_context_setup  writes what every context starts with
+%%   ├── py_context_setup writes what every context starts with
 %%   ├── py_async         keeps the time of calls that nobody waits for
 %%   ├── py_service_sup   what Python talks to
 %%   ├── py_context_sup   single contexts
 %%   ├── py_pool_sup      pools, each a py_pool with a py_slot_sup below it
-%%   └── py_pool_keeper   brings these back when py_pool_sup has been killed
+%%   └── py_pool_restorer brings these back when py_pool_sup has been killed
 %%
 %% They don't need each other, so none takes another down.
 -module(py_context_router_sup).
@@ -31,6 +31,6 @@ init([]) ->
     Contexts = #{id => py_context_sup, start => {py_context_sup, start_link, []},
                  type => supervisor},
     Pools = #{id => py_pool_sup, start => {py_pool_sup, start_link, []}, type => supervisor},
-    Keeper = #{id => py_pool_keeper, start => {py_pool_keeper, start_link, []}},
+    Restorer = #{id => py_pool_restorer, start => {py_pool_restorer, start_link, []}},
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10},
-          [Registry, Setup, Async, Services, Contexts, Pools, Keeper]}}.
+          [Registry, Setup, Async, Services, Contexts, Pools, Restorer]}}.

@@ -5,7 +5,7 @@
 %% The entry is written once all contexts serve, and erased when the pool stops. A context that
 %% dies is restarted by the supervisor below and put into the native slot here; the entry stays. It
 %% also stays when this process crashes below the application's supervisor, or that one does, for the
-%% process that follows: py_pool_keeper starts those that no supervisor knows any more, and finds their
+%% process that follows: py_pool_restorer starts those that no supervisor knows any more, and finds their
 %% options in an entry beside it.
 -module(py_pool).
 

@@ -1,6 +1,6 @@
 %% Brings the application's pools back when their supervisor has been killed: the one that follows
 %% knows nothing of them. What is left of them are their entries, see py_pool.
--module(py_pool_keeper).
+-module(py_pool_restorer).
 
 -behaviour(gen_server).
 

@@ -874,7 +874,7 @@ supports(Mode) ->
 %% its own, and Python waits for its result; an exception arrives as `erlang.Error'. A function that
 %% had the name is replaced. Register at start, not per call: each time the VM scans all processes
 %% for the old function.
--spec register_function(py_callback:name(), fun()) -> ok.
+-spec register_function(py_callback_registry:name(), fun()) -> ok.
 register_function(Name, Fun) when is_function(Fun) ->
     register_checked(Name, Fun, #{}, {?MODULE, register_function, [Name, Fun]});
 register_function(Name, Fun) ->
@@ -883,8 +883,8 @@ register_function(Name, Fun) ->
 %% @doc `register_function(Name, Module, Function)', or `register_function(Name, Fun, Options)'.
 %% With the option `values => elixir', `None' and objects are in its arguments what they are in
 %% results of calls with that option.
--spec register_function(py_callback:name(), module(), Function :: atom()) -> ok;
-                       (py_callback:name(), fun(), #{values => erlang | elixir}) -> ok.
+-spec register_function(py_callback_registry:name(), module(), Function :: atom()) -> ok;
+                       (py_callback_registry:name(), fun(), #{values => erlang | elixir}) -> ok.
 register_function(Name, Module, Function) when is_atom(Module), is_atom(Function) ->
     Called = {?MODULE, register_function, [Name, Module, Function]},
     register_checked(Name, {Module, Function}, #{}, Called);
@@ -894,7 +894,7 @@ register_function(Name, Module, Function) ->
     ?BADARG([Name, Module, Function], <<"module and function must be atoms">>).
 
 %% @doc `Module:Function' with options.
--spec register_function(py_callback:name(), module(), Function :: atom(),
+-spec register_function(py_callback_registry:name(), module(), Function :: atom(),
                         #{values => erlang | elixir}) -> ok.
 register_function(Name, Module, Function, Options) when is_atom(Module), is_atom(Function) ->
     Called = {?MODULE, register_function, [Name, Module, Function, Options]},
@@ -903,25 +903,25 @@ register_function(Name, Module, Function, Options) ->
     ?BADARG([Name, Module, Function, Options], <<"module and function must be atoms">>).
 
 %% @doc Python code can't call it any more. Idempotent.
--spec unregister_function(py_callback:name()) -> ok.
+-spec unregister_function(py_callback_registry:name()) -> ok.
 unregister_function(Name) ->
     Known = function_name(Name, [Name]),
     case whereis(py_context_router_sup) of
         undefined -> ok;
-        _ -> py_callback:unregister(Known)
+        _ -> py_callback_registry:unregister(Known)
     end.
 
--spec register_checked(py_callback:name(), py_callback:target(), term(), py_error:called()) -> ok.
+-spec register_checked(py_callback_registry:name(), py_callback_registry:target(), term(), py_error:called()) -> ok.
 register_checked(Name, Function, Options, {_, _, Args} = Called) ->
     Known = function_name(Name, Called),
-    _ = py_callback:is_taken(Known) andalso ?BADARG(Called, {argument, 1, ?TAKEN}),
+    _ = py_callback_registry:is_taken(Known) andalso ?BADARG(Called, {argument, 1, ?TAKEN}),
     Values = values(Options, Called),
     case application:ensure_all_started(py_context_router) of
-        {ok, _} -> py_callback:register(Known, Function, Values);
+        {ok, _} -> py_callback_registry:register(Known, Function, Values);
         {error, {_, Reason}} -> erlang:error(Reason, Args)
     end.
 
--spec values(term(), py_error:called()) -> py_callback:values().
+-spec values(term(), py_error:called()) -> py_callback_registry:values().
 values(#{values := Values} = Options, _Called)
   when map_size(Options) =:= 1, (Values =:= erlang orelse Values =:= elixir) ->
     Values;

@@ -31,7 +31,7 @@ stop(_State) ->
     ok = py_pool:forget_dead(),
     ok = py_registry:forget(),
     ok = py_context_setup:forget(),
-    ok = py_callback:forget(),
+    ok = py_callback_registry:forget(),
     py_boot:stop([py_output, py_log]).
 
 %% The VM ignores SIGCHLD, and the OS then forgets how a child process has ended: Python's

@@ -1,8 +1,8 @@
 %% The processes that Python talks to: see docs/callbacks.md.
 %%
 %%   py_service_sup
-%%   ├── py_callback           which Erlang functions Python can call
-%%   ├── py_callback_runner    starts the processes that run them
+%%   ├── py_callback_registry  which Erlang functions Python can call
+%%   ├── py_callback_pool      starts the processes that run them
 %%   ├── py_sender             sends to other nodes
 %%   ├── py_output             takes text to group leaders
 %%   └── py_log                takes log events to logger
@@ -22,5 +22,6 @@ start_link() ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     Services = [#{id => Module, start => {Module, start_link, []}}
-                || Module <- [py_callback, py_callback_runner, py_sender, py_output, py_log]],
+                || Module <- [py_callback_registry, py_callback_pool, py_sender, py_output,
+                              py_log]],
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, Services}}.

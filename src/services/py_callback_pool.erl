@@ -1,10 +1,10 @@
-%% Starts the processes for the functions that Python calls: some ahead, which stand by, and one at
-%% once when Python has found none. What they do is in py_callback.
+%% @private Starts the processes for the functions that Python calls: some ahead, which are idle, and one
+%% at once when Python has found none idle. What they do is in py_callback_worker.
 %%
 %% The processes are linked: they end with this one. They are monitored, because a function could undo
 %% the link: when one of them has ended without an answer Python is told why. Nothing that a function
 %% does holds this process up.
--module(py_callback_runner).
+-module(py_callback_pool).
 
 -behaviour(gen_server).
 
@@ -13,7 +13,7 @@
 
 %% In words. The less often they collect garbage, the less often what came from another thread is
 %% given back to it, each time by waking a thread of the VM.
--define(HEAP, 4_096).
+-define(MIN_HEAP_SIZE, 4_096).
 
 -type running() :: #{pid() => py_nif:ticket()}.
 
@@ -39,7 +39,7 @@ handle_cast(_Message, Running) ->
 
 -spec handle_info(term(), running()) -> {noreply, running()}.
 handle_info({py_callback, Ticket, Name, Args}, Running) ->
-    {Pid, _} = spawn_opt(py_callback, run, [Ticket, Name, Args], [link, monitor]),
+    {Pid, _} = spawn_opt(py_callback_worker, run, [Ticket, Name, Args], [link, monitor]),
     {noreply, add(Running#{Pid => Ticket})};
 handle_info({'DOWN', _Monitor, process, Pid, Reason}, Running) ->
     case maps:take(Pid, Running) of
@@ -53,7 +53,7 @@ handle_info({'DOWN', _Monitor, process, Pid, Reason}, Running) ->
 handle_info(_Message, Running) ->
     {noreply, Running}.
 
-%% Has as many stand by as there should be.
+%% Starts as many idle workers as there should be.
 -spec fill(running()) -> running().
 fill(Running) ->
     case add(Running) of
@@ -61,15 +61,15 @@ fill(Running) ->
         More -> fill(More)
     end.
 
-%% Has one more stand by, if there are too few.
+%% Starts one more idle worker, if there are too few.
 -spec add(running()) -> running().
 add(Running) ->
     case py_nif:callback_ticket() of
         enough ->
             Running;
         Ticket ->
-            {Pid, _} = spawn_opt(py_callback, stand_by, [Ticket],
-                                 [link, monitor, {min_heap_size, ?HEAP}]),
+            {Pid, _} = spawn_opt(py_callback_worker, start, [Ticket],
+                                 [link, monitor, {min_heap_size, ?MIN_HEAP_SIZE}]),
             ok = py_nif:callback_stand_by(Ticket, Pid),
             Running#{Pid => Ticket}
     end.

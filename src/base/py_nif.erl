@@ -72,11 +72,7 @@
 %% What a context can be asked; taken apart in native/py_nif/src/request.rs. A pid at the end is the
 %% process that the request is made for, and `erlang.self()' in Python.
 -type flags() :: non_neg_integer().
-%% What the caller wants beyond the result, a sum of bits: 1 a traceback with an exception; 4 the job
-%% is to be done even when the caller is gone, 8 it isn't (without either, as the context's option
-%% says); 16 Elixir's values: `nil' for None and structs for objects; 32 the result as a stream; 64 a
-%% coroutine is not run but comes as `{parked, Handle}'; 128 what has no term comes as what it stands
-%% for, 256 the result as one handle (without either, what has no term comes as a handle).
+%% What the caller wants beyond the result: a sum of bits, see py_request_flags.hrl.
 -type settings() :: #{max_depth := pos_integer(), spin_us := non_neg_integer(),
                       callback_depth := pos_integer(),
                       redirect_output := boolean(), quarantine_limit := pos_integer(),

@@ -7,6 +7,7 @@
 -export_type([context/0, pool/0, call/0, error/0]).
 
 -include("py_args.hrl").
+-include("py_request_flags.hrl").
 
 -type context() :: #{mode := py_context:context_mode(),
                      max_queue := pos_integer() | infinity,
@@ -44,7 +45,7 @@
 -define(LONGEST_QUEUE, 1_000_000_000).
 
 %% The flags of `result'.
--define(RESULTS, (128 bor 256)).
+-define(RESULTS, (?FLAG_TERMS bor ?FLAG_OBJECT)).
 
 %% Checks the options of one context and fills in the defaults.
 -spec context(term()) -> {ok, context()} | {error, error()}.
@@ -122,15 +123,18 @@ call_each([{Key, Value} | Rest], Checked) ->
 call_option(timeout, Timeout, {_, Env, Flags}) when ?IS_TIMEOUT(Timeout) -> {Timeout, Env, Flags};
 call_option(env, Env, {Timeout, _, Flags}) when Env =:= none; is_reference(Env) ->
     {Timeout, Env, Flags};
-call_option(traceback, true, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 1};
-call_option(traceback, false, {Timeout, Env, Flags}) -> {Timeout, Env, Flags band bnot 1};
-call_option(values, erlang, {Timeout, Env, Flags}) -> {Timeout, Env, Flags band bnot 16};
-call_option(values, elixir, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 16};
-call_option(on_caller_down, finish, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 4};
-call_option(on_caller_down, interrupt, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 8};
+call_option(traceback, true, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor ?FLAG_TRACEBACK};
+call_option(traceback, false, {Timeout, Env, Flags}) -> {Timeout, Env, Flags band bnot ?FLAG_TRACEBACK};
+call_option(values, erlang, {Timeout, Env, Flags}) ->
+    {Timeout, Env, Flags band bnot ?FLAG_ELIXIR};
+call_option(values, elixir, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor ?FLAG_ELIXIR};
+call_option(on_caller_down, finish, {Timeout, Env, Flags}) ->
+    {Timeout, Env, Flags bor ?FLAG_FINISH_ORPHAN};
+call_option(on_caller_down, interrupt, {Timeout, Env, Flags}) ->
+    {Timeout, Env, Flags bor ?FLAG_STOP_ORPHAN};
 call_option(result, auto, {Timeout, Env, Flags}) -> {Timeout, Env, Flags band bnot ?RESULTS};
-call_option(result, term, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 128};
-call_option(result, object, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor 256};
+call_option(result, term, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor ?FLAG_TERMS};
+call_option(result, object, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor ?FLAG_OBJECT};
 call_option(_Key, _Value, _Checked) -> bad.
 
 -spec check(term(), map()) -> {ok, map()} | {error, error()}.

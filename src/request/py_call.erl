@@ -37,6 +37,7 @@
                      on_caller_down => interrupt | finish,
                      result => auto | term | object}.
 -include("../base/py_args.hrl").
+-include("../base/py_request_flags.hrl").
 
 %% `kwargs': keyword arguments. `timeout': in ms. `env': whose variables are used: the calling
 %% process's (`process', the default), the context's own (`none'), or those of an environment made by
@@ -138,24 +139,24 @@ checked(_Work, Options, Defaults) -> py_options:call(Options, Defaults).
 
 %% It runs to its end also when the calling process dies, unless the options say otherwise.
 -spec outliving(request()) -> request().
-outliving(#request{flags = Flags} = Request) when Flags band 8 =/= 0 ->
+outliving(#request{flags = Flags} = Request) when Flags band ?FLAG_STOP_ORPHAN =/= 0 ->
     Request;
 outliving(Request) ->
-    flag(2#100, Request).
+    flag(?FLAG_FINISH_ORPHAN, Request).
 
 -spec outlives(request()) -> boolean().
 outlives(#request{flags = Flags}) ->
-    Flags band 2#100 =/= 0.
+    Flags band ?FLAG_FINISH_ORPHAN =/= 0.
 
 %% Its result comes as a handle on an iterator.
 -spec as_stream(request()) -> request().
 as_stream(Request) ->
-    flag(32, Request).
+    flag(?FLAG_STREAM, Request).
 
 %% A coroutine is not run but comes as `{parked, Handle}'.
 -spec parking(request()) -> request().
 parking(Request) ->
-    flag(64, Request).
+    flag(?FLAG_PARK, Request).
 
 %% Run by this process in the namespace of another.
 -spec on_behalf(pid(), request()) -> request().

@@ -13,6 +13,8 @@
 
 -export_type([stream/0]).
 
+-include("../base/py_request_flags.hrl").
+
 -opaque stream() :: {stream, pid(), Handle :: reference(), py_nif:flags()}.
 %% The flags are those of its steps: what was said when it was opened holds for all of it.
 
@@ -65,14 +67,14 @@ step({error, _} = Error) -> {Error, []}.
 -spec close(stream()) -> ok | {error, term()}.
 close({stream, Ctx, Handle, Flags}) ->
     %% Also if the caller dies.
-    Close = fun(Ref) -> {stream_close, Ref, Flags bor 4, Handle} end,
+    Close = fun(Ref) -> {stream_close, Ref, Flags bor ?FLAG_FINISH_ORPHAN, Handle} end,
     py_context:request(Ctx, Close, ?CLOSE_TIMEOUT).
 
 %% For a caller who has no time left to wait for that: the step that was given up may take long to end.
 %% Nobody is told if it goes wrong: no process is registered as `undefined'.
 -spec close_later(stream()) -> ok.
 close_later({stream, Ctx, Handle, Flags}) ->
-    _ = py_nif:submit_cast(Ctx, {stream_close, make_ref(), Flags bor 4, Handle}, undefined),
+    _ = py_nif:submit_cast(Ctx, {stream_close, make_ref(), Flags bor ?FLAG_FINISH_ORPHAN, Handle}, undefined),
     ok.
 
 %% All items, in the time of the request.

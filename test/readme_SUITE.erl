@@ -85,7 +85,7 @@ every_setting_is_described(Config) ->
     {ok, Options} = py_options:pool(#{}),
     [?assertEqual(lists:sort([atom_to_list(Key) || Key <- maps:keys(Defaults)]),
                   lists:sort([Name || [Name] <- matches("^\\| `([a-z_]+)` \\|", Section)]))
-     || {Section, Defaults} <- [{Environment, py_config:defaults()}, {Start, Options}]].
+     || {Section, Defaults} <- [{Environment, py_defaults:application()}, {Start, Options}]].
 
 %% `bin/soak' goes through them for a quarter of an hour, on whatever Python there is. In a VM of its own,
 %% because it leaves pools and stuck threads behind.

@@ -7,9 +7,10 @@
 #   native/build.sh --rust-package   print the package from which apt would install a new enough
 #                                    Rust; nothing if there is none
 #
-# PYO3_PYTHON names the Python to link (default: python3 on PATH), CARGO_TARGET_DIR the place of
-# Cargo's files (default: target/). Silent unless something is built or wrong; what is wrong is
-# said in one sentence that names what to install.
+# PYO3_PYTHON names the Python to link (default: python3 on PATH), PY_NIF_PROFILE the profile of
+# Cargo (default: release; dev for a debugger), CARGO_TARGET_DIR the place of Cargo's files
+# (default: target/). Silent unless something is built or wrong. An error is one sentence that names
+# what to install.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
@@ -176,7 +177,9 @@ build() {
     [ "$(uname -s)" = Linux ] ||
         fail "this release builds on Linux only, and this is $(uname -s)."
     find_python
-    identity=$(printf '%s\n' "$root" "$answer" "${CARGO_TARGET_DIR:-}" "${RUSTFLAGS:-}" | cksum)
+    profile=${PY_NIF_PROFILE:-release}
+    identity=$(printf '%s\n' "$root" "$answer" "${CARGO_TARGET_DIR:-}" "${RUSTFLAGS:-}" "$profile" |
+        cksum)
     if up_to_date; then
         return 0
     fi
@@ -195,7 +198,7 @@ build() {
     PYO3_PYTHON=$python
     RUSTLER_PRIMARY_NIF_INIT=1
     export PYO3_PYTHON RUSTLER_PRIMARY_NIF_INIT
-    if ! cargo build --release --locked -p py_nif \
+    if ! cargo build --profile "$profile" --locked -p py_nif \
         --message-format=json-render-diagnostics >"$new.json"; then
         command -v cc >/dev/null 2>&1 ||
             fail "there is no C compiler to link with: install one (on Debian and Ubuntu: apt-get install gcc libc6-dev)."

@@ -106,7 +106,8 @@ call({Module, Function, _} = MFA, Templates, #{accepts := Accepts, survives := S
 outcome({Module, Function, Arity} = MFA, Templates, #{leaves_out := LeavesOut, progress := Progress}) ->
     Args = [made(Template) || Template <- Templates],
     Text = io_lib:format("~p:~p/~b ~0tP~n", [Module, Function, Arity, Args, 50]),
-    ok = file:write_file(Progress, unicode:characters_to_binary(Text)),
+    %% Raw, because else it waits for a process that all share.
+    ok = file:write_file(Progress, unicode:characters_to_binary(Text), [raw]),
     case LeavesOut(MFA, Args) of
         true -> {outcome, left_out};
         false -> {outcome, tried(Module, Function, Args)}
@@ -152,7 +153,8 @@ nested(Depth) ->
 %% ------------------------------------------------------------------ specs
 
 types({Module, Function, Arity}) ->
-    case [Clauses || {attribute, _, spec, {{F, A}, Clauses}} <- forms(Module),
+    [_ | _] = Forms = forms(Module),
+    case [Clauses || {attribute, _, spec, {{F, A}, Clauses}} <- Forms,
                      F =:= Function, A =:= Arity] of
         [[First | _]] -> argument_types(First);
         [] -> lists:duplicate(Arity, any)
@@ -170,12 +172,16 @@ bound(Type, Bound) when is_tuple(Type) -> list_to_tuple(bound(tuple_to_list(Type
 bound(Types, Bound) when is_list(Types) -> [bound(Type, Bound) || Type <- Types];
 bound(Other, _Bound) -> Other.
 
+%% Kept where every process of the VM has it: each call is made in one of its own. Of a module of OTP
+%% there may be none.
 forms(Module) ->
-    case get({?MODULE, Module}) of
-        undefined ->
-            {ok, {_, [{abstract_code, {raw_abstract_v1, Forms}}]}} =
-                beam_lib:chunks(code:which(Module), [abstract_code]),
-            _ = put({?MODULE, Module}, Forms),
+    case persistent_term:get({?MODULE, Module}, none) of
+        none ->
+            Forms = case beam_lib:chunks(code:which(Module), [abstract_code]) of
+                        {ok, {_, [{abstract_code, {raw_abstract_v1, Found}}]}} -> Found;
+                        _ -> []
+                    end,
+            ok = persistent_term:put({?MODULE, Module}, Forms),
             Forms;
         Forms ->
             Forms
@@ -211,16 +217,12 @@ named(Module, Name, Samples) ->
         #{{Module, Name} := Make} ->
             Make();
         #{} ->
-            case [Type || {attribute, _, Kind, {N, Type, _}} <- types_of(Module),
+            case [Type || {attribute, _, Kind, {N, Type, _}} <- forms(Module),
                           Kind =:= type orelse Kind =:= opaque, N =:= Name] of
                 [Type] -> sample(Type, Module, Samples);
                 [] -> a
             end
     end.
-
-%% Of a module of OTP there may be no forms.
-types_of(Module) ->
-    try forms(Module) catch error:_ -> [] end.
 
 returning_ok(0) -> fun() -> ok end;
 returning_ok(1) -> fun(_) -> ok end;

@@ -156,7 +156,7 @@ asked(Ctx, {Shape, N, Wrong}, Progress) ->
                   {Whole, 0} -> Whole;
                   {Whole, _} -> setelement(N, Whole, Wrong)
               end,
-    ok = file:write_file(Progress, io_lib:format("~0tP~n", [Request, 50])),
+    ok = file:write_file(Progress, io_lib:format("~0tP~n", [Request, 50]), [raw]),
     Answers = [{Asked, catch_badarg(fun() -> result(Asked, Ctx, Request) end)}
                || Asked <- [submit, ask, submit_admitted, submit_message, submit_cast]],
     case {[Answer || {_, Result} = Answer <- Answers, not is_right(Result)], serves(Ctx)} of

@@ -59,9 +59,7 @@ end_per_suite(Config) ->
     test_helpers:loud(Config).
 
 init_per_group(venvs, Config) ->
-    Made = filename:join(?config(priv_dir, Config), "made"),
-    ok = py:ensure_venv(Made, [], #{installer => pip, activate => false}),
-    [{made, Made} | Config];
+    [{made, made_venv()} | Config];
 init_per_group(Mode, Config) ->
     [{mode, Mode} | Config].
 
@@ -437,6 +435,14 @@ misuse_of_environment_variables_is_a_badarg(_Config) ->
                                {fun() -> py:getenv(<<255>>) end, "not text in UTF-8"}]].
 
 %% ------------------------------------------------------------------ making environments
+
+%% Made once per build folder, like that of `test_helpers:numpy_venv/0'.
+made_venv() ->
+    {ok, _} = application:ensure_all_started(py_context_router),
+    {ok, Version} = py:version(),
+    Made = filename:join(test_helpers:build_folder(), "venv-" ++ binary_to_list(Version)),
+    ok = py:ensure_venv(Made, [], #{installer => pip, activate => false}),
+    Made.
 
 %% A virtual environment that is there already. To copy one takes less time than to make one.
 made_venv(Name, Config) ->

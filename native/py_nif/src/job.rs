@@ -8,24 +8,24 @@ use py_runtime::object::{Attached, Object};
 use py_runtime::request::RequestState;
 use rustler::sys::enif_is_process_alive;
 
-use crate::convert::Remains;
+use crate::convert::DeferredDrop;
 use crate::erlang_module::{self, current_job};
 use crate::exec;
 use crate::request::call::Call;
 use crate::request::decode::Request;
-use crate::request::error::{Death, Error};
+use crate::request::error::{Error, ExitReason};
 use crate::request::flags::Flags;
-use crate::term::{ProcessId, pid_term, word};
+use crate::term::{ProcessId, pid_term, to_bits};
 use crate::thread::local::Local;
 
 impl Job for Call {
     type Local = Local;
     /// A process that had a namespace in the context is dead.
     type Notice = ProcessId;
-    type Death = Death;
+    type Death = ExitReason;
 
-    fn thread_ended() -> Death {
-        Death::ThreadEnded
+    fn thread_ended() -> ExitReason {
+        ExitReason::ThreadEnded
     }
 
     fn prepare(at: Attached<'_>) -> Result<Local, Exception> {
@@ -45,7 +45,7 @@ impl Job for Call {
     }
 
     fn notice(_: Attached<'_>, local: &Local, dead: ProcessId) {
-        local.processes.forget(dead);
+        local.processes.remove(dead);
     }
 
     fn state(&self) -> &RequestState {
@@ -53,7 +53,7 @@ impl Job for Call {
     }
 
     fn is_same_caller(&self, other: &Self) -> bool {
-        word(pid_term(self.caller())) == word(pid_term(other.caller()))
+        to_bits(pid_term(self.caller())) == to_bits(pid_term(other.caller()))
     }
 
     fn is_same_work(&self, other: &Self) -> bool {
@@ -78,12 +78,12 @@ impl Job for Call {
         let scope = &*scope;
         let mut failure = None;
         // Until after the reply: the caller need not wait for large values to be freed.
-        let mut remains = Remains::default();
+        let mut deferred = DeferredDrop::default();
         let sent = self.reply(|env| {
             let result =
-                current_job::enter(self, scope, || exec::run(self, scope, env, &mut remains));
+                current_job::enter(self, scope, || exec::run(self, scope, env, &mut deferred));
             let result = result.unwrap_or_else(|error| {
-                let error = self.explain(error);
+                let error = self.refine_error(error);
                 // SAFETY: `reply` gives an environment of this thread.
                 let term = unsafe { error.to_term(env) };
                 failure = Some(error);
@@ -100,7 +100,7 @@ impl Job for Call {
         }
     }
 
-    fn abandon(&self, why: &Death) {
+    fn abandon(&self, why: &ExitReason) {
         self.reply_error(&Error::ContextDied(why.clone()));
     }
 
@@ -115,7 +115,7 @@ impl Job for Call {
 
 impl Call {
     /// Says what an exception means that Python can't know.
-    fn explain(&self, error: Error) -> Error {
+    fn refine_error(&self, error: Error) -> Error {
         match error {
             Error::Python(e)
                 if e.class == "KeyboardInterrupt" && self.state().was_interrupted() =>

@@ -34,6 +34,6 @@ rustler::init!("py_nif", load = load);
 
 /// `load_nif(Path, Version)`, with the version of the runtime system.
 fn load(env: rustler::Env, version: rustler::Term) -> bool {
-    convert::know_runtime(version.decode().unwrap_or_default());
+    convert::set_otp_version(version.decode().unwrap_or_default());
     resources::pool::register_type(env)
 }

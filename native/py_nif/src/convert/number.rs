@@ -11,7 +11,7 @@ use rustler::sys::{
     enif_make_int64,
 };
 
-use super::fail::{Fail, made};
+use super::fail::{Fail, owned_or_raised};
 use super::place::type_name;
 use super::writer::Writer;
 use crate::term::Encoded;
@@ -34,7 +34,7 @@ pub(super) unsafe fn int_to_python(
     // SAFETY: `term` belongs to `env`; the thread is attached.
     unsafe {
         if enif_get_int64(env, term, &raw mut small) != 0 {
-            return made(at, ffi::PyLong_FromLongLong(small));
+            return owned_or_raised(at, ffi::PyLong_FromLongLong(small));
         }
         big_to_python(at, env, term)
     }
@@ -57,12 +57,12 @@ unsafe fn big_to_python(
         _ => return Err(Fail::refuse("integer in an unknown encoding")),
     };
     // SAFETY: attached; the bytes are those of one slice.
-    let positive = unsafe { made(at, unsigned(magnitude)) }?;
+    let positive = unsafe { owned_or_raised(at, unsigned(magnitude)) }?;
     if sign == 0 {
         return Ok(positive);
     }
     // SAFETY: an exact int, so no user code is run.
-    unsafe { made(at, ffi::PyNumber_Negative(positive.as_ptr())) }
+    unsafe { owned_or_raised(at, ffi::PyNumber_Negative(positive.as_ptr())) }
 }
 
 /// A new int from its magnitude in bytes, least significant first.
@@ -97,7 +97,7 @@ pub(super) unsafe fn float_to_python(
     // SAFETY: `term` belongs to `env` and is a float, so the output is written.
     unsafe {
         enif_get_double(env, term, &raw mut number);
-        made(at, ffi::PyFloat_FromDouble(number))
+        owned_or_raised(at, ffi::PyFloat_FromDouble(number))
     }
 }
 
@@ -302,11 +302,11 @@ pub(super) unsafe fn numpy_to_term(
                 _ => Err(Fail::raised(at)),
             },
             Numpy::Integer => {
-                let int = made(at, ffi::PyNumber_Index(value))?;
+                let int = owned_or_raised(at, ffi::PyNumber_Index(value))?;
                 int_to_term(at, writer.env, int.as_ptr())
             }
             Numpy::Floating => {
-                let float = made(at, ffi::PyNumber_Float(value))?;
+                let float = owned_or_raised(at, ffi::PyNumber_Float(value))?;
                 let number = ffi::PyFloat_AS_DOUBLE(float.as_ptr());
                 // A longdouble may be more than a float can hold.
                 match ffi::PyObject_RichCompareBool(value, float.as_ptr(), ffi::Py_EQ) {

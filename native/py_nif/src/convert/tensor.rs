@@ -11,7 +11,7 @@ use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifTerm, enif_make_int64, enif_make_list_from_array};
 
-use super::fail::{Fail, made};
+use super::fail::{Fail, owned_or_raised};
 use super::writer::{SHARED_FROM, Writer};
 use super::{text, to_plain};
 use crate::term::{atom_map, binary};
@@ -21,7 +21,7 @@ fn element_type(at: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Obje
     // SAFETY: attached; live objects, and a failure is a null with an exception set.
     let (dtype, has_objects) = unsafe {
         let class = numpy.getattr_c(at, c"dtype").ok_or_else(|| Fail::raised(at))?;
-        let dtype = made(at, ffi::PyObject_CallOneArg(class.as_ptr(), dtype.as_ptr()))?;
+        let dtype = owned_or_raised(at, ffi::PyObject_CallOneArg(class.as_ptr(), dtype.as_ptr()))?;
         let flag = dtype.getattr_c(at, c"hasobject").ok_or_else(|| Fail::raised(at))?;
         (dtype, flag.as_ptr() != ffi::Py_False())
     };
@@ -38,7 +38,7 @@ pub(super) fn array(
 ) -> Result<Object, Fail> {
     // SAFETY: attached; each call gets live objects, and a failure is a null with an exception set.
     let (array, used) = unsafe {
-        let numpy = made(at, ffi::PyImport_ImportModule(c"numpy".as_ptr()))?;
+        let numpy = owned_or_raised(at, ffi::PyImport_ImportModule(c"numpy".as_ptr()))?;
         let class = numpy.getattr_c(at, c"ndarray").ok_or_else(|| Fail::raised(at))?;
         let dtype = element_type(at, &numpy, dtype)?;
         let call = ffi::PyObject_CallFunctionObjArgs(
@@ -48,7 +48,7 @@ pub(super) fn array(
             bytes.as_ptr(),
             std::ptr::null_mut::<ffi::PyObject>(),
         );
-        let array = made(at, call)?;
+        let array = owned_or_raised(at, call)?;
         let used = array.getattr_c(at, c"nbytes").ok_or_else(|| Fail::raised(at))?;
         let used = ffi::PyLong_AsSize_t(used.as_ptr());
         (array, used)
@@ -70,7 +70,7 @@ pub(super) unsafe fn to_term(
     writer: &mut Writer<'_>,
     object: &Object,
     share: bool,
-    room: u32,
+    depth_left: u32,
 ) -> Result<ErlNifTerm, Fail> {
     let described = to_plain::describe_array(writer.at, &writer.types.array, object)?;
     let exporter = described.as_ref().map_or(object, |(_, exporter)| exporter);
@@ -78,7 +78,7 @@ pub(super) unsafe fn to_term(
     unsafe {
         let memory = memory(writer, exporter, share)?;
         let dtype = match &described {
-            Some((dtype, _)) => writer.value(dtype.as_ptr(), room)?,
+            Some((dtype, _)) => writer.value(dtype.as_ptr(), depth_left)?,
             None => binary(writer.env, memory.dtype.as_bytes()),
         };
         let shape = memory.shape;

@@ -11,7 +11,7 @@ use super::types::Types;
 use crate::request::flags::Values;
 use crate::resources::contexts::Context;
 use crate::resources::shared_bytes;
-use crate::term::OwnedEnv;
+use crate::term::TermEnv;
 
 /// Sharing smaller values costs more than copying them.
 pub(super) const SHARED_FROM: usize = 64 << 10;
@@ -30,16 +30,16 @@ pub(super) struct Writer<'a> {
     pub(super) none: ErlNifTerm,
     pub(super) values: Values,
     /// What has no term: is it to become what it stands for, instead of a handle?
-    pub(super) plainly: bool,
+    pub(super) by_value: bool,
     /// The elements of the containers that are being built, innermost last: one buffer for the
     /// whole value instead of an allocation for each list in it.
     pub(super) parts: Vec<ErlNifTerm>,
     /// Is `env` a scratch one, whose garbage is of no consequence?
     pub(super) in_scratch: bool,
     /// The last scratch environment, to be freed when nobody waits for that.
-    pub(super) scratch: Option<OwnedEnv>,
+    pub(super) scratch: Option<TermEnv>,
     /// The value itself, where the converter's caller has given up its reference to it; else null.
-    pub(super) given: *mut ffi::PyObject,
+    pub(super) consumed: *mut ffi::PyObject,
     /// Whether nothing was met so far but objects of Python's own types, whose end runs no code.
     pub(super) is_plain: bool,
 }
@@ -61,7 +61,7 @@ impl<'a> Writer<'a> {
         context: Option<&'a Arc<Context>>,
         values: Values,
         env: *mut ErlNifEnv,
-        plainly: bool,
+        by_value: bool,
     ) -> Self {
         let none = match values {
             Values::Erlang => types.known.none,
@@ -74,11 +74,11 @@ impl<'a> Writer<'a> {
             env,
             none,
             values,
-            plainly,
+            by_value,
             parts: types.parts.take(),
             in_scratch: false,
             scratch: None,
-            given: std::ptr::null_mut(),
+            consumed: std::ptr::null_mut(),
             is_plain: true,
         }
     }

@@ -14,16 +14,16 @@ use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_make_list_from_array};
 
 use super::blocking::detached;
-use super::current_job::{self, Frame};
+use super::current_job::{self, CurrentJob};
 use super::names::text_of;
 use super::prelude;
 use super::state::state;
 use super::values::{Raised, not_running, raise, to_python, to_term_as, try_to_python};
-use crate::outbound::callback::{Answer, Pending, Request, Waiter};
+use crate::outbound::callback::{CallbackMessage, CallbackResult, CallingThread, PendingCallback};
 use crate::outbound::callback_names;
 use crate::request::flags::Values;
 use crate::settings;
-use crate::term::{OwnedEnv, Saved, elements};
+use crate::term::{SavedTerm, TermEnv, elements};
 
 /// How long a thread without a context sleeps before it looks whether it was asked to stop.
 const LOOK: Duration = Duration::from_millis(50);
@@ -40,25 +40,25 @@ pub(super) unsafe fn call(
 ) -> Result<Object, Raised> {
     let name = text_of(at, name)?;
     let values = callback_names::values(&name).ok_or_else(|| unknown(at, &name))?;
-    current_job::with(|frame| {
-        if let Some(frame) = frame {
-            let allowed = frame.scope.check_depth(settings::callback_depth());
+    current_job::with(|job| {
+        if let Some(job) = job {
+            let allowed = job.scope.check_depth(settings::callback_depth());
             allowed.map_err(|why| interrupted(at, why))?;
         }
-        let env = OwnedEnv::new();
+        let env = TermEnv::new();
         // SAFETY: the environment is ours alone; the caller vouches for the objects.
-        let list = unsafe { arguments(values, at, frame, env.as_ptr(), args) }?;
-        let waiter = match frame {
-            Some(frame) => Waiter::Context(Arc::clone(frame.scope.context)),
-            None => Waiter::Thread(std::thread::current()),
+        let list = unsafe { arguments(values, at, job, env.as_ptr(), args) }?;
+        let thread = match job {
+            Some(job) => CallingThread::Context(Arc::clone(job.scope.context)),
+            None => CallingThread::Other(std::thread::current()),
         };
         // SAFETY: the list is a term of the environment.
-        let request = unsafe { Request::new(&name, env, list) };
-        let pending = Pending::start(&request, waiter).ok_or_else(|| not_running(at))?;
+        let request = unsafe { CallbackMessage::new(&name, env, list) };
+        let pending = PendingCallback::start(&request, thread).ok_or_else(|| not_running(at))?;
         // SAFETY: the caller vouches for the module.
         unsafe {
-            match frame {
-                Some(frame) => frame
+            match job {
+                Some(job) => job
                     .scope
                     .wait(&pending, settings::callback_depth())
                     .map_err(|why| interrupted(at, why))?,
@@ -66,9 +66,11 @@ pub(super) unsafe fn call(
             }
             match pending.take_answer() {
                 // It is not looked up in any environment.
-                Some(Answer::Plain(value)) => returned(at, frame, null_mut(), value, &name),
-                Some(Answer::Given(answer)) => result(at, frame, module, &name, &answer),
-                Some(Answer::Lost) | None => Err(lost(at, module)),
+                Some(CallbackResult::Immediate(value)) => {
+                    returned(at, job, null_mut(), value, &name)
+                }
+                Some(CallbackResult::Term(answer)) => result(at, job, module, &name, &answer),
+                Some(CallbackResult::Lost) | None => Err(lost(at, module)),
             }
         }
     })
@@ -81,7 +83,7 @@ pub(super) unsafe fn call(
 unsafe fn arguments(
     values: Values,
     at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     args: &[*mut ffi::PyObject],
 ) -> Result<ErlNifTerm, Raised> {
@@ -94,7 +96,7 @@ unsafe fn arguments(
     for (index, arg) in args.iter().enumerate() {
         // SAFETY: live, as the caller vouches.
         let arg = unsafe { Object::from_borrowed(at, *arg) }.ok_or(Raised)?;
-        terms.push(to_term_as(values, at, frame, env, &arg, format_args!("args[{index}]"))?);
+        terms.push(to_term_as(values, at, job, env, &arg, format_args!("args[{index}]"))?);
     }
     let count = u32::try_from(terms.len()).unwrap_or(u32::MAX);
     // SAFETY: pointer and length come from one vector, and its terms are of `env`.
@@ -108,7 +110,7 @@ unsafe fn arguments(
 unsafe fn sleep(
     at: Attached<'_>,
     module: *mut ffi::PyObject,
-    pending: &Pending,
+    pending: &PendingCallback,
 ) -> Result<(), Raised> {
     while !pending.is_answered() {
         detached(at, || {
@@ -127,12 +129,12 @@ unsafe fn sleep(
 /// The object for what the function has returned.
 fn returned(
     at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     value: ErlNifTerm,
     name: &str,
 ) -> Result<Object, Raised> {
-    to_python(at, frame, env, value, format_args!("the result of {name}"))
+    to_python(at, job, env, value, format_args!("the result of {name}"))
 }
 
 /// What the function has returned, or the exception it failed with.
@@ -141,22 +143,22 @@ fn returned(
 /// `module` is live and ours.
 unsafe fn result(
     at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     module: *mut ffi::PyObject,
     name: &str,
-    answer: &Saved,
+    answer: &SavedTerm,
 ) -> Result<Object, Raised> {
     let env = answer.env();
     // SAFETY: the answer's environment is only read.
     match unsafe { elements(env, answer.term()) } {
-        [_ok, value] => returned(at, frame, env, *value, name),
+        [_ok, value] => returned(at, job, env, *value, name),
         [_raised, class, reason, text, stack] => {
-            let class = to_python(at, frame, env, *class, "class")?;
-            let reason = match try_to_python(at, frame, env, *reason, "reason") {
+            let class = to_python(at, job, env, *class, "class")?;
+            let reason = match try_to_python(at, job, env, *reason, "reason") {
                 Ok(reason) => reason,
-                Err(_) => to_python(at, frame, env, *text, "reason")?,
+                Err(_) => to_python(at, job, env, *text, "reason")?,
             };
-            let stack = to_python(at, frame, env, *stack, "stacktrace")?;
+            let stack = to_python(at, job, env, *stack, "stacktrace")?;
             // SAFETY: passed on to the caller.
             Err(unsafe { raise_error(at, module, [class, reason, stack]) })
         }

@@ -13,13 +13,13 @@ use crate::outbound::output;
 
 /// Writes text (or bytes) to standard output (0) or error (1); returns how much that was.
 pub(super) fn write(at: Attached<'_>, stream: usize, text: &Object) -> Result<Object, Raised> {
-    current_job::with_voice(|voice, frame| {
-        let call = frame.map(|frame| frame.call);
+    current_job::with_output(|output, job| {
+        let call = job.map(|job| job.call);
         let written = with_bytes(at, text, |bytes| {
-            output::write(&voice.lines[stream], bytes, voice, call);
+            output::write(&output.lines[stream], bytes, output, call);
         })?;
-        if voice.tally.is_full() {
-            wait(at, frame, |stop| voice.tally.wait_for_room(stop));
+        if output.in_flight.is_full() {
+            wait(at, job, |stop| output.in_flight.wait_for_capacity(stop));
         }
         // SAFETY: attached; the result is null or ours.
         unsafe { Object::from_owned(at, ffi::PyLong_FromSsize_t(written)) }.ok_or(Raised)
@@ -68,8 +68,8 @@ unsafe fn slice<'a>(start: *const std::ffi::c_char, length: ffi::Py_ssize_t) -> 
 
 /// Sends what has been written of an unfinished line.
 pub(super) fn flush(at: Attached<'_>, stream: usize) -> Object {
-    current_job::with_voice(|voice, frame| {
-        output::finish(&voice.lines[stream], voice, frame.map(|frame| frame.call));
+    current_job::with_output(|output, job| {
+        output::finish(&output.lines[stream], output, job.map(|job| job.call));
     });
     Object::none(at)
 }

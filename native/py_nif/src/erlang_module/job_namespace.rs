@@ -12,18 +12,18 @@ use crate::resources::handles;
 
 /// The globals of the running job, or None; if `likely`, also where its request names none.
 pub(super) fn namespace(at: Attached<'_>, likely: bool) -> Object {
-    current_job::with(|frame| {
-        let frame = frame?;
-        named_namespace(frame.call, frame.scope)
-            .or_else(|| likely.then(|| likely_namespace(frame.call, frame.scope)))
+    current_job::with(|job| {
+        let job = job?;
+        named_namespace(job.call, job.scope)
+            .or_else(|| likely.then(|| likely_namespace(job.call, job.scope)))
     })
     .unwrap_or_else(|| Object::none(at))
 }
 
 /// Where the running job has its event loop, or None.
 pub(super) fn loop_slot(at: Attached<'_>) -> Result<Object, Raised> {
-    current_job::with(|frame| match frame {
-        Some(frame) => own_loop_slot(frame.call, frame.scope).ok_or(Raised),
+    current_job::with(|job| match job {
+        Some(job) => own_loop_slot(job.call, job.scope).ok_or(Raised),
         None => Ok(Object::none(at)),
     })
 }
@@ -34,13 +34,13 @@ fn named_namespace(call: &Call, scope: &Scope<'_, Call>) -> Option<Object> {
     match namespace {
         Namespace::Own => Some(scope.namespace.clone_ref(scope.at)),
         Namespace::Process(pid) => Some(of_process(scope, pid.unwrap_or(call.caller()))),
-        Namespace::Named => handles::env_namespace(scope.at, call.env(), term, scope.context).ok(),
+        Namespace::Named => handles::namespace(scope.at, call.env(), term, scope.context).ok(),
     }
 }
 
 /// The namespace of the process that the job works for, or the context's own if it has none here.
 fn likely_namespace(call: &Call, scope: &Scope<'_, Call>) -> Object {
-    of_process(scope, call.principal())
+    of_process(scope, call.on_behalf_of())
 }
 
 fn of_process(scope: &Scope<'_, Call>, pid: ErlNifPid) -> Object {
@@ -55,7 +55,7 @@ fn own_loop_slot(call: &Call, scope: &Scope<'_, Call>) -> Option<Object> {
     let pid = match named(call) {
         Some((_, Namespace::Process(pid))) => Some(pid.unwrap_or(call.caller())),
         Some(_) => None,
-        None => Some(call.principal()),
+        None => Some(call.on_behalf_of()),
     };
     let of_process = pid.and_then(|pid| local.processes.loop_slot(scope.at, pid));
     of_process.unwrap_or_else(|| local.event_loop.list(scope.at))

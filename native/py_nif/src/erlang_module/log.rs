@@ -9,14 +9,14 @@ use py_runtime::object::{Attached, Object};
 use rustler::sys::enif_make_uint64;
 
 use super::blocking::wait;
-use super::current_job::{self, Frame};
+use super::current_job::{self, CurrentJob};
 use super::values::{Raised, to_term};
-use crate::outbound::in_flight::{self, Sent};
+use crate::outbound::in_flight::{self, MessageKind};
 use crate::outbound::log_level as level;
 use crate::outbound::output;
 use crate::outbound::services::Service;
 use crate::settings;
-use crate::term::{OwnedEnv, atom, from_word, tuple};
+use crate::term::{TermEnv, atom, from_bits, tuple};
 
 /// For how long `logger`'s level is taken to be what it was. A job asks anew, once it logs at all.
 const LEVEL_LASTS: Duration = Duration::from_millis(100);
@@ -33,35 +33,37 @@ pub(super) fn log(
     if !level::allows(severity) {
         return Ok(Object::none(at));
     }
-    current_job::with_voice(|voice, frame| {
+    current_job::with_output(|output, job| {
         if in_flight::has_too_many_events() {
-            wait(at, frame, |stop| in_flight::wait_for_room_in_log(stop));
+            wait(at, job, |stop| in_flight::wait_for_log_capacity(stop));
         }
         if in_flight::drops_event() {
             return Ok(Object::none(at));
         }
-        let env = OwnedEnv::new();
+        let env = TermEnv::new();
         let ptr = env.as_ptr();
-        let message = to_term(at, frame, ptr, message, "the message")?;
-        let meta = to_term(at, frame, ptr, meta, "the metadata")?;
-        let caller = output::caller(&env, frame.map(|frame| frame.call));
-        voice.has_spoken.set(true);
-        in_flight::add(Sent::Event);
+        let message = to_term(at, job, ptr, message, "the message")?;
+        let meta = to_term(at, job, ptr, meta, "the metadata")?;
+        let caller = output::caller(&env, job.map(|job| job.call));
+        output.has_output.set(true);
+        in_flight::add(MessageKind::LogEvent);
         // SAFETY: the environment is ours alone, and this is no scheduler's thread; a context's label
         // is the word of a local pid.
         let sent = unsafe {
             let severity = enif_make_uint64(ptr, severity.unsigned_abs());
-            let context = frame.map_or_else(
+            let context = job.map_or_else(
                 || atom(ptr, "none"),
-                |frame| from_word(frame.scope.context.label() as usize),
+                |job| from_bits(job.scope.context.label() as usize),
             );
-            let tally = in_flight::term(ptr);
-            let event =
-                tuple(ptr, &[atom(ptr, "py_log"), tally, severity, message, meta, caller, context]);
+            let in_flight = in_flight::term(ptr);
+            let event = tuple(
+                ptr,
+                &[atom(ptr, "py_log"), in_flight, severity, message, meta, caller, context],
+            );
             Service::Log.send(ptr, event)
         };
         if !sent {
-            in_flight::take_back(Sent::Event);
+            in_flight::uncount(MessageKind::LogEvent);
         }
         Ok(Object::none(at))
     })
@@ -69,8 +71,8 @@ pub(super) fn log(
 
 /// Whether it is time to ask for `logger`'s level.
 pub(super) fn log_level_is_old(at: Attached<'_>) -> Object {
-    let old = current_job::with_voice(|voice, _| {
-        voice.asked_level.get().is_none_or(|asked| asked.elapsed() > LEVEL_LASTS)
+    let old = current_job::with_output(|output, _| {
+        output.level_asked_at.get().is_none_or(|asked| asked.elapsed() > LEVEL_LASTS)
     });
     // SAFETY: attached; both are live for ever.
     let answer = unsafe { if old { ffi::Py_True() } else { ffi::Py_False() } };
@@ -80,11 +82,11 @@ pub(super) fn log_level_is_old(at: Attached<'_>) -> Object {
 
 /// Asks for `logger`'s level, and gives it as a number of Python's `logging`.
 pub(super) fn log_level(at: Attached<'_>) -> Result<Object, Raised> {
-    current_job::with_voice(|voice, frame| {
+    current_job::with_output(|output, job| {
         if !in_flight::log_is_late() {
-            ask_for_level(at, frame);
+            ask_for_level(at, job);
         }
-        voice.asked_level.set(Some(Instant::now()));
+        output.level_asked_at.set(Some(Instant::now()));
         // SAFETY: attached; the result is null or ours.
         let level = unsafe { Object::from_owned(at, ffi::PyLong_FromLong(level::for_python())) };
         level.ok_or(Raised)
@@ -92,21 +94,21 @@ pub(super) fn log_level(at: Attached<'_>) -> Result<Object, Raised> {
 }
 
 /// Has the level told, and waits for that a while.
-fn ask_for_level(at: Attached<'_>, frame: Option<&Frame<'_>>) {
-    let env = OwnedEnv::new();
+fn ask_for_level(at: Attached<'_>, job: Option<&CurrentJob<'_>>) {
+    let env = TermEnv::new();
     let ptr = env.as_ptr();
-    in_flight::add(Sent::Event);
+    in_flight::add(MessageKind::LogEvent);
     // SAFETY: the environment is ours alone, and this is no scheduler's thread.
     let asked = unsafe {
         let question = tuple(ptr, &[atom(ptr, "py_level"), in_flight::term(ptr)]);
         Service::Log.send(ptr, question)
     };
     if asked {
-        wait(at, frame, |_| {
+        wait(at, job, |_| {
             in_flight::wait_for_events(LEVEL_COMES);
         });
     } else {
-        in_flight::take_back(Sent::Event);
+        in_flight::uncount(MessageKind::LogEvent);
     }
 }
 

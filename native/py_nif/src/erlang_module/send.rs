@@ -12,13 +12,13 @@ use rustler::sys::{
 };
 
 use super::blocking::wait;
-use super::current_job::{self, Frame};
+use super::current_job::{self, CurrentJob};
 use super::names::{check_name, is_name, is_of};
 use super::state::state;
 use super::values::{Raised, not_running, raise, to_python, to_term};
-use crate::outbound::in_flight::{self, Sent};
+use crate::outbound::in_flight::{self, MessageKind};
 use crate::outbound::services::Service;
-use crate::term::{self, OwnedEnv, atom, elements, local_pid, pid_term, tuple};
+use crate::term::{self, TermEnv, atom, elements, local_pid, pid_term, tuple};
 
 /// Where a message goes.
 enum To {
@@ -46,18 +46,18 @@ pub(super) unsafe fn send(
         // SAFETY: the class is Python's own.
         return Err(unsafe { raise(at, ffi::PyExc_TypeError, usage) });
     }
-    current_job::with(|frame| {
-        let env = OwnedEnv::new();
-        let message = to_term(at, frame, env.as_ptr(), term, "the message")?;
-        let to_whom = to_term(at, frame, env.as_ptr(), to, "the receiver")?;
+    current_job::with(|job| {
+        let env = TermEnv::new();
+        let message = to_term(at, job, env.as_ptr(), term, "the message")?;
+        let to_whom = to_term(at, job, env.as_ptr(), to, "the receiver")?;
         // SAFETY: both are terms of our own environment, and no scheduler runs Python.
         let sent = unsafe {
             match receiver(env.as_ptr(), to_whom) {
-                To::Local(pid) => Some(send_local(at, frame, &env, pid, message)),
+                To::Local(pid) => Some(send_local(at, job, &env, pid, message)),
                 To::Name(name) => registered_pid(env.as_ptr(), name)
-                    .map(|pid| send_local(at, frame, &env, pid, message)),
+                    .map(|pid| send_local(at, job, &env, pid, message)),
                 To::Elsewhere(address) => {
-                    send_elsewhere(at, frame, &env, address, message)?;
+                    send_elsewhere(at, job, &env, address, message)?;
                     Some(true)
                 }
                 To::Nowhere => None,
@@ -129,13 +129,13 @@ unsafe fn registered_pid(env: *mut ErlNifEnv, name: ErlNifTerm) -> Option<ErlNif
 /// `message` belongs to `env`, which is this thread's, no scheduler's.
 unsafe fn send_local(
     at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
-    env: &OwnedEnv,
+    job: Option<&CurrentJob<'_>>,
+    env: &TermEnv,
     pid: ErlNifPid,
     message: ErlNifTerm,
 ) -> bool {
     if in_flight::has_sends() {
-        wait(at, frame, |stop| in_flight::wait_for_sends(stop));
+        wait(at, job, |stop| in_flight::wait_for_sends(stop));
     }
     // SAFETY: as the caller vouches.
     unsafe { enif_send(null_mut(), &raw const pid, env.as_ptr(), message) != 0 }
@@ -147,15 +147,15 @@ unsafe fn send_local(
 /// `address` and `message` belong to `env`, which is this thread's, no scheduler's.
 unsafe fn send_elsewhere(
     at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
-    env: &OwnedEnv,
+    job: Option<&CurrentJob<'_>>,
+    env: &TermEnv,
     address: ErlNifTerm,
     message: ErlNifTerm,
 ) -> Result<(), Raised> {
     if in_flight::has_too_many_sends() {
-        wait(at, frame, |stop| in_flight::wait_for_room_to_send(stop));
+        wait(at, job, |stop| in_flight::wait_for_send_capacity(stop));
     }
-    in_flight::add(Sent::Send);
+    in_flight::add(MessageKind::RemoteSend);
     let ptr = env.as_ptr();
     // SAFETY: as the caller vouches.
     let sent = unsafe {
@@ -165,7 +165,7 @@ unsafe fn send_elsewhere(
     if sent {
         Ok(())
     } else {
-        in_flight::take_back(Sent::Send);
+        in_flight::uncount(MessageKind::RemoteSend);
         Err(not_running(at))
     }
 }
@@ -189,8 +189,8 @@ unsafe fn no_process(
 
 /// The process whose job runs on this thread.
 pub(super) fn caller(at: Attached<'_>) -> Result<Object, Raised> {
-    current_job::with(|frame| match frame {
-        Some(frame) => pid_object(at, Some(frame), frame.call.principal()),
+    current_job::with(|job| match job {
+        Some(job) => pid_object(at, Some(job), job.call.on_behalf_of()),
         None => {
             let message = "no Erlang process's job runs on this thread: ask for erlang.self() \
                            before you start a thread, and pass it on";
@@ -203,12 +203,12 @@ pub(super) fn caller(at: Attached<'_>) -> Result<Object, Raised> {
 /// The process that is registered as `name`, or `None`.
 pub(super) fn whereis(at: Attached<'_>, name: &Object) -> Result<Object, Raised> {
     check_name(at, name)?;
-    current_job::with(|frame| {
-        let env = OwnedEnv::new();
-        let name = to_term(at, frame, env.as_ptr(), name, "the name")?;
+    current_job::with(|job| {
+        let env = TermEnv::new();
+        let name = to_term(at, job, env.as_ptr(), name, "the name")?;
         // SAFETY: a term of our own environment, and no scheduler runs Python.
         match unsafe { registered_pid(env.as_ptr(), name) } {
-            Some(pid) => pid_object(at, frame, pid),
+            Some(pid) => pid_object(at, job, pid),
             None => Ok(Object::none(at)),
         }
     })
@@ -216,11 +216,11 @@ pub(super) fn whereis(at: Attached<'_>, name: &Object) -> Result<Object, Raised>
 
 fn pid_object(
     at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     pid: ErlNifPid,
 ) -> Result<Object, Raised> {
-    let env = OwnedEnv::new();
-    to_python(at, frame, env.as_ptr(), pid_term(pid), "the pid")
+    let env = TermEnv::new();
+    to_python(at, job, env.as_ptr(), pid_term(pid), "the pid")
 }
 
 /// Whether messages can be sent there: a `Pid`, a name, or a pair of names.

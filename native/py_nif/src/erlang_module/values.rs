@@ -10,7 +10,7 @@ use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
-use super::current_job::Frame;
+use super::current_job::CurrentJob;
 use super::state::{classes, raise_text};
 use crate::convert::{Converter, Types};
 use crate::request::error::ConvertError;
@@ -31,24 +31,24 @@ pub(super) fn raise(_: Attached<'_>, class: *mut ffi::PyObject, message: &str) -
 /// The term for an object, in an environment that is this thread's alone. `root` names the object.
 pub(super) fn to_term(
     at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     value: &Object,
     root: impl Display,
 ) -> Result<ErlNifTerm, Raised> {
-    to_term_as(Values::Erlang, at, frame, env, value, root)
+    to_term_as(Values::Erlang, at, job, env, value, root)
 }
 
 /// As [`to_term`], for a receiver with conventions of its own.
 pub(super) fn to_term_as(
     values: Values,
     at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     value: &Object,
     root: impl Display,
 ) -> Result<ErlNifTerm, Raised> {
-    let converted = with_converter(values, at, frame, |converter| {
+    let converted = with_converter(values, at, job, |converter| {
         // SAFETY: the callers' environments are their own.
         unsafe { converter.to_term(env, value, false) }
     });
@@ -58,25 +58,25 @@ pub(super) fn to_term_as(
 /// The object for a term of an environment that nobody changes meanwhile. `root` names the term.
 pub(super) fn to_python(
     at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
     root: impl Display,
 ) -> Result<Object, Raised> {
-    try_to_python(at, frame, env, term, &root)
+    try_to_python(at, job, env, term, &root)
         .map_err(|error| raise_conversion(at, error, root, "Python"))
 }
 
 /// As [`to_python`], for those who have something else at hand.
 pub(super) fn try_to_python(
     at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
     root: impl Display,
 ) -> Result<Object, ConvertError> {
     // SAFETY: the callers' environments are their own.
-    with_converter(Values::Erlang, at, frame, |converter| unsafe {
+    with_converter(Values::Erlang, at, job, |converter| unsafe {
         converter.to_python(env, term, root)
     })
 }
@@ -84,14 +84,14 @@ pub(super) fn try_to_python(
 fn with_converter<T>(
     values: Values,
     at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     convert: impl FnOnce(&Converter<'_>) -> Result<T, ConvertError>,
 ) -> Result<T, ConvertError> {
     let max_depth = settings::max_depth();
-    match frame {
-        Some(frame) => {
-            let context = Some(frame.scope.context);
-            let types = frame.scope.local.types();
+    match job {
+        Some(job) => {
+            let context = Some(job.scope.context);
+            let types = job.scope.local.types();
             convert(&Converter { at, types, context, values, max_depth })
         }
         None => {

@@ -5,7 +5,7 @@ use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::ErlNifTerm;
 
-use super::executor::Run;
+use super::executor::Executor;
 use crate::request::decode::Namespace;
 use crate::request::error::{ConvertError, Error};
 use crate::term::Pairs;
@@ -14,7 +14,7 @@ use crate::thread::name_cache::Name;
 /// How many arguments there is room for between two calls.
 const MOST_ARGUMENTS: usize = 4096;
 
-impl Run<'_, '_> {
+impl Executor<'_, '_> {
     pub(super) fn call(
         &mut self,
         module: ErlNifTerm,
@@ -84,7 +84,7 @@ impl Run<'_, '_> {
                 ffi::PyObject_VectorcallDict(callable.as_ptr(), start, arguments.len(), keywords);
             Object::from_owned(self.at, value)
         };
-        self.or_raised(result)
+        self.or_exception(result)
     }
 
     /// The function, looked up afresh each time, so that redefinitions and reloads are seen.
@@ -114,7 +114,7 @@ impl Run<'_, '_> {
         };
         for part in parts {
             let attribute = found.getattr(self.at, part);
-            found = self.or_raised(attribute)?;
+            found = self.or_exception(attribute)?;
         }
         Ok(found)
     }
@@ -156,7 +156,7 @@ impl Run<'_, '_> {
                 }
             }
         };
-        self.or_raised(module)
+        self.or_exception(module)
     }
 
     /// An attribute, or with a dotted name an attribute's attribute.
@@ -170,7 +170,7 @@ impl Run<'_, '_> {
         let name = unsafe { self.local.names.borrow_mut().get(self.at, self.env, name, "name") }?;
         for part in &name.parts {
             let attribute = found.getattr(self.at, part);
-            found = self.or_raised(attribute)?;
+            found = self.or_exception(attribute)?;
         }
         Ok(found)
     }
@@ -204,7 +204,7 @@ impl Run<'_, '_> {
                 Some(dict) => dict,
                 // SAFETY: attached.
                 none => none.insert(
-                    self.or_raised(unsafe { Object::from_owned(self.at, ffi::PyDict_New()) })?,
+                    self.or_exception(unsafe { Object::from_owned(self.at, ffi::PyDict_New()) })?,
                 ),
             };
             self.set_named(dict, key, value, root)?;
@@ -242,7 +242,7 @@ impl Run<'_, '_> {
                 return Err(Error::Convert(ConvertError::Unconvertible { path: path(), what }));
             }
             let done = ffi::PyDict_SetItem(dict.as_ptr(), name.whole.as_ptr(), value.as_ptr());
-            self.or_raised((done == 0).then_some(()))
+            self.or_exception((done == 0).then_some(()))
         }
     }
 }

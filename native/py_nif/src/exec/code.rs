@@ -7,14 +7,14 @@ use py_runtime::namespace::new_namespace;
 use py_runtime::object::Object;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
-use super::executor::Run;
+use super::executor::Executor;
 use crate::request::decode::Namespace;
-use crate::request::error::{ConvertError, Death, Error};
+use crate::request::error::{ConvertError, Error, ExitReason};
 use crate::resources::handles;
 use crate::term::{self, atom, tuple};
 use crate::thread::code_cache;
 
-impl Run<'_, '_> {
+impl Executor<'_, '_> {
     pub(super) fn eval(
         &mut self,
         source: ErlNifTerm,
@@ -25,15 +25,15 @@ impl Run<'_, '_> {
         let globals = self.namespace(env)?;
         let globals = match self.named_values(locals, "locals")? {
             None => globals,
-            Some(locals) => self.overlaid(&globals, &locals)?,
+            Some(locals) => self.with_locals(&globals, &locals)?,
         };
-        self.or_raised(code::run(self.at, &code, &globals, &globals))
+        self.or_exception(code::run(self.at, &code, &globals, &globals))
     }
 
     pub(super) fn exec(&mut self, source: ErlNifTerm, env: ErlNifTerm) -> Result<(), Error> {
         let code = self.compiled(source, Kind::Statements)?;
         let globals = self.namespace(env)?;
-        let done = self.or_raised(code::run(self.at, &code, &globals, &globals)).map(drop);
+        let done = self.or_exception(code::run(self.at, &code, &globals, &globals)).map(drop);
         if matches!(self.which(env), Namespace::Own) {
             self.local.processes.refresh(self.at);
         }
@@ -42,13 +42,13 @@ impl Run<'_, '_> {
 
     /// A copy of `globals` with `locals` over it. Real locals would not do: the body of a lambda
     /// or comprehension inside the expression doesn't see those.
-    fn overlaid(&mut self, globals: &Object, locals: &Object) -> Result<Object, Error> {
+    fn with_locals(&mut self, globals: &Object, locals: &Object) -> Result<Object, Error> {
         // SAFETY: attached; both are dictionaries.
         let copy = unsafe {
             let copy = Object::from_owned(self.at, ffi::PyDict_Copy(globals.as_ptr()));
             copy.filter(|copy| ffi::PyDict_Update(copy.as_ptr(), locals.as_ptr()) == 0)
         };
-        self.or_raised(copy)
+        self.or_exception(copy)
     }
 
     fn compiled(&mut self, source: ErlNifTerm, kind: Kind) -> Result<Object, Error> {
@@ -68,8 +68,10 @@ impl Run<'_, '_> {
 
     pub(super) fn new_env(&mut self, reply_env: *mut ErlNifEnv) -> Result<ErlNifTerm, Error> {
         let held = Held::new(self.context, new_namespace(self.at)?);
-        let reference =
-            handles::new_env(reply_env, held.ok_or(Error::ContextDied(Death::ThreadEnded))?);
+        let reference = handles::new_namespace(
+            reply_env,
+            held.ok_or(Error::ContextDied(ExitReason::ThreadEnded))?,
+        );
         // SAFETY: the reply's environment is this thread's alone.
         Ok(unsafe { tuple(reply_env, &[atom(reply_env, "ok"), reference]) })
     }

@@ -8,15 +8,15 @@ use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm};
 
 use crate::convert::Converter;
 use crate::request::decode::Namespace;
-use crate::request::error::{ConvertError, Death, Error};
+use crate::request::error::{ConvertError, Error, ExitReason};
 use crate::request::flags::{Results, Values};
 use crate::resources::contexts::Context;
-use crate::resources::handles::{self, Found};
+use crate::resources::handles::{self, HandleLookup};
 use crate::settings;
 use crate::thread::local::Local;
 
 /// One request on its way through.
-pub(super) struct Run<'a, 's> {
+pub(super) struct Executor<'a, 's> {
     pub(super) at: Attached<'s>,
     pub(super) context: &'s Arc<Context>,
     pub(super) namespace: &'s Object,
@@ -29,18 +29,18 @@ pub(super) struct Run<'a, 's> {
     pub(super) results: Results,
 }
 
-impl Run<'_, '_> {
+impl Executor<'_, '_> {
     /// The object behind a handle.
     pub(super) fn object(&self, term: ErlNifTerm) -> Result<Object, Error> {
         // SAFETY: the request's terms are read-only; attached to the context's interpreter.
-        match unsafe { handles::handle_object(self.at, Some(self.context), self.env, term) } {
-            Found::Object(object) => Ok(object),
-            Found::NoHandle => Err(Error::Convert(ConvertError::Unconvertible {
+        match unsafe { handles::find_object(self.at, Some(self.context), self.env, term) } {
+            HandleLookup::Object(object) => Ok(object),
+            HandleLookup::NotAHandle => Err(Error::Convert(ConvertError::Unconvertible {
                 path: "object".into(),
                 what: "not a handle on a Python object".into(),
             })),
-            Found::Elsewhere => Err(ConvertError::WrongContext.into()),
-            Found::Gone => Err(Error::ContextDied(Death::NoProc)),
+            HandleLookup::OtherInterpreter => Err(ConvertError::WrongContext.into()),
+            HandleLookup::Gone => Err(Error::ContextDied(ExitReason::NoProc)),
         }
     }
 
@@ -59,7 +59,7 @@ impl Run<'_, '_> {
                 let pid = pid.unwrap_or(self.caller);
                 Ok(processes.namespace(self.at, self.context, self.namespace, pid)?)
             }
-            Namespace::Named => handles::env_namespace(self.at, self.env, env, self.context),
+            Namespace::Named => handles::namespace(self.at, self.env, env, self.context),
         }
     }
 
@@ -77,9 +77,9 @@ impl Run<'_, '_> {
             // SAFETY: passed on to the caller.
             return Ok(unsafe { self.converter().to_handle(reply_env, value) }?);
         }
-        let plainly = self.results == Results::Terms;
+        let by_value = self.results == Results::Terms;
         // SAFETY: passed on to the caller.
-        Ok(unsafe { self.converter().to_term(reply_env, value, plainly) }?)
+        Ok(unsafe { self.converter().to_term(reply_env, value, by_value) }?)
     }
 
     /// A handle on an object, as a reference, in `reply_env`, which is this thread's alone.
@@ -90,7 +90,7 @@ impl Run<'_, '_> {
     ) -> Result<ErlNifTerm, Error> {
         // SAFETY: the environment is this thread's alone; attached to the context's interpreter.
         let handle = unsafe { handles::new_handle(reply_env, self.context, object) };
-        handle.ok_or(Error::ContextDied(Death::ThreadEnded))
+        handle.ok_or(Error::ContextDied(ExitReason::ThreadEnded))
     }
 
     pub(super) fn converter(&self) -> Converter<'_> {
@@ -103,7 +103,7 @@ impl Run<'_, '_> {
         }
     }
 
-    pub(super) fn or_raised<T>(&mut self, value: Option<T>) -> Result<T, Error> {
+    pub(super) fn or_exception<T>(&mut self, value: Option<T>) -> Result<T, Error> {
         value.ok_or_else(|| {
             if TracebacksWanted::now() {
                 // A traceback that is made while this is done goes without.

@@ -12,14 +12,14 @@ use py_runtime::exception::TracebacksWanted;
 use py_runtime::job::Scope;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
-use crate::convert::Remains;
+use crate::convert::DeferredDrop;
 use crate::request::call::Call;
 use crate::request::decode::Request;
 use crate::request::error::Error;
 use crate::request::flags::{Flags, Results};
 use crate::term::{atom, tuple};
 use crate::thread::event_loop::is_coroutine;
-use executor::Run;
+use executor::Executor;
 
 /// Does what the request says and makes the result term, `ok` or `{ok, Value}`, in `reply_env`.
 /// `remains` is to be dropped when it has been sent.
@@ -27,7 +27,7 @@ pub(crate) fn run(
     call: &Call,
     scope: &Scope<'_, Call>,
     reply_env: *mut ErlNifEnv,
-    remains: &mut Remains,
+    deferred: &mut DeferredDrop,
 ) -> Result<ErlNifTerm, Error> {
     let Scope { at, context, namespace, local, .. } = scope;
     // SAFETY: the request's terms are read-only.
@@ -39,7 +39,7 @@ pub(crate) fn run(
         _ => flags.results(),
     };
     let (caller, values, env) = (call.caller(), flags.values(), call.env());
-    let mut run = Run { at: *at, context, namespace, local, caller, values, env, results };
+    let mut run = Executor { at: *at, context, namespace, local, caller, values, env, results };
     let value = match request {
         Request::Call { module, function, args, kwargs, env } => {
             Some(run.call(module, function, args, kwargs, env)?)
@@ -61,14 +61,14 @@ pub(crate) fn run(
             run.stream_close(stream)?;
             None
         }
-        Request::Gather { parked, timeout } => return run.gather(reply_env, parked, timeout),
+        Request::Gather { deferred, timeout } => return run.gather(reply_env, deferred, timeout),
         Request::NewEnv => return run.new_env(reply_env),
     };
     let value = match value {
         Some(value) if flags.streams() => return run.stream(reply_env, value),
         Some(value) if is_coroutine(&value) => {
-            if flags.parks() {
-                return run.parked(reply_env, value);
+            if flags.defers() {
+                return run.deferred(reply_env, value);
             }
             Some(run.awaited(value)?)
         }
@@ -83,15 +83,15 @@ pub(crate) fn run(
                 run.converter().to_handle(reply_env, value)?
             }
             Some(value) => {
-                let plainly = results == Results::Terms;
-                run.converter().last_to_term(reply_env, value, plainly, remains)?
+                let by_value = results == Results::Terms;
+                run.converter().consume_to_term(reply_env, value, by_value, deferred)?
             }
         };
         Ok(tuple(reply_env, &[ok, term]))
     }
 }
 
-impl Run<'_, '_> {
+impl Executor<'_, '_> {
     fn buffer(
         &mut self,
         reply_env: *mut ErlNifEnv,

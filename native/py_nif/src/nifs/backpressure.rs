@@ -7,7 +7,7 @@ use rustler::{Atom, Encoder, Env, LocalPid, Term};
 use super::copying;
 use super::requests::submit_by;
 use crate::resources::contexts::{self, Context};
-use crate::term::{OwnedEnv, ProcessId, Saved, atom, tuple};
+use crate::term::{ProcessId, SavedTerm, TermEnv, atom, tuple};
 
 mod atoms {
     rustler::atoms! { ok, refuse, room, wait }
@@ -42,8 +42,8 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
 fn await_room<'a>(env: Env<'a>, context: LocalPid, reference: Term<'a>, ticket: u64) -> Term<'a> {
     let caller = ProcessId::new(*env.pid().as_c_arg());
     // SAFETY: the reference is a term of this NIF call.
-    let reference = unsafe { Saved::new(reference.as_c_arg()) };
-    let waiting = contexts::with(*context.as_c_arg(), |context| {
+    let reference = unsafe { SavedTerm::new(reference.as_c_arg()) };
+    let waiting = contexts::lookup(*context.as_c_arg(), |context| {
         let patience = context.patience()?;
         let ticket = (ticket > 0).then_some(ticket);
         let admit = Box::new(move || tell(caller, &reference));
@@ -63,19 +63,19 @@ fn await_room<'a>(env: Env<'a>, context: LocalPid, reference: Term<'a>, ticket: 
 /// `give_up_room(Ctx, Ticket) -> boolean()`; `false`: the message has been sent, or is about to be.
 #[rustler::nif]
 fn give_up_room(context: LocalPid, ticket: u64) -> bool {
-    contexts::with(*context.as_c_arg(), |context| context.give_up_room(ticket)).unwrap_or(false)
+    contexts::lookup(*context.as_c_arg(), |context| context.give_up_room(ticket)).unwrap_or(false)
 }
 
 /// `pass_room_on(Ctx) -> ok`: the caller was told of room, and doesn't want it any more.
 #[rustler::nif]
 fn pass_room_on(context: LocalPid) -> Atom {
-    contexts::with(*context.as_c_arg(), |context| context.pass_room_on());
+    contexts::lookup(*context.as_c_arg(), |context| context.pass_room_on());
     atoms::ok()
 }
 
 /// Tells a caller that there may be room. On a native thread.
-fn tell(caller: ProcessId, reference: &Saved) {
-    let env = OwnedEnv::new();
+fn tell(caller: ProcessId, reference: &SavedTerm) {
+    let env = TermEnv::new();
     let ptr = env.as_ptr();
     // SAFETY: the environment is ours alone; this is no scheduler.
     unsafe {

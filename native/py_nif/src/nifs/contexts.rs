@@ -9,12 +9,12 @@ use py_runtime::context::{Config, Context as Runtime, Orphans};
 use py_runtime::mode::Mode;
 use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, ResourceArc, Term};
 
-use crate::request::error::{Death, Error};
+use crate::request::error::{Error, ExitReason};
 use crate::resources::contexts::{self, Context, ContextHandle};
-use crate::resources::owner::Process;
+use crate::resources::owner::OwnerProcess;
 use crate::resources::quarantines;
 use crate::settings;
-use crate::term::{ProcessId, Saved};
+use crate::term::{ProcessId, SavedTerm};
 
 mod atoms {
     rustler::atoms! {
@@ -40,8 +40,8 @@ fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> Ni
         return Ok(unsafe { Term::new(env, error.to_term(env.as_c_arg())) });
     }
     // SAFETY: the reference is a term of this NIF call.
-    let reference = unsafe { Saved::new(reference.as_c_arg()) };
-    let owner = Arc::new(Process::new(ProcessId::new(*pid.as_c_arg()), reference));
+    let reference = unsafe { SavedTerm::new(reference.as_c_arg()) };
+    let owner = Arc::new(OwnerProcess::new(ProcessId::new(*pid.as_c_arg()), reference));
     let context = Runtime::start(config, owner)
         .map_err(|_| rustler::Error::Term(Box::new(atoms::system_limit())))?;
     let handle = ResourceArc::new(ContextHandle { context });
@@ -127,9 +127,9 @@ fn context_kill(handle: ResourceArc<ContextHandle>, reason: Term) -> Atom {
     atoms::ok()
 }
 
-fn death(reason: Term) -> Death {
+fn death(reason: Term) -> ExitReason {
     // SAFETY: the reason is a term of this NIF call.
-    Death::Reason(Arc::new(unsafe { Saved::new(reason.as_c_arg()) }))
+    ExitReason::Reason(Arc::new(unsafe { SavedTerm::new(reason.as_c_arg()) }))
 }
 
 /// `context_replace(Handle, Ref, Preload) -> NewHandle | not_stuck | {error, Reason}`, called by the context's
@@ -153,9 +153,9 @@ fn context_replace<'a>(
     }
     let pid = env.pid();
     // SAFETY: the reference is a term of this NIF call.
-    let reference = unsafe { Saved::new(reference.as_c_arg()) };
+    let reference = unsafe { SavedTerm::new(reference.as_c_arg()) };
     let preload = preload.iter().map(|source| source.as_slice().to_vec()).collect();
-    let owner = Arc::new(Process::new(ProcessId::new(*pid.as_c_arg()), reference));
+    let owner = Arc::new(OwnerProcess::new(ProcessId::new(*pid.as_c_arg()), reference));
     let Ok(context) = stuck.start_replacement(next_id(), preload, owner) else {
         return Ok((atoms::error(), atoms::system_limit()).encode(env));
     };
@@ -178,7 +178,7 @@ fn context_hand_over(
     if !are_callers || std::ptr::eq(&*from, &*to) {
         return Err(rustler::Error::BadArg);
     }
-    let moved = from.context.hand_over(&to.context, &Death::Stuck);
+    let moved = from.context.hand_over(&to.context, &ExitReason::Stuck);
     if moved {
         // Until here, who came through the old entry was passed on to the new context.
         contexts::insert(*env.pid().as_c_arg(), to);
@@ -196,7 +196,7 @@ fn contexts(env: Env) -> Vec<Term> {
 /// `context_info(Ctx) -> map() | undefined`
 #[rustler::nif]
 fn context_info(env: Env, context: LocalPid) -> Term {
-    contexts::with(*context.as_c_arg(), |context| info(env, context))
+    contexts::lookup(*context.as_c_arg(), |context| info(env, context))
         .unwrap_or_else(|| atoms::undefined().encode(env))
 }
 

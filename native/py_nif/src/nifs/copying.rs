@@ -21,7 +21,7 @@ use rustler::sys::{
 use rustler::{Env, NifResult, Term};
 
 use crate::scheduler;
-use crate::term::{Pairs, elements, word};
+use crate::term::{Pairs, elements, to_bits};
 
 /// A NIF as the VM calls it.
 pub(crate) type RawNif =
@@ -128,7 +128,7 @@ const NO_TAG: usize = usize::MAX;
 /// and nothing else is.
 #[inline(always)]
 fn tag(term: ErlNifTerm) -> usize {
-    word(term) & 3
+    to_bits(term) & 3
 }
 
 struct Scale {

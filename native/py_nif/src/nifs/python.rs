@@ -73,7 +73,7 @@ fn run_atexit(env: Env) -> NifResult<Atom> {
     let caller = env.pid();
     let run = move || {
         boot::run_atexit();
-        output::say_last_words();
+        output::flush_thread_output();
         // The caller may have lost its patience.
         let _ = OwnedEnv::new().send_and_clear(&caller, |env| atoms::py_atexit().encode(env));
     };

@@ -20,7 +20,7 @@ fn serve(env: Env, service: Atom) -> NifResult<Atom> {
         _ => return Err(rustler::Error::BadArg),
     };
     if matches!(service, Service::Callbacks) {
-        callback::forget_standing_by();
+        callback::drop_idle_workers();
     }
     if matches!(service, Service::Log) {
         in_flight::log_caught_up();
@@ -32,12 +32,12 @@ fn serve(env: Env, service: Atom) -> NifResult<Atom> {
 /// `handled(Tally, Messages, Sends, Bytes) -> ok`
 #[rustler::nif]
 fn handled(
-    tally: ResourceArc<in_flight::Tally>,
+    in_flight: ResourceArc<in_flight::InFlight>,
     messages: usize,
     sends: usize,
     bytes: usize,
 ) -> Atom {
-    tally.subtract(messages, sends, bytes);
+    in_flight.ack(messages, sends, bytes);
     atoms::ok()
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_send};
 
-use crate::term::{from_word, local_pid, pid_term, word};
+use crate::term::{from_bits, local_pid, pid_term, to_bits};
 
 /// What a process does for Python.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ impl Service {
         }
         // SAFETY: the word is that of a local pid; the rest is passed on to the caller.
         unsafe {
-            local_pid(env, from_word(pid)).is_some_and(|pid| {
+            local_pid(env, from_bits(pid)).is_some_and(|pid| {
                 enif_send(std::ptr::null_mut(), &raw const pid, env, message) != 0
             })
         }
@@ -47,7 +47,7 @@ impl Service {
 
 /// Has a process serve, from now on.
 pub(crate) fn register(service: Service, pid: ErlNifPid) {
-    PIDS[service as usize].store(word(pid_term(pid)), Ordering::Release);
+    PIDS[service as usize].store(to_bits(pid_term(pid)), Ordering::Release);
     GENERATION.fetch_add(1, Ordering::AcqRel);
 }
 

@@ -11,47 +11,47 @@ use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_make_copy, enif_wherei
 
 use super::decode::REFERENCE;
 use super::error::Error;
-use crate::term::{OwnedEnv, atom, elements, first_is, local_pid, pid_term, tuple};
+use crate::term::{TermEnv, atom, elements, is_tagged, local_pid, pid_term, tuple};
 
 /// A request, shared between the mailbox and whoever might have to answer it.
 #[derive(Clone, Debug)]
-pub(crate) struct Call(Arc<Inner>);
+pub(crate) struct Call(Arc<CallData>);
 
 #[derive(Debug)]
-pub(crate) struct Inner {
+pub(crate) struct CallData {
     state: RequestState,
     caller: ErlNifPid,
     /// See [`crate::request::decode`]. Read-only.
     request: ErlNifTerm,
-    answer: Answer,
+    mode: ReplyMode,
     /// Holds `request`. Not used for the reply: what came with a large request need not travel
     /// back with a small answer.
-    env: OwnedEnv,
+    env: TermEnv,
 }
 
 /// What becomes of the result. Terms are of the call's own environment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Answer {
+pub(crate) enum ReplyMode {
     /// `{Ref, Result}` to the caller, with the request's `Ref`: it waits.
-    Reply,
+    Sync,
     /// `{py_result, Ref, Result}` to the caller: it does something else meanwhile.
     Message(ErlNifTerm),
     /// Nothing; `{py_cast, Caller, Request, Error}` if it is an error, to the process that is registered
     /// under this name when the call ends: another one than when it began, or none.
-    Report(ErlNifTerm),
+    ErrorsTo(ErlNifTerm),
 }
 
-impl Inner {
+impl CallData {
     /// Whether nothing will be sent any more.
-    pub(crate) fn is_over(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.state.is_over()
     }
 }
 
 // SAFETY: a pid is a plain word.
-unsafe impl Send for Inner {}
+unsafe impl Send for CallData {}
 // SAFETY: as above; the environment is only read once the call is made.
-unsafe impl Sync for Inner {}
+unsafe impl Sync for CallData {}
 
 impl Call {
     /// Copies the request out of the caller's heap.
@@ -60,40 +60,40 @@ impl Call {
     /// `request` is a valid term of the NIF call that runs on this thread.
     pub(crate) unsafe fn new(caller: ErlNifPid, request: ErlNifTerm) -> Self {
         // SAFETY: passed on to the caller.
-        unsafe { Self::answered_by(caller, request, Answer::Reply) }
+        unsafe { Self::with_reply_mode(caller, request, ReplyMode::Sync) }
     }
 
-    /// As `new`, with another answer, whose term is copied too.
+    /// As `new`, with another mode, whose term is copied too.
     ///
     /// # Safety
     /// As for `new`.
-    pub(crate) unsafe fn answered_by(
+    pub(crate) unsafe fn with_reply_mode(
         caller: ErlNifPid,
         request: ErlNifTerm,
-        answer: Answer,
+        mode: ReplyMode,
     ) -> Self {
-        let env = OwnedEnv::new();
+        let env = TermEnv::new();
         // SAFETY: the new environment is ours, the caller vouches for the terms.
         unsafe {
             let request = enif_make_copy(env.as_ptr(), request);
-            let answer = match answer {
-                Answer::Message(ticket) => Answer::Message(enif_make_copy(env.as_ptr(), ticket)),
+            let mode = match mode {
+                ReplyMode::Message(id) => ReplyMode::Message(enif_make_copy(env.as_ptr(), id)),
                 other => other,
             };
-            Call(Arc::new(Inner { state: RequestState::default(), caller, request, answer, env }))
+            Call(Arc::new(CallData { state: RequestState::default(), caller, request, mode, env }))
         }
     }
 
     /// The process that the request is made for: the caller, unless a pid at the request's end says
     /// that the caller works for another.
-    pub(crate) fn principal(&self) -> ErlNifPid {
+    pub(crate) fn on_behalf_of(&self) -> ErlNifPid {
         // SAFETY: the elements are terms of our environment.
         let named = self.elements().last().and_then(|last| unsafe { local_pid(self.env(), *last) });
         named.unwrap_or(self.caller())
     }
 
     /// The call without keeping it.
-    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+    pub(crate) fn downgrade(&self) -> Weak<CallData> {
         Arc::downgrade(&self.0)
     }
 
@@ -127,7 +127,7 @@ impl Call {
     ///
     /// Not on a scheduler: there `enif_send` needs the calling process.
     pub(crate) fn reply(&self, build: impl FnOnce(*mut ErlNifEnv) -> ErlNifTerm) -> bool {
-        let env = OwnedEnv::new();
+        let env = TermEnv::new();
         let result = build(env.as_ptr());
         if !self.0.state.claim_reply() {
             return false;
@@ -155,17 +155,17 @@ impl Call {
         let caller = self.0.caller;
         // SAFETY: passed on to the caller; the call's own terms are read-only.
         unsafe {
-            match self.0.answer {
-                Answer::Reply => {
+            match self.0.mode {
+                ReplyMode::Sync => {
                     let reference = enif_make_copy(env, *self.elements().get(REFERENCE)?);
                     Some((caller, tuple(env, &[reference, result])))
                 }
-                Answer::Message(ticket) => {
-                    let ticket = enif_make_copy(env, ticket);
-                    Some((caller, tuple(env, &[atom(env, "py_result"), ticket, result])))
+                ReplyMode::Message(id) => {
+                    let id = enif_make_copy(env, id);
+                    Some((caller, tuple(env, &[atom(env, "py_result"), id, result])))
                 }
-                Answer::Report(name) => {
-                    if !first_is(env, result, "error") {
+                ReplyMode::ErrorsTo(name) => {
+                    if !is_tagged(env, result, "error") {
                         return None;
                     }
                     let to = registered(name)?;

@@ -9,7 +9,7 @@ use rustler::sys::{
     ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_is_identical,
 };
 
-use crate::term::{self, atom, local_pid, word};
+use crate::term::{self, atom, local_pid, to_bits};
 
 /// Place of the caller's reference, by which it knows the reply.
 pub(crate) const REFERENCE: usize = 1;
@@ -46,18 +46,18 @@ pub(crate) enum Request {
     /// The next items of a stream.
     StreamNext { stream: ErlNifTerm, most: ErlNifTerm },
     /// The next items of a stream, each sent to the stream's consumer.
-    StreamPush(Push),
+    StreamPush(StreamPush),
     /// The end of a stream, before its time.
     StreamClose { stream: ErlNifTerm },
-    /// Coroutines that were parked, side by side.
-    Gather { parked: ErlNifTerm, timeout: ErlNifTerm },
+    /// Coroutines that were deferred, side by side.
+    Gather { deferred: ErlNifTerm, timeout: ErlNifTerm },
     /// A fresh namespace.
     NewEnv,
 }
 
 /// The terms of a request to send items.
 #[derive(Clone, Copy)]
-pub(crate) struct Push {
+pub(crate) struct StreamPush {
     pub(crate) stream: ErlNifTerm,
     pub(crate) most: ErlNifTerm,
     pub(crate) consumer: ErlNifTerm,
@@ -81,7 +81,7 @@ impl Namespace {
     /// # Safety
     /// The term belongs to `env`.
     pub(crate) unsafe fn decode(env: *mut ErlNifEnv, term: ErlNifTerm) -> Self {
-        match word(term) {
+        match to_bits(term) {
             term if term == ATOMS.none => Namespace::Own,
             term if term == ATOMS.process => Namespace::Process(None),
             // SAFETY: passed on to the caller.
@@ -115,7 +115,7 @@ static ATOMS: LazyLock<Atoms> = LazyLock::new(|| {
     // SAFETY: the environment is made for this and freed after; an atom doesn't live in it.
     unsafe {
         let env = enif_alloc_env();
-        let known = |name| word(atom(env, name));
+        let known = |name| to_bits(atom(env, name));
         let atoms = Atoms {
             none: known("none"),
             process: known("process"),
@@ -173,7 +173,7 @@ impl Request {
     /// Takes a request's elements apart. `None`: it has no such shape.
     pub(crate) fn decode(elements: &[ErlNifTerm]) -> Option<Self> {
         let &[operation, _reference, _flags, ref rest @ ..] = elements else { return None };
-        let (operation, known) = (word(operation), &*ATOMS);
+        let (operation, known) = (to_bits(operation), &*ATOMS);
         match *rest {
             [module, function, args, kwargs, env] if operation == known.call => {
                 Some(Request::Call { module, function, args, kwargs, env })
@@ -194,11 +194,11 @@ impl Request {
                 Some(Request::StreamNext { stream, most })
             }
             [stream, most, tag, consumer] if operation == known.stream_push => {
-                Some(Request::StreamPush(Push { stream, most, consumer, tag }))
+                Some(Request::StreamPush(StreamPush { stream, most, consumer, tag }))
             }
             [stream] if operation == known.stream_close => Some(Request::StreamClose { stream }),
-            [parked, timeout] if operation == known.gather => {
-                Some(Request::Gather { parked, timeout })
+            [deferred, timeout] if operation == known.gather => {
+                Some(Request::Gather { deferred, timeout })
             }
             [] if operation == known.new_env => Some(Request::NewEnv),
             _ => None,

@@ -8,7 +8,7 @@ use rustler::sys::{
     ErlNifEnv, ErlNifTerm, enif_make_int64, enif_make_list_from_array, enif_make_uint64,
 };
 
-use crate::term::{Saved, atom, atom_map, binary, try_binary, tuple};
+use crate::term::{SavedTerm, atom, atom_map, binary, try_binary, tuple};
 
 /// What a caller is told instead of a result. Rendered as `{error, Reason}` by [`Error::to_term`].
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub(crate) enum Error {
     /// Somebody asked for the job to be interrupted.
     Interrupted,
     /// The context is gone.
-    ContextDied(Death),
+    ContextDied(ExitReason),
     /// The context's queue is full.
     Overloaded { queue: usize, max_queue: usize },
     /// Too many threads of the context's pool are stuck.
@@ -57,7 +57,7 @@ pub(crate) enum ConvertError {
 
 /// Why a context is gone.
 #[derive(Clone, Debug)]
-pub(crate) enum Death {
+pub(crate) enum ExitReason {
     /// There is no such context (any more). Said only where it has not taken the request in, or the
     /// request is about an object that has gone with it: whoever is told so tries another context.
     NoProc,
@@ -68,7 +68,7 @@ pub(crate) enum Death {
     /// Its thread did not come back from C code, and was replaced.
     Stuck,
     /// The reason its process gave.
-    Reason(Arc<Saved>),
+    Reason(Arc<SavedTerm>),
 }
 
 impl From<ConvertError> for Error {
@@ -122,7 +122,7 @@ impl Error {
                     tuple(env, &[atom(env, "wrong_context"), atom(env, "object")])
                 }
                 Error::Convert(ConvertError::ContextEnded) => {
-                    Error::ContextDied(Death::ThreadEnded).reason(env)
+                    Error::ContextDied(ExitReason::ThreadEnded).reason(env)
                 }
                 Error::Convert(ConvertError::NoTerm(class)) => {
                     tuple(env, &[atom(env, "no_term"), binary(env, class.as_bytes())])
@@ -156,18 +156,18 @@ unsafe fn overloaded(env: *mut ErlNifEnv, figures: [(&str, usize); 2]) -> ErlNif
     }
 }
 
-impl Death {
+impl ExitReason {
     /// # Safety
     /// `env` belongs to the current thread.
     unsafe fn to_term(&self, env: *mut ErlNifEnv) -> ErlNifTerm {
         // SAFETY: passed on to the caller.
         unsafe {
             match self {
-                Death::NoProc => atom(env, "noproc"),
-                Death::Killed => atom(env, "killed"),
-                Death::ThreadEnded => atom(env, "thread_ended"),
-                Death::Stuck => atom(env, "stuck"),
-                Death::Reason(reason) => reason.copy_to(env),
+                ExitReason::NoProc => atom(env, "noproc"),
+                ExitReason::Killed => atom(env, "killed"),
+                ExitReason::ThreadEnded => atom(env, "thread_ended"),
+                ExitReason::Stuck => atom(env, "stuck"),
+                ExitReason::Reason(reason) => reason.copy_to(env),
             }
         }
     }

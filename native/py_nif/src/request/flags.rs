@@ -62,8 +62,8 @@ impl Flags {
         self.0 & Self::STREAM != 0
     }
 
-    /// Whether a coroutine is not to be run but parked.
-    pub(crate) fn parks(self) -> bool {
+    /// Whether a coroutine is not to be run but deferred.
+    pub(crate) fn defers(self) -> bool {
         self.0 & Self::PARK != 0
     }
 

@@ -8,7 +8,7 @@ use py_runtime::ward::Ward;
 use rustler::{Atom, Encoder, Env};
 
 use crate::settings;
-use crate::term::word;
+use crate::term::to_bits;
 
 /// The ward of each pool that has contexts or stuck threads, by the word of the pool's name. A pool
 /// that is stopped and started again finds the threads of its former life.
@@ -17,7 +17,7 @@ static WARDS: LazyLock<Mutex<HashMap<usize, Weak<Ward>>>> = LazyLock::new(Mutex:
 /// The ward of a pool (an atom; `undefined` for contexts that are in none).
 pub(crate) fn ward(pool: Atom, env: Env) -> Arc<Ward> {
     let mut wards = WARDS.lock();
-    let pool = word(pool.encode(env).as_c_arg());
+    let pool = to_bits(pool.encode(env).as_c_arg());
     if let Some(ward) = wards.get(&pool).and_then(Weak::upgrade) {
         return ward;
     }

@@ -10,7 +10,7 @@ use super::code_cache::CodeCache;
 use super::event_loop::Asyncio;
 use super::loop_slot::LoopSlot;
 use super::name_cache::Names;
-use super::process_namespaces::Processes;
+use super::process_namespaces::ProcessNamespaces;
 use crate::convert::Types;
 use crate::erlang_types::Classes;
 
@@ -23,7 +23,7 @@ pub(crate) struct Local {
     /// The event loop, once there was a coroutine.
     pub(crate) asyncio: OnceCell<Asyncio>,
     /// The namespaces of processes.
-    pub(crate) processes: Processes,
+    pub(crate) processes: ProcessNamespaces,
     /// The event loop of code that runs in the context's own namespace.
     pub(crate) event_loop: LoopSlot,
     /// Scratch space for arguments, empty between calls. Taken while it is in use.
@@ -37,7 +37,7 @@ impl Local {
             names: RefCell::default(),
             code: RefCell::new(CodeCache::new(sources)),
             asyncio: OnceCell::new(),
-            processes: Processes::default(),
+            processes: ProcessNamespaces::default(),
             event_loop: LoopSlot::default(),
             arguments: Cell::default(),
         }

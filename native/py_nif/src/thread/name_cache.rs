@@ -13,7 +13,7 @@ use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_is_atom};
 
 use crate::request::error::{ConvertError, Error};
-use crate::term::{self, word};
+use crate::term::{self, to_bits};
 
 /// How many atoms to remember. More than any program calls; a bound all the same.
 const MOST: usize = 4096;
@@ -50,7 +50,7 @@ impl Names {
             // SAFETY: as above.
             return Ok(Rc::new(unsafe { read(at, env, term, what, Object::text) }?));
         }
-        if let Some(name) = self.by_atom.get(&word(term)) {
+        if let Some(name) = self.by_atom.get(&to_bits(term)) {
             return Ok(Rc::clone(name));
         }
         // SAFETY: as above.
@@ -58,7 +58,7 @@ impl Names {
         if self.by_atom.len() >= MOST {
             self.by_atom.clear();
         }
-        self.by_atom.insert(word(term), Rc::clone(&name));
+        self.by_atom.insert(to_bits(term), Rc::clone(&name));
         Ok(name)
     }
 }

@@ -23,13 +23,13 @@ use crate::term::ProcessId;
 /// The namespaces of one context's processes. The table is never borrowed while Python code may
 /// run: that may wait for Erlang and have other jobs run meanwhile.
 #[derive(Default)]
-pub(crate) struct Processes {
-    namespaces: RefCell<HashMap<ProcessId, Rc<Process>>>,
+pub(crate) struct ProcessNamespaces {
+    namespaces: RefCell<HashMap<ProcessId, Rc<ProcessNamespace>>>,
     /// Made when the first process needs one: many contexts never do.
-    shared: OnceCell<Shared>,
+    shared: OnceCell<SharedBuiltins>,
 }
 
-struct Shared {
+struct SharedBuiltins {
     inherited: Inherited,
     /// Whether namespaces of processes may refer to what the context's own has lost.
     has_lost: Cell<bool>,
@@ -37,21 +37,25 @@ struct Shared {
 }
 
 /// What a process has in the context.
-struct Process {
+struct ProcessNamespace {
     globals: Object,
     /// Borrowed where no Python code runs.
     namespace: RefCell<Private>,
     event_loop: LoopSlot,
 }
 
-impl Process {
-    fn new(at: Attached<'_>, shared: &Shared) -> Result<Self, Exception> {
+impl ProcessNamespace {
+    fn new(at: Attached<'_>, shared: &SharedBuiltins) -> Result<Self, Exception> {
         let namespace = Private::new(at, &shared.inherited)?;
         let globals = namespace.dict().clone_ref(at);
-        Ok(Process { globals, namespace: RefCell::new(namespace), event_loop: LoopSlot::default() })
+        Ok(ProcessNamespace {
+            globals,
+            namespace: RefCell::new(namespace),
+            event_loop: LoopSlot::default(),
+        })
     }
 
-    fn update(&self, at: Attached<'_>, shared: &Shared) -> Result<(), Exception> {
+    fn update(&self, at: Attached<'_>, shared: &SharedBuiltins) -> Result<(), Exception> {
         let before = self.namespace.borrow_mut().update(at, &shared.inherited)?;
         // Not before the borrow is over.
         drop(before);
@@ -59,10 +63,10 @@ impl Process {
     }
 }
 
-impl Shared {
+impl SharedBuiltins {
     fn new(at: Attached<'_>, context: &Arc<Context>, own: &Object) -> Result<Self, Exception> {
         let (inherited, context) = (Inherited::new(at, own)?, Arc::clone(context));
-        Ok(Shared { inherited, has_lost: Cell::new(false), context })
+        Ok(SharedBuiltins { inherited, has_lost: Cell::new(false), context })
     }
 
     /// Looks at the context's own namespace.
@@ -78,16 +82,17 @@ impl Shared {
 /// Monitors the processes that have a namespace in any context. One for all, which lives as long as
 /// the VM: OTP 25 can run the destructor of a resource twice whose monitors fire as it ends, which
 /// ends the VM.
-static WATCH: LazyLock<ResourceArc<Watch>> = LazyLock::new(|| ResourceArc::new(Watch::default()));
+static MONITOR: LazyLock<ResourceArc<ProcessMonitor>> =
+    LazyLock::new(|| ResourceArc::new(ProcessMonitor::default()));
 
 /// The contexts that each process which is monitored has a namespace in. A process that outlives its
 /// last one stays, so that it is monitored once.
 #[derive(Default)]
-struct Watch {
+struct ProcessMonitor {
     users: Mutex<HashMap<ProcessId, Vec<Weak<Context>>>>,
 }
 
-impl Watch {
+impl ProcessMonitor {
     /// Has a context told when the process is dead. `false`: it is already.
     fn add(this: &ResourceArc<Self>, pid: ErlNifPid, context: &Arc<Context>) -> bool {
         let (id, weak) = (ProcessId::new(pid), Arc::downgrade(context));
@@ -105,12 +110,12 @@ impl Watch {
         let is_alive = this.monitor(None, &LocalPid::from_c_arg(pid)).is_some();
         if !is_alive {
             // Others may have come meanwhile.
-            this.tell(id);
+            this.notify(id);
         }
         is_alive
     }
 
-    fn tell(&self, id: ProcessId) {
+    fn notify(&self, id: ProcessId) {
         let contexts = self.users.lock().remove(&id);
         for context in contexts.into_iter().flatten().filter_map(|context| context.upgrade()) {
             context.notify(id);
@@ -129,23 +134,23 @@ impl Watch {
 }
 
 #[rustler::resource_impl]
-impl Resource for Watch {
+impl Resource for ProcessMonitor {
     const IMPLEMENTS_DOWN: bool = true;
 
     fn down<'a>(&'a self, _: Env<'a>, pid: LocalPid, _: Monitor) {
-        self.tell(ProcessId::new(*pid.as_c_arg()));
+        self.notify(ProcessId::new(*pid.as_c_arg()));
     }
 }
 
-impl Drop for Processes {
+impl Drop for ProcessNamespaces {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.get() {
-            WATCH.remove(self.namespaces.get_mut().keys().copied(), &shared.context);
+            MONITOR.remove(self.namespaces.get_mut().keys().copied(), &shared.context);
         }
     }
 }
 
-impl Processes {
+impl ProcessNamespaces {
     /// The namespace of a process, made if it has none, with the names of the context's `own` one
     /// as that is now.
     pub(crate) fn namespace(
@@ -158,7 +163,7 @@ impl Processes {
         let shared = match self.shared.get() {
             Some(shared) => shared,
             None => {
-                let shared = Shared::new(at, context, own)?;
+                let shared = SharedBuiltins::new(at, context, own)?;
                 self.shared.get_or_init(|| shared)
             }
         };
@@ -167,11 +172,11 @@ impl Processes {
             process.update(at, shared)?;
             return Ok(process.globals.clone_ref(at));
         }
-        let process = Rc::new(Process::new(at, shared)?);
+        let process = Rc::new(ProcessNamespace::new(at, shared)?);
         let globals = process.globals.clone_ref(at);
         // A process that is dead already is not told of again: its namespace lasts for this job.
         // The monitor's end is noticed by this thread, so not before the entry is made.
-        if Watch::add(&WATCH, pid, &shared.context) {
+        if ProcessMonitor::add(&MONITOR, pid, &shared.context) {
             self.namespaces.borrow_mut().insert(ProcessId::new(pid), process);
         }
         Ok(globals)
@@ -187,7 +192,7 @@ impl Processes {
         self.find(pid).map(|process| process.event_loop.list(at))
     }
 
-    fn find(&self, pid: ErlNifPid) -> Option<Rc<Process>> {
+    fn find(&self, pid: ErlNifPid) -> Option<Rc<ProcessNamespace>> {
         self.namespaces.borrow().get(&ProcessId::new(pid)).map(Rc::clone)
     }
 
@@ -207,7 +212,7 @@ impl Processes {
 
     /// The process is dead. What nobody else holds of its namespace goes now, what holds itself (a
     /// function holds its globals) when Python next collects garbage.
-    pub(crate) fn forget(&self, id: ProcessId) {
+    pub(crate) fn remove(&self, id: ProcessId) {
         let process = self.namespaces.borrow_mut().remove(&id);
         drop(process);
     }

@@ -28,20 +28,20 @@ impl Job for Call {
         ExitReason::ThreadEnded
     }
 
-    fn prepare(at: Attached<'_>) -> Result<Local, Exception> {
+    fn prepare(py: Attached<'_>) -> Result<Local, Exception> {
         #[cfg(feature = "faults")]
         crate::testing::faults::fail_at_start();
-        erlang_module::install(at)?;
-        Ok(Local::new(erlang_module::classes(at)?, erlang_module::sources(at)?))
+        erlang_module::install(py)?;
+        Ok(Local::new(erlang_module::classes(py)?, erlang_module::sources(py)?))
     }
 
     fn preload(
-        at: Attached<'_>,
+        py: Attached<'_>,
         local: &Local,
         source: &[u8],
         namespace: &Object,
     ) -> Result<(), Exception> {
-        local.preload(at, source, namespace)
+        local.preload(py, source, namespace)
     }
 
     fn notice(_: Attached<'_>, local: &Local, dead: ProcessId) {

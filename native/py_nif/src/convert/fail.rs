@@ -41,16 +41,16 @@ impl Fail {
 
     /// Takes the Python exception that is set.
     #[cold]
-    pub(super) fn raised(at: Attached<'_>) -> Self {
-        Fail::of(ConvertError::Python(Exception::take(at)))
+    pub(super) fn raised(py: Attached<'_>) -> Self {
+        Fail::of(ConvertError::Python(Exception::take(py)))
     }
 
     /// `MemoryError`.
     #[cold]
-    pub(super) fn no_memory(at: Attached<'_>) -> Self {
+    pub(super) fn no_memory(py: Attached<'_>) -> Self {
         // SAFETY: attached.
         unsafe { ffi::PyErr_NoMemory() };
-        Fail::raised(at)
+        Fail::raised(py)
     }
 
     /// The same failure, seen from one level further out.
@@ -81,11 +81,11 @@ impl Fail {
 /// # Safety
 /// `ptr` is a reference that the caller owns and gives up, or null with an exception set.
 pub(super) unsafe fn owned_or_raised(
-    at: Attached<'_>,
+    py: Attached<'_>,
     ptr: *mut ffi::PyObject,
 ) -> Result<Object, Fail> {
     // SAFETY: as the caller vouches.
-    unsafe { Object::from_owned(at, ptr) }.ok_or_else(|| Fail::raised(at))
+    unsafe { Object::from_owned(py, ptr) }.ok_or_else(|| Fail::raised(py))
 }
 
 /// The depth left one level further in.

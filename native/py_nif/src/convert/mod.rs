@@ -41,7 +41,7 @@ use writer::Writer;
 /// Converts values in one interpreter.
 pub(crate) struct Converter<'a> {
     /// Proof that this thread is attached to the interpreter of `types`.
-    pub(crate) at: Attached<'a>,
+    pub(crate) py: Attached<'a>,
     /// The interpreter's types.
     pub(crate) types: &'a Types,
     /// The context whose thread this is: it will hold what has no term. A thread that Python code
@@ -98,7 +98,7 @@ impl Converter<'_> {
             return Err(Fail::refuse("not a proper list").into_error(ROOT, depth_left));
         }
         if out.try_reserve(length as usize).is_err() {
-            return Err(Fail::no_memory(self.at).into_error(ROOT, depth_left));
+            return Err(Fail::no_memory(self.py).into_error(ROOT, depth_left));
         }
         let (mut head, mut rest) = (list, list);
         for index in 0..length as usize {
@@ -138,11 +138,11 @@ impl Converter<'_> {
     }
 
     fn writer(&self, env: *mut ErlNifEnv, by_value: bool) -> Writer<'_> {
-        Writer::new(self.at, self.types, self.context, self.values, env, by_value)
+        Writer::new(self.py, self.types, self.context, self.values, env, by_value)
     }
 
     fn reader(&self, env: *mut ErlNifEnv) -> Reader<'_> {
-        Reader { at: self.at, types: self.types, context: self.context, env }
+        Reader { py: self.py, types: self.types, context: self.context, env }
     }
 
     /// The term for a Python object, built in `env`. The object is called `result` in errors. What

@@ -47,7 +47,7 @@ impl Writer<'_> {
             if ffi::PyUnicode_CheckExact(value) != 0 {
                 text::str_to_term(self, value)
             } else if ffi::PyLong_CheckExact(value) != 0 {
-                number::int_to_term(self.at, self.env, value)
+                number::int_to_term(self.py, self.env, value)
             } else if ffi::PyFloat_CheckExact(value) != 0 {
                 Ok(number::float_to_term(self, ffi::PyFloat_AS_DOUBLE(value)))
             } else if value == ffi::Py_None() {
@@ -97,7 +97,7 @@ impl Writer<'_> {
             } else if ffi::PyUnicode_Check(value) != 0 {
                 text::str_to_term(self, value)
             } else if ffi::PyLong_Check(value) != 0 {
-                number::int_to_term(self.at, self.env, value)
+                number::int_to_term(self.py, self.env, value)
             } else if ffi::PyFloat_Check(value) != 0 {
                 Ok(number::float_to_term(self, ffi::PyFloat_AS_DOUBLE(value)))
             } else if ffi::PyBytes_Check(value) != 0 {
@@ -127,9 +127,9 @@ impl Writer<'_> {
         depth_left: u32,
     ) -> Result<ErlNifTerm, Fail> {
         // SAFETY: `value` is live, and gets a reference.
-        let object = unsafe { Object::from_borrowed(self.at, value) }.expect("not null");
+        let object = unsafe { Object::from_borrowed(self.py, value) }.expect("not null");
         if self.by_value {
-            let plain = to_plain::to_plain(self.at, &self.types.plain, &object)?;
+            let plain = to_plain::to_plain(self.py, &self.types.plain, &object)?;
             // SAFETY: as for `value`.
             return unsafe { self.value(plain.as_ptr(), descend(depth_left)?) };
         }
@@ -181,10 +181,10 @@ unsafe fn list_to_term(
         };
         let start = writer.parts.len();
         if writer.parts.try_reserve(count as usize).is_err() {
-            return Err(Fail::no_memory(writer.at));
+            return Err(Fail::no_memory(writer.py));
         }
         for index in 0..length {
-            let Some(item) = list_item(writer.at, list, index) else { break };
+            let Some(item) = list_item(writer.py, list, index) else { break };
             let term = match number::plain_to_term(writer.env, item.as_ptr()) {
                 Some(term) => term,
                 None => match writer.value(item.as_ptr(), depth_left) {
@@ -208,7 +208,7 @@ unsafe fn list_to_term(
 /// # Safety
 /// `list` is a live list.
 unsafe fn list_item(
-    at: Attached<'_>,
+    py: Attached<'_>,
     list: *mut ffi::PyObject,
     index: ffi::Py_ssize_t,
 ) -> Option<Object> {
@@ -218,14 +218,14 @@ unsafe fn list_item(
         if index >= ffi::PyList_GET_SIZE(list) {
             return None;
         }
-        Object::from_borrowed(at, ffi::PyList_GET_ITEM(list, index))
+        Object::from_borrowed(py, ffi::PyList_GET_ITEM(list, index))
     }
     #[cfg(Py_GIL_DISABLED)]
     // SAFETY: the call takes its reference atomically, other threads notwithstanding.
     unsafe {
-        let item = Object::from_owned(at, ffi::PyList_GetItemRef(list, index));
+        let item = Object::from_owned(py, ffi::PyList_GetItemRef(list, index));
         if item.is_none() {
-            py_runtime::exception::clear(at);
+            py_runtime::exception::clear(py);
         }
         item
     }
@@ -249,7 +249,7 @@ unsafe fn tuple_to_term(
         }
         let start = writer.parts.len();
         if writer.parts.try_reserve(arity as usize).is_err() {
-            return Err(Fail::no_memory(writer.at));
+            return Err(Fail::no_memory(writer.py));
         }
         for index in 0..arity {
             let term = match writer.value(ffi::PyTuple_GET_ITEM(tuple, index), depth_left) {
@@ -277,7 +277,7 @@ unsafe fn dict_to_term(
         #[cfg(Py_GIL_DISABLED)]
         // Walking a dict that other threads can change needs a lock for the whole walk; a copy
         // needs it for the moment of copying.
-        let copy = owned_or_raised(writer.at, ffi::PyDict_Copy(dict))?;
+        let copy = owned_or_raised(writer.py, ffi::PyDict_Copy(dict))?;
         #[cfg(Py_GIL_DISABLED)]
         let dict = copy.as_ptr();
         let size = ffi::PyDict_Size(dict) as usize;
@@ -306,11 +306,11 @@ unsafe fn pairs_to_term(
     size: usize,
     depth_left: u32,
 ) -> Result<ErlNifTerm, Fail> {
-    let at = writer.at;
+    let py = writer.py;
     // First the keys, then the values; what their parts take comes after them and goes again.
     let start = writer.parts.len();
     if writer.parts.try_reserve(2 * size).is_err() {
-        return Err(Fail::no_memory(at));
+        return Err(Fail::no_memory(py));
     }
     writer.parts.resize(start + 2 * size, ErlNifTerm::default());
     let mut count = 0;
@@ -322,7 +322,7 @@ unsafe fn pairs_to_term(
     unsafe {
         while ffi::PyDict_Next(dict, &raw mut position, &raw mut key, &raw mut value) != 0 {
             let (Some(key), Some(value)) =
-                (Object::from_borrowed(at, key), Object::from_borrowed(at, value))
+                (Object::from_borrowed(py, key), Object::from_borrowed(py, value))
             else {
                 break;
             };
@@ -331,12 +331,12 @@ unsafe fn pairs_to_term(
             }
             let term = match writer.value(key.as_ptr(), depth_left) {
                 Ok(term) => term,
-                Err(fail) => return Err(fail.in_element(|| format!(".key({})", show(at, &key)))),
+                Err(fail) => return Err(fail.in_element(|| format!(".key({})", show(py, &key)))),
             };
             writer.parts[start + count] = term;
             let term = match writer.value(value.as_ptr(), depth_left) {
                 Ok(term) => term,
-                Err(fail) => return Err(fail.in_element(|| object_step(at, &key))),
+                Err(fail) => return Err(fail.in_element(|| object_step(py, &key))),
             };
             writer.parts[start + size + count] = term;
             count += 1;

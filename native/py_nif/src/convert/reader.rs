@@ -11,7 +11,7 @@ use crate::resources::contexts::Context;
 /// Reads terms of one environment.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
-    pub(super) at: Attached<'a>,
+    pub(super) py: Attached<'a>,
     pub(super) types: &'a Types,
     pub(super) context: Option<&'a Arc<Context>>,
     pub(super) env: *mut ErlNifEnv,

@@ -62,12 +62,12 @@ impl Reader<'_> {
                 ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER
                     if enif_get_int64(self.env, term, &raw mut int) != 0 =>
                 {
-                    owned_or_raised(self.at, ffi::PyLong_FromLongLong(int))
+                    owned_or_raised(self.py, ffi::PyLong_FromLongLong(int))
                 }
                 ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT
                     if enif_get_double(self.env, term, &raw mut float) != 0 =>
                 {
-                    owned_or_raised(self.at, ffi::PyFloat_FromDouble(float))
+                    owned_or_raised(self.py, ffi::PyFloat_FromDouble(float))
                 }
                 _ => {
                     *like = enif_term_type(self.env, term);
@@ -90,10 +90,10 @@ impl Reader<'_> {
         // term of the type that it asks for.
         unsafe {
             match kind {
-                ERL_NIF_TERM_TYPE_INTEGER => number::int_to_python(self.at, self.env, term),
+                ERL_NIF_TERM_TYPE_INTEGER => number::int_to_python(self.py, self.env, term),
                 ERL_NIF_TERM_TYPE_BITSTRING => text::binary_to_python(self, term),
                 ERL_NIF_TERM_TYPE_ATOM => text::atom_to_python(self, term),
-                ERL_NIF_TERM_TYPE_FLOAT => number::float_to_python(self.at, self.env, term),
+                ERL_NIF_TERM_TYPE_FLOAT => number::float_to_python(self.py, self.env, term),
                 ERL_NIF_TERM_TYPE_LIST => list_to_python(self, term, descend(depth_left)?),
                 ERL_NIF_TERM_TYPE_TUPLE => tuple_to_python(self, term, depth_left),
                 ERL_NIF_TERM_TYPE_MAP => map_to_python(self, term, descend(depth_left)?),
@@ -125,7 +125,7 @@ impl Reader<'_> {
     /// As for [`Reader::value`].
     pub(super) unsafe fn object(self, term: ErlNifTerm) -> Result<Option<Object>, Fail> {
         // SAFETY: passed on to the caller; the thread is attached to the context's interpreter.
-        match unsafe { find_object(self.at, self.context, self.env, term) } {
+        match unsafe { find_object(self.py, self.context, self.env, term) } {
             HandleLookup::Object(object) => Ok(Some(object)),
             // SAFETY: as above.
             HandleLookup::NotAHandle if unsafe { foreign::is_foreign_handle(self.env, term) } => {
@@ -141,8 +141,8 @@ impl Reader<'_> {
     /// As for [`Reader::value`]; `term` is a pid or a reference, and `class` the type for it.
     unsafe fn pid_or_ref(self, class: &Object, term: ErlNifTerm) -> Result<Object, Fail> {
         // SAFETY: passed on to the caller.
-        let object = unsafe { pid_ref::new(self.at, class, self.env, term) };
-        object.ok_or_else(|| Fail::raised(self.at))
+        let object = unsafe { pid_ref::new(self.py, class, self.env, term) };
+        object.ok_or_else(|| Fail::raised(self.py))
     }
 
     /// An `erlang.Buffer`. `None`: the term is no binary.
@@ -153,9 +153,9 @@ impl Reader<'_> {
         // SAFETY: passed on to the caller.
         let object = unsafe {
             term::inspect(self.env, term)?;
-            buffer::new(self.at, &self.types.buffer, term)
+            buffer::new(self.py, &self.types.buffer, term)
         };
-        Some(object.ok_or_else(|| Fail::raised(self.at)))
+        Some(object.ok_or_else(|| Fail::raised(self.py)))
     }
 
     /// An array. `None`: the three terms aren't those of one.
@@ -173,7 +173,7 @@ impl Reader<'_> {
             Some(self.buffer(data)?.and_then(|bytes| {
                 let dtype = self.value(dtype, depth_left)?;
                 let shape = self.value(shape, descend(depth_left)?)?;
-                tensor::array(self.at, &dtype, &shape, &bytes, length)
+                tensor::array(self.py, &dtype, &shape, &bytes, length)
             }))
         }
     }
@@ -193,7 +193,7 @@ unsafe fn list_to_python(
         if enif_get_list_length(reader.env, list, &raw mut length) == 0 {
             return Err(Fail::refuse("improper list"));
         }
-        let object = owned_or_raised(reader.at, ffi::PyList_New(length as ffi::Py_ssize_t))?;
+        let object = owned_or_raised(reader.py, ffi::PyList_New(length as ffi::Py_ssize_t))?;
         let (mut head, mut rest) = (list, list);
         let mut like = ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER;
         for index in 0..length as ffi::Py_ssize_t {
@@ -223,7 +223,7 @@ unsafe fn tagged_to_python(
     unsafe {
         match *elements {
             [tag, binary] if tag == known.bytes => term::inspect(reader.env, binary)
-                .map(|bytes| text::bytes_to_python(reader.at, bytes)),
+                .map(|bytes| text::bytes_to_python(reader.py, bytes)),
             [tag, binary] if tag == known.buffer => reader.buffer(binary),
             [tag, dtype, shape, data] if tag == known.ndarray => {
                 reader.array([dtype, shape, data], depth_left)
@@ -254,7 +254,7 @@ unsafe fn tuple_to_python(
             return special;
         }
         let depth_left = descend(depth_left)?;
-        let object = owned_or_raised(reader.at, ffi::PyTuple_New(arity as ffi::Py_ssize_t))?;
+        let object = owned_or_raised(reader.py, ffi::PyTuple_New(arity as ffi::Py_ssize_t))?;
         for (index, &element) in elements.iter().enumerate() {
             let value = match reader.value(element, depth_left) {
                 Ok(value) => value,
@@ -273,14 +273,14 @@ unsafe fn map_to_python(
     map: ErlNifTerm,
     depth_left: u32,
 ) -> Result<Object, Fail> {
-    let Reader { at, env, .. } = reader;
+    let Reader { py, env, .. } = reader;
     let mut name = ErlNifTerm::default();
     // SAFETY: `map` belongs to `env`, so its keys and values do; attached.
     unsafe {
         if enif_get_map_value(env, map, reader.types.known.r#struct, &raw mut name) != 0 {
             return struct_to_python(reader, map, name);
         }
-        let dict = owned_or_raised(at, ffi::PyDict_New())?;
+        let dict = owned_or_raised(py, ffi::PyDict_New())?;
         for (count, (key, value)) in Pairs::new(env, map).into_iter().flatten().enumerate() {
             let place = || key_step(env, key);
             let name = match reader.key(key, depth_left) {
@@ -292,7 +292,7 @@ unsafe fn map_to_python(
                 Err(fail) => return Err(fail.in_element(place)),
             };
             if ffi::PyDict_SetItem(dict.as_ptr(), name.as_ptr(), value.as_ptr()) != 0 {
-                return Err(refuse_key(at, &name).in_element(place));
+                return Err(refuse_key(py, &name).in_element(place));
             }
             // Equal in Python though not in Erlang: `a` and `<<"a">>`, 1 and 1.0, true and 1.
             if ffi::PyDict_Size(dict.as_ptr()) as usize != count + 1 {
@@ -336,12 +336,12 @@ unsafe fn struct_to_python(
 
 /// Python keeps lists and dicts from being keys, alone or within a tuple.
 #[cold]
-fn refuse_key(at: Attached<'_>, key: &Object) -> Fail {
+fn refuse_key(py: Attached<'_>, key: &Object) -> Fail {
     // SAFETY: attached, with an exception set.
     if unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_TypeError) } == 0 {
-        return Fail::raised(at);
+        return Fail::raised(py);
     }
-    py_runtime::exception::clear(at);
+    py_runtime::exception::clear(py);
     // SAFETY: `key` is live.
     let class = unsafe { type_name(key.as_ptr()) };
     let within = if class == "tuple" { " with a list or dict in it" } else { "" };

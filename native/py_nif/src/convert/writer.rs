@@ -22,7 +22,7 @@ const MOST_PARTS: usize = (1 << 20) / size_of::<ErlNifTerm>();
 
 /// Writes terms into one environment.
 pub(super) struct Writer<'a> {
-    pub(super) at: Attached<'a>,
+    pub(super) py: Attached<'a>,
     pub(super) types: &'a Types,
     pub(super) context: Option<&'a Arc<Context>>,
     pub(super) env: *mut ErlNifEnv,
@@ -56,7 +56,7 @@ impl Drop for Writer<'_> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(
-        at: Attached<'a>,
+        py: Attached<'a>,
         types: &'a Types,
         context: Option<&'a Arc<Context>>,
         values: Values,
@@ -68,7 +68,7 @@ impl<'a> Writer<'a> {
             Values::Elixir => types.known.nil,
         };
         Writer {
-            at,
+            py,
             types,
             context,
             env,
@@ -90,8 +90,8 @@ impl<'a> Writer<'a> {
     pub(super) unsafe fn share(&self, value: *mut ffi::PyObject) -> Option<ErlNifTerm> {
         // SAFETY: passed on to the caller; attached to the context's interpreter.
         unsafe {
-            let object = Object::from_borrowed(self.at, value)?;
-            shared_bytes::share(self.at, self.context?, self.env, &object, SHARED_FROM)
+            let object = Object::from_borrowed(self.py, value)?;
+            shared_bytes::share(self.py, self.context?, self.env, &object, SHARED_FROM)
         }
     }
 
@@ -99,7 +99,7 @@ impl<'a> Writer<'a> {
     /// `bytes`, also through views and arrays.
     pub(super) fn never_changes(&self, object: &Object) -> bool {
         const DEEPEST: u32 = 8;
-        let mut object = object.clone_ref(self.at);
+        let mut object = object.clone_ref(self.py);
         for _ in 0..DEEPEST {
             // SAFETY: attached; the object and its type are live, and the type's name ends in NUL.
             let next = unsafe {
@@ -110,8 +110,8 @@ impl<'a> Writer<'a> {
                     return true;
                 }
                 match CStr::from_ptr((*class).tp_name).to_bytes() {
-                    b"memoryview" => object.getattr_c(self.at, c"obj"),
-                    b"numpy.ndarray" => object.getattr_c(self.at, c"base"),
+                    b"memoryview" => object.getattr_c(self.py, c"obj"),
+                    b"numpy.ndarray" => object.getattr_c(self.py, c"base"),
                     _ => return false,
                 }
             };
@@ -120,7 +120,7 @@ impl<'a> Writer<'a> {
                 None => break,
             }
         }
-        py_runtime::exception::clear(self.at);
+        py_runtime::exception::clear(self.py);
         false
     }
 }

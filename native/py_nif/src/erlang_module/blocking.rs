@@ -17,7 +17,7 @@ pub(super) fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
 
 /// Waits for this thread's in_flight without the GIL; an interrupted job waits no longer.
 pub(super) fn wait(
-    at: Attached<'_>,
+    py: Attached<'_>,
     job: Option<&CurrentJob<'_>>,
     wait: impl FnOnce(&dyn Fn() -> bool),
 ) {
@@ -26,6 +26,6 @@ pub(super) fn wait(
             job.scope.note_raised();
             job.scope.detached(|| wait(&|| job.scope.is_struck()));
         }
-        None => detached(at, || wait(&|| false)),
+        None => detached(py, || wait(&|| false)),
     }
 }

@@ -33,44 +33,44 @@ const LOOK: Duration = Duration::from_millis(50);
 /// # Safety
 /// `module` is live and ours, `args` are live objects.
 pub(super) unsafe fn call(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     name: &Object,
     args: &[*mut ffi::PyObject],
 ) -> Result<Object, Raised> {
-    let name = text_of(at, name)?;
-    let values = callback_names::values(&name).ok_or_else(|| unknown(at, &name))?;
+    let name = text_of(py, name)?;
+    let values = callback_names::values(&name).ok_or_else(|| unknown(py, &name))?;
     current_job::with(|job| {
         if let Some(job) = job {
             let allowed = job.scope.check_depth(settings::callback_depth());
-            allowed.map_err(|why| interrupted(at, why))?;
+            allowed.map_err(|why| interrupted(py, why))?;
         }
         let env = TermEnv::new();
         // SAFETY: the environment is ours alone; the caller vouches for the objects.
-        let list = unsafe { arguments(values, at, job, env.as_ptr(), args) }?;
+        let list = unsafe { arguments(values, py, job, env.as_ptr(), args) }?;
         let thread = match job {
             Some(job) => CallingThread::Context(Arc::clone(job.scope.context)),
             None => CallingThread::Other(std::thread::current()),
         };
         // SAFETY: the list is a term of the environment.
         let request = unsafe { CallbackMessage::new(&name, env, list) };
-        let pending = PendingCallback::start(&request, thread).ok_or_else(|| not_running(at))?;
+        let pending = PendingCallback::start(&request, thread).ok_or_else(|| not_running(py))?;
         // SAFETY: the caller vouches for the module.
         unsafe {
             match job {
                 Some(job) => job
                     .scope
                     .wait(&pending, settings::callback_depth())
-                    .map_err(|why| interrupted(at, why))?,
-                None => sleep(at, module, &pending)?,
+                    .map_err(|why| interrupted(py, why))?,
+                None => sleep(py, module, &pending)?,
             }
             match pending.take_answer() {
                 // It is not looked up in any environment.
                 Some(CallbackResult::Immediate(value)) => {
-                    returned(at, job, null_mut(), value, &name)
+                    returned(py, job, null_mut(), value, &name)
                 }
-                Some(CallbackResult::Term(answer)) => result(at, job, module, &name, &answer),
-                Some(CallbackResult::Lost) | None => Err(lost(at, module)),
+                Some(CallbackResult::Term(answer)) => result(py, job, module, &name, &answer),
+                Some(CallbackResult::Lost) | None => Err(lost(py, module)),
             }
         }
     })
@@ -82,7 +82,7 @@ pub(super) unsafe fn call(
 /// `env` is the caller's alone, `args` are live objects.
 unsafe fn arguments(
     values: Values,
-    at: Attached<'_>,
+    py: Attached<'_>,
     job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     args: &[*mut ffi::PyObject],
@@ -95,8 +95,8 @@ unsafe fn arguments(
     }
     for (index, arg) in args.iter().enumerate() {
         // SAFETY: live, as the caller vouches.
-        let arg = unsafe { Object::from_borrowed(at, *arg) }.ok_or(Raised)?;
-        terms.push(to_term_as(values, at, job, env, &arg, format_args!("args[{index}]"))?);
+        let arg = unsafe { Object::from_borrowed(py, *arg) }.ok_or(Raised)?;
+        terms.push(to_term_as(values, py, job, env, &arg, format_args!("args[{index}]"))?);
     }
     let count = u32::try_from(terms.len()).unwrap_or(u32::MAX);
     // SAFETY: pointer and length come from one vector, and its terms are of `env`.
@@ -108,19 +108,19 @@ unsafe fn arguments(
 /// # Safety
 /// Attached; `module` is live and ours.
 unsafe fn sleep(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     pending: &PendingCallback,
 ) -> Result<(), Raised> {
     while !pending.is_answered() {
-        detached(at, || {
+        detached(py, || {
             if !pending.is_answered() {
                 std::thread::park_timeout(LOOK);
             }
         });
         if !pending.is_answered() {
             // SAFETY: passed on to the caller.
-            unsafe { prelude::checkpoint(at, module) }.ok_or(Raised)?;
+            unsafe { prelude::checkpoint(py, module) }.ok_or(Raised)?;
         }
     }
     Ok(())
@@ -128,13 +128,13 @@ unsafe fn sleep(
 
 /// The object for what the function has returned.
 fn returned(
-    at: Attached<'_>,
+    py: Attached<'_>,
     job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     value: ErlNifTerm,
     name: &str,
 ) -> Result<Object, Raised> {
-    to_python(at, job, env, value, format_args!("the result of {name}"))
+    to_python(py, job, env, value, format_args!("the result of {name}"))
 }
 
 /// What the function has returned, or the exception it failed with.
@@ -142,7 +142,7 @@ fn returned(
 /// # Safety
 /// `module` is live and ours.
 unsafe fn result(
-    at: Attached<'_>,
+    py: Attached<'_>,
     job: Option<&CurrentJob<'_>>,
     module: *mut ffi::PyObject,
     name: &str,
@@ -151,18 +151,18 @@ unsafe fn result(
     let env = answer.env();
     // SAFETY: the answer's environment is only read.
     match unsafe { elements(env, answer.term()) } {
-        [_ok, value] => returned(at, job, env, *value, name),
+        [_ok, value] => returned(py, job, env, *value, name),
         [_raised, class, reason, text, stack] => {
-            let class = to_python(at, job, env, *class, "class")?;
-            let reason = match try_to_python(at, job, env, *reason, "reason") {
+            let class = to_python(py, job, env, *class, "class")?;
+            let reason = match try_to_python(py, job, env, *reason, "reason") {
                 Ok(reason) => reason,
-                Err(_) => to_python(at, job, env, *text, "reason")?,
+                Err(_) => to_python(py, job, env, *text, "reason")?,
             };
-            let stack = to_python(at, job, env, *stack, "stacktrace")?;
+            let stack = to_python(py, job, env, *stack, "stacktrace")?;
             // SAFETY: passed on to the caller.
-            Err(unsafe { raise_error(at, module, [class, reason, stack]) })
+            Err(unsafe { raise_error(py, module, [class, reason, stack]) })
         }
-        _ => Err(unknown(at, name)),
+        _ => Err(unknown(py, name)),
     }
 }
 
@@ -171,7 +171,7 @@ unsafe fn result(
 /// # Safety
 /// `module` is live and ours.
 unsafe fn raise_error(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     [class, reason, stack]: [Object; 3],
 ) -> Raised {
@@ -185,7 +185,7 @@ unsafe fn raise_error(
             stack.as_ptr(),
             null_mut::<ffi::PyObject>(),
         );
-        if let Some(error) = Object::from_owned(at, error) {
+        if let Some(error) = Object::from_owned(py, error) {
             ffi::PyErr_SetObject(state.error, error.as_ptr());
         }
     }
@@ -194,20 +194,20 @@ unsafe fn raise_error(
 
 /// # Safety
 /// `module` is live and ours.
-unsafe fn lost(at: Attached<'_>, module: *mut ffi::PyObject) -> Raised {
-    let parts = [Object::text(at, "exit"), Object::text(at, "killed")];
+unsafe fn lost(py: Attached<'_>, module: *mut ffi::PyObject) -> Raised {
+    let parts = [Object::text(py, "exit"), Object::text(py, "killed")];
     // SAFETY: attached; the result is null or ours.
-    let stack = unsafe { Object::from_owned(at, ffi::PyList_New(0)) };
+    let stack = unsafe { Object::from_owned(py, ffi::PyList_New(0)) };
     match (parts, stack) {
         // SAFETY: passed on to the caller.
         ([Some(class), Some(reason)], Some(stack)) => unsafe {
-            raise_error(at, module, [class, reason, stack])
+            raise_error(py, module, [class, reason, stack])
         },
         _ => Raised,
     }
 }
 
-fn interrupted(at: Attached<'_>, why: Interrupted) -> Raised {
+fn interrupted(py: Attached<'_>, why: Interrupted) -> Raised {
     // SAFETY: attached; the classes are Python's own.
     unsafe {
         match why {
@@ -220,16 +220,16 @@ fn interrupted(at: Attached<'_>, why: Interrupted) -> Raised {
                     "{levels} calls of Erlang functions are waiting on this context, each in a job \
                      that was started while another waited, and no more are allowed"
                 );
-                raise(at, ffi::PyExc_RecursionError, &message)
+                raise(py, ffi::PyExc_RecursionError, &message)
             }
         }
     }
 }
 
-fn unknown(at: Attached<'_>, name: &str) -> Raised {
+fn unknown(py: Attached<'_>, name: &str) -> Raised {
     let message = format!("no Erlang function is registered as '{}'", shown(name));
     // SAFETY: the class is Python's own.
-    unsafe { raise(at, ffi::PyExc_NameError, &message) }
+    unsafe { raise(py, ffi::PyExc_NameError, &message) }
 }
 
 /// A name for a message, which is copied a few times.
@@ -242,8 +242,8 @@ fn shown(name: &str) -> Cow<'_, str> {
 }
 
 /// Whether the module can be asked for an attribute that it hasn't.
-pub(super) fn check_attribute(at: Attached<'_>, name: &Object) -> Result<(), Raised> {
-    let name = text_of(at, name)?;
+pub(super) fn check_attribute(py: Attached<'_>, name: &Object) -> Result<(), Raised> {
+    let name = text_of(py, name)?;
     if callback_names::values(&name).is_some() {
         return Ok(());
     }
@@ -252,5 +252,5 @@ pub(super) fn check_attribute(at: Attached<'_>, name: &Object) -> Result<(), Rai
         shown(&name)
     );
     // SAFETY: the class is Python's own.
-    Err(unsafe { raise(at, ffi::PyExc_AttributeError, &message) })
+    Err(unsafe { raise(py, ffi::PyExc_AttributeError, &message) })
 }

@@ -11,20 +11,20 @@ use crate::request::decode::{Namespace, Request};
 use crate::resources::handles;
 
 /// The globals of the running job, or None; if `likely`, also where its request names none.
-pub(super) fn namespace(at: Attached<'_>, likely: bool) -> Object {
+pub(super) fn namespace(py: Attached<'_>, likely: bool) -> Object {
     current_job::with(|job| {
         let job = job?;
         named_namespace(job.call, job.scope)
             .or_else(|| likely.then(|| likely_namespace(job.call, job.scope)))
     })
-    .unwrap_or_else(|| Object::none(at))
+    .unwrap_or_else(|| Object::none(py))
 }
 
 /// Where the running job has its event loop, or None.
-pub(super) fn loop_slot(at: Attached<'_>) -> Result<Object, Raised> {
+pub(super) fn loop_slot(py: Attached<'_>) -> Result<Object, Raised> {
     current_job::with(|job| match job {
         Some(job) => own_loop_slot(job.call, job.scope).ok_or(Raised),
-        None => Ok(Object::none(at)),
+        None => Ok(Object::none(py)),
     })
 }
 

@@ -25,25 +25,25 @@ const LEVEL_COMES: Duration = Duration::from_secs(1);
 
 /// Sends an event to `logger`, unless its level is known to be too low.
 pub(super) fn log(
-    at: Attached<'_>,
+    py: Attached<'_>,
     severity: i64,
     message: &Object,
     meta: &Object,
 ) -> Result<Object, Raised> {
     if !level::allows(severity) {
-        return Ok(Object::none(at));
+        return Ok(Object::none(py));
     }
     current_job::with_output(|output, job| {
         if in_flight::has_too_many_events() {
-            wait(at, job, |stop| in_flight::wait_for_log_capacity(stop));
+            wait(py, job, |stop| in_flight::wait_for_log_capacity(stop));
         }
         if in_flight::drops_event() {
-            return Ok(Object::none(at));
+            return Ok(Object::none(py));
         }
         let env = TermEnv::new();
         let ptr = env.as_ptr();
-        let message = to_term(at, job, ptr, message, "the message")?;
-        let meta = to_term(at, job, ptr, meta, "the metadata")?;
+        let message = to_term(py, job, ptr, message, "the message")?;
+        let meta = to_term(py, job, ptr, meta, "the metadata")?;
         let caller = output::caller(&env, job.map(|job| job.call));
         output.has_output.set(true);
         in_flight::add(MessageKind::LogEvent);
@@ -65,36 +65,36 @@ pub(super) fn log(
         if !sent {
             in_flight::uncount(MessageKind::LogEvent);
         }
-        Ok(Object::none(at))
+        Ok(Object::none(py))
     })
 }
 
 /// Whether it is time to ask for `logger`'s level.
-pub(super) fn log_level_is_old(at: Attached<'_>) -> Object {
+pub(super) fn log_level_is_old(py: Attached<'_>) -> Object {
     let old = current_job::with_output(|output, _| {
         output.level_asked_at.get().is_none_or(|asked| asked.elapsed() > LEVEL_LASTS)
     });
     // SAFETY: attached; both are live for ever.
     let answer = unsafe { if old { ffi::Py_True() } else { ffi::Py_False() } };
     // SAFETY: as above.
-    unsafe { Object::from_borrowed(at, answer) }.expect("a bool is never null")
+    unsafe { Object::from_borrowed(py, answer) }.expect("a bool is never null")
 }
 
 /// Asks for `logger`'s level, and gives it as a number of Python's `logging`.
-pub(super) fn log_level(at: Attached<'_>) -> Result<Object, Raised> {
+pub(super) fn log_level(py: Attached<'_>) -> Result<Object, Raised> {
     current_job::with_output(|output, job| {
         if !in_flight::log_is_late() {
-            ask_for_level(at, job);
+            ask_for_level(py, job);
         }
         output.level_asked_at.set(Some(Instant::now()));
         // SAFETY: attached; the result is null or ours.
-        let level = unsafe { Object::from_owned(at, ffi::PyLong_FromLong(level::for_python())) };
+        let level = unsafe { Object::from_owned(py, ffi::PyLong_FromLong(level::for_python())) };
         level.ok_or(Raised)
     })
 }
 
 /// Has the level told, and waits for that a while.
-fn ask_for_level(at: Attached<'_>, job: Option<&CurrentJob<'_>>) {
+fn ask_for_level(py: Attached<'_>, job: Option<&CurrentJob<'_>>) {
     let env = TermEnv::new();
     let ptr = env.as_ptr();
     in_flight::add(MessageKind::LogEvent);
@@ -104,7 +104,7 @@ fn ask_for_level(at: Attached<'_>, job: Option<&CurrentJob<'_>>) {
         Service::Log.send(ptr, question)
     };
     if asked {
-        wait(at, job, |_| {
+        wait(py, job, |_| {
             in_flight::wait_for_events(LEVEL_COMES);
         });
     } else {
@@ -113,13 +113,13 @@ fn ask_for_level(at: Attached<'_>, job: Option<&CurrentJob<'_>>) {
 }
 
 /// The levels that the application's setting `logging` gives, as a `dict` by name.
-pub(super) fn log_levels(at: Attached<'_>) -> Result<Object, Raised> {
+pub(super) fn log_levels(py: Attached<'_>) -> Result<Object, Raised> {
     // SAFETY: attached; results are null or ours, and the dictionary takes its own references.
     unsafe {
-        let levels = Object::from_owned(at, ffi::PyDict_New()).ok_or(Raised)?;
+        let levels = Object::from_owned(py, ffi::PyDict_New()).ok_or(Raised)?;
         for (name, level) in settings::log_levels() {
-            let name = Object::text(at, &name).ok_or(Raised)?;
-            let level = Object::from_owned(at, ffi::PyLong_FromLong(level)).ok_or(Raised)?;
+            let name = Object::text(py, &name).ok_or(Raised)?;
+            let level = Object::from_owned(py, ffi::PyLong_FromLong(level)).ok_or(Raised)?;
             if ffi::PyDict_SetItem(levels.as_ptr(), name.as_ptr(), level.as_ptr()) != 0 {
                 return Err(Raised);
             }

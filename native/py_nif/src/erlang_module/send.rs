@@ -36,39 +36,39 @@ enum To {
 /// # Safety
 /// `module` is live and ours.
 pub(super) unsafe fn send(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     to: &Object,
     term: &Object,
 ) -> Result<Object, Raised> {
-    if !is_receiver(at, to) {
+    if !is_receiver(py, to) {
         let usage = "erlang.send() takes a Pid, a registered name, or (name, node)";
         // SAFETY: the class is Python's own.
-        return Err(unsafe { raise(at, ffi::PyExc_TypeError, usage) });
+        return Err(unsafe { raise(py, ffi::PyExc_TypeError, usage) });
     }
     current_job::with(|job| {
         let env = TermEnv::new();
-        let message = to_term(at, job, env.as_ptr(), term, "the message")?;
-        let to_whom = to_term(at, job, env.as_ptr(), to, "the receiver")?;
+        let message = to_term(py, job, env.as_ptr(), term, "the message")?;
+        let to_whom = to_term(py, job, env.as_ptr(), to, "the receiver")?;
         // SAFETY: both are terms of our own environment, and no scheduler runs Python.
         let sent = unsafe {
             match receiver(env.as_ptr(), to_whom) {
-                To::Local(pid) => Some(send_local(at, job, &env, pid, message)),
+                To::Local(pid) => Some(send_local(py, job, &env, pid, message)),
                 To::Name(name) => registered_pid(env.as_ptr(), name)
-                    .map(|pid| send_local(at, job, &env, pid, message)),
+                    .map(|pid| send_local(py, job, &env, pid, message)),
                 To::Elsewhere(address) => {
-                    send_elsewhere(at, job, &env, address, message)?;
+                    send_elsewhere(py, job, &env, address, message)?;
                     Some(true)
                 }
                 To::Nowhere => None,
             }
         };
         match sent {
-            Some(true) => Ok(Object::none(at)),
+            Some(true) => Ok(Object::none(py)),
             // SAFETY: the caller vouches for the module.
-            Some(false) => Err(unsafe { no_process(at, module, to, "is not alive") }),
+            Some(false) => Err(unsafe { no_process(py, module, to, "is not alive") }),
             // SAFETY: as above.
-            None => Err(unsafe { no_process(at, module, to, "is not a registered name") }),
+            None => Err(unsafe { no_process(py, module, to, "is not a registered name") }),
         }
     })
 }
@@ -128,14 +128,14 @@ unsafe fn registered_pid(env: *mut ErlNifEnv, name: ErlNifTerm) -> Option<ErlNif
 /// # Safety
 /// `message` belongs to `env`, which is this thread's, no scheduler's.
 unsafe fn send_local(
-    at: Attached<'_>,
+    py: Attached<'_>,
     job: Option<&CurrentJob<'_>>,
     env: &TermEnv,
     pid: ErlNifPid,
     message: ErlNifTerm,
 ) -> bool {
     if in_flight::has_sends() {
-        wait(at, job, |stop| in_flight::wait_for_sends(stop));
+        wait(py, job, |stop| in_flight::wait_for_sends(stop));
     }
     // SAFETY: as the caller vouches.
     unsafe { enif_send(null_mut(), &raw const pid, env.as_ptr(), message) != 0 }
@@ -146,14 +146,14 @@ unsafe fn send_local(
 /// # Safety
 /// `address` and `message` belong to `env`, which is this thread's, no scheduler's.
 unsafe fn send_elsewhere(
-    at: Attached<'_>,
+    py: Attached<'_>,
     job: Option<&CurrentJob<'_>>,
     env: &TermEnv,
     address: ErlNifTerm,
     message: ErlNifTerm,
 ) -> Result<(), Raised> {
     if in_flight::has_too_many_sends() {
-        wait(at, job, |stop| in_flight::wait_for_send_capacity(stop));
+        wait(py, job, |stop| in_flight::wait_for_send_capacity(stop));
     }
     in_flight::add(MessageKind::RemoteSend);
     let ptr = env.as_ptr();
@@ -166,72 +166,72 @@ unsafe fn send_elsewhere(
         Ok(())
     } else {
         in_flight::uncount(MessageKind::RemoteSend);
-        Err(not_running(at))
+        Err(not_running(py))
     }
 }
 
 /// # Safety
 /// `module` is live and ours.
 unsafe fn no_process(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     to: &Object,
     what: &str,
 ) -> Raised {
     // SAFETY: attached; live objects; the state holds the class for as long as the module lives.
     unsafe {
-        let shown = Object::from_owned(at, ffi::PyObject_Repr(to.as_ptr()));
-        let shown = shown.and_then(|shown| py_runtime::exception::lossy_text(at, &shown));
+        let shown = Object::from_owned(py, ffi::PyObject_Repr(to.as_ptr()));
+        let shown = shown.and_then(|shown| py_runtime::exception::lossy_text(py, &shown));
         let Some(state) = state(module) else { return Raised };
-        raise(at, state.process_error, &format!("{} {what}", shown.unwrap_or_default()))
+        raise(py, state.process_error, &format!("{} {what}", shown.unwrap_or_default()))
     }
 }
 
 /// The process whose job runs on this thread.
-pub(super) fn caller(at: Attached<'_>) -> Result<Object, Raised> {
+pub(super) fn caller(py: Attached<'_>) -> Result<Object, Raised> {
     current_job::with(|job| match job {
-        Some(job) => pid_object(at, Some(job), job.call.on_behalf_of()),
+        Some(job) => pid_object(py, Some(job), job.call.on_behalf_of()),
         None => {
             let message = "no Erlang process's job runs on this thread: ask for erlang.self() \
                            before you start a thread, and pass it on";
             // SAFETY: the class is Python's own.
-            Err(unsafe { raise(at, ffi::PyExc_RuntimeError, message) })
+            Err(unsafe { raise(py, ffi::PyExc_RuntimeError, message) })
         }
     })
 }
 
 /// The process that is registered as `name`, or `None`.
-pub(super) fn whereis(at: Attached<'_>, name: &Object) -> Result<Object, Raised> {
-    check_name(at, name)?;
+pub(super) fn whereis(py: Attached<'_>, name: &Object) -> Result<Object, Raised> {
+    check_name(py, name)?;
     current_job::with(|job| {
         let env = TermEnv::new();
-        let name = to_term(at, job, env.as_ptr(), name, "the name")?;
+        let name = to_term(py, job, env.as_ptr(), name, "the name")?;
         // SAFETY: a term of our own environment, and no scheduler runs Python.
         match unsafe { registered_pid(env.as_ptr(), name) } {
-            Some(pid) => pid_object(at, job, pid),
-            None => Ok(Object::none(at)),
+            Some(pid) => pid_object(py, job, pid),
+            None => Ok(Object::none(py)),
         }
     })
 }
 
 fn pid_object(
-    at: Attached<'_>,
+    py: Attached<'_>,
     job: Option<&CurrentJob<'_>>,
     pid: ErlNifPid,
 ) -> Result<Object, Raised> {
     let env = TermEnv::new();
-    to_python(at, job, env.as_ptr(), pid_term(pid), "the pid")
+    to_python(py, job, env.as_ptr(), pid_term(pid), "the pid")
 }
 
 /// Whether messages can be sent there: a `Pid`, a name, or a pair of names.
-fn is_receiver(at: Attached<'_>, to: &Object) -> bool {
+fn is_receiver(py: Attached<'_>, to: &Object) -> bool {
     let ptr = to.as_ptr();
     // SAFETY: attached; items of a tuple are live as long as it is.
     unsafe {
         let is_pair = ffi::PyTuple_Check(ptr) != 0
             && ffi::PyTuple_Size(ptr) == 2
-            && is_name(at, ffi::PyTuple_GetItem(ptr, 0))
-            && is_name(at, ffi::PyTuple_GetItem(ptr, 1));
-        is_pair || is_name(at, ptr) || is_of(ptr, c"erlang.Pid")
+            && is_name(py, ffi::PyTuple_GetItem(ptr, 0))
+            && is_name(py, ffi::PyTuple_GetItem(ptr, 1));
+        is_pair || is_name(py, ptr) || is_of(ptr, c"erlang.Pid")
     }
 }

@@ -27,13 +27,13 @@ struct Buffer {
 ///
 /// # Safety
 /// `class` is this interpreter's `erlang.Buffer`; `term` is a live binary.
-pub(crate) unsafe fn new(at: Attached<'_>, class: &Object, term: ErlNifTerm) -> Option<Object> {
+pub(crate) unsafe fn new(py: Attached<'_>, class: &Object, term: ErlNifTerm) -> Option<Object> {
     // SAFETY: the type has the layout `Buffer`, and a new instance is zeroed and not known to anyone
     // yet. The copy is a reference to the same bytes; small ones lie in the new environment, which
     // nobody writes to again.
     unsafe {
         let object = ffi::PyType_GenericAlloc(class.as_ptr().cast(), 0);
-        let object = Object::from_owned(at, object)?;
+        let object = Object::from_owned(py, object)?;
         let buffer = object.as_ptr().cast::<Buffer>();
         (*buffer).env = enif_alloc_env();
         (*buffer).term = enif_make_copy((*buffer).env, term);

@@ -31,7 +31,7 @@ struct Opaque {
 /// # Safety
 /// `term` is a pid or a reference of `env`, and `class` the type for it.
 pub(crate) unsafe fn new(
-    at: Attached<'_>,
+    py: Attached<'_>,
     class: &Object,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
@@ -40,7 +40,7 @@ pub(crate) unsafe fn new(
     // and not known to anyone yet; `term` belongs to `env`.
     unsafe {
         let object = ffi::PyType_GenericAlloc(class.as_ptr().cast(), 0);
-        let object = Object::from_owned(at, object)?;
+        let object = Object::from_owned(py, object)?;
         let opaque = object.as_ptr().cast::<Opaque>();
         if local_pid(env, term).is_some() {
             (*opaque).term = term;

@@ -37,8 +37,8 @@ impl Executor<'_, '_> {
     fn fuzz(&mut self, module: ErlNifTerm, args: ErlNifTerm) -> Option<Result<Object, Error>> {
         // SAFETY: the request's terms are read-only.
         let module =
-            unsafe { self.local.names.borrow_mut().get(self.at, self.env, module, "module") };
-        let text = |text: &Object| py_runtime::exception::lossy_text(self.at, text);
+            unsafe { self.local.names.borrow_mut().get(self.py, self.env, module, "module") };
+        let text = |text: &Object| py_runtime::exception::lossy_text(self.py, text);
         if text(&module.ok()?.whole)? != "_fuzz" {
             return None;
         }
@@ -47,7 +47,7 @@ impl Executor<'_, '_> {
         unsafe { self.converter().to_arguments(self.env, args, &mut arguments) }.ok()?;
         let arguments: Vec<_> = arguments.iter().filter_map(text).collect();
         crate::testing::fuzz::run(&self.converter(), &arguments);
-        Some(Ok(Object::none(self.at)))
+        Some(Ok(Object::none(self.py)))
     }
 
     fn apply(
@@ -82,7 +82,7 @@ impl Executor<'_, '_> {
             let start = arguments.as_ptr().cast::<*mut ffi::PyObject>();
             let value =
                 ffi::PyObject_VectorcallDict(callable.as_ptr(), start, arguments.len(), keywords);
-            Object::from_owned(self.at, value)
+            Object::from_owned(self.py, value)
         };
         self.or_exception(result)
     }
@@ -98,12 +98,12 @@ impl Executor<'_, '_> {
         let (module, function) = unsafe {
             let mut names = self.local.names.borrow_mut();
             (
-                names.get(self.at, self.env, module, "module")?,
-                names.get(self.at, self.env, function, "function")?,
+                names.get(self.py, self.env, module, "module")?,
+                names.get(self.py, self.env, function, "function")?,
             )
         };
         let mut parts = function.parts.iter();
-        let mut found = if is_main(self.at, &module) {
+        let mut found = if is_main(self.py, &module) {
             self.global(env, parts.next().expect("a name has a part"))?
         } else {
             if matches!(self.which(env), Namespace::Named) {
@@ -113,7 +113,7 @@ impl Executor<'_, '_> {
             self.module(&module)?
         };
         for part in parts {
-            let attribute = found.getattr(self.at, part);
+            let attribute = found.getattr(self.py, part);
             found = self.or_exception(attribute)?;
         }
         Ok(found)
@@ -123,7 +123,7 @@ impl Executor<'_, '_> {
     fn global(&mut self, env: ErlNifTerm, name: &Object) -> Result<Object, Error> {
         let namespace = self.namespace(env)?;
         self.item(&namespace, name)?.ok_or_else(|| {
-            let name = py_runtime::exception::lossy_text(self.at, name).unwrap_or_default();
+            let name = py_runtime::exception::lossy_text(self.py, name).unwrap_or_default();
             let message = format!("name '{name}' is not defined");
             Error::Python(Exception::new("NameError", message))
         })
@@ -136,9 +136,9 @@ impl Executor<'_, '_> {
         // another thread may replace the value at any time.
         unsafe {
             if ffi::compat::PyDict_GetItemRef(dict.as_ptr(), name.as_ptr(), &raw mut value) < 0 {
-                return Err(Exception::take(self.at).into());
+                return Err(Exception::take(self.py).into());
             }
-            Ok(Object::from_owned(self.at, value))
+            Ok(Object::from_owned(self.py, value))
         }
     }
 
@@ -147,12 +147,12 @@ impl Executor<'_, '_> {
     fn module(&mut self, name: &Name) -> Result<Object, Error> {
         // SAFETY: attached; the name is a `str`.
         let module = unsafe {
-            let known = Object::from_owned(self.at, ffi::PyImport_GetModule(name.whole.as_ptr()));
+            let known = Object::from_owned(self.py, ffi::PyImport_GetModule(name.whole.as_ptr()));
             match known {
-                Some(known) if !is_initializing(self.at, &known) => Some(known),
+                Some(known) if !is_initializing(self.py, &known) => Some(known),
                 _ => {
                     ffi::PyErr_Clear();
-                    Object::from_owned(self.at, ffi::PyImport_Import(name.whole.as_ptr()))
+                    Object::from_owned(self.py, ffi::PyImport_Import(name.whole.as_ptr()))
                 }
             }
         };
@@ -167,9 +167,9 @@ impl Executor<'_, '_> {
     ) -> Result<Object, Error> {
         let mut found = self.object(object)?;
         // SAFETY: the request's terms are read-only.
-        let name = unsafe { self.local.names.borrow_mut().get(self.at, self.env, name, "name") }?;
+        let name = unsafe { self.local.names.borrow_mut().get(self.py, self.env, name, "name") }?;
         for part in &name.parts {
-            let attribute = found.getattr(self.at, part);
+            let attribute = found.getattr(self.py, part);
             found = self.or_exception(attribute)?;
         }
         Ok(found)
@@ -204,7 +204,7 @@ impl Executor<'_, '_> {
                 Some(dict) => dict,
                 // SAFETY: attached.
                 none => none.insert(
-                    self.or_exception(unsafe { Object::from_owned(self.at, ffi::PyDict_New()) })?,
+                    self.or_exception(unsafe { Object::from_owned(self.py, ffi::PyDict_New()) })?,
                 ),
             };
             self.set_named(dict, key, value, root)?;
@@ -220,9 +220,9 @@ impl Executor<'_, '_> {
         root: &str,
     ) -> Result<(), Error> {
         // SAFETY: the request's terms are read-only.
-        let name = unsafe { self.local.names.borrow_mut().get(self.at, self.env, key, root) }?;
+        let name = unsafe { self.local.names.borrow_mut().get(self.py, self.env, key, root) }?;
         let path = || {
-            let name = py_runtime::exception::lossy_text(self.at, &name.whole).unwrap_or_default();
+            let name = py_runtime::exception::lossy_text(self.py, &name.whole).unwrap_or_default();
             format!("{root}.{name}")
         };
         // SAFETY: as above.
@@ -247,8 +247,8 @@ impl Executor<'_, '_> {
     }
 }
 
-fn is_main(at: Attached<'_>, module: &Name) -> bool {
-    let _ = at;
+fn is_main(py: Attached<'_>, module: &Name) -> bool {
+    let _ = py;
     // SAFETY: attached; the name is a `str`, the text ends in NUL.
     unsafe {
         ffi::PyUnicode_CompareWithASCIIString(module.whole.as_ptr(), c"__main__".as_ptr()) == 0
@@ -259,14 +259,14 @@ fn is_main(at: Attached<'_>, module: &Name) -> bool {
 ///
 /// # Safety
 /// Attached.
-unsafe fn is_initializing(at: Attached<'_>, module: &Object) -> bool {
+unsafe fn is_initializing(py: Attached<'_>, module: &Object) -> bool {
     let flag =
-        module.getattr_c(at, c"__spec__").and_then(|spec| spec.getattr_c(at, c"_initializing"));
+        module.getattr_c(py, c"__spec__").and_then(|spec| spec.getattr_c(py, c"_initializing"));
     // SAFETY: attached; the flag is a live object.
     let is_set = flag.map_or(-1, |flag| unsafe { ffi::PyObject_IsTrue(flag.as_ptr()) });
     if is_set < 0 {
         // A module without a flag that says so (put there by hand) has nothing to wait for.
-        exception::clear(at);
+        exception::clear(py);
     }
     is_set == 1
 }

@@ -27,15 +27,15 @@ impl Executor<'_, '_> {
             None => globals,
             Some(locals) => self.with_locals(&globals, &locals)?,
         };
-        self.or_exception(code::run(self.at, &code, &globals, &globals))
+        self.or_exception(code::run(self.py, &code, &globals, &globals))
     }
 
     pub(super) fn exec(&mut self, source: ErlNifTerm, env: ErlNifTerm) -> Result<(), Error> {
         let code = self.compiled(source, Kind::Statements)?;
         let globals = self.namespace(env)?;
-        let done = self.or_exception(code::run(self.at, &code, &globals, &globals)).map(drop);
+        let done = self.or_exception(code::run(self.py, &code, &globals, &globals)).map(drop);
         if matches!(self.which(env), Namespace::Own) {
-            self.local.processes.refresh(self.at);
+            self.local.processes.refresh(self.py);
         }
         done
     }
@@ -45,7 +45,7 @@ impl Executor<'_, '_> {
     fn with_locals(&mut self, globals: &Object, locals: &Object) -> Result<Object, Error> {
         // SAFETY: attached; both are dictionaries.
         let copy = unsafe {
-            let copy = Object::from_owned(self.at, ffi::PyDict_Copy(globals.as_ptr()));
+            let copy = Object::from_owned(self.py, ffi::PyDict_Copy(globals.as_ptr()));
             copy.filter(|copy| ffi::PyDict_Update(copy.as_ptr(), locals.as_ptr()) == 0)
         };
         self.or_exception(copy)
@@ -61,13 +61,13 @@ impl Executor<'_, '_> {
         })?;
         // Compiling can warn, and a warning runs Python code, which can have others run on top.
         Ok(match self.local.code.try_borrow_mut() {
-            Ok(mut cache) => cache.get(self.at, source, kind)?,
-            Err(_) => code_cache::compile(self.at, source, "<erlang>", kind)?,
+            Ok(mut cache) => cache.get(self.py, source, kind)?,
+            Err(_) => code_cache::compile(self.py, source, "<erlang>", kind)?,
         })
     }
 
     pub(super) fn new_env(&mut self, reply_env: *mut ErlNifEnv) -> Result<ErlNifTerm, Error> {
-        let held = Held::new(self.context, new_namespace(self.at)?);
+        let held = Held::new(self.context, new_namespace(self.py)?);
         let reference = handles::new_namespace(
             reply_env,
             held.ok_or(Error::ContextDied(ExitReason::ThreadEnded))?,

@@ -17,7 +17,7 @@ use crate::thread::local::Local;
 
 /// One request on its way through.
 pub(super) struct Executor<'a, 's> {
-    pub(super) at: Attached<'s>,
+    pub(super) py: Attached<'s>,
     pub(super) context: &'s Arc<Context>,
     pub(super) namespace: &'s Object,
     pub(super) local: &'a Local,
@@ -33,7 +33,7 @@ impl Executor<'_, '_> {
     /// The object behind a handle.
     pub(super) fn object(&self, term: ErlNifTerm) -> Result<Object, Error> {
         // SAFETY: the request's terms are read-only; attached to the context's interpreter.
-        match unsafe { handles::find_object(self.at, Some(self.context), self.env, term) } {
+        match unsafe { handles::find_object(self.py, Some(self.context), self.env, term) } {
             HandleLookup::Object(object) => Ok(object),
             HandleLookup::NotAHandle => Err(Error::Convert(ConvertError::Unconvertible {
                 path: "object".into(),
@@ -53,13 +53,13 @@ impl Executor<'_, '_> {
     /// names.
     pub(super) fn namespace(&mut self, env: ErlNifTerm) -> Result<Object, Error> {
         match self.which(env) {
-            Namespace::Own => Ok(self.namespace.clone_ref(self.at)),
+            Namespace::Own => Ok(self.namespace.clone_ref(self.py)),
             Namespace::Process(pid) => {
                 let processes = &self.local.processes;
                 let pid = pid.unwrap_or(self.caller);
-                Ok(processes.namespace(self.at, self.context, self.namespace, pid)?)
+                Ok(processes.namespace(self.py, self.context, self.namespace, pid)?)
             }
-            Namespace::Named => handles::namespace(self.at, self.env, env, self.context),
+            Namespace::Named => handles::namespace(self.py, self.env, env, self.context),
         }
     }
 
@@ -73,7 +73,7 @@ impl Executor<'_, '_> {
         value: &Object,
     ) -> Result<ErlNifTerm, Error> {
         if self.results == Results::Object {
-            let value = value.clone_ref(self.at);
+            let value = value.clone_ref(self.py);
             // SAFETY: passed on to the caller.
             return Ok(unsafe { self.converter().to_handle(reply_env, value) }?);
         }
@@ -95,7 +95,7 @@ impl Executor<'_, '_> {
 
     pub(super) fn converter(&self) -> Converter<'_> {
         Converter {
-            at: self.at,
+            py: self.py,
             types: &self.local.types,
             context: Some(self.context),
             values: self.values,
@@ -108,10 +108,10 @@ impl Executor<'_, '_> {
             if TracebacksWanted::now() {
                 // A traceback that is made while this is done goes without.
                 if let Ok(cache) = self.local.code.try_borrow() {
-                    cache.show_lines(self.at);
+                    cache.show_lines(self.py);
                 }
             }
-            Exception::take(self.at).into()
+            Exception::take(self.py).into()
         })
     }
 }

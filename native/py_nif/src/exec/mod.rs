@@ -29,7 +29,7 @@ pub(crate) fn run(
     reply_env: *mut ErlNifEnv,
     deferred: &mut DeferredDrop,
 ) -> Result<ErlNifTerm, Error> {
-    let Scope { at, context, namespace, local, .. } = scope;
+    let Scope { at: py, context, namespace, local, .. } = scope;
     // SAFETY: the request's terms are read-only.
     let flags = unsafe { Flags::of(call.env(), call.elements()) };
     let _tracebacks = TracebacksWanted::from_now(flags.tracebacks());
@@ -39,7 +39,7 @@ pub(crate) fn run(
         _ => flags.results(),
     };
     let (caller, values, env) = (call.caller(), flags.values(), call.env());
-    let mut run = Executor { at: *at, context, namespace, local, caller, values, env, results };
+    let mut run = Executor { py: *py, context, namespace, local, caller, values, env, results };
     let value = match request {
         Request::Call { module, function, args, kwargs, env } => {
             Some(run.call(module, function, args, kwargs, env)?)

@@ -52,7 +52,7 @@ pub(crate) fn new_namespace(env: *mut ErlNifEnv, namespace: Held<Call>) -> ErlNi
 
 /// The namespace that a reference stands for, if it belongs to `context`.
 pub(crate) fn namespace(
-    at: Attached<'_>,
+    py: Attached<'_>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
     context: &Arc<Context>,
@@ -66,7 +66,7 @@ pub(crate) fn namespace(
         return Err(Error::WrongContext("environment"));
     }
     // SAFETY: the namespace belongs to this context, whose thread this is.
-    unsafe { held.get(at) }.ok_or(Error::ContextDied(ExitReason::ThreadEnded))
+    unsafe { held.get(py) }.ok_or(Error::ContextDied(ExitReason::ThreadEnded))
 }
 
 /// A handle on `object`, as a term of `env`. `None`: the context has ended.
@@ -100,7 +100,7 @@ pub(crate) enum HandleLookup {
 /// # Safety
 /// `term` belongs to `env`, and the thread is attached to the interpreter of `context`.
 pub(crate) unsafe fn find_object(
-    at: Attached<'_>,
+    py: Attached<'_>,
     context: Option<&Arc<Context>>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
@@ -115,5 +115,5 @@ pub(crate) unsafe fn find_object(
         return HandleLookup::OtherInterpreter;
     }
     // SAFETY: it is at home in the interpreter that this thread is attached to.
-    unsafe { held.get(at) }.map_or(HandleLookup::Gone, HandleLookup::Object)
+    unsafe { held.get(py) }.map_or(HandleLookup::Gone, HandleLookup::Object)
 }

@@ -25,15 +25,15 @@ impl Resource for SharedBytes {}
 /// The thread is attached to the context's interpreter, nobody changes the object's bytes from now
 /// on, and `env` may be written to.
 pub(crate) unsafe fn share(
-    at: Attached<'_>,
+    py: Attached<'_>,
     context: &Arc<Context>,
     env: *mut ErlNifEnv,
     object: &Object,
     at_least: usize,
 ) -> Option<ErlNifTerm> {
     // SAFETY: passed on to the caller.
-    let Some(export) = (unsafe { Export::new(context, at, object) }) else {
-        py_runtime::exception::clear(at);
+    let Some(export) = (unsafe { Export::new(context, py, object) }) else {
+        py_runtime::exception::clear(py);
         return None;
     };
     if export.bytes().len() < at_least {

@@ -50,12 +50,12 @@ impl Local {
     /// Runs what the context begins with.
     pub(crate) fn preload(
         &self,
-        at: Attached<'_>,
+        py: Attached<'_>,
         source: &[u8],
         namespace: &Object,
     ) -> Result<(), Exception> {
-        let code = self.code.borrow_mut().preload(at, source)?;
-        let done = code::run(at, &code, namespace, namespace);
-        done.map(drop).ok_or_else(|| Exception::take(at))
+        let code = self.code.borrow_mut().preload(py, source)?;
+        let done = code::run(py, &code, namespace, namespace);
+        done.map(drop).ok_or_else(|| Exception::take(py))
     }
 }

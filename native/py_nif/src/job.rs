@@ -1,21 +1,27 @@
 //! A request as the job of a context's thread: the only file that knows both sides, the one that
 //! talks to Erlang and the one that runs Python.
 
-use py_runtime::context::Orphans;
+use std::sync::Arc;
+
+use py_runtime::context::{Interrupted, Orphans};
 use py_runtime::exception::Exception;
 use py_runtime::job::{Job, Outcome, Scope};
 use py_runtime::object::{Attached, Object};
 use py_runtime::request::RequestState;
-use rustler::sys::enif_is_process_alive;
+use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_is_process_alive};
 
 use crate::convert::DeferredDrop;
 use crate::erlang_module::{self, current_job};
 use crate::exec;
+use crate::outbound::callback::{CallbackMessage, CallingThread, PendingCallback};
+use crate::outbound::output::JobOutput;
 use crate::request::call::Call;
 use crate::request::decode::Request;
 use crate::request::error::{Error, ExitReason};
 use crate::request::flags::Flags;
 use crate::term::{ProcessId, pid_term, to_bits};
+use crate::thread::host::{CallError, CallbackResult, ErlangCall, JobControl};
+use crate::thread::job_scope::JobScope;
 use crate::thread::local::Local;
 
 impl Job for Call {
@@ -80,9 +86,7 @@ impl Job for Call {
         // Until after the reply: the caller need not wait for large values to be freed.
         let mut deferred = DeferredDrop::default();
         let sent = self.reply(|env| {
-            let result =
-                current_job::enter(self, scope, || exec::run(self, scope, env, &mut deferred));
-            let result = result.unwrap_or_else(|error| {
+            let result = self.execute(scope, env, &mut deferred).unwrap_or_else(|error| {
                 let error = self.refine_error(error);
                 // SAFETY: `reply` gives an environment of this thread.
                 let term = unsafe { error.to_term(env) };
@@ -114,6 +118,31 @@ impl Job for Call {
 }
 
 impl Call {
+    /// Does what the request says. On return all output of the job has arrived.
+    fn execute(
+        &self,
+        scope: &Scope<'_, Self>,
+        env: *mut ErlNifEnv,
+        deferred: &mut DeferredDrop,
+    ) -> Result<ErlNifTerm, Error> {
+        let running = RunningCall { call: self, scope };
+        let job = JobScope {
+            py: scope.at,
+            namespace: scope.namespace,
+            local: scope.local,
+            host: scope.context,
+            control: &running,
+            request: self.terms(),
+        };
+        let output = JobOutput::new(Some(ProcessId::new(self.caller())));
+        let result = current_job::enter(&job, &output, || exec::run(&job, env, deferred));
+        if output.has_output() {
+            output.flush_all();
+            scope.detached(|| output.wait_until_acked());
+        }
+        result
+    }
+
     /// Says what an exception means that Python can't know.
     fn refine_error(&self, error: Error) -> Error {
         match error {
@@ -124,5 +153,41 @@ impl Call {
             }
             other => other,
         }
+    }
+}
+
+/// A call that runs, as the code that it runs sees it.
+struct RunningCall<'a> {
+    call: &'a Call,
+    scope: &'a Scope<'a, Call>,
+}
+
+impl JobControl for RunningCall<'_> {
+    fn check_depth(&self, limit: u32) -> Result<(), Interrupted> {
+        self.scope.check_depth(limit)
+    }
+
+    fn call_erlang(&self, call: ErlangCall<'_>, limit: u32) -> Result<CallbackResult, CallError> {
+        let thread = CallingThread::Context(Arc::clone(self.scope.context));
+        let pending = PendingCallback::start(&CallbackMessage::new(call), thread)
+            .ok_or(CallError::NotRunning)?;
+        self.scope.wait(&pending, limit).map_err(CallError::Interrupted)?;
+        Ok(pending.take_answer().unwrap_or(CallbackResult::Lost))
+    }
+
+    fn detached(&self, work: &mut dyn FnMut()) {
+        self.scope.detached(work);
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.scope.is_struck()
+    }
+
+    fn note_raised(&self) {
+        self.scope.note_raised();
+    }
+
+    fn send_before_reply(&self, send: &mut dyn FnMut()) {
+        self.call.state().tell(send);
     }
 }

@@ -1,7 +1,8 @@
 //! Values between Erlang terms and Python objects, both ways, with nothing lost in silence.
 //!
-//! Runs on a context thread that is attached to its interpreter: never on a scheduler, because a
-//! large value takes as long as it takes. The term's environment is that thread's alone.
+//! Uses [`crate::erlang_types`] and what is below it. Runs on a context thread that is attached to
+//! its interpreter: never on a scheduler, because a large value takes as long as it takes. The
+//! term's environment is that thread's alone.
 //!
 //! It must never guess: what has no exact counterpart is an error that names the place
 //! (`args[2].x`), two keys that would become one are an error, and an atom is never minted from
@@ -10,6 +11,7 @@
 mod build_map;
 mod fail;
 mod foreign;
+mod handles;
 mod number;
 mod place;
 mod py_to_term;
@@ -23,17 +25,16 @@ mod types;
 mod writer;
 
 use std::fmt::Display;
-use std::sync::Arc;
 
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_get_list_cell, enif_get_list_length};
 
 use crate::request::error::ConvertError;
 use crate::request::flags::Values;
-use crate::resources::contexts::Context;
 use crate::term::TermEnv;
 pub(crate) use build_map::set_otp_version;
 use fail::Fail;
+pub(crate) use handles::{HandleLookup, Handles, NoHandle};
 use reader::Reader;
 pub(crate) use types::Types;
 use writer::Writer;
@@ -44,9 +45,9 @@ pub(crate) struct Converter<'a> {
     pub(crate) py: Attached<'a>,
     /// The interpreter's types.
     pub(crate) types: &'a Types,
-    /// The context whose thread this is: it will hold what has no term. A thread that Python code
-    /// started has none, and what has no term is an error there.
-    pub(crate) context: Option<&'a Arc<Context>>,
+    /// Where objects go that have no term. A thread that Python code started has no handles, and what
+    /// has no term is an error there.
+    pub(crate) handles: &'a dyn Handles,
     /// How terms for Python's values look.
     pub(crate) values: Values,
     /// How many containers may be nested in one value, if the stack has room for so many. One level
@@ -138,11 +139,11 @@ impl Converter<'_> {
     }
 
     fn writer(&self, env: *mut ErlNifEnv, by_value: bool) -> Writer<'_> {
-        Writer::new(self.py, self.types, self.context, self.values, env, by_value)
+        Writer::new(self.py, self.types, self.handles, self.values, env, by_value)
     }
 
     fn reader(&self, env: *mut ErlNifEnv) -> Reader<'_> {
-        Reader { py: self.py, types: self.types, context: self.context, env }
+        Reader { py: self.py, types: self.types, handles: self.handles, env }
     }
 
     /// The term for a Python object, built in `env`. The object is called `result` in errors. What

@@ -19,13 +19,13 @@ use rustler::sys::{
 
 use super::build_map::{build_map, most_at_once};
 use super::fail::{Fail, descend};
+use super::handles::NoHandle;
 use super::place::{object_step, show, type_name};
 use super::writer::Writer;
 use super::{number, text, to_plain};
 use crate::erlang_types::{buffer, pid_ref};
 use crate::request::error::ConvertError;
 use crate::request::flags::Values;
-use crate::resources::handles::new_handle;
 use crate::term::TermEnv;
 
 /// The VM's header word for a tuple has 24 bits for the arity; what happens beyond is undefined.
@@ -138,14 +138,17 @@ impl Writer<'_> {
 
     /// What stands for an object, whatever it is.
     pub(super) fn handle(&mut self, object: Object) -> Result<ErlNifTerm, Fail> {
-        let Some(context) = self.context else {
-            // SAFETY: the object is live.
-            let class = unsafe { type_name(object.as_ptr()) };
-            return Err(Fail::refuse(format!("{class} object, in a thread that is no context's")));
-        };
         // SAFETY: the environment may be written to; attached to the context's interpreter.
-        let handle = unsafe { new_handle(self.env, context, object) }
-            .ok_or_else(|| Fail::of(ConvertError::ContextEnded))?;
+        let handle = match unsafe { self.handles.new_handle(self.env, object) } {
+            Ok(handle) => handle,
+            Err(NoHandle::ContextEnded) => return Err(Fail::of(ConvertError::ContextEnded)),
+            Err(NoHandle::NoContext(object)) => {
+                // SAFETY: the object is live.
+                let class = unsafe { type_name(object.as_ptr()) };
+                let what = format!("{class} object, in a thread that is no context's");
+                return Err(Fail::refuse(what));
+            }
+        };
         Ok(match self.values {
             Values::Erlang => handle,
             Values::Elixir => self.py_object(handle),

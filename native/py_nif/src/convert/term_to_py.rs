@@ -11,12 +11,12 @@ use rustler::sys::{
 };
 
 use super::fail::{Fail, descend, owned_or_raised};
+use super::handles::HandleLookup;
 use super::place::{key_step, type_name};
 use super::reader::Reader;
 use super::{foreign, number, tensor, text};
 use crate::erlang_types::{buffer, pid_ref};
 use crate::request::error::ConvertError;
-use crate::resources::handles::{HandleLookup, find_object};
 use crate::term::{self, Pairs, print};
 
 impl Reader<'_> {
@@ -125,7 +125,7 @@ impl Reader<'_> {
     /// As for [`Reader::value`].
     pub(super) unsafe fn object(self, term: ErlNifTerm) -> Result<Option<Object>, Fail> {
         // SAFETY: passed on to the caller; the thread is attached to the context's interpreter.
-        match unsafe { find_object(self.py, self.context, self.env, term) } {
+        match unsafe { self.handles.find_object(self.py, self.env, term) } {
             HandleLookup::Object(object) => Ok(Some(object)),
             // SAFETY: as above.
             HandleLookup::NotAHandle if unsafe { foreign::is_foreign_handle(self.env, term) } => {

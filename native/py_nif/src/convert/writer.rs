@@ -1,16 +1,14 @@
 //! What writing terms needs at hand, and binaries that share a Python object's memory.
 
 use std::ffi::CStr;
-use std::sync::Arc;
 
 use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
+use super::handles::Handles;
 use super::types::Types;
 use crate::request::flags::Values;
-use crate::resources::contexts::Context;
-use crate::resources::shared_bytes;
 use crate::term::TermEnv;
 
 /// Sharing smaller values costs more than copying them.
@@ -24,7 +22,7 @@ const MOST_PARTS: usize = (1 << 20) / size_of::<ErlNifTerm>();
 pub(super) struct Writer<'a> {
     pub(super) py: Attached<'a>,
     pub(super) types: &'a Types,
-    pub(super) context: Option<&'a Arc<Context>>,
+    pub(super) handles: &'a dyn Handles,
     pub(super) env: *mut ErlNifEnv,
     /// The term for `None`.
     pub(super) none: ErlNifTerm,
@@ -58,7 +56,7 @@ impl<'a> Writer<'a> {
     pub(super) fn new(
         py: Attached<'a>,
         types: &'a Types,
-        context: Option<&'a Arc<Context>>,
+        handles: &'a dyn Handles,
         values: Values,
         env: *mut ErlNifEnv,
         by_value: bool,
@@ -70,7 +68,7 @@ impl<'a> Writer<'a> {
         Writer {
             py,
             types,
-            context,
+            handles,
             env,
             none,
             values,
@@ -91,7 +89,7 @@ impl<'a> Writer<'a> {
         // SAFETY: passed on to the caller; attached to the context's interpreter.
         unsafe {
             let object = Object::from_borrowed(self.py, value)?;
-            shared_bytes::share(self.py, self.context?, self.env, &object, SHARED_FROM)
+            self.handles.share(self.py, self.env, &object, SHARED_FROM)
         }
     }
 

@@ -19,12 +19,13 @@ pub(super) fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
 pub(super) fn wait(
     py: Attached<'_>,
     job: Option<&CurrentJob<'_>>,
-    wait: impl FnOnce(&dyn Fn() -> bool),
+    wait: impl Fn(&dyn Fn() -> bool),
 ) {
     match job {
         Some(job) => {
-            job.scope.note_raised();
-            job.scope.detached(|| wait(&|| job.scope.is_struck()));
+            let control = job.scope.control;
+            control.note_raised();
+            control.detached(&mut || wait(&|| control.is_interrupted()));
         }
         None => detached(py, || wait(&|| false)),
     }

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::ptr::null_mut;
-use std::sync::Arc;
 use std::time::Duration;
 
 use py_runtime::context::Interrupted;
@@ -19,11 +18,10 @@ use super::names::text_of;
 use super::prelude;
 use super::state::state;
 use super::values::{Raised, not_running, raise, to_python, to_term_as, try_to_python};
-use crate::outbound::callback::{CallbackMessage, CallbackResult, CallingThread, PendingCallback};
-use crate::outbound::callback_names;
 use crate::request::flags::Values;
 use crate::settings;
 use crate::term::{SavedTerm, TermEnv, elements};
+use crate::thread::host::{CallError, CallbackResult, ErlangCall, PendingCall, outbound};
 
 /// How long a thread without a context sleeps before it looks whether it was asked to stop.
 const LOOK: Duration = Duration::from_millis(50);
@@ -39,41 +37,52 @@ pub(super) unsafe fn call(
     args: &[*mut ffi::PyObject],
 ) -> Result<Object, Raised> {
     let name = text_of(py, name)?;
-    let values = callback_names::values(&name).ok_or_else(|| unknown(py, &name))?;
+    let values = outbound().function_values(&name).ok_or_else(|| unknown(py, &name))?;
     current_job::with(|job| {
         if let Some(job) = job {
-            let allowed = job.scope.check_depth(settings::callback_depth());
+            let allowed = job.scope.control.check_depth(settings::callback_depth());
             allowed.map_err(|why| interrupted(py, why))?;
         }
         let env = TermEnv::new();
         // SAFETY: the environment is ours alone; the caller vouches for the objects.
         let list = unsafe { arguments(values, py, job, env.as_ptr(), args) }?;
-        let thread = match job {
-            Some(job) => CallingThread::Context(Arc::clone(job.scope.context)),
-            None => CallingThread::Other(std::thread::current()),
-        };
-        // SAFETY: the list is a term of the environment.
-        let request = unsafe { CallbackMessage::new(&name, env, list) };
-        let pending = PendingCallback::start(&request, thread).ok_or_else(|| not_running(py))?;
+        let call = ErlangCall { name: &name, env, arguments: list };
         // SAFETY: the caller vouches for the module.
-        unsafe {
+        let called = unsafe {
             match job {
-                Some(job) => job
-                    .scope
-                    .wait(&pending, settings::callback_depth())
-                    .map_err(|why| interrupted(py, why))?,
-                None => sleep(py, module, &pending)?,
+                Some(job) => job.scope.control.call_erlang(call, settings::callback_depth()),
+                None => call_and_sleep(py, module, call)?,
             }
-            match pending.take_answer() {
+        };
+        // SAFETY: as above.
+        unsafe {
+            match called {
                 // It is not looked up in any environment.
-                Some(CallbackResult::Immediate(value)) => {
-                    returned(py, job, null_mut(), value, &name)
-                }
-                Some(CallbackResult::Term(answer)) => result(py, job, module, &name, &answer),
-                Some(CallbackResult::Lost) | None => Err(lost(py, module)),
+                Ok(CallbackResult::Immediate(value)) => returned(py, job, null_mut(), value, &name),
+                Ok(CallbackResult::Term(answer)) => result(py, job, module, &name, &answer),
+                Ok(CallbackResult::Lost) => Err(lost(py, module)),
+                Err(CallError::Interrupted(why)) => Err(interrupted(py, why)),
+                Err(CallError::NotRunning) => Err(not_running(py)),
             }
         }
     })
+}
+
+/// Calls on a thread that is no context's. `Err`: it was asked to stop.
+///
+/// # Safety
+/// Attached; `module` is live and ours.
+unsafe fn call_and_sleep(
+    py: Attached<'_>,
+    module: *mut ffi::PyObject,
+    call: ErlangCall<'_>,
+) -> Result<Result<CallbackResult, CallError>, Raised> {
+    let Some(pending) = outbound().call_erlang(call) else {
+        return Ok(Err(CallError::NotRunning));
+    };
+    // SAFETY: passed on to the caller.
+    unsafe { sleep(py, module, &*pending) }?;
+    Ok(Ok(pending.take_answer().unwrap_or(CallbackResult::Lost)))
 }
 
 /// A list of the terms for `args`.
@@ -110,7 +119,7 @@ unsafe fn arguments(
 unsafe fn sleep(
     py: Attached<'_>,
     module: *mut ffi::PyObject,
-    pending: &PendingCallback,
+    pending: &dyn PendingCall,
 ) -> Result<(), Raised> {
     while !pending.is_answered() {
         detached(py, || {
@@ -244,7 +253,7 @@ fn shown(name: &str) -> Cow<'_, str> {
 /// Whether the module can be asked for an attribute that it hasn't.
 pub(super) fn check_attribute(py: Attached<'_>, name: &Object) -> Result<(), Raised> {
     let name = text_of(py, name)?;
-    if callback_names::values(&name).is_some() {
+    if outbound().function_values(&name).is_some() {
         return Ok(());
     }
     let message = format!(

@@ -7,17 +7,15 @@
 use std::cell::Cell;
 
 use py_runtime::ffi;
-use py_runtime::job::Scope;
 
-use crate::outbound::output::{self, JobOutput};
-use crate::request::call::Call;
+use crate::thread::host::{Output, outbound};
+use crate::thread::job_scope::JobScope;
 
 /// A job that runs, on the stack of its thread.
 pub(crate) struct CurrentJob<'a> {
-    pub(crate) call: &'a Call,
-    pub(crate) scope: &'a Scope<'a, Call>,
+    pub(crate) scope: &'a JobScope<'a>,
     interpreter: *mut ffi::PyInterpreterState,
-    pub(crate) output: JobOutput,
+    output: &'a dyn Output,
 }
 
 thread_local! {
@@ -33,20 +31,13 @@ impl Drop for Restore {
     }
 }
 
-/// Runs `work` as the job `call`. On return all that it has said has arrived.
-pub(crate) fn enter<T>(call: &Call, scope: &Scope<'_, Call>, work: impl FnOnce() -> T) -> T {
+/// Runs `work` as the job.
+pub(crate) fn enter<T>(scope: &JobScope<'_>, output: &dyn Output, work: impl FnOnce() -> T) -> T {
     // SAFETY: a scope means that the thread is attached.
     let interpreter = unsafe { ffi::PyInterpreterState_Get() };
-    let job = CurrentJob { call, scope, interpreter, output: JobOutput::default() };
-    let result = {
-        let _restore = Restore(CURRENT.replace((&raw const job).cast()));
-        work()
-    };
-    if job.output.has_output.get() {
-        job.output.flush(Some(call));
-        scope.detached(|| job.output.wait_until_acked());
-    }
-    result
+    let job = CurrentJob { scope, interpreter, output };
+    let _restore = Restore(CURRENT.replace((&raw const job).cast()));
+    work()
 }
 
 /// Gives `work` the job that runs on this thread, which is attached. Python code can have one
@@ -61,9 +52,15 @@ pub(crate) fn with<T>(work: impl FnOnce(Option<&CurrentJob<'_>>) -> T) -> T {
 }
 
 /// Gives `work` the output of the job that runs on this thread, or of the thread.
-pub(crate) fn with_output<T>(work: impl FnOnce(&JobOutput, Option<&CurrentJob<'_>>) -> T) -> T {
+pub(crate) fn with_output<T>(work: impl FnOnce(&dyn Output, Option<&CurrentJob<'_>>) -> T) -> T {
     with(|job| match job {
-        Some(job) => work(&job.output, Some(job)),
-        None => output::with_thread_output(|output| work(output, None)),
+        Some(job) => work(job.output, Some(job)),
+        None => {
+            let (mut work, mut result) = (Some(work), None);
+            outbound().with_thread_output(&mut |output| {
+                result = work.take().map(|work| work(output, None));
+            });
+            result.expect("the work is done once")
+        }
     })
 }

@@ -1,9 +1,10 @@
 //! The built-in Python module `erlang`.
 //!
-//! Runs wherever Python imports it: as a rule once in each interpreter. It is a multi-phase module
-//! whose types are made anew for each interpreter and kept in the module's state; nothing here
-//! outlives or is shared between interpreters but the static definitions, which CPython itself shares.
-//! Where Python code drops the module and imports it again, the new one has what the first has.
+//! Uses [`crate::thread`] and what is below it. Runs wherever Python imports it: as a rule once in
+//! each interpreter. It is a multi-phase module whose types are made anew for each interpreter and
+//! kept in the module's state. Nothing here may outlive an interpreter or be shared between two,
+//! but for the static definitions, which CPython itself shares. Where Python code drops the module
+//! and imports it again, the new one has what the first has.
 
 mod blocking;
 mod call;

@@ -16,9 +16,8 @@ use super::current_job::{self, CurrentJob};
 use super::names::{check_name, is_name, is_of};
 use super::state::state;
 use super::values::{Raised, not_running, raise, to_python, to_term};
-use crate::outbound::in_flight::{self, MessageKind};
-use crate::outbound::services::Service;
-use crate::term::{self, TermEnv, atom, elements, local_pid, pid_term, tuple};
+use crate::term::{self, TermEnv, elements, local_pid, pid_term, tuple};
+use crate::thread::host::outbound;
 
 /// Where a message goes.
 enum To {
@@ -134,8 +133,8 @@ unsafe fn send_local(
     pid: ErlNifPid,
     message: ErlNifTerm,
 ) -> bool {
-    if in_flight::has_sends() {
-        wait(py, job, |stop| in_flight::wait_for_sends(stop));
+    if outbound().has_remote_sends() {
+        wait(py, job, |stop| outbound().wait_for_remote_sends(stop));
     }
     // SAFETY: as the caller vouches.
     unsafe { enif_send(null_mut(), &raw const pid, env.as_ptr(), message) != 0 }
@@ -152,22 +151,12 @@ unsafe fn send_elsewhere(
     address: ErlNifTerm,
     message: ErlNifTerm,
 ) -> Result<(), Raised> {
-    if in_flight::has_too_many_sends() {
-        wait(py, job, |stop| in_flight::wait_for_send_capacity(stop));
+    if outbound().has_too_many_remote_sends() {
+        wait(py, job, |stop| outbound().wait_for_send_capacity(stop));
     }
-    in_flight::add(MessageKind::RemoteSend);
-    let ptr = env.as_ptr();
     // SAFETY: as the caller vouches.
-    let sent = unsafe {
-        let order = tuple(ptr, &[atom(ptr, "py_send"), in_flight::term(ptr), address, message]);
-        Service::Sender.send(ptr, order)
-    };
-    if sent {
-        Ok(())
-    } else {
-        in_flight::uncount(MessageKind::RemoteSend);
-        Err(not_running(py))
-    }
+    let sent = unsafe { outbound().send_remote(env, address, message) };
+    if sent { Ok(()) } else { Err(not_running(py)) }
 }
 
 /// # Safety
@@ -190,7 +179,7 @@ unsafe fn no_process(
 /// The process whose job runs on this thread.
 pub(super) fn caller(py: Attached<'_>) -> Result<Object, Raised> {
     current_job::with(|job| match job {
-        Some(job) => pid_object(py, Some(job), job.call.on_behalf_of()),
+        Some(job) => pid_object(py, Some(job), job.scope.request.on_behalf_of()),
         None => {
             let message = "no Erlang process's job runs on this thread: ask for erlang.self() \
                            before you start a thread, and pass it on";

@@ -16,6 +16,7 @@ use crate::convert::{Converter, Types};
 use crate::request::error::ConvertError;
 use crate::request::flags::Values;
 use crate::settings;
+use crate::thread::host::outbound;
 
 /// A Python exception is set.
 #[derive(Clone, Copy, Debug)]
@@ -90,13 +91,14 @@ fn with_converter<T>(
     let max_depth = settings::max_depth();
     match job {
         Some(job) => {
-            let context = Some(job.scope.context);
-            let types = job.scope.local.types();
-            convert(&Converter { py, types, context, values, max_depth })
+            let handles = job.scope.host;
+            let types = &job.scope.local.types;
+            convert(&Converter { py, types, handles, values, max_depth })
         }
         None => {
+            let handles = outbound().no_context();
             let types = Types::new(classes(py).map_err(ConvertError::Python)?);
-            convert(&Converter { py, types: &types, context: None, values, max_depth })
+            convert(&Converter { py, types: &types, handles, values, max_depth })
         }
     }
 }

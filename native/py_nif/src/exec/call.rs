@@ -14,7 +14,7 @@ use crate::thread::name_cache::Name;
 /// How many arguments there is room for between two calls.
 const MOST_ARGUMENTS: usize = 4096;
 
-impl Executor<'_, '_> {
+impl Executor<'_> {
     pub(super) fn call(
         &mut self,
         module: ErlNifTerm,

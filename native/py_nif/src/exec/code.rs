@@ -2,7 +2,6 @@
 
 use py_runtime::code::{self, Kind};
 use py_runtime::ffi;
-use py_runtime::hold::Held;
 use py_runtime::namespace::new_namespace;
 use py_runtime::object::Object;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
@@ -10,11 +9,10 @@ use rustler::sys::{ErlNifEnv, ErlNifTerm};
 use super::executor::Executor;
 use crate::request::decode::Namespace;
 use crate::request::error::{ConvertError, Error, ExitReason};
-use crate::resources::handles;
 use crate::term::{self, atom, tuple};
 use crate::thread::code_cache;
 
-impl Executor<'_, '_> {
+impl Executor<'_> {
     pub(super) fn eval(
         &mut self,
         source: ErlNifTerm,
@@ -67,11 +65,11 @@ impl Executor<'_, '_> {
     }
 
     pub(super) fn new_env(&mut self, reply_env: *mut ErlNifEnv) -> Result<ErlNifTerm, Error> {
-        let held = Held::new(self.context, new_namespace(self.py)?);
-        let reference = handles::new_namespace(
-            reply_env,
-            held.ok_or(Error::ContextDied(ExitReason::ThreadEnded))?,
-        );
+        let namespace = new_namespace(self.py)?;
+        // SAFETY: the reply's environment is this thread's alone; attached to the context's
+        // interpreter.
+        let reference = unsafe { self.job.host.new_namespace(reply_env, namespace) }
+            .ok_or(Error::ContextDied(ExitReason::ThreadEnded))?;
         // SAFETY: the reply's environment is this thread's alone.
         Ok(unsafe { tuple(reply_env, &[atom(reply_env, "ok"), reference]) })
     }

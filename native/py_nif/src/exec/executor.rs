@@ -1,39 +1,38 @@
 //! One request on its way through, and what all operations need.
 
-use std::sync::Arc;
-
 use py_runtime::exception::{Exception, TracebacksWanted};
 use py_runtime::object::{Attached, Object};
-use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm};
+use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
-use crate::convert::Converter;
+use crate::convert::{Converter, HandleLookup};
 use crate::request::decode::Namespace;
 use crate::request::error::{ConvertError, Error, ExitReason};
 use crate::request::flags::{Results, Values};
-use crate::resources::contexts::Context;
-use crate::resources::handles::{self, HandleLookup};
 use crate::settings;
+use crate::thread::job_scope::JobScope;
 use crate::thread::local::Local;
 
 /// One request on its way through.
-pub(super) struct Executor<'a, 's> {
-    pub(super) py: Attached<'s>,
-    pub(super) context: &'s Arc<Context>,
-    pub(super) namespace: &'s Object,
+pub(super) struct Executor<'a> {
+    pub(super) job: &'a JobScope<'a>,
+    pub(super) py: Attached<'a>,
     pub(super) local: &'a Local,
-    pub(super) caller: ErlNifPid,
-    /// How the caller wants terms.
-    pub(super) values: Values,
     /// Where the request's terms live.
     pub(super) env: *mut ErlNifEnv,
+    /// How the caller wants terms.
+    pub(super) values: Values,
     pub(super) results: Results,
 }
 
-impl Executor<'_, '_> {
+impl<'a> Executor<'a> {
+    pub(super) fn new(job: &'a JobScope<'a>, values: Values, results: Results) -> Self {
+        Executor { job, py: job.py, local: job.local, env: job.request.env, values, results }
+    }
+
     /// The object behind a handle.
     pub(super) fn object(&self, term: ErlNifTerm) -> Result<Object, Error> {
         // SAFETY: the request's terms are read-only; attached to the context's interpreter.
-        match unsafe { handles::find_object(self.py, Some(self.context), self.env, term) } {
+        match unsafe { self.job.host.find_object(self.py, self.env, term) } {
             HandleLookup::Object(object) => Ok(object),
             HandleLookup::NotAHandle => Err(Error::Convert(ConvertError::Unconvertible {
                 path: "object".into(),
@@ -53,13 +52,14 @@ impl Executor<'_, '_> {
     /// names.
     pub(super) fn namespace(&mut self, env: ErlNifTerm) -> Result<Object, Error> {
         match self.which(env) {
-            Namespace::Own => Ok(self.namespace.clone_ref(self.py)),
+            Namespace::Own => Ok(self.job.namespace.clone_ref(self.py)),
             Namespace::Process(pid) => {
                 let processes = &self.local.processes;
-                let pid = pid.unwrap_or(self.caller);
-                Ok(processes.namespace(self.py, self.context, self.namespace, pid)?)
+                let pid = pid.unwrap_or(self.job.request.caller);
+                Ok(processes.namespace(self.py, self.job.host, self.job.namespace, pid)?)
             }
-            Namespace::Named => handles::namespace(self.py, self.env, env, self.context),
+            // SAFETY: the request's terms are read-only; attached to the context's interpreter.
+            Namespace::Named => unsafe { self.job.host.find_namespace(self.py, self.env, env) },
         }
     }
 
@@ -89,15 +89,15 @@ impl Executor<'_, '_> {
         object: Object,
     ) -> Result<ErlNifTerm, Error> {
         // SAFETY: the environment is this thread's alone; attached to the context's interpreter.
-        let handle = unsafe { handles::new_handle(reply_env, self.context, object) };
-        handle.ok_or(Error::ContextDied(ExitReason::ThreadEnded))
+        let handle = unsafe { self.job.host.new_handle(reply_env, object) };
+        handle.map_err(|_| Error::ContextDied(ExitReason::ThreadEnded))
     }
 
     pub(super) fn converter(&self) -> Converter<'_> {
         Converter {
             py: self.py,
             types: &self.local.types,
-            context: Some(self.context),
+            handles: self.job.host,
             values: self.values,
             max_depth: settings::max_depth(),
         }

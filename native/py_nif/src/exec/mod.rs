@@ -1,7 +1,7 @@
 //! What a request does: call, eval, exec, streams, and making a namespace.
 //!
-//! Runs on a context thread, attached. Uses [`crate::thread`] and what is below it. A failure is
-//! plain data when it leaves here, and no exception stays set.
+//! Uses [`crate::thread`] and what is below it. Runs on a context thread, attached. A failure is
+//! plain data when it leaves here, and no exception may stay set.
 
 mod call;
 mod code;
@@ -9,37 +9,34 @@ mod executor;
 mod streams;
 
 use py_runtime::exception::TracebacksWanted;
-use py_runtime::job::Scope;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
 use crate::convert::DeferredDrop;
-use crate::request::call::Call;
-use crate::request::decode::Request;
+use crate::request::decode::{Request, RequestTerms};
 use crate::request::error::Error;
 use crate::request::flags::{Flags, Results};
 use crate::term::{atom, tuple};
 use crate::thread::event_loop::is_coroutine;
+use crate::thread::job_scope::JobScope;
 use executor::Executor;
 
 /// Does what the request says and makes the result term, `ok` or `{ok, Value}`, in `reply_env`.
-/// `remains` is to be dropped when it has been sent.
+/// `deferred` is to be dropped when it has been sent.
 pub(crate) fn run(
-    call: &Call,
-    scope: &Scope<'_, Call>,
+    job: &JobScope<'_>,
     reply_env: *mut ErlNifEnv,
     deferred: &mut DeferredDrop,
 ) -> Result<ErlNifTerm, Error> {
-    let Scope { at: py, context, namespace, local, .. } = scope;
+    let RequestTerms { env, elements, .. } = job.request;
     // SAFETY: the request's terms are read-only.
-    let flags = unsafe { Flags::of(call.env(), call.elements()) };
+    let flags = unsafe { Flags::of(env, elements) };
     let _tracebacks = TracebacksWanted::from_now(flags.tracebacks());
-    let request = Request::decode(call.elements()).ok_or(Error::Panicked)?;
+    let request = Request::decode(elements).ok_or(Error::Panicked)?;
     let results = match request {
         Request::ToTerm { .. } => Results::Terms,
         _ => flags.results(),
     };
-    let (caller, values, env) = (call.caller(), flags.values(), call.env());
-    let mut run = Executor { py: *py, context, namespace, local, caller, values, env, results };
+    let mut run = Executor::new(job, flags.values(), results);
     let value = match request {
         Request::Call { module, function, args, kwargs, env } => {
             Some(run.call(module, function, args, kwargs, env)?)
@@ -56,7 +53,7 @@ pub(crate) fn run(
         Request::ToTerm { object } => Some(run.object(object)?),
         Request::ToBuffer { object, share } => return run.buffer(reply_env, object, share),
         Request::StreamNext { stream, most } => return run.stream_next(reply_env, stream, most),
-        Request::StreamPush(push) => return run.stream_push(reply_env, call, push),
+        Request::StreamPush(push) => return run.stream_push(reply_env, push),
         Request::StreamClose { stream } => {
             run.stream_close(stream)?;
             None
@@ -91,7 +88,7 @@ pub(crate) fn run(
     }
 }
 
-impl Executor<'_, '_> {
+impl Executor<'_> {
     fn buffer(
         &mut self,
         reply_env: *mut ErlNifEnv,

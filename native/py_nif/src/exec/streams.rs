@@ -14,7 +14,6 @@ use rustler::sys::{
 };
 
 use super::executor::Executor;
-use crate::request::call::Call;
 use crate::request::decode::StreamPush;
 use crate::request::error::Error;
 use crate::term::{TermEnv, atom, local_pid, tuple};
@@ -27,12 +26,12 @@ const STEP_AMONG_OTHERS: Duration = Duration::from_micros(100);
 /// What becomes of an item of a stream.
 type ItemSink<'g, R> = dyn FnMut(&mut R, &Object) -> Result<(), Error> + 'g;
 
-impl<'a> Executor<'a, '_> {
+impl<'a> Executor<'a> {
     fn asyncio(&self) -> Result<&'a Asyncio, Error> {
         if let Some(asyncio) = self.local.asyncio.get() {
             return Ok(asyncio);
         }
-        let asyncio = Asyncio::new(self.py, self.context.grace())?;
+        let asyncio = Asyncio::new(self.py, self.job.host.interrupt_grace())?;
         // Another may have come while this one was made; then that stays.
         Ok(self.local.asyncio.get_or_init(|| asyncio))
     }
@@ -129,7 +128,6 @@ impl<'a> Executor<'a, '_> {
     pub(super) fn stream_push(
         &mut self,
         reply_env: *mut ErlNifEnv,
-        call: &Call,
         StreamPush { stream, most, consumer, tag }: StreamPush,
     ) -> Result<ErlNifTerm, Error> {
         // SAFETY: the request's terms are read-only.
@@ -146,8 +144,11 @@ impl<'a> Executor<'a, '_> {
                 let message = tuple(ptr, &[atom(ptr, "py_stream"), tag, event]);
                 // Who has cancelled the stream gets nothing more, and nobody gets an item after the
                 // stream's end, which others tell when the context dies.
-                call.state().tell(|| {
-                    env.send(to, message);
+                let mut env = Some(env);
+                run.job.control.send_before_reply(&mut || {
+                    if let Some(env) = env.take() {
+                        env.send(to, message);
+                    }
                 });
             }
             count += 1;
@@ -201,7 +202,7 @@ impl<'a> Executor<'a, '_> {
             };
             sink(self, &item)?;
             let lasted = began.elapsed();
-            if lasted > STEP || (lasted > STEP_AMONG_OTHERS && self.context.has_work()) {
+            if lasted > STEP || (lasted > STEP_AMONG_OTHERS && self.job.host.has_waiting_jobs()) {
                 break;
             }
         }

@@ -22,6 +22,7 @@ use crate::outbound::services::Service;
 use crate::request::call::Call;
 use crate::resources::contexts::Context;
 use crate::term::{self, SavedTerm, TermEnv, atom, binary, pid_term, to_bits, tuple};
+use crate::thread::host::{CallbackResult, ErlangCall};
 
 mod atoms {
     rustler::atoms! { py_call }
@@ -54,33 +55,18 @@ pub(crate) struct CallbackMessage {
     arguments: ErlNifTerm,
 }
 
-/// What became of a call.
-pub(crate) enum CallbackResult {
-    /// The value in `{ok, Value}`, if it is the same in every environment.
-    Immediate(ErlNifTerm),
-    /// See `py_callback:answer/2`.
-    Term(SavedTerm),
-    /// Whoever was to answer is gone.
-    Lost,
-}
-
-// SAFETY: a plain value needs no environment, and what is saved may change threads.
-unsafe impl Send for CallbackResult {}
-
-impl CallbackResult {
-    /// What the process that ran the function has said. To copy a term costs memory that one thread
-    /// allocates and another frees, so plain ones go without.
-    fn of(said: Term) -> Self {
-        let env = said.get_env().as_c_arg();
-        // SAFETY: the answer is a term of this NIF call, and so are a tuple's elements.
-        unsafe {
-            if let [_ok, value] = term::elements(env, said.as_c_arg())
-                && term::is_immediate(env, *value)
-            {
-                return CallbackResult::Immediate(*value);
-            }
-            CallbackResult::Term(SavedTerm::new(said.as_c_arg()))
+/// What the process that ran the function has said. To copy a term costs memory that one thread
+/// allocates and another frees, so immediate ones go without.
+fn result_of(said: Term) -> CallbackResult {
+    let env = said.get_env().as_c_arg();
+    // SAFETY: the answer is a term of this NIF call, and so are a tuple's elements.
+    unsafe {
+        if let [_ok, value] = term::elements(env, said.as_c_arg())
+            && term::is_immediate(env, *value)
+        {
+            return CallbackResult::Immediate(*value);
         }
+        CallbackResult::Term(SavedTerm::new(said.as_c_arg()))
     }
 }
 
@@ -168,9 +154,8 @@ pub(crate) fn drop_idle_workers() {
 }
 
 impl CallbackMessage {
-    /// # Safety
-    /// `arguments` is a list in `env`.
-    pub(crate) unsafe fn new(name: &str, env: TermEnv, arguments: ErlNifTerm) -> Self {
+    pub(crate) fn new(call: ErlangCall<'_>) -> Self {
+        let ErlangCall { name, env, arguments } = call;
         // SAFETY: the environment is ours alone.
         let name = unsafe { binary(env.as_ptr(), name.as_bytes()) };
         CallbackMessage { env, name, arguments }
@@ -296,7 +281,7 @@ pub(crate) fn answer_and_idle(
     let Some(pending) = reference.reuse() else { return false };
     idle.push_front(IdleWorker { pid, reference });
     drop(idle);
-    pending.complete(CallbackResult::of(answer));
+    pending.complete(result_of(answer));
     true
 }
 
@@ -321,7 +306,7 @@ impl CallbackRef {
     /// Answers the call. The first answer counts, and the reference is void.
     pub(crate) fn answer(&self, answer: Term) {
         if let Some(pending) = self.spend() {
-            pending.complete(CallbackResult::of(answer));
+            pending.complete(result_of(answer));
         }
     }
 }

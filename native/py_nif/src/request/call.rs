@@ -9,9 +9,9 @@ use std::sync::{Arc, Weak};
 use py_runtime::request::RequestState;
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_make_copy, enif_whereis_pid};
 
-use super::decode::REFERENCE;
+use super::decode::{REFERENCE, RequestTerms};
 use super::error::Error;
-use crate::term::{TermEnv, atom, elements, is_tagged, local_pid, pid_term, tuple};
+use crate::term::{TermEnv, atom, elements, is_tagged, pid_term, tuple};
 
 /// A request, shared between the mailbox and whoever might have to answer it.
 #[derive(Clone, Debug)]
@@ -84,12 +84,9 @@ impl Call {
         }
     }
 
-    /// The process that the request is made for: the caller, unless a pid at the request's end says
-    /// that the caller works for another.
-    pub(crate) fn on_behalf_of(&self) -> ErlNifPid {
-        // SAFETY: the elements are terms of our environment.
-        let named = self.elements().last().and_then(|last| unsafe { local_pid(self.env(), *last) });
-        named.unwrap_or(self.caller())
+    /// The request's terms.
+    pub(crate) fn terms(&self) -> RequestTerms<'_> {
+        RequestTerms { env: self.env(), elements: self.elements(), caller: self.caller() }
     }
 
     /// The call without keeping it.

@@ -20,6 +20,24 @@ pub(super) const FLAGS: usize = 2;
 /// How much of two sources is compared.
 const COMPARED: usize = 4 << 10;
 
+/// The terms of a request, which are only read, and who has made it.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestTerms<'a> {
+    pub(crate) env: *mut ErlNifEnv,
+    pub(crate) elements: &'a [ErlNifTerm],
+    pub(crate) caller: ErlNifPid,
+}
+
+impl RequestTerms<'_> {
+    /// The process that the request is made for: the caller, unless a pid at the request's end says
+    /// that the caller works for another.
+    pub(crate) fn on_behalf_of(&self) -> ErlNifPid {
+        // SAFETY: the elements are terms of the environment.
+        let named = self.elements.last().and_then(|last| unsafe { local_pid(self.env, *last) });
+        named.unwrap_or(self.caller)
+    }
+}
+
 /// An operation and its terms.
 #[derive(Clone, Copy)]
 pub(crate) enum Request {

@@ -10,6 +10,7 @@ use rustler::sys::{ErlNifEnv, ErlNifTerm};
 use rustler::{Encoder, Env, Resource, ResourceArc, Term};
 
 use super::contexts::Context;
+use crate::convert::HandleLookup;
 use crate::request::call::Call;
 use crate::request::error::{Error, ExitReason};
 
@@ -81,18 +82,6 @@ pub(crate) unsafe fn new_handle(
     let handle = ResourceArc::new(ObjectHandle(Held::new(context, object)?));
     // SAFETY: as the caller vouches.
     Some(handle.encode(unsafe { Env::new(&env, env) }).as_c_arg())
-}
-
-/// What became of looking for the object behind a handle.
-pub(crate) enum HandleLookup {
-    /// Here it is.
-    Object(Object),
-    /// The term is no handle.
-    NotAHandle,
-    /// It is in another interpreter.
-    OtherInterpreter,
-    /// Its context has ended.
-    Gone,
 }
 
 /// The object behind a handle.

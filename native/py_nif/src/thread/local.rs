@@ -43,10 +43,6 @@ impl Local {
         }
     }
 
-    pub(crate) fn types(&self) -> &Types {
-        &self.types
-    }
-
     /// Runs what the context begins with.
     pub(crate) fn preload(
         &self,

@@ -7,17 +7,14 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock, Weak};
 
-use parking_lot::Mutex;
 use py_runtime::exception::Exception;
 use py_runtime::namespace::{Inherited, Private, Release};
 use py_runtime::object::{Attached, Object};
 use rustler::sys::ErlNifPid;
-use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
 
+use super::host::{Host, MonitorProcesses};
 use super::loop_slot::LoopSlot;
-use crate::resources::contexts::Context;
 use crate::term::ProcessId;
 
 /// The namespaces of one context's processes. The table is never borrowed while Python code may
@@ -33,7 +30,7 @@ struct SharedBuiltins {
     inherited: Inherited,
     /// Whether namespaces of processes may refer to what the context's own has lost.
     has_lost: Cell<bool>,
-    context: Arc<Context>,
+    monitor: Box<dyn MonitorProcesses>,
 }
 
 /// What a process has in the context.
@@ -64,9 +61,9 @@ impl ProcessNamespace {
 }
 
 impl SharedBuiltins {
-    fn new(py: Attached<'_>, context: &Arc<Context>, own: &Object) -> Result<Self, Exception> {
-        let (inherited, context) = (Inherited::new(py, own)?, Arc::clone(context));
-        Ok(SharedBuiltins { inherited, has_lost: Cell::new(false), context })
+    fn new(py: Attached<'_>, host: &dyn Host, own: &Object) -> Result<Self, Exception> {
+        let (inherited, monitor) = (Inherited::new(py, own)?, host.process_monitor());
+        Ok(SharedBuiltins { inherited, has_lost: Cell::new(false), monitor })
     }
 
     /// Looks at the context's own namespace.
@@ -79,73 +76,10 @@ impl SharedBuiltins {
     }
 }
 
-/// Monitors the processes that have a namespace in any context. One for all, which lives as long as
-/// the VM: OTP 25 can run the destructor of a resource twice whose monitors fire as it ends, which
-/// ends the VM.
-static MONITOR: LazyLock<ResourceArc<ProcessMonitor>> =
-    LazyLock::new(|| ResourceArc::new(ProcessMonitor::default()));
-
-/// The contexts that each process which is monitored has a namespace in. A process that outlives its
-/// last one stays, so that it is monitored once.
-#[derive(Default)]
-struct ProcessMonitor {
-    users: Mutex<HashMap<ProcessId, Vec<Weak<Context>>>>,
-}
-
-impl ProcessMonitor {
-    /// Has a context told when the process is dead. `false`: it is already.
-    fn add(this: &ResourceArc<Self>, pid: ErlNifPid, context: &Arc<Context>) -> bool {
-        let (id, weak) = (ProcessId::new(pid), Arc::downgrade(context));
-        {
-            let mut users = this.users.lock();
-            if let Some(contexts) = users.get_mut(&id) {
-                if !contexts.iter().any(|known| known.ptr_eq(&weak)) {
-                    contexts.push(weak);
-                }
-                return true;
-            }
-            users.insert(id, vec![weak]);
-        }
-        // Not under the lock, which the down callback takes.
-        let is_alive = this.monitor(None, &LocalPid::from_c_arg(pid)).is_some();
-        if !is_alive {
-            // Others may have come meanwhile.
-            this.notify(id);
-        }
-        is_alive
-    }
-
-    fn notify(&self, id: ProcessId) {
-        let contexts = self.users.lock().remove(&id);
-        for context in contexts.into_iter().flatten().filter_map(|context| context.upgrade()) {
-            context.notify(id);
-        }
-    }
-
-    /// The context has no namespaces any more.
-    fn remove(&self, ids: impl Iterator<Item = ProcessId>, context: &Arc<Context>) {
-        let mut users = self.users.lock();
-        for id in ids {
-            if let Some(contexts) = users.get_mut(&id) {
-                contexts.retain(|known| known.as_ptr() != Arc::as_ptr(context));
-            }
-        }
-    }
-}
-
-#[rustler::resource_impl]
-impl Resource for ProcessMonitor {
-    const IMPLEMENTS_DOWN: bool = true;
-
-    fn down<'a>(&'a self, _: Env<'a>, pid: LocalPid, _: Monitor) {
-        self.notify(ProcessId::new(*pid.as_c_arg()));
-    }
-}
-
 impl Drop for ProcessNamespaces {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.get() {
-            MONITOR.remove(self.namespaces.get_mut().keys().copied(), &shared.context);
+            shared.monitor.demonitor(&mut self.namespaces.get_mut().keys().copied());
         }
     }
 }
@@ -156,14 +90,14 @@ impl ProcessNamespaces {
     pub(crate) fn namespace(
         &self,
         py: Attached<'_>,
-        context: &Arc<Context>,
+        host: &dyn Host,
         own: &Object,
         pid: ErlNifPid,
     ) -> Result<Object, Exception> {
         let shared = match self.shared.get() {
             Some(shared) => shared,
             None => {
-                let shared = SharedBuiltins::new(py, context, own)?;
+                let shared = SharedBuiltins::new(py, host, own)?;
                 self.shared.get_or_init(|| shared)
             }
         };
@@ -176,7 +110,7 @@ impl ProcessNamespaces {
         let globals = process.globals.clone_ref(py);
         // A process that is dead already is not told of again: its namespace lasts for this job.
         // The monitor's end is noticed by this thread, so not before the entry is made.
-        if ProcessMonitor::add(&MONITOR, pid, &shared.context) {
+        if shared.monitor.monitor(pid) {
             self.namespaces.borrow_mut().insert(ProcessId::new(pid), process);
         }
         Ok(globals)

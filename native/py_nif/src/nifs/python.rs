@@ -72,7 +72,7 @@ fn boot_error(env: Env, error: BootError) -> Term {
 fn run_atexit(env: Env) -> NifResult<Atom> {
     let caller = env.pid();
     let run = move || {
-        boot::run_atexit();
+        py_runtime::interpreter::run_atexit();
         output::flush_thread_output();
         // The caller may have lost its patience.
         let _ = OwnedEnv::new().send_and_clear(&caller, |env| atoms::py_atexit().encode(env));
@@ -87,13 +87,13 @@ fn run_atexit(env: Env) -> NifResult<Atom> {
 /// `version() -> binary()`: of the linked Python.
 #[rustler::nif]
 fn version() -> &'static str {
-    boot::version()
+    py_runtime::version::version()
 }
 
 /// `build_executable() -> binary() | undefined`: of the Python that the library was built with.
 #[rustler::nif]
 fn build_executable(env: Env) -> Term {
-    match boot::build_executable() {
+    match py_runtime::version::build_executable() {
         Some(path) => path.to_string_lossy().encode(env),
         None => atoms::undefined().encode(env),
     }

@@ -19,7 +19,7 @@ use crate::request::call::Call;
 use crate::request::decode::Request;
 use crate::request::error::{Error, ExitReason};
 use crate::request::flags::Flags;
-use crate::term::{ProcessId, pid_term, to_bits};
+use crate::term::{ProcessId, TermEnv, pid_term, to_bits};
 use crate::thread::host::{CallError, CallbackResult, ErlangCall, JobControl};
 use crate::thread::job_scope::JobScope;
 use crate::thread::local::Local;
@@ -81,27 +81,12 @@ impl Job for Call {
     }
 
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome {
-        let scope = &*scope;
-        let mut failure = None;
         // Until after the reply: the caller need not wait for large values to be freed.
         let mut deferred = DeferredDrop::default();
-        let sent = self.reply(|env| {
-            let result = self.execute(scope, env, &mut deferred).unwrap_or_else(|error| {
-                let error = self.refine_error(error);
-                // SAFETY: `reply` gives an environment of this thread.
-                let term = unsafe { error.to_term(env) };
-                failure = Some(error);
-                term
-            });
-            scope.context.note_answered();
-            result
-        });
-        match failure {
-            _ if !sent => Outcome::Unwanted,
-            None => Outcome::Done,
-            Some(Error::Interrupted) => Outcome::Interrupted,
-            Some(_) => Outcome::Failed,
-        }
+        let env = TermEnv::new();
+        let result = self.execute(scope, env.as_ptr(), &mut deferred);
+        let sent = self.send(scope, env, &result);
+        outcome(&result, sent)
     }
 
     fn abandon(&self, why: &ExitReason) {
@@ -140,7 +125,26 @@ impl Call {
             output.flush_all();
             scope.detached(|| output.wait_until_acked());
         }
-        result
+        result.map_err(|error| self.refine_error(error))
+    }
+
+    /// Replies. `false`: nobody wants to know any more.
+    fn send(
+        &self,
+        scope: &Scope<'_, Self>,
+        env: TermEnv,
+        result: &Result<ErlNifTerm, Error>,
+    ) -> bool {
+        // SAFETY: the environment is this thread's alone, and no scheduler runs a job.
+        unsafe {
+            let result = match result {
+                Ok(result) => *result,
+                Err(error) => error.to_term(env.as_ptr()),
+            };
+            // From here on the context doesn't count as busy with it.
+            scope.context.note_answered();
+            self.reply(env, result)
+        }
     }
 
     /// Says what an exception means that Python can't know.
@@ -153,6 +157,15 @@ impl Call {
             }
             other => other,
         }
+    }
+}
+
+fn outcome(result: &Result<ErlNifTerm, Error>, sent: bool) -> Outcome {
+    match result {
+        _ if !sent => Outcome::Unwanted,
+        Ok(_) => Outcome::Done,
+        Err(Error::Interrupted) => Outcome::Interrupted,
+        Err(_) => Outcome::Failed,
     }
 }
 

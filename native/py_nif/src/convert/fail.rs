@@ -1,8 +1,8 @@
 //! A failed conversion, on its way out of the nested value.
 
 use py_runtime::exception::Exception;
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 
 use crate::request::error::ConvertError;
 

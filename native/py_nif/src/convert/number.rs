@@ -4,8 +4,8 @@
 //! in the external term format, never as decimal text, which is quadratic and which Python refuses
 //! beyond 4300 digits. A float never stands in for a number that it can't hold.
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifEnv, ErlNifTerm, enif_binary_to_term, enif_get_double, enif_get_int64, enif_make_double,
     enif_make_int64,

@@ -10,8 +10,8 @@
 //! while it is converted, and a container that changed its size is refused. Must never make a map
 //! that is smaller than the dict it was made from.
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifTerm, enif_make_copy, enif_make_list_from_array, enif_make_map_from_arrays,
     enif_make_tuple_from_array,

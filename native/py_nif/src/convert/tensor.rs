@@ -7,8 +7,8 @@ use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 
 use py_runtime::exception::clear;
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifTerm, enif_make_int64, enif_make_list_from_array};
 
 use super::fail::{Fail, owned_or_raised};

@@ -3,8 +3,8 @@
 //! Runs on a context thread, attached. Must never recurse on the length of a list, only on nesting,
 //! and never deeper than it is told to.
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifTerm, ErlNifTermType, enif_get_double, enif_get_int64, enif_get_list_cell,
     enif_get_list_length, enif_get_map_value, enif_get_tuple, enif_term_type,

@@ -7,8 +7,8 @@
 use std::ffi::{CStr, c_uint};
 use std::mem::MaybeUninit;
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_get_atom, enif_make_binary, enif_release_binary,
 };

@@ -6,9 +6,9 @@ use std::ffi::CStr;
 
 use py_runtime::code;
 use py_runtime::exception::Exception;
+use py_runtime::ffi;
 use py_runtime::namespace::library_namespace;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 
 use super::fail::{Fail, owned_or_raised};
 use super::place::type_name;

@@ -2,8 +2,8 @@
 
 use std::ffi::CStr;
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
 use super::handles::Handles;

@@ -26,8 +26,8 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 
 use crate::erlang_types::{atom, buffer, pid_ref};
 pub(crate) use prelude::{install, sources};

@@ -9,6 +9,7 @@ mod executor;
 mod streams;
 
 use py_runtime::exception::TracebacksWanted;
+use py_runtime::object::Object;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
 use crate::convert::DeferredDrop;
@@ -20,8 +21,18 @@ use crate::thread::event_loop::is_coroutine;
 use crate::thread::job_scope::JobScope;
 use executor::Executor;
 
-/// Does what the request says and makes the result term, `ok` or `{ok, Value}`, in `reply_env`.
-/// `deferred` is to be dropped when it has been sent.
+/// What an operation has come to.
+enum Reply {
+    /// `ok`.
+    Done,
+    /// `{ok, Value}`, as the caller wants the value.
+    Value(Object),
+    /// This term.
+    Term(ErlNifTerm),
+}
+
+/// Does what the request says and makes the result term in `reply_env`. `deferred` is to be dropped
+/// when that has been sent.
 pub(crate) fn run(
     job: &JobScope<'_>,
     reply_env: *mut ErlNifEnv,
@@ -37,58 +48,97 @@ pub(crate) fn run(
         _ => flags.results(),
     };
     let mut run = Executor::new(job, flags.values(), results);
-    let value = match request {
-        Request::Call { module, function, args, kwargs, env } => {
-            Some(run.call(module, function, args, kwargs, env)?)
-        }
-        Request::Eval { source, locals, env } => Some(run.eval(source, locals, env)?),
-        Request::Exec { source, env } => {
-            run.exec(source, env)?;
-            None
-        }
-        Request::CallMethod { object, method, args, kwargs } => {
-            Some(run.call_method(object, method, args, kwargs)?)
-        }
-        Request::GetAttr { object, name } => Some(run.getattr(object, name)?),
-        Request::ToTerm { object } => Some(run.object(object)?),
-        Request::ToBuffer { object, share } => return run.buffer(reply_env, object, share),
-        Request::StreamNext { stream, most } => return run.stream_next(reply_env, stream, most),
-        Request::StreamPush(push) => return run.stream_push(reply_env, push),
-        Request::StreamClose { stream } => {
-            run.stream_close(stream)?;
-            None
-        }
-        Request::Gather { deferred, timeout } => return run.gather(reply_env, deferred, timeout),
-        Request::NewEnv => return run.new_env(reply_env),
-    };
-    let value = match value {
-        Some(value) if flags.streams() => return run.stream(reply_env, value),
-        Some(value) if is_coroutine(&value) => {
-            if flags.defers() {
-                return run.deferred(reply_env, value);
-            }
-            Some(run.awaited(value)?)
-        }
-        value => value,
+    let reply = match run.operate(request, reply_env)? {
+        Reply::Value(value) => run.resolve(value, flags, reply_env)?,
+        reply => reply,
     };
     // SAFETY: the reply's environment is this thread's alone.
     unsafe {
         let ok = atom(reply_env, "ok");
-        let term = match value {
-            None => return Ok(ok),
-            Some(value) if results == Results::Object => {
-                run.converter().to_handle(reply_env, value)?
+        Ok(match reply {
+            Reply::Done => ok,
+            Reply::Term(term) => term,
+            Reply::Value(value) => {
+                let value = run.consume(value, reply_env, deferred)?;
+                tuple(reply_env, &[ok, value])
             }
-            Some(value) => {
-                let by_value = results == Results::Terms;
-                run.converter().consume_to_term(reply_env, value, by_value, deferred)?
-            }
-        };
-        Ok(tuple(reply_env, &[ok, term]))
+        })
     }
 }
 
 impl Executor<'_> {
+    fn operate(&mut self, request: Request, reply_env: *mut ErlNifEnv) -> Result<Reply, Error> {
+        Ok(match request {
+            Request::Call { module, function, args, kwargs, env } => {
+                Reply::Value(self.call(module, function, args, kwargs, env)?)
+            }
+            Request::Eval { source, locals, env } => Reply::Value(self.eval(source, locals, env)?),
+            Request::Exec { source, env } => {
+                self.exec(source, env)?;
+                Reply::Done
+            }
+            Request::CallMethod { object, method, args, kwargs } => {
+                Reply::Value(self.call_method(object, method, args, kwargs)?)
+            }
+            Request::GetAttr { object, name } => Reply::Value(self.getattr(object, name)?),
+            Request::ToTerm { object } => Reply::Value(self.object(object)?),
+            Request::ToBuffer { object, share } => {
+                Reply::Term(self.buffer(reply_env, object, share)?)
+            }
+            Request::StreamNext { stream, most } => {
+                Reply::Term(self.stream_next(reply_env, stream, most)?)
+            }
+            Request::StreamPush(push) => Reply::Term(self.stream_push(reply_env, push)?),
+            Request::StreamClose { stream } => {
+                self.stream_close(stream)?;
+                Reply::Done
+            }
+            Request::Gather { deferred, timeout } => {
+                Reply::Term(self.gather(reply_env, deferred, timeout)?)
+            }
+            Request::NewEnv => Reply::Term(self.new_env(reply_env)?),
+        })
+    }
+
+    /// What becomes of a value that is to be iterated over, or is a coroutine.
+    fn resolve(
+        &mut self,
+        value: Object,
+        flags: Flags,
+        reply_env: *mut ErlNifEnv,
+    ) -> Result<Reply, Error> {
+        Ok(if flags.streams() {
+            Reply::Term(self.stream(reply_env, value)?)
+        } else if !is_coroutine(&value) {
+            Reply::Value(value)
+        } else if flags.defers() {
+            Reply::Term(self.deferred(reply_env, value)?)
+        } else {
+            Reply::Value(self.awaited(value)?)
+        })
+    }
+
+    /// The term for a value that nobody needs after.
+    ///
+    /// # Safety
+    /// `reply_env` is this thread's alone.
+    unsafe fn consume(
+        &self,
+        value: Object,
+        reply_env: *mut ErlNifEnv,
+        deferred: &mut DeferredDrop,
+    ) -> Result<ErlNifTerm, Error> {
+        // SAFETY: passed on to the caller.
+        Ok(unsafe {
+            if self.results == Results::Object {
+                self.converter().to_handle(reply_env, value)?
+            } else {
+                let by_value = self.results == Results::Terms;
+                self.converter().consume_to_term(reply_env, value, by_value, deferred)?
+            }
+        })
+    }
+
     fn buffer(
         &mut self,
         reply_env: *mut ErlNifEnv,

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use py_runtime::boot::{self, BootError};
+use py_runtime::os_thread;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, OwnedEnv, Term};
 
 use super::contexts::decode_mode;
@@ -50,9 +51,7 @@ fn boot(env: Env, executable: Term, settings: Settings) -> NifResult<Atom> {
             )
         });
     };
-    std::thread::Builder::new()
-        .name("py_boot".into())
-        .spawn(boot)
+    os_thread::spawn("py_boot", boot)
         .map_err(|_| rustler::Error::Term(Box::new(atoms::system_limit())))?;
     Ok(atoms::ok())
 }
@@ -77,9 +76,7 @@ fn run_atexit(env: Env) -> NifResult<Atom> {
         // The caller may have lost its patience.
         let _ = OwnedEnv::new().send_and_clear(&caller, |env| atoms::py_atexit().encode(env));
     };
-    std::thread::Builder::new()
-        .name("py_atexit".into())
-        .spawn(run)
+    os_thread::spawn_python("py_atexit", run)
         .map_err(|_| rustler::Error::Term(Box::new(atoms::system_limit())))?;
     Ok(atoms::ok())
 }

@@ -116,20 +116,20 @@ impl Call {
         unsafe { elements(self.env(), self.0.request) }
     }
 
-    /// Sends the result that `build` makes in the way that the caller wants it, unless somebody else has answered or
-    /// nobody waits any more. Consumes the right to answer; `false`: there was none.
+    /// Sends the result in the way that the caller wants it, unless somebody else has answered or
+    /// nobody waits any more. Takes the right to answer; `false`: there was none.
     ///
-    /// The result is made before the right is claimed: a caller whose time runs out during a long
+    /// The result is made before the right is taken: a caller whose time runs out during a long
     /// conversion doesn't have to wait for its end.
     ///
-    /// Not on a scheduler: there `enif_send` needs the calling process.
-    pub(crate) fn reply(&self, build: impl FnOnce(*mut ErlNifEnv) -> ErlNifTerm) -> bool {
-        let env = TermEnv::new();
-        let result = build(env.as_ptr());
+    /// # Safety
+    /// `result` is a term of `env`, and this is no scheduler's thread: there `enif_send` needs the
+    /// calling process.
+    pub(crate) unsafe fn reply(&self, env: TermEnv, result: ErlNifTerm) -> bool {
         if !self.0.state.claim_reply() {
             return false;
         }
-        // SAFETY: the environment is ours alone.
+        // SAFETY: passed on to the caller.
         unsafe {
             if let Some((to, message)) = self.message(env.as_ptr(), result) {
                 // A caller that is gone needs no answer.
@@ -174,9 +174,14 @@ impl Call {
         }
     }
 
-    pub(crate) fn reply_error(&self, error: &Error) -> bool {
-        // SAFETY: `reply` gives an environment of this thread.
-        self.reply(|env| unsafe { error.to_term(env) })
+    /// As [`reply`](Self::reply), with an error.
+    pub(crate) fn reply_error(&self, error: &Error) {
+        let env = TermEnv::new();
+        // SAFETY: the environment is ours alone. This is never called on a scheduler.
+        unsafe {
+            let result = error.to_term(env.as_ptr());
+            self.reply(env, result);
+        }
     }
 }
 

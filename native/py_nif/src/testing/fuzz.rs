@@ -12,8 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 // For its library; of the crate itself nothing is used.
 use libfuzzer_sys as _;
+use py_runtime::ffi;
 use py_runtime::object::Object;
-use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_is_identical, enif_is_ref, enif_make_double,
     enif_make_existing_atom_len, enif_make_int64, enif_make_list_cell, enif_make_list_from_array,

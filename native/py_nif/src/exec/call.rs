@@ -11,8 +11,8 @@ use crate::request::error::{ConvertError, Error};
 use crate::term::Pairs;
 use crate::thread::name_cache::Name;
 
-/// How many arguments there is room for between two calls.
-const MOST_ARGUMENTS: usize = 4096;
+/// A longer buffer of arguments is freed between two calls.
+const MAX_ARGUMENTS: usize = 4096;
 
 impl Executor<'_> {
     pub(super) fn call(
@@ -58,7 +58,7 @@ impl Executor<'_> {
     ) -> Result<Object, Error> {
         let mut arguments = self.local.arguments.take();
         let result = self.call_with(callable, &mut arguments, args, kwargs);
-        if arguments.capacity() <= MOST_ARGUMENTS {
+        if arguments.capacity() <= MAX_ARGUMENTS {
             arguments.clear();
             self.local.arguments.set(arguments);
         }
@@ -107,7 +107,7 @@ impl Executor<'_> {
             self.global(env, parts.next().expect("a name has a part"))?
         } else {
             if matches!(self.which(env), Namespace::Named) {
-                // Of no use here, but it must be one of this context's.
+                // It isn't used, but it must be one of this context's.
                 drop(self.namespace(env)?);
             }
             self.module(&module)?
@@ -129,7 +129,7 @@ impl Executor<'_> {
         })
     }
 
-    /// What a dictionary has under a name.
+    /// The value of a name in a dictionary.
     fn item(&self, dict: &Object, name: &Object) -> Result<Option<Object>, Error> {
         let mut value = std::ptr::null_mut();
         // SAFETY: attached; a dictionary and a `str`. Gives a reference, because without a GIL
@@ -265,7 +265,7 @@ unsafe fn is_initializing(py: Attached<'_>, module: &Object) -> bool {
     // SAFETY: attached; the flag is a live object.
     let is_set = flag.map_or(-1, |flag| unsafe { ffi::PyObject_IsTrue(flag.as_ptr()) });
     if is_set < 0 {
-        // A module without a flag that says so (put there by hand) has nothing to wait for.
+        // A module without the flag was put there by hand, and is complete.
         exception::clear(py);
     }
     is_set == 1

@@ -106,7 +106,7 @@ impl<'a> Executor<'a> {
     pub(super) fn or_exception<T>(&mut self, value: Option<T>) -> Result<T, Error> {
         value.ok_or_else(|| {
             if TracebacksWanted::now() {
-                // A traceback that is made while this is done goes without.
+                // While the cache is borrowed, a traceback has no lines of ours.
                 if let Ok(cache) = self.local.code.try_borrow() {
                     cache.show_lines(self.py);
                 }

@@ -21,7 +21,7 @@ use crate::thread::event_loop::is_coroutine;
 use crate::thread::job_scope::JobScope;
 use executor::Executor;
 
-/// What an operation has come to.
+/// The reply to an operation.
 enum Reply {
     /// `ok`.
     Done,
@@ -100,7 +100,7 @@ impl Executor<'_> {
         })
     }
 
-    /// What becomes of a value that is to be iterated over, or is a coroutine.
+    /// Begins a stream, if the caller wants one; runs or defers a coroutine.
     fn resolve(
         &mut self,
         value: Object,
@@ -118,7 +118,7 @@ impl Executor<'_> {
         })
     }
 
-    /// The term for a value that nobody needs after.
+    /// The term for the value, which is not used after.
     ///
     /// # Safety
     /// `reply_env` is this thread's alone.
@@ -146,8 +146,8 @@ impl Executor<'_> {
         share: ErlNifTerm,
     ) -> Result<ErlNifTerm, Error> {
         let object = self.object(object)?;
-        // SAFETY: the reply's environment is this thread's alone; whoever asks for a share vouches
-        // for it.
+        // SAFETY: the reply's environment is this thread's alone; a caller that asks for a share
+        // vouches for it.
         unsafe {
             let share = share == atom(self.env, "true");
             let buffer = self.converter().to_buffer(reply_env, &object, share)?;

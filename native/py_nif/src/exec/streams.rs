@@ -19,11 +19,11 @@ use crate::request::error::Error;
 use crate::term::{TermEnv, atom, local_pid, tuple};
 use crate::thread::event_loop::{Asyncio, is_coroutine};
 
-/// How long a step goes on at most, and how long while others wait.
-const STEP: Duration = Duration::from_millis(1);
-const STEP_AMONG_OTHERS: Duration = Duration::from_micros(100);
+/// How long a step takes items, and how long while other jobs wait.
+const MAX_STEP: Duration = Duration::from_millis(1);
+const MAX_STEP_WITH_WAITERS: Duration = Duration::from_micros(100);
 
-/// What becomes of an item of a stream.
+/// Takes an item of a stream.
 type ItemSink<'g, R> = dyn FnMut(&mut R, &Object) -> Result<(), Error> + 'g;
 
 impl<'a> Executor<'a> {
@@ -32,7 +32,7 @@ impl<'a> Executor<'a> {
             return Ok(asyncio);
         }
         let asyncio = Asyncio::new(self.py, self.job.host.interrupt_grace())?;
-        // Another may have come while this one was made; then that stays.
+        // A nested job may have made one meanwhile; then that stays.
         Ok(self.local.asyncio.get_or_init(|| asyncio))
     }
 
@@ -124,7 +124,7 @@ impl<'a> Executor<'a> {
     }
 
     /// `{ok, {more | done | {error, Reason}, Count}}`: the next items of a stream, sent to its
-    /// consumer as they come: one that is there doesn't wait for the one after it.
+    /// consumer as they come: an item doesn't wait for the next one.
     pub(super) fn stream_push(
         &mut self,
         reply_env: *mut ErlNifEnv,
@@ -142,8 +142,8 @@ impl<'a> Executor<'a> {
                 let event = tuple(ptr, &[atom(ptr, "data"), item]);
                 let tag = enif_make_copy(ptr, tag);
                 let message = tuple(ptr, &[atom(ptr, "py_stream"), tag, event]);
-                // Who has cancelled the stream gets nothing more, and nobody gets an item after the
-                // stream's end, which others tell when the context dies.
+                // A consumer that has cancelled the stream gets nothing more. No consumer gets an item
+                // after the stream's end, which another thread sends when the context dies.
                 let mut env = Some(env);
                 run.job.control.send_before_reply(&mut || {
                     if let Some(env) = env.take() {
@@ -161,7 +161,7 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Gives the next items to `give`.
+    /// Gives the next items to `sink`.
     fn step(
         &mut self,
         stream: ErlNifTerm,
@@ -202,7 +202,9 @@ impl<'a> Executor<'a> {
             };
             sink(self, &item)?;
             let lasted = began.elapsed();
-            if lasted > STEP || (lasted > STEP_AMONG_OTHERS && self.job.host.has_waiting_jobs()) {
+            if lasted > MAX_STEP
+                || (lasted > MAX_STEP_WITH_WAITERS && self.job.host.has_waiting_jobs())
+            {
                 break;
             }
         }
@@ -219,7 +221,7 @@ impl<'a> Executor<'a> {
         // SAFETY: attached; `take` returns a tuple of a list and a bool, whose items are borrowed
         // while it lives.
         unsafe {
-            let budget = STEP.as_secs_f64();
+            let budget = MAX_STEP.as_secs_f64();
             let taken = ffi::PyObject_CallMethod(
                 steps.as_ptr(),
                 c"take".as_ptr(),
@@ -336,7 +338,7 @@ unsafe fn stepped(
     unsafe {
         let state = match state {
             Ok(state) => atom(env, state),
-            // Whoever interrupted it wants no items.
+            // An interrupted stream's consumer wants no items.
             Err(Error::Python(e)) if e.class == "KeyboardInterrupt" => return Err(e.into()),
             Err(error) => error.to_term(env),
         };

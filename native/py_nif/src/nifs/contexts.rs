@@ -26,10 +26,12 @@ mod atoms {
     }
 }
 
-/// `context_start(Ref, Options) -> Handle | {error, Reason}`, called by the context's process; then
-/// `{py_context, Ref, started | {error, Reason}}`, `{py_context, Ref, stuck}` when a job of its should
-/// have ended long ago and, when its thread is gone, `{py_context, Ref, ended}`. See [`config`] for
-/// the options.
+/// `context_start(Ref, Options) -> Handle | {error, Reason}`, called by the context's process. See
+/// [`config`] for the options. Then come:
+///
+/// - `{py_context, Ref, started | {error, Reason}}`;
+/// - `{py_context, Ref, stuck}`, when a job should have ended long ago;
+/// - `{py_context, Ref, ended}`, when the context's thread is gone.
 #[rustler::nif]
 fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> NifResult<Term<'a>> {
     let pid = env.pid();
@@ -51,15 +53,14 @@ fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> Ni
     Ok(handle.encode(env))
 }
 
-/// A number that no context of this VM has had.
+/// A number that no other context of this VM has.
 fn next_id() -> u64 {
     static NEXT_ID: AtomicU64 = AtomicU64::new(1);
     NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A context's options, complete: `#{mode, max_queue, preload, on_caller_down, stuck_after, interrupt_grace,
-/// overload, pool}`.
-/// Others are none of ours.
+/// A context's options, all of them: `#{mode, max_queue, preload, on_caller_down, stuck_after,
+/// interrupt_grace, overload, pool}`. Other keys are ignored.
 fn config(label: u64, options: Term) -> NifResult<Config> {
     const BAD: rustler::Error = rustler::Error::BadArg;
     let env = options.get_env();
@@ -102,11 +103,11 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
                 _ => return Err(BAD),
             },
         },
-        ward: quarantines::ward(option(atoms::pool())?.decode()?, env),
+        ward: quarantines::of_pool(option(atoms::pool())?.decode()?, env),
     })
 }
 
-/// `context_drain(Handle) -> ok`: what waits is run, then the thread ends.
+/// `context_drain(Handle) -> ok`: waiting jobs are run, then the thread ends.
 #[rustler::nif]
 fn context_drain(handle: ResourceArc<ContextHandle>) -> Atom {
     handle.context.drain();
@@ -132,8 +133,9 @@ fn death(reason: Term) -> ExitReason {
     ExitReason::Reason(Arc::new(unsafe { SavedTerm::new(reason.as_c_arg()) }))
 }
 
-/// `context_replace(Handle, Ref, Preload) -> NewHandle | not_stuck | {error, Reason}`, called by the context's
-/// process: starts the context that is to take over from a stuck one. Its events come with `Ref`.
+/// `context_replace(Handle, Ref, Preload) -> NewHandle | not_stuck | {error, Reason}`, called by the
+/// context's process: starts the context that is to take over from a stuck one. Its events come with
+/// `Ref`.
 #[rustler::nif]
 fn context_replace<'a>(
     env: Env<'a>,
@@ -165,8 +167,8 @@ fn context_replace<'a>(
     Ok(handle.encode(env))
 }
 
-/// `context_hand_over(Handle, NewHandle) -> boolean()`, called by the context's process, which has both.
-/// `false`: the thread has come back in time, and nothing has changed.
+/// `context_hand_over(Handle, NewHandle) -> boolean()`, called by the context's process: the new
+/// context takes over. `false`: the stuck thread has come back, and nothing has changed.
 #[rustler::nif]
 fn context_hand_over(
     env: Env,
@@ -180,13 +182,13 @@ fn context_hand_over(
     }
     let moved = from.context.hand_over(&to.context, &ExitReason::Stuck);
     if moved {
-        // Until here, who came through the old entry was passed on to the new context.
+        // Until here, the old context has passed requests on to the new one.
         contexts::insert(*env.pid().as_c_arg(), to);
     }
     Ok(moved)
 }
 
-/// `contexts() -> [pid()]`: of all contexts, those that are starting too.
+/// `contexts() -> [pid()]`: of all contexts, also of those that are starting.
 #[rustler::nif]
 fn contexts(env: Env) -> Vec<Term> {
     // SAFETY: pids are immediate terms, valid in any environment.
@@ -238,10 +240,10 @@ fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
     map.encode(env)
 }
 
-/// `quarantined(Pool) -> non_neg_integer()`: its stuck threads.
+/// `quarantined(Pool) -> non_neg_integer()`: how many of its threads are stuck.
 #[rustler::nif]
 fn quarantined(env: Env, pool: Atom) -> usize {
-    quarantines::ward(pool, env).stuck()
+    quarantines::of_pool(pool, env).stuck()
 }
 
 pub(super) fn decode_mode(mode: Atom) -> NifResult<Mode> {

@@ -1,4 +1,4 @@
-//! The NIFs about Python as a whole: starting it, its version, the modes it can do.
+//! The NIFs about Python as a whole: starting it, its version, the modes that it supports, and where sources stand.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -40,7 +40,7 @@ fn boot(env: Env, executable: Term, settings: Settings) -> NifResult<Atom> {
             variables,
             modules: &[(erlang_module::NAME, erlang_module::init)],
         });
-        // The caller may be gone; then nobody waits.
+        // The caller may be gone.
         let _ = OwnedEnv::new().send_and_clear(&caller, |env| {
             (
                 atoms::py_boot(),
@@ -73,7 +73,7 @@ fn run_atexit(env: Env) -> NifResult<Atom> {
     let run = move || {
         py_runtime::interpreter::run_atexit();
         output::flush_thread_output();
-        // The caller may have lost its patience.
+        // The caller may have stopped waiting.
         let _ = OwnedEnv::new().send_and_clear(&caller, |env| atoms::py_atexit().encode(env));
     };
     os_thread::spawn_python("py_atexit", run)
@@ -105,7 +105,7 @@ fn check_mode(env: Env, mode: Atom) -> NifResult<Term> {
     })
 }
 
-/// `locate(Source, File, Line) -> ok`
+/// `locate(Source, File, Line) -> ok`: the source stands there in a file.
 #[rustler::nif]
 fn locate(source: Binary, file: &str, line: u32) -> Atom {
     source_places::note(&source, file, line);

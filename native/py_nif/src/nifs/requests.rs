@@ -21,8 +21,8 @@ mod atoms {
     rustler::atoms! { ok, undefined, r#true = "true", sending, sent, not_running, soon }
 }
 
-/// `ask(Ctx, Request) -> Seq | {soon, Seq} | {error, Reason}`; `soon`: the caller has the context to
-/// itself.
+/// `ask(Ctx, Request) -> Seq | {soon, Seq} | {error, Reason}`, by a caller that waits for the reply.
+/// `soon`: the context has no other caller, so that polling for the reply may be worth it.
 extern "C" fn ask(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     let submit = |context: &Context, call: Call| {
         let soon = context.is_left_to(to_bits(pid_term(call.caller())));
@@ -94,8 +94,8 @@ pub(super) unsafe fn submit_by<T>(
     }
 }
 
-/// Whether it begins as all requests do, with an operation, a reference and flags: without the reference
-/// nobody could be answered. The rest is looked at on the context's thread.
+/// Whether a term begins as all requests do, with an operation, a reference and flags: without the
+/// reference there would be no reply. The rest is checked on the context's thread.
 ///
 /// # Safety
 /// `term` belongs to `env`, that of the running NIF call.
@@ -125,7 +125,8 @@ fn refusal(refused: &Refused<Call>, context: &Context) -> Error {
     }
 }
 
-/// `submit_message(Ctx, Request) -> RequestId | {error, Reason}`; then `{py_result, RequestId, Result}`.
+/// `submit_message(Ctx, Request) -> RequestId | {error, Reason}`; the reply is
+/// `{py_result, RequestId, Result}`.
 extern "C" fn submit_message(
     env: *mut ErlNifEnv,
     argc: c_int,
@@ -152,8 +153,8 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
     raw_func: submit_message,
 });
 
-/// `submit_cast(Ctx, Request, Reports) -> RequestId | {error, Reason}`; an error of the request's own is
-/// sent to the process that is registered as `Reports` by then, as `{py_cast, Caller, Request, Error}`.
+/// `submit_cast(Ctx, Request, Reports) -> RequestId | {error, Reason}`. If the request fails,
+/// `{py_cast, Caller, Request, Error}` is sent to the process that is registered as `Reports` then.
 extern "C" fn submit_cast(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: the VM calls this with its three arguments and the calling process's environment.
     unsafe {
@@ -192,7 +193,7 @@ fn submit_with_mode<'a>(
     let id = ResourceArc::new(RequestId::default());
     let reference = id.encode(env);
     let mode = mode(reference);
-    // SAFETY: the request and the ticket are terms of this NIF call.
+    // SAFETY: the request and its id are terms of this NIF call.
     let call = unsafe { Call::with_reply_mode(caller(env.as_c_arg()), request.as_c_arg(), mode) };
     let submitted = contexts::lookup(*context.as_c_arg(), |context| {
         let seq = context.submit(call.clone()).map_err(|refused| refusal(&refused, context))?;
@@ -206,7 +207,7 @@ fn submit_with_mode<'a>(
     }
 }
 
-/// `tag(Pid) -> reference()`, which stands for the process.
+/// `tag(Pid) -> reference()`: a reference that stands for the process.
 #[rustler::nif]
 fn tag(pid: LocalPid) -> ResourceArc<ProcessRef> {
     ResourceArc::new(ProcessRef(ProcessId::new(*pid.as_c_arg())))

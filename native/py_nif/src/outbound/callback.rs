@@ -1,12 +1,13 @@
 //! A call from Python to Erlang: from the thread that waits to the process that answers, and back.
 //!
-//! The function's name and arguments go to the process that runs it in one message, moved, not copied.
-//! What Erlang holds of the call is a [`CallbackRef`]: once the last process that has it is gone, the call
-//! is answered, if nobody has, so that no death in Erlang leaves Python waiting.
+//! The function's name and arguments go to the process that runs it, the worker, in one message,
+//! moved, not copied. Erlang holds a [`CallbackRef`] for each call: once the last process that has it
+//! is gone, the reference's destructor answers an unanswered call, so that no death in Erlang leaves
+//! Python waiting.
 //!
-//! To start a process takes about as long as everything else. So some stand by, each with a reference
-//! issued ahead, and a call goes straight to one of them, which stands by again as it answers. Only
-//! when there is none left does it go to the service, which starts one for it.
+//! To start a process takes about as long as everything else. So some workers are idle, each with a
+//! reference for its next call. A call goes straight to one of them, which is idle again as it
+//! answers. Only when no worker is idle does a call go to the service, which starts a process for it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,18 +29,18 @@ mod atoms {
     rustler::atoms! { py_call }
 }
 
-/// How many processes stand by: enough for a few contexts that call at the same time.
+/// How many workers may be idle: enough for a few contexts that call at the same time.
 const MAX_IDLE: usize = 8;
 
-/// Who waits, and how it is woken.
+/// The thread that waits, and how it is woken.
 pub(crate) enum CallingThread {
-    /// A context's thread, which serves meanwhile.
+    /// A context's thread, which runs other jobs meanwhile.
     Context(Arc<Context>),
     /// Any other thread, which sleeps.
     Other(Thread),
 }
 
-/// A call that has not been answered, or whose answer has not been looked at.
+/// A call that has not been answered, or whose answer has not been taken.
 pub(crate) struct PendingCallback {
     thread: CallingThread,
     /// The word of the pid of the process that runs the function, or 0.
@@ -48,38 +49,38 @@ pub(crate) struct PendingCallback {
     is_over: AtomicBool,
 }
 
-/// What is called, in an environment of its own.
+/// The function's name and its arguments, in an environment of their own.
 pub(crate) struct CallbackMessage {
     env: TermEnv,
     name: ErlNifTerm,
     arguments: ErlNifTerm,
 }
 
-/// What the process that ran the function has said. To copy a term costs memory that one thread
-/// allocates and another frees, so immediate ones go without.
-fn result_of(said: Term) -> CallbackResult {
-    let env = said.get_env().as_c_arg();
+/// Takes the worker's answer. To copy a term costs memory that one thread allocates and another frees,
+/// so immediate terms are not copied.
+fn result_of(answer: Term) -> CallbackResult {
+    let env = answer.get_env().as_c_arg();
     // SAFETY: the answer is a term of this NIF call, and so are a tuple's elements.
     unsafe {
-        if let [_ok, value] = term::elements(env, said.as_c_arg())
+        if let [_ok, value] = term::elements(env, answer.as_c_arg())
             && term::is_immediate(env, *value)
         {
             return CallbackResult::Immediate(*value);
         }
-        CallbackResult::Term(SavedTerm::new(said.as_c_arg()))
+        CallbackResult::Term(SavedTerm::new(answer.as_c_arg()))
     }
 }
 
-/// What Erlang holds of a call, or of the one to come.
+/// A reference that Erlang holds, for a call or for the next one.
 pub(crate) struct CallbackRef(Mutex<RefState>);
 
-/// What a reference is good for.
+/// What a reference stands for.
 enum RefState {
-    /// The next call.
+    /// The next call of an idle worker.
     Idle,
-    /// This one.
+    /// This call.
     Assigned(Arc<PendingCallback>),
-    /// Nothing: whoever had it is gone.
+    /// Nothing any more.
     Spent,
 }
 
@@ -105,7 +106,7 @@ impl CallbackRef {
         }
     }
 
-    /// `false`: it isn't to be had any more.
+    /// Assigns a call to an idle worker's reference. `false`: it isn't idle.
     fn claim(&self, pending: &Arc<PendingCallback>) -> bool {
         let mut good_for = self.0.lock();
         let is_free = matches!(*good_for, RefState::Idle);
@@ -115,7 +116,7 @@ impl CallbackRef {
         is_free
     }
 
-    /// Makes it good for the next call. The one it was for, or `None`, and nothing has changed.
+    /// Makes it stand for the next call. Returns its call; `None`: it has none, and nothing has changed.
     fn reuse(&self) -> Option<Arc<PendingCallback>> {
         let mut good_for = self.0.lock();
         match std::mem::replace(&mut *good_for, RefState::Idle) {
@@ -127,7 +128,7 @@ impl CallbackRef {
         }
     }
 
-    /// Makes it void, and nobody's call lost. The call it was for, if any.
+    /// Makes it stand for nothing. Returns its call, which is not lost, if it has one.
     fn spend(&self) -> Option<Arc<PendingCallback>> {
         match std::mem::replace(&mut *self.0.lock(), RefState::Spent) {
             RefState::Assigned(pending) => Some(pending),
@@ -142,11 +143,11 @@ struct IdleWorker {
     reference: ResourceArc<CallbackRef>,
 }
 
-/// Those that wait. In front whoever answered last and is awake still, then the others in the order
-/// in which they were started.
+/// Those that wait. In front the one that answered last and is awake still, then the others in the
+/// order in which they were started.
 static IDLE_WORKERS: Mutex<VecDeque<IdleWorker>> = Mutex::new(VecDeque::new());
 
-/// Forgets the processes of a service that is gone, which end with it.
+/// Drops the workers of a service that is gone, which end with it.
 pub(crate) fn drop_idle_workers() {
     let gone = std::mem::take(&mut *IDLE_WORKERS.lock());
     // Outside of the lock.
@@ -161,7 +162,7 @@ impl CallbackMessage {
         CallbackMessage { env, name, arguments }
     }
 
-    /// Gives the call to a process that stands by. `false`: there is none.
+    /// Sends the call to an idle worker. `false`: there is none.
     fn send_to_idle(&self, pending: &Arc<PendingCallback>) -> bool {
         let env = self.env.as_ptr();
         // SAFETY: all three are terms of our environment, an atom is one of any.
@@ -178,14 +179,14 @@ impl CallbackMessage {
             // SAFETY: the message is a term of this environment, which it takes along if it is
             // sent, and this is no scheduler's thread.
             let sent = unsafe { enif_send(std::ptr::null_mut(), &raw const pid, env, message) };
-            // If not, it has been killed, or its service has, which may have answered for it already.
+            // If not, the worker has been killed, or its service has, which may have answered already.
             if sent != 0 || reference.spend().is_none() {
                 return true;
             }
         }
     }
 
-    /// Has a process started for the call. `false`: nobody serves.
+    /// Has the service start a process for the call. `false`: there is no service.
     fn request_worker(&self, pending: &Arc<PendingCallback>) -> bool {
         let reference =
             ResourceArc::new(CallbackRef(Mutex::new(RefState::Assigned(Arc::clone(pending)))));
@@ -201,7 +202,7 @@ impl CallbackMessage {
 }
 
 impl PendingCallback {
-    /// Has a function called in Erlang. `None`: nobody serves.
+    /// Has a function called in Erlang. `None`: there is no service.
     pub(crate) fn start(request: &CallbackMessage, thread: CallingThread) -> Option<Arc<Self>> {
         let pending = Arc::new(PendingCallback {
             thread,
@@ -212,7 +213,7 @@ impl PendingCallback {
         (request.send_to_idle(&pending) || request.request_worker(&pending)).then_some(pending)
     }
 
-    /// By this process the function is run.
+    /// Notes the process that runs the function.
     fn is_run_by(&self, pid: ErlNifPid) {
         self.handler.store(to_bits(pid_term(pid)), Ordering::Release);
     }
@@ -249,26 +250,25 @@ impl Wait<Call> for Arc<PendingCallback> {
         self.is_answered()
     }
 
-    /// What the process that runs the function asks of this context has to be done before it can
-    /// answer.
+    /// A job that the worker asks of this context has to be done before the worker can answer.
     fn needs(&self, job: &Call) -> bool {
         self.handler.load(Ordering::Acquire) == to_bits(pid_term(job.caller()))
     }
 }
 
-/// A reference for a process that is to stand by. `None`: enough do.
+/// A reference for one more idle worker. `None`: there are enough.
 pub(crate) fn new_ref() -> Option<ResourceArc<CallbackRef>> {
     let has_place = IDLE_WORKERS.lock().len() < MAX_IDLE;
     has_place.then(|| ResourceArc::new(CallbackRef(Mutex::new(RefState::Idle))))
 }
 
-/// A process has the reference and waits for a call.
+/// A worker has the reference and waits for a call.
 pub(crate) fn worker_idle(reference: ResourceArc<CallbackRef>, pid: ErlNifPid) {
     IDLE_WORKERS.lock().push_back(IdleWorker { pid, reference });
 }
 
-/// Answers, and the process waits for its next call before Python can make that. `false`: nothing
-/// was done, because enough stand by or there is nothing to answer.
+/// Answers, and the worker is idle before Python can make its next call. `false`: nothing was done,
+/// because enough workers are idle or there is nothing to answer.
 pub(crate) fn answer_and_idle(
     reference: ResourceArc<CallbackRef>,
     pid: ErlNifPid,
@@ -285,8 +285,8 @@ pub(crate) fn answer_and_idle(
     true
 }
 
-/// Whoever has the reference doesn't stand by any more, and another may. `false`: it didn't, so a call
-/// may be on its way.
+/// The worker with the reference gets no more calls. `false`: it was not idle, so a call may be on its
+/// way to it.
 pub(crate) fn worker_leaves(reference: &ResourceArc<CallbackRef>) -> bool {
     let mut idle = IDLE_WORKERS.lock();
     let place = idle.iter().position(|other| std::ptr::eq(&*other.reference, &**reference));
@@ -294,7 +294,7 @@ pub(crate) fn worker_leaves(reference: &ResourceArc<CallbackRef>) -> bool {
 }
 
 impl CallbackRef {
-    /// A process is going to run the function. `false`: there is no call.
+    /// Notes the process that is going to run the function. `false`: there is no call.
     pub(crate) fn begin(&self, pid: ErlNifPid) -> bool {
         let pending = self.call();
         if let Some(pending) = &pending {
@@ -303,7 +303,7 @@ impl CallbackRef {
         pending.is_some()
     }
 
-    /// Answers the call. The first answer counts, and the reference is void.
+    /// Answers the call. The first answer counts, and the reference is spent.
     pub(crate) fn answer(&self, answer: Term) {
         if let Some(pending) = self.spend() {
             pending.complete(result_of(answer));

@@ -1,10 +1,11 @@
-//! What a thread or job has sent to the processes of [`crate::outbound::services`] and they haven't dealt with yet.
+//! How much a thread or job has sent to the processes of [`super::services`] that they have not
+//! acknowledged: the in-flight window.
 //!
-//! It bounds what can pile up in their mailboxes: who is too far ahead waits. And it tells when a
-//! job's output has reached its destination, before which the job isn't answered.
+//! It bounds their mailboxes: a thread with too many messages in flight waits. And it tells when a
+//! job's output has arrived, before which the job isn't answered.
 //!
-//! Text is counted per job, because it is the leader of that job's caller that may take its time, or
-//! never answer; the rest per thread.
+//! Text is counted per job, because the group leader of that job's caller may be slow or never
+//! answer. Everything else is counted per thread.
 
 use std::cell::{Cell, OnceCell};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,22 +17,22 @@ use rustler::{Encoder, Env, Resource, ResourceArc};
 
 use super::services;
 
-/// How many messages of each kind, and bytes of text, may be on their way.
+/// How many messages of each kind, and bytes of text, may be in flight.
 const MAX_MESSAGES: usize = 5_000;
 const MAX_BYTES: usize = 1 << 20;
-/// How long a job waits for its log events to be passed on, and a thread with too many on their way
-/// for one of them to be.
+/// How long a job waits for its log events to be passed on, and a thread with too many of them in
+/// flight for the next one.
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a thread waits before it looks whether it has been interrupted.
+/// How often a thread that waits checks whether it has been interrupted.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Whether a handler of `logger` has held somebody up for [`LOG_TIMEOUT`]. Until the process that
-/// passes events on has caught up nobody waits for it.
+/// Whether a handler of `logger` has kept a thread waiting for [`LOG_TIMEOUT`]. Until the process that
+/// passes events on has caught up, no thread waits for it.
 static LOG_IS_LATE: AtomicBool = AtomicBool::new(false);
 /// How many events were dropped meanwhile.
 static DROPPED_EVENTS: AtomicUsize = AtomicUsize::new(0);
 
-/// Unacked of what is on its way.
+/// How much is in flight.
 #[derive(Clone, Copy, Debug, Default)]
 struct Unacked {
     /// Texts or log events that haven't been passed on.
@@ -40,11 +41,11 @@ struct Unacked {
     sends: usize,
     /// Text that its group leader hasn't acknowledged.
     bytes: usize,
-    /// Of [`services::generation`].
+    /// The [`services::generation`] in which it was sent.
     generation: usize,
 }
 
-/// The unacked of one thread, or of one job's text.
+/// The counts of one thread, or of one job's text.
 pub(crate) struct InFlight {
     unacked: Mutex<Unacked>,
     changed: Condvar,
@@ -53,7 +54,7 @@ pub(crate) struct InFlight {
 #[rustler::resource_impl]
 impl Resource for InFlight {}
 
-// A panic leaves the unacked as they were: each change is one addition.
+// A panic leaves the counts as they were: each change is one addition.
 impl std::panic::RefUnwindSafe for InFlight {}
 
 thread_local! {
@@ -62,14 +63,14 @@ thread_local! {
     static USED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// One more thing on its way, of a thread.
+/// A message of a thread that is counted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum MessageKind {
     LogEvent,
     RemoteSend,
 }
 
-/// This thread's in_flight as a term, for a message that is going to be counted. A thread that is just
+/// This thread's counts as a term, for a message that is going to be counted. A thread that is just
 /// ending may have none any more, and doesn't wait for anything either.
 pub(crate) fn term(env: *mut ErlNifEnv) -> ErlNifTerm {
     let in_flight =
@@ -82,7 +83,7 @@ fn to_term(in_flight: &ResourceArc<InFlight>, env: *mut ErlNifEnv) -> ErlNifTerm
     in_flight.encode(unsafe { Env::new(&env, env) }).as_c_arg()
 }
 
-/// Unacked what is about to be sent.
+/// Counts a message that is about to be sent.
 pub(crate) fn add(sent: MessageKind) {
     USED.set(true);
     let _ = OWN.try_with(|in_flight| {
@@ -94,7 +95,7 @@ pub(crate) fn add(sent: MessageKind) {
     });
 }
 
-/// Takes back what was counted: it could not be sent.
+/// Uncounts a message: it could not be sent.
 pub(crate) fn uncount(sent: MessageKind) {
     let (messages, sends) = match sent {
         MessageKind::LogEvent => (1, 0),
@@ -103,18 +104,18 @@ pub(crate) fn uncount(sent: MessageKind) {
     let _ = OWN.try_with(|in_flight| in_flight.ack(messages, sends, 0));
 }
 
-/// Whether this thread is too far ahead with messages to other nodes.
+/// Whether this thread has too many messages to other nodes in flight.
 pub(crate) fn has_too_many_sends() -> bool {
     USED.get() && OWN.with(|in_flight| in_flight.unacked().sends > MAX_MESSAGES)
 }
 
-/// Whether this thread is too far ahead with log events.
+/// Whether this thread has too many log events in flight.
 pub(crate) fn has_too_many_events() -> bool {
     USED.get() && OWN.with(|in_flight| in_flight.unacked().messages > MAX_MESSAGES)
 }
 
-/// Whether an event is to be dropped, and unacked it then: this thread is too far ahead, and the log
-/// late.
+/// Whether an event is to be dropped, and counts it then: this thread has too many in flight, and the
+/// log is late.
 pub(crate) fn drops_event() -> bool {
     let drops = log_is_late() && has_too_many_events();
     if drops {
@@ -123,7 +124,7 @@ pub(crate) fn drops_event() -> bool {
     drops
 }
 
-/// Whether nobody should wait for the log.
+/// Whether no thread should wait for the log.
 pub(crate) fn log_is_late() -> bool {
     LOG_IS_LATE.load(Ordering::Acquire)
 }
@@ -135,18 +136,18 @@ pub(crate) fn log_caught_up() -> usize {
     DROPPED_EVENTS.swap(0, Ordering::Relaxed)
 }
 
-/// Whether messages to other nodes are on their way.
+/// Whether this thread has messages to other nodes in flight.
 pub(crate) fn has_sends() -> bool {
     USED.get() && OWN.with(|in_flight| in_flight.unacked().sends > 0)
 }
 
-/// Waits until this thread isn't too far ahead with messages to other nodes, or `stop`. Not
+/// Waits until this thread has not too many messages to other nodes in flight, or `stop`. Not
 /// attached.
 pub(crate) fn wait_for_send_capacity(stop: impl Fn() -> bool) {
     OWN.with(|in_flight| in_flight.wait(|unacked| unacked.sends <= MAX_MESSAGES, stop));
 }
 
-/// The same for log events, which are waited for only as long as some are passed on. Not attached.
+/// The same for log events. It waits only as long as some are passed on. Not attached.
 pub(crate) fn wait_for_log_capacity(stop: impl Fn() -> bool) {
     let fewest = Cell::new((usize::MAX, Instant::now()));
     let done = |unacked: &Unacked| {
@@ -165,7 +166,7 @@ pub(crate) fn wait_for_sends(stop: impl Fn() -> bool) {
     OWN.with(|in_flight| in_flight.wait(|unacked| unacked.sends == 0, stop));
 }
 
-/// Waits until log events have been passed on; not for ever. Whether they have. Not attached.
+/// Waits until log events have been passed on, but at most so long. `true`: they have. Not attached.
 pub(crate) fn wait_for_events(at_most: Duration) -> bool {
     let began = Instant::now();
     OWN.with(|in_flight| {
@@ -175,14 +176,14 @@ pub(crate) fn wait_for_events(at_most: Duration) -> bool {
     })
 }
 
-/// The same at a job's end. Once that has been in vain, nobody waits until the log has caught up.
+/// The same at a job's end. After a wait in vain, no thread waits until the log has caught up.
 pub(crate) fn wait_for_last_events() {
     if !wait_for_events(LOG_TIMEOUT) {
         LOG_IS_LATE.store(true, Ordering::Release);
     }
 }
 
-/// The in_flight of a job's text, which unacked nothing before it is used.
+/// The counts of a job's text, made when the job first prints.
 #[derive(Default)]
 pub(crate) struct OutputInFlight(OnceCell<ResourceArc<InFlight>>);
 
@@ -191,14 +192,14 @@ impl OutputInFlight {
         self.0.get_or_init(|| ResourceArc::new(InFlight::new()))
     }
 
-    /// Unacked text that is about to be sent.
+    /// Counts text that is about to be sent.
     pub(crate) fn add(&self, bytes: usize) {
         let mut unacked = self.get().unacked();
         unacked.messages += 1;
         unacked.bytes += bytes;
     }
 
-    /// Takes back what was counted: it could not be sent.
+    /// Uncounts text: it could not be sent.
     pub(crate) fn uncount(&self, bytes: usize) {
         self.get().ack(1, 0, bytes);
     }
@@ -208,7 +209,7 @@ impl OutputInFlight {
         to_term(self.get(), env)
     }
 
-    /// Whether too much is on its way.
+    /// Whether too much is in flight.
     pub(crate) fn is_full(&self) -> bool {
         self.0.get().is_some_and(|in_flight| in_flight.unacked().is_full())
     }
@@ -218,7 +219,7 @@ impl OutputInFlight {
         self.get().wait(|unacked| !unacked.is_full(), stop);
     }
 
-    /// Waits until all text has been passed on; not for ever. Not attached.
+    /// Waits until all text has been passed on, but at most so long. Not attached.
     pub(crate) fn wait_for_messages(&self, at_most: Duration) {
         if let Some(in_flight) = self.0.get() {
             in_flight.wait_for_messages(at_most);
@@ -238,7 +239,7 @@ impl InFlight {
         InFlight { unacked: Mutex::new(Unacked::default()), changed: Condvar::new() }
     }
 
-    /// The unacked, none of them in the name of a process that no longer serves.
+    /// The counts, without messages to a process that no longer serves.
     fn unacked(&self) -> parking_lot::MutexGuard<'_, Unacked> {
         let mut unacked = self.unacked.lock();
         unacked.reset_if_restarted();
@@ -270,7 +271,7 @@ impl InFlight {
 }
 
 impl Unacked {
-    /// Starts over if a process has begun to serve since: what its predecessor had is lost.
+    /// Starts over if a process has begun to serve since: its predecessor's mailbox is lost.
     fn reset_if_restarted(&mut self) {
         let generation = services::generation();
         if self.generation != generation {

@@ -1,5 +1,5 @@
 //! Messages to Erlang's processes: calls of Erlang functions, output, log events; and how many of
-//! them are on their way.
+//! them are in flight.
 //!
 //! Implements what [`crate::thread`] needs of them (`processes.rs`), and uses [`crate::resources`]
 //! and what is below it. It must never touch Python: most of it runs on a thread that has detached

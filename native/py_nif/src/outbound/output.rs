@@ -20,11 +20,11 @@ type LineBuffer = Vec<u8>;
 /// The longest line that is kept together.
 const MAX_LINE: usize = 64 << 10;
 
-/// How much text is taken in at once: copies of a longer one would take as much memory as it likes.
+/// How much text is taken in at once, because it is copied.
 const MAX_PIECE: usize = 1 << 20;
 
-/// How long a job waits for its last output to be passed on. Nothing that passes it on ever waits
-/// itself, so this is for a VM in trouble. (Handlers of `logger` may wait: see [`in_flight`].)
+/// How long a job waits for its last output to be passed on. The process that does so never blocks, so
+/// this is for a VM in trouble. (Handlers of `logger` may block: see [`in_flight`].)
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a job, or a thread without one, has printed and logged.
@@ -64,7 +64,7 @@ impl JobOutput {
         }
     }
 
-    /// Waits until all that was sent has been passed on; not for ever. Not attached.
+    /// Waits until everything sent has been passed on, but at most [`FLUSH_TIMEOUT`]. Not attached.
     pub(crate) fn wait_until_acked(&self) {
         self.in_flight.wait_for_messages(FLUSH_TIMEOUT);
         in_flight::wait_for_last_events();
@@ -92,8 +92,8 @@ impl JobOutput {
         }
     }
 
-    /// `{py_output, InFlight, Caller | none, Text}`. If nobody serves, the text is lost: there is
-    /// nowhere else that it could go.
+    /// `{py_output, InFlight, Caller | none, Text}`. Without a service the text is lost: it
+    /// could go nowhere else.
     fn send(&self, text: &[u8]) {
         let text = String::from_utf8_lossy(text);
         let env = TermEnv::new();

@@ -15,7 +15,7 @@ use crate::resources::host::NoContext;
 use crate::term::{TermEnv, atom, tuple};
 use crate::thread::host::{CallbackResult, ErlangCall, Outbound, Output, PendingCall};
 
-/// The processes that have said that they serve.
+/// The processes that are registered as services.
 pub(crate) struct Processes;
 
 impl Outbound for Processes {

@@ -1,8 +1,8 @@
 //! The Erlang processes that Python talks to.
 //!
-//! Each says here that it serves, so that any thread can send to it without looking anything up.
-//! Who starts anew after a crash serves from then on; what lay in its mailbox is lost, and whoever
-//! waits for that to be handled sees by the generation that it never will be.
+//! Each registers here, so that any thread can send to it without a look-up. A process that restarts
+//! after a crash registers again. Its old mailbox is lost: a thread that waits for a message of that
+//! to be passed on sees a new generation, and stops waiting.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -27,7 +27,7 @@ static PIDS: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
 static GENERATION: AtomicUsize = AtomicUsize::new(0);
 
 impl Service {
-    /// Sends a message, which empties `env`. `false`: nobody serves.
+    /// Sends a message, which empties `env`. `false`: there is no such process.
     ///
     /// # Safety
     /// `message` belongs to `env`, which belongs to the current thread, no scheduler's.
@@ -45,13 +45,13 @@ impl Service {
     }
 }
 
-/// Has a process serve, from now on.
+/// Registers a process for a service.
 pub(crate) fn register(service: Service, pid: ErlNifPid) {
     PIDS[service as usize].store(to_bits(pid_term(pid)), Ordering::Release);
     GENERATION.fetch_add(1, Ordering::AcqRel);
 }
 
-/// Changes whenever a process begins to serve.
+/// Changes whenever a process is registered.
 pub(crate) fn generation() -> usize {
     GENERATION.load(Ordering::Acquire)
 }

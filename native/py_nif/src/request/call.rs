@@ -2,7 +2,7 @@
 //!
 //! Made on the caller's scheduler by [`Call::new`], which copies the request's terms into an
 //! environment of their own; run on the context thread; answered from there or, when the context
-//! dies first, from a native thread backstage. Whoever wins [`RequestState`] sends.
+//! dies first, from a native background thread. The one that wins [`RequestState`] sends.
 
 use std::sync::{Arc, Weak};
 
@@ -13,7 +13,7 @@ use super::decode::{REFERENCE, RequestTerms};
 use super::error::Error;
 use crate::term::{TermEnv, atom, elements, is_tagged, pid_term, tuple};
 
-/// A request, shared between the mailbox and whoever might have to answer it.
+/// A request, shared by the mailbox and the threads that may have to answer it.
 #[derive(Clone, Debug)]
 pub(crate) struct Call(Arc<CallData>);
 
@@ -63,7 +63,7 @@ impl Call {
         unsafe { Self::with_reply_mode(caller, request, ReplyMode::Sync) }
     }
 
-    /// As `new`, with another mode, whose term is copied too.
+    /// As `new`, with a mode of reply whose term is copied too.
     ///
     /// # Safety
     /// As for `new`.
@@ -89,7 +89,7 @@ impl Call {
         RequestTerms { env: self.env(), elements: self.elements(), caller: self.caller() }
     }
 
-    /// The call without keeping it.
+    /// A reference that doesn't keep the call alive.
     pub(crate) fn downgrade(&self) -> Weak<CallData> {
         Arc::downgrade(&self.0)
     }
@@ -117,9 +117,9 @@ impl Call {
     }
 
     /// Sends the result in the way that the caller wants it, unless somebody else has answered or
-    /// nobody waits any more. Takes the right to answer; `false`: there was none.
+    /// nobody waits any more. `false`: it was not sent.
     ///
-    /// The result is made before the right is taken: a caller whose time runs out during a long
+    /// The result is made before the state changes: a caller whose time runs out during a long
     /// conversion doesn't have to wait for its end.
     ///
     /// # Safety
@@ -140,7 +140,7 @@ impl Call {
         true
     }
 
-    /// Whom to send what.
+    /// The receiver of the reply, and the message.
     ///
     /// # Safety
     /// `env` belongs to the current thread, and `result` to it.

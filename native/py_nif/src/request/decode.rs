@@ -1,7 +1,7 @@
-//! What a context can be asked: the shapes of `py_nif:submit/2`, and their one decoding.
+//! The shapes of requests, see `py_nif:request()`, and their one decoding.
 //!
-//! `{Operation, Ref, Flags, …}`. The boundary copies the tuple as it is; it is taken apart on the
-//! context thread, where nobody waits for it.
+//! `{Operation, Ref, Flags, …}`. NIFs copy the tuple as it is; it is taken apart on the context
+//! thread, so that no scheduler spends time on that.
 
 use std::sync::LazyLock;
 
@@ -11,13 +11,13 @@ use rustler::sys::{
 
 use crate::term::{self, atom, local_pid, to_bits};
 
-/// Place of the caller's reference, by which it knows the reply.
+/// Place of the caller's reference, which comes back with the reply.
 pub(crate) const REFERENCE: usize = 1;
 
 /// Place of its [flags](crate::request::flags).
 pub(super) const FLAGS: usize = 2;
 
-/// How much of two sources is compared.
+/// How many bytes of two sources are compared.
 const COMPARED: usize = 4 << 10;
 
 /// The terms of a request, which are only read, and who has made it.
@@ -94,7 +94,7 @@ pub(crate) enum Namespace {
 }
 
 impl Namespace {
-    /// What a request's environment says: `none | process | pid() | reference()`.
+    /// Decodes a request's environment: `none | process | pid() | reference()`.
     ///
     /// # Safety
     /// The term belongs to `env`.
@@ -157,7 +157,7 @@ static ATOMS: LazyLock<Atoms> = LazyLock::new(|| {
 
 impl Request {
     /// Whether both run the same code, with whatever arguments. Sources that begin alike and are of
-    /// one length count as the same: this is asked of many, and nobody is served meanwhile.
+    /// one length count as the same: many are compared, while no job runs.
     ///
     /// # Safety
     /// The terms of both belong to their environments, which nobody else changes meanwhile.

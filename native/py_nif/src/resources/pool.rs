@@ -1,8 +1,8 @@
 //! A pool: an array of slots, each with the pid of its context, and the choice among them.
 //!
 //! A slot's pid is one word, read and replaced atomically, so that routing takes no lock and a
-//! restarted context changes nothing but its slot: the term in `persistent_term` stays the same. Who
-//! changes anything takes a lock, because a resize copies the slots.
+//! restarted context changes nothing but its slot: the term in `persistent_term` stays the same. Every
+//! change takes a lock, because a resize copies the slots.
 //!
 //! Two ways to choose a context for a scheduler: [`Pool::context`] keeps to the scheduler's own
 //! slots, [`Pool::spread`] leaves them for any other slot as soon as they are busy.
@@ -26,16 +26,16 @@ use crate::term::{from_bits, local_pid, pid_term, to_bits};
 /// A slot that has never had a context.
 const NOBODY: usize = 0;
 
-/// How many slots are looked at for one call at most. Beyond that a busy call would cost its
-/// scheduler more than the balance is worth; the slots begin at another place each time.
+/// How many slots are examined for one call. More would cost the scheduler more than the balance is
+/// worth. Each call begins with another slot.
 const MAX_EXAMINED: usize = 64;
 
 /// The slots of a pool. Resizing replaces the array, which is rare; reading it is not.
 pub(crate) struct Pool {
     slots: ArcSwap<Vec<Slot>>,
-    /// Held by who changes a slot or the array, never by who reads.
+    /// Locked to change a slot or the array, never to read.
     changing: Mutex<()>,
-    /// It is to be stopped: a process that finds it after a crash doesn't go on with it.
+    /// Whether it is to be stopped: a supervisor that restarts doesn't go on with it.
     closed: AtomicBool,
     /// How many schedulers the VM has: slots that far apart belong to one scheduler.
     schedulers: usize,
@@ -43,7 +43,7 @@ pub(crate) struct Pool {
     spreads: bool,
 }
 
-/// A place for a context.
+/// The place of one context.
 struct Slot {
     /// The word of its pid.
     pid: AtomicUsize,
@@ -150,7 +150,7 @@ impl Pool {
     /// `env` is that of the running NIF call.
     pub(crate) unsafe fn into_term(self, env: *mut ErlNifEnv) -> ErlNifTerm {
         // SAFETY: the type is registered before any NIF runs; the VM's memory is aligned for a
-        // pointer, which is what a `Pool` is; the term holds the object once we let go.
+        // pointer, which is what a `Pool` is; the term holds the object once our reference is released.
         unsafe {
             let object = enif_alloc_resource(POOL_TYPE.load(Ordering::Acquire), size_of::<Pool>());
             object.cast::<Pool>().write(self);

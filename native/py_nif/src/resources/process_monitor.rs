@@ -1,4 +1,4 @@
-//! Monitors of processes that contexts keep something for.
+//! Monitors of the processes that have a namespace in a context.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
@@ -24,21 +24,20 @@ impl MonitorProcesses for ContextMonitor {
     }
 }
 
-/// Monitors the processes that have a namespace in any context. One for all, which lives as long as
-/// the VM: OTP 25 can run the destructor of a resource twice whose monitors fire as it ends, which
-/// ends the VM.
+/// The one monitor of all contexts, which lives as long as the VM: OTP 25 can run the destructor of a
+/// resource twice whose monitors fire as it ends, and that crashes the VM.
 static MONITOR: LazyLock<ResourceArc<ProcessMonitor>> =
     LazyLock::new(|| ResourceArc::new(ProcessMonitor::default()));
 
-/// The contexts that each process which is monitored has a namespace in. A process that outlives its
-/// last one stays, so that it is monitored once.
+/// The contexts in which each monitored process has a namespace. A process whose last context has
+/// ended stays in the map, so that it is monitored once.
 #[derive(Default)]
 struct ProcessMonitor {
     users: Mutex<HashMap<ProcessId, Vec<Weak<Context>>>>,
 }
 
 impl ProcessMonitor {
-    /// Has a context told when the process is dead. `false`: it is already.
+    /// Monitors a process for a context. `false`: it is dead already.
     fn add(this: &ResourceArc<Self>, pid: ErlNifPid, context: &Arc<Context>) -> bool {
         let (id, weak) = (ProcessId::new(pid), Arc::downgrade(context));
         {
@@ -54,7 +53,7 @@ impl ProcessMonitor {
         // Not under the lock, which the down callback takes.
         let is_alive = this.monitor(None, &LocalPid::from_c_arg(pid)).is_some();
         if !is_alive {
-            // Others may have come meanwhile.
+            // Other contexts may have been added meanwhile.
             this.notify(id);
         }
         is_alive

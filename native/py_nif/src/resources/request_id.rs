@@ -10,8 +10,8 @@ use super::contexts::Context;
 use crate::request::call::CallData;
 use crate::term::ProcessId;
 
-/// A call that its caller doesn't wait for, so that it can be given up all the same. It must not
-/// keep the call alive, whose environment holds the reference to this.
+/// The id of a call whose caller doesn't wait, so that it can be cancelled. It must not keep the call
+/// alive, because the call's environment holds the reference to the id.
 #[derive(Debug, Default)]
 pub(crate) struct RequestId(OnceLock<(Arc<Context>, Seq, Weak<CallData>)>);
 
@@ -27,7 +27,7 @@ pub(crate) struct ProcessRef(pub(crate) ProcessId);
 #[rustler::resource_impl]
 impl Resource for ProcessRef {}
 
-/// What became of giving up a call by its ticket.
+/// What became of cancelling a call by its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CancelOutcome {
     /// No message will come.
@@ -39,9 +39,9 @@ pub(crate) enum CancelOutcome {
 }
 
 impl RequestId {
-    /// The call has been taken in.
+    /// Sets the call, once the context has accepted it.
     pub(crate) fn bind(&self, context: &Arc<Context>, seq: Seq, call: Weak<CallData>) {
-        // The boundary does this once, before it lets anybody see the ticket.
+        // The NIF does this once, before it returns the id.
         let _ = self.0.set((Arc::clone(context), seq, call));
     }
 
@@ -60,8 +60,8 @@ impl RequestId {
 
     fn open_call(&self) -> Option<(&Arc<Context>, Seq)> {
         let (context, seq, call) = self.0.get()?;
-        // A call that is gone has sent its message before it went. One that isn't may be over all the
-        // same: its thread keeps it until it comes back, whoever has answered it meanwhile.
+        // A call that is gone has sent its message. A call that isn't may be settled all the same: a
+        // thread that is stuck in it keeps it, while another thread has answered.
         let is_settled = call.upgrade()?.is_settled();
         (!is_settled).then_some((context, *seq))
     }

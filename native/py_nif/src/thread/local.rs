@@ -14,8 +14,8 @@ use super::process_namespaces::ProcessNamespaces;
 use crate::convert::Types;
 use crate::erlang_types::Classes;
 
-/// What the jobs of one context share on its thread. A job that calls Erlang has others run on top
-/// of it, so whatever is borrowed while Python code may run need not be had.
+/// What the jobs of one context share on its thread. While a job waits for an Erlang function, others
+/// run nested, so a cell that is borrowed while Python code may run can't be borrowed by them.
 pub(crate) struct Local {
     pub(crate) types: Types,
     pub(crate) names: RefCell<Names>,

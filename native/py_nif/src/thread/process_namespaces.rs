@@ -1,7 +1,7 @@
 //! Namespaces of processes: each process that runs Python in a context has names of its own there.
 //!
 //! Everything here belongs to one context and runs on its thread, but for the down callback: that
-//! runs on a scheduler when a process dies, however it dies, and tells the thread, which forgets
+//! runs on a scheduler when a process dies, however it dies, and notifies the thread, which removes
 //! the namespace.
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -28,12 +28,12 @@ pub(crate) struct ProcessNamespaces {
 
 struct SharedBuiltins {
     inherited: Inherited,
-    /// Whether namespaces of processes may refer to what the context's own has lost.
+    /// Whether namespaces of processes may refer to objects that the context's own refers to no more.
     has_lost: Cell<bool>,
     monitor: Box<dyn MonitorProcesses>,
 }
 
-/// What a process has in the context.
+/// The namespace and the event loop of a process.
 struct ProcessNamespace {
     globals: Object,
     /// Borrowed where no Python code runs.
@@ -66,7 +66,7 @@ impl SharedBuiltins {
         Ok(SharedBuiltins { inherited, has_lost: Cell::new(false), monitor })
     }
 
-    /// Looks at the context's own namespace.
+    /// Takes over what has changed in the context's own namespace.
     fn refresh(&self, py: Attached<'_>) -> Result<(), Exception> {
         let before = self.inherited.refresh(py)?;
         if before.has_lost() {
@@ -108,8 +108,8 @@ impl ProcessNamespaces {
         }
         let process = Rc::new(ProcessNamespace::new(py, shared)?);
         let globals = process.globals.clone_ref(py);
-        // A process that is dead already is not told of again: its namespace lasts for this job.
-        // The monitor's end is noticed by this thread, so not before the entry is made.
+        // The namespace of a process that is dead already lasts for this job only. A death after this
+        // line is handled by this thread, so not before the entry is made.
         if shared.monitor.monitor(pid) {
             self.namespaces.borrow_mut().insert(ProcessId::new(pid), process);
         }
@@ -130,11 +130,11 @@ impl ProcessNamespaces {
         self.namespaces.borrow().get(&ProcessId::new(pid)).map(Rc::clone)
     }
 
-    /// The context's own namespace may have changed. What it no longer refers to is released here,
-    /// too: those of processes that are idle would keep it until their next job.
+    /// The context's own namespace may have changed. Objects that it no longer refers to are released
+    /// here, because the namespaces of idle processes would keep them until the next job of each.
     pub(crate) fn refresh(&self, py: Attached<'_>) {
         let Some(shared) = self.shared.get() else { return };
-        // What fails here fails again, and is told, when a process needs it.
+        // A failure here comes again, and is reported, when a process needs the namespace.
         if shared.refresh(py).is_ok() && shared.has_lost.take() {
             let mut release = Release::new(&shared.inherited);
             for process in self.namespaces.borrow().values() {
@@ -144,8 +144,8 @@ impl ProcessNamespaces {
         }
     }
 
-    /// The process is dead. What nobody else holds of its namespace goes now, what holds itself (a
-    /// function holds its globals) when Python next collects garbage.
+    /// The process is dead. Objects that only its namespace refers to are freed now; cycles (a function
+    /// refers to its globals) when Python next collects garbage.
     pub(crate) fn remove(&self, id: ProcessId) {
         let process = self.namespaces.borrow_mut().remove(&id);
         drop(process);

@@ -8,14 +8,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use py_runtime::boot::{self, BootError};
-use py_runtime::context::{Config, Context as Runtime, Orphans};
-use py_runtime::mailbox::Refused;
+use py_runtime::context::{Config, Context as Runtime, OnCallerDown, SubmitError};
 use py_runtime::mode::Mode;
-use py_runtime::request::Cancel;
+use py_runtime::reply_state::Cancel;
 use rustler::sys::{
     ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_get_local_pid, enif_get_tuple, enif_make_badarg,
     enif_make_uint64, enif_self,
@@ -54,7 +52,7 @@ mod atoms {
 /// itself.
 extern "C" fn ask(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     let submit = |context: &Context, call: Call| {
-        let soon = context.is_left_to(word(pid_term(call.caller())));
+        let soon = context.note_caller(word(pid_term(call.caller())));
         context.submit(call).map(|seq| (seq, soon))
     };
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
@@ -85,7 +83,7 @@ extern "C" fn submit(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) 
 pub(crate) unsafe fn submit_by<T>(
     env: *mut ErlNifEnv,
     argv: *const ErlNifTerm,
-    submit: impl FnOnce(&Context, Call) -> Result<T, Refused<Call>>,
+    submit: impl FnOnce(&Context, Call) -> Result<T, SubmitError<Call>>,
     answer: impl FnOnce(T) -> ErlNifTerm,
 ) -> ErlNifTerm {
     // SAFETY: passed on to the caller.
@@ -132,13 +130,13 @@ unsafe fn caller(env: *mut ErlNifEnv) -> ErlNifPid {
     }
 }
 
-fn refusal(refused: &Refused<Call>, context: &Context) -> Error {
+fn refusal(refused: &SubmitError<Call>, context: &Context) -> Error {
     match refused {
-        Refused::Overloaded { queue, .. } => {
+        SubmitError::Overloaded { queue, .. } => {
             Error::Overloaded { queue: *queue, max_queue: context.max_queue() }
         }
-        Refused::Quarantined(_) => Error::quarantined(context),
-        Refused::Closed(_) => Error::ContextDied(Death::NoProc),
+        SubmitError::Quarantined(_) => Error::quarantined(context),
+        SubmitError::Closed(_) => Error::ContextDied(Death::NoProc),
     }
 }
 
@@ -374,14 +372,14 @@ fn interrupt(context: LocalPid) -> Atom {
 #[rustler::nif]
 fn object_context<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
     let handle = term.decode::<ResourceArc<ObjectHandle>>();
-    encode_owner(env, handle.ok().map(|handle| handle.context().label()))
+    encode_owner(env, handle.ok().map(|handle| handle.context().owner_id()))
 }
 
 /// `reference_context(Term) -> pid() | undefined`: of a handle or an environment.
 #[rustler::nif]
 fn reference_context<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
-    let object = || Some(term.decode::<ResourceArc<ObjectHandle>>().ok()?.context().label());
-    let namespace = || Some(term.decode::<ResourceArc<EnvHandle>>().ok()?.context().label());
+    let object = || Some(term.decode::<ResourceArc<ObjectHandle>>().ok()?.context().owner_id());
+    let namespace = || Some(term.decode::<ResourceArc<EnvHandle>>().ok()?.context().owner_id());
     encode_owner(env, object().or_else(namespace))
 }
 
@@ -493,8 +491,11 @@ fn check_mode(env: Env, mode: Atom) -> NifResult<Term> {
 fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> NifResult<Term<'a>> {
     let pid = env.pid();
     let config = config(word(pid_term(*pid.as_c_arg())) as u64, options)?;
-    if config.ward.is_full() {
-        let error = Error::Quarantined { stuck: config.ward.stuck(), limit: config.ward.limit() };
+    if config.quarantine.is_full() {
+        let error = Error::Quarantined {
+            stuck: config.quarantine.stuck(),
+            limit: config.quarantine.limit(),
+        };
         // SAFETY: the NIF call's own environment.
         return Ok(unsafe { Term::new(env, error.to_term(env.as_c_arg())) });
     }
@@ -508,12 +509,6 @@ fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> Ni
     env.monitor(&handle, &pid);
     directory::insert(*pid.as_c_arg(), handle.clone());
     Ok(handle.encode(env))
-}
-
-/// A number that no context of this VM has had.
-pub(crate) fn next_id() -> u64 {
-    static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-    NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }
 
 /// A context's options, complete: `#{mode, max_queue, preload, on_caller_down, stuck_after, interrupt_grace,
@@ -533,13 +528,12 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
         }
     };
     let orphans = match option(atoms::on_caller_down())?.decode::<Atom>()? {
-        finish if finish == atoms::finish() => Orphans::Finish,
-        interrupt if interrupt == atoms::interrupt() => Orphans::Stop,
+        finish if finish == atoms::finish() => OnCallerDown::Finish,
+        interrupt if interrupt == atoms::interrupt() => OnCallerDown::Interrupt,
         _ => return Err(BAD),
     };
     Ok(Config {
-        id: next_id(),
-        label,
+        owner_id: label,
         mode: decode_mode(option(atoms::mode())?.decode()?)?,
         max_queue: match max_queue.decode::<Atom>() {
             Ok(infinity) if infinity == atoms::infinity() => usize::MAX,
@@ -551,17 +545,17 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
             .map(|source| source.as_slice().to_vec())
             .collect(),
         spin: settings::spin(),
-        orphans,
+        on_caller_down: orphans,
         stuck_after: timeout(atoms::stuck_after())?,
         interrupt_grace: timeout(atoms::interrupt_grace())?,
-        patience: match overload.decode::<Atom>() {
+        overload_wait: match overload.decode::<Atom>() {
             Ok(refuse) if refuse == atoms::refuse() => None,
             _ => match overload.decode::<(Atom, u32)>()? {
                 (wait, ms) if wait == atoms::wait() => Some(Duration::from_millis(ms.into())),
                 _ => return Err(BAD),
             },
         },
-        ward: quarantine::ward(option(atoms::pool())?.decode()?, env),
+        quarantine: quarantine::ward(option(atoms::pool())?.decode()?, env),
     })
 }
 
@@ -626,12 +620,12 @@ fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
         (atoms::interp_id(), context.id()),
         (atoms::thread_id(), context.native_thread_id()),
         (atoms::queue(), context.waiting() as u64),
-        (atoms::held_objects(), context.held() as u64),
+        (atoms::held_objects(), context.handle_count() as u64),
         (atoms::done(), counts.done),
         (atoms::failed(), counts.failed),
         (atoms::timed_out(), counts.timed_out),
         (atoms::cancelled(), counts.cancelled),
-        (atoms::quarantined(), context.left_behind() as u64),
+        (atoms::quarantined(), context.abandoned_threads() as u64),
     ];
     let mut map: HashMap<Atom, Term> =
         numbers.into_iter().map(|(key, number)| (key, number.encode(env))).collect();

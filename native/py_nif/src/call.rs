@@ -2,16 +2,16 @@
 //!
 //! Made on the caller's scheduler by [`Call::new`], which copies the request's terms into an
 //! environment of their own; run on the context thread; answered from there or, when the context
-//! dies first, from a native thread backstage. Whoever wins [`RequestState`] sends.
+//! dies first, from a native thread backstage. Whoever wins [`ReplyState`] sends.
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use py_runtime::context::Orphans;
+use py_runtime::context::OnCallerDown;
 use py_runtime::exception::Exception;
 use py_runtime::job::{Job, Outcome, Scope};
 use py_runtime::mailbox::Seq;
 use py_runtime::object::{Attached, Object};
-use py_runtime::request::{Cancel, RequestState};
+use py_runtime::reply_state::{Cancel, ReplyState};
 use rustler::Resource;
 use rustler::sys::{
     ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_local_pid, enif_get_tuple, enif_is_process_alive,
@@ -40,7 +40,7 @@ pub(crate) struct Call(Arc<Inner>);
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    state: RequestState,
+    state: ReplyState,
     caller: ErlNifPid,
     /// See [`crate::request`]. Read-only.
     request: ErlNifTerm,
@@ -119,7 +119,7 @@ impl Ticket {
         let (context, seq, call) = self.0.get()?;
         // A call that is gone has sent its message before it went. One that isn't may be over all the
         // same: its thread keeps it until it comes back, whoever has answered it meanwhile.
-        let is_over = call.upgrade()?.state.is_over();
+        let is_over = call.upgrade()?.state.is_settled();
         (!is_over).then_some((context, *seq))
     }
 }
@@ -139,7 +139,7 @@ impl Call {
         // SAFETY: the new environment is ours, the caller vouches for the term.
         let request = unsafe { enif_make_copy(env.as_ptr(), request) };
         Call(Arc::new(Inner {
-            state: RequestState::default(),
+            state: ReplyState::default(),
             caller,
             request,
             answer: Answer::Reply,
@@ -164,7 +164,7 @@ impl Call {
                 Answer::Message(ticket) => Answer::Message(enif_make_copy(env.as_ptr(), ticket)),
                 other => other,
             };
-            Call(Arc::new(Inner { state: RequestState::default(), caller, request, answer, env }))
+            Call(Arc::new(Inner { state: ReplyState::default(), caller, request, answer, env }))
         }
     }
 
@@ -280,25 +280,25 @@ impl Call {
 impl Job for Call {
     type Local = Local;
     type Notice = Notice;
-    type Death = Death;
+    type ExitReason = Death;
 
     fn thread_ended() -> Death {
         Death::ThreadEnded
     }
 
-    fn prepare(at: Attached<'_>) -> Result<Local, Exception> {
+    fn prepare(py: Attached<'_>) -> Result<Local, Exception> {
         #[cfg(feature = "faults")]
         assert!(std::env::var_os("PY_FAULT_AT_START").is_none(), "on purpose, by a test");
-        Local::new(at)
+        Local::new(py)
     }
 
     fn preload(
-        at: Attached<'_>,
+        py: Attached<'_>,
         local: &Local,
         source: &[u8],
         namespace: &Object,
     ) -> Result<(), Exception> {
-        local.preload(at, source, namespace)
+        local.preload(py, source, namespace)
     }
 
     fn notice(_: Attached<'_>, local: &Local, notice: Notice) {
@@ -307,7 +307,7 @@ impl Job for Call {
         }
     }
 
-    fn state(&self) -> &RequestState {
+    fn state(&self) -> &ReplyState {
         &self.0.state
     }
 
@@ -324,13 +324,14 @@ impl Job for Call {
         })
     }
 
-    fn is_orphan(&self, policy: Orphans) -> bool {
+    fn should_stop_for_dead_caller(&self, policy: OnCallerDown) -> bool {
         // SAFETY: a native thread has no environment to give; the VM takes that for "elsewhere".
         let alive =
             unsafe { enif_is_process_alive(std::ptr::null_mut(), &raw const self.0.caller) };
         // SAFETY: the elements are terms of our environment.
         alive == 0
-            && unsafe { Flags::of(self.env(), self.elements()) }.orphans(policy) == Orphans::Stop
+            && unsafe { Flags::of(self.env(), self.elements()) }.orphans(policy)
+                == OnCallerDown::Interrupt
     }
 
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome {
@@ -358,15 +359,15 @@ impl Job for Call {
         }
     }
 
-    fn abandon(&self, why: &Death) {
+    fn reply_context_died(&self, why: &Death) {
         self.reply_error(&Error::ContextDied(why.clone()));
     }
 
-    fn interrupted(&self) {
+    fn reply_interrupted(&self) {
         self.reply_error(&Error::Interrupted);
     }
 
-    fn panicked(&self) {
+    fn reply_panicked(&self) {
         self.reply_error(&Error::Panicked);
     }
 }

@@ -243,7 +243,7 @@ impl Pending {
             self.is_over.store(true, Ordering::Release);
         }
         match &self.waiter {
-            Waiter::Context(context) => context.nudge_waiting(),
+            Waiter::Context(context) => context.wake_waiting_job(),
             Waiter::Thread(thread) => thread.unpark(),
         }
     }

@@ -66,7 +66,7 @@ impl From<Exception> for Error {
 impl Error {
     /// That the pool of `context` takes no new work.
     pub(crate) fn quarantined(context: &Context) -> Self {
-        let ward = context.ward();
+        let ward = context.quarantine();
         Error::Quarantined { stuck: ward.stuck(), limit: ward.limit() }
     }
 

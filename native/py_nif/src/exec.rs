@@ -16,7 +16,7 @@ use std::sync::Arc;
 use py_runtime::code::{self, Kind};
 use py_runtime::exception::{self, Exception, TracebacksWanted};
 use py_runtime::ffi;
-use py_runtime::hold::Held;
+use py_runtime::handle::Handle;
 use py_runtime::job::Scope;
 use py_runtime::namespace::new_namespace;
 use py_runtime::object::{Attached, Object};
@@ -58,12 +58,12 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    pub(crate) fn new(at: Attached<'_>) -> Result<Self, Exception> {
-        python_module::install(at)?;
+    pub(crate) fn new(py: Attached<'_>) -> Result<Self, Exception> {
+        python_module::install(py)?;
         Ok(Local {
-            types: Types::load(at)?,
+            types: Types::load(py)?,
             names: RefCell::default(),
-            code: RefCell::new(CodeCache::new(at)?),
+            code: RefCell::new(CodeCache::new(py)?),
             asyncio: OnceCell::new(),
             processes: Processes::default(),
             event_loop: LoopSlot::default(),
@@ -78,19 +78,19 @@ impl Local {
     /// Runs what the context begins with.
     pub(crate) fn preload(
         &self,
-        at: Attached<'_>,
+        py: Attached<'_>,
         source: &[u8],
         namespace: &Object,
     ) -> Result<(), Exception> {
-        let code = self.code.borrow_mut().preload(at, source)?;
-        let done = code::run(at, &code, namespace, namespace);
-        done.map(drop).ok_or_else(|| Exception::take(at))
+        let code = self.code.borrow_mut().preload(py, source)?;
+        let done = code::run(py, &code, namespace, namespace);
+        done.map(drop).ok_or_else(|| Exception::take(py))
     }
 }
 
 /// One request on its way through.
 struct Run<'a, 's> {
-    at: Attached<'s>,
+    py: Attached<'s>,
     context: &'s Arc<Context>,
     namespace: &'s Object,
     local: &'a Local,
@@ -110,7 +110,7 @@ pub(crate) fn run(
     reply_env: *mut ErlNifEnv,
     remains: &mut Remains,
 ) -> Result<ErlNifTerm, Error> {
-    let Scope { at, context, namespace, local, .. } = scope;
+    let Scope { py, context, namespace, local, .. } = scope;
     // SAFETY: the request's terms are read-only.
     let flags = unsafe { Flags::of(call.env(), call.elements()) };
     let _tracebacks = TracebacksWanted::from_now(flags.tracebacks());
@@ -120,7 +120,7 @@ pub(crate) fn run(
         _ => flags.results(),
     };
     let (caller, values, env) = (call.caller(), flags.values(), call.env());
-    let mut run = Run { at: *at, context, namespace, local, caller, values, env, results };
+    let mut run = Run { py: *py, context, namespace, local, caller, values, env, results };
     let value = match request {
         Request::Call { module, function, args, kwargs, env } => {
             Some(run.call(module, function, args, kwargs, env)?)
@@ -207,8 +207,8 @@ impl Run<'_, '_> {
     fn fuzz(&mut self, module: ErlNifTerm, args: ErlNifTerm) -> Option<Result<Object, Error>> {
         // SAFETY: the request's terms are read-only.
         let module =
-            unsafe { self.local.names.borrow_mut().get(self.at, self.env, module, "module") };
-        let text = |text: &Object| py_runtime::exception::lossy_text(self.at, text);
+            unsafe { self.local.names.borrow_mut().get(self.py, self.env, module, "module") };
+        let text = |text: &Object| py_runtime::exception::lossy_text(self.py, text);
         if text(&module.ok()?.whole)? != "_fuzz" {
             return None;
         }
@@ -217,7 +217,7 @@ impl Run<'_, '_> {
         unsafe { self.converter().to_arguments(self.env, args, &mut arguments) }.ok()?;
         let arguments: Vec<_> = arguments.iter().filter_map(text).collect();
         crate::fuzz::run(&self.converter(), &arguments);
-        Some(Ok(Object::none(self.at)))
+        Some(Ok(Object::none(self.py)))
     }
 
     fn apply(
@@ -252,7 +252,7 @@ impl Run<'_, '_> {
             let start = arguments.as_ptr().cast::<*mut ffi::PyObject>();
             let value =
                 ffi::PyObject_VectorcallDict(callable.as_ptr(), start, arguments.len(), keywords);
-            Object::from_owned(self.at, value)
+            Object::from_owned(self.py, value)
         };
         self.or_raised(result)
     }
@@ -268,12 +268,12 @@ impl Run<'_, '_> {
         let (module, function) = unsafe {
             let mut names = self.local.names.borrow_mut();
             (
-                names.get(self.at, self.env, module, "module")?,
-                names.get(self.at, self.env, function, "function")?,
+                names.get(self.py, self.env, module, "module")?,
+                names.get(self.py, self.env, function, "function")?,
             )
         };
         let mut parts = function.parts.iter();
-        let mut found = if is_main(self.at, &module) {
+        let mut found = if is_main(self.py, &module) {
             self.global(env, parts.next().expect("a name has a part"))?
         } else {
             if matches!(self.which(env), Namespace::Named) {
@@ -283,7 +283,7 @@ impl Run<'_, '_> {
             self.module(&module)?
         };
         for part in parts {
-            let attribute = found.getattr(self.at, part);
+            let attribute = found.getattr(self.py, part);
             found = self.or_raised(attribute)?;
         }
         Ok(found)
@@ -293,7 +293,7 @@ impl Run<'_, '_> {
     fn global(&mut self, env: ErlNifTerm, name: &Object) -> Result<Object, Error> {
         let namespace = self.namespace(env)?;
         self.item(&namespace, name)?.ok_or_else(|| {
-            let name = py_runtime::exception::lossy_text(self.at, name).unwrap_or_default();
+            let name = py_runtime::exception::lossy_text(self.py, name).unwrap_or_default();
             let message = format!("name '{name}' is not defined");
             Error::Python(Exception::new("NameError", message))
         })
@@ -306,9 +306,9 @@ impl Run<'_, '_> {
         // another thread may replace the value at any time.
         unsafe {
             if ffi::compat::PyDict_GetItemRef(dict.as_ptr(), name.as_ptr(), &raw mut value) < 0 {
-                return Err(Exception::take(self.at).into());
+                return Err(Exception::take(self.py).into());
             }
-            Ok(Object::from_owned(self.at, value))
+            Ok(Object::from_owned(self.py, value))
         }
     }
 
@@ -317,12 +317,12 @@ impl Run<'_, '_> {
     fn module(&mut self, name: &Name) -> Result<Object, Error> {
         // SAFETY: attached; the name is a `str`.
         let module = unsafe {
-            let known = Object::from_owned(self.at, ffi::PyImport_GetModule(name.whole.as_ptr()));
+            let known = Object::from_owned(self.py, ffi::PyImport_GetModule(name.whole.as_ptr()));
             match known {
-                Some(known) if !is_initializing(self.at, &known) => Some(known),
+                Some(known) if !is_initializing(self.py, &known) => Some(known),
                 _ => {
                     ffi::PyErr_Clear();
-                    Object::from_owned(self.at, ffi::PyImport_Import(name.whole.as_ptr()))
+                    Object::from_owned(self.py, ffi::PyImport_Import(name.whole.as_ptr()))
                 }
             }
         };
@@ -341,15 +341,15 @@ impl Run<'_, '_> {
             None => globals,
             Some(locals) => self.overlaid(&globals, &locals)?,
         };
-        self.or_raised(code::run(self.at, &code, &globals, &globals))
+        self.or_raised(code::run(self.py, &code, &globals, &globals))
     }
 
     fn exec(&mut self, source: ErlNifTerm, env: ErlNifTerm) -> Result<(), Error> {
         let code = self.compiled(source, Kind::Statements)?;
         let globals = self.namespace(env)?;
-        let done = self.or_raised(code::run(self.at, &code, &globals, &globals)).map(drop);
+        let done = self.or_raised(code::run(self.py, &code, &globals, &globals)).map(drop);
         if matches!(self.which(env), Namespace::Own) {
-            self.local.processes.refresh(self.at);
+            self.local.processes.refresh(self.py);
         }
         done
     }
@@ -357,7 +357,7 @@ impl Run<'_, '_> {
     /// The object behind a handle.
     fn object(&self, term: ErlNifTerm) -> Result<Object, Error> {
         // SAFETY: the request's terms are read-only; attached to the context's interpreter.
-        match unsafe { resources::handle_object(self.at, Some(self.context), self.env, term) } {
+        match unsafe { resources::handle_object(self.py, Some(self.context), self.env, term) } {
             Found::Object(object) => Ok(object),
             Found::NoHandle => Err(Error::Convert(ConvertError::Unconvertible {
                 path: "object".into(),
@@ -372,9 +372,9 @@ impl Run<'_, '_> {
     fn getattr(&mut self, object: ErlNifTerm, name: ErlNifTerm) -> Result<Object, Error> {
         let mut found = self.object(object)?;
         // SAFETY: the request's terms are read-only.
-        let name = unsafe { self.local.names.borrow_mut().get(self.at, self.env, name, "name") }?;
+        let name = unsafe { self.local.names.borrow_mut().get(self.py, self.env, name, "name") }?;
         for part in &name.parts {
-            let attribute = found.getattr(self.at, part);
+            let attribute = found.getattr(self.py, part);
             found = self.or_raised(attribute)?;
         }
         Ok(found)
@@ -408,7 +408,7 @@ impl Run<'_, '_> {
     }
 
     fn new_env(&mut self, reply_env: *mut ErlNifEnv) -> Result<ErlNifTerm, Error> {
-        let held = Held::new(self.context, new_namespace(self.at)?);
+        let held = Handle::new(self.context, new_namespace(self.py)?);
         let reference =
             resources::new_env(reply_env, held.ok_or(Error::ContextDied(Death::ThreadEnded))?);
         // SAFETY: the reply's environment is this thread's alone.
@@ -424,13 +424,13 @@ impl Run<'_, '_> {
     /// names.
     fn namespace(&mut self, env: ErlNifTerm) -> Result<Object, Error> {
         match self.which(env) {
-            Namespace::Own => Ok(self.namespace.clone_ref(self.at)),
+            Namespace::Own => Ok(self.namespace.clone_ref(self.py)),
             Namespace::Process(pid) => {
                 let processes = &self.local.processes;
                 let pid = pid.unwrap_or(self.caller);
-                Ok(processes.namespace(self.at, self.context, self.namespace, pid)?)
+                Ok(processes.namespace(self.py, self.context, self.namespace, pid)?)
             }
-            Namespace::Named => resources::env_namespace(self.at, self.env, env, self.context),
+            Namespace::Named => resources::env_namespace(self.py, self.env, env, self.context),
         }
     }
 
@@ -439,7 +439,7 @@ impl Run<'_, '_> {
     fn overlaid(&mut self, globals: &Object, locals: &Object) -> Result<Object, Error> {
         // SAFETY: attached; both are dictionaries.
         let copy = unsafe {
-            let copy = Object::from_owned(self.at, ffi::PyDict_Copy(globals.as_ptr()));
+            let copy = Object::from_owned(self.py, ffi::PyDict_Copy(globals.as_ptr()));
             copy.filter(|copy| ffi::PyDict_Update(copy.as_ptr(), locals.as_ptr()) == 0)
         };
         self.or_raised(copy)
@@ -455,8 +455,8 @@ impl Run<'_, '_> {
         })?;
         // Compiling can warn, and a warning runs Python code, which can have others run on top.
         Ok(match self.local.code.try_borrow_mut() {
-            Ok(mut cache) => cache.get(self.at, source, kind)?,
-            Err(_) => code_cache::compile(self.at, source, "<erlang>", kind)?,
+            Ok(mut cache) => cache.get(self.py, source, kind)?,
+            Err(_) => code_cache::compile(self.py, source, "<erlang>", kind)?,
         })
     }
 
@@ -474,7 +474,7 @@ impl Run<'_, '_> {
                 Some(dict) => dict,
                 // SAFETY: attached.
                 none => none.insert(
-                    self.or_raised(unsafe { Object::from_owned(self.at, ffi::PyDict_New()) })?,
+                    self.or_raised(unsafe { Object::from_owned(self.py, ffi::PyDict_New()) })?,
                 ),
             };
             self.set_named(dict, key, value, root)?;
@@ -490,9 +490,9 @@ impl Run<'_, '_> {
         root: &str,
     ) -> Result<(), Error> {
         // SAFETY: the request's terms are read-only.
-        let name = unsafe { self.local.names.borrow_mut().get(self.at, self.env, key, root) }?;
+        let name = unsafe { self.local.names.borrow_mut().get(self.py, self.env, key, root) }?;
         let path = || {
-            let name = py_runtime::exception::lossy_text(self.at, &name.whole).unwrap_or_default();
+            let name = py_runtime::exception::lossy_text(self.py, &name.whole).unwrap_or_default();
             format!("{root}.{name}")
         };
         // SAFETY: as above.
@@ -526,7 +526,7 @@ impl Run<'_, '_> {
         value: &Object,
     ) -> Result<ErlNifTerm, Error> {
         if self.results == Results::Object {
-            let value = value.clone_ref(self.at);
+            let value = value.clone_ref(self.py);
             // SAFETY: passed on to the caller.
             return Ok(unsafe { self.converter().to_handle(reply_env, value) }?);
         }
@@ -544,7 +544,7 @@ impl Run<'_, '_> {
 
     fn converter(&self) -> Converter<'_> {
         Converter {
-            at: self.at,
+            py: self.py,
             types: &self.local.types,
             context: Some(self.context),
             values: self.values,
@@ -557,16 +557,16 @@ impl Run<'_, '_> {
             if TracebacksWanted::now() {
                 // A traceback that is made while this is done goes without.
                 if let Ok(cache) = self.local.code.try_borrow() {
-                    cache.show_lines(self.at);
+                    cache.show_lines(self.py);
                 }
             }
-            Exception::take(self.at).into()
+            Exception::take(self.py).into()
         })
     }
 }
 
-fn is_main(at: Attached<'_>, module: &Name) -> bool {
-    let _ = at;
+fn is_main(py: Attached<'_>, module: &Name) -> bool {
+    let _ = py;
     // SAFETY: attached; the name is a `str`, the text ends in NUL.
     unsafe {
         ffi::PyUnicode_CompareWithASCIIString(module.whole.as_ptr(), c"__main__".as_ptr()) == 0
@@ -577,14 +577,14 @@ fn is_main(at: Attached<'_>, module: &Name) -> bool {
 ///
 /// # Safety
 /// Attached.
-unsafe fn is_initializing(at: Attached<'_>, module: &Object) -> bool {
+unsafe fn is_initializing(py: Attached<'_>, module: &Object) -> bool {
     let flag =
-        module.getattr_c(at, c"__spec__").and_then(|spec| spec.getattr_c(at, c"_initializing"));
+        module.getattr_c(py, c"__spec__").and_then(|spec| spec.getattr_c(py, c"_initializing"));
     // SAFETY: attached; the flag is a live object.
     let is_set = flag.map_or(-1, |flag| unsafe { ffi::PyObject_IsTrue(flag.as_ptr()) });
     if is_set < 0 {
         // A module without a flag that says so (put there by hand) has nothing to wait for.
-        exception::clear(at);
+        exception::clear(py);
     }
     is_set == 1
 }

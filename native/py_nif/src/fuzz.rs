@@ -127,7 +127,7 @@ unsafe fn there(
 
 /// The object, or something else that is made of it.
 fn disguised(converter: &Converter<'_>, object: Object, how: u8) -> Object {
-    let at = converter.at;
+    let py = converter.py;
     // SAFETY: attached; what can't be made raises, and the object stays as it is.
     let other = unsafe {
         let ptr = object.as_ptr();
@@ -144,9 +144,9 @@ fn disguised(converter: &Converter<'_>, object: Object, how: u8) -> Object {
             9 => ffi::PyDict_Keys(ptr),
             _ => std::ptr::null_mut(),
         };
-        Object::from_owned(at, made)
+        Object::from_owned(py, made)
     };
-    py_runtime::exception::clear(at);
+    py_runtime::exception::clear(py);
     other.unwrap_or(object)
 }
 

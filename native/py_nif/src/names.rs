@@ -41,7 +41,7 @@ impl Names {
     /// `term` belongs to `env`, which nobody else changes meanwhile.
     pub(crate) unsafe fn get(
         &mut self,
-        at: Attached<'_>,
+        py: Attached<'_>,
         env: *mut ErlNifEnv,
         term: ErlNifTerm,
         what: &str,
@@ -49,13 +49,13 @@ impl Names {
         // SAFETY: the caller vouches for the term.
         if unsafe { enif_is_atom(env, term) } == 0 {
             // SAFETY: as above.
-            return Ok(Rc::new(unsafe { read(at, env, term, what, Object::text) }?));
+            return Ok(Rc::new(unsafe { read(py, env, term, what, Object::text) }?));
         }
         if let Some(name) = self.by_atom.get(&word(term)) {
             return Ok(Rc::clone(name));
         }
         // SAFETY: as above.
-        let name = Rc::new(unsafe { read(at, env, term, what, Object::interned) }?);
+        let name = Rc::new(unsafe { read(py, env, term, what, Object::interned) }?);
         if self.by_atom.len() >= MOST {
             self.by_atom.clear();
         }
@@ -67,7 +67,7 @@ impl Names {
 /// # Safety
 /// `term` belongs to `env`, which nobody else changes meanwhile.
 unsafe fn read(
-    at: Attached<'_>,
+    py: Attached<'_>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
     what_for: &str,
@@ -86,7 +86,7 @@ unsafe fn read(
         let what = format!("Elixir's {alias}, which is no name in Python: write it as Python does");
         return Err(Error::Convert(ConvertError::Unconvertible { path: what_for.into(), what }));
     }
-    let made = |part| make(at, part).ok_or_else(|| Exception::take(at));
+    let made = |part| make(py, part).ok_or_else(|| Exception::take(py));
     let parts = text.split('.').map(made).collect::<Result<_, _>>()?;
     Ok(Name { whole: made(&text)?, parts })
 }

@@ -33,7 +33,7 @@ const MAX_EXAMINED: usize = 64;
 /// The slots of a pool. Resizing replaces the array, which is rare; reading it is not.
 pub(crate) struct Pool {
     slots: ArcSwap<Vec<Slot>>,
-    /// Held by who changes a slot or the array, never by who reads.
+    /// Handle by who changes a slot or the array, never by who reads.
     changing: Mutex<()>,
     /// It is to be stopped: a process that finds it after a crash doesn't go on with it.
     closed: AtomicBool,

@@ -56,14 +56,14 @@ struct Process {
 }
 
 impl Process {
-    fn new(at: Attached<'_>, shared: &Shared) -> Result<Self, Exception> {
-        let namespace = Private::new(at, &shared.inherited)?;
-        let globals = namespace.dict().clone_ref(at);
+    fn new(py: Attached<'_>, shared: &Shared) -> Result<Self, Exception> {
+        let namespace = Private::new(py, &shared.inherited)?;
+        let globals = namespace.dict().clone_ref(py);
         Ok(Process { globals, namespace: RefCell::new(namespace), event_loop: LoopSlot::default() })
     }
 
-    fn update(&self, at: Attached<'_>, shared: &Shared) -> Result<(), Exception> {
-        let before = self.namespace.borrow_mut().update(at, &shared.inherited)?;
+    fn update(&self, py: Attached<'_>, shared: &Shared) -> Result<(), Exception> {
+        let before = self.namespace.borrow_mut().update(py, &shared.inherited)?;
         // Not before the borrow is over.
         drop(before);
         Ok(())
@@ -71,14 +71,14 @@ impl Process {
 }
 
 impl Shared {
-    fn new(at: Attached<'_>, context: &Arc<Context>, own: &Object) -> Result<Self, Exception> {
-        let (inherited, context) = (Inherited::new(at, own)?, Arc::clone(context));
+    fn new(py: Attached<'_>, context: &Arc<Context>, own: &Object) -> Result<Self, Exception> {
+        let (inherited, context) = (Inherited::new(py, own)?, Arc::clone(context));
         Ok(Shared { inherited, has_lost: Cell::new(false), context })
     }
 
     /// Looks at the context's own namespace.
-    fn refresh(&self, at: Attached<'_>) -> Result<(), Exception> {
-        let before = self.inherited.refresh(at)?;
+    fn refresh(&self, py: Attached<'_>) -> Result<(), Exception> {
+        let before = self.inherited.refresh(py)?;
         if before.has_lost() {
             self.has_lost.set(true);
         }
@@ -161,7 +161,7 @@ impl Processes {
     /// as that is now.
     pub(crate) fn namespace(
         &self,
-        at: Attached<'_>,
+        py: Attached<'_>,
         context: &Arc<Context>,
         own: &Object,
         pid: ErlNifPid,
@@ -169,17 +169,17 @@ impl Processes {
         let shared = match self.shared.get() {
             Some(shared) => shared,
             None => {
-                let shared = Shared::new(at, context, own)?;
+                let shared = Shared::new(py, context, own)?;
                 self.shared.get_or_init(|| shared)
             }
         };
-        shared.refresh(at)?;
+        shared.refresh(py)?;
         if let Some(process) = self.find(pid) {
-            process.update(at, shared)?;
-            return Ok(process.globals.clone_ref(at));
+            process.update(py, shared)?;
+            return Ok(process.globals.clone_ref(py));
         }
-        let process = Rc::new(Process::new(at, shared)?);
-        let globals = process.globals.clone_ref(at);
+        let process = Rc::new(Process::new(py, shared)?);
+        let globals = process.globals.clone_ref(py);
         // A process that is dead already is not told of again: its namespace lasts for this job.
         // The monitor's end is noticed by this thread, so not before the entry is made.
         if Watch::add(&WATCH, pid, &shared.context) {
@@ -189,13 +189,13 @@ impl Processes {
     }
 
     /// The namespace of a process, if it has one.
-    pub(crate) fn globals(&self, at: Attached<'_>, pid: ErlNifPid) -> Option<Object> {
-        self.find(pid).map(|process| process.globals.clone_ref(at))
+    pub(crate) fn globals(&self, py: Attached<'_>, pid: ErlNifPid) -> Option<Object> {
+        self.find(pid).map(|process| process.globals.clone_ref(py))
     }
 
     /// Where a process that has a namespace keeps its event loop. `Some(None)`: exception set.
-    pub(crate) fn loop_slot(&self, at: Attached<'_>, pid: ErlNifPid) -> Option<Option<Object>> {
-        self.find(pid).map(|process| process.event_loop.list(at))
+    pub(crate) fn loop_slot(&self, py: Attached<'_>, pid: ErlNifPid) -> Option<Option<Object>> {
+        self.find(pid).map(|process| process.event_loop.list(py))
     }
 
     fn find(&self, pid: ErlNifPid) -> Option<Rc<Process>> {
@@ -204,15 +204,15 @@ impl Processes {
 
     /// The context's own namespace may have changed. What it no longer refers to is released here,
     /// too: those of processes that are idle would keep it until their next job.
-    pub(crate) fn refresh(&self, at: Attached<'_>) {
+    pub(crate) fn refresh(&self, py: Attached<'_>) {
         let Some(shared) = self.shared.get() else { return };
         // What fails here fails again, and is told, when a process needs it.
-        if shared.refresh(at).is_ok() && shared.has_lost.take() {
+        if shared.refresh(py).is_ok() && shared.has_lost.take() {
             let mut release = Release::new(&shared.inherited);
             for process in self.namespaces.borrow().values() {
-                release.from(at, &process.namespace.borrow());
+                release.from(py, &process.namespace.borrow());
             }
-            release.finish(at);
+            release.finish(py);
         }
     }
 

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
 
 use parking_lot::Mutex;
-use py_runtime::ward::Ward;
+use py_runtime::quarantine::Quarantine;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, ResourceArc, Term};
 
-use crate::boundary;
 use crate::directory;
 use crate::error::{Death, Error};
 use crate::resources::{ContextHandle, Process};
@@ -20,17 +19,17 @@ mod atoms {
 
 /// The ward of each pool that has contexts or stuck threads, by the word of the pool's name. A pool
 /// that is stopped and started again finds the threads of its former life.
-static WARDS: LazyLock<Mutex<HashMap<usize, Weak<Ward>>>> = LazyLock::new(Mutex::default);
+static WARDS: LazyLock<Mutex<HashMap<usize, Weak<Quarantine>>>> = LazyLock::new(Mutex::default);
 
 /// The ward of a pool (an atom; `undefined` for contexts that are in none).
-pub(crate) fn ward(pool: Atom, env: Env) -> Arc<Ward> {
+pub(crate) fn ward(pool: Atom, env: Env) -> Arc<Quarantine> {
     let mut wards = WARDS.lock();
     let pool = word(pool.encode(env).as_c_arg());
     if let Some(ward) = wards.get(&pool).and_then(Weak::upgrade) {
         return ward;
     }
     wards.retain(|_, ward| ward.strong_count() > 0);
-    let ward = Arc::new(Ward::new(settings::quarantine_limit()));
+    let ward = Arc::new(Quarantine::new(settings::quarantine_limit()));
     wards.insert(pool, Arc::downgrade(&ward));
     ward
 }
@@ -54,7 +53,7 @@ fn context_replace<'a>(
     if !stuck.is_stuck() {
         return Ok(atoms::not_stuck().encode(env));
     }
-    if stuck.ward().is_full() {
+    if stuck.quarantine().is_full() {
         // SAFETY: the NIF call's own environment.
         return Ok(unsafe { Term::new(env, Error::quarantined(stuck).to_term(env.as_c_arg())) });
     }
@@ -63,7 +62,7 @@ fn context_replace<'a>(
     let reference = unsafe { Saved::new(reference.as_c_arg()) };
     let preload = preload.iter().map(|source| source.as_slice().to_vec()).collect();
     let owner = Arc::new(Process::new(*pid.as_c_arg(), reference));
-    let Ok(context) = stuck.start_replacement(boundary::next_id(), preload, owner) else {
+    let Ok(context) = stuck.start_replacement(preload, owner) else {
         return Ok((atoms::error(), atoms::system_limit()).encode(env));
     };
     let handle = ResourceArc::new(ContextHandle { context });
@@ -81,11 +80,11 @@ fn context_hand_over(
     to: ResourceArc<ContextHandle>,
 ) -> NifResult<bool> {
     let caller = word(pid_term(*env.pid().as_c_arg())) as u64;
-    let are_callers = [&from, &to].iter().all(|handle| handle.context.label() == caller);
+    let are_callers = [&from, &to].iter().all(|handle| handle.context.owner_id() == caller);
     if !are_callers || std::ptr::eq(&*from, &*to) {
         return Err(rustler::Error::BadArg);
     }
-    let moved = from.context.hand_over(&to.context, &Death::Stuck);
+    let moved = from.context.take_over_by(&to.context, &Death::Stuck);
     if moved {
         // Until here, who came through the old entry was passed on to the new context.
         directory::insert(*env.pid().as_c_arg(), to);

@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use py_runtime::context::Orphans;
+use py_runtime::context::OnCallerDown;
 use rustler::sys::{
     ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_get_local_pid,
     enif_get_uint, enif_is_identical,
@@ -270,10 +270,10 @@ impl Flags {
     }
 
     /// What becomes of the request when its caller is gone, if it doesn't say so `policy`.
-    pub(crate) fn orphans(self, policy: Orphans) -> Orphans {
+    pub(crate) fn orphans(self, policy: OnCallerDown) -> OnCallerDown {
         match self.0 {
-            bits if bits & Self::FINISH_ORPHAN != 0 => Orphans::Finish,
-            bits if bits & Self::STOP_ORPHAN != 0 => Orphans::Stop,
+            bits if bits & Self::FINISH_ORPHAN != 0 => OnCallerDown::Finish,
+            bits if bits & Self::STOP_ORPHAN != 0 => OnCallerDown::Interrupt,
             _ => policy,
         }
     }

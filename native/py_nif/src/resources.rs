@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use py_runtime::context::{Owner, StartError};
-use py_runtime::hold::Held;
+use py_runtime::handle::Handle;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_send};
 use rustler::{Encoder, Env, LocalPid, Monitor, Resource, ResourceArc, Term};
@@ -105,13 +105,13 @@ impl Owner for Process {
 }
 
 /// A namespace made by `py_context:create_local_env/1`.
-pub(crate) struct EnvHandle(Held<Call>);
+pub(crate) struct EnvHandle(Handle<Call>);
 
 #[rustler::resource_impl]
 impl Resource for EnvHandle {}
 
 /// A Python object that Erlang has no term for.
-pub(crate) struct ObjectHandle(Held<Call>);
+pub(crate) struct ObjectHandle(Handle<Call>);
 
 #[rustler::resource_impl]
 impl Resource for ObjectHandle {}
@@ -135,7 +135,7 @@ impl ObjectHandle {
 }
 
 /// A reference to a new namespace, as a term of `env`.
-pub(crate) fn new_env(env: *mut ErlNifEnv, namespace: Held<Call>) -> ErlNifTerm {
+pub(crate) fn new_env(env: *mut ErlNifEnv, namespace: Handle<Call>) -> ErlNifTerm {
     let handle = ResourceArc::new(EnvHandle(namespace));
     // SAFETY: `env` belongs to the current thread.
     handle.encode(unsafe { Env::new(&env, env) }).as_c_arg()
@@ -143,7 +143,7 @@ pub(crate) fn new_env(env: *mut ErlNifEnv, namespace: Held<Call>) -> ErlNifTerm 
 
 /// The namespace that a reference stands for, if it belongs to `context`.
 pub(crate) fn env_namespace(
-    at: Attached<'_>,
+    py: Attached<'_>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
     context: &Arc<Context>,
@@ -157,7 +157,7 @@ pub(crate) fn env_namespace(
         return Err(Error::WrongContext("environment"));
     }
     // SAFETY: the namespace belongs to this context, whose thread this is.
-    unsafe { held.get(at) }.ok_or(Error::ContextDied(Death::ThreadEnded))
+    unsafe { held.get(py) }.ok_or(Error::ContextDied(Death::ThreadEnded))
 }
 
 /// A handle on `object`, as a term of `env`. `None`: the context has ended.
@@ -169,7 +169,7 @@ pub(crate) unsafe fn new_handle(
     context: &Arc<Context>,
     object: Object,
 ) -> Option<ErlNifTerm> {
-    let handle = ResourceArc::new(ObjectHandle(Held::new(context, object)?));
+    let handle = ResourceArc::new(ObjectHandle(Handle::new(context, object)?));
     // SAFETY: as the caller vouches.
     Some(handle.encode(unsafe { Env::new(&env, env) }).as_c_arg())
 }
@@ -191,7 +191,7 @@ pub(crate) enum Found {
 /// # Safety
 /// `term` belongs to `env`, and the thread is attached to the interpreter of `context`.
 pub(crate) unsafe fn handle_object(
-    at: Attached<'_>,
+    py: Attached<'_>,
     context: Option<&Arc<Context>>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
@@ -200,9 +200,9 @@ pub(crate) unsafe fn handle_object(
     let term = unsafe { Term::new(Env::new(&env, env), term) };
     let Ok(handle) = term.decode::<ResourceArc<ObjectHandle>>() else { return Found::NoHandle };
     let ObjectHandle(held) = &*handle;
-    if !context.is_some_and(|context| held.is_at_home_in(context)) {
+    if !context.is_some_and(|context| held.is_usable_in(context)) {
         return Found::Elsewhere;
     }
     // SAFETY: it is at home in the interpreter that this thread is attached to.
-    unsafe { held.get(at) }.map_or(Found::Gone, Found::Object)
+    unsafe { held.get(py) }.map_or(Found::Gone, Found::Object)
 }

@@ -1,6 +1,6 @@
 //! The NIFs with which a caller waits for room in a full queue. See `py_overload`.
 
-use py_runtime::context::Room;
+use py_runtime::context::Capacity;
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_make_uint64, enif_send};
 use rustler::{Atom, Encoder, Env, LocalPid, Term};
 
@@ -24,7 +24,9 @@ extern "C" fn submit_admitted(
     unsafe {
         let moved = copying::elsewhere(env, c"submit_admitted", nif, (argc, argv), *argv.add(1));
         moved.unwrap_or_else(|| {
-            submit_by(env, argv, Context::submit_admitted, |seq| enif_make_uint64(env, seq))
+            submit_by(env, argv, Context::submit_bypassing_waiters, |seq| {
+                enif_make_uint64(env, seq)
+            })
         })
     }
 }
@@ -44,18 +46,18 @@ fn await_room<'a>(env: Env<'a>, context: LocalPid, reference: Term<'a>, ticket: 
     // SAFETY: the reference is a term of this NIF call.
     let reference = unsafe { Saved::new(reference.as_c_arg()) };
     let waiting = directory::with(*context.as_c_arg(), |context| {
-        let patience = context.patience()?;
+        let patience = context.overload_wait()?;
         let ticket = (ticket > 0).then_some(ticket);
         let admit = Box::new(move || tell(caller, &reference));
-        Some((context.await_room(ticket, admit), patience))
+        Some((context.wait_for_capacity(ticket, admit), patience))
     });
     match waiting {
-        Some(Some((Room::Later(ticket), patience))) => {
+        Some(Some((Capacity::Wait(ticket), patience))) => {
             let ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
             (atoms::wait(), ticket, ms).encode(env)
         }
         // A context that is gone says so to whoever tries again.
-        Some(Some((Room::Now, _))) | None => atoms::room().encode(env),
+        Some(Some((Capacity::Available, _))) | None => atoms::room().encode(env),
         Some(None) => atoms::refuse().encode(env),
     }
 }
@@ -63,13 +65,13 @@ fn await_room<'a>(env: Env<'a>, context: LocalPid, reference: Term<'a>, ticket: 
 /// `give_up_room(Ctx, Ticket) -> boolean()`; `false`: the message has been sent, or is about to be.
 #[rustler::nif]
 fn give_up_room(context: LocalPid, ticket: u64) -> bool {
-    directory::with(*context.as_c_arg(), |context| context.give_up_room(ticket)).unwrap_or(false)
+    directory::with(*context.as_c_arg(), |context| context.cancel_wait(ticket)).unwrap_or(false)
 }
 
 /// `pass_room_on(Ctx) -> ok`: the caller was told of room, and doesn't want it any more.
 #[rustler::nif]
 fn pass_room_on(context: LocalPid) -> Atom {
-    directory::with(*context.as_c_arg(), |context| context.pass_room_on());
+    directory::with(*context.as_c_arg(), |context| context.wake_next_waiter());
     atoms::ok()
 }
 

@@ -50,8 +50,8 @@ pub(super) unsafe fn to_python(
         text::inspect(reader.env, term)?;
         let class = reader.types.buffer.as_ptr();
         let object = ffi::PyType_GenericAlloc(class.cast(), 0);
-        let Some(object) = Object::from_owned(reader.at, object) else {
-            return Some(Err(Fail::raised(reader.at)));
+        let Some(object) = Object::from_owned(reader.py, object) else {
+            return Some(Err(Fail::raised(reader.py)));
         };
         let buffer = object.as_ptr().cast::<Buffer>();
         (*buffer).env = enif_alloc_env();
@@ -84,14 +84,14 @@ impl Resource for Shared {}
 /// The thread is attached to the context's interpreter, nobody changes the object's bytes from now
 /// on, and `env` may be written to.
 pub(super) unsafe fn share(
-    at: Attached<'_>,
+    py: Attached<'_>,
     context: &Arc<Context>,
     env: *mut ErlNifEnv,
     object: &Object,
 ) -> Option<ErlNifTerm> {
     // SAFETY: passed on to the caller.
-    let Some(export) = (unsafe { Export::new(context, at, object) }) else {
-        py_runtime::exception::clear(at);
+    let Some(export) = (unsafe { Export::new(context, py, object) }) else {
+        py_runtime::exception::clear(py);
         return None;
     };
     if export.bytes().len() < SHARED_FROM {

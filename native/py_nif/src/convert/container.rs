@@ -63,7 +63,7 @@ pub(super) unsafe fn list_to_python(
         if enif_get_list_length(reader.env, list, &raw mut length) == 0 {
             return Err(Fail::refuse("improper list"));
         }
-        let object = made(reader.at, ffi::PyList_New(length as ffi::Py_ssize_t))?;
+        let object = made(reader.py, ffi::PyList_New(length as ffi::Py_ssize_t))?;
         let (mut head, mut rest) = (list, list);
         let mut like = ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER;
         for index in 0..length as ffi::Py_ssize_t {
@@ -93,7 +93,7 @@ unsafe fn tagged_to_python(
     unsafe {
         match *elements {
             [tag, binary] if tag == known.bytes => text::inspect(reader.env, binary)
-                .map(|bytes| text::bytes_to_python(reader.at, bytes)),
+                .map(|bytes| text::bytes_to_python(reader.py, bytes)),
             [tag, binary] if tag == known.buffer => buffer::to_python(reader, binary),
             [tag, dtype, shape, data] if tag == known.ndarray => {
                 tensor::to_python(reader, [dtype, shape, data], room)
@@ -124,7 +124,7 @@ pub(super) unsafe fn tuple_to_python(
             return special;
         }
         let room = deeper(room)?;
-        let object = made(reader.at, ffi::PyTuple_New(arity as ffi::Py_ssize_t))?;
+        let object = made(reader.py, ffi::PyTuple_New(arity as ffi::Py_ssize_t))?;
         for (index, &element) in elements.iter().enumerate() {
             let value = match reader.value(element, room) {
                 Ok(value) => value,
@@ -189,14 +189,14 @@ pub(super) unsafe fn map_to_python(
     map: ErlNifTerm,
     room: u32,
 ) -> Result<Object, Fail> {
-    let Reader { at, env, .. } = reader;
+    let Reader { py, env, .. } = reader;
     let mut name = ErlNifTerm::default();
     // SAFETY: `map` belongs to `env`, so its keys and values do; attached.
     unsafe {
         if enif_get_map_value(env, map, reader.types.known.r#struct, &raw mut name) != 0 {
             return struct_to_python(reader, map, name);
         }
-        let dict = made(at, ffi::PyDict_New())?;
+        let dict = made(py, ffi::PyDict_New())?;
         for (count, (key, value)) in Pairs::new(env, map).into_iter().flatten().enumerate() {
             let place = || key_step(env, key);
             let name = match reader.key(key, room) {
@@ -208,7 +208,7 @@ pub(super) unsafe fn map_to_python(
                 Err(fail) => return Err(fail.under(place)),
             };
             if ffi::PyDict_SetItem(dict.as_ptr(), name.as_ptr(), value.as_ptr()) != 0 {
-                return Err(refuse_key(at, &name).under(place));
+                return Err(refuse_key(py, &name).under(place));
             }
             // Equal in Python though not in Erlang: `a` and `<<"a">>`, 1 and 1.0, true and 1.
             if ffi::PyDict_Size(dict.as_ptr()) as usize != count + 1 {
@@ -252,12 +252,12 @@ unsafe fn struct_to_python(
 
 /// Python keeps lists and dicts from being keys, alone or within a tuple.
 #[cold]
-fn refuse_key(at: Attached<'_>, key: &Object) -> Fail {
+fn refuse_key(py: Attached<'_>, key: &Object) -> Fail {
     // SAFETY: attached, with an exception set.
     if unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_TypeError) } == 0 {
-        return Fail::raised(at);
+        return Fail::raised(py);
     }
-    py_runtime::exception::clear(at);
+    py_runtime::exception::clear(py);
     // SAFETY: `key` is live.
     let class = unsafe { type_name(key.as_ptr()) };
     let within = if class == "tuple" { " with a list or dict in it" } else { "" };
@@ -279,10 +279,10 @@ pub(super) unsafe fn list_to_term(
         };
         let start = writer.parts.len();
         if writer.parts.try_reserve(count as usize).is_err() {
-            return Err(Fail::no_memory(writer.at));
+            return Err(Fail::no_memory(writer.py));
         }
         for index in 0..length {
-            let Some(item) = list_item(writer.at, list, index) else { break };
+            let Some(item) = list_item(writer.py, list, index) else { break };
             let term = match number::plain_to_term(writer.env, item.as_ptr()) {
                 Some(term) => term,
                 None => match writer.value(item.as_ptr(), room) {
@@ -306,7 +306,7 @@ pub(super) unsafe fn list_to_term(
 /// # Safety
 /// `list` is a live list.
 unsafe fn list_item(
-    at: Attached<'_>,
+    py: Attached<'_>,
     list: *mut ffi::PyObject,
     index: ffi::Py_ssize_t,
 ) -> Option<Object> {
@@ -316,14 +316,14 @@ unsafe fn list_item(
         if index >= ffi::PyList_GET_SIZE(list) {
             return None;
         }
-        Object::from_borrowed(at, ffi::PyList_GET_ITEM(list, index))
+        Object::from_borrowed(py, ffi::PyList_GET_ITEM(list, index))
     }
     #[cfg(Py_GIL_DISABLED)]
     // SAFETY: the call takes its reference atomically, other threads notwithstanding.
     unsafe {
-        let item = Object::from_owned(at, ffi::PyList_GetItemRef(list, index));
+        let item = Object::from_owned(py, ffi::PyList_GetItemRef(list, index));
         if item.is_none() {
-            py_runtime::exception::clear(at);
+            py_runtime::exception::clear(py);
         }
         item
     }
@@ -347,7 +347,7 @@ pub(super) unsafe fn tuple_to_term(
         }
         let start = writer.parts.len();
         if writer.parts.try_reserve(arity as usize).is_err() {
-            return Err(Fail::no_memory(writer.at));
+            return Err(Fail::no_memory(writer.py));
         }
         for index in 0..arity {
             let term = match writer.value(ffi::PyTuple_GET_ITEM(tuple, index), room) {
@@ -375,7 +375,7 @@ pub(super) unsafe fn dict_to_term(
         #[cfg(Py_GIL_DISABLED)]
         // Walking a dict that other threads can change needs a lock for the whole walk; a copy
         // needs it for the moment of copying.
-        let copy = made(writer.at, ffi::PyDict_Copy(dict))?;
+        let copy = made(writer.py, ffi::PyDict_Copy(dict))?;
         #[cfg(Py_GIL_DISABLED)]
         let dict = copy.as_ptr();
         let size = ffi::PyDict_Size(dict) as usize;
@@ -404,11 +404,11 @@ unsafe fn pairs_to_term(
     size: usize,
     room: u32,
 ) -> Result<ErlNifTerm, Fail> {
-    let at = writer.at;
+    let py = writer.py;
     // First the keys, then the values; what their parts take comes after them and goes again.
     let start = writer.parts.len();
     if writer.parts.try_reserve(2 * size).is_err() {
-        return Err(Fail::no_memory(at));
+        return Err(Fail::no_memory(py));
     }
     writer.parts.resize(start + 2 * size, ErlNifTerm::default());
     let mut count = 0;
@@ -420,7 +420,7 @@ unsafe fn pairs_to_term(
     unsafe {
         while ffi::PyDict_Next(dict, &raw mut position, &raw mut key, &raw mut value) != 0 {
             let (Some(key), Some(value)) =
-                (Object::from_borrowed(at, key), Object::from_borrowed(at, value))
+                (Object::from_borrowed(py, key), Object::from_borrowed(py, value))
             else {
                 break;
             };
@@ -429,12 +429,12 @@ unsafe fn pairs_to_term(
             }
             let term = match writer.value(key.as_ptr(), room) {
                 Ok(term) => term,
-                Err(fail) => return Err(fail.under(|| format!(".key({})", show(at, &key)))),
+                Err(fail) => return Err(fail.under(|| format!(".key({})", show(py, &key)))),
             };
             writer.parts[start + count] = term;
             let term = match writer.value(value.as_ptr(), room) {
                 Ok(term) => term,
-                Err(fail) => return Err(fail.under(|| object_step(at, &key))),
+                Err(fail) => return Err(fail.under(|| object_step(py, &key))),
             };
             writer.parts[start + size + count] = term;
             count += 1;

@@ -55,8 +55,8 @@ impl Types {
     ///
     /// # Errors
     /// The import's exception, or an `ImportError` when something else goes by that name.
-    pub fn load(at: Attached<'_>) -> Result<Types, Exception> {
-        let python_module::Classes { atom, pid, reference, buffer } = python_module::classes(at)?;
+    pub fn load(py: Attached<'_>) -> Result<Types, Exception> {
+        let python_module::Classes { atom, pid, reference, buffer } = python_module::classes(py)?;
         let known = KnownAtoms::new();
         let (plain, array, parts) = (OnceCell::new(), OnceCell::new(), Cell::default());
         Ok(Types { atom, pid, reference, buffer, known, plain, array, parts })
@@ -100,7 +100,7 @@ pub enum Values {
 /// Converts values in one interpreter.
 pub struct Converter<'a> {
     /// Proof that this thread is attached to the interpreter of `types`.
-    pub at: Attached<'a>,
+    pub py: Attached<'a>,
     /// The interpreter's types.
     pub types: &'a Types,
     /// The context whose thread this is: it will hold what has no term. A thread that Python code
@@ -156,7 +156,7 @@ impl Converter<'_> {
             return Err(Fail::refuse("not a proper list").rooted(ROOT, room));
         }
         if out.try_reserve(length as usize).is_err() {
-            return Err(Fail::no_memory(self.at).rooted(ROOT, room));
+            return Err(Fail::no_memory(self.py).rooted(ROOT, room));
         }
         let (mut head, mut rest) = (list, list);
         for index in 0..length as usize {
@@ -194,7 +194,7 @@ impl Converter<'_> {
     }
 
     fn reader(&self, env: *mut ErlNifEnv) -> Reader<'_> {
-        Reader { at: self.at, types: self.types, context: self.context, env }
+        Reader { py: self.py, types: self.types, context: self.context, env }
     }
 
     /// The term for a Python object, built in `env`. The object is called `result` in errors. What
@@ -314,16 +314,16 @@ impl Fail {
 
     /// Takes the Python exception that is set.
     #[cold]
-    fn raised(at: Attached<'_>) -> Self {
-        Fail::of(ConvertError::Python(Exception::take(at)))
+    fn raised(py: Attached<'_>) -> Self {
+        Fail::of(ConvertError::Python(Exception::take(py)))
     }
 
     /// `MemoryError`.
     #[cold]
-    fn no_memory(at: Attached<'_>) -> Self {
+    fn no_memory(py: Attached<'_>) -> Self {
         // SAFETY: attached.
         unsafe { ffi::PyErr_NoMemory() };
-        Fail::raised(at)
+        Fail::raised(py)
     }
 
     /// The same failure, seen from one level further out.
@@ -353,9 +353,9 @@ impl Fail {
 ///
 /// # Safety
 /// `ptr` is a reference that the caller owns and gives up, or null with an exception set.
-unsafe fn made(at: Attached<'_>, ptr: *mut ffi::PyObject) -> Result<Object, Fail> {
+unsafe fn made(py: Attached<'_>, ptr: *mut ffi::PyObject) -> Result<Object, Fail> {
     // SAFETY: as the caller vouches.
-    unsafe { Object::from_owned(at, ptr) }.ok_or_else(|| Fail::raised(at))
+    unsafe { Object::from_owned(py, ptr) }.ok_or_else(|| Fail::raised(py))
 }
 
 /// The name of an object's type, for messages.
@@ -397,25 +397,25 @@ fn is_name(text: &str) -> bool {
 
 /// `.name` for a key that reads like one, `[key]` for others.
 #[cold]
-fn object_step(at: Attached<'_>, key: &Object) -> String {
+fn object_step(py: Attached<'_>, key: &Object) -> String {
     // SAFETY: `key` is live and lends its text for the moment.
     let name = unsafe {
         if ffi::PyUnicode_CheckExact(key.as_ptr()) != 0 {
-            text::utf8(at, key.as_ptr()).ok().and_then(|text| std::str::from_utf8(text).ok())
+            text::utf8(py, key.as_ptr()).ok().and_then(|text| std::str::from_utf8(text).ok())
         } else {
             None
         }
     };
     match name {
         Some(name) if is_name(name) => format!(".{name}"),
-        _ => format!("[{}]", show(at, key)),
+        _ => format!("[{}]", show(py, key)),
     }
 }
 
 /// A key for a message: numbers, text and bytes as Python prints them, of others the type, because
 /// their `repr` could be anything, also endless.
 #[cold]
-fn show(at: Attached<'_>, key: &Object) -> String {
+fn show(py: Attached<'_>, key: &Object) -> String {
     const LONGEST: usize = 60;
     let ptr = key.as_ptr();
     // SAFETY: `key` is live; the exact types' `repr` runs no user code.
@@ -424,10 +424,10 @@ fn show(at: Attached<'_>, key: &Object) -> String {
             || ffi::PyBytes_CheckExact(ptr) != 0
             || ffi::PyLong_CheckExact(ptr) != 0
             || ffi::PyFloat_CheckExact(ptr) != 0;
-        let shown = if plain { Object::from_owned(at, ffi::PyObject_Repr(ptr)) } else { None };
-        let Some(shown) = shown.and_then(|shown| py_runtime::exception::lossy_text(at, &shown))
+        let shown = if plain { Object::from_owned(py, ffi::PyObject_Repr(ptr)) } else { None };
+        let Some(shown) = shown.and_then(|shown| py_runtime::exception::lossy_text(py, &shown))
         else {
-            py_runtime::exception::clear(at);
+            py_runtime::exception::clear(py);
             return type_name(ptr);
         };
         match shown.char_indices().nth(LONGEST) {

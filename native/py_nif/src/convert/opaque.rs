@@ -37,13 +37,13 @@ pub(super) unsafe fn to_python(
     class: &Object,
     term: ErlNifTerm,
 ) -> Result<Object, Fail> {
-    let Reader { at, env, .. } = reader;
+    let Reader { py, env, .. } = reader;
     let mut local = MaybeUninit::<ErlNifPid>::uninit();
     // SAFETY: the types of module `erlang` have the layout `Opaque`, and a new instance is zeroed
     // and not known to anyone yet; `term` belongs to `env`.
     unsafe {
         let object = ffi::PyType_GenericAlloc(class.as_ptr().cast(), 0);
-        let object = Object::from_owned(at, object).ok_or_else(|| Fail::raised(at))?;
+        let object = Object::from_owned(py, object).ok_or_else(|| Fail::raised(py))?;
         let opaque = object.as_ptr().cast::<Opaque>();
         if enif_get_local_pid(env, term, local.as_mut_ptr()) != 0 {
             (*opaque).term = term;

@@ -25,7 +25,7 @@ const MOST_PARTS: usize = (1 << 20) / size_of::<ErlNifTerm>();
 
 /// Writes terms into one environment.
 pub(super) struct Writer<'a> {
-    pub(super) at: Attached<'a>,
+    pub(super) py: Attached<'a>,
     pub(super) types: &'a Types,
     context: Option<&'a Arc<Context>>,
     pub(super) env: *mut ErlNifEnv,
@@ -59,13 +59,13 @@ impl Drop for Writer<'_> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(converter: &Converter<'a>, env: *mut ErlNifEnv, plainly: bool) -> Self {
-        let Converter { at, types, context, values, .. } = *converter;
+        let Converter { py, types, context, values, .. } = *converter;
         let none = match values {
             Values::Erlang => types.known.none,
             Values::Elixir => types.known.nil,
         };
         Writer {
-            at,
+            py,
             types,
             context,
             env,
@@ -95,7 +95,7 @@ impl<'a> Writer<'a> {
             if ffi::PyUnicode_CheckExact(value) != 0 {
                 text::str_to_term(self, value)
             } else if ffi::PyLong_CheckExact(value) != 0 {
-                number::int_to_term(self.at, self.env, value)
+                number::int_to_term(self.py, self.env, value)
             } else if ffi::PyFloat_CheckExact(value) != 0 {
                 Ok(number::float_to_term(self, ffi::PyFloat_AS_DOUBLE(value)))
             } else if value == ffi::Py_None() {
@@ -141,7 +141,7 @@ impl<'a> Writer<'a> {
             } else if ffi::PyUnicode_Check(value) != 0 {
                 text::str_to_term(self, value)
             } else if ffi::PyLong_Check(value) != 0 {
-                number::int_to_term(self.at, self.env, value)
+                number::int_to_term(self.py, self.env, value)
             } else if ffi::PyFloat_Check(value) != 0 {
                 Ok(number::float_to_term(self, ffi::PyFloat_AS_DOUBLE(value)))
             } else if ffi::PyBytes_Check(value) != 0 {
@@ -167,8 +167,8 @@ impl<'a> Writer<'a> {
     pub(super) unsafe fn share(&self, value: *mut ffi::PyObject) -> Option<ErlNifTerm> {
         // SAFETY: passed on to the caller; attached to the context's interpreter.
         unsafe {
-            let object = Object::from_borrowed(self.at, value)?;
-            buffer::share(self.at, self.context?, self.env, &object)
+            let object = Object::from_borrowed(self.py, value)?;
+            buffer::share(self.py, self.context?, self.env, &object)
         }
     }
 
@@ -176,7 +176,7 @@ impl<'a> Writer<'a> {
     /// `bytes`, also through views and arrays.
     pub(super) fn never_changes(&self, object: &Object) -> bool {
         const DEEPEST: u32 = 8;
-        let mut object = object.clone_ref(self.at);
+        let mut object = object.clone_ref(self.py);
         for _ in 0..DEEPEST {
             // SAFETY: attached; the object and its type are live, and the type's name ends in NUL.
             let next = unsafe {
@@ -187,8 +187,8 @@ impl<'a> Writer<'a> {
                     return true;
                 }
                 match CStr::from_ptr((*class).tp_name).to_bytes() {
-                    b"memoryview" => object.getattr_c(self.at, c"obj"),
-                    b"numpy.ndarray" => object.getattr_c(self.at, c"base"),
+                    b"memoryview" => object.getattr_c(self.py, c"obj"),
+                    b"numpy.ndarray" => object.getattr_c(self.py, c"base"),
                     _ => return false,
                 }
             };
@@ -197,7 +197,7 @@ impl<'a> Writer<'a> {
                 None => break,
             }
         }
-        py_runtime::exception::clear(self.at);
+        py_runtime::exception::clear(self.py);
         false
     }
 
@@ -208,9 +208,9 @@ impl<'a> Writer<'a> {
     #[inline(never)]
     unsafe fn unknown(&mut self, value: *mut ffi::PyObject, room: u32) -> Result<ErlNifTerm, Fail> {
         // SAFETY: `value` is live, and gets a reference.
-        let object = unsafe { Object::from_borrowed(self.at, value) }.expect("not null");
+        let object = unsafe { Object::from_borrowed(self.py, value) }.expect("not null");
         if self.plainly {
-            let plain = plain::stand_in(self.at, &self.types.plain, &object)?;
+            let plain = plain::stand_in(self.py, &self.types.plain, &object)?;
             // SAFETY: as for `value`.
             return unsafe { self.value(plain.as_ptr(), deeper(room)?) };
         }

@@ -32,18 +32,18 @@ pub(super) unsafe fn to_python(
         Some(buffer::to_python(reader, data)?.and_then(|bytes| {
             let dtype = reader.value(dtype, room)?;
             let shape = reader.value(shape, deeper(room)?)?;
-            array(reader.at, &dtype, &shape, &bytes, length)
+            array(reader.py, &dtype, &shape, &bytes, length)
         }))
     }
 }
 
 /// `numpy.dtype(dtype)`. One of Python objects would take the binary's bytes for pointers.
-fn element_type(at: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Object, Fail> {
+fn element_type(py: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Object, Fail> {
     // SAFETY: attached; live objects, and a failure is a null with an exception set.
     let (dtype, has_objects) = unsafe {
-        let class = numpy.getattr_c(at, c"dtype").ok_or_else(|| Fail::raised(at))?;
-        let dtype = made(at, ffi::PyObject_CallOneArg(class.as_ptr(), dtype.as_ptr()))?;
-        let flag = dtype.getattr_c(at, c"hasobject").ok_or_else(|| Fail::raised(at))?;
+        let class = numpy.getattr_c(py, c"dtype").ok_or_else(|| Fail::raised(py))?;
+        let dtype = made(py, ffi::PyObject_CallOneArg(class.as_ptr(), dtype.as_ptr()))?;
+        let flag = dtype.getattr_c(py, c"hasobject").ok_or_else(|| Fail::raised(py))?;
         (dtype, flag.as_ptr() != ffi::Py_False())
     };
     if has_objects { Err(Fail::refuse("array of Python objects")) } else { Ok(dtype) }
@@ -51,7 +51,7 @@ fn element_type(at: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Obje
 
 /// `numpy.ndarray(shape, dtype, bytes)`, which has to use all of the bytes.
 fn array(
-    at: Attached<'_>,
+    py: Attached<'_>,
     dtype: &Object,
     shape: &Object,
     bytes: &Object,
@@ -59,9 +59,9 @@ fn array(
 ) -> Result<Object, Fail> {
     // SAFETY: attached; each call gets live objects, and a failure is a null with an exception set.
     let (array, used) = unsafe {
-        let numpy = made(at, ffi::PyImport_ImportModule(c"numpy".as_ptr()))?;
-        let class = numpy.getattr_c(at, c"ndarray").ok_or_else(|| Fail::raised(at))?;
-        let dtype = element_type(at, &numpy, dtype)?;
+        let numpy = made(py, ffi::PyImport_ImportModule(c"numpy".as_ptr()))?;
+        let class = numpy.getattr_c(py, c"ndarray").ok_or_else(|| Fail::raised(py))?;
+        let dtype = element_type(py, &numpy, dtype)?;
         let call = ffi::PyObject_CallFunctionObjArgs(
             class.as_ptr(),
             shape.as_ptr(),
@@ -69,12 +69,12 @@ fn array(
             bytes.as_ptr(),
             std::ptr::null_mut::<ffi::PyObject>(),
         );
-        let array = made(at, call)?;
-        let used = array.getattr_c(at, c"nbytes").ok_or_else(|| Fail::raised(at))?;
+        let array = made(py, call)?;
+        let used = array.getattr_c(py, c"nbytes").ok_or_else(|| Fail::raised(py))?;
         let used = ffi::PyLong_AsSize_t(used.as_ptr());
         (array, used)
     };
-    clear(at);
+    clear(py);
     if used == length {
         Ok(array)
     } else {
@@ -93,7 +93,7 @@ pub(super) unsafe fn to_term(
     share: bool,
     room: u32,
 ) -> Result<ErlNifTerm, Fail> {
-    let described = plain::describe_array(writer.at, &writer.types.array, object)?;
+    let described = plain::describe_array(writer.py, &writer.types.array, object)?;
     let exporter = described.as_ref().map_or(object, |(_, exporter)| exporter);
     // SAFETY: passed on to the caller; an array's exporter has the array's bytes.
     unsafe {
@@ -123,7 +123,7 @@ unsafe fn memory(writer: &Writer<'_>, object: &Object, share: bool) -> Result<Me
     // dimensions as it says, none for a scalar.
     unsafe {
         if ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_FULL_RO) != 0 {
-            return Err(Fail::raised(writer.at));
+            return Err(Fail::raised(writer.py));
         }
         let view = view.assume_init_mut();
         if text::holds_objects(view) {

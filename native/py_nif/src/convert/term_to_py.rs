@@ -18,7 +18,7 @@ use crate::resources::{Found, handle_object};
 /// Reads terms of one environment.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
-    pub(super) at: Attached<'a>,
+    pub(super) py: Attached<'a>,
     pub(super) types: &'a Types,
     pub(super) context: Option<&'a Arc<Context>>,
     pub(super) env: *mut ErlNifEnv,
@@ -67,12 +67,12 @@ impl Reader<'_> {
                 ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER
                     if enif_get_int64(self.env, term, &raw mut int) != 0 =>
                 {
-                    made(self.at, ffi::PyLong_FromLongLong(int))
+                    made(self.py, ffi::PyLong_FromLongLong(int))
                 }
                 ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT
                     if enif_get_double(self.env, term, &raw mut float) != 0 =>
                 {
-                    made(self.at, ffi::PyFloat_FromDouble(float))
+                    made(self.py, ffi::PyFloat_FromDouble(float))
                 }
                 _ => {
                     *like = enif_term_type(self.env, term);
@@ -95,10 +95,10 @@ impl Reader<'_> {
         // term of the type that it asks for.
         unsafe {
             match kind {
-                ERL_NIF_TERM_TYPE_INTEGER => number::int_to_python(self.at, self.env, term),
+                ERL_NIF_TERM_TYPE_INTEGER => number::int_to_python(self.py, self.env, term),
                 ERL_NIF_TERM_TYPE_BITSTRING => text::binary_to_python(self, term),
                 ERL_NIF_TERM_TYPE_ATOM => text::atom_to_python(self, term),
-                ERL_NIF_TERM_TYPE_FLOAT => number::float_to_python(self.at, self.env, term),
+                ERL_NIF_TERM_TYPE_FLOAT => number::float_to_python(self.py, self.env, term),
                 ERL_NIF_TERM_TYPE_LIST => container::list_to_python(self, term, deeper(room)?),
                 ERL_NIF_TERM_TYPE_TUPLE => container::tuple_to_python(self, term, room),
                 ERL_NIF_TERM_TYPE_MAP => container::map_to_python(self, term, deeper(room)?),
@@ -130,7 +130,7 @@ impl Reader<'_> {
     /// As for [`Reader::value`].
     pub(super) unsafe fn object(self, term: ErlNifTerm) -> Result<Option<Object>, Fail> {
         // SAFETY: passed on to the caller; the thread is attached to the context's interpreter.
-        match unsafe { handle_object(self.at, self.context, self.env, term) } {
+        match unsafe { handle_object(self.py, self.context, self.env, term) } {
             Found::Object(object) => Ok(Some(object)),
             // SAFETY: as above.
             Found::NoHandle if unsafe { foreign::is_foreign_handle(self.env, term) } => {

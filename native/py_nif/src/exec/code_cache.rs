@@ -34,15 +34,15 @@ struct Sources {
 }
 
 impl CodeCache {
-    pub(super) fn new(at: Attached<'_>) -> Result<Self, Exception> {
+    pub(super) fn new(py: Attached<'_>) -> Result<Self, Exception> {
         let (expressions, statements) = (Sources::default(), Sources::default());
-        Ok(CodeCache { expressions, statements, lines: Lines::new(at)? })
+        Ok(CodeCache { expressions, statements, lines: Lines::new(py)? })
     }
 
     /// The code of a source, compiled at need.
     pub(super) fn get(
         &mut self,
-        at: Attached<'_>,
+        py: Attached<'_>,
         source: &[u8],
         kind: Kind,
     ) -> Result<Object, Exception> {
@@ -51,39 +51,39 @@ impl CodeCache {
             Kind::Statements => &mut self.statements,
         };
         if let Some(code) = sources.code.get(source) {
-            return Ok(code.clone_ref(at));
+            return Ok(code.clone_ref(py));
         }
         let code = match places::find(source) {
             Some(place) => {
-                let code = compile(at, &moved_down(source, kind, place.line), &place.file, kind)?;
-                self.lines.place(at, &place.file, place.line, source);
+                let code = compile(py, &moved_down(source, kind, place.line), &place.file, kind)?;
+                self.lines.place(py, &place.file, place.line, source);
                 code
             }
             None => {
                 let name = new_name();
-                let code = compile(at, source, &name, kind)?;
-                self.lines.add(at, name, source);
+                let code = compile(py, source, &name, kind)?;
+                self.lines.add(py, name, source);
                 code
             }
         };
         if source.len() <= LONGEST {
-            sources.insert(source, code.clone_ref(at));
+            sources.insert(source, code.clone_ref(py));
         }
         Ok(code)
     }
 
     /// Compiles what a context begins with. Its lines are kept as long as the context.
-    pub(super) fn preload(&mut self, at: Attached<'_>, source: &[u8]) -> Result<Object, Exception> {
+    pub(super) fn preload(&mut self, py: Attached<'_>, source: &[u8]) -> Result<Object, Exception> {
         let name = preload_name(source);
-        let code = code::compile(at, source, &name, Kind::Statements)?;
-        self.lines.keep(at, name, source);
+        let code = code::compile(py, source, &name, Kind::Statements)?;
+        self.lines.keep(py, name, source);
         Ok(code)
     }
 
     /// Gives `linecache` the lines again, should they not be there any more. Called with an
     /// exception set, which it leaves in its place.
-    pub(super) fn show_lines(&self, at: Attached<'_>) {
-        self.lines.show(at);
+    pub(super) fn show_lines(&self, py: Attached<'_>) {
+        self.lines.show(py);
     }
 }
 
@@ -115,17 +115,17 @@ fn moved_down(source: &[u8], kind: Kind, line: u32) -> Vec<u8> {
 /// Compiles, an expression as Python's `eval` takes it. Says so where statements were given for
 /// one.
 pub(super) fn compile(
-    at: Attached<'_>,
+    py: Attached<'_>,
     source: &[u8],
     name: &str,
     kind: Kind,
 ) -> Result<Object, Exception> {
     let source = without_indent(source, kind);
-    code::compile(at, source, name, kind).map_err(|error| {
+    code::compile(py, source, name, kind).map_err(|error| {
         let is_syntax = kind == Kind::Expression && error.class == "SyntaxError";
         if is_syntax
             && !is_empty(source)
-            && code::compile(at, source, name, Kind::Statements).is_ok()
+            && code::compile(py, source, name, Kind::Statements).is_ok()
         {
             let message = error.message + STATEMENTS_HINT;
             return Exception { message, ..error };

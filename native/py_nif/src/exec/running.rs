@@ -12,10 +12,10 @@ use crate::resources;
 pub(crate) fn namespace(call: &Call, scope: &Scope<'_, Call>) -> Option<Object> {
     let (term, namespace) = named(call)?;
     match namespace {
-        Namespace::Own => Some(scope.namespace.clone_ref(scope.at)),
+        Namespace::Own => Some(scope.namespace.clone_ref(scope.py)),
         Namespace::Process(pid) => Some(of_process(scope, pid.unwrap_or(call.caller()))),
         Namespace::Named => {
-            resources::env_namespace(scope.at, call.env(), term, scope.context).ok()
+            resources::env_namespace(scope.py, call.env(), term, scope.context).ok()
         }
     }
 }
@@ -26,8 +26,8 @@ pub(crate) fn likely_namespace(call: &Call, scope: &Scope<'_, Call>) -> Object {
 }
 
 fn of_process(scope: &Scope<'_, Call>, pid: ErlNifPid) -> Object {
-    let known = scope.local.processes.globals(scope.at, pid);
-    known.unwrap_or_else(|| scope.namespace.clone_ref(scope.at))
+    let known = scope.local.processes.globals(scope.py, pid);
+    known.unwrap_or_else(|| scope.namespace.clone_ref(scope.py))
 }
 
 /// Where the event loop is of the process that the job works for; the context's own where the
@@ -39,8 +39,8 @@ pub(crate) fn loop_slot(call: &Call, scope: &Scope<'_, Call>) -> Option<Object> 
         Some(_) => None,
         None => Some(call.principal()),
     };
-    let of_process = pid.and_then(|pid| local.processes.loop_slot(scope.at, pid));
-    of_process.unwrap_or_else(|| local.event_loop.list(scope.at))
+    let of_process = pid.and_then(|pid| local.processes.loop_slot(scope.py, pid));
+    of_process.unwrap_or_else(|| local.event_loop.list(scope.py))
 }
 
 fn named(call: &Call) -> Option<(ErlNifTerm, Namespace)> {

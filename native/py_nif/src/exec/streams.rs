@@ -41,7 +41,7 @@ impl<'a> Run<'a, '_> {
         if let Some(asyncio) = self.local.asyncio.get() {
             return Ok(asyncio);
         }
-        let asyncio = Asyncio::new(self.at, self.context.grace())?;
+        let asyncio = Asyncio::new(self.py, self.context.grace())?;
         // Another may have come while this one was made; then that stays.
         Ok(self.local.asyncio.get_or_init(|| asyncio))
     }
@@ -66,7 +66,7 @@ impl<'a> Run<'a, '_> {
                 pointers.len(),
                 none,
             );
-            Object::from_owned(self.at, value)
+            Object::from_owned(self.py, value)
         };
         self.or_raised(result)
     }
@@ -93,7 +93,7 @@ impl<'a> Run<'a, '_> {
             if ffi::PyObject_HasAttrString(class, c"__aiter__".as_ptr()) == 1 {
                 self.apply_to(&self.asyncio()?.steps, &[&value])?
             } else {
-                let iterator = Object::from_owned(self.at, ffi::PyObject_GetIter(value.as_ptr()));
+                let iterator = Object::from_owned(self.py, ffi::PyObject_GetIter(value.as_ptr()));
                 self.or_raised(iterator)?
             }
         };
@@ -161,7 +161,7 @@ impl<'a> Run<'a, '_> {
                 let message = tuple(ptr, &[atom(ptr, "py_stream"), tag, event]);
                 // Who has cancelled the stream gets nothing more, and nobody gets an item after the
                 // stream's end, which others tell when the context dies.
-                call.state().tell(|| {
+                call.state().send_before_reply(|| {
                     enif_send(std::ptr::null_mut(), &raw const to, ptr, message);
                 });
             }
@@ -208,11 +208,11 @@ impl<'a> Run<'a, '_> {
         let began = Instant::now();
         for _ in 0..most {
             // SAFETY: attached; an iterator.
-            let item = unsafe { Object::from_owned(self.at, ffi::PyIter_Next(iterator.as_ptr())) };
+            let item = unsafe { Object::from_owned(self.py, ffi::PyIter_Next(iterator.as_ptr())) };
             let Some(item) = item else {
                 // SAFETY: attached.
                 let is_end = unsafe { ffi::PyErr_Occurred() }.is_null();
-                return if is_end { Ok("done") } else { Err(Exception::take(self.at).into()) };
+                return if is_end { Ok("done") } else { Err(Exception::take(self.py).into()) };
             };
             give(self, &item)?;
             let lasted = began.elapsed();
@@ -241,11 +241,11 @@ impl<'a> Run<'a, '_> {
                 most,
                 budget,
             );
-            let taken = Object::from_owned(self.at, taken);
+            let taken = Object::from_owned(self.py, taken);
             let taken = self.or_raised(taken)?;
             let list = ffi::PyTuple_GetItem(taken.as_ptr(), 0);
             for index in 0..ffi::PyList_Size(list) {
-                let item = Object::from_borrowed(self.at, ffi::PyList_GetItem(list, index));
+                let item = Object::from_borrowed(self.py, ffi::PyList_GetItem(list, index));
                 let item = self.or_raised(item)?;
                 give(self, &item)?;
             }
@@ -254,7 +254,7 @@ impl<'a> Run<'a, '_> {
             }
             let outcome =
                 ffi::PyObject_CallMethod(steps.as_ptr(), c"outcome".as_ptr(), std::ptr::null());
-            let outcome = Object::from_owned(self.at, outcome);
+            let outcome = Object::from_owned(self.py, outcome);
             self.or_raised(outcome)?;
         }
         Ok("done")
@@ -271,7 +271,7 @@ impl<'a> Run<'a, '_> {
             }
             let closed =
                 ffi::PyObject_CallMethod(iterator.as_ptr(), c"close".as_ptr(), std::ptr::null());
-            Object::from_owned(self.at, closed)
+            Object::from_owned(self.py, closed)
         };
         self.or_raised(closed).map(drop)
     }
@@ -287,7 +287,7 @@ impl<'a> Run<'a, '_> {
         // SAFETY: attached, live objects; the request's terms are read-only, the reply's
         // environment is this thread's alone.
         unsafe {
-            let coroutines = Object::from_owned(self.at, ffi::PyList_New(0));
+            let coroutines = Object::from_owned(self.py, ffi::PyList_New(0));
             let coroutines = self.or_raised(coroutines)?;
             let (mut head, mut rest) = (parked, parked);
             while enif_get_list_cell(self.env, rest, &raw mut head, &raw mut rest) != 0 {
@@ -297,17 +297,17 @@ impl<'a> Run<'a, '_> {
             }
             let mut ms = 0;
             let timeout = if enif_get_uint64(self.env, timeout, &raw mut ms) == 0 {
-                Object::none(self.at)
+                Object::none(self.py)
             } else {
                 let seconds = Duration::from_millis(ms).as_secs_f64();
-                let seconds = Object::from_owned(self.at, ffi::PyFloat_FromDouble(seconds));
+                let seconds = Object::from_owned(self.py, ffi::PyFloat_FromDouble(seconds));
                 self.or_raised(seconds)?
             };
             let tasks = self.apply_to(gather, &[&coroutines, &timeout])?;
             let mut results = Vec::new();
             for index in 0..ffi::PyList_Size(tasks.as_ptr()) {
                 let pair =
-                    Object::from_borrowed(self.at, ffi::PyList_GetItem(tasks.as_ptr(), index));
+                    Object::from_borrowed(self.py, ffi::PyList_GetItem(tasks.as_ptr(), index));
                 let pair = self.or_raised(pair)?;
                 results.push(self.task_result(reply_env, &pair));
             }
@@ -327,7 +327,7 @@ impl<'a> Run<'a, '_> {
             }
             let task = ffi::PyTuple_GetItem(pair.as_ptr(), 0);
             let value = ffi::PyObject_CallMethod(task, c"result".as_ptr(), std::ptr::null());
-            let value = Object::from_owned(self.at, value);
+            let value = Object::from_owned(self.py, value);
             let term = self.or_raised(value).and_then(|value| self.result(reply_env, &value));
             match term {
                 Ok(term) => tuple(reply_env, &[atom(reply_env, "ok"), term]),

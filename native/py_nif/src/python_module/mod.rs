@@ -39,12 +39,12 @@ pub(crate) struct Classes {
 
 /// Imports the module and takes the types from its state, so that it makes no difference what
 /// Python code has put in place of the attributes.
-pub(crate) fn classes(at: Attached<'_>) -> Result<Classes, Exception> {
-    let module = import(at)?;
+pub(crate) fn classes(py: Attached<'_>) -> Result<Classes, Exception> {
+    let module = import(py)?;
     // SAFETY: attached; the module is ours and in our hands, so its state and the types are live.
     unsafe {
         let state = state(module.as_ptr()).ok_or_else(not_ours)?;
-        let class = |class| Object::from_borrowed(at, class).ok_or_else(not_ours);
+        let class = |class| Object::from_borrowed(py, class).ok_or_else(not_ours);
         Ok(Classes {
             atom: class(state.atom)?,
             pid: class(state.pid)?,
@@ -55,14 +55,14 @@ pub(crate) fn classes(at: Attached<'_>) -> Result<Classes, Exception> {
 }
 
 /// The module, and not what Python code may have put in its place.
-fn import(at: Attached<'_>) -> Result<Object, Exception> {
+fn import(py: Attached<'_>) -> Result<Object, Exception> {
     // SAFETY: attached; whatever comes of the import is looked at only if it is a module.
     unsafe {
-        let module = Object::from_owned(at, ffi::PyImport_ImportModule(NAME.as_ptr()))
-            .ok_or_else(|| Exception::take(at))?;
+        let module = Object::from_owned(py, ffi::PyImport_ImportModule(NAME.as_ptr()))
+            .ok_or_else(|| Exception::take(py))?;
         let ours = ffi::PyModule_Check(module.as_ptr()) != 0
             && ffi::PyModule_GetDef(module.as_ptr()) == DEFINITION.0.get();
-        py_runtime::exception::clear(at);
+        py_runtime::exception::clear(py);
         if ours { Ok(module) } else { Err(not_ours()) }
     }
 }
@@ -165,11 +165,11 @@ unsafe extern "C" fn exec(module: *mut ffi::PyObject) -> c_int {
     // SAFETY: called by Python's import system, attached, with a new module whose state is zeroed.
     // What the state holds by the time of a failure is released with the module.
     unsafe {
-        let at = Attached::assume();
+        let py = Attached::assume();
         let dict = ffi::PyInterpreterState_GetDict(ffi::PyInterpreterState_Get());
-        let done = match Object::from_borrowed(at, first(dict)) {
+        let done = match Object::from_borrowed(py, first(dict)) {
             Some(first) => take_over(module, first.as_ptr()),
-            None => begin(at, module).and_then(|()| remember(dict, module)),
+            None => begin(py, module).and_then(|()| remember(dict, module)),
         };
         if done.and_then(|()| publish(module)).is_some() { 0 } else { -1 }
     }
@@ -202,13 +202,13 @@ unsafe fn remember(dict: *mut ffi::PyObject, module: *mut ffi::PyObject) -> Opti
 ///
 /// # Safety
 /// Attached; `module` is live and new.
-unsafe fn begin(at: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
+unsafe fn begin(py: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
     // SAFETY: as the caller vouches.
     unsafe {
         let state = state(module)?;
         state.atom = atom::make_type(module);
         let make =
-            |name, doc| opaque::make_type(at, module, name, doc, pickle::OPAQUE.0.get().cast());
+            |name, doc| opaque::make_type(py, module, name, doc, pickle::OPAQUE.0.get().cast());
         state.pid = make(c"erlang.Pid", c"The id of an Erlang process.");
         state.reference = make(c"erlang.Ref", c"An Erlang reference.");
         state.buffer = buffer::make_type(module, pickle::COPIED.0.get().cast());
@@ -218,7 +218,7 @@ unsafe fn begin(at: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
         {
             return None;
         }
-        prelude::run(at, module, state)
+        prelude::run(py, module, state)
     }
 }
 

@@ -9,7 +9,7 @@ use std::ptr::null_mut;
 use std::sync::Arc;
 use std::time::Duration;
 
-use py_runtime::context::Interrupted;
+use py_runtime::context::WaitError;
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{
@@ -40,42 +40,42 @@ const NOT_RUNNING: &str = "the Erlang application py_context_router is not runni
 /// # Safety
 /// `module` is live and ours, `args` are live objects.
 pub(super) unsafe fn call(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     name: &Object,
     args: &[*mut ffi::PyObject],
 ) -> Result<Object, Raised> {
-    let name = text_of(at, name)?;
-    let values = registered::values(&name).ok_or_else(|| unknown(at, &name))?;
+    let name = text_of(py, name)?;
+    let values = registered::values(&name).ok_or_else(|| unknown(py, &name))?;
     frame::with(|frame| {
         if let Some(frame) = frame {
             let allowed = frame.scope.check_depth(settings::callback_depth());
-            allowed.map_err(|why| interrupted(at, why))?;
+            allowed.map_err(|why| interrupted(py, why))?;
         }
         let env = OwnedEnv::new();
         // SAFETY: the environment is ours alone; the caller vouches for the objects.
-        let list = unsafe { arguments(values, at, frame, env.as_ptr(), args) }?;
+        let list = unsafe { arguments(values, py, frame, env.as_ptr(), args) }?;
         let waiter = match frame {
             Some(frame) => Waiter::Context(Arc::clone(frame.scope.context)),
             None => Waiter::Thread(std::thread::current()),
         };
         // SAFETY: the list is a term of the environment.
         let request = unsafe { Request::new(&name, env, list) };
-        let pending = Pending::start(&request, waiter).ok_or_else(|| not_running(at))?;
+        let pending = Pending::start(&request, waiter).ok_or_else(|| not_running(py))?;
         // SAFETY: the caller vouches for the module.
         unsafe {
             match frame {
                 Some(frame) => frame
                     .scope
                     .wait(&pending, settings::callback_depth())
-                    .map_err(|why| interrupted(at, why))?,
-                None => sleep(at, module, &pending)?,
+                    .map_err(|why| interrupted(py, why))?,
+                None => sleep(py, module, &pending)?,
             }
             match pending.take_answer() {
                 // It is not looked up in any environment.
-                Some(Answer::Plain(value)) => returned(at, frame, null_mut(), value, &name),
-                Some(Answer::Given(answer)) => result(at, frame, module, &name, &answer),
-                Some(Answer::Lost) | None => Err(lost(at, module)),
+                Some(Answer::Plain(value)) => returned(py, frame, null_mut(), value, &name),
+                Some(Answer::Given(answer)) => result(py, frame, module, &name, &answer),
+                Some(Answer::Lost) | None => Err(lost(py, module)),
             }
         }
     })
@@ -87,7 +87,7 @@ pub(super) unsafe fn call(
 /// `env` is the caller's alone, `args` are live objects.
 unsafe fn arguments(
     values: Values,
-    at: Attached<'_>,
+    py: Attached<'_>,
     frame: Option<&Frame<'_>>,
     env: *mut ErlNifEnv,
     args: &[*mut ffi::PyObject],
@@ -100,8 +100,8 @@ unsafe fn arguments(
     }
     for (index, arg) in args.iter().enumerate() {
         // SAFETY: live, as the caller vouches.
-        let arg = unsafe { Object::from_borrowed(at, *arg) }.ok_or(Raised)?;
-        terms.push(to_term_as(values, at, frame, env, &arg, format_args!("args[{index}]"))?);
+        let arg = unsafe { Object::from_borrowed(py, *arg) }.ok_or(Raised)?;
+        terms.push(to_term_as(values, py, frame, env, &arg, format_args!("args[{index}]"))?);
     }
     let count = u32::try_from(terms.len()).unwrap_or(u32::MAX);
     // SAFETY: pointer and length come from one vector, and its terms are of `env`.
@@ -113,19 +113,19 @@ unsafe fn arguments(
 /// # Safety
 /// Attached; `module` is live and ours.
 unsafe fn sleep(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     pending: &Pending,
 ) -> Result<(), Raised> {
     while !pending.is_answered() {
-        detached(at, || {
+        detached(py, || {
             if !pending.is_answered() {
                 std::thread::park_timeout(LOOK);
             }
         });
         if !pending.is_answered() {
             // SAFETY: passed on to the caller.
-            unsafe { prelude::checkpoint(at, module) }.ok_or(Raised)?;
+            unsafe { prelude::checkpoint(py, module) }.ok_or(Raised)?;
         }
     }
     Ok(())
@@ -143,13 +143,13 @@ fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
 
 /// The object for what the function has returned.
 fn returned(
-    at: Attached<'_>,
+    py: Attached<'_>,
     frame: Option<&Frame<'_>>,
     env: *mut ErlNifEnv,
     value: ErlNifTerm,
     name: &str,
 ) -> Result<Object, Raised> {
-    to_python(at, frame, env, value, format_args!("the result of {name}"))
+    to_python(py, frame, env, value, format_args!("the result of {name}"))
 }
 
 /// What the function has returned, or the exception it failed with.
@@ -157,7 +157,7 @@ fn returned(
 /// # Safety
 /// `module` is live and ours.
 unsafe fn result(
-    at: Attached<'_>,
+    py: Attached<'_>,
     frame: Option<&Frame<'_>>,
     module: *mut ffi::PyObject,
     name: &str,
@@ -166,18 +166,18 @@ unsafe fn result(
     let env = answer.env();
     // SAFETY: the answer's environment is only read.
     match unsafe { elements(env, answer.term()) } {
-        [_ok, value] => returned(at, frame, env, *value, name),
+        [_ok, value] => returned(py, frame, env, *value, name),
         [_raised, class, reason, text, stack] => {
-            let class = to_python(at, frame, env, *class, "class")?;
-            let reason = match try_to_python(at, frame, env, *reason, "reason") {
+            let class = to_python(py, frame, env, *class, "class")?;
+            let reason = match try_to_python(py, frame, env, *reason, "reason") {
                 Ok(reason) => reason,
-                Err(_) => to_python(at, frame, env, *text, "reason")?,
+                Err(_) => to_python(py, frame, env, *text, "reason")?,
             };
-            let stack = to_python(at, frame, env, *stack, "stacktrace")?;
+            let stack = to_python(py, frame, env, *stack, "stacktrace")?;
             // SAFETY: passed on to the caller.
-            Err(unsafe { raise_error(at, module, [class, reason, stack]) })
+            Err(unsafe { raise_error(py, module, [class, reason, stack]) })
         }
-        _ => Err(unknown(at, name)),
+        _ => Err(unknown(py, name)),
     }
 }
 
@@ -186,7 +186,7 @@ unsafe fn result(
 /// # Safety
 /// `module` is live and ours.
 unsafe fn raise_error(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     [class, reason, stack]: [Object; 3],
 ) -> Raised {
@@ -200,7 +200,7 @@ unsafe fn raise_error(
             stack.as_ptr(),
             null_mut::<ffi::PyObject>(),
         );
-        if let Some(error) = Object::from_owned(at, error) {
+        if let Some(error) = Object::from_owned(py, error) {
             ffi::PyErr_SetObject(state.error, error.as_ptr());
         }
     }
@@ -209,42 +209,42 @@ unsafe fn raise_error(
 
 /// # Safety
 /// `module` is live and ours.
-unsafe fn lost(at: Attached<'_>, module: *mut ffi::PyObject) -> Raised {
-    let parts = [Object::text(at, "exit"), Object::text(at, "killed")];
+unsafe fn lost(py: Attached<'_>, module: *mut ffi::PyObject) -> Raised {
+    let parts = [Object::text(py, "exit"), Object::text(py, "killed")];
     // SAFETY: attached; the result is null or ours.
-    let stack = unsafe { Object::from_owned(at, ffi::PyList_New(0)) };
+    let stack = unsafe { Object::from_owned(py, ffi::PyList_New(0)) };
     match (parts, stack) {
         // SAFETY: passed on to the caller.
         ([Some(class), Some(reason)], Some(stack)) => unsafe {
-            raise_error(at, module, [class, reason, stack])
+            raise_error(py, module, [class, reason, stack])
         },
         _ => Raised,
     }
 }
 
-fn interrupted(at: Attached<'_>, why: Interrupted) -> Raised {
+fn interrupted(py: Attached<'_>, why: WaitError) -> Raised {
     // SAFETY: attached; the classes are Python's own.
     unsafe {
         match why {
-            Interrupted::Struck => {
+            WaitError::Interrupted => {
                 ffi::PyErr_SetNone(ffi::PyExc_KeyboardInterrupt);
                 Raised
             }
-            Interrupted::TooDeep(levels) => {
+            WaitError::TooDeep(levels) => {
                 let message = format!(
                     "{levels} calls of Erlang functions are waiting on this context, each in a job \
                      that was started while another waited, and no more are allowed"
                 );
-                raise(at, ffi::PyExc_RecursionError, &message)
+                raise(py, ffi::PyExc_RecursionError, &message)
             }
         }
     }
 }
 
-fn unknown(at: Attached<'_>, name: &str) -> Raised {
+fn unknown(py: Attached<'_>, name: &str) -> Raised {
     let message = format!("no Erlang function is registered as '{}'", shown(name));
     // SAFETY: the class is Python's own.
-    unsafe { raise(at, ffi::PyExc_NameError, &message) }
+    unsafe { raise(py, ffi::PyExc_NameError, &message) }
 }
 
 /// A name for a message, which is copied a few times.
@@ -256,14 +256,14 @@ fn shown(name: &str) -> Cow<'_, str> {
     }
 }
 
-fn not_running(at: Attached<'_>) -> Raised {
+fn not_running(py: Attached<'_>) -> Raised {
     // SAFETY: the class is Python's own.
-    unsafe { raise(at, ffi::PyExc_RuntimeError, NOT_RUNNING) }
+    unsafe { raise(py, ffi::PyExc_RuntimeError, NOT_RUNNING) }
 }
 
 /// Whether the module can be asked for an attribute that it hasn't.
-pub(super) fn check_attribute(at: Attached<'_>, name: &Object) -> Result<(), Raised> {
-    let name = text_of(at, name)?;
+pub(super) fn check_attribute(py: Attached<'_>, name: &Object) -> Result<(), Raised> {
+    let name = text_of(py, name)?;
     if registered::values(&name).is_some() {
         return Ok(());
     }
@@ -272,20 +272,20 @@ pub(super) fn check_attribute(at: Attached<'_>, name: &Object) -> Result<(), Rai
         shown(&name)
     );
     // SAFETY: the class is Python's own.
-    Err(unsafe { raise(at, ffi::PyExc_AttributeError, &message) })
+    Err(unsafe { raise(py, ffi::PyExc_AttributeError, &message) })
 }
 
 /// The text of a `str` or an `erlang.Atom`.
-fn text_of(at: Attached<'_>, name: &Object) -> Result<String, Raised> {
-    check_name(at, name)?;
+fn text_of(py: Attached<'_>, name: &Object) -> Result<String, Raised> {
+    check_name(py, name)?;
     // SAFETY: attached; an object's `str` is one.
-    let text = unsafe { Object::from_owned(at, ffi::PyObject_Str(name.as_ptr())) };
-    text.and_then(|text| py_runtime::exception::lossy_text(at, &text)).ok_or(Raised)
+    let text = unsafe { Object::from_owned(py, ffi::PyObject_Str(name.as_ptr())) };
+    text.and_then(|text| py_runtime::exception::lossy_text(py, &text)).ok_or(Raised)
 }
 
 /// Refuses what is neither a `str` nor an `erlang.Atom`.
-fn check_name(at: Attached<'_>, name: &Object) -> Result<(), Raised> {
-    if is_name(at, name.as_ptr()) {
+fn check_name(py: Attached<'_>, name: &Object) -> Result<(), Raised> {
+    if is_name(py, name.as_ptr()) {
         return Ok(());
     }
     // SAFETY: attached; types' names end in NUL, and the class is Python's own.
@@ -293,7 +293,7 @@ fn check_name(at: Attached<'_>, name: &Object) -> Result<(), Raised> {
         let class = std::ffi::CStr::from_ptr((*ffi::Py_TYPE(name.as_ptr())).tp_name);
         let message =
             format!("a name must be a str or an erlang.Atom, not {}", class.to_string_lossy());
-        Err(raise(at, ffi::PyExc_TypeError, &message))
+        Err(raise(py, ffi::PyExc_TypeError, &message))
     }
 }
 
@@ -312,15 +312,15 @@ unsafe fn is_of(object: *mut ffi::PyObject, class: &std::ffi::CStr) -> bool {
 }
 
 /// Whether messages can be sent there: a `Pid`, a name, or a pair of names.
-fn is_receiver(at: Attached<'_>, to: &Object) -> bool {
+fn is_receiver(py: Attached<'_>, to: &Object) -> bool {
     let ptr = to.as_ptr();
     // SAFETY: attached; items of a tuple are live as long as it is.
     unsafe {
         let is_pair = ffi::PyTuple_Check(ptr) != 0
             && ffi::PyTuple_Size(ptr) == 2
-            && is_name(at, ffi::PyTuple_GetItem(ptr, 0))
-            && is_name(at, ffi::PyTuple_GetItem(ptr, 1));
-        is_pair || is_name(at, ptr) || is_of(ptr, c"erlang.Pid")
+            && is_name(py, ffi::PyTuple_GetItem(ptr, 0))
+            && is_name(py, ffi::PyTuple_GetItem(ptr, 1));
+        is_pair || is_name(py, ptr) || is_of(ptr, c"erlang.Pid")
     }
 }
 
@@ -342,39 +342,39 @@ enum To {
 /// # Safety
 /// `module` is live and ours.
 pub(super) unsafe fn send(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     to: &Object,
     term: &Object,
 ) -> Result<Object, Raised> {
-    if !is_receiver(at, to) {
+    if !is_receiver(py, to) {
         let usage = "erlang.send() takes a Pid, a registered name, or (name, node)";
         // SAFETY: the class is Python's own.
-        return Err(unsafe { raise(at, ffi::PyExc_TypeError, usage) });
+        return Err(unsafe { raise(py, ffi::PyExc_TypeError, usage) });
     }
     frame::with(|frame| {
         let env = OwnedEnv::new();
-        let message = to_term(at, frame, env.as_ptr(), term, "the message")?;
-        let to_whom = to_term(at, frame, env.as_ptr(), to, "the receiver")?;
+        let message = to_term(py, frame, env.as_ptr(), term, "the message")?;
+        let to_whom = to_term(py, frame, env.as_ptr(), to, "the receiver")?;
         // SAFETY: both are terms of our own environment, and no scheduler runs Python.
         let sent = unsafe {
             match receiver(env.as_ptr(), to_whom) {
-                To::Local(pid) => Some(send_local(at, frame, &env, pid, message)),
+                To::Local(pid) => Some(send_local(py, frame, &env, pid, message)),
                 To::Name(name) => registered_pid(env.as_ptr(), name)
-                    .map(|pid| send_local(at, frame, &env, pid, message)),
+                    .map(|pid| send_local(py, frame, &env, pid, message)),
                 To::Elsewhere(address) => {
-                    send_elsewhere(at, frame, &env, address, message)?;
+                    send_elsewhere(py, frame, &env, address, message)?;
                     Some(true)
                 }
                 To::Nowhere => None,
             }
         };
         match sent {
-            Some(true) => Ok(Object::none(at)),
+            Some(true) => Ok(Object::none(py)),
             // SAFETY: the caller vouches for the module.
-            Some(false) => Err(unsafe { no_process(at, module, to, "is not alive") }),
+            Some(false) => Err(unsafe { no_process(py, module, to, "is not alive") }),
             // SAFETY: as above.
-            None => Err(unsafe { no_process(at, module, to, "is not a registered name") }),
+            None => Err(unsafe { no_process(py, module, to, "is not a registered name") }),
         }
     })
 }
@@ -435,14 +435,14 @@ unsafe fn registered_pid(env: *mut ErlNifEnv, name: ErlNifTerm) -> Option<ErlNif
 /// # Safety
 /// `message` belongs to `env`, which is this thread's, no scheduler's.
 unsafe fn send_local(
-    at: Attached<'_>,
+    py: Attached<'_>,
     frame: Option<&Frame<'_>>,
     env: &OwnedEnv,
     pid: ErlNifPid,
     message: ErlNifTerm,
 ) -> bool {
     if tally::has_sends() {
-        wait(at, frame, |stop| tally::wait_for_sends(stop));
+        wait(py, frame, |stop| tally::wait_for_sends(stop));
     }
     // SAFETY: as the caller vouches.
     unsafe { enif_send(null_mut(), &raw const pid, env.as_ptr(), message) != 0 }
@@ -453,14 +453,14 @@ unsafe fn send_local(
 /// # Safety
 /// `address` and `message` belong to `env`, which is this thread's, no scheduler's.
 unsafe fn send_elsewhere(
-    at: Attached<'_>,
+    py: Attached<'_>,
     frame: Option<&Frame<'_>>,
     env: &OwnedEnv,
     address: ErlNifTerm,
     message: ErlNifTerm,
 ) -> Result<(), Raised> {
     if tally::has_too_many_sends() {
-        wait(at, frame, |stop| tally::wait_for_room_to_send(stop));
+        wait(py, frame, |stop| tally::wait_for_room_to_send(stop));
     }
     tally::add(Sent::Send);
     let ptr = env.as_ptr();
@@ -473,76 +473,76 @@ unsafe fn send_elsewhere(
         Ok(())
     } else {
         tally::take_back(Sent::Send);
-        Err(not_running(at))
+        Err(not_running(py))
     }
 }
 
 /// Waits for this thread's tally without the GIL; an interrupted job waits no longer.
 pub(super) fn wait(
-    at: Attached<'_>,
+    py: Attached<'_>,
     frame: Option<&Frame<'_>>,
     wait: impl FnOnce(&dyn Fn() -> bool),
 ) {
     match frame {
         Some(frame) => {
             frame.scope.note_raised();
-            frame.scope.detached(|| wait(&|| frame.scope.is_struck()));
+            frame.scope.detached(|| wait(&|| frame.scope.is_interrupted()));
         }
-        None => detached(at, || wait(&|| false)),
+        None => detached(py, || wait(&|| false)),
     }
 }
 
 /// # Safety
 /// `module` is live and ours.
 unsafe fn no_process(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     to: &Object,
     what: &str,
 ) -> Raised {
     // SAFETY: attached; live objects; the state holds the class for as long as the module lives.
     unsafe {
-        let shown = Object::from_owned(at, ffi::PyObject_Repr(to.as_ptr()));
-        let shown = shown.and_then(|shown| py_runtime::exception::lossy_text(at, &shown));
+        let shown = Object::from_owned(py, ffi::PyObject_Repr(to.as_ptr()));
+        let shown = shown.and_then(|shown| py_runtime::exception::lossy_text(py, &shown));
         let Some(state) = state(module) else { return Raised };
-        raise(at, state.process_error, &format!("{} {what}", shown.unwrap_or_default()))
+        raise(py, state.process_error, &format!("{} {what}", shown.unwrap_or_default()))
     }
 }
 
 // ---------------------------------------------------------------- self, whereis
 
 /// The process whose job runs on this thread.
-pub(super) fn caller(at: Attached<'_>) -> Result<Object, Raised> {
+pub(super) fn caller(py: Attached<'_>) -> Result<Object, Raised> {
     frame::with(|frame| match frame {
-        Some(frame) => pid_object(at, Some(frame), frame.call.principal()),
+        Some(frame) => pid_object(py, Some(frame), frame.call.principal()),
         None => {
             let message = "no Erlang process's job runs on this thread: ask for erlang.self() \
                            before you start a thread, and pass it on";
             // SAFETY: the class is Python's own.
-            Err(unsafe { raise(at, ffi::PyExc_RuntimeError, message) })
+            Err(unsafe { raise(py, ffi::PyExc_RuntimeError, message) })
         }
     })
 }
 
 /// The process that is registered as `name`, or `None`.
-pub(super) fn whereis(at: Attached<'_>, name: &Object) -> Result<Object, Raised> {
-    check_name(at, name)?;
+pub(super) fn whereis(py: Attached<'_>, name: &Object) -> Result<Object, Raised> {
+    check_name(py, name)?;
     frame::with(|frame| {
         let env = OwnedEnv::new();
-        let name = to_term(at, frame, env.as_ptr(), name, "the name")?;
+        let name = to_term(py, frame, env.as_ptr(), name, "the name")?;
         // SAFETY: a term of our own environment, and no scheduler runs Python.
         match unsafe { registered_pid(env.as_ptr(), name) } {
-            Some(pid) => pid_object(at, frame, pid),
-            None => Ok(Object::none(at)),
+            Some(pid) => pid_object(py, frame, pid),
+            None => Ok(Object::none(py)),
         }
     })
 }
 
 fn pid_object(
-    at: Attached<'_>,
+    py: Attached<'_>,
     frame: Option<&Frame<'_>>,
     pid: ErlNifPid,
 ) -> Result<Object, Raised> {
     let env = OwnedEnv::new();
-    to_python(at, frame, env.as_ptr(), pid_term(pid), "the pid")
+    to_python(py, frame, env.as_ptr(), pid_term(pid), "the pid")
 }

@@ -27,24 +27,24 @@ const LEVEL_COMES: Duration = Duration::from_secs(1);
 // ---------------------------------------------------------------- output
 
 /// Writes text (or bytes) to standard output (0) or error (1); returns how much that was.
-pub(super) fn write(at: Attached<'_>, stream: usize, text: &Object) -> Result<Object, Raised> {
+pub(super) fn write(py: Attached<'_>, stream: usize, text: &Object) -> Result<Object, Raised> {
     frame::with_voice(|voice, frame| {
         let call = frame.map(|frame| frame.call);
-        let written = with_bytes(at, text, |bytes| {
+        let written = with_bytes(py, text, |bytes| {
             output::write(&voice.lines[stream], bytes, voice, call);
         })?;
         if voice.tally.is_full() {
-            wait(at, frame, |stop| voice.tally.wait_for_room(stop));
+            wait(py, frame, |stop| voice.tally.wait_for_room(stop));
         }
         // SAFETY: attached; the result is null or ours.
-        unsafe { Object::from_owned(at, ffi::PyLong_FromSsize_t(written)) }.ok_or(Raised)
+        unsafe { Object::from_owned(py, ffi::PyLong_FromSsize_t(written)) }.ok_or(Raised)
     })
 }
 
 /// Gives `work` the UTF-8 of a `str`, or the contents of `bytes`; returns the length in Python's
 /// eyes.
 fn with_bytes(
-    at: Attached<'_>,
+    py: Attached<'_>,
     text: &Object,
     work: impl FnOnce(&[u8]),
 ) -> Result<ffi::Py_ssize_t, Raised> {
@@ -57,7 +57,7 @@ fn with_bytes(
             if utf8.is_null() {
                 // A lone surrogate.
                 ffi::PyErr_Clear();
-                work(lossy_text(at, text).ok_or(Raised)?.as_bytes());
+                work(lossy_text(py, text).ok_or(Raised)?.as_bytes());
             } else {
                 work(slice(utf8, length));
             }
@@ -69,7 +69,7 @@ fn with_bytes(
             ffi::PyErr_Clear();
             let class = std::ffi::CStr::from_ptr((*ffi::Py_TYPE(ptr)).tp_name).to_string_lossy();
             let message = format!("write() argument must be str, not {class}");
-            Err(raise(at, ffi::PyExc_TypeError, &message))
+            Err(raise(py, ffi::PyExc_TypeError, &message))
         }
     }
 }
@@ -82,36 +82,36 @@ unsafe fn slice<'a>(start: *const std::ffi::c_char, length: ffi::Py_ssize_t) -> 
 }
 
 /// Sends what has been written of an unfinished line.
-pub(super) fn flush(at: Attached<'_>, stream: usize) -> Object {
+pub(super) fn flush(py: Attached<'_>, stream: usize) -> Object {
     frame::with_voice(|voice, frame| {
         output::finish(&voice.lines[stream], voice, frame.map(|frame| frame.call));
     });
-    Object::none(at)
+    Object::none(py)
 }
 
 // ---------------------------------------------------------------- log
 
 /// Sends an event to `logger`, unless its level is known to be too low.
 pub(super) fn log(
-    at: Attached<'_>,
+    py: Attached<'_>,
     severity: i64,
     message: &Object,
     meta: &Object,
 ) -> Result<Object, Raised> {
     if !level::allows(severity) {
-        return Ok(Object::none(at));
+        return Ok(Object::none(py));
     }
     frame::with_voice(|voice, frame| {
         if tally::has_too_many_events() {
-            wait(at, frame, |stop| tally::wait_for_room_in_log(stop));
+            wait(py, frame, |stop| tally::wait_for_room_in_log(stop));
         }
         if tally::drops_event() {
-            return Ok(Object::none(at));
+            return Ok(Object::none(py));
         }
         let env = OwnedEnv::new();
         let ptr = env.as_ptr();
-        let message = to_term(at, frame, ptr, message, "the message")?;
-        let meta = to_term(at, frame, ptr, meta, "the metadata")?;
+        let message = to_term(py, frame, ptr, message, "the message")?;
+        let meta = to_term(py, frame, ptr, meta, "the metadata")?;
         let caller = output::caller(&env, frame.map(|frame| frame.call));
         voice.has_spoken.set(true);
         tally::add(Sent::Event);
@@ -121,7 +121,7 @@ pub(super) fn log(
             let severity = enif_make_uint64(ptr, severity.unsigned_abs());
             let context = frame.map_or_else(
                 || atom(ptr, "none"),
-                |frame| from_word(frame.scope.context.label() as usize),
+                |frame| from_word(frame.scope.context.owner_id() as usize),
             );
             let tally = tally::term(ptr);
             let event =
@@ -131,36 +131,36 @@ pub(super) fn log(
         if !sent {
             tally::take_back(Sent::Event);
         }
-        Ok(Object::none(at))
+        Ok(Object::none(py))
     })
 }
 
 /// Whether it is time to ask for `logger`'s level.
-pub(super) fn log_level_is_old(at: Attached<'_>) -> Object {
+pub(super) fn log_level_is_old(py: Attached<'_>) -> Object {
     let old = frame::with_voice(|voice, _| {
         voice.asked_level.get().is_none_or(|asked| asked.elapsed() > LEVEL_LASTS)
     });
     // SAFETY: attached; both are live for ever.
     let answer = unsafe { if old { ffi::Py_True() } else { ffi::Py_False() } };
     // SAFETY: as above.
-    unsafe { Object::from_borrowed(at, answer) }.expect("a bool is never null")
+    unsafe { Object::from_borrowed(py, answer) }.expect("a bool is never null")
 }
 
 /// Asks for `logger`'s level, and gives it as a number of Python's `logging`.
-pub(super) fn log_level(at: Attached<'_>) -> Result<Object, Raised> {
+pub(super) fn log_level(py: Attached<'_>) -> Result<Object, Raised> {
     frame::with_voice(|voice, frame| {
         if !tally::log_is_late() {
-            ask_for_level(at, frame);
+            ask_for_level(py, frame);
         }
         voice.asked_level.set(Some(Instant::now()));
         // SAFETY: attached; the result is null or ours.
-        let level = unsafe { Object::from_owned(at, ffi::PyLong_FromLong(level::for_python())) };
+        let level = unsafe { Object::from_owned(py, ffi::PyLong_FromLong(level::for_python())) };
         level.ok_or(Raised)
     })
 }
 
 /// Has the level told, and waits for that a while.
-fn ask_for_level(at: Attached<'_>, frame: Option<&Frame<'_>>) {
+fn ask_for_level(py: Attached<'_>, frame: Option<&Frame<'_>>) {
     let env = OwnedEnv::new();
     let ptr = env.as_ptr();
     tally::add(Sent::Event);
@@ -170,7 +170,7 @@ fn ask_for_level(at: Attached<'_>, frame: Option<&Frame<'_>>) {
         Service::Log.send(ptr, question)
     };
     if asked {
-        wait(at, frame, |_| {
+        wait(py, frame, |_| {
             tally::wait_for_events(LEVEL_COMES);
         });
     } else {
@@ -179,13 +179,13 @@ fn ask_for_level(at: Attached<'_>, frame: Option<&Frame<'_>>) {
 }
 
 /// The levels that the application's setting `logging` gives, as a `dict` by name.
-pub(super) fn log_levels(at: Attached<'_>) -> Result<Object, Raised> {
+pub(super) fn log_levels(py: Attached<'_>) -> Result<Object, Raised> {
     // SAFETY: attached; results are null or ours, and the dictionary takes its own references.
     unsafe {
-        let levels = Object::from_owned(at, ffi::PyDict_New()).ok_or(Raised)?;
+        let levels = Object::from_owned(py, ffi::PyDict_New()).ok_or(Raised)?;
         for (name, level) in settings::log_levels() {
-            let name = Object::text(at, &name).ok_or(Raised)?;
-            let level = Object::from_owned(at, ffi::PyLong_FromLong(level)).ok_or(Raised)?;
+            let name = Object::text(py, &name).ok_or(Raised)?;
+            let level = Object::from_owned(py, ffi::PyLong_FromLong(level)).ok_or(Raised)?;
             if ffi::PyDict_SetItem(levels.as_ptr(), name.as_ptr(), level.as_ptr()) != 0 {
                 return Err(Raised);
             }

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use super::Context;
-use super::loop_state::Desk;
+use super::loop_state::LoopState;
 use crate::cpython::code;
 use crate::cpython::exception::Exception;
 use crate::cpython::object::{Attached, Object};
-use crate::sync::reply_state::RequestState;
+use crate::sync::reply_state::ReplyState;
 
 /// A unit of work that answers for itself.
 pub trait Job: Clone + Send + Sync + 'static {
@@ -22,34 +22,34 @@ pub trait Job: Clone + Send + Sync + 'static {
     type Notice: std::fmt::Debug + Send + 'static;
 
     /// Why a context is gone, as its callers are told.
-    type Death: Clone + Send + 'static;
+    type ExitReason: Clone + Send + 'static;
 
     /// What callers are told when the thread ends on its own, which is a bug of ours.
-    fn thread_ended() -> Self::Death;
+    fn thread_ended() -> Self::ExitReason;
 
     /// Makes the thread's `Local`, attached, before the first job.
-    fn prepare(at: Attached<'_>) -> Result<Self::Local, Exception>;
+    fn prepare(py: Attached<'_>) -> Result<Self::Local, Exception>;
 
     /// Runs a source that the context begins with, attached, in the context's own namespace.
     fn preload(
-        at: Attached<'_>,
+        py: Attached<'_>,
         local: &Self::Local,
         source: &[u8],
         namespace: &Object,
     ) -> Result<(), Exception> {
         let _ = local;
-        code::exec(at, source, "<preload>", namespace)
+        code::exec(py, source, "<preload>", namespace)
     }
 
     /// Takes note, attached, on the context thread. No exception stays set.
-    fn notice(at: Attached<'_>, local: &Self::Local, notice: Self::Notice);
+    fn notice(py: Attached<'_>, local: &Self::Local, notice: Self::Notice);
 
     /// Who may still answer.
-    fn state(&self) -> &RequestState;
+    fn state(&self) -> &ReplyState;
 
     /// Whether its caller is gone and nobody wants it done all the same; `policy` is for jobs that
     /// don't say. Asked before each job and of long ones now and then, on native threads.
-    fn is_orphan(&self, policy: Orphans) -> bool;
+    fn should_stop_for_dead_caller(&self, policy: OnCallerDown) -> bool;
 
     /// Whether both have one caller, which may count on their order.
     fn is_same_caller(&self, other: &Self) -> bool;
@@ -61,20 +61,20 @@ pub trait Job: Clone + Send + Sync + 'static {
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome;
 
     /// Replies that the context is gone, unless somebody has replied. Never on a scheduler.
-    fn abandon(&self, why: &Self::Death);
+    fn reply_context_died(&self, why: &Self::ExitReason);
 
     /// Replies that the job was interrupted, unless somebody has replied. Never on a scheduler.
-    fn interrupted(&self);
+    fn reply_interrupted(&self);
 
     /// Replies that the job hit a bug of ours. On the context thread.
-    fn panicked(&self);
+    fn reply_panicked(&self);
 }
 
 /// What becomes of a job whose caller is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Orphans {
+pub enum OnCallerDown {
     /// It doesn't run, or is interrupted.
-    Stop,
+    Interrupt,
     /// It runs all the same.
     Finish,
 }
@@ -96,7 +96,7 @@ pub enum Outcome {
 #[allow(missing_debug_implementations, reason = "`Local` needs none")]
 pub struct Scope<'a, J: Job> {
     /// Proof of being attached.
-    pub at: Attached<'a>,
+    pub py: Attached<'a>,
     /// The context that runs it.
     pub context: &'a Arc<Context<J>>,
     /// The context's own namespace, a `dict`.
@@ -104,5 +104,5 @@ pub struct Scope<'a, J: Job> {
     /// See [`Job::Local`]. Shared, because a job that waits has others run meanwhile.
     pub local: &'a J::Local,
     /// Where the thread serves from.
-    pub(crate) desk: &'a Desk<'a, J::Local>,
+    pub(crate) loop_state: &'a LoopState<'a, J::Local>,
 }

@@ -12,31 +12,31 @@ use super::{Context, StartError};
 use crate::context::job::Job;
 use crate::interpreter::Interpreter;
 use crate::interpreter::mode::Mode;
-use crate::interpreter::parked::{self, Vacant};
+use crate::interpreter::parked::{self, ParkedInterpreter};
 use crate::interpreter::reset;
 
 /// An interpreter in which a context couldn't start, if it could be reset. Unless it is found to be at
 /// fault it is used again.
-pub(super) struct Suspect(Option<Vacant>);
+pub(super) struct FailedStart(Option<ParkedInterpreter>);
 
-impl Suspect {
+impl FailedStart {
     /// The interpreter that a context has just failed to start in, whose thread goes on without it.
     pub(super) fn new(interpreter: Interpreter) -> Self {
-        Suspect(interpreter.reclaim())
+        FailedStart(interpreter.end_or_park())
     }
 
     /// The context has started in another one: it was this one's fault.
     fn end(mut self) {
-        if let Some(vacant) = self.0.take() {
-            vacant.end();
+        if let Some(parked) = self.0.take() {
+            parked.end();
         }
     }
 }
 
-impl Drop for Suspect {
+impl Drop for FailedStart {
     fn drop(&mut self) {
-        if let Some(vacant) = self.0.take() {
-            parked::put(vacant);
+        if let Some(parked) = self.0.take() {
+            parked::put(parked);
         }
     }
 }
@@ -47,18 +47,18 @@ impl<J: Job> Context<J> {
     pub(super) fn is_worth_a_retry(&self, started: &Result<(), StartError>) -> bool {
         matches!(started, Err(StartError::Python(_)))
             && !self.mailbox.is_closed()
-            && self.holds.count() == 0
+            && self.handles.count() == 0
             && self.exports.count() == 0
             && is_worth_a_new_one(self.preload_hash())
     }
 
     /// The context serves.
-    pub(super) fn has_started(&self, suspect: Option<Suspect>) {
-        if reset::KEPT && self.config.mode != Mode::Worker {
+    pub(super) fn has_started(&self, failed: Option<FailedStart>) {
+        if reset::REUSES_INTERPRETERS && self.config.mode != Mode::Worker {
             has_started(self.preload_hash());
         }
-        if let Some(suspect) = suspect {
-            suspect.end();
+        if let Some(failed) = failed {
+            failed.end();
         }
     }
 
@@ -73,7 +73,7 @@ impl<J: Job> Context<J> {
 /// hash of that.
 static FAILURES: Mutex<Option<HashMap<u64, u32>>> = Mutex::new(None);
 /// More preloads than that don't fail at once; if they do, counting begins anew.
-const MOST_COUNTED: usize = 1000;
+const MAX_COUNTED: usize = 1000;
 
 /// A context with this preload has failed to start in a kept interpreter. Whether to try a new one: each
 /// that is made is kept, so that a preload which never works must not make one every time. The first
@@ -81,7 +81,7 @@ const MOST_COUNTED: usize = 1000;
 pub(crate) fn is_worth_a_new_one(preload: u64) -> bool {
     let mut failures = FAILURES.lock();
     let failures = failures.get_or_insert_default();
-    if failures.len() >= MOST_COUNTED {
+    if failures.len() >= MAX_COUNTED {
         failures.clear();
     }
     let count = failures.entry(preload).or_default();

@@ -20,43 +20,43 @@ use crate::cpython::object::{Attached, Object};
 const MAIN: &CStr = c"__main__";
 
 /// A fresh dictionary that users' code can run in, with what the globals of a script have.
-pub fn new_namespace(at: Attached<'_>) -> Result<Object, Exception> {
-    let made = new_dict(at).filter(|dict| fill(at, dict).is_some());
-    made.ok_or_else(|| Exception::take(at))
+pub fn new_namespace(py: Attached<'_>) -> Result<Object, Exception> {
+    let made = new_dict(py).filter(|dict| fill(py, dict).is_some());
+    made.ok_or_else(|| Exception::take(py))
 }
 
 /// A fresh dictionary for the library's own code. Its `__name__` is not `__main__`, because by that
 /// name users' code is known.
-pub fn library_namespace(at: Attached<'_>, name: &str) -> Result<Object, Exception> {
+pub fn library_namespace(py: Attached<'_>, name: &str) -> Result<Object, Exception> {
     let make = || {
-        let dict = new_dict(at)?;
-        set(&dict, c"__builtins__", &builtins(at)?)?;
-        set(&dict, c"__name__", &Object::text(at, name)?)?;
+        let dict = new_dict(py)?;
+        set(&dict, c"__builtins__", &builtins(py)?)?;
+        set(&dict, c"__name__", &Object::text(py, name)?)?;
         Some(dict)
     };
-    make().ok_or_else(|| Exception::take(at))
+    make().ok_or_else(|| Exception::take(py))
 }
 
-fn new_dict(at: Attached<'_>) -> Option<Object> {
+fn new_dict(py: Attached<'_>) -> Option<Object> {
     // SAFETY: attached.
-    unsafe { Object::from_owned(at, ffi::PyDict_New()) }
+    unsafe { Object::from_owned(py, ffi::PyDict_New()) }
 }
 
 /// The module `builtins`.
-fn builtins(at: Attached<'_>) -> Option<Object> {
+fn builtins(py: Attached<'_>) -> Option<Object> {
     // SAFETY: attached; the name ends in NUL.
-    unsafe { Object::from_owned(at, ffi::PyImport_ImportModule(c"builtins".as_ptr())) }
+    unsafe { Object::from_owned(py, ffi::PyImport_ImportModule(c"builtins".as_ptr())) }
 }
 
 /// Gives a dictionary what the globals of a script begin with. `None`: exception set.
-fn fill(at: Attached<'_>, dict: &Object) -> Option<()> {
-    let builtins = builtins(at)?;
-    let none = Object::none(at);
-    let loader = builtins.getattr_c(at, c"__loader__").unwrap_or_else(|| {
-        crate::cpython::exception::clear(at);
-        Object::none(at)
+fn fill(py: Attached<'_>, dict: &Object) -> Option<()> {
+    let builtins = builtins(py)?;
+    let none = Object::none(py);
+    let loader = builtins.getattr_c(py, c"__loader__").unwrap_or_else(|| {
+        crate::cpython::exception::clear(py);
+        Object::none(py)
     });
-    set(dict, c"__name__", &Object::text(at, "__main__")?)?;
+    set(dict, c"__name__", &Object::text(py, "__main__")?)?;
     set(dict, c"__doc__", &none)?;
     set(dict, c"__package__", &none)?;
     // The importer of built-in modules, as for a script.
@@ -64,7 +64,7 @@ fn fill(at: Attached<'_>, dict: &Object) -> Option<()> {
     set(dict, c"__spec__", &none)?;
     // From 3.14 on annotations are evaluated when they are asked for.
     #[cfg(not(Py_3_14))]
-    set(dict, c"__annotations__", &new_dict(at)?)?;
+    set(dict, c"__annotations__", &new_dict(py)?)?;
     set(dict, c"__builtins__", &builtins)
 }
 
@@ -85,24 +85,24 @@ pub(crate) struct MainModule {
 
 impl MainModule {
     /// Puts a new module in place. Also gives its dictionary.
-    pub(crate) fn install(at: Attached<'_>) -> Result<(Self, Object), Exception> {
-        Self::make(at).ok_or_else(|| Exception::take(at))
+    pub(crate) fn install(py: Attached<'_>) -> Result<(Self, Object), Exception> {
+        Self::make(py).ok_or_else(|| Exception::take(py))
     }
 
-    fn make(at: Attached<'_>) -> Option<(Self, Object)> {
+    fn make(py: Attached<'_>) -> Option<(Self, Object)> {
         // SAFETY: attached; the name ends in NUL, and a module's dictionary lives as long as the
         // module.
         let (module, namespace) = unsafe {
-            let module = Object::from_owned(at, ffi::PyModule_New(MAIN.as_ptr()))?;
+            let module = Object::from_owned(py, ffi::PyModule_New(MAIN.as_ptr()))?;
             let namespace = ffi::PyModule_GetDict(module.as_ptr());
-            (module, Object::from_borrowed(at, namespace)?)
+            (module, Object::from_borrowed(py, namespace)?)
         };
-        fill(at, &namespace)?;
-        let modules = modules(at)?;
+        fill(py, &namespace)?;
+        let modules = modules(py)?;
         // SAFETY: attached; a dictionary, and its values are live.
         let first = unsafe {
             let first = ffi::PyDict_GetItemString(modules.as_ptr(), MAIN.as_ptr());
-            Object::from_borrowed(at, first)
+            Object::from_borrowed(py, first)
         };
         set(&modules, MAIN, &module)?;
         Some((MainModule { first }, namespace))
@@ -112,19 +112,19 @@ impl MainModule {
 impl Drop for MainModule {
     fn drop(&mut self) {
         // SAFETY: dropped attached, as every `Object` is.
-        let at = unsafe { Attached::assume() };
-        let restored = modules(at).zip(self.first.take());
+        let py = unsafe { Attached::assume() };
+        let restored = modules(py).zip(self.first.take());
         let restored = restored.and_then(|(modules, first)| set(&modules, MAIN, &first));
         if restored.is_none() {
-            crate::cpython::exception::clear(at);
+            crate::cpython::exception::clear(py);
         }
     }
 }
 
 /// `sys.modules`
-fn modules(at: Attached<'_>) -> Option<Object> {
+fn modules(py: Attached<'_>) -> Option<Object> {
     // SAFETY: attached; a live dictionary.
-    unsafe { Object::from_borrowed(at, ffi::PyImport_GetModuleDict()) }
+    unsafe { Object::from_borrowed(py, ffi::PyImport_GetModuleDict()) }
 }
 
 /// The names of a context's own namespace, as private ones inherit them.
@@ -133,7 +133,7 @@ pub struct Inherited {
     own: Object,
     /// A copy of `own`, made when it had last changed. Never changed itself as long as it is here
     /// (see [`Release`]). Never borrowed while Python code may run.
-    seen: RefCell<Object>,
+    snapshot: RefCell<Object>,
     /// What new private namespaces begin with, made when the first needs it. Borrowed as `seen` is.
     first: RefCell<Option<Rc<Private>>>,
 }
@@ -142,14 +142,14 @@ pub struct Inherited {
 /// code, so it is done when nothing is borrowed any more.
 #[derive(Debug)]
 #[must_use = "it is to be kept until nothing is borrowed"]
-pub struct Before {
+pub struct Replaced {
     _copied: Option<Object>,
     _first: Option<Rc<Private>>,
     has_lost: bool,
 }
 
-impl Before {
-    const NOTHING: Before = Before { _copied: None, _first: None, has_lost: false };
+impl Replaced {
+    const NOTHING: Replaced = Replaced { _copied: None, _first: None, has_lost: false };
 
     /// Whether a name is gone, or has another value, whose value may have been large.
     #[must_use]
@@ -160,28 +160,28 @@ impl Before {
 
 impl Inherited {
     /// What there is to inherit of the context's `own` namespace.
-    pub fn new(at: Attached<'_>, own: &Object) -> Result<Self, Exception> {
-        let own = own.clone_ref(at);
-        let seen = copy(at, &own).ok_or_else(|| Exception::take(at))?;
-        Ok(Inherited { own, seen: RefCell::new(seen), first: RefCell::default() })
+    pub fn new(py: Attached<'_>, own: &Object) -> Result<Self, Exception> {
+        let own = own.clone_ref(py);
+        let snapshot = copy(py, &own).ok_or_else(|| Exception::take(py))?;
+        Ok(Inherited { own, snapshot: RefCell::new(snapshot), first: RefCell::default() })
     }
 
     /// Looks whether the context's own namespace has changed, which as a rule it hasn't.
-    pub fn refresh(&self, at: Attached<'_>) -> Result<Before, Exception> {
-        if self.is_as_seen() {
-            return Ok(Before::NOTHING);
+    pub fn refresh(&self, py: Attached<'_>) -> Result<Replaced, Exception> {
+        if self.is_unchanged() {
+            return Ok(Replaced::NOTHING);
         }
         // Up to 3.11 this may run Python's garbage collection, and that finalizers.
-        let now = copy(at, &self.own).ok_or_else(|| Exception::take(at))?;
-        let before = self.seen.replace(now.clone_ref(at));
+        let now = copy(py, &self.own).ok_or_else(|| Exception::take(py))?;
+        let before = self.snapshot.replace(now.clone_ref(py));
         let first = self.first.take();
         let has_lost = lost(&before, &now).next().is_some();
-        Ok(Before { _copied: Some(before), _first: first, has_lost })
+        Ok(Replaced { _copied: Some(before), _first: first, has_lost })
     }
 
     /// Whether each name still has the value that it had. Compares addresses and runs no code.
-    fn is_as_seen(&self) -> bool {
-        let seen = self.seen.borrow();
+    fn is_unchanged(&self) -> bool {
+        let seen = self.snapshot.borrow();
         let mut seen = pairs(&seen);
         locked(&self.own, || {
             pairs(&self.own).all(|pair| seen.next() == Some(pair)) && seen.next().is_none()
@@ -200,9 +200,9 @@ fn lost(
         .filter(|(key, value)| get(now, *key) != Some(*value) && !unsafe { is_small(*value) })
 }
 
-fn copy(at: Attached<'_>, dict: &Object) -> Option<Object> {
+fn copy(py: Attached<'_>, dict: &Object) -> Option<Object> {
     // SAFETY: attached; a dictionary.
-    unsafe { Object::from_owned(at, ffi::PyDict_Copy(dict.as_ptr())) }
+    unsafe { Object::from_owned(py, ffi::PyDict_Copy(dict.as_ptr())) }
 }
 
 /// Whether it doesn't matter how long a value is kept: `None`, a number.
@@ -233,28 +233,28 @@ pub struct Private {
 impl Private {
     /// A fresh one, with what is to inherit. A copy of another fresh one: that takes less time than
     /// to look at each name.
-    pub fn new(at: Attached<'_>, inherited: &Inherited) -> Result<Self, Exception> {
+    pub fn new(py: Attached<'_>, inherited: &Inherited) -> Result<Self, Exception> {
         let known = inherited.first.borrow().clone();
         let first = match known {
             Some(first) => first,
             None => {
-                let dict = new_namespace(at)?;
+                let dict = new_namespace(py)?;
                 let mut first = Private { dict, taken: None, order: Rc::default() };
                 // Nothing was copied before.
-                let _ = first.update(at, inherited)?;
+                let _ = first.update(py, inherited)?;
                 let first = Rc::new(first);
                 let _ = inherited.first.replace(Some(Rc::clone(&first)));
                 first
             }
         };
-        first.copy(at).ok_or_else(|| Exception::take(at))
+        first.copy(py).ok_or_else(|| Exception::take(py))
     }
 
-    fn copy(&self, at: Attached<'_>) -> Option<Self> {
-        let dict = copy(at, &self.dict)?;
+    fn copy(&self, py: Attached<'_>) -> Option<Self> {
+        let dict = copy(py, &self.dict)?;
         #[cfg(not(Py_3_14))]
-        set(&dict, c"__annotations__", &new_dict(at)?)?;
-        let taken = self.taken.as_ref().map(|taken| taken.clone_ref(at));
+        set(&dict, c"__annotations__", &new_dict(py)?)?;
+        let taken = self.taken.as_ref().map(|taken| taken.clone_ref(py));
         Some(Private { dict, taken, order: Rc::clone(&self.order) })
     }
 
@@ -264,17 +264,21 @@ impl Private {
     }
 
     /// Takes over what has changed in what it inherits. As a rule nothing has. Runs no Python code.
-    pub fn update(&mut self, at: Attached<'_>, inherited: &Inherited) -> Result<Before, Exception> {
-        let seen = inherited.seen.borrow();
+    pub fn update(
+        &mut self,
+        py: Attached<'_>,
+        inherited: &Inherited,
+    ) -> Result<Replaced, Exception> {
+        let seen = inherited.snapshot.borrow();
         let is_same = |taken: &Object| taken.as_ptr() == seen.as_ptr();
         if self.taken.as_ref().is_some_and(is_same) && self.is_in_order() {
-            return Ok(Before::NOTHING);
+            return Ok(Replaced::NOTHING);
         }
-        self.inherit(&seen).ok_or_else(|| Exception::take(at))?;
-        let before = self.taken.replace(seen.clone_ref(at));
+        self.inherit(&seen).ok_or_else(|| Exception::take(py))?;
+        let before = self.taken.replace(seen.clone_ref(py));
         // Keys only: text, whose release runs no code.
-        self.order = Rc::new(self.keys(at));
-        Ok(Before { _copied: before, _first: None, has_lost: false })
+        self.order = Rc::new(self.keys(py));
+        Ok(Replaced { _copied: before, _first: None, has_lost: false })
     }
 
     /// Values that are replaced or removed here are still referred to by `taken`.
@@ -297,7 +301,7 @@ impl Private {
         Some(())
     }
 
-    fn keys(&self, at: Attached<'_>) -> Vec<Object> {
+    fn keys(&self, py: Attached<'_>) -> Vec<Object> {
         let mut missing = self.taken.as_ref().map_or(0, |taken| names(taken).count());
         let is_inherited = |key| self.taken.as_ref().is_some_and(|taken| get(taken, key).is_some());
         let mut keys = Vec::with_capacity(missing);
@@ -308,7 +312,7 @@ impl Private {
                 }
                 missing -= usize::from(is_text(key) && is_inherited(key));
                 // SAFETY: attached; a dictionary's keys are live.
-                keys.extend(unsafe { Object::from_borrowed(at, key) });
+                keys.extend(unsafe { Object::from_borrowed(py, key) });
             }
         });
         keys
@@ -342,8 +346,8 @@ impl<'a> Release<'a> {
     }
 
     /// Releases it in one of them. Runs no Python code.
-    pub fn from(&mut self, at: Attached<'_>, user: &Private) {
-        let now = self.inherited.seen.borrow();
+    pub fn from(&mut self, py: Attached<'_>, user: &Private) {
+        let now = self.inherited.snapshot.borrow();
         let Some(taken) = &user.taken else { return };
         if taken.as_ptr() == now.as_ptr() {
             return;
@@ -351,29 +355,29 @@ impl<'a> Release<'a> {
         let (_, lost) = self.copies.entry(taken.as_ptr()).or_insert_with(|| {
             let object = |ptr| {
                 // SAFETY: attached; a dictionary's keys and values are live.
-                unsafe { Object::from_borrowed(at, ptr) }.expect("a dictionary holds no null")
+                unsafe { Object::from_borrowed(py, ptr) }.expect("a dictionary holds no null")
             };
             let lost = lost(taken, &now).map(|(key, value)| (object(key), object(value)));
-            (taken.clone_ref(at), lost.collect())
+            (taken.clone_ref(py), lost.collect())
         });
         for (key, value) in lost {
-            replace(at, &user.dict, key, value, &now);
+            replace(py, &user.dict, key, value, &now);
         }
     }
 
     /// Releases it for good. With nothing borrowed, because that may run Python code.
-    pub fn finish(self, at: Attached<'_>) {
-        let now = self.inherited.seen.borrow().clone_ref(at);
+    pub fn finish(self, py: Attached<'_>) {
+        let now = self.inherited.snapshot.borrow().clone_ref(py);
         for (copy, lost) in self.copies.values() {
             for (key, value) in lost {
-                replace(at, copy, key, value, &now);
+                replace(py, copy, key, value, &now);
             }
         }
     }
 }
 
 /// Gives a name the value that it has in `now`, or none, if it has `value` in `dict`.
-fn replace(at: Attached<'_>, dict: &Object, key: &Object, value: &Object, now: &Object) {
+fn replace(py: Attached<'_>, dict: &Object, key: &Object, value: &Object, now: &Object) {
     if get(dict, key.as_ptr()) != Some(value.as_ptr()) {
         return;
     }
@@ -386,7 +390,7 @@ fn replace(at: Attached<'_>, dict: &Object, key: &Object, value: &Object, now: &
     };
     if status != 0 {
         // It stays until the next update.
-        crate::cpython::exception::clear(at);
+        crate::cpython::exception::clear(py);
     }
 }
 

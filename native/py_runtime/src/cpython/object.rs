@@ -61,42 +61,42 @@ impl Object {
 
     /// The `None` object.
     #[must_use]
-    pub fn none(at: Attached<'_>) -> Self {
+    pub fn none(py: Attached<'_>) -> Self {
         // SAFETY: `Py_None` is a live object in every interpreter.
-        unsafe { Self::from_borrowed(at, ffi::Py_None()) }.expect("None is never null")
+        unsafe { Self::from_borrowed(py, ffi::Py_None()) }.expect("None is never null")
     }
 
     /// A `str`. `None` when memory runs out (exception set).
     #[must_use]
-    pub fn text(at: Attached<'_>, text: &str) -> Option<Self> {
+    pub fn text(py: Attached<'_>, text: &str) -> Option<Self> {
         let len = ffi::Py_ssize_t::try_from(text.len()).ok()?;
         // SAFETY: pointer and length come from one `&str`, which is valid UTF-8.
-        unsafe { Self::from_owned(at, ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), len)) }
+        unsafe { Self::from_owned(py, ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), len)) }
     }
 
     /// An interned `str`, for names that are looked up again and again.
     #[must_use]
-    pub fn interned(at: Attached<'_>, text: &str) -> Option<Self> {
-        let mut ptr = Self::text(at, text)?.into_ptr();
+    pub fn interned(py: Attached<'_>, text: &str) -> Option<Self> {
+        let mut ptr = Self::text(py, text)?.into_ptr();
         // SAFETY: `ptr` is an owned `str`; interning swaps it for the canonical one in place.
         unsafe {
             ffi::PyUnicode_InternInPlace(&raw mut ptr);
-            Self::from_owned(at, ptr)
+            Self::from_owned(py, ptr)
         }
     }
 
     /// The attribute `name`. `None`: exception set.
     #[must_use]
-    pub fn getattr(&self, at: Attached<'_>, name: &Object) -> Option<Self> {
+    pub fn getattr(&self, py: Attached<'_>, name: &Object) -> Option<Self> {
         // SAFETY: both are live objects and the thread is attached.
-        unsafe { Self::from_owned(at, ffi::PyObject_GetAttr(self.as_ptr(), name.as_ptr())) }
+        unsafe { Self::from_owned(py, ffi::PyObject_GetAttr(self.as_ptr(), name.as_ptr())) }
     }
 
     /// The attribute `name`, given as a C string. `None`: exception set.
     #[must_use]
-    pub fn getattr_c(&self, at: Attached<'_>, name: &CStr) -> Option<Self> {
+    pub fn getattr_c(&self, py: Attached<'_>, name: &CStr) -> Option<Self> {
         // SAFETY: the object is live, the name ends in NUL, the thread is attached.
-        unsafe { Self::from_owned(at, ffi::PyObject_GetAttrString(self.as_ptr(), name.as_ptr())) }
+        unsafe { Self::from_owned(py, ffi::PyObject_GetAttrString(self.as_ptr(), name.as_ptr())) }
     }
 
     /// The borrowed pointer, valid while `self` lives.
@@ -115,9 +115,9 @@ impl Object {
 
     /// Another reference to the same object.
     #[must_use]
-    pub fn clone_ref(&self, at: Attached<'_>) -> Self {
+    pub fn clone_ref(&self, py: Attached<'_>) -> Self {
         // SAFETY: `self` keeps the object alive.
-        unsafe { Self::from_borrowed(at, self.as_ptr()) }.expect("an Object is never null")
+        unsafe { Self::from_borrowed(py, self.as_ptr()) }.expect("an Object is never null")
     }
 }
 

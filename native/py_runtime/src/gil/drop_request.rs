@@ -24,17 +24,17 @@ use crate::gil::switch_interval::SWITCH_INTERVAL;
 use crate::sync::os_thread;
 
 /// From what age on a job is long.
-pub(crate) const LONG: Duration = Duration::from_millis(1);
+pub(crate) const LONG_JOB: Duration = Duration::from_millis(1);
 /// How often the holder is asked at most.
-const OFTEN: Duration = Duration::from_micros(100);
+const MIN_INTERVAL: Duration = Duration::from_micros(100);
 /// How long whoever has asked keeps the GIL. The holder wants it again as soon as it sees that somebody
 /// has got it, and would come before those who have to be woken. So it is to find it taken.
-const KEEP: Duration = Duration::from_micros(20);
+const HOLD_AFTER_DROP: Duration = Duration::from_micros(20);
 /// How often at least, for those who aren't counted as waiting.
-const SELDOM: Duration = Duration::from_millis(20);
+const MAX_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The interpreters that a thread is waiting in. Never more than there are.
-static NUDGED: Mutex<Option<HashSet<i64>>> = Mutex::new(None);
+static WATCHED: Mutex<Option<HashSet<i64>>> = Mutex::new(None);
 
 /// Where the code may run that holds the GIL.
 pub(crate) trait GilHolder: Send + Sync {
@@ -43,85 +43,85 @@ pub(crate) trait GilHolder: Send + Sync {
     /// The number of its interpreter.
     fn interpreter_number(&self) -> i64;
     /// Waits for the GIL in that interpreter, and does something with it.
-    fn visit(&self, work: &mut dyn FnMut());
+    fn with_attached(&self, work: &mut dyn FnMut());
 }
 
 /// Waits in the interpreter of a context that runs a long job, unless somebody does already.
-pub(crate) fn nudge_in_background(holder: Arc<dyn GilHolder>) {
-    nudge_with(holder, nudge_until_it_is_over);
+pub(crate) fn watch_holder(holder: Arc<dyn GilHolder>) {
+    watch_by(holder, request_until_job_ends);
 }
 
-fn nudge_with(holder: Arc<dyn GilHolder>, nudge_for_long: fn(&dyn GilHolder)) {
+fn watch_by(holder: Arc<dyn GilHolder>, request_repeatedly: fn(&dyn GilHolder)) {
     let number = holder.interpreter_number();
-    if !NUDGED.lock().get_or_insert_default().insert(number) {
+    if !WATCHED.lock().get_or_insert_default().insert(number) {
         return;
     }
-    let nudge = move || {
-        nudge_for_long(holder.as_ref());
-        NUDGED.lock().get_or_insert_default().remove(&number);
+    let watch = move || {
+        request_repeatedly(holder.as_ref());
+        WATCHED.lock().get_or_insert_default().remove(&number);
     };
-    if os_thread::spawn("py_nudge", nudge).is_err() {
-        NUDGED.lock().get_or_insert_default().remove(&number);
+    if os_thread::spawn("py_gil_drop", watch).is_err() {
+        WATCHED.lock().get_or_insert_default().remove(&number);
     }
 }
 
 /// Whether contexts wait, and none has had the GIL since the last look. By the watcher alone.
-pub(crate) fn is_stalled() -> bool {
+pub(crate) fn check_stalled() -> bool {
     static LAST: AtomicUsize = AtomicUsize::new(0);
-    let turn = gil::turn();
-    LAST.swap(turn, Ordering::Relaxed) == turn && gil::is_wanted()
+    let handoffs = gil::handoffs();
+    LAST.swap(handoffs, Ordering::Relaxed) == handoffs && gil::has_waiters()
 }
 
 /// Waits in each of these interpreters, which share the GIL, for as long as that helps anybody.
-pub(crate) fn nudge_all(holders: impl Iterator<Item = Arc<dyn GilHolder>>) {
-    holders.for_each(|holder| nudge_with(holder, nudge_while_it_helps));
+pub(crate) fn watch_all(holders: impl Iterator<Item = Arc<dyn GilHolder>>) {
+    holders.for_each(|holder| watch_by(holder, request_while_it_helps));
 }
 
 /// Until nobody has waited for long, or the GIL was easily got each time.
-fn nudge_while_it_helps(holder: &dyn GilHolder) {
+fn request_while_it_helps(holder: &dyn GilHolder) {
     let mut helped = Instant::now();
-    while helped.elapsed() < SELDOM {
-        if gil::is_wanted() && !nudge(holder) {
+    while helped.elapsed() < MAX_INTERVAL {
+        if gil::has_waiters() && !request_drop(holder) {
             helped = Instant::now();
         }
-        std::thread::sleep(OFTEN);
+        std::thread::sleep(MIN_INTERVAL);
     }
 }
 
 /// As soon as a context waits. For others who may be waiting now and then, and seldom while the GIL is
 /// easily got, because the job is blocked in C: there is no need then.
-fn nudge_until_it_is_over(holder: &dyn GilHolder) {
-    let mut pause = LONG;
-    while holder.busy_for().is_some_and(|busy| busy > LONG) {
-        let is_easy = nudge(holder);
-        pause = if is_easy { (pause * 2).min(SELDOM) } else { LONG };
-        pause_until_wanted(pause);
+fn request_until_job_ends(holder: &dyn GilHolder) {
+    let mut pause = LONG_JOB;
+    while holder.busy_for().is_some_and(|busy| busy > LONG_JOB) {
+        let is_easy = request_drop(holder);
+        pause = if is_easy { (pause * 2).min(MAX_INTERVAL) } else { LONG_JOB };
+        sleep_until_waiters(pause);
     }
 }
 
 /// Has the holder let go. Whether the GIL was easily got.
-fn nudge(holder: &dyn GilHolder) -> bool {
+fn request_drop(holder: &dyn GilHolder) -> bool {
     #[cfg(not(Py_3_13))]
     if crate::alloc::large_blocks::are_traced() {
         // A visit allocates, see there. The others have to be patient as long as allocations are traced.
         return true;
     }
-    let (asked, turn) = (Instant::now(), gil::turn());
+    let (asked, handoffs) = (Instant::now(), gil::handoffs());
     let mut is_easy = true;
-    holder.visit(&mut || {
+    holder.with_attached(&mut || {
         is_easy = asked.elapsed() < SWITCH_INTERVAL / 2;
         // Where contexts have had it meanwhile, they need no help.
-        if !is_easy && gil::turn() == turn {
-            std::thread::sleep(KEEP);
+        if !is_easy && gil::handoffs() == handoffs {
+            std::thread::sleep(HOLD_AFTER_DROP);
         }
     });
     is_easy
 }
 
-fn pause_until_wanted(at_most: Duration) {
+fn sleep_until_waiters(max: Duration) {
     let since = Instant::now();
-    std::thread::sleep(OFTEN);
-    while since.elapsed() < at_most && !gil::is_wanted() {
-        std::thread::sleep(OFTEN);
+    std::thread::sleep(MIN_INTERVAL);
+    while since.elapsed() < max && !gil::has_waiters() {
+        std::thread::sleep(MIN_INTERVAL);
     }
 }

@@ -7,7 +7,7 @@
 //! asks again nearly always gets it back before the thread it woke has even started to run, so
 //! "release and retake" starves the others for tens of milliseconds. And a thread that calls C
 //! functions one after another never reaches the point where CPython itself would make it yield.
-//! So the contexts keep score, see [`Turns`].
+//! So the contexts keep score, see [`Handoff`].
 //!
 //! Threads that wait inside CPython are not counted: those that Python code started, those that
 //! come back from a blocking call, those that strike. They ask CPython for the GIL, which asks its
@@ -24,31 +24,31 @@ use std::time::{Duration, Instant};
 use pyo3_ffi as ffi;
 
 use crate::sync::wakeup;
-use handoff::Turns;
+use handoff::Handoff;
 
 /// How long a thread may run job after job while another waits.
-const BUDGET: Duration = Duration::from_micros(200);
+const TIME_SLICE: Duration = Duration::from_micros(200);
 /// How long a thread stays away at most while it hands over. The one it waits for may have been
 /// scheduled out for good by a busy machine; then it is not worth standing still.
-const HAND_OVER: Duration = Duration::from_millis(2);
+const MAX_HANDOFF: Duration = Duration::from_millis(2);
 
 /// How long a thread may run job after job while nobody waits that is counted. So much longer than
 /// the switch interval that whoever waits has asked by then, although each time that the GIL is let
 /// go of starts their interval anew: otherwise they would never be let in.
-const OTHERS: Duration = Duration::from_millis(1);
+const YIELD_AFTER: Duration = Duration::from_millis(1);
 
 /// How long it then stays away where CPython can't tell whether somebody has asked.
-const LINGER: Duration = Duration::from_micros(50);
+const YIELD_SLEEP: Duration = Duration::from_micros(50);
 
 /// Every so many times it stays away in any case: Python code may have set a longer switch interval,
 /// and then nobody ever asks.
-const NOW_AND_THEN: u32 = 16;
+const FORCED_YIELD_EVERY: u32 = 16;
 
 #[cfg(not(feature = "loom"))]
-static TURNS: Turns = Turns::new();
+static HANDOFF: Handoff = Handoff::new();
 // As in `wakeup`.
 #[cfg(feature = "loom")]
-static TURNS: std::sync::LazyLock<Turns> = std::sync::LazyLock::new(Turns::new);
+static HANDOFF: std::sync::LazyLock<Handoff> = std::sync::LazyLock::new(Handoff::new);
 
 static DROP_REQUESTS: AtomicBool = AtomicBool::new(false);
 
@@ -70,10 +70,10 @@ pub(crate) unsafe fn attach(tstate: *mut ffi::PyThreadState, shared: bool) {
     // SAFETY: passed on to the caller.
     let get = || unsafe { ffi::PyEval_RestoreThread(tstate) };
     if shared {
-        TURNS.take(|| {
+        HANDOFF.acquire(|| {
             // Counted as waiting by now.
             if needs_drop_requests() {
-                wakeup::note_wait();
+                wakeup::notify_wait();
             }
             get();
         });
@@ -83,23 +83,23 @@ pub(crate) unsafe fn attach(tstate: *mut ffi::PyThreadState, shared: bool) {
 }
 
 /// Changes with each context that gets the GIL after it has waited for it.
-pub(crate) fn turn() -> usize {
-    TURNS.generation()
+pub(crate) fn handoffs() -> usize {
+    HANDOFF.generation()
 }
 
 /// Whether a context waits.
-pub(crate) fn is_wanted() -> bool {
-    TURNS.are_wanted()
+pub(crate) fn has_waiters() -> bool {
+    HANDOFF.has_waiters()
 }
 
 /// Whether a thread that has been attached for so long should hand over to another context now.
-pub(crate) fn is_turn_over(held: Duration) -> bool {
-    held > BUDGET && TURNS.are_wanted()
+pub(crate) fn must_hand_off(held: Duration) -> bool {
+    held > TIME_SLICE && HANDOFF.has_waiters()
 }
 
 /// Whether a thread that has been attached for so long should let those in that are not counted.
-pub(crate) fn is_turn_of_others(held: Duration) -> bool {
-    held > OTHERS
+pub(crate) fn must_yield(held: Duration) -> bool {
+    held > YIELD_AFTER
 }
 
 /// Detaches and attaches again, so that those are let in that are not counted. `times` is how often
@@ -107,13 +107,13 @@ pub(crate) fn is_turn_of_others(held: Duration) -> bool {
 ///
 /// # Safety
 /// The current thread is attached with `tstate`.
-pub(crate) unsafe fn let_others_in(tstate: *mut ffi::PyThreadState, shared: bool, times: u32) {
+pub(crate) unsafe fn yield_gil(tstate: *mut ffi::PyThreadState, shared: bool, times: u32) {
     // SAFETY: the caller says we are attached.
     unsafe { ffi::PyEval_SaveThread() };
     let is_deaf = shared && needs_drop_requests();
-    if is_deaf || times % NOW_AND_THEN == NOW_AND_THEN - 1 {
+    if is_deaf || times % FORCED_YIELD_EVERY == FORCED_YIELD_EVERY - 1 {
         // CPython doesn't wait until another has it: give them the time.
-        std::thread::sleep(LINGER);
+        std::thread::sleep(YIELD_SLEEP);
     }
     // SAFETY: detached above, on this thread.
     unsafe { attach(tstate, shared) };
@@ -123,13 +123,13 @@ pub(crate) unsafe fn let_others_in(tstate: *mut ffi::PyThreadState, shared: bool
 ///
 /// # Safety
 /// The current thread is attached with `tstate`.
-pub(crate) unsafe fn hand_over(tstate: *mut ffi::PyThreadState) {
+pub(crate) unsafe fn hand_off(tstate: *mut ffi::PyThreadState) {
     let start = Instant::now();
-    let let_go = || {
+    let release = || {
         // SAFETY: the caller says we are attached.
         unsafe { ffi::PyEval_SaveThread() };
     };
     // SAFETY: detached by then, on this thread.
     let get = || unsafe { ffi::PyEval_RestoreThread(tstate) };
-    TURNS.hand_over(let_go, || start.elapsed() < HAND_OVER, get);
+    HANDOFF.hand_off(release, || start.elapsed() < MAX_HANDOFF, get);
 }

@@ -24,25 +24,25 @@ pub(crate) enum Target {
     /// The job of that number.
     Job(Seq),
     /// What runs that is no job.
-    Chore,
+    Housekeeping,
 }
 
 /// A context some of whose code is to stop.
-pub(crate) trait Victim: Send + Sync {
+pub(crate) trait Interruptible: Send + Sync {
     /// Whether the target still runs. Called before each look at it.
-    fn aim(&self, target: Target) -> bool;
+    fn mark_and_check(&self, target: Target) -> bool;
     /// Interrupts the target if it still runs. `false`: not now, it has to be tried again. The thread is
     /// attached to the context's interpreter.
-    fn strike(&self, target: Target) -> bool;
+    fn deliver(&self, target: Target) -> bool;
     /// Whether the target has still to raise what it was interrupted by. The thread is attached to the
     /// context's interpreter.
     fn has_to_raise(&self, target: Target) -> bool;
     /// How long interrupted code may clean up. `None`: for ever.
     fn grace(&self) -> Option<Duration>;
     /// Whether the context is to end, with all that it runs.
-    fn is_to_end(&self) -> bool;
-    /// Runs `blow` attached to the context's interpreter, unless that has ended.
-    fn attached(&self, blow: &mut dyn FnMut());
+    fn is_closing(&self) -> bool;
+    /// Runs `work` attached to the context's interpreter, unless that has ended.
+    fn with_attached(&self, work: &mut dyn FnMut());
     /// Which GIL it needs.
     fn gil(&self) -> Gil;
     /// Whether it runs in the main interpreter, which never ends.
@@ -59,12 +59,12 @@ pub(crate) enum Gil {
 }
 
 /// How often a thread is looked at that can't be interrupted now or has to raise an exception, at first
-/// and once that has lasted for `PATIENCE`: then it is stuck in C. The first is also the time between two
+/// and once that has lasted for `SLOW_AFTER`: then it is stuck in C. The first is also the time between two
 /// interrupts of what has had its grace in a context that is to end.
-const OFTEN: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(20);
+const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// And the time between two interrupts of other code that has had its grace.
-const SELDOM: Duration = Duration::from_secs(1);
+const SLOW_RETRY: Duration = Duration::from_secs(1);
 
 /// What is to be done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,8 @@ enum Step {
 }
 
 #[derive(Clone)]
-struct Order {
-    victim: Arc<dyn Victim>,
+struct PendingInterrupt {
+    code: Arc<dyn Interruptible>,
     target: Target,
     /// When it was last asked for.
     since: Instant,
@@ -89,14 +89,21 @@ struct Order {
     due: Instant,
 }
 
-impl Order {
-    fn new(victim: Arc<dyn Victim>, target: Target) -> Self {
+impl PendingInterrupt {
+    fn new(code: Arc<dyn Interruptible>, target: Target) -> Self {
         let now = Instant::now();
-        Order { victim, target, since: now, had_grace: false, step: Step::Interrupt, due: now }
+        PendingInterrupt {
+            code,
+            target,
+            since: now,
+            had_grace: false,
+            step: Step::Interrupt,
+            due: now,
+        }
     }
 
-    fn is_for(&self, victim: &Arc<dyn Victim>, target: Target) -> bool {
-        Arc::ptr_eq(&self.victim, victim) && self.target == target
+    fn is_for(&self, code: &Arc<dyn Interruptible>, target: Target) -> bool {
+        Arc::ptr_eq(&self.code, code) && self.target == target
     }
 
     /// Asked for once more, by somebody who doesn't want to wait for its grace.
@@ -106,19 +113,19 @@ impl Order {
     }
 
     fn is_stuck(&self) -> bool {
-        self.since.elapsed() >= PATIENCE
+        self.since.elapsed() >= SLOW_AFTER
     }
 
     fn look_again(&mut self) {
-        self.due = Instant::now() + if self.is_stuck() { SELDOM } else { OFTEN };
+        self.due = Instant::now() + if self.is_stuck() { SLOW_RETRY } else { RETRY };
     }
 
     /// The exception has been raised.
     fn leave_alone(&mut self) {
         let pause = match std::mem::replace(&mut self.had_grace, true) {
-            false => self.victim.grace(),
-            true if self.victim.is_to_end() && !self.is_stuck() => Some(OFTEN),
-            true => Some(SELDOM),
+            false => self.code.grace(),
+            true if self.code.is_closing() && !self.is_stuck() => Some(RETRY),
+            true => Some(SLOW_RETRY),
         };
         self.step = Step::LeaveAlone(pause.map(|pause| Instant::now() + pause));
         self.postpone();
@@ -126,7 +133,7 @@ impl Order {
 
     /// While it is left alone it is only looked at whether it has ended.
     fn postpone(&mut self) {
-        let look = Instant::now() + SELDOM;
+        let look = Instant::now() + SLOW_RETRY;
         self.due = match self.step {
             Step::LeaveAlone(Some(until)) => until.min(look),
             _ => look,
@@ -148,11 +155,11 @@ impl Order {
     /// Does what is to be done. The thread is attached to the target's interpreter.
     fn act(&mut self) {
         if self.step == Step::Interrupt {
-            if self.victim.strike(self.target) {
+            if self.code.deliver(self.target) {
                 self.step = Step::SeeRaised;
             }
             self.look_again();
-        } else if self.victim.has_to_raise(self.target) {
+        } else if self.code.has_to_raise(self.target) {
             self.look_again();
         } else {
             self.leave_alone();
@@ -162,7 +169,7 @@ impl Order {
 
 /// What is to be interrupted under one GIL, and the thread that does it.
 struct Queue {
-    orders: Vec<Order>,
+    pending: Vec<PendingInterrupt>,
     thread: std::thread::Thread,
 }
 
@@ -170,51 +177,53 @@ static QUEUES: LazyLock<Mutex<HashMap<Gil, Queue>>> = LazyLock::new(Mutex::defau
 
 /// Interrupts the target soon, and again until it ends. If it has been already it has its grace, unless
 /// somebody is in a `hurry`. Any thread; never waits.
-pub(crate) fn strike(victim: Arc<dyn Victim>, target: Target, hurry: bool) {
-    let gil = victim.gil();
+pub(crate) fn schedule(code: Arc<dyn Interruptible>, target: Target, hurry: bool) {
+    let gil = code.gil();
     let mut queues = QUEUES.lock();
     if let Some(queue) = queues.get_mut(&gil) {
-        match queue.orders.iter_mut().find(|known| known.is_for(&victim, target)) {
+        match queue.pending.iter_mut().find(|known| known.is_for(&code, target)) {
             Some(known) if hurry => known.hurry(),
             Some(_) => (),
-            None => queue.orders.push(Order::new(victim, target)),
+            None => queue.pending.push(PendingInterrupt::new(code, target)),
         }
         queue.thread.unpark();
         return;
     }
-    let spawned = os_thread::spawn("py_interrupt", move || strike_all(gil));
+    let spawned = os_thread::spawn("py_interrupt", move || run(gil));
     // Without a thread to spare the job runs on; its caller has been answered all the same.
     if let Ok(thread) = spawned {
         let thread = thread.thread().clone();
-        queues.insert(gil, Queue { orders: vec![Order::new(victim, target)], thread });
+        queues.insert(gil, Queue { pending: vec![PendingInterrupt::new(code, target)], thread });
     }
 }
 
 /// Something of a context that was interrupted has ended: nobody has to wait for its next look. The
-/// address is that of the victim.
-pub(crate) fn ended(victim: *const (), gil: Gil) {
+/// address is that of the code.
+pub(crate) fn forget_ended(code: *const (), gil: Gil) {
     let mut queues = QUEUES.lock();
     if let Some(queue) = queues.get_mut(&gil) {
-        queue.orders.retain(|Order { victim: known, target, .. }| {
-            Arc::as_ptr(known).cast() != victim || known.aim(*target)
+        queue.pending.retain(|PendingInterrupt { code: known, target, .. }| {
+            Arc::as_ptr(known).cast() != code || known.mark_and_check(*target)
         });
         queue.thread.unpark();
     }
 }
 
-fn strike_all(gil: Gil) {
+fn run(gil: Gil) {
     loop {
-        let due = due_orders(gil);
+        let due = take_due(gil);
         // Those in the main interpreter at one go: it takes getting the GIL once.
         let (mut main, mut others): (Vec<_>, Vec<_>) =
-            due.into_iter().partition(|order| order.victim.is_in_main());
+            due.into_iter().partition(|interrupt| interrupt.code.is_in_main());
         if !main.is_empty() {
             // SAFETY: this thread has no state.
-            unsafe { interpreter::visit_main(|| main.iter_mut().for_each(Order::act)) };
+            unsafe {
+                interpreter::with_main_attached(|| main.iter_mut().for_each(PendingInterrupt::act))
+            };
         }
-        for order in &mut others {
-            let victim = Arc::clone(&order.victim);
-            victim.attached(&mut || order.act());
+        for interrupt in &mut others {
+            let code = Arc::clone(&interrupt.code);
+            code.with_attached(&mut || interrupt.act());
         }
         note_done(gil, main.into_iter().chain(others));
         match next_due(gil) {
@@ -225,34 +234,35 @@ fn strike_all(gil: Gil) {
 }
 
 /// Takes over what has been done. What was asked for meanwhile by somebody in a hurry stays.
-fn note_done(gil: Gil, done: impl Iterator<Item = Order>) {
+fn note_done(gil: Gil, done: impl Iterator<Item = PendingInterrupt>) {
     let mut queues = QUEUES.lock();
     let Some(queue) = queues.get_mut(&gil) else { return };
-    for order in done {
-        let known = queue.orders.iter_mut().find(|known| known.is_for(&order.victim, order.target));
+    for interrupt in done {
+        let known =
+            queue.pending.iter_mut().find(|known| known.is_for(&interrupt.code, interrupt.target));
         if let Some(known) = known
-            && known.since == order.since
+            && known.since == interrupt.since
         {
-            *known = order;
+            *known = interrupt;
         }
     }
 }
 
 /// What needs the GIL now. What has ended is forgotten.
-fn due_orders(gil: Gil) -> Vec<Order> {
+fn take_due(gil: Gil) -> Vec<PendingInterrupt> {
     let mut queues = QUEUES.lock();
     let Some(queue) = queues.get_mut(&gil) else { return Vec::new() };
     let now = Instant::now();
     let mut due = Vec::new();
-    queue.orders.retain_mut(|order| {
-        if order.due > now {
+    queue.pending.retain_mut(|interrupt| {
+        if interrupt.due > now {
             return true;
         }
-        let runs = order.victim.aim(order.target);
-        if runs && order.is_ripe() {
+        let runs = interrupt.code.mark_and_check(interrupt.target);
+        if runs && interrupt.is_ripe() {
             // Until it is known better. Also for an interpreter that has just ended.
-            order.look_again();
-            due.push(order.clone());
+            interrupt.look_again();
+            due.push(interrupt.clone());
         }
         runs
     });
@@ -262,7 +272,7 @@ fn due_orders(gil: Gil) -> Vec<Order> {
 /// When to look again. `None`: never, this thread is no longer known.
 fn next_due(gil: Gil) -> Option<Instant> {
     let mut queues = QUEUES.lock();
-    let next = queues.get(&gil)?.orders.iter().map(|order| order.due).min();
+    let next = queues.get(&gil)?.pending.iter().map(|interrupt| interrupt.due).min();
     if next.is_none() {
         queues.remove(&gil);
     }

@@ -60,12 +60,12 @@ for _place, _name in [(_logging, "_lock"), *((_handler, "lock") for _handler in 
 "#;
 
 /// Gives back all import locks of this thread, which isn't importing anything, and those of `logging`.
-pub(crate) fn give_back(at: Attached<'_>) {
+pub(crate) fn release_owned(py: Attached<'_>) {
     // What fails here has no caller to be told; the worst is that nothing is given back.
-    if let Ok(namespace) = library_namespace(at, "py_context_router.import_locks") {
-        let _ = code::exec(at, GIVE_BACK, "<import locks>", &namespace);
+    if let Ok(namespace) = library_namespace(py, "py_context_router.import_locks") {
+        let _ = code::exec(py, GIVE_BACK, "<import locks>", &namespace);
     }
-    clear(at);
+    clear(py);
 }
 
 /// Whether another thread is in the part of `importlib` that deals with locks. It stays where it is
@@ -73,7 +73,7 @@ pub(crate) fn give_back(at: Attached<'_>) {
 ///
 /// # Safety
 /// Attached to the interpreter of the state, which is alive and not this thread's.
-pub(crate) unsafe fn is_among_them(at: Attached<'_>, state: *mut ffi::PyThreadState) -> bool {
+pub(crate) unsafe fn is_in_importlib(py: Attached<'_>, state: *mut ffi::PyThreadState) -> bool {
     if cfg!(Py_GIL_DISABLED) {
         return false;
     }
@@ -86,12 +86,12 @@ pub(crate) unsafe fn is_among_them(at: Attached<'_>, state: *mut ffi::PyThreadSt
         if collects != 0 {
             ffi::PyGC_Enable();
         }
-        (Object::from_owned(at, frame.cast()), Object::from_owned(at, code.cast()))
+        (Object::from_owned(py, frame.cast()), Object::from_owned(py, code.cast()))
     };
     // Reading its name runs no Python code.
-    let name = code.and_then(|code| code.getattr_c(at, c"co_filename"));
-    let among = name.and_then(|name| lossy_text(at, &name)).as_deref() == Some(BOOTSTRAP);
+    let name = code.and_then(|code| code.getattr_c(py, c"co_filename"));
+    let among = name.and_then(|name| lossy_text(py, &name)).as_deref() == Some(BOOTSTRAP);
     drop(frame);
-    clear(at);
+    clear(py);
     among
 }

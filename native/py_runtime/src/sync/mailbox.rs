@@ -17,9 +17,9 @@ pub type Seq = u64;
 
 /// Why a job was not taken in. The job comes back.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refused<J> {
+pub enum PushError<J> {
     /// The queue is full.
-    Overloaded {
+    Full {
         /// The job.
         job: J,
         /// Jobs waiting now.
@@ -27,8 +27,6 @@ pub enum Refused<J> {
     },
     /// The mailbox is closed.
     Closed(J),
-    /// Too many threads of the pool are stuck. Said by the context, not by its mailbox.
-    Quarantined(J),
 }
 
 /// What the context thread does next.
@@ -37,7 +35,7 @@ pub enum Next<J, R> {
     /// Run this job; it counts as running until the next call.
     Run(Seq, J),
     /// Let go of these first.
-    Release(Vec<R>),
+    Control(Vec<R>),
     /// Nothing to do.
     Empty,
     /// Closed, and nothing is left: end.
@@ -46,16 +44,16 @@ pub enum Next<J, R> {
 
 /// What the context thread does while its innermost job waits for something else.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Meanwhile<J, R> {
+pub enum NestedNext<J, R> {
     /// The waiting job was struck: it must not wait on.
-    Struck,
+    Interrupted,
     /// Run this job on top of it; it counts as running until [`Mailbox::end_running`].
     Run(Seq, J),
     /// Let go of these first.
-    Release(Vec<R>),
+    Control(Vec<R>),
     /// Nothing to do, as of this count of events.
     Nothing {
-        /// For [`Mailbox::has_news`] and [`Mailbox::park_for_news`].
+        /// For [`Mailbox::has_event_since`] and [`Mailbox::park_until_event`].
         as_of: usize,
         /// Jobs wait that may not run now.
         jobs: bool,
@@ -64,18 +62,18 @@ pub enum Meanwhile<J, R> {
 
 /// Which jobs the context thread may take up while one waits that may not need them.
 #[derive(Clone, Copy, Debug)]
-pub enum Others<J> {
+pub enum NestedPolicy<J> {
     /// None.
     None,
     /// Any, in the order of arrival.
-    OldestFirst(Kinship<J>),
+    OldestFirst(JobRelation<J>),
     /// Any, beginning with those of the caller that came last.
-    NewestFirst(Kinship<J>),
+    NewestFirst(JobRelation<J>),
 }
 
 /// What two jobs may have in common.
 #[derive(Clone, Copy, Debug)]
-pub struct Kinship<J> {
+pub struct JobRelation<J> {
     /// One caller, whose own order is kept.
     pub same_caller: fn(&J, &J) -> bool,
     /// The same work. What does the same as the job that waits will probably wait too, and comes after
@@ -88,17 +86,17 @@ const RECENT: usize = 256;
 
 /// A job in the hands of the context thread.
 #[derive(Debug)]
-struct Running<J> {
+struct RunningJob<J> {
     seq: Seq,
     job: J,
     /// It is to raise an exception and hasn't yet, as far as anybody has looked.
-    interrupted: bool,
+    interrupt_pending: bool,
     /// Whether an exception was ever meant for it.
     was_interrupted: bool,
     /// Since when it has been struck at, as the innermost.
-    struck: Option<Instant>,
+    interrupted_at: Option<Instant>,
     /// How many times the owner lets go of something on top of it, while it waits.
-    releasing: u32,
+    finalizers: u32,
 }
 
 #[derive(Debug)]
@@ -108,8 +106,8 @@ struct Inner<J, R> {
     /// The number of the next job to come.
     next: Seq,
     /// Innermost last: a job that calls back into Erlang may have others run meanwhile.
-    running: Vec<Running<J>>,
-    releases: Vec<R>,
+    running: Vec<RunningJob<J>>,
+    control: Vec<R>,
     /// No more jobs are taken in.
     closed: bool,
     /// Nothing at all is taken in: the owner won't look again.
@@ -126,24 +124,24 @@ impl<J, R> Inner<J, R> {
         J: Clone,
     {
         let (seq, job) = self.queue.remove(place)?;
-        self.running.push(Running {
+        self.running.push(RunningJob {
             seq,
             job: job.clone(),
-            interrupted: false,
+            interrupt_pending: false,
             was_interrupted: false,
-            struck: None,
-            releasing: 0,
+            interrupted_at: None,
+            finalizers: 0,
         });
         Some((seq, job))
     }
 
     /// The job that the owner is at. None if it lets go of something, be it on top of a job.
-    fn innermost(&mut self) -> Option<&mut Running<J>> {
-        self.running.last_mut().filter(|running| running.releasing == 0)
+    fn current(&mut self) -> Option<&mut RunningJob<J>> {
+        self.running.last_mut().filter(|running| running.finalizers == 0)
     }
 
-    fn take_strike(&mut self) -> bool {
-        self.innermost().is_some_and(|innermost| std::mem::take(&mut innermost.interrupted))
+    fn take_interrupt(&mut self) -> bool {
+        self.current().is_some_and(|innermost| std::mem::take(&mut innermost.interrupt_pending))
     }
 }
 
@@ -152,7 +150,7 @@ impl<J, R> Inner<J, R> {
 pub struct Mailbox<J, R> {
     inner: Mutex<Inner<J, R>>,
     /// Things to take, as a hint that can be read without the lock while spinning.
-    hint: AtomicUsize,
+    approx_len: AtomicUsize,
     /// `Inner::events`, readable without the lock while spinning.
     events: AtomicUsize,
     /// Jobs that wait or run and aren't answered, for [`Mailbox::load`].
@@ -168,13 +166,13 @@ impl<J: Clone, R> Mailbox<J, R> {
                 queue: VecDeque::new(),
                 next: 0,
                 running: Vec::new(),
-                releases: Vec::new(),
+                control: Vec::new(),
                 closed: false,
                 ended: false,
                 parked: None,
                 events: 0,
             }),
-            hint: AtomicUsize::new(0),
+            approx_len: AtomicUsize::new(0),
             events: AtomicUsize::new(0),
             load: AtomicUsize::new(0),
             max_queue,
@@ -188,44 +186,44 @@ impl<J: Clone, R> Mailbox<J, R> {
     }
 
     /// Publishes the load, after the queue or the running jobs have changed.
-    fn note_load(&self, inner: &Inner<J, R>) {
+    fn publish_load(&self, inner: &Inner<J, R>) {
         self.load.store(inner.queue.len() + inner.running.len(), Ordering::Relaxed);
     }
 
     /// Takes a job in. Wakes the context thread only if it sleeps.
-    pub fn push(&self, job: J) -> Result<Seq, Refused<J>> {
+    pub fn push(&self, job: J) -> Result<Seq, PushError<J>> {
         let (seq, sleeper) = {
             let mut inner = self.inner.lock();
             if inner.closed {
-                return Err(Refused::Closed(job));
+                return Err(PushError::Closed(job));
             }
             if inner.queue.len() >= self.max_queue {
-                return Err(Refused::Overloaded { job, queue: inner.queue.len() });
+                return Err(PushError::Full { job, queue: inner.queue.len() });
             }
             let seq = inner.next;
             inner.next += 1;
             inner.queue.push_back((seq, job));
-            self.note_load(&inner);
-            self.hint.fetch_add(1, Ordering::Relaxed);
-            (seq, self.note(&mut inner))
+            self.publish_load(&inner);
+            self.approx_len.fetch_add(1, Ordering::Relaxed);
+            (seq, self.record_event(&mut inner))
         };
-        wake(sleeper);
+        unpark(sleeper);
         Ok(seq)
     }
 
     /// Hands something over to be let go of by the context thread. A closed mailbox still takes
     /// it, because a job that runs still holds the owner; one that has ended gives it back.
-    pub fn push_release(&self, release: R) -> Result<(), R> {
+    pub fn push_control(&self, message: R) -> Result<(), R> {
         let sleeper = {
             let mut inner = self.inner.lock();
             if inner.ended {
-                return Err(release);
+                return Err(message);
             }
-            inner.releases.push(release);
-            self.hint.fetch_add(1, Ordering::Relaxed);
-            self.note(&mut inner)
+            inner.control.push(message);
+            self.approx_len.fetch_add(1, Ordering::Relaxed);
+            self.record_event(&mut inner)
         };
-        wake(sleeper);
+        unpark(sleeper);
         Ok(())
     }
 
@@ -239,8 +237,8 @@ impl<J: Clone, R> Mailbox<J, R> {
         // No hole is left: a context that is stuck while its callers give up must not grow.
         let place = inner.queue.binary_search_by_key(&seq, |(waiting, _)| *waiting).ok()?;
         let (_, job) = inner.queue.remove(place)?;
-        self.note_load(&inner);
-        self.hint.fetch_sub(1, Ordering::Relaxed);
+        self.publish_load(&inner);
+        self.approx_len.fetch_sub(1, Ordering::Relaxed);
         Some(job)
     }
 
@@ -249,12 +247,12 @@ impl<J: Clone, R> Mailbox<J, R> {
         let (jobs, sleeper) = {
             let mut inner = self.inner.lock();
             inner.closed = true;
-            self.hint.fetch_add(1, Ordering::Relaxed);
+            self.approx_len.fetch_add(1, Ordering::Relaxed);
             let jobs = std::mem::take(&mut inner.queue);
-            self.note_load(&inner);
-            (jobs, self.note(&mut inner))
+            self.publish_load(&inner);
+            (jobs, self.record_event(&mut inner))
         };
-        wake(sleeper);
+        unpark(sleeper);
         jobs.into_iter().map(|(_, job)| job).collect()
     }
 
@@ -263,10 +261,10 @@ impl<J: Clone, R> Mailbox<J, R> {
         let sleeper = {
             let mut inner = self.inner.lock();
             inner.closed = true;
-            self.hint.fetch_add(1, Ordering::Relaxed);
-            self.note(&mut inner)
+            self.approx_len.fetch_add(1, Ordering::Relaxed);
+            self.record_event(&mut inner)
         };
-        wake(sleeper);
+        unpark(sleeper);
     }
 
     /// Whether the mailbox was closed.
@@ -281,28 +279,29 @@ impl<J: Clone, R> Mailbox<J, R> {
 
     /// Whether job `seq` is being run, so that it can be struck; notes since when it is. Not by an
     /// owner that is gone: a panic leaves jobs behind.
-    pub fn aim(&self, seq: Seq) -> bool {
+    pub fn mark_interrupt(&self, seq: Seq) -> bool {
         let mut inner = self.inner.lock();
-        if let Some(innermost) = inner.innermost()
+        if let Some(innermost) = inner.current()
             && innermost.seq == seq
         {
-            innermost.struck.get_or_insert_with(Instant::now);
+            innermost.interrupted_at.get_or_insert_with(Instant::now);
         }
         !inner.ended && inner.running.iter().any(|running| running.seq == seq)
     }
 
     /// For how long the innermost running job has been struck at.
-    pub fn struck_for(&self) -> Option<Duration> {
+    pub fn interrupted_for(&self) -> Option<Duration> {
         let mut inner = self.inner.lock();
-        let since = inner.innermost().and_then(|running| running.struck).filter(|_| !inner.ended);
+        let since =
+            inner.current().and_then(|running| running.interrupted_at).filter(|_| !inner.ended);
         since.map(|since| since.elapsed())
     }
 
     /// The number of the innermost running job. None if the owner is at something else, be it on top of
     /// a job, or gone.
-    pub fn innermost(&self) -> Option<Seq> {
+    pub fn current(&self) -> Option<Seq> {
         let mut inner = self.inner.lock();
-        inner.innermost().map(|running| running.seq).filter(|_| !inner.ended)
+        inner.current().map(|running| running.seq).filter(|_| !inner.ended)
     }
 
     /// Closes the mailbox and moves what waits to another, in order and with its numbers. What is
@@ -326,16 +325,16 @@ impl<J: Clone, R> Mailbox<J, R> {
                 return false;
             }
             inner.closed = true;
-            self.hint.fetch_add(1, Ordering::Relaxed);
-            other.hint.fetch_add(inner.queue.len(), Ordering::Relaxed);
+            self.approx_len.fetch_add(1, Ordering::Relaxed);
+            other.approx_len.fetch_add(inner.queue.len(), Ordering::Relaxed);
             others.queue = std::mem::take(&mut inner.queue);
             others.next = inner.next;
-            self.note_load(&inner);
-            other.note_load(&others);
+            self.publish_load(&inner);
+            other.publish_load(&others);
             moved();
             [inner.parked.take(), others.parked.take()]
         };
-        sleepers.into_iter().for_each(wake);
+        sleepers.into_iter().for_each(unpark);
         true
     }
 
@@ -351,51 +350,51 @@ impl<J: Clone, R> Mailbox<J, R> {
         self.inner.lock().queue.len()
     }
 
-    /// Interrupts the running job `seq`. If it is the innermost, `blow` is struck, under the lock,
+    /// Interrupts the running job `seq`. If it is the innermost, `set` is struck, under the lock,
     /// so that the job can't end in between and leave the blow to its successor. Any other waits
     /// for what is above it to end: it is only noted, and seen when its wait goes on, see
-    /// [`Mailbox::meanwhile`]. `true`: the blow was struck.
-    pub fn strike(&self, seq: Seq, blow: impl FnOnce()) -> bool {
-        let (struck, sleeper) = {
+    /// [`Mailbox::next_nested`]. `true`: the blow was struck.
+    pub fn interrupt(&self, seq: Seq, set: impl FnOnce()) -> bool {
+        let (is_set, sleeper) = {
             let mut inner = self.inner.lock();
             let Some(place) = inner.running.iter().position(|running| running.seq == seq) else {
                 return false;
             };
-            inner.running[place].interrupted = true;
+            inner.running[place].interrupt_pending = true;
             inner.running[place].was_interrupted = true;
-            let innermost = inner.innermost().is_some_and(|innermost| innermost.seq == seq);
+            let innermost = inner.current().is_some_and(|innermost| innermost.seq == seq);
             if innermost {
-                blow();
+                set();
             }
-            (innermost, self.note(&mut inner))
+            (innermost, self.record_event(&mut inner))
         };
-        wake(sleeper);
-        struck
+        unpark(sleeper);
+        is_set
     }
 
-    /// Interrupts what the owner is at that is no job: runs `strike`, told whether no job is on top of
+    /// Interrupts what the owner is at that is no job: runs `deliver`, told whether no job is on top of
     /// that, under the lock, so that this can't change in between.
-    pub fn strike_other(&self, strike: impl FnOnce(bool) -> bool) -> bool {
-        let (struck, sleeper) = {
+    pub fn interrupt_housekeeping(&self, deliver: impl FnOnce(bool) -> bool) -> bool {
+        let (is_set, sleeper) = {
             let mut inner = self.inner.lock();
-            let on_top = inner.innermost().is_none();
-            (strike(on_top), self.note(&mut inner))
+            let is_innermost = inner.current().is_none();
+            (deliver(is_innermost), self.record_event(&mut inner))
         };
-        wake(sleeper);
-        struck
+        unpark(sleeper);
+        is_set
     }
 
     /// Has the owner look around: something that it waits for besides the mailbox has happened.
-    pub fn nudge(&self) {
+    pub fn wake(&self) {
         let sleeper = {
             let mut inner = self.inner.lock();
-            self.note(&mut inner)
+            self.record_event(&mut inner)
         };
-        wake(sleeper);
+        unpark(sleeper);
     }
 
     /// Counts an event; returns the owner, if it sleeps and has to be woken.
-    fn note(&self, inner: &mut Inner<J, R>) -> Option<Thread> {
+    fn record_event(&self, inner: &mut Inner<J, R>) -> Option<Thread> {
         inner.events = inner.events.wrapping_add(1);
         self.events.store(inner.events, Ordering::Release);
         inner.parked.take()
@@ -407,12 +406,12 @@ impl<J: Clone, R> Mailbox<J, R> {
     pub fn next(&self) -> Next<J, R> {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
-        if !inner.releases.is_empty() {
-            self.hint.fetch_sub(inner.releases.len(), Ordering::Relaxed);
-            return Next::Release(std::mem::take(&mut inner.releases));
+        if !inner.control.is_empty() {
+            self.approx_len.fetch_sub(inner.control.len(), Ordering::Relaxed);
+            return Next::Control(std::mem::take(&mut inner.control));
         }
         if let Some((seq, job)) = inner.start(0) {
-            self.hint.fetch_sub(1, Ordering::Relaxed);
+            self.approx_len.fetch_sub(1, Ordering::Relaxed);
             return Next::Run(seq, job);
         }
         if inner.closed { Next::Closed } else { Next::Empty }
@@ -420,81 +419,89 @@ impl<J: Clone, R> Mailbox<J, R> {
 
     /// What to do while the innermost job waits: as [`Mailbox::next`], but a job that is `needed`
     /// comes first, `others` only as that says, and none once the waiting job was struck. What is to be
-    /// let go of is on top of that job until [`Mailbox::end_release`].
-    pub fn meanwhile(&self, needed: impl Fn(&J) -> bool, others: Others<J>) -> Meanwhile<J, R> {
+    /// let go of is on top of that job until [`Mailbox::end_control`].
+    pub fn next_nested(
+        &self,
+        needed: impl Fn(&J) -> bool,
+        others: NestedPolicy<J>,
+    ) -> NestedNext<J, R> {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
-        if inner.take_strike() {
-            return Meanwhile::Struck;
+        if inner.take_interrupt() {
+            return NestedNext::Interrupted;
         }
-        if !inner.releases.is_empty() {
+        if !inner.control.is_empty() {
             if let Some(waiting) = inner.running.last_mut() {
-                waiting.releasing += 1;
+                waiting.finalizers += 1;
             }
-            self.hint.fetch_sub(inner.releases.len(), Ordering::Relaxed);
-            return Meanwhile::Release(std::mem::take(&mut inner.releases));
+            self.approx_len.fetch_sub(inner.control.len(), Ordering::Relaxed);
+            return NestedNext::Control(std::mem::take(&mut inner.control));
         }
         let recent = inner.queue.len().saturating_sub(RECENT);
         let position = |is_it: &dyn Fn(&J) -> bool| {
             let found = inner.queue.range(recent..).position(|(_, job)| is_it(job));
             found.map(|place| recent + place)
         };
-        let differs = |kinship: &Kinship<J>, job: &J| {
+        let differs = |relation: &JobRelation<J>, job: &J| {
             let waiting = inner.running.last();
-            !waiting.is_some_and(|waiting| (kinship.same_work)(&waiting.job, job))
+            !waiting.is_some_and(|waiting| (relation.same_work)(&waiting.job, job))
         };
         let place = position(&needed).or_else(|| match others {
-            Others::None => None,
-            Others::OldestFirst(kinship) => {
+            NestedPolicy::None => None,
+            NestedPolicy::OldestFirst(relation) => {
                 let queue = || inner.queue.iter().take(RECENT);
                 let (_, chosen) =
-                    queue().find(|(_, job)| differs(&kinship, job)).or(queue().next())?;
-                queue().position(|(_, job)| (kinship.same_caller)(job, chosen))
+                    queue().find(|(_, job)| differs(&relation, job)).or(queue().next())?;
+                queue().position(|(_, job)| (relation.same_caller)(job, chosen))
             }
-            Others::NewestFirst(kinship) => {
+            NestedPolicy::NewestFirst(relation) => {
                 let queue = || inner.queue.range(recent..).rev();
                 let (_, chosen) =
-                    queue().find(|(_, job)| differs(&kinship, job)).or(queue().next())?;
-                position(&|job| (kinship.same_caller)(job, chosen))
+                    queue().find(|(_, job)| differs(&relation, job)).or(queue().next())?;
+                position(&|job| (relation.same_caller)(job, chosen))
             }
         });
         if let Some((seq, job)) = place.and_then(|place| inner.start(place)) {
-            self.hint.fetch_sub(1, Ordering::Relaxed);
-            return Meanwhile::Run(seq, job);
+            self.approx_len.fetch_sub(1, Ordering::Relaxed);
+            return NestedNext::Run(seq, job);
         }
-        Meanwhile::Nothing { as_of: inner.events, jobs: !inner.queue.is_empty() }
+        NestedNext::Nothing { as_of: inner.events, jobs: !inner.queue.is_empty() }
     }
 
     /// Whether the innermost job was struck. Forgets it: whoever asks raises the exception.
-    pub fn take_strike(&self) -> bool {
-        self.inner.lock().take_strike()
+    pub fn take_interrupt(&self) -> bool {
+        self.inner.lock().take_interrupt()
     }
 
     /// The thread has no asynchronous exception to raise: the innermost job has raised what was meant for
     /// it, and may wait again as it cleans up.
     pub fn note_raised(&self) {
-        if let Some(innermost) = self.inner.lock().innermost() {
-            innermost.interrupted = false;
+        if let Some(innermost) = self.inner.lock().current() {
+            innermost.interrupt_pending = false;
         }
     }
 
     /// Whether the running job `seq` has still to raise an exception that was meant for it.
     pub fn has_to_raise(&self, seq: Seq) -> bool {
-        self.inner.lock().running.iter().any(|running| running.seq == seq && running.interrupted)
+        self.inner
+            .lock()
+            .running
+            .iter()
+            .any(|running| running.seq == seq && running.interrupt_pending)
     }
 
     /// Whether the innermost job was struck.
-    pub fn is_struck(&self) -> bool {
-        self.inner.lock().innermost().is_some_and(|innermost| innermost.interrupted)
+    pub fn is_interrupted(&self) -> bool {
+        self.inner.lock().current().is_some_and(|innermost| innermost.interrupt_pending)
     }
 
     /// Whether anything has happened since. For spinning.
-    pub fn has_news(&self, as_of: usize) -> bool {
+    pub fn has_event_since(&self, as_of: usize) -> bool {
         self.events.load(Ordering::Acquire) != as_of
     }
 
     /// Sleeps until something has happened since, at most for so long. May return early.
-    pub fn park_for_news(&self, as_of: usize, at_most: Option<Duration>) {
+    pub fn park_until_event(&self, as_of: usize, at_most: Option<Duration>) {
         {
             let mut inner = self.inner.lock();
             if inner.events != as_of {
@@ -508,10 +515,10 @@ impl<J: Clone, R> Mailbox<J, R> {
         }
     }
 
-    /// What [`Mailbox::meanwhile`] gave to be let go of is gone: back to what is below it.
-    pub fn end_release(&self) {
+    /// What [`Mailbox::next_nested`] gave to be let go of is gone: back to what is below it.
+    pub fn end_control(&self) {
         if let Some(waiting) = self.inner.lock().running.last_mut() {
-            waiting.releasing -= 1;
+            waiting.finalizers -= 1;
         }
     }
 
@@ -519,7 +526,7 @@ impl<J: Clone, R> Mailbox<J, R> {
     pub fn end_running(&self) -> bool {
         let mut inner = self.inner.lock();
         let ended = inner.running.pop();
-        self.note_load(&inner);
+        self.publish_load(&inner);
         ended.is_some_and(|running| running.was_interrupted)
     }
 
@@ -535,12 +542,12 @@ impl<J: Clone, R> Mailbox<J, R> {
     pub fn end(&self) -> Vec<R> {
         let mut inner = self.inner.lock();
         inner.ended = true;
-        std::mem::take(&mut inner.releases)
+        std::mem::take(&mut inner.control)
     }
 
     /// Whether there may be something to take. A hint for spinning; only `next` knows.
     pub fn looks_empty(&self) -> bool {
-        self.hint.load(Ordering::Relaxed) == 0
+        self.approx_len.load(Ordering::Relaxed) == 0
     }
 
     /// Sleeps until there is something to take, or the mailbox is closed.
@@ -560,13 +567,13 @@ impl<J: Clone, R> Mailbox<J, R> {
     /// Whether there is nothing to take; then whoever brings something wakes this thread.
     fn is_parked(&self) -> bool {
         let mut inner = self.inner.lock();
-        let is_idle = inner.queue.is_empty() && inner.releases.is_empty() && !inner.closed;
+        let is_idle = inner.queue.is_empty() && inner.control.is_empty() && !inner.closed;
         inner.parked = is_idle.then(current);
         is_idle
     }
 }
 
-fn wake(sleeper: Option<Thread>) {
+fn unpark(sleeper: Option<Thread>) {
     if let Some(thread) = sleeper {
         thread.unpark();
     }
@@ -580,7 +587,7 @@ mod tests {
         Mailbox::new(max)
     }
 
-    const OLDEST: Others<u32> = Others::OldestFirst(Kinship {
+    const OLDEST: NestedPolicy<u32> = NestedPolicy::OldestFirst(JobRelation {
         same_caller: |one, other| one == other,
         same_work: |_, _| false,
     });
@@ -626,7 +633,7 @@ mod tests {
     fn a_full_queue_refuses_and_gives_the_job_back() {
         let mailbox = mailbox(1);
         assert_eq!(mailbox.push(1), Ok(0));
-        assert_eq!(mailbox.push(2), Err(Refused::Overloaded { job: 2, queue: 1 }));
+        assert_eq!(mailbox.push(2), Err(PushError::Full { job: 2, queue: 1 }));
     }
 
     #[test]
@@ -658,12 +665,12 @@ mod tests {
     fn releases_are_taken_in_until_the_end() {
         let mailbox = mailbox(2);
         mailbox.drain();
-        assert_eq!(mailbox.push_release(()), Ok(()));
-        assert_eq!(mailbox.next(), Next::Release(vec![()]));
+        assert_eq!(mailbox.push_control(()), Ok(()));
+        assert_eq!(mailbox.next(), Next::Control(vec![()]));
         assert_eq!(mailbox.next(), Next::Closed);
-        assert_eq!(mailbox.push_release(()), Ok(()));
+        assert_eq!(mailbox.push_control(()), Ok(()));
         assert_eq!(mailbox.end(), vec![()]);
-        assert_eq!(mailbox.push_release(()), Err(()));
+        assert_eq!(mailbox.push_control(()), Err(()));
     }
 
     #[test]
@@ -682,11 +689,11 @@ mod tests {
         let first = mailbox.push(1).unwrap();
         let second = mailbox.push(2).unwrap();
         mailbox.next();
-        assert!(!mailbox.strike(second, || panic!("not running yet")));
-        assert!(mailbox.strike(first, || ()));
+        assert!(!mailbox.interrupt(second, || panic!("not running yet")));
+        assert!(mailbox.interrupt(first, || ()));
         assert!(mailbox.end_running());
         mailbox.next();
-        assert!(!mailbox.strike(first, || panic!("ended")));
+        assert!(!mailbox.interrupt(first, || panic!("ended")));
         assert!(!mailbox.end_running());
     }
 
@@ -695,14 +702,14 @@ mod tests {
         let mailbox = mailbox(2);
         let seq = mailbox.push(1).unwrap();
         mailbox.next();
-        assert!(mailbox.strike(seq, || ()));
+        assert!(mailbox.interrupt(seq, || ()));
         assert!(mailbox.has_to_raise(seq));
         mailbox.note_raised();
         assert!(!mailbox.has_to_raise(seq));
-        let meanwhile = mailbox.meanwhile(|_| false, Others::None);
-        assert!(matches!(meanwhile, Meanwhile::Nothing { .. }));
-        assert!(mailbox.strike(seq, || ()));
-        assert_eq!(mailbox.meanwhile(|_| false, Others::None), Meanwhile::Struck);
+        let meanwhile = mailbox.next_nested(|_| false, NestedPolicy::None);
+        assert!(matches!(meanwhile, NestedNext::Nothing { .. }));
+        assert!(mailbox.interrupt(seq, || ()));
+        assert_eq!(mailbox.next_nested(|_| false, NestedPolicy::None), NestedNext::Interrupted);
         assert!(mailbox.end_running());
     }
 
@@ -712,9 +719,9 @@ mod tests {
         let below = mailbox.push(1).unwrap();
         let above = mailbox.push(2).unwrap();
         mailbox.next();
-        assert_eq!(mailbox.meanwhile(|_| false, OLDEST), Meanwhile::Run(1, 2));
-        assert!(!mailbox.strike(below, || panic!("it isn't the innermost")));
-        assert!(mailbox.strike(above, || ()));
+        assert_eq!(mailbox.next_nested(|_| false, OLDEST), NestedNext::Run(1, 2));
+        assert!(!mailbox.interrupt(below, || panic!("it isn't the innermost")));
+        assert!(mailbox.interrupt(above, || ()));
         mailbox.note_raised();
         assert!(mailbox.has_to_raise(below) && !mailbox.has_to_raise(above));
     }
@@ -726,17 +733,17 @@ mod tests {
             mailbox.push(job).unwrap();
         }
         assert_eq!(mailbox.next(), Next::Run(0, 0));
-        let meanwhile = |needed, others| mailbox.meanwhile(|job| *job == needed, others);
-        assert!(matches!(meanwhile(9, Others::None), Meanwhile::Nothing { jobs: true, .. }));
-        assert_eq!(meanwhile(3, Others::None), Meanwhile::Run(3, 3));
-        assert_eq!(meanwhile(9, OLDEST), Meanwhile::Run(1, 1));
-        let newest = Others::NewestFirst(Kinship {
+        let meanwhile = |needed, others| mailbox.next_nested(|job| *job == needed, others);
+        assert!(matches!(meanwhile(9, NestedPolicy::None), NestedNext::Nothing { jobs: true, .. }));
+        assert_eq!(meanwhile(3, NestedPolicy::None), NestedNext::Run(3, 3));
+        assert_eq!(meanwhile(9, OLDEST), NestedNext::Run(1, 1));
+        let newest = NestedPolicy::NewestFirst(JobRelation {
             same_caller: |one, other| one % 2 == other % 2,
             same_work: |_, _| false,
         });
-        assert_eq!(meanwhile(9, newest), Meanwhile::Run(2, 2));
-        assert_eq!(meanwhile(9, newest), Meanwhile::Run(4, 4));
-        assert!(matches!(meanwhile(9, OLDEST), Meanwhile::Nothing { jobs: false, .. }));
+        assert_eq!(meanwhile(9, newest), NestedNext::Run(2, 2));
+        assert_eq!(meanwhile(9, newest), NestedNext::Run(4, 4));
+        assert!(matches!(meanwhile(9, OLDEST), NestedNext::Nothing { jobs: false, .. }));
     }
 
     #[test]
@@ -746,20 +753,20 @@ mod tests {
             mailbox.push(job).unwrap();
         }
         assert_eq!(mailbox.next(), Next::Run(0, 10));
-        let kinship = Kinship {
+        let relation = JobRelation {
             same_caller: |one, other| one % 10 == other % 10,
             same_work: |one, other| one / 10 == other / 10,
         };
         let meanwhile = |others| {
-            let chosen = mailbox.meanwhile(|_| false, others);
+            let chosen = mailbox.next_nested(|_| false, others);
             assert!(!mailbox.end_running());
             chosen
         };
         // Of one caller the older comes first all the same.
-        assert_eq!(meanwhile(Others::NewestFirst(kinship)), Meanwhile::Run(3, 23));
-        assert_eq!(meanwhile(Others::OldestFirst(kinship)), Meanwhile::Run(4, 33));
-        assert_eq!(meanwhile(Others::OldestFirst(kinship)), Meanwhile::Run(1, 11));
-        assert_eq!(meanwhile(Others::NewestFirst(kinship)), Meanwhile::Run(5, 14));
+        assert_eq!(meanwhile(NestedPolicy::NewestFirst(relation)), NestedNext::Run(3, 23));
+        assert_eq!(meanwhile(NestedPolicy::OldestFirst(relation)), NestedNext::Run(4, 33));
+        assert_eq!(meanwhile(NestedPolicy::OldestFirst(relation)), NestedNext::Run(1, 11));
+        assert_eq!(meanwhile(NestedPolicy::NewestFirst(relation)), NestedNext::Run(5, 14));
     }
 
     #[test]
@@ -767,19 +774,19 @@ mod tests {
         let mailbox = mailbox(8);
         let waiting = mailbox.push(1).unwrap();
         assert_eq!(mailbox.next(), Next::Run(0, 1));
-        assert!(!mailbox.strike_other(|on_top| on_top));
-        mailbox.push_release(()).unwrap();
-        assert_eq!(mailbox.meanwhile(|_| false, OLDEST), Meanwhile::Release(vec![()]));
-        assert_eq!(mailbox.innermost(), None);
-        assert!(!mailbox.strike(waiting, || panic!("it isn't the innermost")));
-        assert!(mailbox.aim(waiting));
-        assert_eq!(mailbox.struck_for(), None);
-        assert!(mailbox.strike_other(|on_top| on_top));
+        assert!(!mailbox.interrupt_housekeeping(|is_innermost| is_innermost));
+        mailbox.push_control(()).unwrap();
+        assert_eq!(mailbox.next_nested(|_| false, OLDEST), NestedNext::Control(vec![()]));
+        assert_eq!(mailbox.current(), None);
+        assert!(!mailbox.interrupt(waiting, || panic!("it isn't the innermost")));
+        assert!(mailbox.mark_interrupt(waiting));
+        assert_eq!(mailbox.interrupted_for(), None);
+        assert!(mailbox.interrupt_housekeeping(|is_innermost| is_innermost));
         // What waits up there is not the job that was struck.
-        assert!(matches!(mailbox.meanwhile(|_| false, OLDEST), Meanwhile::Nothing { .. }));
-        mailbox.end_release();
-        assert_eq!(mailbox.innermost(), Some(waiting));
-        assert_eq!(mailbox.meanwhile(|_| false, OLDEST), Meanwhile::Struck);
+        assert!(matches!(mailbox.next_nested(|_| false, OLDEST), NestedNext::Nothing { .. }));
+        mailbox.end_control();
+        assert_eq!(mailbox.current(), Some(waiting));
+        assert_eq!(mailbox.next_nested(|_| false, OLDEST), NestedNext::Interrupted);
     }
 
     #[test]
@@ -788,12 +795,12 @@ mod tests {
         let below = mailbox.push(1).unwrap();
         mailbox.push(2).unwrap();
         mailbox.next();
-        assert_eq!(mailbox.meanwhile(|_| false, OLDEST), Meanwhile::Run(1, 2));
-        assert!(!mailbox.strike(below, || panic!("it isn't the innermost")));
-        assert!(!mailbox.is_struck());
+        assert_eq!(mailbox.next_nested(|_| false, OLDEST), NestedNext::Run(1, 2));
+        assert!(!mailbox.interrupt(below, || panic!("it isn't the innermost")));
+        assert!(!mailbox.is_interrupted());
         assert!(!mailbox.end_running());
-        assert_eq!(mailbox.meanwhile(|_| false, OLDEST), Meanwhile::Struck);
-        assert!(!mailbox.take_strike());
+        assert_eq!(mailbox.next_nested(|_| false, OLDEST), NestedNext::Interrupted);
+        assert!(!mailbox.take_interrupt());
     }
 
     #[test]
@@ -804,7 +811,7 @@ mod tests {
         }
         mailbox.next();
         assert_eq!(mailbox.close(), vec![2, 3]);
-        assert_eq!(mailbox.push(4), Err(Refused::Closed(4)));
+        assert_eq!(mailbox.push(4), Err(PushError::Closed(4)));
         assert_eq!(mailbox.next(), Next::Closed);
     }
 
@@ -813,7 +820,7 @@ mod tests {
         let mailbox = mailbox(4);
         mailbox.push(1).unwrap();
         mailbox.drain();
-        assert_eq!(mailbox.push(2), Err(Refused::Closed(2)));
+        assert_eq!(mailbox.push(2), Err(PushError::Closed(2)));
         assert_eq!(mailbox.next(), Next::Run(0, 1));
         assert_eq!(mailbox.next(), Next::Closed);
     }
@@ -844,17 +851,17 @@ mod tests {
 
     #[test]
     fn a_release_wakes_an_owner_that_sleeps() {
-        let has_releases = |mailbox: &Mailbox<u32, ()>| !mailbox.inner.lock().releases.is_empty();
-        let release = |mailbox: &Mailbox<u32, ()>| mailbox.push_release(()).unwrap();
+        let has_releases = |mailbox: &Mailbox<u32, ()>| !mailbox.inner.lock().control.is_empty();
+        let release = |mailbox: &Mailbox<u32, ()>| mailbox.push_control(()).unwrap();
         assert!(wakes(Mailbox::park, has_releases, release));
     }
 
     #[test]
     fn an_interrupt_wakes_an_owner_whose_job_waits() {
         // One event so far: the job itself.
-        let sleep = |mailbox: &Mailbox<u32, ()>| mailbox.park_for_news(1, None);
-        let is_struck = |mailbox: &Mailbox<u32, ()>| mailbox.is_struck();
-        assert!(wakes(sleep, is_struck, |mailbox| assert!(mailbox.strike(0, || ()))));
+        let sleep = |mailbox: &Mailbox<u32, ()>| mailbox.park_until_event(1, None);
+        let is_interrupted = |mailbox: &Mailbox<u32, ()>| mailbox.is_interrupted();
+        assert!(wakes(sleep, is_interrupted, |mailbox| assert!(mailbox.interrupt(0, || ()))));
     }
 
     #[test]
@@ -865,7 +872,7 @@ mod tests {
         }
         assert_eq!(old.next(), Next::Run(0, 1));
         assert!(old.move_to(&new, || ()));
-        assert_eq!(old.push(4), Err(Refused::Closed(4)));
+        assert_eq!(old.push(4), Err(PushError::Closed(4)));
         assert_eq!(new.push(4), Ok(3));
         for (seq, job) in [(1, 2), (2, 3), (3, 4)] {
             assert_eq!(new.next(), Next::Run(seq, job));

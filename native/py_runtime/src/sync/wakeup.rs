@@ -1,7 +1,7 @@
 //! Waking a watcher that sleeps while nobody works, at no cost to those who do.
 //!
 //! A worker takes its work up under a lock, and the watcher looks for work under the same lock.
-//! That is what makes a plain load enough in [`Alarm::raise`]: either the watcher looks after the
+//! That is what makes a plain load enough in [`Wakeup::notify`]: either the watcher looks after the
 //! worker has taken its work up, and sees it; or it looked before, and then the worker, which got
 //! the lock after it, sees that it sleeps.
 
@@ -11,27 +11,27 @@ use crate::sync::{AtomicBool, Mutex, Ordering, Thread, current, park};
 
 /// Where one watcher sleeps.
 #[derive(Debug)]
-pub struct Alarm {
+pub struct Wakeup {
     asleep: AtomicBool,
     sleeper: Mutex<Option<Thread>>,
 }
 
-impl Alarm {
+impl Wakeup {
     /// One that nobody sleeps by yet.
     #[cfg(not(feature = "loom"))]
     pub const fn new() -> Self {
-        Alarm { asleep: AtomicBool::new(false), sleeper: Mutex::new(None) }
+        Wakeup { asleep: AtomicBool::new(false), sleeper: Mutex::new(None) }
     }
 
     /// One that nobody sleeps by yet.
     #[cfg(feature = "loom")]
     pub fn new() -> Self {
-        Alarm { asleep: AtomicBool::new(false), sleeper: Mutex::new(None) }
+        Wakeup { asleep: AtomicBool::new(false), sleeper: Mutex::new(None) }
     }
 
     /// Wakes the watcher if it sleeps. By a worker that has just taken something up under a lock
     /// that `is_work` takes too.
-    pub fn raise(&self) {
+    pub fn notify(&self) {
         if self.asleep.load(Ordering::Relaxed) {
             self.wake();
         }
@@ -46,7 +46,7 @@ impl Alarm {
     }
 
     /// Sleeps until the alarm is raised, unless there is work already. By the one watcher.
-    pub fn sleep_unless(&self, is_work: impl FnOnce() -> bool) {
+    pub fn wait_unless(&self, is_work: impl FnOnce() -> bool) {
         *self.sleeper.lock() = Some(current());
         self.asleep.store(true, Ordering::Release);
         if is_work() {
@@ -61,25 +61,25 @@ impl Alarm {
 
 /// What the watchdog sleeps by. Raised below it, too: by contexts that wait for the GIL.
 #[cfg(not(feature = "loom"))]
-pub(crate) static WATCHDOG: Alarm = Alarm::new();
+pub(crate) static WATCHDOG: Wakeup = Wakeup::new();
 // loom's types can't be made at compile time. No model gets here.
 #[cfg(feature = "loom")]
-pub(crate) static WATCHDOG: std::sync::LazyLock<Alarm> = std::sync::LazyLock::new(Alarm::new);
+pub(crate) static WATCHDOG: std::sync::LazyLock<Wakeup> = std::sync::LazyLock::new(Wakeup::new);
 
 /// A context has just taken something up.
-pub(crate) fn note_work() {
-    WATCHDOG.raise();
+pub(crate) fn notify_work() {
+    WATCHDOG.notify();
 }
 
 /// A context waits for the GIL, and is counted as doing so.
-pub(crate) fn note_wait() {
+pub(crate) fn notify_wait() {
     // Before the look at the alarm: the watchdog looks for those who wait once it has set that.
     fence(Ordering::SeqCst);
-    WATCHDOG.raise();
+    WATCHDOG.notify();
 }
 
-impl Default for Alarm {
+impl Default for Wakeup {
     fn default() -> Self {
-        Alarm::new()
+        Wakeup::new()
     }
 }

@@ -27,25 +27,25 @@ pub(crate) fn set(_: Attached<'_>, ident: u64) {
 }
 
 /// Takes back the blow for this thread, `ident`, if there is one that it hasn't raised yet.
-pub(crate) fn take_back(at: Attached<'_>, ident: u64) {
+pub(crate) fn clear(py: Attached<'_>, ident: u64) {
     // SAFETY: attached. Null takes the exception away.
     unsafe { field::set(ident, null_mut()) };
     #[cfg(not(Py_3_13))]
-    flag::lower(at, ident);
-    crate::cpython::exception::clear(at);
+    flag::clear(py, ident);
+    crate::cpython::exception::clear(py);
 }
 
 /// After a blow for another thread.
-pub(crate) fn spare_tracers(at: Attached<'_>) {
+pub(crate) fn clear_flag_for_tracers(py: Attached<'_>) {
     #[cfg(all(Py_3_11, not(Py_3_12)))]
     // SAFETY: attached. Garbage isn't collected here, because its finalizers may take their time, and
     // this thread has others to strike.
     unsafe {
         let collects = ffi::PyGC_Disable();
-        flag::lower(at, libc::pthread_self());
+        flag::clear(py, libc::pthread_self());
         if collects != 0 {
             ffi::PyGC_Enable();
         }
     }
-    let _ = at;
+    let _ = py;
 }

@@ -7,24 +7,24 @@ use crate::cpython::object::{Attached, Object};
 use crate::cpython::read::{integer_attribute, lossy_text};
 
 /// What an exception says, or what was raised instead.
-pub(super) fn message(at: Attached<'_>, raised: &Object) -> Result<String, Option<Object>> {
+pub(super) fn message(py: Attached<'_>, raised: &Object) -> Result<String, Option<Object>> {
     // SAFETY: `raised` is live and the thread attached.
-    let text = unsafe { Object::from_owned(at, ffi::PyObject_Str(raised.as_ptr())) };
-    let text = text.and_then(|text| lossy_text(at, &text)).ok_or_else(|| take_raised(at))?;
-    Ok(match column(at, raised) {
+    let text = unsafe { Object::from_owned(py, ffi::PyObject_Str(raised.as_ptr())) };
+    let text = text.and_then(|text| lossy_text(py, &text)).ok_or_else(|| take_raised(py))?;
+    Ok(match column(py, raised) {
         Some(column) => with_column(text, column),
         None => text,
     })
 }
 
 /// The column of a `SyntaxError`, which its text leaves out.
-fn column(at: Attached<'_>, raised: &Object) -> Option<i64> {
+fn column(py: Attached<'_>, raised: &Object) -> Option<i64> {
     // SAFETY: attached; both are live.
     if unsafe { ffi::PyObject_IsInstance(raised.as_ptr(), ffi::PyExc_SyntaxError) } != 1 {
         return None;
     }
-    let column = integer_attribute(at, raised, c"offset");
-    clear(at);
+    let column = integer_attribute(py, raised, c"offset");
+    clear(py);
     column
 }
 

@@ -62,26 +62,26 @@ impl Drop for TracebacksWanted {
 }
 
 /// Takes down what is known of `raised`. Nothing in here may fail: what can't be had is left out.
-pub(super) fn describe(at: Attached<'_>, raised: &Object) -> Traceback {
+pub(super) fn describe(py: Attached<'_>, raised: &Object) -> Traceback {
     // What is taken meanwhile is no exception of the user's.
     let _meanwhile = TracebacksWanted::from_now(false);
-    let formatted = format(at, raised).unwrap_or_default();
-    clear(at);
-    let frames = frames(at, raised);
-    clear(at);
+    let formatted = format(py, raised).unwrap_or_default();
+    clear(py);
+    let frames = frames(py, raised);
+    clear(py);
     Traceback { frames, formatted }
 }
 
 /// `"".join(traceback.format_exception(type(raised), raised, raised.__traceback__))`
-fn format(at: Attached<'_>, raised: &Object) -> Option<String> {
+fn format(py: Attached<'_>, raised: &Object) -> Option<String> {
     // SAFETY: attached; each call gets live objects, and a failure is a null that ends the chain.
     unsafe {
-        let module = Object::from_owned(at, ffi::PyImport_ImportModule(c"traceback".as_ptr()))?;
-        let function = module.getattr_c(at, c"format_exception")?;
-        let class = Object::from_borrowed(at, ffi::Py_TYPE(raised.as_ptr()).cast())?;
-        let trace = raised.getattr_c(at, c"__traceback__")?;
+        let module = Object::from_owned(py, ffi::PyImport_ImportModule(c"traceback".as_ptr()))?;
+        let function = module.getattr_c(py, c"format_exception")?;
+        let class = Object::from_borrowed(py, ffi::Py_TYPE(raised.as_ptr()).cast())?;
+        let trace = raised.getattr_c(py, c"__traceback__")?;
         let lines = Object::from_owned(
-            at,
+            py,
             ffi::PyObject_CallFunctionObjArgs(
                 function.as_ptr(),
                 class.as_ptr(),
@@ -90,23 +90,23 @@ fn format(at: Attached<'_>, raised: &Object) -> Option<String> {
                 std::ptr::null_mut::<ffi::PyObject>(),
             ),
         )?;
-        let nothing = Object::text(at, "")?;
-        let text = Object::from_owned(at, ffi::PyUnicode_Join(nothing.as_ptr(), lines.as_ptr()))?;
-        lossy_text(at, &text)
+        let nothing = Object::text(py, "")?;
+        let text = Object::from_owned(py, ffi::PyUnicode_Join(nothing.as_ptr(), lines.as_ptr()))?;
+        lossy_text(py, &text)
     }
 }
 
-fn frames(at: Attached<'_>, raised: &Object) -> Vec<Frame> {
+fn frames(py: Attached<'_>, raised: &Object) -> Vec<Frame> {
     // Python prints no more of an endless recursion either.
     const MOST: usize = 1000;
-    let step = |trace: &Object| trace.getattr_c(at, c"tb_next").filter(|next| !is_none(next));
-    let first = raised.getattr_c(at, c"__traceback__").filter(|trace| !is_none(trace));
+    let step = |trace: &Object| trace.getattr_c(py, c"tb_next").filter(|next| !is_none(next));
+    let first = raised.getattr_c(py, c"__traceback__").filter(|trace| !is_none(trace));
     std::iter::successors(first, step)
         .take(MOST)
         .filter_map(|trace| {
-            let line = integer_attribute(at, &trace, c"tb_lineno")?;
-            let code = trace.getattr_c(at, c"tb_frame")?.getattr_c(at, c"f_code")?;
-            let text = |name| code.getattr_c(at, name).and_then(|text| lossy_text(at, &text));
+            let line = integer_attribute(py, &trace, c"tb_lineno")?;
+            let code = trace.getattr_c(py, c"tb_frame")?.getattr_c(py, c"f_code")?;
+            let text = |name| code.getattr_c(py, name).and_then(|text| lossy_text(py, &text));
             Some(Frame { file: text(c"co_filename")?, line, function: text(c"co_name")? })
         })
         .collect()

@@ -217,12 +217,7 @@ pub(crate) fn status_text(status: &ffi::PyStatus) -> String {
 /// The few things the main interpreter needs before the first context.
 fn prepare_main(py: Attached<'_>) -> Result<(), Exception> {
     // `threading` takes the thread that first imports it for the main one (up to 3.12).
-    // SAFETY: attached; the module name is a C string.
-    let threading =
-        unsafe { Object::from_owned(py, ffi::PyImport_ImportModule(c"threading".as_ptr())) };
-    if threading.is_none() {
-        return Err(Exception::take(py));
-    }
+    Object::import(py, c"threading").ok_or_else(|| Exception::take(py))?;
     async_exc::find_place(py);
     // SAFETY: no precondition.
     async_exc::clear(py, unsafe { libc::pthread_self() } as u64);

@@ -6,12 +6,10 @@
 use std::ffi::CStr;
 use std::sync::OnceLock;
 
-use pyo3_ffi as ffi;
-
 use crate::cpython::code;
 use crate::cpython::exception::{Exception, clear};
 use crate::cpython::namespace::library_namespace;
-use crate::cpython::object::{Attached, Object};
+use crate::cpython::object::Attached;
 use crate::cpython::unbound::Unbound;
 
 const SOURCE: &[u8] = include_bytes!("python_threads.py");
@@ -53,15 +51,8 @@ pub(crate) fn finish(py: Attached<'_>) {
 
 fn call(py: Attached<'_>, name: &CStr) {
     let Some(namespace) = NAMESPACE.get() else { return };
-    // SAFETY: attached to the main interpreter, says the caller; the namespace is a dictionary of functions
-    // that need no arguments.
-    let done = unsafe {
-        let namespace = namespace.bind_copy(py);
-        let function = ffi::PyDict_GetItemString(namespace.as_ptr(), name.as_ptr());
-        Object::from_borrowed(py, function).and_then(|function| {
-            Object::from_owned(py, ffi::PyObject_CallNoArgs(function.as_ptr()))
-        })
-    };
-    drop(done);
+    // SAFETY: attached to the main interpreter, says the caller.
+    let namespace = unsafe { namespace.bind_copy(py) };
+    drop(namespace.get_item(py, name).and_then(|function| function.call0(py)));
     clear(py);
 }

@@ -114,9 +114,7 @@ pub(super) fn clear_running_loop(py: Attached<'_>) {
 
 fn running_loop(py: Attached<'_>) -> Option<Object> {
     let get = function(py, "asyncio.events", c"_get_running_loop")?;
-    // SAFETY: attached, and the function is live.
-    let event_loop = unsafe { Object::from_owned(py, ffi::PyObject_CallNoArgs(get.as_ptr())) }?;
-    (event_loop.as_ptr() != Object::none(py).as_ptr()).then_some(event_loop)
+    get.call0(py).filter(|event_loop| !event_loop.is_none())
 }
 
 fn swap_current_task(py: Attached<'_>, event_loop: &Object, task: &Object) -> Option<Object> {
@@ -131,17 +129,11 @@ fn swap_current_task(py: Attached<'_>, event_loop: &Object, task: &Object) -> Op
 
 fn set_running_loop(py: Attached<'_>, event_loop: &Object) {
     if let Some(set) = function(py, "asyncio.events", c"_set_running_loop") {
-        // SAFETY: attached, and both are live.
-        let result = unsafe { ffi::PyObject_CallOneArg(set.as_ptr(), event_loop.as_ptr()) };
-        // SAFETY: attached; the result is ours.
-        drop(unsafe { Object::from_owned(py, result) });
+        drop(set.call1(py, event_loop));
     }
 }
 
 /// A function of a module, if anybody has imported that.
-fn function(py: Attached<'_>, module: &'static str, name: &CStr) -> Option<Object> {
-    let module = Object::interned(py, module)?;
-    // SAFETY: attached; the name is a `str`.
-    let module = unsafe { Object::from_owned(py, ffi::PyImport_GetModule(module.as_ptr())) }?;
-    module.getattr_c(py, name)
+fn function(py: Attached<'_>, module: &str, name: &CStr) -> Option<Object> {
+    Object::imported(py, module)?.getattr_c(py, name)
 }

@@ -30,8 +30,8 @@ pub fn new_namespace(py: Attached<'_>) -> Result<Object, Exception> {
 pub fn library_namespace(py: Attached<'_>, name: &str) -> Result<Object, Exception> {
     let make = || {
         let dict = new_dict(py)?;
-        set(&dict, c"__builtins__", &builtins(py)?)?;
-        set(&dict, c"__name__", &Object::text(py, name)?)?;
+        dict.set_item(py, c"__builtins__", &Object::import(py, c"builtins")?)?;
+        dict.set_item(py, c"__name__", &Object::text(py, name)?)?;
         Some(dict)
     };
     make().ok_or_else(|| Exception::take(py))
@@ -42,37 +42,24 @@ fn new_dict(py: Attached<'_>) -> Option<Object> {
     unsafe { Object::from_owned(py, ffi::PyDict_New()) }
 }
 
-/// The module `builtins`.
-fn builtins(py: Attached<'_>) -> Option<Object> {
-    // SAFETY: attached; the name ends in NUL.
-    unsafe { Object::from_owned(py, ffi::PyImport_ImportModule(c"builtins".as_ptr())) }
-}
-
 /// Gives a dictionary what the globals of a script begin with. `None`: exception set.
 fn fill(py: Attached<'_>, dict: &Object) -> Option<()> {
-    let builtins = builtins(py)?;
+    let builtins = Object::import(py, c"builtins")?;
     let none = Object::none(py);
     let loader = builtins.getattr_c(py, c"__loader__").unwrap_or_else(|| {
         crate::cpython::exception::clear(py);
         Object::none(py)
     });
-    set(dict, c"__name__", &Object::text(py, "__main__")?)?;
-    set(dict, c"__doc__", &none)?;
-    set(dict, c"__package__", &none)?;
+    dict.set_item(py, c"__name__", &Object::text(py, "__main__")?)?;
+    dict.set_item(py, c"__doc__", &none)?;
+    dict.set_item(py, c"__package__", &none)?;
     // The importer of built-in modules, as for a script.
-    set(dict, c"__loader__", &loader)?;
-    set(dict, c"__spec__", &none)?;
+    dict.set_item(py, c"__loader__", &loader)?;
+    dict.set_item(py, c"__spec__", &none)?;
     // From 3.14 on annotations are evaluated when they are asked for.
     #[cfg(not(Py_3_14))]
-    set(dict, c"__annotations__", &new_dict(py)?)?;
-    set(dict, c"__builtins__", &builtins)
-}
-
-fn set(dict: &Object, key: &CStr, value: &Object) -> Option<()> {
-    // SAFETY: attached, as whoever has an `Object` in hand is; `dict` is a dictionary, which takes
-    // its own references.
-    let status = unsafe { ffi::PyDict_SetItemString(dict.as_ptr(), key.as_ptr(), value.as_ptr()) };
-    (status == 0).then_some(())
+    dict.set_item(py, c"__annotations__", &new_dict(py)?)?;
+    dict.set_item(py, c"__builtins__", &builtins)
 }
 
 /// The module `__main__` of an interpreter that one context has to itself. Its dictionary is the
@@ -99,12 +86,8 @@ impl MainModule {
         };
         fill(py, &namespace)?;
         let modules = modules(py)?;
-        // SAFETY: attached; a dictionary, and its values are live.
-        let first = unsafe {
-            let first = ffi::PyDict_GetItemString(modules.as_ptr(), MAIN.as_ptr());
-            Object::from_borrowed(py, first)
-        };
-        set(&modules, MAIN, &module)?;
+        let first = modules.get_item(py, MAIN);
+        modules.set_item(py, MAIN, &module)?;
         Some((MainModule { first }, namespace))
     }
 }
@@ -114,7 +97,7 @@ impl Drop for MainModule {
         // SAFETY: dropped attached, as every `Object` is.
         let py = unsafe { Attached::assume() };
         let restored = modules(py).zip(self.first.take());
-        let restored = restored.and_then(|(modules, first)| set(&modules, MAIN, &first));
+        let restored = restored.and_then(|(modules, first)| modules.set_item(py, MAIN, &first));
         if restored.is_none() {
             crate::cpython::exception::clear(py);
         }
@@ -253,7 +236,7 @@ impl Private {
     fn copy(&self, py: Attached<'_>) -> Option<Self> {
         let dict = copy(py, &self.dict)?;
         #[cfg(not(Py_3_14))]
-        set(&dict, c"__annotations__", &new_dict(py)?)?;
+        dict.set_item(py, c"__annotations__", &new_dict(py)?)?;
         let taken = self.taken.as_ref().map(|taken| taken.clone_ref(py));
         Some(Private { dict, taken, order: Rc::clone(&self.order) })
     }

@@ -99,6 +99,65 @@ impl Object {
         unsafe { Self::from_owned(py, ffi::PyObject_GetAttrString(self.as_ptr(), name.as_ptr())) }
     }
 
+    /// The module `name`, imported if need be. `None`: exception set.
+    #[must_use]
+    pub fn import(py: Attached<'_>, name: &CStr) -> Option<Self> {
+        // SAFETY: attached; the name ends in NUL.
+        unsafe { Self::from_owned(py, ffi::PyImport_ImportModule(name.as_ptr())) }
+    }
+
+    /// The module `name`, if it has been imported. `None`: an exception may be set.
+    #[must_use]
+    pub fn imported(py: Attached<'_>, name: &str) -> Option<Self> {
+        let name = Self::interned(py, name)?;
+        // SAFETY: attached; the name is a `str`.
+        unsafe { Self::from_owned(py, ffi::PyImport_GetModule(name.as_ptr())) }
+    }
+
+    /// The item `key` of a dictionary. `None`: there is none, or this is no dictionary.
+    #[must_use]
+    pub fn get_item(&self, py: Attached<'_>, key: &CStr) -> Option<Self> {
+        // SAFETY: attached; the object is live and the key ends in NUL. The item is borrowed.
+        unsafe {
+            let item = ffi::PyDict_GetItemString(self.as_ptr(), key.as_ptr());
+            Self::from_borrowed(py, item)
+        }
+    }
+
+    /// Sets the item `key` of a dictionary. `None`: exception set.
+    #[must_use]
+    pub fn set_item(&self, _: Attached<'_>, key: &CStr, value: &Object) -> Option<()> {
+        // SAFETY: attached; both are live, the key ends in NUL, and a dictionary takes references of
+        // its own.
+        let status =
+            unsafe { ffi::PyDict_SetItemString(self.as_ptr(), key.as_ptr(), value.as_ptr()) };
+        (status == 0).then_some(())
+    }
+
+    /// Calls the object. `None`: exception set.
+    #[must_use]
+    pub fn call0(&self, py: Attached<'_>) -> Option<Self> {
+        // SAFETY: attached; the object is live.
+        unsafe { Self::from_owned(py, ffi::PyObject_CallNoArgs(self.as_ptr())) }
+    }
+
+    /// Calls the object with one argument. `None`: exception set.
+    #[must_use]
+    pub fn call1(&self, py: Attached<'_>, argument: &Object) -> Option<Self> {
+        // SAFETY: attached; both are live.
+        unsafe {
+            let result = ffi::PyObject_CallOneArg(self.as_ptr(), argument.as_ptr());
+            Self::from_owned(py, result)
+        }
+    }
+
+    /// Whether this is `None`.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        // SAFETY: `Py_None` is a live object in every interpreter.
+        self.as_ptr() == unsafe { ffi::Py_None() }
+    }
+
     /// The borrowed pointer, valid while `self` lives.
     #[must_use]
     pub fn as_ptr(&self) -> *mut ffi::PyObject {

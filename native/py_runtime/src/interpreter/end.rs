@@ -12,6 +12,7 @@ use super::{Interpreter, new_state, reset, with_main_attached};
 use crate::boot::{self, python_threads};
 #[cfg(not(Py_3_12))]
 use crate::cpython::code;
+use crate::cpython::exception::clear;
 #[cfg(not(Py_3_12))]
 use crate::cpython::namespace::library_namespace;
 use crate::cpython::object::{Attached, Object};
@@ -125,17 +126,10 @@ impl Interpreter {
     /// What Python does at its own exit: waits for the threads that aren't daemons.
     fn join_python_threads(&self) {
         let py = self.attached();
-        // SAFETY: attached; the name is an owned `str`, and only what is imported is looked at.
-        unsafe {
-            let joined = Object::text(py, "threading")
-                .and_then(|name| Object::from_owned(py, ffi::PyImport_GetModule(name.as_ptr())))
-                .and_then(|threading| threading.getattr_c(py, c"_shutdown"))
-                .and_then(|shutdown| {
-                    Object::from_owned(py, ffi::PyObject_CallNoArgs(shutdown.as_ptr()))
-                });
-            drop(joined);
-            ffi::PyErr_Clear();
-        }
+        let shutdown = Object::imported(py, "threading")
+            .and_then(|threading| threading.getattr_c(py, c"_shutdown"));
+        drop(shutdown.and_then(|shutdown| shutdown.call0(py)));
+        clear(py);
     }
 
     /// Whether Python code that others run too keeps pointers to its built-in methods: in CPython 3.12,

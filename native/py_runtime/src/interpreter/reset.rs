@@ -7,8 +7,6 @@
 //! An interpreter that can't be reset (threads still run in it, or the reset raised) is ended. So is
 //! one in which a context couldn't start that then starts in a new one.
 
-use pyo3_ffi as ffi;
-
 use super::exit_functions::{collect_garbage, run_exit_functions};
 use crate::cpython::code::Source;
 use crate::cpython::namespace::library_namespace;
@@ -24,11 +22,7 @@ pub(crate) const REUSES_INTERPRETERS: bool = cfg!(all(Py_3_12, not(Py_3_14)));
 pub(crate) fn snapshot(py: Attached<'_>) -> Option<Object> {
     let namespace = library_namespace(py, "py_context_router.reset").ok()?;
     RESET.exec(py, &namespace).ok()?;
-    // SAFETY: attached; the namespace is a dictionary, and the value gets a reference.
-    unsafe {
-        let reset = ffi::PyDict_GetItemString(namespace.as_ptr(), c"reset".as_ptr());
-        Object::from_borrowed(py, reset)
-    }
+    namespace.get_item(py, c"reset")
 }
 
 /// Makes the interpreter look as it was noted to. `false`: it can't be kept.
@@ -37,8 +31,7 @@ pub(crate) fn reset(py: Attached<'_>, reset: &Object) -> bool {
     // from here, since Python code of ours would be in its tracebacks.
     run_exit_functions(py);
     collect_garbage(py);
-    // SAFETY: attached, to the interpreter that the function belongs to.
-    let done = unsafe { Object::from_owned(py, ffi::PyObject_CallNoArgs(reset.as_ptr())) };
+    let done = reset.call0(py);
     if done.is_none() {
         crate::cpython::exception::clear(py);
     }

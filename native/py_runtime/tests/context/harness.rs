@@ -133,9 +133,7 @@ impl Job for TestJob {
     }
 
     fn notice(py: Attached<'_>, local: &Object, notice: &'static std::ffi::CStr) {
-        let none = Object::none(py);
-        // SAFETY: attached; the local is a dictionary.
-        unsafe { ffi::PyDict_SetItemString(local.as_ptr(), notice.as_ptr(), none.as_ptr()) };
+        local.set_item(py, notice, &Object::none(py)).unwrap();
     }
 
     fn state(&self) -> &ReplyState {

@@ -16,11 +16,11 @@ pub(super) fn clear(py: Attached<'_>, ident: u64) {
     if let Some(function) = noop_function(py) {
         // Before, so that nothing else comes up in the call that counts: whatever Python code
         // that ran, such as a finalizer, would be struck instead.
-        call(py, &function);
+        drop(function.call0(py));
         exception::clear(py);
         // SAFETY: attached, and Python runs, so its exceptions exist.
         unsafe { field::set(ident, ffi::PyExc_KeyboardInterrupt) };
-        call(py, &function);
+        drop(function.call0(py));
         clear_unless_raised(py, ident);
     }
     exception::clear(py);
@@ -30,11 +30,6 @@ fn noop_function(py: Attached<'_>) -> Option<Object> {
     let namespace = library_namespace(py, "py_context_router.interrupt").ok()?;
     let code = code::compile(py, b"lambda: None", "<interrupt>", Kind::Expression).ok()?;
     code::run(py, &code, &namespace, &namespace)
-}
-
-fn call(py: Attached<'_>, function: &Object) {
-    // SAFETY: attached, and the function is live.
-    drop(unsafe { Object::from_owned(py, ffi::PyObject_CallNoArgs(function.as_ptr())) });
 }
 
 /// Another error came first, where the stack or memory is at its end. Better the flag than a blow.

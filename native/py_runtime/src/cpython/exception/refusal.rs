@@ -73,5 +73,5 @@ fn is_refusal(py: Attached<'_>, raised: &Object) -> bool {
 fn related(py: Attached<'_>, exception: &Object, how: &CStr) -> Option<Object> {
     let related = exception.getattr_c(py, how);
     clear(py);
-    related.filter(|related| related.as_ptr() != Object::none(py).as_ptr())
+    related.filter(|related| !related.is_none())
 }

@@ -76,7 +76,7 @@ pub(super) fn describe(py: Attached<'_>, raised: &Object) -> Traceback {
 fn format(py: Attached<'_>, raised: &Object) -> Option<String> {
     // SAFETY: attached; each call gets live objects, and a failure is a null that ends the chain.
     unsafe {
-        let module = Object::from_owned(py, ffi::PyImport_ImportModule(c"traceback".as_ptr()))?;
+        let module = Object::import(py, c"traceback")?;
         let function = module.getattr_c(py, c"format_exception")?;
         let class = Object::from_borrowed(py, ffi::Py_TYPE(raised.as_ptr()).cast())?;
         let trace = raised.getattr_c(py, c"__traceback__")?;
@@ -99,8 +99,8 @@ fn format(py: Attached<'_>, raised: &Object) -> Option<String> {
 fn frames(py: Attached<'_>, raised: &Object) -> Vec<Frame> {
     // Python prints no more of an endless recursion either.
     const MOST: usize = 1000;
-    let step = |trace: &Object| trace.getattr_c(py, c"tb_next").filter(|next| !is_none(next));
-    let first = raised.getattr_c(py, c"__traceback__").filter(|trace| !is_none(trace));
+    let step = |trace: &Object| trace.getattr_c(py, c"tb_next").filter(|next| !next.is_none());
+    let first = raised.getattr_c(py, c"__traceback__").filter(|trace| !trace.is_none());
     std::iter::successors(first, step)
         .take(MOST)
         .filter_map(|trace| {
@@ -110,9 +110,4 @@ fn frames(py: Attached<'_>, raised: &Object) -> Vec<Frame> {
             Some(Frame { file: text(c"co_filename")?, line, function: text(c"co_name")? })
         })
         .collect()
-}
-
-fn is_none(object: &Object) -> bool {
-    // SAFETY: `None` is live in every interpreter.
-    object.as_ptr() == unsafe { ffi::Py_None() }
 }

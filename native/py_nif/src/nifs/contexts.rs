@@ -134,7 +134,7 @@ fn context_replace<'a>(
     preload: Vec<Binary<'a>>,
 ) -> NifResult<Term<'a>> {
     let stuck = &handle.context;
-    if !stuck.is_stuck() {
+    if !stuck.check_stuck() {
         return Ok(atoms::not_stuck().encode(env));
     }
     if stuck.quarantine().is_full() {

@@ -218,7 +218,7 @@ pub(crate) fn status_text(status: &ffi::PyStatus) -> String {
 fn prepare_main(py: Attached<'_>) -> Result<(), Exception> {
     // `threading` takes the thread that first imports it for the main one (up to 3.12).
     Object::import(py, c"threading").ok_or_else(|| Exception::take(py))?;
-    async_exc::find_place(py);
+    async_exc::find_offset(py);
     // SAFETY: no precondition.
     async_exc::clear(py, unsafe { libc::pthread_self() } as u64);
     python_threads::install(py)?;

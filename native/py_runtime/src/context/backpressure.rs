@@ -1,17 +1,17 @@
-//! Waiting for room in a context's queue, where its option says so.
+//! Callers that wait for capacity in a context's queue, where its `overload` option has them wait.
 
+use super::job::Job;
 use super::{Context, SubmitError, Waiter, WakeWaiter};
-use crate::context::job::Job;
 use crate::sync::background::BACKGROUND;
 use crate::sync::mailbox::Seq;
 use crate::sync::wait_queue::WaiterId;
 
-/// What a caller that was refused does next.
+/// What a caller does next whose job was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capacity {
-    /// There is room by now: try again.
+    /// There is capacity by now: try again.
     Available,
-    /// Wait to be told, once, unless [`Context::cancel_wait`] comes first.
+    /// Wait to be woken, once, unless [`Context::cancel_wait`] comes first.
     Wait(WaiterId),
 }
 
@@ -24,32 +24,37 @@ impl<J: Job> Context<J> {
         self.push(job)
     }
 
-    /// Has the caller wait for room, in its old place if it has a id.
+    /// Has the caller wait for capacity, in its old place if it has a number.
     pub fn wait_for_capacity(&self, id: Option<WaiterId>, wake: WakeWaiter) -> Capacity {
         let id = self.waiters.push(id, Waiter(wake));
-        // Room that was made before that was told to nobody.
-        let is_room = self.mailbox.waiting() < self.config.max_queue || self.mailbox.is_closed();
-        if is_room && self.waiters.remove(id) { Capacity::Available } else { Capacity::Wait(id) }
+        // Capacity that was freed before that has woken nobody.
+        let is_available =
+            self.mailbox.waiting() < self.config.max_queue || self.mailbox.is_closed();
+        if is_available && self.waiters.remove(id) {
+            Capacity::Available
+        } else {
+            Capacity::Wait(id)
+        }
     }
 
-    /// The caller doesn't wait any longer. `false`: it has been told, or is about to be.
+    /// The caller doesn't wait any longer. `false`: it has been woken, or is about to be.
     pub fn cancel_wait(&self, id: WaiterId) -> bool {
         self.waiters.remove(id)
     }
 
-    /// A caller that was told doesn't want its room any more: the next one may.
+    /// A caller that was woken doesn't want its capacity any more: wakes the next one.
     pub fn wake_next_waiter(&self) {
         self.wake_waiters_in_background(1);
     }
 
-    /// Tells the first of those who wait. Any thread that isn't a scheduler.
+    /// Wakes the first callers, `max` at most. Any thread that isn't a scheduler.
     pub(super) fn wake_waiters(&self, max: usize) {
         if !self.waiters.is_empty() {
             self.waiters.pop_many(max).into_iter().for_each(|Waiter(wake)| wake());
         }
     }
 
-    /// As `admit`, for whatever thread.
+    /// As [`Context::wake_waiters`], on any thread.
     pub(super) fn wake_waiters_in_background(&self, max: usize) {
         if !self.waiters.is_empty() {
             let popped = self.waiters.pop_many(max);

@@ -1,14 +1,14 @@
-//! Memory of Python objects that somebody outside reads without a copy.
+//! Exports: memory of Python objects that code outside reads without a copy.
 //!
-//! An [`Export`] is a buffer (PEP 3118) of an object, which it keeps alive and in place. The bytes
-//! stay valid as long as it lives, also after its context has ended. Dropping one, on whatever thread,
-//! hands it to the context's mailbox, or, after the end of its context, to the table of its exports.
+//! An [`Export`] is a buffer (PEP 3118) of an object, which it keeps alive and in place. The bytes stay
+//! valid as long as it lives, also after its context has ended. Dropping one, on any thread, sends it to
+//! the context's mailbox, or, after the end of its context, to its [export table](super::export_table).
 
 use std::sync::Arc;
 
-use crate::context::Context;
-use crate::context::export_table::{PyBuffer, defer_release};
-use crate::context::job::Job;
+use super::Context;
+use super::export_table::{PyBuffer, defer_release};
+use super::job::Job;
 use crate::cpython::object::{Attached, Object};
 
 /// The bytes of an object, readable by anybody as long as this lives.

@@ -69,20 +69,20 @@ pub(crate) struct ExportTable(Mutex<ExportState>);
 struct ExportState {
     /// ExportTable that live, wherever they are.
     live: usize,
-    /// Those of them that were handed over since the mailbox ended.
+    /// Those of them that were dropped since the mailbox ended.
     after_end: Vec<PyBuffer>,
-    /// Whether a thread has been started for what is late.
+    /// Whether a thread has been started to release those.
     has_thread: bool,
     fate: InterpreterFate,
 }
 
-/// Whose the interpreter is.
+/// What has become of the interpreter.
 #[derive(Debug, Default)]
 enum InterpreterFate {
-    /// The context thread's, which will look at what is late before it ends it.
+    /// The context thread has it, and releases what was dropped late before it ends it.
     #[default]
     Running,
-    /// Nobody's, or in the hands of the thread for what is late.
+    /// No thread is in it, or the one that releases exports.
     Abandoned(Place),
     /// It has been ended.
     Ended,
@@ -93,17 +93,17 @@ enum InterpreterFate {
 enum Place {
     /// The main interpreter, which stays.
     Main,
-    /// An interpreter that waits for its last export to go.
+    /// An interpreter that waits for its last export to be released.
     Parked(ParkedInterpreter),
 }
 
 impl Place {
     /// Not attached.
     fn release(&self, buffer: PyBuffer) {
-        // SAFETY: the visits below attach this thread to the interpreter of the buffer's object.
+        // SAFETY: both branches attach this thread to the interpreter of the buffer's object.
         let release = || unsafe { buffer.release() };
         match self {
-            // SAFETY: not attached, says the caller.
+            // SAFETY: not attached, as the caller vouches.
             Place::Main => unsafe { with_main_attached(release) },
             Place::Parked(parked) => parked.with_attached(release),
         }
@@ -124,7 +124,7 @@ impl ExportTable {
         self.0.lock().live
     }
 
-    /// Counts one out that was never made.
+    /// Undoes [`ExportTable::add`]: the export couldn't be made.
     pub(crate) fn cancel_add(&self) {
         self.0.lock().live -= 1;
     }
@@ -134,12 +134,12 @@ impl ExportTable {
     /// # Safety
     /// The thread is attached to the context's interpreter.
     pub(crate) unsafe fn release(&self, buffer: PyBuffer) {
-        // SAFETY: passed on to the caller.
+        // SAFETY: as the caller vouches.
         unsafe { buffer.release() };
         self.0.lock().live -= 1;
     }
 
-    /// Releases what is late on the context thread, which is attached; the state is after that.
+    /// Releases what was dropped late on the context thread, which is attached. Returns the state, locked.
     ///
     /// # Safety
     /// As for [`ExportTable::release`].
@@ -147,7 +147,7 @@ impl ExportTable {
         let mut state = self.0.lock();
         while let Some(buffer) = state.after_end.pop() {
             // Without the lock: finalizers are Python code.
-            // SAFETY: passed on to the caller.
+            // SAFETY: as the caller vouches.
             MutexGuard::unlocked(&mut state, || unsafe { buffer.release() });
             state.live -= 1;
         }
@@ -155,7 +155,7 @@ impl ExportTable {
     }
 }
 
-/// Ends the interpreter of a context whose thread is done, or leaves it for its exports.
+/// Ends the interpreter of a context whose thread is done, or keeps it for its exports.
 pub(crate) fn end_or_keep_interpreter(exports: &Arc<ExportTable>, interpreter: Interpreter) {
     // SAFETY: attached, see `Interpreter`.
     let mut state = unsafe { exports.release_deferred() };
@@ -168,21 +168,21 @@ pub(crate) fn end_or_keep_interpreter(exports: &Arc<ExportTable>, interpreter: I
         return;
     }
     drop(state);
-    // Without the lock: leaving runs Python code. What is handed over meanwhile is kept for later.
+    // Without the lock: parking runs Python code. What is dropped meanwhile is kept for later.
     let Some(parked) = interpreter.park() else { return };
     let mut state = exports.0.lock();
     state.fate = InterpreterFate::Abandoned(Place::Parked(parked));
     spawn_releaser(exports, state);
 }
 
-/// Lets go of one whose context has no thread any more. Any thread; never waits.
+/// Has an export released whose context has no thread any more. Any thread; never waits.
 pub(crate) fn defer_release(exports: &Arc<ExportTable>, buffer: PyBuffer) {
     let mut state = exports.0.lock();
     state.after_end.push(buffer);
     spawn_releaser(exports, state);
 }
 
-/// Starts the thread for what is late, if there is anything that it may do and it isn't at it.
+/// Starts the release thread unless it runs or has nothing to release.
 fn spawn_releaser(exports: &Arc<ExportTable>, mut state: MutexGuard<'_, ExportState>) {
     if state.has_thread
         || state.after_end.is_empty()
@@ -194,7 +194,7 @@ fn spawn_releaser(exports: &Arc<ExportTable>, mut state: MutexGuard<'_, ExportSt
     drop(state);
     let shared = Arc::clone(exports);
     if os_thread::spawn_python("py_release", move || release_after_end(&shared)).is_err() {
-        // The next one that is late tries again.
+        // The next export that is dropped tries again.
         exports.0.lock().has_thread = false;
     }
 }
@@ -208,7 +208,7 @@ fn release_after_end(exports: &ExportTable) {
         return;
     };
     while let Some(buffer) = state.after_end.pop() {
-        // Who comes now finds that there is a thread, and leaves it to that.
+        // What is dropped now is left to this thread.
         MutexGuard::unlocked(&mut state, || place.release(buffer));
         state.live -= 1;
     }

@@ -1,13 +1,13 @@
-//! Objects of a context that somebody outside holds on to, by id.
+//! Handles: objects of a context that code outside keeps alive, by id.
 //!
-//! An object may not leave its thread, so it stays here, in its context, and whoever wants it later
-//! has a [`Handle`]. Dropping that, on whatever thread, sends the id to the context's mailbox; the
-//! context thread lets go of the object. When the context ends, all go with it.
+//! An object may not leave its thread, so it stays in its context's [handle table](super::handle_table),
+//! and a user outside has a [`Handle`]. Dropping that, on any thread, sends the id to the context's
+//! mailbox, and the context thread drops the object. When the context ends, all objects go with it.
 
 use std::sync::Arc;
 
-use crate::context::Context;
-use crate::context::job::Job;
+use super::Context;
+use super::job::Job;
 use crate::cpython::object::{Attached, Object};
 use crate::interpreter::mode::Mode;
 
@@ -19,7 +19,7 @@ pub struct Handle<J: Job> {
 }
 
 impl<J: Job> Handle<J> {
-    /// Holds an object of the context's interpreter. `None`: the context has ended.
+    /// A handle of an object of the context's interpreter. `None`: the context has ended.
     pub fn new(context: &Arc<Context<J>>, object: Object) -> Option<Self> {
         let id = context.handles().add(object).ok()?;
         Some(Handle { context: Arc::clone(context), id })
@@ -44,7 +44,7 @@ impl<J: Job> Handle<J> {
     /// in](Handle::is_usable_in).
     #[must_use]
     pub unsafe fn get(&self, py: Attached<'_>) -> Option<Object> {
-        // SAFETY: passed on to the caller.
+        // SAFETY: as the caller vouches.
         unsafe { self.context.handles().get(py, self.id) }
     }
 }

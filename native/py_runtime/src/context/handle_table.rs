@@ -1,4 +1,4 @@
-//! The objects of one context that somebody outside holds on to, by id.
+//! The objects of one context that have handles, by id.
 
 use parking_lot::Mutex;
 use slab::Slab;
@@ -6,14 +6,14 @@ use slab::Slab;
 use crate::cpython::object::{Attached, Object};
 use crate::cpython::unbound::Unbound;
 
-/// The objects of one context that are held.
+/// The handle table of one context.
 #[derive(Debug, Default)]
 pub(crate) struct HandleTable(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
     objects: Slab<Unbound>,
-    /// The context has ended: nothing is held any more, and nothing ever will be.
+    /// The context has ended: there are no handles any more, and never will be.
     closed: bool,
 }
 
@@ -28,16 +28,16 @@ impl HandleTable {
     /// # Safety
     /// The thread is attached to the context's interpreter.
     pub(crate) unsafe fn get(&self, py: Attached<'_>, id: usize) -> Option<Object> {
-        // SAFETY: passed on to the caller. Taking a reference runs no Python code.
+        // SAFETY: as the caller vouches. Taking a reference runs no Python code.
         self.0.lock().objects.get(id).map(|object| unsafe { object.bind_copy(py) })
     }
 
-    /// Takes one out, to be dropped without the lock: that runs Python code.
+    /// Removes one, to be dropped without the lock: that runs Python code.
     pub(crate) fn remove(&self, id: usize) -> Option<Unbound> {
         self.0.lock().objects.try_remove(id)
     }
 
-    /// Takes all out, for good.
+    /// Removes all, for good.
     pub(crate) fn close(&self) -> Vec<Unbound> {
         let mut table = self.0.lock();
         table.closed = true;

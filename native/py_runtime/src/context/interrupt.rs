@@ -1,12 +1,12 @@
-//! Stopping what a context's thread runs, from other threads.
+//! A context's side of being interrupted, and of being checked by the watchdog.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Context;
-use crate::context::job::Job;
-use crate::context::watchdog::WatchTarget;
+use super::job::Job;
+use super::watchdog::WatchTarget;
 use crate::cpython::async_exc;
 use crate::cpython::object::Attached;
 use crate::gil::drop_request::GilHolder;
@@ -19,14 +19,14 @@ use crate::sync::reply_state::Cancel;
 impl<J: Job> Context<J> {
     /// Interrupts the target until it ends, on another thread.
     pub(super) fn interrupt_in_background(self: &Arc<Self>, target: Target) {
-        let code: Arc<dyn Interruptible> = Arc::clone(self) as _;
-        interrupter::schedule(code, target, false);
+        let context: Arc<dyn Interruptible> = Arc::clone(self) as _;
+        interrupter::schedule(context, target, false);
     }
 
-    /// As above, and once more now if it has been interrupted already.
+    /// As [`Context::interrupt_in_background`], and at once if the target has been interrupted already.
     pub(super) fn interrupt_now(self: &Arc<Self>, target: Target) {
-        let code: Arc<dyn Interruptible> = Arc::clone(self) as _;
-        interrupter::schedule(code, target, true);
+        let context: Arc<dyn Interruptible> = Arc::clone(self) as _;
+        interrupter::schedule(context, target, true);
     }
 
     /// Something that was interrupted has ended.
@@ -44,16 +44,16 @@ impl<J: Job> Context<J> {
         if state.is_null() {
             return Some(false);
         }
-        // SAFETY: attached, says the caller. The thread takes its state away under the GIL that
-        // this one has, before it ends it.
+        // SAFETY: attached, as the caller vouches. The thread removes its state from here under the GIL
+        // that this thread has, before it ends it.
         unsafe { async_exc::is_pending(state) }
     }
 
     /// The caller is attached to the context's interpreter.
     fn is_in_importlib(&self) -> bool {
         let state = self.state.load(Ordering::Relaxed);
-        // SAFETY: attached, says the caller. The thread takes its state away under the GIL that
-        // this one has, before it ends it.
+        // SAFETY: attached, as the caller vouches. The thread removes its state from here under the GIL
+        // that this thread has, before it ends it.
         !state.is_null() && unsafe { lock_recovery::is_in_importlib(Attached::assume(), state) }
     }
 }
@@ -68,10 +68,10 @@ impl<J: Job> Interruptible for Context<J> {
 
     fn deliver(&self, target: Target) -> bool {
         if self.is_in_importlib() {
-            // It is tried again soon; a thread that waits there wouldn't feel it anyway.
+            // It is tried again soon; a thread that waits there wouldn't raise it anyway.
             return false;
         }
-        // SAFETY: the caller says so.
+        // SAFETY: as the caller vouches.
         let py = unsafe { Attached::assume() };
         let set = || {
             self.interrupt_pending.store(true, Ordering::Relaxed);
@@ -148,12 +148,12 @@ impl<J: Job> WatchTarget for Context<J> {
         }
         if let Some(grace) = self.config.stuck_after
             && self.mailbox.current().is_none()
-            // A job that waits below it can't go on either.
+            // A job that waits, in which it is nested, can't go on either.
             && self.housekeeping.interrupt_if_blocking(grace, self.mailbox.is_busy())
         {
             self.interrupt_now(Target::Housekeeping);
         }
-        if self.is_stuck() {
+        if self.check_stuck() {
             self.report_stuck();
         }
     }

@@ -18,13 +18,13 @@ pub trait Job: Clone + Send + Sync + 'static {
     /// before the interpreter ends.
     type Local: 'static;
 
-    /// What the thread is told beside its jobs, ahead of those that wait.
+    /// A message to the thread beside its jobs, ahead of those that wait.
     type Notice: std::fmt::Debug + Send + 'static;
 
-    /// Why a context is gone, as its callers are told.
+    /// Why a context is gone, as its callers learn.
     type ExitReason: Clone + Send + 'static;
 
-    /// What callers are told when the thread ends on its own, which is a bug of ours.
+    /// The reason when the thread ends on its own, which is a bug of ours.
     fn thread_ended() -> Self::ExitReason;
 
     /// Makes the thread's `Local`, attached, before the first job.
@@ -41,32 +41,32 @@ pub trait Job: Clone + Send + Sync + 'static {
         code::exec(py, source, "<preload>", namespace)
     }
 
-    /// Takes note, attached, on the context thread. No exception stays set.
+    /// Handles a notice, attached, on the context thread. No exception stays set.
     fn notice(py: Attached<'_>, local: &Self::Local, notice: Self::Notice);
 
-    /// Who may still answer.
+    /// Which thread may still reply.
     fn state(&self) -> &ReplyState;
 
-    /// Whether its caller is gone and nobody wants it done all the same; `policy` is for jobs that
-    /// don't say. Asked before each job and of long ones now and then, on native threads.
+    /// Whether its caller is gone and the job is to stop for that; `policy` applies to jobs without a
+    /// setting of their own. Called before each job and for long ones now and then, on native threads.
     fn should_stop_for_dead_caller(&self, policy: OnCallerDown) -> bool;
 
-    /// Whether both have one caller, which may count on their order.
+    /// Whether both have one caller, which may rely on their order.
     fn is_same_caller(&self, other: &Self) -> bool;
 
-    /// Whether both run the same code, as far as that is to be seen from outside.
+    /// Whether both run the same code, as far as that can be seen from outside.
     fn is_same_work(&self, other: &Self) -> bool;
 
     /// Does the work, attached, on the context thread, and replies.
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome;
 
-    /// Replies that the context is gone, unless somebody has replied. Never on a scheduler.
+    /// Replies that the context is gone, unless the job has been answered. Never on a scheduler.
     fn reply_context_died(&self, why: &Self::ExitReason);
 
-    /// Replies that the job was interrupted, unless somebody has replied. Never on a scheduler.
+    /// Replies that the job was interrupted, unless it has been answered. Never on a scheduler.
     fn reply_interrupted(&self);
 
-    /// Replies that the job hit a bug of ours. On the context thread.
+    /// Replies that the job met a bug of ours. On the context thread.
     fn reply_panicked(&self);
 }
 
@@ -88,7 +88,7 @@ pub enum Outcome {
     Failed,
     /// It was interrupted on request, and replied so.
     Interrupted,
-    /// Nobody wanted its result any more.
+    /// Its caller didn't want the result any more.
     Unwanted,
 }
 
@@ -101,8 +101,8 @@ pub struct Scope<'a, J: Job> {
     pub context: &'a Arc<Context<J>>,
     /// The context's own namespace, a `dict`.
     pub namespace: &'a Object,
-    /// See [`Job::Local`]. Shared, because a job that waits has others run meanwhile.
+    /// See [`Job::Local`]. Shared, because other jobs run while one waits.
     pub local: &'a J::Local,
-    /// Where the thread serves from.
+    /// The state of the thread's loop.
     pub(crate) loop_state: &'a LoopState<'a, J::Local>,
 }

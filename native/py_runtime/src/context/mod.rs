@@ -33,12 +33,6 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use pyo3_ffi as ffi;
 
-use crate::context::export_table::{ExportTable, PyBuffer};
-use crate::context::handle_table::HandleTable;
-use crate::context::housekeeping::HousekeepingState;
-use crate::context::job::Job;
-pub use crate::context::job::OnCallerDown;
-use crate::context::quarantine::{Membership, Quarantine};
 use crate::cpython::exception::Exception;
 use crate::interpreter::InterpreterPtr;
 use crate::interpreter::mode::Mode;
@@ -49,7 +43,13 @@ use crate::sync::os_thread;
 use crate::sync::reply_state::Cancel;
 use crate::sync::wait_queue::WaitQueue;
 pub use backpressure::Capacity;
+use export_table::{ExportTable, PyBuffer};
+use handle_table::HandleTable;
+use housekeeping::HousekeepingState;
+use job::Job;
+pub use job::OnCallerDown;
 pub use nesting::{Wait, WaitError};
+use quarantine::{Membership, Quarantine};
 
 /// From when on a finalizer between two jobs is taken to hold the next one up. They mostly take
 /// microseconds, and an interrupt spent on those would miss the job that it was meant for.

@@ -1,38 +1,41 @@
-//! A job that waits: its thread serves the mailbox meanwhile.
+//! A job that waits: its thread runs other jobs meanwhile, nested.
 //!
-//! What the job waits for may itself need this context: an Erlang function that Python has called
-//! may call Python again, directly or through any other process, so every waiting job may be the
-//! one that lets it go on. It would never run if the thread just slept. So the thread runs jobs
-//! *on top* of the one that waits. That has a price: a wait that is over can't go on before the job
-//! on top of it has ended. Therefore a job that is known to be needed ([`Wait::needs`]) runs at
-//! once, and others only when the wait has lasted a little; the deeper the stack already is, the
-//! longer that takes, so that callers who have nothing to do with each other don't pile up to the
-//! limit, where the next one to wait is refused. What does the same as the job that waits would probably
-//! wait too, and comes after what doesn't.
+//! What the job waits for may itself need this context: an Erlang function that Python has called may
+//! call Python again, directly or through any other process. So every waiting job may be the one that
+//! ends the wait, and it would never run if the thread just slept. So the thread runs jobs *nested* in
+//! the one that waits (a re-entrant event loop). That has a price: a wait that is over can't return
+//! before the nested job has ended. Therefore:
+//!
+//! - A job that is known to be needed ([`Wait::needs`]) runs at once.
+//! - Others run when the wait has lasted a little. The deeper the stack already is, the longer that
+//!   takes, so that unrelated callers don't fill the stack to its limit, where the next job that waits
+//!   is refused.
+//! - A job that does the same as the one that waits would probably wait too, and runs after others.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::housekeeping::Housekeeping;
+use super::job::{Job, Scope};
 use super::loop_state::LoopState;
 use super::saved_state::{self, SavedState};
 use super::{Context, Control};
-use crate::context::housekeeping::Housekeeping;
-use crate::context::job::{Job, Scope};
 use crate::cpython::async_exc;
 use crate::sync::mailbox::{JobRelation, NestedNext, NestedPolicy};
 
-/// How long a wait lasts before jobs run that it may have nothing to do with. An answer that takes
-/// no longer finds its thread at hand.
+/// How long a wait lasts before jobs run that aren't known to be needed. An answer that takes no longer
+/// finds the thread waiting.
 const NESTING_DELAY: Duration = Duration::from_micros(50);
-/// What each level beyond half of the limit adds, times the cube of these levels. So little at first that
-/// a job which is needed isn't held up much.
+/// Beyond half of the limit the wait lasts this long times the cube of the levels beyond. So little at
+/// first that a job which is needed isn't delayed much.
 const NESTING_DELAY_STEP: Duration = Duration::from_millis(1);
-/// And no more than this: a job that is needed, and isn't known to be, waits as long.
+/// And never longer than this: a job that is needed, and isn't known to be, is delayed as long.
 const MAX_NESTING_DELAY: Duration = Duration::from_millis(50);
 
 /// Something that a job waits for.
 pub trait Wait<J> {
-    /// Whether it has happened. Whoever makes it happen calls [`Context::wake_waiting_job`] after.
+    /// Whether it has happened. The thread that makes it happen then calls
+    /// [`Context::wake_waiting_job`].
     ///
     /// [`Context::wake_waiting_job`]: super::Context::wake_waiting_job
     fn is_over(&self) -> bool;
@@ -44,14 +47,14 @@ pub trait Wait<J> {
 /// Why a wait ended without what was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitError {
-    /// The job was struck: it should raise `KeyboardInterrupt`.
+    /// The job was interrupted: it should raise `KeyboardInterrupt`.
     Interrupted,
-    /// There are so many jobs waiting on the thread already, each on top of the one before.
+    /// So many jobs wait on the thread already, each nested in the one before.
     TooDeep(u32),
 }
 
 impl<J: Job> Scope<'_, J> {
-    /// Waits, at most as the `limit`th on this thread.
+    /// Waits, as the `limit`th on this thread at most.
     pub fn wait(&self, wait: &impl Wait<J>, limit: u32) -> Result<(), WaitError> {
         self.check_depth(limit)?;
         let mailbox = &self.context.mailbox;
@@ -70,14 +73,14 @@ impl<J: Job> Scope<'_, J> {
                 NestedNext::Interrupted => return Err(self.interrupted()),
                 NestedNext::Run(_, job) => {
                     self.run_nested(job);
-                    // This job's turn to be interrupted, if that was asked for meanwhile.
+                    // Now this job is to be interrupted, if that was requested meanwhile.
                     if self.take_interrupt() {
                         return Err(self.interrupted());
                     }
                     since = Instant::now();
                 }
-                NestedNext::Control(released) => {
-                    self.run_nested_finalizers(released);
+                NestedNext::Control(messages) => {
+                    self.run_nested_finalizers(messages);
                     if self.take_interrupt() {
                         return Err(self.interrupted());
                     }
@@ -92,12 +95,12 @@ impl<J: Job> Scope<'_, J> {
 
     /// Whether [`Scope::wait`] would be allowed.
     pub fn check_depth(&self, limit: u32) -> Result<(), WaitError> {
-        let waiting = self.loop_state.nesting.get();
-        if waiting < limit { Ok(()) } else { Err(WaitError::TooDeep(waiting)) }
+        let nesting = self.loop_state.nesting.get();
+        if nesting < limit { Ok(()) } else { Err(WaitError::TooDeep(nesting)) }
     }
 
-    /// Whether the job, or the finalizer on top of it, was struck and hasn't raised
-    /// `KeyboardInterrupt` for it yet.
+    /// Whether the job, or the finalizer nested in it, was interrupted and hasn't raised
+    /// `KeyboardInterrupt` yet.
     pub fn is_interrupted(&self) -> bool {
         let Context { mailbox, housekeeping, .. } = &**self.context;
         if self.loop_state.in_finalizer.get() {
@@ -107,7 +110,7 @@ impl<J: Job> Scope<'_, J> {
         }
     }
 
-    /// Notes that the interrupt of what runs has been raised, if it has: code that cleans up after it may
+    /// Notes that the code which runs has raised its interrupt, if it has: cleaning up after it, it may
     /// wait.
     pub fn note_raised(&self) {
         let Context { mailbox, housekeeping, interrupt_pending, .. } = &**self.context;
@@ -132,7 +135,7 @@ impl<J: Job> Scope<'_, J> {
         }
     }
 
-    /// Does something without the GIL that touches nothing of Python.
+    /// Runs `work`, which touches nothing of Python, detached.
     pub fn detached<T>(&self, work: impl FnOnce() -> T) -> T {
         self.loop_state.interpreter.detached(work)
     }
@@ -158,13 +161,14 @@ impl<J: Job> Scope<'_, J> {
         saved.restore(self.py);
     }
 
-    fn run_nested_finalizers(&self, released: Vec<Control<J::Notice>>) {
+    fn run_nested_finalizers(&self, messages: Vec<Control<J::Notice>>) {
         let _guard = FinalizerGuard::begin(self);
-        self.context.handle_control(self.loop_state.interpreter, self.loop_state.local, released);
+        let LoopState { interpreter, local, .. } = self.loop_state;
+        self.context.handle_control(interpreter, Some(local), messages);
     }
 
-    /// Takes back the blow, which would hit the job after the exception that it raises itself. An earlier
-    /// one may have hit it.
+    /// Clears the asynchronous exception, which the job would raise after the one that it raises itself.
+    /// It may have raised an earlier one.
     fn interrupted(&self) -> WaitError {
         self.context.clear_interrupt(self.py);
         self.loop_state.needs_repair.set(true);
@@ -172,8 +176,8 @@ impl<J: Job> Scope<'_, J> {
     }
 }
 
-/// Finalizers run on top of what waits, and are looked after by themselves. Also after a panic the wait
-/// goes on as it was.
+/// Finalizers run nested in the job that waits, and are interrupted by themselves. A guard: after a panic,
+/// too, the wait goes on as it was.
 struct FinalizerGuard<'s, 'a, J: Job> {
     scope: &'s Scope<'a, J>,
     outer: bool,
@@ -192,7 +196,7 @@ impl<J: Job> Drop for FinalizerGuard<'_, '_, J> {
         if context.housekeeping.end() {
             context.clear_interrupt(*py);
             context.forget_interrupts();
-            // What the job that waits has locked it still needs.
+            // Locks that the waiting job owns it still needs.
             loop_state.needs_repair.set(true);
         }
         context.mailbox.end_control();
@@ -204,15 +208,15 @@ impl<J: Job> Drop for FinalizerGuard<'_, '_, J> {
 struct NestingLevel<'a, L> {
     loop_state: &'a LoopState<'a, L>,
     is_deep: bool,
-    /// How long it has to last until jobs run that aren't known to be needed.
+    /// How long it lasts before jobs run that aren't known to be needed.
     delay: Duration,
 }
 
 impl<'a, L> NestingLevel<'a, L> {
     fn enter(loop_state: &'a LoopState<'a, L>, limit: u32) -> Self {
-        let waiting = loop_state.nesting.get() + 1;
-        loop_state.nesting.set(waiting);
-        let beyond = waiting.saturating_sub(limit / 2);
+        let level = loop_state.nesting.get() + 1;
+        loop_state.nesting.set(level);
+        let beyond = level.saturating_sub(limit / 2);
         let is_deep = beyond > 0;
         let delay = if is_deep {
             (NESTING_DELAY_STEP * beyond.saturating_pow(3)).min(MAX_NESTING_DELAY)
@@ -222,9 +226,9 @@ impl<'a, L> NestingLevel<'a, L> {
         NestingLevel { loop_state, is_deep, delay }
     }
 
-    /// Which jobs may run after so long a wait although they may not be needed. In the deep the
-    /// newest first: what is needed has come because others wait, and who has been waiting for long
-    /// is more probably somebody who has nothing to do with it.
+    /// Which jobs may run after so long a wait although they aren't known to be needed. On a deep stack
+    /// the newest first: a job that is needed has come since the others wait, and one that was there
+    /// before them has more probably nothing to do with them.
     fn policy<J: Job>(&self, waited: Duration) -> NestedPolicy<J> {
         let relation = JobRelation { same_caller: J::is_same_caller, same_work: J::is_same_work };
         match (waited >= self.delay, self.is_deep) {

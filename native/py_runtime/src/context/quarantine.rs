@@ -1,4 +1,4 @@
-//! Threads that are stuck in C code and have been left to themselves, counted per pool.
+//! The quarantine: threads that are stuck in C code and have been abandoned, counted per pool.
 //!
 //! Nothing ends such a thread but its own return. So that they don't pile up, a quarantine has a limit,
 //! and while it is full its contexts take no new work.
@@ -26,7 +26,7 @@ impl Quarantine {
         self.stuck.load(Ordering::Relaxed)
     }
 
-    /// From how many on no new work is taken.
+    /// The number from which on no new work is taken.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit
@@ -39,14 +39,14 @@ impl Quarantine {
     }
 }
 
-/// A thread's place in its quarantine.
+/// Whether a thread is counted in its quarantine.
 #[derive(Debug, Default)]
 pub(crate) enum Membership {
     /// It isn't stuck.
     #[default]
     Outside,
     /// It is.
-    Inside(#[expect(dead_code, reason = "held for its count")] QuarantineGuard),
+    Inside(#[expect(dead_code, reason = "a guard")] QuarantineGuard),
     /// It has ended, and isn't counted any more however late it is found stuck.
     Ended,
 }

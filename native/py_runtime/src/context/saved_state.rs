@@ -1,11 +1,11 @@
-//! What a waiting job is in the middle of, put away so that jobs on top of it don't meet it.
+//! The Python state of a waiting job, saved so that jobs nested in it don't see it.
 //!
-//! CPython keeps it in the thread's state, and all jobs of a context share that: the exception that
-//! is being handled, which a job on top would find in `sys.exc_info()` and as the context of its
-//! own, and the running event loop with its current task, beside which asyncio starts no other.
+//! CPython keeps it in the thread's state, which all jobs of a context share: the exception that is being
+//! handled, which a nested job would find in `sys.exc_info()` and as the context of its own, and the
+//! running event loop with its current task, beside which asyncio starts no other.
 //!
-//! A generator or coroutine handles exceptions of its own. One that waits and handles none, called by
-//! code that does, leaves that code's to be seen by jobs on top: CPython has no way to put it away.
+//! Exception: a generator or coroutine has an exception state of its own. If one waits that handles no
+//! exception, nested jobs see the exception that its caller handles: CPython has no way to save that.
 
 use std::ffi::CStr;
 use std::ptr::null_mut;
@@ -16,7 +16,7 @@ use crate::cpython::object::{Attached, Object};
 
 const VALUE: usize = 1;
 
-/// Put away, until it is restored.
+/// What was saved, until it is restored.
 #[must_use = "the waiting job needs it back"]
 pub(super) struct SavedState {
     handled: [*mut ffi::PyObject; 3],
@@ -30,7 +30,7 @@ impl SavedState {
         unsafe { ffi::PyErr_SetExcInfo(null_mut(), null_mut(), null_mut()) };
         let outer = handled_exception(py);
         if outer[VALUE] == handled[VALUE] {
-            // It isn't the generator's own, nor does it get it.
+            // It isn't the generator's own, and can't be restored to its owner.
             decref_all(handled);
             handled = [null_mut(); 3];
         }
@@ -47,7 +47,7 @@ impl SavedState {
             crate::cpython::exception::clear(py);
         }
         let [class, value, traceback] = self.handled;
-        // SAFETY: attached; the call takes over the references that `put` was given.
+        // SAFETY: attached; the call takes over the references that `save` got.
         unsafe { ffi::PyErr_SetExcInfo(class, value, traceback) };
     }
 }
@@ -57,25 +57,25 @@ impl SavedState {
 fn handled_exception(_: Attached<'_>) -> [*mut ffi::PyObject; 3] {
     let mut handled = [null_mut(); 3];
     let [class, value, traceback] = &mut handled;
-    // SAFETY: attached, says the token; three pointers to write to.
+    // SAFETY: attached, as the token proves; three pointers to write to.
     unsafe { ffi::PyErr_GetExcInfo(class, value, traceback) };
     handled
 }
 
-/// Gives back what [`handled_exception`] gave.
+/// Drops the references that [`handled_exception`] has returned.
 fn decref_all(handled: [*mut ffi::PyObject; 3]) {
     for object in handled {
-        // SAFETY: attached, as its maker was, which has given this reference.
+        // SAFETY: attached, as the caller is; `handled_exception` has returned this reference.
         unsafe { ffi::Py_XDECREF(object) };
     }
 }
 
-/// What asyncio is running in this thread. The modules' functions may be those in C or, where that
-/// part is left out, those in Python.
+/// What asyncio runs in this thread. Its functions may be those in C or, where that part is left out,
+/// those in Python.
 struct RunningLoop {
     event_loop: Object,
-    /// Up to CPython 3.13 each loop has a current task of its own and this is just that; from 3.14
-    /// the thread has one, and while it has, no other loop can enter a task. Not there before 3.12.
+    /// The current task. Up to CPython 3.13 each loop has one; from 3.14 the thread has one, and while it
+    /// has, no other loop can enter a task. Not saved before 3.12.
     task: Option<Object>,
 }
 
@@ -83,7 +83,7 @@ impl RunningLoop {
     fn save(py: Attached<'_>) -> Option<Self> {
         let event_loop = running_loop(py)?;
         let none = Object::none(py);
-        // The task goes first and comes back last: it can be changed for the running loop only.
+        // The task is removed first and restored last: it can be changed for the running loop only.
         let task = swap_current_task(py, &event_loop, &none);
         set_running_loop(py, &none);
         Some(RunningLoop { event_loop, task })
@@ -97,13 +97,13 @@ impl RunningLoop {
     }
 }
 
-/// Has asyncio run nothing in this thread, as it should once a job has ended and what waits below is put
-/// away. An interrupt may have come as a run was about to end, and then no loop could be run here any more.
+/// Has asyncio run nothing in this thread, as is right when a job has ended and the state of outer ones is
+/// saved. An interrupt may have come as a run was about to end, and then no loop could run here any more.
 pub(super) fn clear_running_loop(py: Attached<'_>) {
     if let Some(event_loop) = running_loop(py) {
         let none = Object::none(py);
         set_running_loop(py, &none);
-        // By this a loop knows that it runs; others than asyncio's own may have none.
+        // A loop knows by this that it runs; loops other than asyncio's own may have none.
         // SAFETY: attached, and both are live.
         unsafe {
             ffi::PyObject_SetAttrString(event_loop.as_ptr(), c"_thread_id".as_ptr(), none.as_ptr())

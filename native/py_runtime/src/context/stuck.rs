@@ -1,18 +1,20 @@
-//! Contexts whose thread doesn't come back from C code: found by the watcher, replaced on request.
+//! Contexts whose thread doesn't return from C code: found by the watchdog, replaced on request.
 //!
-//! A job that is struck and hasn't ended when the context's grace is over is taken for stuck, and so is
-//! what runs between jobs, or on top of one that waits (it is struck when it has been in the way of jobs
-//! for as long). The owner is told, and may start a replacement: a context like this one, with a thread,
-//! an interpreter or namespace, and a number of its own. Once that serves, it takes over what waits, in
-//! order and under the same numbers, and what comes. The stuck thread is left to itself; when it
-//! returns it finds its mailbox closed, and ends.
+//! A job that was interrupted and hasn't ended when `stuck_after` is over makes its context stuck. So does
+//! housekeeping: once it has blocked jobs for that long it is interrupted, and after as long again the
+//! context is stuck.
+//!
+//! The owner is notified, and may start a replacement: a context like this one, with a thread, an
+//! interpreter or namespace, and a number of its own. Once that serves, it takes over what waits, in order
+//! and under the same numbers, and what comes. The stuck thread is abandoned. When it returns it finds its
+//! mailbox closed, and ends.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::job::Job;
 use super::{Config, Context, Owner};
-use crate::context::job::Job;
 use crate::interrupt::interrupter::Target;
 use crate::sync::background::BACKGROUND;
 
@@ -20,21 +22,25 @@ impl<J: Job> Context<J> {
     /// Whether what it runs should have ended long ago.
     pub fn is_stuck(&self) -> bool {
         let Some(grace) = self.config.stuck_after else { return false };
-        let struck = match self.mailbox.current() {
+        let interrupted_for = match self.mailbox.current() {
             Some(_) => self.mailbox.interrupted_for(),
             None => self.housekeeping.interrupted_for(),
         };
-        let is_stuck = struck.is_some_and(|long| long > grace);
+        interrupted_for.is_some_and(|age| age > grace)
+    }
+
+    /// As [`Context::is_stuck`]. If it isn't, what is found stuck next will be reported again, also if that
+    /// is the same job: the owner may have found, the first time, that there was nothing to replace.
+    pub fn check_stuck(&self) -> bool {
+        let is_stuck = self.is_stuck();
         if !is_stuck {
-            // If the same job is stuck again, the owner has to be told again: it may have found, when it
-            // was told, that there was nothing to replace.
             self.reported_stuck.store(0, Ordering::Relaxed);
         }
         is_stuck
     }
 
-    /// The watcher finds it stuck. Tells the owner, once per job or chore; not of what is still to end when
-    /// another has taken over.
+    /// The watchdog finds it stuck. Notifies the owner, once per job or housekeeping, unless another context
+    /// has taken over.
     pub(super) fn report_stuck(&self) {
         let innermost = self.mailbox.current();
         let what =
@@ -65,14 +71,14 @@ impl<J: Job> Context<J> {
         Self::start_with_counters(config, owner, Arc::clone(&self.counters))
     }
 
-    /// Hands what waits, and what is still to come, over to `to`; whoever waits for a job that is
-    /// stuck here is told so. `false`: nothing has changed, because the thread has come back in time
-    /// or one of the two has been closed.
+    /// Has `to` take over what waits, and what is still to come. Callers of jobs that are stuck here get
+    /// an error. `false`: nothing has changed, because the thread has returned in time or one of the two
+    /// has been closed.
     pub fn take_over_by(self: &Arc<Self>, to: &Arc<Self>, why: &J::ExitReason) -> bool {
         let running = self.mailbox.running();
-        let moved = self.is_stuck()
+        let moved = self.check_stuck()
             && self.mailbox.move_to(&to.mailbox, || {
-                // Set once: a mailbox that has been handed over is closed.
+                // Set once: a mailbox that has been moved is closed.
                 let _ = self.successor.set(Arc::clone(to));
             });
         if moved {
@@ -86,7 +92,7 @@ impl<J: Job> Context<J> {
                     } else {
                         job.reply_context_died(&why)
                     }
-                    // One that waits below would go on, with nobody left who could stop it.
+                    // An outer job that waits would go on, and no caller could stop it any more.
                     context.interrupt_in_background(Target::Job(seq));
                 });
             }

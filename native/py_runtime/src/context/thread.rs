@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use pyo3_ffi as ffi;
 
+use super::export_table;
+use super::housekeeping::Housekeeping;
+use super::job::{Job, Outcome, Scope};
 use super::loop_state::LoopState;
+use super::quarantine::Membership;
 use super::start_retry::FailedStart;
+use super::watchdog;
 use super::{Context, Control, StartError, saved_state};
 use crate::boot::python_threads;
-use crate::context::export_table;
-use crate::context::housekeeping::Housekeeping;
-use crate::context::job::{Job, Outcome, Scope};
-use crate::context::quarantine::Membership;
-use crate::context::watchdog;
 use crate::cpython::async_exc;
 use crate::cpython::exception::Exception;
 use crate::cpython::namespace::{MainModule, new_namespace};
@@ -33,7 +33,7 @@ use crate::sync::mailbox::Next;
 use crate::sync::reply_state::Cancel;
 use crate::sync::wakeup;
 
-/// How long callers that wait for room may be kept waiting by others that are gone.
+/// How long the thread sleeps while callers wait for capacity: those that were woken may be gone.
 const MAX_PARK_WITH_WAITERS: Duration = Duration::from_millis(1);
 
 type Prepared<J> = (Option<MainModule>, Object, <J as Job>::Local);
@@ -62,17 +62,17 @@ impl<J: Job> Context<J> {
         let ident = unsafe { libc::pthread_self() } as u64;
         self.ident.store(ident, Ordering::Release);
         self.native_id.store(native_thread_id(), Ordering::Relaxed);
-        let watched: Weak<Self> = Arc::downgrade(self);
-        watchdog::register(watched);
+        let target: Weak<Self> = Arc::downgrade(self);
+        watchdog::register(target);
         let first = Interpreter::enter(self.config.mode);
         if let Some(failed) = self.serve_in(first, None) {
             self.serve_in(Interpreter::enter_new(self.config.mode), Some(failed));
         }
     }
 
-    /// Starts in the interpreter and serves there to the end. If it can't start because of what may have
-    /// been left in the interpreter, it gives that back, not to be used before it has started in another
-    /// one: `failed`.
+    /// Starts in the interpreter and serves there to the end. If it can't start in an interpreter that
+    /// another context has used before, returns that: the caller tries another one, and passes this as
+    /// `failed`.
     fn serve_in(
         self: &Arc<Self>,
         interpreter: Result<Interpreter, String>,
@@ -90,13 +90,13 @@ impl<J: Job> Context<J> {
         let served = catch_unwind(AssertUnwindSafe(|| match Self::prepare(&interpreter) {
             Ok((_main, namespace, local)) => {
                 let preloaded = self.run_preloads(interpreter.attached(), &local, &namespace);
-                if may_retry && self.is_worth_a_retry(&preloaded) {
+                if may_retry && self.should_retry_start(&preloaded) {
                     self.begin_housekeeping(Housekeeping::Finalizers);
                     return true;
                 }
                 let serves = preloaded.is_ok();
                 if serves {
-                    self.has_started(failed);
+                    self.note_started(failed);
                 }
                 self.owner.started(preloaded);
                 if serves {
@@ -112,13 +112,13 @@ impl<J: Job> Context<J> {
                 } else {
                     self.housekeeping.drain();
                 }
-                // Finalizers of what is let go of from here on may take long, too.
+                // Finalizers of what is dropped from here on may take long, too.
                 self.begin_housekeeping(Housekeeping::Teardown);
                 false
             }
             Err(error) => {
                 let failed = Err(StartError::Python(error));
-                if may_retry && self.is_worth_a_retry(&failed) {
+                if may_retry && self.should_retry_start(&failed) {
                     self.begin_housekeeping(Housekeeping::Finalizers);
                     return true;
                 }
@@ -135,15 +135,15 @@ impl<J: Job> Context<J> {
         }
         self.close(J::thread_ended());
         stop_tracing(interpreter.attached());
-        self.drain_control(&interpreter);
+        self.handle_control(&interpreter, None, self.mailbox.end());
         for object in self.handles.close() {
-            // SAFETY: attached, and only this interpreter's objects are held here.
+            // SAFETY: attached, and only this interpreter's objects are in the table.
             drop(unsafe { object.bind(interpreter.attached()) });
         }
         if self.config.mode == Mode::Worker {
             python_threads::leave(interpreter.attached());
         }
-        // After a panic too: a blow in an interpreter that is gone would be undefined.
+        // After a panic too: to set an exception in an interpreter that is gone would be undefined.
         self.close_gate(&interpreter);
         self.clear_interrupt(interpreter.attached());
         export_table::end_or_keep_interpreter(&self.exports, interpreter);
@@ -203,7 +203,7 @@ impl<J: Job> Context<J> {
         done.map_err(StartError::Python)
     }
 
-    /// Begins something that is no job, and is looked after like one. `false`: it may not run.
+    /// Begins code that is no job, and that the watchdog checks like one. `false`: it may not run.
     pub(super) fn begin_housekeeping(&self, kind: Housekeeping) -> bool {
         let allowed = self.housekeeping.begin(kind);
         wakeup::notify_work();
@@ -222,9 +222,9 @@ impl<J: Job> Context<J> {
         loop {
             match self.mailbox.next() {
                 Next::Run(_, job) => self.run_job(job, loop_state),
-                Next::Control(released) => {
+                Next::Control(messages) => {
                     self.begin_housekeeping(Housekeeping::Finalizers);
-                    self.handle_control(loop_state.interpreter, loop_state.local, released);
+                    self.handle_control(loop_state.interpreter, Some(loop_state.local), messages);
                     self.end_housekeeping(loop_state.interpreter.attached());
                 }
                 Next::Empty => loop_state.interpreter.detached(|| {
@@ -243,7 +243,7 @@ impl<J: Job> Context<J> {
         if self.waiters.is_empty() {
             self.mailbox.park();
         } else {
-            // All who were told of room may be gone; then the next ones are told.
+            // All callers that were woken may be gone; then the next ones are woken.
             self.mailbox.park_at_most(MAX_PARK_WITH_WAITERS);
         }
     }
@@ -254,7 +254,7 @@ impl<J: Job> Context<J> {
         self.wake_waiters(1);
         if self.claim_or_drop_orphan(&job) && job.state().start() {
             let began = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
-            // Not 0 if this job runs while another waits. Nobody else writes it.
+            // Not 0 if this job is nested in another. Only this thread writes it.
             let outer = self.busy_since.load(Ordering::Relaxed);
             self.busy_since.store(began, Ordering::Relaxed);
             let (namespace, local) = (loop_state.namespace, loop_state.local);
@@ -263,7 +263,7 @@ impl<J: Job> Context<J> {
             self.busy_since.store(outer, Ordering::Relaxed);
             if outcome.is_err() {
                 log_panic("a job");
-                // What it left unfinished may have left an exception, which the next job would meet.
+                // It may have left an exception set, which the next job would meet.
                 crate::cpython::exception::clear(py);
                 job.reply_panicked();
             }
@@ -274,36 +274,40 @@ impl<J: Job> Context<J> {
             self.forget_interrupts();
             loop_state.needs_repair.set(true);
         }
-        // A job that waits below may have taken locks which it still needs.
+        // An outer job that waits may own locks which it still needs.
         if loop_state.nesting.get() == 0 && loop_state.needs_repair.take() {
             self.begin_housekeeping(Housekeeping::Finalizers);
             stop_tracing(py);
             self.end_housekeeping(py);
             repair_after_interrupt(py);
         }
-        // Its terms are freed before the next job's turn, not while others wait.
+        // Its terms are freed before the next job begins.
         drop(job);
         loop_state.interpreter.maybe_yield_gil();
     }
 
-    /// Lets go of what was handed back.
+    /// Handles control messages. Without the thread's `Local`, notices are about nothing any more.
     pub(super) fn handle_control(
         &self,
         interpreter: &Interpreter,
-        local: &J::Local,
-        released: Vec<Control<J::Notice>>,
+        local: Option<&J::Local>,
+        messages: Vec<Control<J::Notice>>,
     ) {
-        for release in released {
-            match release {
-                Control::DropHandle(number) => self.drop_handle(interpreter, number),
+        for message in messages {
+            match message {
+                Control::DropHandle(id) => self.drop_handle(interpreter, id),
                 // SAFETY: attached, and only this interpreter's buffers are exported here.
                 Control::ReleaseBuffer(buffer) => unsafe { self.exports.release(buffer) },
-                Control::Notice(notice) => J::notice(interpreter.attached(), local, notice),
+                Control::Notice(notice) => {
+                    if let Some(local) = local {
+                        J::notice(interpreter.attached(), local, notice);
+                    }
+                }
             }
         }
     }
 
-    /// Whether the job is to run. One whose caller is gone is dropped here.
+    /// Whether the job is to run. Cancels one whose caller is gone.
     fn claim_or_drop_orphan(&self, job: &J) -> bool {
         if !job.should_stop_for_dead_caller(self.config.on_caller_down) {
             return true;
@@ -314,26 +318,14 @@ impl<J: Job> Context<J> {
         false
     }
 
-    /// Lets go of what was handed back too late to be looked at; what notices are about went with
-    /// the thread's `Local`.
-    fn drain_control(&self, interpreter: &Interpreter) {
-        for release in self.mailbox.end() {
-            match release {
-                Control::DropHandle(number) => self.drop_handle(interpreter, number),
-                // SAFETY: as in `handle_control`.
-                Control::ReleaseBuffer(buffer) => unsafe { self.exports.release(buffer) },
-                Control::Notice(_) => (),
-            }
-        }
-    }
-
-    fn drop_handle(&self, interpreter: &Interpreter, number: usize) {
-        let object = self.handles.remove(number);
-        // SAFETY: attached, and only this interpreter's objects are held here.
+    fn drop_handle(&self, interpreter: &Interpreter, id: usize) {
+        let object = self.handles.remove(id);
+        // SAFETY: attached, and only this interpreter's objects are in the table.
         drop(object.map(|object| unsafe { object.bind(interpreter.attached()) }));
     }
 
-    /// Clears a blow that came after the job's last bytecode, so that it doesn't hit the next.
+    /// Clears an asynchronous exception that was set after the job's last bytecode, so that the next job
+    /// doesn't raise it.
     pub(super) fn clear_interrupt(&self, py: Attached<'_>) {
         if self.interrupt_pending.swap(false, Ordering::Relaxed) {
             async_exc::clear(py, self.ident.load(Ordering::Relaxed));
@@ -341,11 +333,11 @@ impl<J: Job> Context<J> {
         crate::cpython::exception::clear(py);
     }
 
-    /// Only this thread adds to the first two, so that a load and a store will do. A job that returns
-    /// in the very moment in which another thread takes over may take back what that one counts first.
+    /// Only this thread writes the first two counters, so that a load and a store will do. A job that
+    /// returns just when another thread takes over may undo what that thread counts first.
     fn count(&self, outcome: Outcome) {
         if self.successor().is_some() {
-            // They are another thread's now.
+            // The counters belong to another thread now.
             return;
         }
         let counter = match outcome {
@@ -360,15 +352,15 @@ impl<J: Job> Context<J> {
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// Waits for a thread that is just striking, without the GIL that it needs.
+    /// Waits for a thread that is just delivering an interrupt, without the GIL that it needs.
     fn close_gate(&self, interpreter: &Interpreter) {
         self.state.store(std::ptr::null_mut(), Ordering::Relaxed);
         interpreter.detached(|| *self.interpreter_gate.lock() = None);
     }
 }
 
-/// Takes away what traces and profiles the code of this thread. What a job has set that was interrupted
-/// could break the next one, or keep the context from its end; letting go of it may run finalizers.
+/// Removes this thread's trace and profile functions. Those of an interrupted job could break the next
+/// one, or block the end of the context. Dropping them may run finalizers.
 fn stop_tracing(_: Attached<'_>) {
     // SAFETY: attached; a function that is null takes no argument.
     unsafe {
@@ -377,7 +369,7 @@ fn stop_tracing(_: Attached<'_>) {
     }
 }
 
-/// Undoes what code may leave in Python itself that was interrupted in the middle of it. Where none waits.
+/// Repairs what interrupted code may leave behind in Python itself. Not while an outer job waits.
 fn repair_after_interrupt(py: Attached<'_>) {
     lock_recovery::release_owned(py);
     saved_state::clear_running_loop(py);
@@ -390,6 +382,6 @@ fn native_thread_id() -> u64 {
 }
 
 fn log_panic(whose: &str) {
-    // The panic hook has written the message and place; this says what became of it.
+    // The panic hook has written the message and place; this adds the outcome.
     eprintln!("py_context_router: {whose} panicked; the panic was contained and answered");
 }

@@ -1,9 +1,9 @@
-//! Looking after jobs that run long: is their caller still there, are they stuck, does the holder
-//! of the GIL hear those who wait.
+//! The watchdog: polls all contexts for jobs that run long. Is their caller still there, are they stuck,
+//! does the holder of the GIL see that others wait.
 //!
-//! None of this is worth a clock or a monitor per job, most of which take microseconds. So one
-//! thread looks at all contexts now and then while any of them works, and sleeps while none does.
-//! It never waits for Python: what has to is left to other threads.
+//! None of this is worth a clock or a monitor per job, most of which take microseconds. So one thread
+//! polls all contexts now and then while any of them works, and sleeps while none does. It never waits
+//! for Python: other threads do what has to.
 
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
@@ -12,28 +12,27 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::gil;
-use crate::gil::drop_request;
-use crate::gil::drop_request::GilHolder;
+use crate::gil::drop_request::{self, GilHolder};
 use crate::interpreter;
 use crate::sync::os_thread;
 use crate::sync::wakeup;
 
-/// A context, as the watcher sees it.
+/// A context, as the watchdog sees it.
 pub(crate) trait WatchTarget: GilHolder {
     /// Whether it has anything to do. Takes the lock under which it takes things up.
     fn is_busy(&self) -> bool;
-    /// Sees to the jobs it runs. Must not wait.
+    /// Checks the jobs that it runs. Must not wait.
     fn check(self: Arc<Self>);
-    /// Whether it takes turns on the main interpreter's GIL.
+    /// Whether it shares the main interpreter's GIL.
     fn shares_gil(&self) -> bool;
 }
 
-/// How often the watcher looks, and from what age on a job is looked after.
+/// The time between two polls, and the age from which on a job is checked.
 const POLL: Duration = Duration::from_millis(5);
-/// How often while there are only jobs that have been running for longer than `SLOW_AFTER`.
+/// The time between two polls while all jobs have been running for longer than `SLOW_AFTER`.
 const SLOW_POLL: Duration = Duration::from_millis(50);
 const SLOW_AFTER: Duration = Duration::from_secs(1);
-/// How long it stays awake while nothing works. Calls that come now and then needn't wake it.
+/// How long it keeps polling while no context works. So calls that come now and then needn't wake it.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 
 static TARGETS: Mutex<List> = Mutex::new(List { contexts: Vec::new(), clean_at: 0 });
@@ -42,8 +41,8 @@ static IS_RUNNING: Mutex<bool> = Mutex::new(false);
 /// The contexts that are watched, and some that are gone.
 struct List {
     contexts: Vec<Weak<dyn WatchTarget>>,
-    /// From what length on those that are gone are taken out: twice what was left the last time, so that
-    /// many contexts don't look through all of them each.
+    /// The length from which on those that are gone are removed: twice what was left the last time, so that
+    /// each of many contexts doesn't go through all of them.
     clean_at: usize,
 }
 
@@ -57,13 +56,13 @@ impl List {
     }
 }
 
-/// Keeps an eye on a context as long as it exists.
+/// Watches a context as long as it exists.
 pub(crate) fn register(context: Weak<dyn WatchTarget>) {
     TARGETS.lock().add(context);
     let mut runs = IS_RUNNING.lock();
     if !*runs {
         let spawned = os_thread::spawn("py_watchdog", run);
-        // Without a thread to spare now, the next context tries again.
+        // Without a thread now, the next context tries again.
         *runs = spawned.is_ok();
     }
 }
@@ -86,7 +85,7 @@ impl GilHolder for Main {
     }
 }
 
-/// Whether there is somebody to look after. By the watcher, as it falls asleep.
+/// Whether there is work for the watchdog. Called as it falls asleep.
 fn is_work() -> bool {
     fence(Ordering::SeqCst);
     (gil::needs_drop_requests() && gil::has_waiters())
@@ -98,20 +97,20 @@ fn targets() -> Vec<Arc<dyn WatchTarget>> {
 }
 
 fn run() {
-    let mut worked = Instant::now();
+    let mut worked_at = Instant::now();
     loop {
         let pause = poll();
         if pause.is_some() {
-            worked = Instant::now();
-        } else if worked.elapsed() > IDLE_TIMEOUT {
+            worked_at = Instant::now();
+        } else if worked_at.elapsed() > IDLE_TIMEOUT {
             wakeup::WATCHDOG.wait_unless(is_work);
-            worked = Instant::now();
+            worked_at = Instant::now();
         }
         std::thread::sleep(pause.unwrap_or(POLL));
     }
 }
 
-/// Looks once. How long until the next look, or `None` when nothing runs.
+/// Polls once. The time until the next poll, or `None` when nothing runs.
 fn poll() -> Option<Duration> {
     let mut pause = None;
     let targets = targets();
@@ -126,15 +125,15 @@ fn poll() -> Option<Duration> {
     }
     for context in targets {
         let Some(busy) = context.busy_for() else { continue };
-        let seldom = if busy > SLOW_AFTER { SLOW_POLL } else { POLL };
-        let often = context.shares_gil() && gil::needs_drop_requests();
-        if often && busy > drop_request::LONG_JOB {
+        let slow = if busy > SLOW_AFTER { SLOW_POLL } else { POLL };
+        let needs_requests = context.shares_gil() && gil::needs_drop_requests();
+        if needs_requests && busy > drop_request::LONG_JOB {
             drop_request::watch_holder(Arc::clone(&context) as _);
         }
         if busy > POLL {
             context.check();
         }
-        let next = if often { drop_request::LONG_JOB } else { seldom };
+        let next = if needs_requests { drop_request::LONG_JOB } else { slow };
         pause = Some(pause.map_or(next, |pause: Duration| pause.min(next)));
     }
     pause

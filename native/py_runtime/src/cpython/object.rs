@@ -32,7 +32,7 @@ impl Attached<'_> {
 ///
 /// Dropping it releases the reference, so it must be dropped by an attached thread of the object's
 /// own interpreter. This is upheld by construction: an `Object` is made from an [`Attached`] token
-/// and is not `Send`, and a context thread stays attached while it holds any outside of its
+/// and is not `Send`, and a context thread stays attached while it has any outside of its
 /// long-lived state, which it drops before it ends the interpreter.
 #[derive(Debug)]
 #[repr(transparent)]

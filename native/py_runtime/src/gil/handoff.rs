@@ -1,24 +1,25 @@
-//! Taking handoff at what one thread at a time can hold, when whoever lets go of it and asks again at
-//! once would nearly always get it back.
+//! Fair handoff of what one thread at a time can hold, here the GIL. A holder that releases it and asks
+//! again at once would nearly always get it back.
 //!
-//! Whoever waits is counted, and whoever has got it handoff a generation, as its holder. A thread that
-//! hands over stays away until the generation has turned: somebody else has had it then. Should
-//! nobody be waiting any more there is nothing to stay away for.
+//! Waiters increment `waiters`; each new holder increments `generation`. A thread that hands off waits
+//! until the generation has changed, because another thread has had the lock then, or until no thread
+//! waits any more.
 //!
-//! A thread that waits inside CPython wakes at each switch interval to ask the holder to let go: a thousand of
-//! them keep all cores busy with that. So only a few wait there at a time. The others sleep outside, in the
-//! order in which they came, each until one who was inside has had its turn.
+//! A thread that waits inside CPython wakes at each switch interval to ask the holder to release the
+//! GIL: a thousand of them would keep all cores busy with that. So only a few wait there at a time. The
+//! others sleep outside, in the order in which they came, each until a thread that was inside has had the
+//! lock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, Thread, current, park, yield_now};
 
-/// How many threads wait inside CPython at most: enough that one is ready whenever the holder lets go. In a
-/// model of three threads one of them sleeps.
+/// How many threads wait inside CPython at most: enough that one is ready whenever the lock is released.
+/// In a model of three threads one of them sleeps.
 const MAX_INSIDE: usize = if cfg!(feature = "loom") { 2 } else { 4 };
 
-/// Who waits, and whose turn it has been.
+/// Who waits, and how often the lock has changed hands.
 #[derive(Debug)]
 pub struct Handoff {
     waiters: AtomicUsize,
@@ -26,12 +27,12 @@ pub struct Handoff {
     outside: Mutex<Outside>,
 }
 
-/// Those who may not wait inside yet.
+/// The threads that may not wait inside yet.
 #[derive(Debug)]
 struct Outside {
     /// In the order in which they came.
     sleepers: VecDeque<Arc<Sleeper>>,
-    /// How many have been woken_early before they slept.
+    /// How many were woken before they slept.
     woken_early: usize,
 }
 
@@ -46,7 +47,7 @@ impl Outside {
 }
 
 impl Handoff {
-    /// Nobody waits.
+    /// No thread waits.
     #[cfg(not(feature = "loom"))]
     pub const fn new() -> Self {
         Handoff {
@@ -56,7 +57,7 @@ impl Handoff {
         }
     }
 
-    /// Nobody waits.
+    /// No thread waits.
     #[cfg(feature = "loom")]
     pub fn new() -> Self {
         Handoff {
@@ -66,7 +67,7 @@ impl Handoff {
         }
     }
 
-    /// Waits for it by `get`, and is counted meanwhile.
+    /// Waits for the lock by calling `get`, and is counted meanwhile.
     pub fn acquire(&self, get: impl FnOnce()) {
         if self.waiters.fetch_add(1, Ordering::SeqCst) >= MAX_INSIDE {
             self.sleep_outside();
@@ -109,18 +110,18 @@ impl Handoff {
         }
     }
 
-    /// Changes whenever somebody has got it.
+    /// Changes whenever a thread has got the lock after waiting for it.
     pub fn generation(&self) -> usize {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// Whether anybody waits who is counted.
+    /// Whether a thread waits that is counted.
     pub fn has_waiters(&self) -> bool {
         self.waiters.load(Ordering::Relaxed) > 0
     }
 
-    /// Lets go by `release`, lets one who waits have it, or loses patience, and takes it again. By the
-    /// holder.
+    /// Releases the lock by calling `release`, waits until another thread has had it or `may_wait`
+    /// returns `false`, and takes it again. Called by the holder.
     pub fn hand_off(
         &self,
         release: impl FnOnce(),
@@ -150,23 +151,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_crowd_only_a_few_wait_inside_and_all_have_their_turn() {
+    fn of_many_threads_only_a_few_wait_inside_and_all_get_the_lock() {
         let (handoff, inside) = (Handoff::new(), AtomicUsize::new(0));
-        let held = Mutex::new(0);
+        let acquired = Mutex::new(0);
         std::thread::scope(|scope| {
             for _ in 0..64 {
                 scope.spawn(|| {
                     for _ in 0..100 {
                         handoff.acquire(|| {
                             assert!(inside.fetch_add(1, Ordering::SeqCst) < MAX_INSIDE);
-                            *held.lock() += 1;
+                            *acquired.lock() += 1;
                             inside.fetch_sub(1, Ordering::SeqCst);
                         });
                     }
                 });
             }
         });
-        assert_eq!(*held.lock(), 6400);
+        assert_eq!(*acquired.lock(), 6400);
         assert!(!handoff.has_waiters());
     }
 }

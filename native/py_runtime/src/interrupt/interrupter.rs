@@ -1,11 +1,11 @@
 //! Interrupting code that is to stop, again and again until it does.
 //!
-//! To set an exception on a thread takes the GIL of its interpreter, which may take a while, and for
-//! ever while C code keeps it. So there is one thread per GIL for as long as something under it is to be
-//! interrupted: many timeouts at once need no more threads than one, and a GIL that is stuck holds up
-//! nobody who doesn't need it anyway.
+//! To set an exception on a thread takes the GIL of its interpreter. That may take a while, and for ever
+//! while C code keeps the GIL. So one thread per GIL runs as long as something under that GIL is to be
+//! interrupted. Many timeouts at once need no more threads than one, and a GIL that is stuck delays no
+//! interrupt under another one.
 //!
-//! Code that is interrupted may clean up: the next exception comes after a grace, which begins when the
+//! Code that is interrupted may clean up: the next exception is set after a grace, which begins when the
 //! one before has been raised. A thread that is in C raises it only on its return.
 
 use std::collections::HashMap;
@@ -23,18 +23,18 @@ use crate::sync::os_thread;
 pub(crate) enum Target {
     /// The job of that number.
     Job(Seq),
-    /// What runs that is no job.
+    /// Housekeeping, which has no number.
     Housekeeping,
 }
 
-/// A context some of whose code is to stop.
+/// A context whose code is to stop.
 pub(crate) trait Interruptible: Send + Sync {
-    /// Whether the target still runs. Called before each look at it.
+    /// Marks the target as one to interrupt. `false`: it doesn't run any more. Called before each attempt.
     fn mark_and_check(&self, target: Target) -> bool;
     /// Interrupts the target if it still runs. `false`: not now, it has to be tried again. The thread is
     /// attached to the context's interpreter.
     fn deliver(&self, target: Target) -> bool;
-    /// Whether the target has still to raise what it was interrupted by. The thread is attached to the
+    /// Whether the target has still to raise the exception that was set. The thread is attached to the
     /// context's interpreter.
     fn has_to_raise(&self, target: Target) -> bool;
     /// How long interrupted code may clean up. `None`: for ever.
@@ -58,30 +58,30 @@ pub(crate) enum Gil {
     Own(u64),
 }
 
-/// How often a thread is looked at that can't be interrupted now or has to raise an exception, at first
-/// and once that has lasted for `SLOW_AFTER`: then it is stuck in C. The first is also the time between two
-/// interrupts of what has had its grace in a context that is to end.
+/// The time between two attempts while the target can't be interrupted or has still to raise the exception.
+/// Also the time between two interrupts after the grace, in a context that is closing.
 const RETRY: Duration = Duration::from_millis(20);
+/// After this long the target counts as stuck in C, and attempts follow each other after `SLOW_RETRY`.
 const SLOW_AFTER: Duration = Duration::from_secs(5);
-/// And the time between two interrupts of other code that has had its grace.
+/// Also the time between two interrupts after the grace, in a context that isn't closing.
 const SLOW_RETRY: Duration = Duration::from_secs(1);
 
 /// What is to be done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// It is to be interrupted.
+    /// Set an exception.
     Interrupt,
-    /// It has been, and is to be seen to have raised the exception.
-    SeeRaised,
-    /// It may clean up until then, or for ever.
-    LeaveAlone(Option<Instant>),
+    /// One has been set; check whether it has been raised.
+    CheckRaised,
+    /// The target may clean up until then, or for ever.
+    Grace(Option<Instant>),
 }
 
 #[derive(Clone)]
 struct PendingInterrupt {
-    code: Arc<dyn Interruptible>,
+    context: Arc<dyn Interruptible>,
     target: Target,
-    /// When it was last asked for.
+    /// When it was last scheduled.
     since: Instant,
     /// Whether the grace for cleaning up has been given.
     had_grace: bool,
@@ -90,10 +90,10 @@ struct PendingInterrupt {
 }
 
 impl PendingInterrupt {
-    fn new(code: Arc<dyn Interruptible>, target: Target) -> Self {
+    fn new(context: Arc<dyn Interruptible>, target: Target) -> Self {
         let now = Instant::now();
         PendingInterrupt {
-            code,
+            context,
             target,
             since: now,
             had_grace: false,
@@ -102,12 +102,12 @@ impl PendingInterrupt {
         }
     }
 
-    fn is_for(&self, code: &Arc<dyn Interruptible>, target: Target) -> bool {
-        Arc::ptr_eq(&self.code, code) && self.target == target
+    fn is_for(&self, context: &Arc<dyn Interruptible>, target: Target) -> bool {
+        Arc::ptr_eq(&self.context, context) && self.target == target
     }
 
-    /// Asked for once more, by somebody who doesn't want to wait for its grace.
-    fn hurry(&mut self) {
+    /// Scheduled once more, by a caller that doesn't wait for the grace.
+    fn retry_now(&mut self) {
         let now = Instant::now();
         (self.since, self.step, self.due) = (now, Step::Interrupt, now);
     }
@@ -116,53 +116,53 @@ impl PendingInterrupt {
         self.since.elapsed() >= SLOW_AFTER
     }
 
-    fn look_again(&mut self) {
+    fn retry_later(&mut self) {
         self.due = Instant::now() + if self.is_stuck() { SLOW_RETRY } else { RETRY };
     }
 
     /// The exception has been raised.
-    fn leave_alone(&mut self) {
+    fn give_grace(&mut self) {
         let pause = match std::mem::replace(&mut self.had_grace, true) {
-            false => self.code.grace(),
-            true if self.code.is_closing() && !self.is_stuck() => Some(RETRY),
+            false => self.context.grace(),
+            true if self.context.is_closing() && !self.is_stuck() => Some(RETRY),
             true => Some(SLOW_RETRY),
         };
-        self.step = Step::LeaveAlone(pause.map(|pause| Instant::now() + pause));
+        self.step = Step::Grace(pause.map(|pause| Instant::now() + pause));
         self.postpone();
     }
 
-    /// While it is left alone it is only looked at whether it has ended.
+    /// During the grace it is only checked whether the target has ended.
     fn postpone(&mut self) {
-        let look = Instant::now() + SLOW_RETRY;
+        let next = Instant::now() + SLOW_RETRY;
         self.due = match self.step {
-            Step::LeaveAlone(Some(until)) => until.min(look),
-            _ => look,
+            Step::Grace(Some(until)) => until.min(next),
+            _ => next,
         };
     }
 
-    /// Whether there is something to do with the GIL now that it is due.
-    fn is_ripe(&mut self) -> bool {
+    /// Whether there is something to do under the GIL, now that this is due.
+    fn needs_gil(&mut self) -> bool {
         match self.step {
-            Step::LeaveAlone(until) if until.is_some_and(|until| until <= Instant::now()) => {
+            Step::Grace(until) if until.is_some_and(|until| until <= Instant::now()) => {
                 self.step = Step::Interrupt;
             }
-            Step::LeaveAlone(_) => self.postpone(),
-            Step::Interrupt | Step::SeeRaised => (),
+            Step::Grace(_) => self.postpone(),
+            Step::Interrupt | Step::CheckRaised => (),
         }
-        !matches!(self.step, Step::LeaveAlone(_))
+        !matches!(self.step, Step::Grace(_))
     }
 
-    /// Does what is to be done. The thread is attached to the target's interpreter.
+    /// Does the next step. The thread is attached to the target's interpreter.
     fn act(&mut self) {
         if self.step == Step::Interrupt {
-            if self.code.deliver(self.target) {
-                self.step = Step::SeeRaised;
+            if self.context.deliver(self.target) {
+                self.step = Step::CheckRaised;
             }
-            self.look_again();
-        } else if self.code.has_to_raise(self.target) {
-            self.look_again();
+            self.retry_later();
+        } else if self.context.has_to_raise(self.target) {
+            self.retry_later();
         } else {
-            self.leave_alone();
+            self.give_grace();
         }
     }
 }
@@ -176,34 +176,33 @@ struct Queue {
 static QUEUES: LazyLock<Mutex<HashMap<Gil, Queue>>> = LazyLock::new(Mutex::default);
 
 /// Interrupts the target soon, and again until it ends. If it has been already it has its grace, unless
-/// somebody is in a `hurry`. Any thread; never waits.
-pub(crate) fn schedule(code: Arc<dyn Interruptible>, target: Target, hurry: bool) {
-    let gil = code.gil();
+/// it is to be interrupted `at_once`. Any thread; never waits.
+pub(crate) fn schedule(context: Arc<dyn Interruptible>, target: Target, at_once: bool) {
+    let gil = context.gil();
     let mut queues = QUEUES.lock();
     if let Some(queue) = queues.get_mut(&gil) {
-        match queue.pending.iter_mut().find(|known| known.is_for(&code, target)) {
-            Some(known) if hurry => known.hurry(),
+        match queue.pending.iter_mut().find(|known| known.is_for(&context, target)) {
+            Some(known) if at_once => known.retry_now(),
             Some(_) => (),
-            None => queue.pending.push(PendingInterrupt::new(code, target)),
+            None => queue.pending.push(PendingInterrupt::new(context, target)),
         }
         queue.thread.unpark();
         return;
     }
     let spawned = os_thread::spawn("py_interrupt", move || run(gil));
-    // Without a thread to spare the job runs on; its caller has been answered all the same.
+    // Without a thread the job runs on; its caller has been answered all the same.
     if let Ok(thread) = spawned {
         let thread = thread.thread().clone();
-        queues.insert(gil, Queue { pending: vec![PendingInterrupt::new(code, target)], thread });
+        queues.insert(gil, Queue { pending: vec![PendingInterrupt::new(context, target)], thread });
     }
 }
 
-/// Something of a context that was interrupted has ended: nobody has to wait for its next look. The
-/// address is that of the code.
-pub(crate) fn forget_ended(code: *const (), gil: Gil) {
+/// Something of a context that was interrupted has ended: forgets that at once. `context` is its address.
+pub(crate) fn forget_ended(context: *const (), gil: Gil) {
     let mut queues = QUEUES.lock();
     if let Some(queue) = queues.get_mut(&gil) {
-        queue.pending.retain(|PendingInterrupt { code: known, target, .. }| {
-            Arc::as_ptr(known).cast() != code || known.mark_and_check(*target)
+        queue.pending.retain(|PendingInterrupt { context: known, target, .. }| {
+            Arc::as_ptr(known).cast() != context || known.mark_and_check(*target)
         });
         queue.thread.unpark();
     }
@@ -212,9 +211,9 @@ pub(crate) fn forget_ended(code: *const (), gil: Gil) {
 fn run(gil: Gil) {
     loop {
         let due = take_due(gil);
-        // Those in the main interpreter at one go: it takes getting the GIL once.
+        // All in the main interpreter at once: that takes the GIL once.
         let (mut main, mut others): (Vec<_>, Vec<_>) =
-            due.into_iter().partition(|interrupt| interrupt.code.is_in_main());
+            due.into_iter().partition(|interrupt| interrupt.context.is_in_main());
         if !main.is_empty() {
             // SAFETY: this thread has no state.
             unsafe {
@@ -222,8 +221,8 @@ fn run(gil: Gil) {
             };
         }
         for interrupt in &mut others {
-            let code = Arc::clone(&interrupt.code);
-            code.with_attached(&mut || interrupt.act());
+            let context = Arc::clone(&interrupt.context);
+            context.with_attached(&mut || interrupt.act());
         }
         note_done(gil, main.into_iter().chain(others));
         match next_due(gil) {
@@ -233,13 +232,15 @@ fn run(gil: Gil) {
     }
 }
 
-/// Takes over what has been done. What was asked for meanwhile by somebody in a hurry stays.
+/// Stores the steps done. What was scheduled `at_once` meanwhile stays.
 fn note_done(gil: Gil, done: impl Iterator<Item = PendingInterrupt>) {
     let mut queues = QUEUES.lock();
     let Some(queue) = queues.get_mut(&gil) else { return };
     for interrupt in done {
-        let known =
-            queue.pending.iter_mut().find(|known| known.is_for(&interrupt.code, interrupt.target));
+        let known = queue
+            .pending
+            .iter_mut()
+            .find(|known| known.is_for(&interrupt.context, interrupt.target));
         if let Some(known) = known
             && known.since == interrupt.since
         {
@@ -248,7 +249,7 @@ fn note_done(gil: Gil, done: impl Iterator<Item = PendingInterrupt>) {
     }
 }
 
-/// What needs the GIL now. What has ended is forgotten.
+/// The interrupts that need the GIL now. Forgets those whose targets have ended.
 fn take_due(gil: Gil) -> Vec<PendingInterrupt> {
     let mut queues = QUEUES.lock();
     let Some(queue) = queues.get_mut(&gil) else { return Vec::new() };
@@ -258,10 +259,10 @@ fn take_due(gil: Gil) -> Vec<PendingInterrupt> {
         if interrupt.due > now {
             return true;
         }
-        let runs = interrupt.code.mark_and_check(interrupt.target);
-        if runs && interrupt.is_ripe() {
-            // Until it is known better. Also for an interpreter that has just ended.
-            interrupt.look_again();
+        let runs = interrupt.context.mark_and_check(interrupt.target);
+        if runs && interrupt.needs_gil() {
+            // Until the step has been done. Stays for an interpreter that has just ended.
+            interrupt.retry_later();
             due.push(interrupt.clone());
         }
         runs
@@ -269,7 +270,7 @@ fn take_due(gil: Gil) -> Vec<PendingInterrupt> {
     due
 }
 
-/// When to look again. `None`: never, this thread is no longer known.
+/// When to go on. `None`: never, and the next interrupt starts another thread.
 fn next_due(gil: Gil) -> Option<Instant> {
     let mut queues = QUEUES.lock();
     let next = queues.get(&gil)?.pending.iter().map(|interrupt| interrupt.due).min();

@@ -1,15 +1,13 @@
 //! Waiting for the next job: spin a little, then sleep.
 //!
 //! Putting a thread to sleep and waking it costs 5 to 20 µs; a job that follows at once would pay for
-//! both. So the thread looks around for a moment first. Not when it is pointless: after spins in
-//! vain it spins less and less, and while as many contexts spin as there are cores to spare it
-//! doesn't spin at all.
+//! both. So the thread spins for a moment first. After spins that find nothing it spins less and less,
+//! and it doesn't spin while as many contexts spin as the machine can spare cores for.
 //!
-//! In vain is also what keeps away what is waited for. On a busy machine the kernel may put the
-//! scheduler's thread that is to answer on this thread's own core, where it runs only once this one
-//! sleeps, and leave it there. Then the answer comes soon after the spin, however short that is. So
-//! whoever has given up spinning tries it again now and then, once, and less often each time that it
-//! was in vain: who is waited for pays for each.
+//! Spinning can delay the job: on a busy machine the kernel may have queued the scheduler's thread that
+//! is to send it on this core, where it runs only once this thread sleeps, and leave it there. Then the
+//! job comes soon after the spin, however short that is. So after failed spins we retry rarely, and
+//! less often after each that fails.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,30 +15,30 @@ use std::time::{Duration, Instant};
 
 static SPINNING: AtomicUsize = AtomicUsize::new(0);
 
-/// A spin shorter than this is none.
+/// A spin shorter than this is not worth it.
 const MIN_SPIN: Duration = Duration::from_micros(1);
-/// After so many short waits without a spin another one is tried, and after twice as many each time
-/// that it was in vain, but not more than so many.
+/// After so many short waits without a spin one is tried again, and after twice as many each time that
+/// it fails, up to the maximum.
 const FIRST_RETRY_AFTER: u32 = 16;
 const MAX_RETRY_AFTER: u32 = 512;
 
-/// How long to spin, learnt from the last waits.
+/// How long to spin, adapted to the last waits.
 #[derive(Debug)]
 pub(crate) struct AdaptiveSpin {
     max: Duration,
     limit: Duration,
-    /// Short waits since a spin was worth trying.
+    /// Short waits since the last spin.
     sleeps: u32,
-    /// So many until it is again.
+    /// A spin is tried again after so many.
     retry_after: u32,
 }
 
-/// What became of a spin.
+/// The result of a spin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SpinResult {
     Found,
     TimedOut,
-    /// None was due, or others spin.
+    /// None was due, or other contexts spin.
     Skipped,
 }
 
@@ -49,7 +47,7 @@ impl AdaptiveSpin {
         AdaptiveSpin { max, limit: max, sleeps: 0, retry_after: FIRST_RETRY_AFTER }
     }
 
-    /// Returns once `ready` says so or `sleep`, which waits for the same thing, returns.
+    /// Returns once `ready` returns `true` or `sleep`, which waits for the same thing, returns.
     pub(crate) fn wait_until(&mut self, ready: impl Fn() -> bool, sleep: impl FnOnce()) {
         let start = Instant::now();
         let spun = self.spin(start, &ready);
@@ -102,7 +100,7 @@ impl AdaptiveSpin {
     }
 }
 
-/// Half the cores, at least one: the others are for the schedulers whose calls we wait for.
+/// Half the cores, at least one: the others are for the schedulers that send the jobs.
 fn max_spinners() -> usize {
     static MAX: OnceLock<usize> = OnceLock::new();
     *MAX.get_or_init(|| {
@@ -125,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn spins_in_vain_get_shorter_until_there_is_none() {
+    fn spins_that_fail_get_shorter_until_there_is_none() {
         assert_eq!(after(&[(SpinResult::TimedOut, 25)]), MAX / 2);
         assert_eq!(after(&[(SpinResult::TimedOut, 25); 5]), Duration::ZERO);
         assert_eq!(
@@ -140,19 +138,20 @@ mod tests {
 
     #[test]
     fn after_some_short_waits_another_spin_is_tried() {
-        let vain = [(SpinResult::TimedOut, 25); 5];
-        let rests =
-            |waited, many| after(&[&vain[..], &vec![(SpinResult::Skipped, waited); many]].concat());
-        assert_eq!(rests(8, 15), Duration::ZERO);
-        assert_eq!(rests(8, 16), MAX);
-        assert_eq!(rests(1000, 100), Duration::ZERO);
+        let failed = [(SpinResult::TimedOut, 25); 5];
+        let waits = |waited, many| {
+            after(&[&failed[..], &vec![(SpinResult::Skipped, waited); many]].concat())
+        };
+        assert_eq!(waits(8, 15), Duration::ZERO);
+        assert_eq!(waits(8, 16), MAX);
+        assert_eq!(waits(1000, 100), Duration::ZERO);
     }
 
     #[test]
-    fn a_spin_tried_again_in_vain_is_tried_less_often_until_one_finds_something() {
+    fn a_retry_that_fails_is_tried_less_often_until_one_finds_something() {
         let mut spins = vec![(SpinResult::TimedOut, 25); 5];
-        for rests in [16, 32, 64, 128, 256, 512, 512] {
-            spins.extend(vec![(SpinResult::Skipped, 8); rests - 1]);
+        for sleeps in [16, 32, 64, 128, 256, 512, 512] {
+            spins.extend(vec![(SpinResult::Skipped, 8); sleeps - 1]);
             assert_eq!(after(&spins), Duration::ZERO);
             spins.push((SpinResult::Skipped, 8));
             assert_eq!(after(&spins), MAX);
@@ -167,12 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn others_that_spin_teach_nothing() {
+    fn spins_that_are_skipped_change_nothing() {
         assert_eq!(after(&[(SpinResult::Skipped, 25); 100]), MAX);
     }
 
     #[test]
-    fn who_never_spins_sleeps() {
+    fn without_a_spin_time_it_sleeps() {
         let mut spin = AdaptiveSpin::new(Duration::ZERO);
         let mut slept = 0;
         for _ in 0..50 {

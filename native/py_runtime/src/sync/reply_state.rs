@@ -1,4 +1,4 @@
-//! The state of one request: who may still answer it.
+//! The state of one reply: who may still send it.
 //!
 //! ```text
 //! waiting ──start──▶ running ──claim──▶ replying ──sent──▶ sent
@@ -7,14 +7,14 @@
 //!    ╰──cancel──▶ cancelled ◀──cancel──╯
 //! ```
 //!
-//! Each arrow but the last is one compare-and-swap, so of a caller that gives up, a thread that has the
-//! result and an owner that dies, exactly one wins. Whoever reaches `replying` sends the one reply;
-//! after `cancelled` no reply is ever sent. Any thread may call any of these, but for what is said
-//! below.
+//! Each arrow but the last is one compare-and-swap. So of a caller that cancels, a thread that has the
+//! result and an owner that dies, exactly one wins. The one that reaches `replying` sends the one reply;
+//! after `cancelled` no reply is ever sent. Any thread may call any of these methods, except where
+//! another rule is given.
 //!
-//! What a running job sends before its reply has to come before it, also if the reply is another
-//! thread's. So for the moment of sending it is not `running` but `sending`: it can be cancelled as
-//! before, but whoever claims its reply waits for the end of that.
+//! What a running job sends before its reply has to arrive before it, also if another thread sends the
+//! reply. So for the moment of sending the state is not `running` but `sending`: the job can be cancelled
+//! as before, but a thread that claims its reply waits for the end of that.
 
 use crate::sync::{AtomicBool, AtomicU8, Ordering, yield_now};
 
@@ -55,7 +55,7 @@ impl ReplyState {
         self.state.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Claims the right to send the one reply. `false`: somebody else has it, or nobody wants it. Not
+    /// Claims the right to send the one reply. `false`: another thread has it, or no caller wants it. Not
     /// on a scheduler: it waits while the job [sends](Self::send_before_reply) something.
     pub fn claim_reply(&self) -> bool {
         loop {
@@ -67,12 +67,12 @@ impl ReplyState {
         }
     }
 
-    /// The one reply has been sent. For whoever claimed it.
+    /// The one reply has been sent. For the thread that claimed it.
     pub fn replied(&self) {
         self.state.store(SENT, Ordering::Release);
     }
 
-    /// Sends something ahead of the reply, unless that is claimed already or nobody wants it. For the
+    /// Sends something ahead of the reply, unless that is claimed already or no caller wants it. For the
     /// thread that runs the job; `send` must not wait.
     pub fn send_before_reply(&self, send: impl FnOnce()) {
         if self.transition(SENDING, &[RUNNING]).is_ok() {
@@ -82,7 +82,7 @@ impl ReplyState {
         }
     }
 
-    /// Gives up: no reply will be sent, unless it is too late.
+    /// The caller cancels: no reply will be sent, unless it is too late.
     pub fn cancel(&self) -> Cancel {
         match self.transition(CANCELLED, &[WAITING, RUNNING, SENDING]) {
             Ok(WAITING) => Cancel::Waiting,
@@ -91,7 +91,7 @@ impl ReplyState {
         }
     }
 
-    /// Whether the request was given up.
+    /// Whether the caller has cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.state.load(Ordering::Acquire) == CANCELLED
     }
@@ -106,9 +106,9 @@ impl ReplyState {
         matches!(self.state.load(Ordering::Acquire), SENT | CANCELLED)
     }
 
-    /// Notes that somebody asked for the job to be interrupted, so that the exception it ends with
-    /// is told apart from one that Python code raised itself. `false`: it has no use any more, the
-    /// job is not running or has its outcome.
+    /// Notes that the job is interrupted on request, so that the exception it ends with is
+    /// distinguished from one that Python code has raised itself. `false`: the job doesn't run, or has
+    /// its outcome.
     pub fn interrupt(&self) -> bool {
         let runs = matches!(self.state.load(Ordering::Acquire), RUNNING | SENDING);
         if runs {
@@ -117,13 +117,13 @@ impl ReplyState {
         runs
     }
 
-    /// Whether somebody asked for the job to be interrupted.
+    /// Whether the job was interrupted on request.
     pub fn was_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Acquire)
     }
 
-    /// Leaves whichever of these states it is in. One atomic step: were it two, a `start` between
-    /// them would make a claim fail although nobody else had claimed.
+    /// Goes from one of the states `open` to `end`. One atomic step: were it two, a `start` between them
+    /// would make a claim fail although no other thread had claimed.
     fn transition(&self, end: u8, open: &[u8]) -> Result<u8, u8> {
         self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
             open.contains(&state).then_some(end)
@@ -167,22 +167,22 @@ mod tests {
     }
 
     #[test]
-    fn a_job_tells_something_only_while_its_reply_is_open() {
-        let tells = |state: &ReplyState| {
-            let mut told = false;
-            state.send_before_reply(|| told = true);
-            told
+    fn a_job_sends_something_only_while_its_reply_is_open() {
+        let sends = |state: &ReplyState| {
+            let mut sent = false;
+            state.send_before_reply(|| sent = true);
+            sent
         };
         let state = ReplyState::default();
-        assert!(!tells(&state), "it doesn't run yet");
+        assert!(!sends(&state), "it doesn't run yet");
         assert!(state.start());
-        assert!(tells(&state) && tells(&state));
+        assert!(sends(&state) && sends(&state));
         assert!(state.claim_reply());
-        assert!(!tells(&state));
+        assert!(!sends(&state));
         let state = ReplyState::default();
         assert!(state.start());
         state.send_before_reply(|| assert_eq!(state.cancel(), Cancel::Running));
-        assert!(state.is_cancelled() && !tells(&state));
+        assert!(state.is_cancelled() && !sends(&state));
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_telling_something_can_be_interrupted() {
+    fn a_job_that_is_sending_something_can_be_interrupted() {
         let state = ReplyState::default();
         assert!(state.start());
         state.send_before_reply(|| assert!(state.interrupt()));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_running_request_can_be_given_up() {
+    fn a_running_request_can_be_cancelled() {
         let state = ReplyState::default();
         assert!(state.start());
         assert_eq!(state.cancel(), Cancel::Running);

@@ -8,14 +8,14 @@ use crate::cpython::exception;
 use crate::cpython::namespace::library_namespace;
 use crate::cpython::object::{Attached, Object};
 
-/// Takes the interpreter's flag away: raises an exception by its means, and forgets it. The thread,
-/// which is this one, has none to raise so far.
+/// Clears the interpreter's flag: sets an exception on this thread, `ident`, which has none, raises it
+/// in an empty function, and discards it.
 pub(super) fn clear(py: Attached<'_>, ident: u64) {
     // First of all: the flag may be up.
     let _untraced = TracingDisabled::enter(py);
     if let Some(function) = noop_function(py) {
-        // Before, so that nothing else comes up in the call that counts: whatever Python code
-        // that ran, such as a finalizer, would be struck instead.
+        // A first call, so that nothing else happens in the second: other Python code that ran then,
+        // such as a finalizer, would raise the exception.
         drop(function.call0(py));
         exception::clear(py);
         // SAFETY: attached, and Python runs, so its exceptions exist.
@@ -32,7 +32,8 @@ fn noop_function(py: Attached<'_>) -> Option<Object> {
     code::run(py, &code, &namespace, &namespace)
 }
 
-/// Another error came first, where the stack or memory is at its end. Better the flag than a blow.
+/// Another error may come first, where the stack or memory is at its end. Then the exception is cleared
+/// and the flag stays.
 fn clear_unless_raised(_: Attached<'_>, ident: u64) {
     // SAFETY: attached; the class is asked for only if an exception is set.
     unsafe {
@@ -44,7 +45,7 @@ fn clear_unless_raised(_: Attached<'_>, ident: u64) {
     }
 }
 
-/// Keeps what a job on this thread traces by from being called, where CPython can do that.
+/// Keeps trace functions of a job on this thread from being called, where CPython can do that.
 struct TracingDisabled<'a>(Attached<'a>);
 
 impl<'a> TracingDisabled<'a> {

@@ -34,7 +34,7 @@ pub fn clear(_: Attached<'_>) {
     unsafe { ffi::PyErr_Clear() };
 }
 
-/// Does something that may raise while an exception is set, which stays in its place.
+/// Runs `f`, which may raise, while an exception is set, and sets that again.
 pub fn preserving_exception(py: Attached<'_>, f: impl FnOnce()) {
     let raised = take_raised(py);
     f();

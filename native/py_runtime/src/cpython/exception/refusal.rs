@@ -1,8 +1,8 @@
 //! Extension modules that refuse an interpreter: what to do about it, which they don't say.
 //!
-//! Some allow the main interpreter only, others the first one that imports them, whichever that is, for as
-//! long as the OS process lives. Each says so in words of its own, and packages that need such a module
-//! often raise an error of their own about that.
+//! Some allow the main interpreter only. Others allow only the first interpreter that imports them, as
+//! long as the OS process lives. Each has its own message, and packages that need such a module often
+//! raise an error of their own about that.
 
 use std::ffi::CStr;
 
@@ -13,11 +13,11 @@ use super::message::message;
 use super::raised::clear;
 use crate::cpython::object::{Attached, Object};
 
-/// How many causes of an exception are looked at.
-const MOST_CAUSES: usize = 10;
+/// How many causes of an exception are followed.
+const MAX_CAUSES: usize = 10;
 
-/// What those that refuse say: CPython for them, PyO3, Cython, numpy.
-const WORDS: [&str; 7] = [
+/// Parts of the messages: CPython's for such modules, PyO3's, Cython's, numpy's.
+const MESSAGES: [&str; 7] = [
     "subinterpreter",
     "sub-interpreter",
     "more than once per process",
@@ -58,10 +58,10 @@ fn is_of_an_import(py: Attached<'_>, raised: &Object) -> bool {
 
 fn is_refusal(py: Attached<'_>, raised: &Object) -> bool {
     let mut next = Some(raised.clone_ref(py));
-    for _ in 0..MOST_CAUSES {
+    for _ in 0..MAX_CAUSES {
         let Some(exception) = next else { return false };
-        let said = message(py, &exception).unwrap_or_default();
-        if WORDS.iter().any(|words| said.contains(words)) {
+        let text = message(py, &exception).unwrap_or_default();
+        if MESSAGES.iter().any(|part| text.contains(part)) {
             return true;
         }
         next = related(py, &exception, c"__cause__")

@@ -11,7 +11,7 @@ use super::raised::clear;
 use crate::cpython::object::{Attached, Object};
 use crate::cpython::read::{integer_attribute, lossy_text};
 
-/// The way of an exception through the code.
+/// The calls that an exception has passed through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traceback {
     /// The calls that led to it, the outermost first.
@@ -35,7 +35,7 @@ thread_local! {
     static WANTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// As long as it lives, exceptions that are taken on this thread keep their tracebacks, or don't.
+/// As long as it lives, exceptions that are taken on this thread keep their tracebacks, or don't. A guard.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct TracebacksWanted {
@@ -61,7 +61,7 @@ impl Drop for TracebacksWanted {
     }
 }
 
-/// Takes down what is known of `raised`. Nothing in here may fail: what can't be had is left out.
+/// The traceback of `raised`. Nothing in here may fail: what can't be read is left out.
 pub(super) fn describe(py: Attached<'_>, raised: &Object) -> Traceback {
     // What is taken meanwhile is no exception of the user's.
     let _meanwhile = TracebacksWanted::from_now(false);
@@ -98,11 +98,11 @@ fn format(py: Attached<'_>, raised: &Object) -> Option<String> {
 
 fn frames(py: Attached<'_>, raised: &Object) -> Vec<Frame> {
     // Python prints no more of an endless recursion either.
-    const MOST: usize = 1000;
+    const MAX_FRAMES: usize = 1000;
     let step = |trace: &Object| trace.getattr_c(py, c"tb_next").filter(|next| !next.is_none());
     let first = raised.getattr_c(py, c"__traceback__").filter(|trace| !trace.is_none());
     std::iter::successors(first, step)
-        .take(MOST)
+        .take(MAX_FRAMES)
         .filter_map(|trace| {
             let line = integer_attribute(py, &trace, c"tb_lineno")?;
             let code = trace.getattr_c(py, c"tb_frame")?.getattr_c(py, c"f_code")?;

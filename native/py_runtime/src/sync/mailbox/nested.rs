@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use super::running::Seq;
 
-/// What the context thread does while its innermost job waits for something else.
+/// What the context thread does while its current job waits.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NestedNext<J, R> {
-    /// The waiting job was struck: it must not wait on.
+    /// The waiting job was interrupted: it must not wait on.
     Interrupted,
-    /// Run this job on top of it; it counts as running until [`Mailbox::end_running`](super::Mailbox::end_running).
+    /// Run this job nested; it counts as running until [`Mailbox::end_running`](super::Mailbox::end_running).
     Run(Seq, J),
-    /// Let go of these first.
+    /// Handle these control messages first.
     Control(Vec<R>),
     /// Nothing to do, as of this count of events.
     Nothing {
@@ -23,7 +23,7 @@ pub enum NestedNext<J, R> {
     },
 }
 
-/// Which jobs the context thread may take up while one waits that may not need them.
+/// Which jobs may run while another one waits that may not need them.
 #[derive(Clone, Copy, Debug)]
 pub enum NestedPolicy<J> {
     /// None.
@@ -39,13 +39,13 @@ pub enum NestedPolicy<J> {
 pub struct JobRelation<J> {
     /// One caller, whose own order is kept.
     pub same_caller: fn(&J, &J) -> bool,
-    /// The same work. What does the same as the job that waits will probably wait too, and comes after
-    /// what doesn't.
+    /// The same work. A job that does the same as the one that waits will probably wait too, and runs
+    /// after jobs that don't.
     pub same_work: fn(&J, &J) -> bool,
 }
 
-/// How many of the last jobs are looked through for one in particular, under the lock.
-const RECENT: usize = 256;
+/// How many of the last jobs are searched for one in particular, under the lock.
+const MAX_SEARCHED: usize = 256;
 
 impl<J> NestedPolicy<J> {
     /// The place in the queue of the job to run while `waiting` waits: one that is `needed`, else what
@@ -56,7 +56,7 @@ impl<J> NestedPolicy<J> {
         waiting: Option<&J>,
         needed: impl Fn(&J) -> bool,
     ) -> Option<usize> {
-        let recent = queue.len().saturating_sub(RECENT);
+        let recent = queue.len().saturating_sub(MAX_SEARCHED);
         let position = |is_it: &dyn Fn(&J) -> bool| {
             let found = queue.range(recent..).position(|(_, job)| is_it(job));
             found.map(|place| recent + place)
@@ -67,7 +67,7 @@ impl<J> NestedPolicy<J> {
         position(&needed).or_else(|| match self {
             NestedPolicy::None => None,
             NestedPolicy::OldestFirst(relation) => {
-                let oldest = || queue.iter().take(RECENT);
+                let oldest = || queue.iter().take(MAX_SEARCHED);
                 let (_, chosen) =
                     oldest().find(|(_, job)| differs(relation, job)).or(oldest().next())?;
                 oldest().position(|(_, job)| (relation.same_caller)(job, chosen))

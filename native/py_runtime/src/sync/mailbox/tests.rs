@@ -56,7 +56,7 @@ fn a_full_queue_refuses_and_gives_the_job_back() {
 }
 
 #[test]
-fn a_cancelled_job_makes_room_and_never_comes_out() {
+fn a_cancelled_job_frees_capacity_and_never_comes_out() {
     let mailbox = mailbox(2);
     let first = mailbox.push(1).unwrap();
     mailbox.push(2).unwrap();
@@ -81,7 +81,7 @@ fn cancelled_jobs_leave_nothing_behind() {
 }
 
 #[test]
-fn releases_are_taken_in_until_the_end() {
+fn control_messages_are_taken_in_until_the_end() {
     let mailbox = mailbox(2);
     mailbox.drain();
     assert_eq!(mailbox.push_control(()), Ok(()));
@@ -103,7 +103,7 @@ fn a_running_job_is_found_until_it_ends() {
 }
 
 #[test]
-fn a_strike_hits_only_the_job_it_was_meant_for() {
+fn an_interrupt_reaches_only_the_job_it_was_meant_for() {
     let mailbox = mailbox(2);
     let first = mailbox.push(1).unwrap();
     let second = mailbox.push(2).unwrap();
@@ -125,48 +125,48 @@ fn a_job_that_has_raised_its_interrupt_may_wait_and_is_known_to_have_been_interr
     assert!(mailbox.has_to_raise(seq));
     mailbox.note_raised();
     assert!(!mailbox.has_to_raise(seq));
-    let meanwhile = mailbox.next_nested(|_| false, NestedPolicy::None);
-    assert!(matches!(meanwhile, NestedNext::Nothing { .. }));
+    let chosen = mailbox.next_nested(|_| false, NestedPolicy::None);
+    assert!(matches!(chosen, NestedNext::Nothing { .. }));
     assert!(mailbox.interrupt(seq, || ()));
     assert_eq!(mailbox.next_nested(|_| false, NestedPolicy::None), NestedNext::Interrupted);
     assert!(mailbox.end_running());
 }
 
 #[test]
-fn what_the_innermost_has_raised_leaves_what_those_below_have_to_raise() {
+fn an_exception_raised_by_a_nested_job_leaves_that_of_the_outer_one_pending() {
     let mailbox = mailbox(2);
-    let below = mailbox.push(1).unwrap();
-    let above = mailbox.push(2).unwrap();
+    let outer = mailbox.push(1).unwrap();
+    let nested = mailbox.push(2).unwrap();
     mailbox.next();
     assert_eq!(mailbox.next_nested(|_| false, OLDEST), NestedNext::Run(1, 2));
-    assert!(!mailbox.interrupt(below, || panic!("it isn't the innermost")));
-    assert!(mailbox.interrupt(above, || ()));
+    assert!(!mailbox.interrupt(outer, || panic!("it isn't the innermost")));
+    assert!(mailbox.interrupt(nested, || ()));
     mailbox.note_raised();
-    assert!(mailbox.has_to_raise(below) && !mailbox.has_to_raise(above));
+    assert!(mailbox.has_to_raise(outer) && !mailbox.has_to_raise(nested));
 }
 
 #[test]
-fn a_waiting_job_has_the_needed_one_run_first_and_others_as_it_says() {
+fn while_a_job_waits_the_needed_one_runs_first_and_others_as_the_policy_says() {
     let mailbox = mailbox(8);
     for job in 0..5 {
         mailbox.push(job).unwrap();
     }
     assert_eq!(mailbox.next(), Next::Run(0, 0));
-    let meanwhile = |needed, others| mailbox.next_nested(|job| *job == needed, others);
-    assert!(matches!(meanwhile(9, NestedPolicy::None), NestedNext::Nothing { jobs: true, .. }));
-    assert_eq!(meanwhile(3, NestedPolicy::None), NestedNext::Run(3, 3));
-    assert_eq!(meanwhile(9, OLDEST), NestedNext::Run(1, 1));
+    let next = |needed, others| mailbox.next_nested(|job| *job == needed, others);
+    assert!(matches!(next(9, NestedPolicy::None), NestedNext::Nothing { jobs: true, .. }));
+    assert_eq!(next(3, NestedPolicy::None), NestedNext::Run(3, 3));
+    assert_eq!(next(9, OLDEST), NestedNext::Run(1, 1));
     let newest = NestedPolicy::NewestFirst(JobRelation {
         same_caller: |one, other| one % 2 == other % 2,
         same_work: |_, _| false,
     });
-    assert_eq!(meanwhile(9, newest), NestedNext::Run(2, 2));
-    assert_eq!(meanwhile(9, newest), NestedNext::Run(4, 4));
-    assert!(matches!(meanwhile(9, OLDEST), NestedNext::Nothing { jobs: false, .. }));
+    assert_eq!(next(9, newest), NestedNext::Run(2, 2));
+    assert_eq!(next(9, newest), NestedNext::Run(4, 4));
+    assert!(matches!(next(9, OLDEST), NestedNext::Nothing { jobs: false, .. }));
 }
 
 #[test]
-fn what_differs_from_the_job_that_waits_goes_before_what_does_the_same() {
+fn jobs_that_differ_from_the_one_that_waits_run_before_those_that_do_the_same() {
     let mailbox = mailbox(8);
     for job in [10, 11, 12, 23, 33, 14] {
         mailbox.push(job).unwrap();
@@ -176,20 +176,20 @@ fn what_differs_from_the_job_that_waits_goes_before_what_does_the_same() {
         same_caller: |one, other| one % 10 == other % 10,
         same_work: |one, other| one / 10 == other / 10,
     };
-    let meanwhile = |others| {
+    let next = |others| {
         let chosen = mailbox.next_nested(|_| false, others);
         assert!(!mailbox.end_running());
         chosen
     };
-    // Of one caller the older comes first all the same.
-    assert_eq!(meanwhile(NestedPolicy::NewestFirst(relation)), NestedNext::Run(3, 23));
-    assert_eq!(meanwhile(NestedPolicy::OldestFirst(relation)), NestedNext::Run(4, 33));
-    assert_eq!(meanwhile(NestedPolicy::OldestFirst(relation)), NestedNext::Run(1, 11));
-    assert_eq!(meanwhile(NestedPolicy::NewestFirst(relation)), NestedNext::Run(5, 14));
+    // Of one caller the older job runs first all the same.
+    assert_eq!(next(NestedPolicy::NewestFirst(relation)), NestedNext::Run(3, 23));
+    assert_eq!(next(NestedPolicy::OldestFirst(relation)), NestedNext::Run(4, 33));
+    assert_eq!(next(NestedPolicy::OldestFirst(relation)), NestedNext::Run(1, 11));
+    assert_eq!(next(NestedPolicy::NewestFirst(relation)), NestedNext::Run(5, 14));
 }
 
 #[test]
-fn a_strike_waits_for_what_is_let_go_of_on_top_of_its_job() {
+fn an_interrupt_of_a_waiting_job_waits_for_the_finalizers_nested_in_it() {
     let mailbox = mailbox(8);
     let waiting = mailbox.push(1).unwrap();
     assert_eq!(mailbox.next(), Next::Run(0, 1));
@@ -201,7 +201,7 @@ fn a_strike_waits_for_what_is_let_go_of_on_top_of_its_job() {
     assert!(mailbox.mark_interrupt(waiting));
     assert_eq!(mailbox.interrupted_for(), None);
     assert!(mailbox.interrupt_housekeeping(|is_innermost| is_innermost));
-    // What waits up there is not the job that was struck.
+    // The finalizers that wait are not the job that was interrupted.
     assert!(matches!(mailbox.next_nested(|_| false, OLDEST), NestedNext::Nothing { .. }));
     mailbox.end_control();
     assert_eq!(mailbox.current(), Some(waiting));
@@ -209,13 +209,13 @@ fn a_strike_waits_for_what_is_let_go_of_on_top_of_its_job() {
 }
 
 #[test]
-fn a_strike_below_is_seen_when_those_above_have_ended() {
+fn an_interrupt_of_an_outer_job_is_seen_when_the_nested_ones_have_ended() {
     let mailbox = mailbox(8);
-    let below = mailbox.push(1).unwrap();
+    let outer = mailbox.push(1).unwrap();
     mailbox.push(2).unwrap();
     mailbox.next();
     assert_eq!(mailbox.next_nested(|_| false, OLDEST), NestedNext::Run(1, 2));
-    assert!(!mailbox.interrupt(below, || panic!("it isn't the innermost")));
+    assert!(!mailbox.interrupt(outer, || panic!("it isn't the innermost")));
     assert!(!mailbox.is_interrupted());
     assert!(!mailbox.end_running());
     assert_eq!(mailbox.next_nested(|_| false, OLDEST), NestedNext::Interrupted);
@@ -244,7 +244,7 @@ fn draining_refuses_what_comes_and_runs_what_waits() {
     assert_eq!(mailbox.next(), Next::Closed);
 }
 
-/// Has an owner that sleeps look for something, and says whether `happens` has woken it.
+/// Whether `happens` wakes a thread that sleeps until `is_there`.
 fn wakes(
     sleep: impl Fn(&Mailbox<u32, ()>) + Send + 'static,
     is_there: impl Fn(&Mailbox<u32, ()>) -> bool + Send + 'static,
@@ -269,14 +269,14 @@ fn wakes(
 }
 
 #[test]
-fn a_release_wakes_an_owner_that_sleeps() {
-    let has_releases = |mailbox: &Mailbox<u32, ()>| !mailbox.inner.lock().control.is_empty();
-    let release = |mailbox: &Mailbox<u32, ()>| mailbox.push_control(()).unwrap();
-    assert!(wakes(Mailbox::park, has_releases, release));
+fn a_control_message_wakes_a_thread_that_sleeps() {
+    let has_control = |mailbox: &Mailbox<u32, ()>| !mailbox.inner.lock().control.is_empty();
+    let send = |mailbox: &Mailbox<u32, ()>| mailbox.push_control(()).unwrap();
+    assert!(wakes(Mailbox::park, has_control, send));
 }
 
 #[test]
-fn an_interrupt_wakes_an_owner_whose_job_waits() {
+fn an_interrupt_wakes_a_thread_whose_job_waits() {
     // One event so far: the job itself.
     let sleep = |mailbox: &Mailbox<u32, ()>| mailbox.park_until_event(1, None);
     let is_interrupted = |mailbox: &Mailbox<u32, ()>| mailbox.is_interrupted();
@@ -299,7 +299,7 @@ fn what_comes_after_a_move_is_refused_here_and_numbered_on_there() {
 }
 
 #[test]
-fn a_parked_owner_is_woken_by_a_push() {
+fn a_parked_thread_is_woken_by_a_push() {
     let mailbox = std::sync::Arc::new(mailbox(1));
     let owner = {
         let mailbox = std::sync::Arc::clone(&mailbox);

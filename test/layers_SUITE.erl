@@ -64,7 +64,7 @@ layers(py_nif) ->
 %% Pairs that need each other, and why.
 pairs(erlang) ->
     %% A proxy runs a request on the node of its context, as the caller would there.
-    [[py_call, py_remote_proxy]];
+    [[py_dispatch, py_remote_proxy]];
 pairs(_Crate) ->
     [].
 

@@ -51,7 +51,7 @@
 
 -type target() :: pid() | py_context_router:pool_name().
 %% Where: a context, or a pool.
--type options() :: py_call:options().
+-type options() :: py_request:options().
 -type result() :: {ok, term()} | {error, error()}.
 -type error() :: py_context:error()
                | {pool_not_started, py_context_router:pool_name()}
@@ -137,7 +137,7 @@ exec(Target, Source, Options) ->
 -spec run(py_args:parsed()) -> term().
 run(Parsed) ->
     case py_args:complete(Parsed) of
-        {ok, Request} -> py_call:run(Request);
+        {ok, Request} -> py_dispatch:run(Request);
         {error, _} = Error -> Error
     end.
 
@@ -215,7 +215,7 @@ cast(A, B, C, D, E) ->
 -spec forgotten(py_args:parsed()) -> ok | {error, error()}.
 forgotten(Parsed) ->
     case py_args:complete(Parsed) of
-        {ok, Request} -> py_async:cast(py_call:outliving(Request), py_args:limit(Parsed));
+        {ok, Request} -> py_async:cast(py_request:survive_caller(Request), py_args:limit(Parsed));
         {error, _} = Error -> Error
     end.
 
@@ -260,18 +260,18 @@ parallel(Calls, Timeout) ->
     ?BADARG([Calls, Timeout], {argument, 1, <<"not a list">>}).
 
 %% Bad options are bad without calls, too.
--spec each_with_options([py_call:request()], map()) ->
-    {ok, [py_call:request()]} | {error, {bad_option, {term(), term()}}}.
+-spec each_with_options([py_request:request()], map()) ->
+    {ok, [py_request:request()]} | {error, {bad_option, {term(), term()}}}.
 each_with_options(Requests, Options) ->
     case py_options:call(maps:without([env], Options)) of
         {ok, _} -> each_with_options(Requests, Options, []);
         {error, _} = Error -> Error
     end.
 
--spec each_with_options([py_call:request()], map(), [py_call:request()]) ->
-    {ok, [py_call:request()]} | {error, {bad_option, {term(), term()}}}.
+-spec each_with_options([py_request:request()], map(), [py_request:request()]) ->
+    {ok, [py_request:request()]} | {error, {bad_option, {term(), term()}}}.
 each_with_options([Request | Requests], Options, Complete) ->
-    case py_call:with_options(Request, Options) of
+    case py_request:with_options(Request, Options) of
         {ok, Each} -> each_with_options(Requests, Options, [Each | Complete]);
         {error, _} = Error -> Error
     end;
@@ -288,7 +288,7 @@ calls([{Module, Func, Args, Kwargs} | Calls], All) when is_list(Args) ->
 calls([], _All) -> [];
 calls(_Other, All) -> ?BADARG(All, {argument, 1, <<"not a list of {Module, Func, Args}">>}).
 
--spec complete(tuple()) -> py_call:request().
+-spec complete(tuple()) -> py_request:request().
 complete(Call) ->
     {ok, Request} = py_args:complete(py_args:call(tuple_to_list(Call))),
     Request.
@@ -375,8 +375,8 @@ stream_start(Target, Module, Func, Args, Kwargs, Options) ->
 streaming(Parsed) ->
     with_read_ahead(Parsed, fun py_stream_server:start/2).
 
--spec with_read_ahead({py_call:request(), term()},
-                      fun((py_call:request(), pos_integer()) -> Result)) ->
+-spec with_read_ahead({py_request:request(), term()},
+                      fun((py_request:request(), pos_integer()) -> Result)) ->
     Result | {error, error()}.
 with_read_ahead({_Request, #{timeout := Timeout}}, _Start) ->
     %% A stream takes as long as its consumer does.
@@ -395,7 +395,7 @@ with_read_ahead({Request, Options}, Start) when is_map(Options) ->
     with_read_ahead({Request, Options#{read_ahead => 100}}, Start);
 with_read_ahead({_Request, Other}, _Start) ->
     %% A timeout, perhaps.
-    {error, {bad_option, py_call:not_options(Other)}}.
+    {error, {bad_option, py_request:not_options(Other)}}.
 
 %% @doc Ends a stream: on return its generator is closed (its `finally' has run), and no message of
 %% the stream is left with the caller. Idempotent. When the caller isn't the process that has started
@@ -570,11 +570,11 @@ check_reference(Object, All) ->
 -spec with_limit(term(), fun((map()) -> Result)) ->
     Result | {error, {bad_option, {term(), term()}}}.
 with_limit(Options, Fun) when is_map(Options) ->
-    Fun(maps:merge(#{timeout => py_call:pool_timeout()}, Options));
+    Fun(maps:merge(#{timeout => py_request:pool_timeout()}, Options));
 with_limit(Timeout, Fun) when ?IS_TIMEOUT(Timeout) ->
     Fun(#{timeout => Timeout});
 with_limit(Other, _Fun) ->
-    {error, {bad_option, py_call:not_options(Other)}}.
+    {error, {bad_option, py_request:not_options(Other)}}.
 
 %% ------------------------------------------------------------------ what every context has
 
@@ -625,7 +625,7 @@ reload(Module) ->
     Name = module_name(Module, [Module]),
     Code = <<"__import__('importlib').reload(__import__('sys').modules[name]) and True "
              "if name in __import__('sys').modules else False">>,
-    case py_each_context:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{name => Name}) end) of
+    case py_each_context:in_each_interpreter(fun(Ctx) -> py_request:eval_shared(Ctx, Code, #{name => Name}) end) of
         {ok, _} -> ok;
         {error, _} = Error -> Error
     end.
@@ -646,7 +646,7 @@ module_name(Module, All) ->
 -spec gc() -> {ok, non_neg_integer()} | {error, error()}.
 gc() ->
     Code = <<"__import__('gc').collect()">>,
-    case py_each_context:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{}) end) of
+    case py_each_context:in_each_interpreter(fun(Ctx) -> py_request:eval_shared(Ctx, Code, #{}) end) of
         {ok, Collected} -> {ok, lists:sum([N || {_, N} <- Collected])};
         {error, _} = Error -> Error
     end.
@@ -659,7 +659,7 @@ gc() ->
 memory_stats() ->
     Code = <<"(lambda gc, sys: (sys.getallocatedblocks(), list(gc.get_count()),"
              " list(gc.get_threshold()), gc.get_stats()))(__import__('gc'), __import__('sys'))">>,
-    case py_each_context:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{}) end) of
+    case py_each_context:in_each_interpreter(fun(Ctx) -> py_request:eval_shared(Ctx, Code, #{}) end) of
         {ok, Values} ->
             Each = [#{contexts => Contexts, allocated_blocks => Blocks, gc_count => Count,
                       gc_threshold => Threshold, gc_stats => Stats}
@@ -795,7 +795,7 @@ context() ->
 %% @doc In a pool; or the context in a slot of pool `default'.
 -spec context(py_context_router:pool_name() | pos_integer()) -> pid().
 context(Pool) when is_atom(Pool) ->
-    case py_call:context(Pool) of
+    case py_target:context(Pool) of
         {ok, Ctx} -> Ctx;
         {error, Reason} -> ?BADARG([Pool], Reason)
     end;

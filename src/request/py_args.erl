@@ -9,7 +9,7 @@
 
 -export_type([parsed/0]).
 
--type parsed() :: {py_call:request(), timeout() | py_call:options()}.
+-type parsed() :: {py_request:request(), timeout() | py_request:options()}.
 -include("../base/py_args.hrl").
 
 %% A request, and what is still to be said about it.
@@ -56,7 +56,7 @@ routed(Module, Func, Args, Kwargs, Options, All) ->
     F = py_check:name(Func, 2, All),
     A = arguments(Args, 3, All),
     K = py_check:named(Kwargs, 4, All),
-    {py_call:call(by_registration, M, F, A, K), Options}.
+    {py_request:call(py_target:of_function(M, F), M, F, A, K), Options}.
 
 -spec targeted(term(), term(), term(), term(), term(), term(), [term()]) -> parsed().
 targeted(Target, Module, Func, Args, Kwargs, Options, All) ->
@@ -65,7 +65,7 @@ targeted(Target, Module, Func, Args, Kwargs, Options, All) ->
     F = py_check:name(Func, 3, All),
     A = arguments(Args, 4, All),
     K = py_check:named(Kwargs, 5, All),
-    {py_call:call(T, M, F, A, K), Options}.
+    {py_request:call(T, M, F, A, K), Options}.
 
 %% The arguments of `py:eval/1..4'.
 -spec eval([term()]) -> parsed().
@@ -90,7 +90,7 @@ eval([Target, Source, Locals, Options] = All) ->
 evaluated(Target, Source, Locals, Options, All, N) ->
     Text = py_check:text(Source, N, All),
     Named = py_check:named(Locals, N + 1, All),
-    {py_call:eval(target(Target, All), Text, Named), Options}.
+    {py_request:eval(target(Target, All), Text, Named), Options}.
 
 %% The arguments of `py:exec/1..3'.
 -spec exec([term()]) -> parsed().
@@ -107,11 +107,11 @@ exec([Target, Source, Options] = All) ->
 
 -spec executed(term(), term(), term(), [term()], pos_integer()) -> parsed().
 executed(Target, Source, Options, All, N) ->
-    {py_call:exec(target(Target, All), py_check:text(Source, N, All)), Options}.
+    {py_request:exec(target(Target, All), py_check:text(Source, N, All)), Options}.
 
--spec target(term(), [term()]) -> py_call:target().
-target(Ctx, _All) when is_pid(Ctx) -> py_call:in_context(Ctx);
-target(Pool, _All) when is_atom(Pool) -> py_call:in_pool(Pool);
+-spec target(term(), [term()]) -> py_request:target().
+target(Ctx, _All) when is_pid(Ctx) -> py_request:in_context(Ctx);
+target(Pool, _All) when is_atom(Pool) -> py_request:in_pool(Pool);
 target(_Other, All) -> ?BADARG(All, {argument, 1, <<"neither a context nor a pool's name">>}).
 
 -spec arguments(term(), pos_integer(), [term()]) -> py_context:args().
@@ -119,9 +119,9 @@ arguments(Args, _N, _All) when is_list(Args) -> Args;
 arguments(_Args, N, All) -> ?BADARG(All, {argument, N, <<"not a list of arguments">>}).
 
 %% The request with all that was said about it.
--spec complete(parsed()) -> {ok, py_call:request()} | {error, {bad_option, {term(), term()}}}.
+-spec complete(parsed()) -> {ok, py_request:request()} | {error, {bad_option, {term(), term()}}}.
 complete({Request, Options}) when Options =:= #{} -> {ok, Request};
-complete({Request, Options}) -> py_call:with_options(Request, Options).
+complete({Request, Options}) -> py_request:with_options(Request, Options).
 
 %% The time limit that was given, of a call that nobody waits for.
 -spec limit(parsed()) -> timeout().

@@ -26,9 +26,9 @@
 %% ------------------------------------------------------------------ results by message
 
 %% Hands a request over. `{py_result, Ref, Result}' comes in any case.
--spec spawn_call(py_call:request(), limit()) -> Ref :: reference().
+-spec spawn_call(py_request:request(), limit()) -> Ref :: reference().
 spawn_call(Request, Limit) ->
-    case py_call:submit(Request, fun py_nif:submit_message/2) of
+    case py_dispatch:submit(Request, fun py_submit:submit_message/2) of
         {error, Reason} = Error ->
             case waits(Reason, Request) of
                 true ->
@@ -44,23 +44,23 @@ spawn_call(Request, Limit) ->
     end.
 
 %% Whether a context that can have it may be back soon.
--spec waits(term(), py_call:request()) -> boolean().
+-spec waits(term(), py_request:request()) -> boolean().
 waits(Reason, Request) ->
-    Reason =:= {context_died, noproc} andalso py_call:patience(Request) =/= 0.
+    Reason =:= {context_died, noproc} andalso py_dispatch:wait_for_context(Request) =/= 0.
 
 %% The reference stands for a process that waits for a context, makes the call, and passes its result
 %% on.
--spec spawn_waiting(py_call:request(), limit()) -> reference().
+-spec spawn_waiting(py_request:request(), limit()) -> reference().
 spawn_waiting(Request, Limit) ->
     Caller = self(),
-    Own = py_call:on_behalf(Caller, Request),
+    Own = py_request:on_behalf(Caller, Request),
     Pid = spawn(fun() -> stand_for(Caller, Own, py_deadline:from_timeout(Limit)) end),
     Ref = py_nif:tag(Pid),
     Pid ! {stand_for, Ref},
     Ref.
 
 %% Runs in that process. Its death is the caller's to the call.
--spec stand_for(pid(), py_call:request(), py_deadline:deadline()) -> ok.
+-spec stand_for(pid(), py_request:request(), py_deadline:deadline()) -> ok.
 stand_for(Caller, Request, Deadline) ->
     Monitor = monitor(process, Caller),
     receive
@@ -68,9 +68,9 @@ stand_for(Caller, Request, Deadline) ->
         {'DOWN', Monitor, process, Caller, _} -> ok
     end.
 
--spec wait_and_call(pid(), reference(), reference(), py_call:request(), py_deadline:deadline()) -> ok.
+-spec wait_and_call(pid(), reference(), reference(), py_request:request(), py_deadline:deadline()) -> ok.
 wait_and_call(Caller, Monitor, Ref, Request, Deadline) ->
-    case py_call:submit_patiently(Request, fun py_nif:submit_message/2) of
+    case py_dispatch:submit_waiting(Request, fun py_submit:submit_message/2) of
         {error, _} = Error ->
             Caller ! {py_result, Ref, Error},
             ok;
@@ -158,14 +158,14 @@ give_up_waiting(Ref) ->
 %% ------------------------------------------------------------------ no results
 
 %% Hands a request over and forgets it. What goes wrong later is logged.
--spec cast(py_call:request(), limit()) -> ok | {error, term()}.
+-spec cast(py_request:request(), limit()) -> ok | {error, term()}.
 cast(Request, Limit) ->
     Caller = self(),
     case cast(Request, Limit, Caller) of
         {error, Reason} = Error ->
             case waits(Reason, Request) of
                 true ->
-                    Own = py_call:on_behalf(Caller, Request),
+                    Own = py_request:on_behalf(Caller, Request),
                     _ = spawn(fun() -> wait_and_cast(Own, Limit, Caller) end),
                     ok;
                 false ->
@@ -177,30 +177,30 @@ cast(Request, Limit) ->
 
 %% Runs in a process that waits for a context, and then for the end of the call, which takes it for the
 %% caller.
--spec wait_and_cast(py_call:request(), limit(), pid()) -> ok.
+-spec wait_and_cast(py_request:request(), limit(), pid()) -> ok.
 wait_and_cast(Request, Limit, Caller) ->
     Deadline = py_deadline:from_timeout(Limit),
-    _ = py_call:outlives(Request) orelse py_erpc:die_with(Caller),
-    case py_call:submit_patiently(Request, fun py_nif:submit_message/2) of
+    _ = py_request:survives_caller(Request) orelse py_erpc:die_with(Caller),
+    case py_dispatch:submit_waiting(Request, fun py_submit:submit_message/2) of
         {error, Reason} ->
-            report(Caller, py_call:describe(Request), Reason);
+            report(Caller, py_request:describe(Request), Reason);
         Ticket ->
             case await(Ticket, py_deadline:left(Deadline)) of
-                {error, Reason} -> report(Caller, py_call:describe(Request), Reason);
+                {error, Reason} -> report(Caller, py_request:describe(Request), Reason);
                 {ok, _} -> ok
             end
     end.
 
--spec cast(py_call:request(), limit(), pid()) -> ok | {error, term()}.
+-spec cast(py_request:request(), limit(), pid()) -> ok | {error, term()}.
 cast(Request, Limit, Caller) ->
     Deadline = py_deadline:from_timeout(Limit),
     %% By name: it may be down just now, and another process by the time that there is something to report.
-    Cast = fun(Ctx, Native) -> py_nif:submit_cast(Ctx, Native, ?MODULE) end,
-    case py_call:submit(Request, Cast) of
+    Cast = fun(Ctx, Sent) -> py_submit:submit_cast(Ctx, Sent, ?MODULE) end,
+    case py_dispatch:submit(Request, Cast) of
         {error, _} = Error ->
             Error;
         Ticket ->
-            limit(Ticket, {cast, Caller, py_call:describe(Request)}, py_deadline:left(Deadline))
+            limit(Ticket, {cast, Caller, py_request:describe(Request)}, py_deadline:left(Deadline))
     end.
 
 %% ------------------------------------------------------------------ many at once
@@ -209,12 +209,12 @@ cast(Request, Limit, Caller) ->
 %%
 %% All answers have one reference, so that the compiler sees that a long message queue need not be
 %% searched for them.
--spec parallel([py_call:request()], timeout()) -> [{ok, term()} | {error, term()}].
+-spec parallel([py_request:request()], timeout()) -> [{ok, term()} | {error, term()}].
 parallel(Requests, Timeout) ->
     Deadline = py_deadline:from_timeout(Timeout),
     Ref = make_ref(),
-    Submitted = [{N, submit_parking(Request, Ref, N, Deadline)} || {N, Request} <- numbered(Requests)],
-    Flags = lists:foldl(fun(Request, Sum) -> py_call:flags(Request) bor Sum end, 0, Requests),
+    Submitted = [{N, submit_deferring(Request, Ref, N, Deadline)} || {N, Request} <- numbered(Requests)],
+    Flags = lists:foldl(fun(Request, Sum) -> py_request:flags(Request) bor Sum end, 0, Requests),
     gathered(in_order(collect(Ref, Submitted, Deadline)), Flags, Deadline).
 
 -spec numbered([Value]) -> [{pos_integer(), Value}].
@@ -226,10 +226,11 @@ in_order(Results) ->
     [maps:get(N, Results) || N <- lists:seq(1, map_size(Results))].
 
 %% What waits for a context does so in what is left of the time for all.
--spec submit_parking(py_call:request(), reference(), pos_integer(), py_deadline:deadline()) -> submitted().
-submit_parking(Request, Ref, N, Deadline) ->
-    InTime = py_call:in_time(py_call:parking(Request), py_deadline:left(Deadline)),
-    py_call:submit_spread(InTime, N, fun(Ctx, Native) -> submit(Ctx, Native, {Ref, N}) end).
+-spec submit_deferring(py_request:request(), reference(), pos_integer(), py_deadline:deadline()) -> submitted().
+submit_deferring(Request, Ref, N, Deadline) ->
+    Deferring = py_request:defer_coroutines(Request),
+    InTime = py_request:with_timeout(Deferring, py_deadline:left(Deadline)),
+    py_dispatch:submit_spread(InTime, N, fun(Ctx, Sent) -> submit(Ctx, Sent, {Ref, N}) end).
 
 %% Coroutines have not been run yet, but wait in their contexts: in each, all run side by side.
 -spec gathered([result()], py_nif:flags(), py_deadline:deadline()) ->
@@ -263,7 +264,8 @@ groups(Pairs) ->
 gather(undefined, _Coroutines, _Key, _Flags, _Timeout) ->
     {error, {context_died, noproc}};
 gather(Ctx, Coroutines, Key, Flags, Timeout) ->
-    submit(Ctx, {gather, Key, Flags, [Handle || {_, Handle} <- Coroutines], Timeout}, Key).
+    Gather = {gather, [Handle || {_, Handle} <- Coroutines], Timeout},
+    submit(Ctx, py_request:new(Ctx, Gather, {infinity, none, Flags}), Key).
 
 -spec each([{pos_integer(), reference()}], result()) ->
     [{pos_integer(), {ok, term()} | {error, term()}}].
@@ -276,9 +278,9 @@ each(Coroutines, {error, _} = Error) ->
 later(infinity) -> infinity;
 later(Deadline) -> Deadline + ?LATE.
 
--spec submit(pid(), py_nif:request(), py_nif:key()) -> submitted().
+-spec submit(pid(), py_request:request(), py_nif:key()) -> submitted().
 submit(Ctx, Request, Key) ->
-    case py_nif:submit(Ctx, setelement(2, Request, Key)) of
+    case py_submit:submit(Ctx, Request, Key) of
         Seq when is_integer(Seq) -> {waiting, Ctx, Seq};
         {error, _} = Error -> Error
     end.
@@ -349,7 +351,7 @@ handle_info({limit, Ticket, Whose, Deadline, Wait}, State) ->
         end,
     {noreply, State};
 handle_info({py_cast, Caller, Request, {error, Reason}}, State) ->
-    ok = report(Caller, py_call:describe_native(Request), Reason),
+    ok = report(Caller, py_request:describe_native(Request), Reason),
     {noreply, State};
 handle_info(_Message, State) ->
     {noreply, State}.

@@ -19,9 +19,9 @@
 %% ------------------------------------------------------------------ the front's calls
 
 %% Runs a request in a context of another node. Its timeout is kept there, and here.
--spec run(pid(), py_call:request()) -> term().
+-spec run(pid(), py_request:request()) -> term().
 run(Ctx, Request) ->
-    Deadline = py_deadline:from_timeout(py_call:timeout(Request)),
+    Deadline = py_deadline:from_timeout(py_request:timeout(Request)),
     case proxy(node(Ctx), Deadline) of
         {ok, Proxy} -> ask(Proxy, Request, Deadline);
         {error, _} = Error -> Error
@@ -44,7 +44,7 @@ proxy(Node, Deadline) ->
             {ok, Proxy}
     end.
 
--spec ask(pid(), py_call:request(), py_deadline:deadline()) -> term().
+-spec ask(pid(), py_request:request(), py_deadline:deadline()) -> term().
 ask(Proxy, Request, Deadline) ->
     %% Also where it answers to: when the connection is lost as it answers, that comes with the next one,
     %% to nobody.
@@ -119,7 +119,7 @@ handle_info({run, From, Ref, Leader, Request}, State) ->
         %% What Python prints goes to where the caller's output goes by now.
         true = group_leader(Leader, self()),
         %% What is in the result lives as long as the caller, and so this process.
-        From ! {Ref, py_remote_refs:keep(py_call:run(Request), self())}
+        From ! {Ref, py_remote_refs:keep(py_dispatch:run(Request), self())}
     end,
     {noreply, State};
 handle_info(timeout, State) ->

@@ -17,7 +17,7 @@
 -type read_ahead() :: pos_integer().
 %% How many items at most are made before they are wanted.
 
--type settled() :: {ok, pid(), py_call:request()} | {error, term()}.
+-type resolved() :: {ok, pid(), py_request:request()} | {error, term()}.
 
 -record(job, {ctx :: pid(), seq :: py_nif:seq(), reply :: reference()}).
 
@@ -35,7 +35,7 @@
     monitor :: reference(),
     read_ahead :: read_ahead(),
     %% Until it is open.
-    request :: undefined | py_call:request(),
+    request :: undefined | py_request:request(),
     deadline :: py_deadline:deadline(),
     doing = {waiting, 1} :: doing()
 }).
@@ -52,12 +52,12 @@
 
 %% Starts a stream whose items come to the caller as `{py_stream, Ref, {data, Item}}', then
 %% `{py_stream, Ref, done}' or `{py_stream, Ref, {error, Reason}}'.
--spec start(py_call:request(), read_ahead()) -> {ok, Ref :: reference()}.
+-spec start(py_request:request(), read_ahead()) -> {ok, Ref :: reference()}.
 start(Request, ReadAhead) ->
     %% Chosen here: it depends on the process.
-    Settled = py_call:settle(Request),
+    Resolved = py_dispatch:resolve(Request),
     Consumer = self(),
-    Pid = proc_lib:spawn(?MODULE, begin_stream, [Consumer, Settled, Request, ReadAhead]),
+    Pid = proc_lib:spawn(?MODULE, begin_stream, [Consumer, Resolved, Request, ReadAhead]),
     Ref = py_nif:tag(Pid),
     Pid ! {stream, Ref},
     {ok, Ref}.
@@ -81,13 +81,13 @@ flush(Ref) ->
 %% ------------------------------------------------------------------ the stream's process
 
 %% @private Not started by OTP's functions: these look through all of the caller's message queue.
--spec begin_stream(pid(), settled(), py_call:request(), read_ahead()) -> ok.
-begin_stream(Consumer, Settled, Request, ReadAhead) ->
+-spec begin_stream(pid(), resolved(), py_request:request(), read_ahead()) -> ok.
+begin_stream(Consumer, Resolved, Request, ReadAhead) ->
     Monitor = monitor(process, Consumer),
     receive
         {stream, Ref} ->
-            Deadline = py_deadline:from_timeout(py_call:patience(Request)),
-            begun(open(Settled, ?FIRST_WAIT, #state{ref = Ref, consumer = Consumer, monitor = Monitor,
+            Deadline = py_deadline:from_timeout(py_dispatch:wait_for_context(Request)),
+            begun(open(Resolved, ?FIRST_WAIT, #state{ref = Ref, consumer = Consumer, monitor = Monitor,
                                                     read_ahead = ReadAhead, request = Request,
                                                     deadline = Deadline}));
         {'DOWN', Monitor, process, Consumer, _} ->
@@ -135,7 +135,7 @@ format_status(Status) ->
 look_again(#state{doing = {waiting, Wait}, request = Request} = State) ->
     %% Whichever context is first to be back will do: what the consumer had bound or had its state in
     %% is gone.
-    open(py_call:settle(Request), min(2 * Wait, ?LAST_WAIT), State);
+    open(py_dispatch:resolve(Request), min(2 * Wait, ?LAST_WAIT), State);
 look_again(#state{doing = {looking, Stream, 0, Wait}} = State) ->
     look(Stream, 0, min(2 * Wait, ?LAST_WAIT), State);
 look_again(#state{doing = {looking, Stream, 1, Wait}} = State) ->
@@ -148,19 +148,18 @@ look_again(#state{doing = {looking, Stream, Looks, Wait}} = State) ->
 look_again(State) ->
     {noreply, State}.
 
--spec open(settled(), pos_integer(), #state{}) -> next().
+-spec open(resolved(), pos_integer(), #state{}) -> next().
 open({error, _} = Error, _Wait, State) ->
     tell(Error, State);
-open({ok, Ctx, Settled}, Wait, #state{consumer = Consumer} = State) ->
-    Request = py_call:as_stream(py_call:on_behalf(Consumer, Settled)),
-    case submit(Ctx, py_call:native(Request, make_ref())) of
+open({ok, Ctx, Resolved}, Wait, #state{consumer = Consumer} = State) ->
+    case submit(Ctx, py_request:as_stream(py_request:on_behalf(Consumer, Resolved))) of
         {ok, Job} -> {noreply, State#state{doing = {opening, Job, Wait}}};
         {error, _} = Error -> opened(Error, Ctx, Wait, State)
     end.
 
 -spec opened({ok, reference()} | {error, term()}, pid(), pos_integer(), #state{}) -> next().
 opened({ok, Handle}, Ctx, _Wait, #state{request = Request} = State) ->
-    Stream = py_stream:new(Ctx, Handle, py_call:flags(Request)),
+    Stream = py_stream:new(Ctx, Handle, py_request:flags(Request)),
     take(Stream, State#state.read_ahead, State#state{request = undefined});
 opened({error, {context_died, noproc}} = Died, _Ctx, Wait, #state{deadline = Deadline} = State) ->
     case py_deadline:left(Deadline) of
@@ -265,13 +264,12 @@ leave({looking, Stream, _Looks, _Wait}) ->
 -spec closed(ok | {error, term()}) -> ok.
 closed(_) -> ok.
 
--spec submit(pid(), py_nif:request()) -> {ok, #job{}} | {error, term()}.
+-spec submit(pid(), py_request:request()) -> {ok, #job{}} | {error, term()}.
 submit(Ctx, Request) ->
-    case py_nif:submit(Ctx, Request) of
-        Seq when is_integer(Seq) ->
-            {ok, #job{ctx = Ctx, seq = Seq, reply = element(2, Request)}};
-        {error, _} = Error ->
-            Error
+    Ref = make_ref(),
+    case py_submit:submit(Ctx, Request, Ref) of
+        Seq when is_integer(Seq) -> {ok, #job{ctx = Ctx, seq = Seq, reply = Ref}};
+        {error, _} = Error -> Error
     end.
 
 -spec give_up(#job{}) -> ok.

@@ -39,7 +39,7 @@ defmodule PyContextRouter.MixProject do
     Keyword.fetch!(keys, :registered)
   end
 
-  # By `MIX_ENV=docs mix docs` only: whoever builds or uses the library fetches nothing.
+  # Only for `MIX_ENV=docs mix docs`: building and using the library fetches nothing.
   defp deps(:docs), do: [{:ex_doc, "~> 0.34", runtime: false}]
   defp deps(_), do: []
 

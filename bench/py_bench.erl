@@ -1,4 +1,4 @@
-%% The benchmark command: runs the cases that were asked for and prints a table. See bin/bench.
+%% The benchmark command: runs the chosen cases and prints a table. See bin/bench.
 %%
 %% Not part of the application. Writes to standard output and nowhere else.
 -module(py_bench).
@@ -10,21 +10,22 @@
 -type scale() :: #{rounds := pos_integer(), samples := pos_integer(), window_ms := pos_integer(),
                    heavy := pos_integer(), loops := pos_integer(), boots := pos_integer(),
                    cycles := pos_integer()}.
-%% How much is measured: rounds of each figure; samples in a round of short calls, of `heavy' ones,
-%% turns of a `loops' of a few ns each; the ms during which throughput is counted; VMs started;
-%% contexts that come and go in one of these.
+%% How much is measured. `rounds' of each figure; `samples' of short and of `heavy' calls in a
+%% round; turns of a loop of a few ns (`loops'); ms during which throughput is counted
+%% (`window_ms'); VMs that are started (`boots'); contexts that are started and stopped in one VM
+%% (`cycles').
 -type row() :: #{work := iodata(), figure := iodata(), spread := iodata(), target := iodata(),
                  verdict := met | missed | none}.
 
 -spec main() -> no_return().
 main() ->
-    %% The process that `-s' calls this in traps exits: a message of each process that a benchmark starts
-    %% would stay in its queue and slow down the next benchmark.
+    %% The process that `-s' calls this in traps exits: a message of each process that a benchmark
+    %% starts would stay in its queue and slow down the next benchmark.
     _ = process_flag(trap_exit, false),
     ok = io:setopts(standard_io, [{encoding, unicode}]),
     halt(try command(init:get_plain_arguments())
          catch
-             %% Nobody reads any more: the output goes to a pipe that is closed.
+             %% The output goes to a pipe that its reader has closed.
              error:terminated -> 1
          end).
 
@@ -66,7 +67,7 @@ usage() ->
 
 -spec run([atom()], scale()) -> 0 | 1.
 run(Names, #{rounds := Rounds} = Scale) ->
-    %% First of all: what others use now says whether to go on at all.
+    %% Measured first: the load of other programs decides on the warning.
     Quiet = py_bench_machine:others_now(),
     {ok, _} = py_context_router:start(),
     io:format("~ts~ts~n", [py_bench_machine:lines(), warning(Quiet)]),

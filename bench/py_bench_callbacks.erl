@@ -3,7 +3,7 @@
 
 -export([calls/1, sends/1, prints/1]).
 
-%% In ns, what it takes as Python sees it: without the job around it.
+%% In ns, as Python measures it: without the cost of the job.
 -define(CODE, <<"
 import erlang
 from time import perf_counter_ns as now
@@ -22,7 +22,7 @@ def prints(n):
         print('line', i)
 ">>).
 
-%% Flat, however many in one function: nothing is done twice.
+%% The cost does not depend on their number in one function: nothing is repeated.
 -spec calls(py_bench:scale()) -> [py_bench:row()].
 calls(Scale) ->
     ok = py:register_function(py_bench_double, fun(N) -> N * 2 end),
@@ -31,7 +31,7 @@ calls(Scale) ->
     ok = py:unregister_function(py_bench_double),
     Rows ++ [Whole].
 
-%% As the caller sees it: the job, and the one call it makes.
+%% As the caller measures it: the job and its one call.
 -spec job(py_bench:scale()) -> py_bench:row().
 job(#{samples := Samples, rounds := Rounds}) ->
     Ctx = context(),
@@ -43,7 +43,7 @@ job(#{samples := Samples, rounds := Rounds}) ->
 sends(Scale) ->
     [each("erlang.send", sends, 10_000, 2_000, Scale)].
 
-%% Few calls take little time, and are measured the more often.
+%% A few calls take little time, and are measured more often.
 -spec each(string(), atom(), pos_integer(), pos_integer(), py_bench:scale()) -> py_bench:row().
 each(Work, Function, N, Most, #{heavy := Heavy, rounds := Rounds}) ->
     Ctx = context(),
@@ -55,7 +55,7 @@ each(Work, Function, N, Most, #{heavy := Heavy, rounds := Rounds}) ->
     Label = io_lib:format("~ts, each of ~b in one job", [Work, N]),
     py_bench_stats:row(Label, py_bench_stats:summary(Times), {at_most, Most}).
 
-%% Until the leader has all of it.
+%% Until the group leader has all lines.
 -spec prints(py_bench:scale()) -> [py_bench:row()].
 prints(#{rounds := Rounds}) ->
     Ctx = context(),

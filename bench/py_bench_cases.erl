@@ -1,4 +1,4 @@
-%% What is measured, and the targets.
+%% The cases and their targets.
 -module(py_bench_cases).
 
 -export([all/0, run/2, in_new_vms/1]).
@@ -84,7 +84,7 @@ short(Work, Fun, Target, #{samples := Samples, rounds := Rounds}) ->
 
 %% ------------------------------------------------------------------ many callers
 
-%% All call for the same time; then each says how often it got its turn.
+%% All callers call for the same time; then each reports how many calls it made.
 -spec callers(pos_integer(), py_bench:scale()) -> [py_bench:row()].
 callers(N, #{window_ms := Window, rounds := Rounds}) ->
     Servers = list_to_tuple([spawn_link(fun serve/0) || _ <- py_context_router:contexts()]),
@@ -98,14 +98,15 @@ callers(N, #{window_ms := Window, rounds := Rounds}) ->
     lists:foreach(fun(Server) -> unlink(Server), exit(Server, kill) end, tuple_to_list(Servers)),
     Summary = fun(Figure) -> py_bench_stats:summary([Figure(Round) || Round <- Windows]) end,
     Share = fun(Figure) -> io_lib:format("~.2f", [Figure]) end,
-    [py_bench_stats:row([integer_to_list(N), callers_word(N)], Summary(fun([{Rate, _}, _]) -> Rate end),
-                        rate_target(N), fun show_rate/1),
+    [py_bench_stats:row([integer_to_list(N), callers_word(N)],
+                        Summary(fun([{Rate, _}, _]) -> Rate end), rate_target(N), fun show_rate/1),
      py_bench_stats:row("  of what Erlang servers do",
-                        Summary(fun([{Rate, _}, {Theirs, _}]) -> share(Rate, Theirs) end), none, Share)
+                        Summary(fun([{Rate, _}, {Theirs, _}]) -> share(Rate, Theirs) end),
+                        none, Share)
      | [py_bench_stats:row("  least served / mean", Summary(fun([{_, Least}, _]) -> Least end),
                            {at_least, 0.5}, Share) || N > 1]].
 
-%% What the machine gives just now: as many processes as there are contexts, asked the same.
+%% For comparison: as many Erlang servers as contexts, with the same callers.
 -spec serve() -> no_return().
 serve() ->
     receive {'$gen_call', From, {sqrt, X}} -> gen_server:reply(From, {ok, math:sqrt(X)}) end,
@@ -126,7 +127,7 @@ show_rate(Rate) ->
 %% Calls per second, and the least-served caller's share of the mean.
 -spec window(pos_integer(), pos_integer(), fun(() -> {ok, float()})) -> {float(), float()}.
 window(N, Ms, Call) ->
-    %% The clock must not wait behind 200 busy callers.
+    %% The timer must not be scheduled behind 200 busy callers.
     Before = process_flag(priority, high),
     Stop = atomics:new(1, []),
     Self = self(),
@@ -141,7 +142,7 @@ window(N, Ms, Call) ->
     Mean = lists:sum(Counts) / N,
     {lists:sum(Counts) * 1_000_000 / Elapsed, share(lists:min(Counts), Mean)}.
 
-%% On a machine that is busy enough nobody may get a turn in a short while.
+%% On a very busy machine no caller may be served within a short window.
 -spec share(number(), number()) -> float().
 share(_Part, Whole) when Whole == 0 -> 0.0;
 share(Part, Whole) -> Part / Whole.

@@ -1,13 +1,13 @@
-%% What contexts of each mode cost to have: starting, memory, coming and going. Each figure comes
-%% from a VM of its own, in which Python has just started.
+%% What contexts of each mode cost: start, memory, start and stop in turn. Each figure is from a
+%% VM of its own in which Python has just started.
 -module(py_bench_contexts).
 
 -export([starts/1, lifecycle/1, boot/1]).
-%% In those VMs.
+%% Called in those VMs.
 -export([first_result/0, start_stop/1, memory/1, cycles/2]).
 
 -define(POOL, py_bench).
-%% How many contexts are started at once, and how many share what one is said to take.
+%% How many contexts are started at once, and over how many the memory of one is averaged.
 -define(STARTED, 8).
 -define(SHARING, 20).
 
@@ -78,7 +78,7 @@ python_started() ->
     {ok, 2} = py_context:eval(Ctx, <<"1 + 1">>),
     py_context_router:stop_pool(?POOL).
 
-%% Of a context that has run something, in bytes.
+%% The memory of a context that has run code, in bytes.
 -spec memory(py_context:context_mode()) -> integer().
 memory(Mode) ->
     ok = python_started(),
@@ -110,8 +110,8 @@ lifecycle(Mode, Cycles) ->
      py_bench_stats:figure([Name, io_lib:format(": threads after ~b", [Cycles])], Threads,
                            {at_most, 0}, fun(N) -> io_lib:format("~s~b", [[$+ || N >= 0], N]) end)].
 
-%% How long each cycle took, by how much memory had grown after each, and the number of threads at
-%% the end, above that before.
+%% The time of each cycle, the growth of memory after each, and by how much the number of threads
+%% has grown at the end.
 -spec cycles(py_context:context_mode(), pos_integer()) ->
     {[pos_integer()], [integer()], integer()}.
 cycles(Mode, Cycles) ->
@@ -134,7 +134,7 @@ cycle(Mode) ->
                  end),
     Ns.
 
-%% Once it has been the same for a while: threads that help with starting and ending come and go.
+%% Once the number is stable: threads that help with starting and ending are temporary.
 -spec settled_threads() -> pos_integer().
 settled_threads() ->
     Now = py_bench_vm:threads(),

@@ -1,4 +1,4 @@
-%% What the front costs: its calls beside those of py_context, and streams.
+%% What `py' costs: its calls beside those of py_context, and streams.
 -module(py_bench_front).
 
 -export([calls/1, streams/1]).

@@ -1,4 +1,4 @@
-%% What was measured on, and how busy it was with other things. Linux only, as the library is.
+%% The machine, and the load of other programs on it. Linux only, as the library is.
 -module(py_bench_machine).
 
 -export([lines/0, others_now/0, cpu/0, others/1]).
@@ -6,9 +6,9 @@
 -export_type([cpu/0]).
 
 -type cpu() :: {All :: non_neg_integer(), Busy :: non_neg_integer(), Own :: non_neg_integer()}.
-%% CPU time in clock ticks since some moment: of all cores, what was not idle, what was ours.
+%% CPU time in clock ticks since an arbitrary moment: of all cores, the busy part, this VM's part.
 
-%% The lines that go with every figure.
+%% The lines above the table.
 -spec lines() -> iodata().
 lines() ->
     {ok, Python} = py_context:eval(py_context_router:get_context(),
@@ -29,7 +29,7 @@ processor() ->
         [] -> erlang:system_info(system_architecture)
     end.
 
-%% Those that somebody has set: the command line that bin/bench itself gives is the same for all.
+%% Emulator flags that the user has set: the command line of bin/bench is the same for all.
 -spec flags() -> string().
 flags() ->
     Set = [Name ++ "=" ++ Value || Name <- ["ERL_AFLAGS", "ERL_FLAGS", "ERL_ZFLAGS"],
@@ -61,7 +61,7 @@ cpu() ->
     [Total | _] = string:split(read("/proc/stat"), "\n"),
     ["cpu" | Ticks] = string:lexemes(Total, " "),
     [User, Nice, System, Idle, Wait, Irq, Soft, Steal | _] = [list_to_integer(T) || T <- Ticks],
-    %% Another virtual machine that steals time is as bad as another program.
+    %% Time stolen by other virtual machines counts as load.
     Busy = User + Nice + System + Irq + Soft + Steal,
     {Busy + Idle + Wait, Busy, own()}.
 

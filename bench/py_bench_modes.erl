@@ -1,33 +1,33 @@
-%% What sets the modes apart under load: Python code that computes, and short calls beside it.
+%% The modes under load: Python code that computes, and short calls beside it.
 -module(py_bench_modes).
 
 -export([supported/0, scaling/1, hogs/1]).
 
 -define(POOL, py_bench).
-%% Between two calls of a caller that doesn't call all the time.
+%% The pause between two calls of a caller that calls now and then, in ms.
 -define(PAUSE_MS, 2).
-%% Pure Python, some 50 ms of it.
+%% About 50 ms of pure Python.
 -define(COMPUTE, <<"def compute(turns):\n"
                    "    total = 0\n"
                    "    for n in range(turns):\n"
                    "        total += n & 3\n"
                    "    return total\n">>).
 -define(TURNS, 1_000_000).
-%% One alone and all at once are timed so many times in turn for a figure.
+%% For a figure, one alone and all at once are timed so many times, interleaved.
 -define(TIMES, 8).
-%% In Erlang, about as long.
+%% About as long in Erlang.
 -define(COUNTED, 20_000_000).
 -define(HOG, <<"while True: pass">>).
 
-%% Those that the linked Python has.
+%% The modes that the linked Python supports.
 -spec supported() -> [py_context:context_mode()].
 supported() ->
     [worker] ++ [subinterp || py:subinterp_supported()] ++ [owngil || py:owngil_supported()].
 
 %% ------------------------------------------------------------------ scaling
 
-%% How many times as much two contexts compute as one, in the same time; and two Erlang processes, which
-%% is what the machine gives just now.
+%% How many times the work of one context two contexts do in the same time. For comparison, the
+%% same of two Erlang processes.
 -spec scaling(py_bench:scale()) -> [py_bench:row()].
 scaling(#{rounds := Rounds}) ->
     lists:append([with_pool(Mode, 2, fun(Contexts) -> scaling(Mode, Contexts, Rounds) end)
@@ -42,8 +42,8 @@ scaling(Mode, Contexts, Rounds) ->
     _ = factor(Python),
     Factors = py_bench_stats:rounds(Rounds, fun() -> {factor(Python), factor(Erlang)} end),
     [py_bench_stats:row([atom_to_list(Mode), ": two contexts against one"],
-                        py_bench_stats:summary([Ours || {Ours, _} <- Factors]), scaling_target(Mode),
-                        fun show_factor/1),
+                        py_bench_stats:summary([Ours || {Ours, _} <- Factors]),
+                        scaling_target(Mode), fun show_factor/1),
      py_bench_stats:row([atom_to_list(Mode), ":   of what Erlang code gains"],
                         py_bench_stats:summary([Ours / Theirs || {Ours, Theirs} <- Factors]), none,
                         fun show_factor/1)].
@@ -52,9 +52,9 @@ scaling(Mode, Contexts, Rounds) ->
 scaling_target(owngil) -> {at_least, 1.9};
 scaling_target(_) -> none.
 
-%% Of the shortest times: what else the machine has to do can only make them longer, and it gives two
-%% threads two whole cores less often than it gives one thread one (as `timeit' of Python, which says
-%% why: https://docs.python.org/3/library/timeit.html#timeit.Timer.repeat).
+%% The shortest times count: other load can only make a time longer, and two threads get two whole
+%% cores less often than one thread gets one. Python's `timeit' does the same and gives the
+%% reason: https://docs.python.org/3/library/timeit.html#timeit.Timer.repeat
 -spec factor([fun(() -> term()), ...]) -> float().
 factor([One | _] = Computations) ->
     {Alone, AtOnce} = lists:unzip([{at_once([One]), at_once(Computations)}
@@ -93,7 +93,7 @@ hogs(Mode, [Ctx | Others], #{samples := Samples} = Scale) ->
     lists:append([among(Mode, Ctx, lists:sublist(Others, Hogs), Scale#{samples := Samples div 50})
                   || Hogs <- [1, 2]]).
 
-%% The hog has a GIL of its own. Each round beside it comes right after one alone.
+%% The busy context has a GIL of its own. Each round beside it follows a round alone.
 -spec aside(pid(), pid(), string(), non_neg_integer(), py_bench:scale()) -> [py_bench:row()].
 aside(Ctx, Other, What, Pause, #{rounds := Rounds} = Scale) ->
     Round = fun() -> lists:append(short_calls(Ctx, Pause, Scale#{rounds := 1})) end,
@@ -105,8 +105,8 @@ aside(Ctx, Other, What, Pause, #{rounds := Rounds} = Scale) ->
                         py_bench_stats:summary([p99(Hog) / p99(None) || {None, Hog} <- Pairs]),
                         {at_most, 2.0}, fun show_factor/1)].
 
-%% One GIL for all. Calls one right after the other would mostly be answered before a hog has woken
-%% up to take it, so these come now and then.
+%% One GIL for all. Calls without a pause would mostly be answered before a busy context has woken
+%% up to take the GIL, so these have pauses.
 -spec among(py_context:context_mode(), pid(), [pid()], py_bench:scale()) -> [py_bench:row()].
 among(Mode, Ctx, Hogs, Scale) ->
     Beside = beside(Hogs, fun() -> short_calls(Ctx, ?PAUSE_MS, Scale) end),
@@ -119,7 +119,7 @@ among(Mode, Ctx, Hogs, Scale) ->
                            lists:max(lists:append(Beside)), Longest,
                            fun py_bench_stats:duration/1)].
 
-%% Of one caller: rounds of durations.
+%% The durations of one caller, by rounds.
 -spec short_calls(pid(), non_neg_integer(), py_bench:scale()) -> [[pos_integer()]].
 short_calls(Ctx, Pause, #{samples := Samples, rounds := Rounds}) ->
     py_bench_stats:durations(fun() -> {ok, _} = py_context:call(Ctx, math, sqrt, [2.0]) end,
@@ -136,7 +136,7 @@ p99(Durations) ->
     #{p99 := P99} = py_bench_stats:summary(Durations),
     P99.
 
-%% While each of these contexts runs a loop that never ends.
+%% While each of these contexts runs an endless loop.
 -spec beside([pid()], fun(() -> Result)) -> Result.
 beside(Contexts, Fun) ->
     Hogs = [spawn_monitor(fun() -> exit(py_context:exec(Ctx, ?HOG)) end) || Ctx <- Contexts],

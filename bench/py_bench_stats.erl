@@ -1,4 +1,4 @@
-%% Measuring and summing up: nothing here knows what is measured.
+%% Timing and statistics, for any kind of work.
 -module(py_bench_stats).
 
 -export([latency/3, durations/4, over_rounds/1, loop/3, rounds/2, in_process/1, timed/1]).
@@ -16,15 +16,15 @@
 latency(Fun, Samples, Rounds) ->
     over_rounds(durations(Fun, 0, Samples, Rounds)).
 
-%% The same with a pause between two calls, in ms, and not yet summed up: what each call took, round
-%% by round.
+%% The same with a pause between two calls, in ms. The result is the duration of each call, by
+%% rounds.
 -spec durations(fun(() -> term()), Pause :: non_neg_integer(), pos_integer(), pos_integer()) ->
     [[non_neg_integer(), ...], ...].
 durations(Fun, Pause, Samples, Rounds) ->
     _ = in_process(fun() -> samples(Fun, 0, max(1, Samples div 10), []) end),
     rounds(Rounds, fun() -> in_process(fun() -> samples(Fun, Pause, Samples, []) end) end).
 
-%% Each percentile is the median of the rounds', so that one disturbed round changes nothing.
+%% Each percentile is the median of that of the rounds, so that one disturbed round changes nothing.
 -spec over_rounds([[number(), ...], ...]) -> summary().
 over_rounds(Rounds) ->
     Sorted = [lists:sort(Round) || Round <- Rounds],
@@ -42,8 +42,8 @@ samples(_Fun, _Pause, 0, Taken) ->
 samples(Fun, Pause, N, Taken) ->
     _ = Pause > 0 andalso timer:sleep(Pause),
     {Ns, _} = timed(Fun),
-    %% The garbage of a heavy call is collected outside of the timing; of short ones, when the VM
-    %% likes.
+    %% The garbage of a heavy call is collected outside of the timing, that of short calls
+    %% whenever the VM does so.
     _ = Ns > 1_000_000 andalso garbage_collect(),
     samples(Fun, Pause, N - 1, [Ns | Taken]).
 

@@ -1,11 +1,11 @@
-%% What values cost to cross: each is given to a Python function that returns it.
+%% The cost of converting values: each is an argument of a Python function that returns it.
 -module(py_bench_values).
 
 -export([bytes/1, containers/1]).
 
 -define(MB16, 16_000_000).
 
-%% 16 MB of bytes: not copied, copied, and beside them what one copy costs in this VM.
+%% 16 MB of bytes: without a copy, copied, and for comparison the cost of one copy in this VM.
 -spec bytes(py_bench:scale()) -> [py_bench:row()].
 bytes(Scale) ->
     Bytes = binary:copy(<<0, 255, 1, 254>>, ?MB16 div 4),
@@ -32,7 +32,7 @@ containers(#{samples := Samples, rounds := Rounds} = Scale) ->
                                     {"1000 records as of JSON", fun records/0, 4_000_000}]]
     ++ [py_bench_stats:row("one small map", Latency, {at_most, 8_000})].
 
-%% In a process of its own: what the others left in its heap would be collected along with each
+%% In a process of its own: garbage of the others in its heap would be collected along with each
 %% value.
 -spec alone(fun(() -> Row)) -> Row when Row :: py_bench:row().
 alone(Fun) ->

@@ -1,11 +1,11 @@
-%% Measures in a VM of its own, for what can be measured once only, or what other measurements would
-%% disturb: the start of Python, memory.
+%% Measures in a VM of its own: for figures that can be measured only once per VM, or that other
+%% measurements would disturb (the start of Python, memory).
 -module(py_bench_vm).
 
 -export([call/3, main/0]).
 -export([rss/0, threads/0]).
 
-%% `Module:Function(Args)' in a new VM. Whatever that prints is lost.
+%% Calls `Module:Function(Args)' in a new VM. What that prints is lost.
 -spec call(module(), atom(), [term()]) -> term().
 call(Module, Function, Args) ->
     Paths = lists:append([["-pa", filename:dirname(code:which(M))]

@@ -1,44 +1,48 @@
-%% The breaker: users and faulters that act at random, a watcher that checks what must always hold,
-%% and the figures at the end. See bin/chaos; what is done is in py_chaos_users and py_chaos_faults.
+%% The fault injector: processes of users and faults that act at random, a process that checks the
+%% invariants, and the figures at the end. See bin/chaos; the actions are in py_chaos_users and
+%% py_chaos_faults.
 %%
-%% It goes in rounds. Between two of them nobody acts, and what must hold at rest is looked at: while
-%% contexts are killed all the time, a pool that lacks some says nothing.
+%% It works in rounds. Between two rounds no process acts, and the invariants at rest are checked.
+%% While contexts are being killed, a pool with missing contexts is no fault.
 %%
-%% What a process chooses to do, and with what, follows from the seed, the round and its place alone:
-%% each of its actions has random numbers of its own, and uses them up in the same way whatever it
-%% meets. What it meets, which context is hit and how far it gets in the time is up to the machine.
+%% The actions of a process and their values follow from the seed, the round and the number of the
+%% process alone. Each action has random numbers of its own and draws the same ones whatever
+%% happens. Which context an action meets, and how many actions fit into a round, depends on the
+%% machine.
 %%
 %% Not part of the application.
 -module(py_chaos).
 
 -export([main/0]).
-%% For what is done.
+%% For the actions.
 -export([context/1, one_of/1]).
 
 -export_type([world/0]).
 
 -type world() :: #{over := atomics:atomics_ref(), stops := atomics:atomics_ref(), pools := [atom()],
                    modes := [py_context:context_mode()], owner := pid(), sink := pid()}.
-%% What all share: whether it is over, how many times the application was stopped and was there again,
-%% the names and modes to choose from, whom to tell of faults, and a group leader for what is printed.
+%% What all processes share: whether the run is over, how many times the application was stopped and
+%% started again, the names and modes to choose from, the process that collects faults, and a group
+%% leader for printed text.
 
 -define(USERS, 16).
 -define(FAULTERS, 3).
 %% How long a round lasts, in ms.
 -define(ROUND, 15_000).
-%% What must hold is looked at so often, in ms.
+%% The interval between two checks of the invariants, in ms.
 -define(LOOK, 250).
-%% How long things may take to settle, in ms. A slot that couldn't be filled is tried again after 5 s at
-%% most, and a context starts within a second or two.
+%% How long the system may take to come to rest, in ms. A slot that could not be filled is tried
+%% again after 5 s at most, and a context starts within a second or two.
 -define(SETTLE, 60_000).
-%% How long a process waits at its end for what mustn't come, in ms.
+%% How long a process waits at its end for late messages, in ms.
 -define(LATE, 100).
-%% Bounds while it runs. Threads: contexts, replacements and stuck ones, and what serves them.
+%% Bounds during the run. Threads: of contexts, replacements and stuck contexts, and the helpers.
 -define(MOST_THREADS, 400).
 -define(MOST_FILES, 300).
 -define(MOST_GROWTH_KB, 600 * 1024).
-%% Atoms that may come after the first round: none but those of modules of OTP that are loaded late, a
-%% hundred or so each. A job that leaves one is done some hundred times a round.
+%% New atoms that are allowed after the first round: those of OTP modules that are loaded late,
+%% about a hundred each. A leak of one atom per job shows, because a job runs some hundred times a
+%% round.
 -define(MOST_NEW_ATOMS, 200).
 
 -spec main() -> no_return().
@@ -78,13 +82,13 @@ run(Seconds, Seed) ->
     Left = settle(Before, now_ms() + ?SETTLE),
     report(Counts, Before, Wrong ++ Left).
 
-%% The atoms of code are there when they are first counted.
+%% Loads all code, so that its atoms exist when they are first counted.
 -spec load() -> ok.
 load() ->
     {ok, Modules} = application:get_key(py_context_router, modules),
     code:ensure_modules_loaded(Modules).
 
-%% Until the time is up, or something is wrong.
+%% Until the time is over or a check fails.
 -spec rounds(pos_integer(), integer(), integer(), world(), map(), map()) -> {map(), [term()]}.
 rounds(N, Seed, End, World, Before, Sofar) ->
     {Counts, Wrong} = round(N, Seed, End, World, Before),
@@ -94,7 +98,7 @@ rounds(N, Seed, End, World, Before, Sofar) ->
         false -> {Sum, Wrong}
     end.
 
-%% From the end of the first round on atoms are bounded.
+%% The bound on atoms holds from the end of the first round.
 -spec warm(map()) -> map().
 warm(#{most_atoms := infinity} = Before) ->
     Before#{most_atoms := erlang:system_info(atom_count) + ?MOST_NEW_ATOMS};
@@ -107,7 +111,8 @@ round(N, Seed, End, #{over := Over} = World, Before) ->
     ok = py_chaos_faults:begin_with(World),
     ok = atomics:put(Over, 1, 0),
     Actors = [spawn_actor(py_chaos_users, {Seed, N, I}, World) || I <- lists:seq(1, ?USERS)]
-        ++ [spawn_actor(py_chaos_faults, {Seed, N, 1000 + I}, World) || I <- lists:seq(1, ?FAULTERS)],
+        ++ [spawn_actor(py_chaos_faults, {Seed, N, 1000 + I}, World)
+            || I <- lists:seq(1, ?FAULTERS)],
     Wrong = watch(min(End, now_ms() + ?ROUND), Before, []),
     ok = atomics:put(Over, 1, 1),
     {Counts, Late} = collect(Actors, #{}, []),
@@ -144,7 +149,7 @@ spawn_actor(Module, Seed, World) ->
 act(Actions, Random, #{over := Over} = World, Counts) ->
     case atomics:get(Over, 1) of
         1 ->
-            %% For what comes late of the last one.
+            %% For late messages of the last action.
             receive after ?LATE -> ok end,
             ok = hear_nothing(the_end, World),
             Counts;
@@ -171,13 +176,14 @@ done(Act, #{stops := Stops} = World) ->
 stops(Stops) ->
     {atomics:get(Stops, 1), atomics:get(Stops, 2)}.
 
-%% What may happen while the application isn't there and at no other time: the functions that Python can
-%% call are gone with it. The rest is what happens with any pool that is stopped.
+%% The outcome that is allowed only while the application is stopped: the registered functions are
+%% gone with it. All other outcomes are also those of a stopped pool.
 -spec excused(term()) -> term().
 excused({wrong, {error, {'NameError', <<"no Erlang function ", _/binary>>}}}) -> {failed, stopped};
 excused(Outcome) -> Outcome.
 
-%% The next action, and random numbers for it alone: how many it uses doesn't tell on what follows.
+%% The next action, and random numbers of its own: the next action does not depend on how many it
+%% draws.
 -spec choose(tuple(), rand:state()) -> {{atom(), fun((world()) -> term())}, rand:state()}.
 choose(Actions, Random) ->
     {N, Random1} = rand:uniform_s(tuple_size(Actions), Random),
@@ -185,8 +191,8 @@ choose(Actions, Random) ->
     _ = rand:seed(exsss, Seed),
     {element(N, Actions), Random2}.
 
-%% A context of any pool, if there is one just now. The numbers are drawn in any case, and from the same
-%% range: what an action draws next must not depend on the pool.
+%% A context of any pool, if there is one. The random numbers are drawn in any case and from the
+%% same range: the next draw must not depend on the pool.
 -spec context(world()) -> pid() | none.
 context(#{pools := Pools}) ->
     Pool = one_of(Pools),
@@ -204,7 +210,7 @@ one_of(List) ->
 judge(Name, {wrong, What}, World) -> tell(World, {Name, What});
 judge(_Name, _Outcome, _World) -> ok.
 
-%% A message that nobody waits for any more.
+%% A message that no call waits for.
 -spec hear_nothing(atom(), world()) -> ok.
 hear_nothing(Name, World) ->
     receive Message -> tell(World, {Name, late_message, Message})
@@ -227,7 +233,7 @@ count(Key, Counts) ->
 
 %% ------------------------------------------------------------------ watching
 
-%% Until the time is up, or something is wrong.
+%% Until the time is over or a check fails.
 -spec watch(integer(), map(), [term()]) -> [term()].
 watch(End, Before, []) ->
     case now_ms() < End of
@@ -249,7 +255,7 @@ faults() ->
     after 0 -> []
     end.
 
-%% What must hold at any time.
+%% The invariants that hold at any time.
 -spec look(map()) -> [term()].
 look(#{rss_kb := Rss0, most_atoms := MostAtoms}) ->
     #{threads := Threads, files := Files, rss_kb := Rss, atoms := Atoms} = machine(),
@@ -291,8 +297,8 @@ collect([{Pid, Monitor} | Actors], Counts, Wrong) ->
 sum(Counts, Others) ->
     maps:merge_with(fun(_, A, B) -> A + B end, Counts, Others).
 
-%% At rest each pool that there is has its process, and as many living contexts as slots; also after its
-%% process has been killed. Those that aren't there are started by the next round.
+%% At rest each existing pool has its process and as many living contexts as slots, also after its
+%% process was killed. The next round starts the missing pools.
 -spec rest() -> [term()].
 rest() ->
     Sizes = [{Pool, py_context_router:num_contexts(Pool)} || Pool <- py_context_router:pools()],
@@ -323,7 +329,7 @@ await_sizes(Sizes, End) ->
 has_size(Size, #{size := Size, alive := Size}) -> true;
 has_size(_Size, _Info) -> false.
 
-%% Everything is stopped, and nothing may be left: no thread, no file, no entry.
+%% Stops everything. No thread, file or entry may be left.
 -spec settle(map(), integer()) -> [term()].
 settle(Before, End) ->
     _ = [ok = py_context_router:stop_pool(Pool) || Pool <- py_context_router:pools()],
@@ -336,7 +342,8 @@ await_rest(#{threads := Threads0, files := Files0} = Before, End) ->
     Ours = [Name || Name <- thread_names(), lists:prefix("py_ctx_", Name)],
     Pools = py_context_router:pools(),
     %% The native library keeps a few threads of its own once it has needed them.
-    case Ours =:= [] andalso Pools =:= [] andalso Threads =< Threads0 + 8 andalso Files =< Files0 + 4 of
+    case Ours =:= [] andalso Pools =:= [] andalso Threads =< Threads0 + 8
+        andalso Files =< Files0 + 4 of
         true ->
             [];
         false ->
@@ -360,7 +367,8 @@ report(Counts, #{rss_kb := Rss0, threads := Threads0, files := Files0, atoms := 
     ByName = maps:fold(fun({Name, Kind}, N, Acc) ->
                  maps:update_with(Name, fun(Kinds) -> Kinds#{Kind => N} end, #{Kind => N}, Acc)
              end, #{}, Counts),
-    [io:format("  ~-28ts ~0p~n", [Name, Kinds]) || {Name, Kinds} <- lists:sort(maps:to_list(ByName))],
+    [io:format("  ~-28ts ~0p~n", [Name, Kinds])
+     || {Name, Kinds} <- lists:sort(maps:to_list(ByName))],
     Sum = fun(Wanted) -> lists:sum([N || {{Name, Kind}, N} <- maps:to_list(Counts),
                                          Wanted(Name, Kind)]) end,
     io:format("jobs: ~b done, ~b refused, interrupted or lost with their contexts; faults: ~b~n",

@@ -1,4 +1,4 @@
-%% What goes wrong, on purpose. To add something: a line in `actions/0' and its function.
+%% Injected faults. To add one: a line in `actions/0' and its function.
 -module(py_chaos_faults).
 
 -export([begin_with/1, actions/0]).
@@ -89,7 +89,7 @@ interrupt(World) ->
 -spec kill_pool(py_chaos:world()) -> outcome().
 kill_pool(#{pools := Pools}) ->
     Pool = one_of(Pools),
-    %% At the very moment between death and restart, sometimes.
+    %% Sometimes between the death and the restart.
     Then = one_of([fun py_context_router:stop_pool/1, fun(_) -> ok end, fun(_) -> ok end]),
     case py_pool_table:whereis_pool(Pool) of
         undefined -> {failed, nobody};
@@ -104,7 +104,7 @@ kill_slot_supervisor(#{pools := Pools}) ->
                     Link =/= whereis(py_pool_sup)],
     lists:foreach(fun(Pid) -> exit(Pid, Reason) end, Pids).
 
-%% Rarely enough for the application's supervisor to put up with it.
+%% Rarely enough to stay below the restart intensity of the application's supervisor.
 -spec kill_service(py_chaos:world()) -> outcome().
 kill_service(_World) ->
     ok = pause(3_000),
@@ -113,7 +113,7 @@ kill_service(_World) ->
         Pid -> exit(Pid, kill), pause(50)
     end.
 
-%% Meanwhile another one may do so too, and whoever needs the application starts it.
+%% Another process may stop it at the same time, and any user of the application starts it.
 -spec stop_application(py_chaos:world()) -> outcome().
 stop_application(#{stops := Stops} = World) ->
     Pause = one_of([0, 1, 10, 50]),
@@ -122,7 +122,7 @@ stop_application(#{stops := Stops} = World) ->
     _ = application:stop(py_context_router),
     ok = pause(Pause),
     {ok, _} = application:ensure_all_started(py_context_router),
-    %% Or it has been stopped again by another one, who comes by here later.
+    %% Or another process has stopped it again, and counts it itself.
     ok = try functions() catch exit:_ -> ok end,
     ok = atomics:add(Stops, 2, 1),
     restart_all(World).
@@ -138,7 +138,7 @@ started(Outcomes) ->
         Wrong -> {wrong, Wrong}
     end.
 
-%% What a start may meet while everything is being killed.
+%% The errors that a start may have while processes are being killed.
 -spec is_fault({error, term()}) -> boolean().
 is_fault({error, {context_died, _}}) -> true;
 is_fault({error, {overloaded, _}}) -> true;
@@ -164,7 +164,10 @@ stop_and_start(#{pools := Pools} = World) ->
 
 -spec single_context(py_chaos:world()) -> outcome().
 single_context(#{modes := Modes}) ->
-    case try py_context_sup:start_context(chaos, one_of(Modes)) catch exit:_ -> {error, killed} end of
+    Started = try py_context_sup:start_context(chaos, one_of(Modes))
+              catch exit:_ -> {error, killed}
+              end,
+    case Started of
         {ok, Ctx} ->
             Outcome = case py_context:eval(Ctx, <<"6 * 7">>) of
                           {ok, 42} -> ok;

@@ -1,4 +1,4 @@
-%% What users do. To add something: a line in `actions/0', and its function, which answers `ok',
+%% Actions of users. To add one: a line in `actions/0', and its function, which answers `ok',
 %% `{failed, Kind}' for an outcome that faults may bring about, or `{wrong, What}'.
 -module(py_chaos_users).
 
@@ -38,7 +38,8 @@ actions() ->
      {routing, 4, fun routing/1},
      {registration, 1, fun registration/1}].
 
-%% A context of any pool; of none, if there is none just now, what a call then says.
+%% A context of any pool. If there is none: a process that is no context, so that calls answer with
+%% an error.
 -spec context(py_chaos:world()) -> pid().
 context(World) ->
     case py_chaos:context(World) of
@@ -46,7 +47,7 @@ context(World) ->
         Ctx -> Ctx
     end.
 
-%% What the call must say, unless a fault has come in between.
+%% The result that the call must have, unless a fault has interfered.
 -spec expect(term(), term()) -> outcome().
 expect(Same, Same) -> ok;
 expect(_, {error, Reason} = Error) ->
@@ -63,7 +64,7 @@ fault({overloaded, _}) -> overloaded;
 fault(interrupted) -> interrupted;
 fault(timeout) -> timeout;
 fault({wrong_context, _}) -> replaced;
-%% An interrupt that comes while Python calls Erlang, imports, or handles another one.
+%% The outcome of an interrupt during a call to Erlang, an import, or the handling of an interrupt.
 fault({'KeyboardInterrupt', _}) -> interrupted;
 fault(_) -> unknown.
 
@@ -72,7 +73,7 @@ echo(World) ->
     Value = value(3),
     expect({ok, Value}, py_context:eval(context(World), <<"x">>, #{x => Value}, 20_000)).
 
-%% Of what comes back as it went.
+%% A value that is the same after a round trip.
 -spec value(non_neg_integer()) -> term().
 value(0) ->
     one_of([none, true, false, 0, -1, rand:uniform(), <<>>, <<"é"/utf8>>, <<255, 0>>,
@@ -113,7 +114,8 @@ hostile_value(World) ->
         {unconvertible, fun() -> py_context:call(Ctx, <<255>>, id, [1]) end},
         {too_deep, fun() -> py_context:eval(Ctx, <<"(lambda l: l.append(l) or l)([])">>) end},
         {'ModuleNotFoundError', fun() -> py_context:call(Ctx, no_such_module, f, []) end},
-        {'RecursionError', fun() -> py_context:eval(Ctx, <<"(lambda f: f(f))(lambda f: f(f))">>) end},
+        {'RecursionError',
+         fun() -> py_context:eval(Ctx, <<"(lambda f: f(f))(lambda f: f(f))">>) end},
         {'SystemExit', fun() -> py_context:exec(Ctx, <<"raise SystemExit(3)">>) end}]),
     case Outcome() of
         {error, Reason} when element(1, Reason) =:= Tag -> ok;
@@ -136,7 +138,8 @@ loop(World) ->
 -spec nap(py_chaos:world()) -> outcome().
 nap(World) ->
     Ms = rand:uniform(8),
-    expect({ok, none}, py_context:call(context(World), time, sleep, [Ms / 1000], #{}, rand:uniform(8))).
+    expect({ok, none},
+           py_context:call(context(World), time, sleep, [Ms / 1000], #{}, rand:uniform(8))).
 
 -spec swallow(py_chaos:world()) -> outcome().
 swallow(World) ->
@@ -153,8 +156,9 @@ swallow(World) ->
 %% Longer than the pools' `stuck_after'.
 -spec blocked(py_chaos:world()) -> outcome().
 blocked(World) ->
-    case py_context:call(context(World), time, sleep, [0.2 + rand:uniform()], #{}, rand:uniform(20)) of
-        %% The machine has kept the caller from its timer for as long as that.
+    Ctx = context(World),
+    case py_context:call(Ctx, time, sleep, [0.2 + rand:uniform()], #{}, rand:uniform(20)) of
+        %% The caller's timer fired late, because the machine was busy.
         {ok, none} -> {failed, late};
         Other -> expect(timeout, Other)
     end.
@@ -235,7 +239,7 @@ closed_stream(#{pools := Pools}) ->
             expect(stream, Other)
     end.
 
-%% Often of more items than are read ahead, so that it waits for its consumer.
+%% Often of more items than the read-ahead, so that the generator waits for its consumer.
 -spec stream_of_messages(py_chaos:world()) -> outcome().
 stream_of_messages(World) ->
     Most = rand:uniform(200),
@@ -244,12 +248,12 @@ stream_of_messages(World) ->
         Other -> expect(stream, Other)
     end.
 
-%% What comes after the end is found with the late messages.
+%% Messages after the end are found with the late messages.
 -spec ended_stream(outcome(), reference()) -> outcome().
 ended_stream(ok, Stream) -> expect(done, message(Stream));
 ended_stream(Outcome, _Stream) -> Outcome.
 
-%% In the midst of it, or near its end.
+%% In the middle of the stream, or near its end.
 -spec cancelled_stream(py_chaos:world()) -> outcome().
 cancelled_stream(World) ->
     Taken = rand:uniform(50),
@@ -285,21 +289,22 @@ message(Stream) ->
     after 60_000 -> nothing
     end.
 
-%% What would fill the table of atoms if it became one.
+%% Names that would fill the atom table if they became atoms.
 -spec new_names(py_chaos:world()) -> outcome().
 new_names(World) ->
     Ctx = context(World),
     Name = <<"n", (integer_to_binary(rand:uniform(1 bsl 58)))/binary>>,
     default = py_context_router:lookup_pool(Name, Name),
     worst([
-        expect({ok, #{Name => 1}}, py_context:eval(Ctx, <<"{'", Name/binary, "': ", Name/binary, "}">>,
-                                                   #{Name => 1})),
+        expect({ok, #{Name => 1}},
+               py_context:eval(Ctx, <<"{'", Name/binary, "': ", Name/binary, "}">>, #{Name => 1})),
         expect({error, {Name, <<>>}},
                py_context:exec(Ctx, <<"raise type('", Name/binary, "', (Exception,), {})">>)),
         failed_with('ModuleNotFoundError', py_context:call(Ctx, Name, Name, [])),
         failed_with('AttributeError', py_context:call(Ctx, builtins, Name, [])),
         failed_with('TypeError', py_context:call(Ctx, builtins, len, [], #{Name => 1})),
-        failed_with('NameError', py_context:eval(Ctx, <<"__import__('erlang').call('", Name/binary, "')">>))]).
+        failed_with('NameError',
+                    py_context:eval(Ctx, <<"__import__('erlang').call('", Name/binary, "')">>))]).
 
 -spec failed_with(atom(), term()) -> outcome().
 failed_with(Type, {error, {Type, _}}) -> ok;
@@ -309,7 +314,8 @@ failed_with(Type, Other) -> expect(Type, Other).
 callback(World) ->
     N = rand:uniform(100),
     expect({ok, N + 1},
-           py_context:eval(context(World), <<"__import__('erlang').call('chaos_add', n)">>, #{n => N})).
+           py_context:eval(context(World), <<"__import__('erlang').call('chaos_add', n)">>,
+                           #{n => N})).
 
 -spec nested(py_chaos:world()) -> outcome().
 nested(World) ->
@@ -318,7 +324,7 @@ nested(World) ->
     Code = <<"__import__('erlang').call('chaos_nest', ctx, n)">>,
     case py_context:eval(Ctx, Code, #{ctx => Ctx, n => Depth}, 20_000) of
         {ok, Depth} -> ok;
-        %% What went wrong further in comes out as an exception.
+        %% A fault in the nested call is an exception here.
         {ok, <<"lost">>} -> {failed, died};
         {ok, Other} -> {wrong, {nested, Other}};
         {error, {<<"erlang.Error">>, _}} -> {failed, died};
@@ -349,7 +355,7 @@ routing(#{pools := Pools} = World) ->
 
 -spec registration(py_chaos:world()) -> outcome().
 registration(#{pools := Pools}) ->
-    %% The registry may be being restarted.
+    %% The registry may be restarting.
     try
         ok = py_context_router:register_pool(one_of(Pools), math, one_of([sqrt, sin, cos])),
         true = is_atom(py_context_router:lookup_pool(math, sqrt)),

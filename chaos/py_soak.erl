@@ -6,7 +6,7 @@
 
 -define(CALLS, 10_000_000).
 -define(CALLERS, 4).
-%% Until the allocators and caches have what they need.
+%% Calls until the allocators and caches are filled.
 -define(WARM_UP, 1_500_000).
 -define(WINDOWS, 10).
 %% Growth from the first window to the last, in KB; drift of the latency.
@@ -33,13 +33,13 @@ usage() ->
 -spec run(pos_integer()) -> 0 | 1.
 run(Calls) ->
     Pools = py_soak_features:start(),
-    %% What is logged is made, and goes nowhere.
+    %% Log events are made, and no handler shows them.
     ok = logger:remove_handler(default),
     true = group_leader(spawn_link(fun sink/0), self()),
     ok = window(max(?WARM_UP, Calls div ?WINDOWS), Pools),
     Figures = [begin
                    {Us, ok} = timer:tc(fun() -> window(Calls div ?WINDOWS, Pools) end),
-                   %% Of one caller: they call at the same time.
+                   %% Per caller: they call at the same time.
                    Figure = {rss_kb(), ?CALLERS * Us / (Calls div ?WINDOWS)},
                    say("~3b %: ~b KiB resident, a call ~.2f us", [N * 100 div ?WINDOWS,
                        element(1, Figure), element(2, Figure)]),
@@ -47,7 +47,7 @@ run(Calls) ->
                end || N <- lists:seq(2, ?WINDOWS)],
     {Rss0, _} = hd(Figures),
     {Rss, _} = lists:last(Figures),
-    %% The machine is not alone: the quickest windows of both halves are compared.
+    %% Other programs disturb the machine: the quickest windows of both halves are compared.
     Latencies = [Latency || {_, Latency} <- Figures],
     {Early, Late} = lists:split(length(Latencies) div 2, Latencies),
     Drift = lists:min(Late) / lists:min(Early),
@@ -57,7 +57,7 @@ run(Calls) ->
         false -> 1
     end.
 
-%% Past the group leader, which swallows what Python prints.
+%% To `user': the group leader discards what Python prints.
 -spec say(io:format(), [term()]) -> ok.
 say(Format, Args) ->
     io:format(user, Format ++ "~n", Args).

@@ -7,19 +7,20 @@
 -export_type([pools/0]).
 
 -type pools() :: tuple().
-%% The names of those that most calls go to, one of each mode.
+%% The names of the pools that most calls go to, one of each mode.
 
 %% Frequent features in one round; in each, one rare one.
 -define(ROUND, 20).
-%% Being stuck takes long: only every so many times that its turn comes.
--define(SELDOM, 20).
+%% A stuck context takes long: it is made in one of so many rounds.
+-define(STUCK_EVERY, 20).
 
-%% Starts what they need.
+%% Starts the pools, and registers the functions.
 -spec start() -> pools().
 start() ->
     Preload = <<"def echo(*args, **kwargs): return args[0]\n"
                 "def fail(*args): raise ValueError(args)\n">>,
-    Modes = [worker] ++ [subinterp || py:subinterp_supported()] ++ [owngil || py:owngil_supported()],
+    Modes = [worker] ++ [subinterp || py:subinterp_supported()]
+        ++ [owngil || py:owngil_supported()],
     _ = [{ok, _} = py_context_router:start_pool(Mode, #{contexts => 2, mode => Mode,
                                                         preload => Preload})
          || Mode <- Modes],
@@ -35,10 +36,10 @@ start() ->
     end),
     list_to_tuple(Modes).
 
-%% The next one in turn, in the next pool in turn.
+%% The next feature, in the next pool.
 -spec call(pos_integer(), pools()) -> ok.
 call(N, Pools) ->
-    %% 7 and ?ROUND have no divisor in common: every feature comes to every pool.
+    %% 7 and ?ROUND have no common divisor: every feature comes to every pool.
     Pool = element(N div 7 rem tuple_size(Pools) + 1, Pools),
     Ctx = py_context_router:get_context(Pool),
     case N rem ?ROUND of
@@ -63,14 +64,16 @@ frequent(7, N, Ctx) ->
 frequent(8, N, _Ctx) -> expect({ok, N}, py:call(builtins, abs, [-N]));
 frequent(9, _N, Ctx) -> py_context:exec(Ctx, <<"y = [1, 2, 3]">>);
 frequent(10, N, Ctx) ->
-    expect({ok, N + 1}, py_context:eval(Ctx, <<"__import__('erlang').call('soak_add', n)">>, #{n => N}));
+    expect({ok, N + 1},
+           py_context:eval(Ctx, <<"__import__('erlang').call('soak_add', n)">>, #{n => N}));
 frequent(_, N, Ctx) -> expect({ok, N}, py_context:call(Ctx, builtins, abs, [-N])).
 
-%% What costs more, now and then.
+%% Features that cost more, and run rarely.
 -spec rare() -> tuple().
 rare() ->
-    {fun large/2, fun environment/2, fun handle/2, fun buffer/2, fun compiled/2, fun unconvertible/2,
-     fun variables_of_a_process/2, fun front/2, fun printed/2, fun logged/2, fun sent/2,
+    {fun large/2, fun environment/2, fun handle/2, fun buffer/2, fun compiled/2,
+     fun unconvertible/2, fun variables_of_a_process/2, fun front/2, fun printed/2,
+     fun logged/2, fun sent/2,
      fun nested/2, fun called_by_a_thread/2, fun function_of_a_moment/2, fun asynchronous/2,
      fun program/2, fun spawned/2, fun parallel/2, fun cast/2,
      fun stream/2, fun closed_stream/2, fun stream_of_messages/2, fun cancelled_stream/2,
@@ -99,7 +102,8 @@ handle(N, Ctx) ->
 
 -spec buffer(pos_integer(), pid()) -> ok.
 buffer(N, Ctx) ->
-    {ok, Handle} = py_context:eval(Ctx, <<"__import__('array').array('B', bytes(n))">>, #{n => N rem 100_000 + 1}),
+    {ok, Handle} = py_context:eval(Ctx, <<"__import__('array').array('B', bytes(n))">>,
+                                   #{n => N rem 100_000 + 1}),
     {ok, #{dtype := <<"uint8">>}} = py_context:to_buffer(Handle, #{share => N rem 2 =:= 1}),
     ok.
 
@@ -143,7 +147,7 @@ sent(N, Ctx) ->
                               #{to => self(), n => N}),
     receive {<<"soak">>, N} -> ok end.
 
-%% Into the same context again.
+%% A nested call into the same context.
 -spec nested(pos_integer(), pid()) -> ok.
 nested(N, Ctx) ->
     expect({ok, N}, py_context:eval(Ctx, <<"__import__('erlang').call('soak_eval', ctx, n)">>,
@@ -153,7 +157,8 @@ nested(N, Ctx) ->
 called_by_a_thread(_N, Ctx) ->
     py_context:exec(Ctx, <<"import threading, erlang\n"
                            "out = []\n"
-                           "t = threading.Thread(target=lambda: out.append(erlang.call('soak_add', 1)))\n"
+                           "def add(): out.append(erlang.call('soak_add', 1))\n"
+                           "t = threading.Thread(target=add)\n"
                            "t.start()\n"
                            "t.join()\n"
                            "assert out == [2]">>).
@@ -200,7 +205,7 @@ stream(_N, Ctx) -> expect({ok, lists:seq(0, 19)}, py:stream(Ctx, builtins, range
 closed_stream(_N, Ctx) ->
     {ok, Stream} = py:stream_open(Ctx, itertools, count, []),
     {more, Items} = py:stream_next(Stream, 2),
-    %% They may be fewer.
+    %% There may be fewer.
     true = lists:prefix(Items, [0, 1]),
     py:stream_close(Stream).
 
@@ -234,7 +239,7 @@ caller_that_dies(_N, Ctx) ->
     exit(Pid, kill),
     receive {'DOWN', Monitor, process, Pid, _} -> ok end.
 
-%% In a context of its own, lest it hit another caller.
+%% In a context of its own: an interrupt must not reach another caller's job.
 -spec interrupted(pos_integer(), pid()) -> ok.
 interrupted(N, _Ctx) ->
     {ok, Ctx} = py_context:new(#{mode => worker}),
@@ -288,9 +293,9 @@ waiting_for_room(_N, _Ctx) ->
     _ = [receive {'DOWN', Monitor, process, Pid, normal} -> ok end || {Pid, Monitor} <- Callers],
     ok.
 
-%% In C, for longer than the pool's grace: its context is replaced.
+%% A job in C for longer than the pool's `stuck_after': its context is replaced.
 -spec stuck(pos_integer(), pid()) -> ok.
-stuck(N, _Ctx) when N div ?ROUND div 33 rem ?SELDOM =:= 0 ->
+stuck(N, _Ctx) when N div ?ROUND div 33 rem ?STUCK_EVERY =:= 0 ->
     Ctx = py_context_router:get_context(soak_stuck),
     {error, timeout} = py_context:call(Ctx, time, sleep, [0.1], #{}, 1),
     expect({ok, N}, py_context:call(Ctx, builtins, abs, [-N]));

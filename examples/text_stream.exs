@@ -1,6 +1,5 @@
-# Texts, read and taken apart in Python, counted by many processes: one for each file, each with a
-# stream of its own. No file is held in memory, neither there nor here: Python makes no more than
-# a few items before they are wanted.
+# Python reads texts and splits them into words. One Elixir process per file counts them, each from
+# a stream of its own. No file is in memory as a whole: Python makes only a few items in advance.
 #
 #   examples/run text_stream                 the licences of this machine, or this project's texts
 #   examples/run text_stream FILE...         other texts

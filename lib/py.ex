@@ -2,8 +2,8 @@ defmodule Py do
   @moduledoc """
   Python from any Elixir process.
 
-  This is `:py` with Elixir's conventions: options are keywords, names ending in `!` raise
-  `Py.Error`, and objects that have no counterpart in Elixir come as `Py.Object`.
+  This is `:py` with Elixir's conventions: options are keywords, functions whose names end in `!`
+  raise `Py.Error`, and objects without a term in Elixir are `Py.Object`.
 
       iex> Py.call(:math, :sqrt, [16])
       {:ok, 4.0}
@@ -12,22 +12,22 @@ defmodule Py do
       iex> Py.call(:json, :dumps, [%{a: [1, nil]}], kwargs: %{indent: nil})
       {:ok, ~s({"a": [1, null]})}
 
-  `nil` is Python's `None`, in both directions and at any depth, so that it is false:
+  `nil` is Python's `None`, in both directions and at any depth, so that it is falsy:
 
       iex> if Py.call!(:re, :match, ["x", "abc"]), do: :matches, else: :no_match
       :no_match
       iex> Py.eval!("{'found': [None]}")
       %{"found" => [nil]}
 
-  (The Erlang modules, such as `:py`, have `:none` for it.) A struct stands for something that its
-  fields alone don't say, so structs other than `Py.Object` are refused:
+  (The Erlang modules, such as `:py`, use `:none`.) Structs other than `Py.Object` are refused,
+  because the fields of a struct alone do not tell what it stands for:
 
       iex> Py.call(:builtins, :repr, [[MapSet.new([1])]])
       {:error, {:unconvertible, "args[0][0]", "struct MapSet"}}
 
-  A call goes to the pool that its function is registered for
+  A call goes to the pool that its function or module is registered for
   (`PyContextRouter.register_pool/2`), else to pool `:default`, which starts when it is first
-  needed. Each Elixir process has Python variables of its own, which are gone when it dies:
+  needed. Each Elixir process has Python variables of its own, which are freed when it dies:
 
       iex> Py.exec("total = 0")
       :ok
@@ -38,7 +38,7 @@ defmodule Py do
       iex> Task.await(Task.async(fn -> Py.eval("total") end))
       {:error, {:NameError, "name 'total' is not defined"}}
 
-  Pools in your supervision tree are `Py.Pool`.
+  For pools in your supervision tree see `Py.Pool`.
 
   ## Options
 
@@ -46,18 +46,18 @@ defmodule Py do
 
     * `:pool` - the name of the pool to run in;
     * `:context` - the context to run in, a pid;
-    * `:timeout` - in ms, or `:infinity`; 30 000 by default, `:infinity` with a context (not of
-      `stream/4`, which takes as long as its consumer does);
-    * `:env` - whose variables: `:process` (the default), `:none` (the context's own), or an
+    * `:timeout` - in ms, or `:infinity`; 30 000 by default, `:infinity` with a context;
+      `stream/4` has none;
+    * `:env` - the namespace: `:process` (the default), `:none` (the context's own), or an
       environment made by `:py_context.create_local_env/1`;
     * `:traceback` - whether an error comes with its traceback;
-    * `:result` - what objects in the result become that have no term: handles (`:auto`, the
-      default), what they stand for, as `Py.Object.to_term/1` says (`:term`), or the whole result
-      one `Py.Object` (`:object`); of `stream/4`, each item; not of `exec/2`;
-    * `:on_caller_down` - `:interrupt` or `:finish`: what becomes of the call if this process dies
-      (of `stream/4`, only `:interrupt`).
+    * `:result` - how objects without a term are returned: as handles (`:auto`, the default); as
+      the terms that stand for them, see `Py.Object.to_term/1` (`:term`); or the whole result as one
+      `Py.Object` (`:object`). In `stream/4` this holds for each item. `exec/2` does not take it;
+    * `:on_caller_down` - `:interrupt` or `:finish`: what happens to the call if this process dies;
+      `stream/4` takes only `:interrupt`.
 
-  Others are an `ArgumentError`.
+  Any other option is an `ArgumentError`.
   """
 
   @typedoc "The name of a Python module or function, dotted if need be."
@@ -73,7 +73,7 @@ defmodule Py do
   @call_options [:kwargs | @options]
   @stream_options [:read_ahead | @call_options -- [:timeout]]
 
-  # What Elixir calls the file of code that is in none.
+  # The names that Elixir gives to the file of code without a file.
   @typed_in ["iex", "nofile"]
 
   @doc """
@@ -83,8 +83,12 @@ defmodule Py do
       {:ok, "a/b"}
       iex> Py.call(:builtins, :int, ["forty-two"])
       {:error, {:ValueError, "invalid literal for int() with base 10: 'forty-two'"}}
-      iex> Py.call(:math, :sqrt, [16], retries: 3)
-      ** (ArgumentError) unknown keys [:retries] in [retries: 3], the allowed keys are: [:kwargs, :pool, :context, :timeout, :env, :traceback, :result, :on_caller_down]
+      iex> try do
+      ...>   Py.call(:math, :sqrt, [16], retries: 3)
+      ...> rescue
+      ...>   error in ArgumentError -> Exception.message(error) =~ "unknown keys [:retries]"
+      ...> end
+      true
   """
   @spec call(name(), name(), [term()], keyword()) :: {:ok, term()} | {:error, reason()}
   def call(module, function, args \\ [], options \\ []) do
@@ -115,7 +119,7 @@ defmodule Py do
   @spec eval(String.t(), named(), keyword()) :: {:ok, term()} | {:error, reason()}
   def eval(code, bindings \\ [], options \\ []) do
     {target, rest} = options(options, @options)
-    # The shape without a target means the default pool, as with one.
+    # Without a target the argument list has another form, so the default pool is named.
     target = if target == [], do: [:default], else: target
     apply(:py, :eval, target ++ [source!(code), named(bindings), rest])
   end
@@ -125,7 +129,7 @@ defmodule Py do
   def eval!(code, bindings \\ [], options \\ []), do: bang!(eval(code, bindings, options))
 
   @doc """
-  Runs Python statements. What they define is there for this process from then on.
+  Runs Python statements. The names that they define stay for this process.
 
       iex> Py.exec("def double(x): return 2 * x")
       :ok
@@ -146,11 +150,11 @@ defmodule Py do
   end
 
   @doc """
-  A lazy stream of what a Python iterable, generator or asynchronous generator gives.
+  A lazy stream of the items of a Python iterable, generator or asynchronous generator.
 
-  Nothing runs until the stream is consumed. A slow consumer slows the generator: no more than
-  `:read_ahead` items (100 by default) are made before they are wanted. A generator is closed when
-  the consumer has enough, fails, or dies. The items come through the process's own message queue.
+  Nothing runs until the stream is consumed. A slow consumer slows the generator: at most
+  `:read_ahead` items (100 by default) are made in advance. The generator is closed when the
+  consumer stops, fails, or dies. The items come through the process's own message queue.
 
       iex> Py.stream(:itertools, :count, [10]) |> Enum.take(3)
       [10, 11, 12]
@@ -182,10 +186,10 @@ defmodule Py do
   end
 
   @doc """
-  Runs many calls side by side, and gives their results in order.
+  Runs many calls at once, and returns their results in order.
 
-  Each call is `{module, function, args}` or `{module, function, args, kwargs}`. One that fails takes
-  no other along. Coroutines (`async def`) that come together in one context wait together.
+  Each call is `{module, function, args}` or `{module, function, args, kwargs}`. A call that fails
+  does not affect the others. Coroutines (`async def`) in the same context wait together.
 
       iex> Py.parallel([{:math, :sqrt, [16]}, {:builtins, :chr, [-1]}, {:operator, :add, [1, 2]}])
       {:ok, [{:ok, 4.0}, {:error, {:ValueError, "chr() arg not in range(0x110000)"}}, {:ok, 3}]}
@@ -210,8 +214,8 @@ defmodule Py do
       iex> Py.unregister_function(:label)
       :ok
 
-  This is `:py.register_function/2` but for `None` and objects in its arguments, which are `nil` and
-  `Py.Object` here.
+  This is `:py.register_function/2`, except that `None` and objects in the arguments are `nil` and
+  `Py.Object`.
   """
   @spec register_function(name(), fun()) :: :ok
   def register_function(name, function) when is_function(function),
@@ -222,14 +226,14 @@ defmodule Py do
   def register_function(name, module, function),
     do: :py.register_function(name, module, function, %{values: :elixir})
 
-  @doc "Python code can't call it any more. Idempotent."
+  @doc "Removes the registration: Python code cannot call the function any more. Idempotent."
   @spec unregister_function(name()) :: :ok
   defdelegate unregister_function(name), to: :py
 
   @doc """
   Sets an environment variable for Elixir (`System.get_env/1`) and for Python: in `os.environ` of
-  every interpreter, of those that start later, and for their children. Neither side hears of what
-  the other one sets by itself.
+  every interpreter, of those that start later, and for their children. Variables that are set in
+  other ways reach one side only.
 
       iex> Py.put_env("PY_DOC_COLOUR", "green")
       :ok
@@ -243,13 +247,13 @@ defmodule Py do
   @spec put_env(String.t(), String.t()) :: :ok | {:error, reason()}
   defdelegate put_env(name, value), to: :py, as: :putenv
 
-  @doc "Takes an environment variable away from both sides; see `put_env/2`."
+  @doc "Removes an environment variable on both sides; see `put_env/2`."
   @spec delete_env(String.t()) :: :ok | {:error, reason()}
   defdelegate delete_env(name), to: :py, as: :unsetenv
 
   @doc """
-  The value of an environment variable in Python, where it has none that in Elixir, else `nil`.
-  Raises `Py.Error` where Python can't be asked.
+  The value of an environment variable in Python. If Python has none, it is Elixir's value, or
+  `nil`. Raises `Py.Error` if Python cannot be asked.
   """
   @spec get_env(String.t()) :: String.t() | nil
   def get_env(name) do
@@ -260,9 +264,9 @@ defmodule Py do
   end
 
   @doc ~S'''
-  Python source text, as it stands: nothing in it is escaped or interpolated. Variables are given as
-  bindings, by name. From Elixir 1.15; before, where sigils have one letter, it is `~P`. Tracebacks
-  name the file and line of the source here.
+  Python source text as it stands: nothing in it is escaped or interpolated. Variables are passed as
+  bindings, by name. Needs Elixir 1.15; `~P` is the sigil for older versions. Tracebacks name the
+  Elixir file and the line of the source.
 
       Py.eval(~PY"[w.upper() for w in words]", words: ["a", "b"])
       #=> {:ok, ["A", "B"]}
@@ -282,7 +286,7 @@ defmodule Py do
   defmacro sigil_PY(code, modifiers), do: python(code, modifiers, __CALLER__)
 
   @doc ~S'''
-  As `sigil_PY/2`, for every Elixir.
+  As `sigil_PY/2`, for every version of Elixir.
 
       iex> import Py, only: [sigil_P: 2]
       iex> Py.eval(~P"[w.upper() for w in words]", words: ["a", "b"])
@@ -302,7 +306,7 @@ defmodule Py do
     raise ArgumentError, "Python sigils know no modifier #{inspect(List.to_string(modifiers))}"
   end
 
-  # The text has a place in a file, unless it is a pattern or was typed in.
+  # The text has a place in a file, unless it is a pattern or was typed into a shell.
   defp located(code, meta, %{context: nil, file: file} = caller) when file not in @typed_in do
     # The text of a heredoc begins on the line after its quotes.
     after_quotes = if meta[:indentation], do: 1, else: 0
@@ -338,7 +342,7 @@ defmodule Py do
     end
   end
 
-  # Here they can be named, and counted, as they were given.
+  # The checks are here so that messages show the arguments as they were given.
 
   defp name!(name) when is_atom(name) or is_binary(name), do: name
 
@@ -365,7 +369,7 @@ defmodule Py do
     raise ArgumentError, "names and values are a keyword list or a map, not #{shown(other)}"
   end
 
-  # With those of `:py` that follow from this being Elixir.
+  # Adds the options of `:py` that all calls from Elixir have.
   @doc false
   def checked_options([], _allowed), do: %{values: :elixir}
 

@@ -3,8 +3,8 @@ defmodule PyContextRouter do
   Routes callers to Python contexts by the scheduler they run on.
 
   This is `:py_context_router` with Elixir's names and conventions: options may be keywords, and
-  predicates end in a question mark. It adds nothing else. Python itself is run with
-  `:py_context`.
+  predicates end in a question mark. `Py` runs Python code and finds the context itself;
+  `:py_context` runs it in a context that this module has found.
 
       iex> {:ok, _contexts} = PyContextRouter.start()
       iex> ctx = PyContextRouter.get_context()
@@ -26,13 +26,22 @@ defmodule PyContextRouter do
   @type pool :: :py_context_router.pool_name()
 
   @typedoc """
-  How a pool is made, as a map or a keyword list: `:contexts` (how many; one per scheduler),
-  `:mode` (`:worker`), `:max_queue` (jobs that may wait per context; 10 000), `:preload` (Python
-  source that is run once in each new context), `:venv` (a virtual environment), `:shutdown` (ms
-  that a running job has to finish when the pool stops; 5 000), `:on_caller_down` (`:interrupt`),
-  `:stuck_after` (ms; 5 000), `:interrupt_grace` (ms that an interrupted job may clean up
-  before it is interrupted again; 1 000), `:overload` (`:refuse`), `:route` (`:spread`: calls of `Py` go to
-  another context while their scheduler's is busy; or `:affinity`).
+  The start options of a pool, as a map or a keyword list. The page "Settings" describes each.
+
+    * `:contexts` - the number of contexts; one per scheduler;
+    * `:mode` - `:worker` (the default), `:subinterp` or `:owngil`;
+    * `:max_queue` - how many jobs may wait in each context; 10 000;
+    * `:overload` - `:refuse` (the default), or `{:wait, ms}` to wait for capacity in a full queue;
+    * `:preload` - Python source that each new context runs first;
+    * `:venv` - a virtual environment;
+    * `:shutdown` - ms that a running job has to finish when the pool stops; 5 000;
+    * `:on_caller_down` - `:interrupt` (the default) or `:finish`;
+    * `:interrupt_grace` - ms that an interrupted job may clean up before it is interrupted again;
+      1 000;
+    * `:stuck_after` - ms that an interrupted job may take to end before its context is replaced;
+      5 000;
+    * `:route` - `:spread` (the default): a call of `Py` goes to another context while its
+      scheduler's is busy; or `:affinity`.
   """
   @type options :: :py_context_router.start_opts() | keyword()
 
@@ -42,8 +51,8 @@ defmodule PyContextRouter do
   @doc """
   Starts the default pool, and the application if it isn't running.
 
-  If the pool runs already its contexts are returned; if it runs with other options than the given
-  ones, that is an error. The pool outlives the caller.
+  If the pool runs already, its contexts are returned. If it runs with other options than the given
+  ones, the result is `{:error, {:already_started, options}}`. The pool outlives the caller.
 
       iex> {:ok, contexts} = PyContextRouter.start()
       iex> PyContextRouter.start() == {:ok, contexts}
@@ -54,7 +63,7 @@ defmodule PyContextRouter do
   @spec start(options()) :: {:ok, [pid()]} | {:error, term()}
   def start(options \\ []), do: :py_context_router.start(options(options))
 
-  @doc "Stops the default pool. Its contexts are gone on return. Idempotent."
+  @doc "Stops the default pool. Its contexts have ended on return. Idempotent."
   @spec stop() :: :ok
   defdelegate stop(), to: :py_context_router
 
@@ -89,7 +98,7 @@ defmodule PyContextRouter do
           {:ok, [pid()]} | {:error, term()}
   defdelegate start_pool(pool, size, mode), to: :py_context_router
 
-  @doc "Stops a pool. Its contexts are gone on return. Idempotent."
+  @doc "Stops a pool. Its contexts have ended on return. Idempotent."
   @spec stop_pool(pool()) :: :ok
   defdelegate stop_pool(pool), to: :py_context_router
 
@@ -97,7 +106,7 @@ defmodule PyContextRouter do
   @spec pool_started?(pool()) :: boolean()
   defdelegate pool_started?(pool), to: :py_context_router, as: :pool_started
 
-  @doc "Grows or shrinks a running pool. Removed contexts finish what they have accepted."
+  @doc "Grows or shrinks a running pool. Removed contexts finish the jobs that they have accepted."
   @spec resize_pool(pool(), pos_integer()) :: :ok | {:error, term()}
   defdelegate resize_pool(pool, size), to: :py_context_router
 
@@ -128,8 +137,7 @@ defmodule PyContextRouter do
   @doc """
   This process's context in a pool, or the context in a slot of the default pool.
 
-  Nothing is bound by this: a process that moves to another scheduler gets another context next
-  time.
+  The process is not bound to it: after it has moved to another scheduler it gets another context.
 
       iex> {:ok, [first | _]} = PyContextRouter.start()
       iex> PyContextRouter.get_context(1) == first
@@ -181,7 +189,7 @@ defmodule PyContextRouter do
   defdelegate unbind_context(pool), to: :py_context_router
 
   @doc """
-  Runs a function with this process bound to a context, and puts things back as they were.
+  Runs a function with this process bound to a context, and restores the previous binding.
 
       iex> {:ok, contexts} = PyContextRouter.start()
       iex> ctx = List.last(contexts)
@@ -206,15 +214,15 @@ defmodule PyContextRouter do
   @spec register_pool(pool(), name()) :: :ok
   defdelegate register_pool(pool, module), to: :py_context_router
 
-  @doc "Routes one function of a Python module to a pool. It goes before its module's."
+  @doc "Routes one function of a Python module to a pool. It has precedence over its module."
   @spec register_pool(pool(), name(), name()) :: :ok
   defdelegate register_pool(pool, module, func), to: :py_context_router
 
-  @doc "Takes a module's registration back. Idempotent."
+  @doc "Removes a module's registration. Idempotent."
   @spec unregister_pool(name()) :: :ok
   defdelegate unregister_pool(module), to: :py_context_router
 
-  @doc "Takes a function's registration back. Idempotent."
+  @doc "Removes a function's registration. Idempotent."
   @spec unregister_pool(name(), name()) :: :ok
   defdelegate unregister_pool(module, func), to: :py_context_router
 
@@ -223,22 +231,22 @@ defmodule PyContextRouter do
   defdelegate lookup_pool(module, func), to: :py_context_router
 
   @doc """
-  All registrations; `:_` stands for all functions of a module. A name is an atom if there is one,
+  All registrations. `:_` stands for all functions of a module. A name is an atom if that exists,
   else a string.
   """
   @spec list_pool_registrations() :: [{{module :: name(), func :: name()}, pool()}]
   defdelegate list_pool_registrations(), to: :py_context_router
 
-  @doc "Makes registrations possible; so do the functions that need it. Idempotent."
+  @doc "Starts the registry. The functions that need it do so, too. Idempotent."
   @spec init_pool_registry() :: :ok
   defdelegate init_pool_registry(), to: :py_context_router
 
-  @doc "What is known of each running pool."
+  @doc "The state of each running pool, see `info/1`."
   @spec info() :: %{pool() => map()}
   defdelegate info(), to: :py_context_router
 
   @doc """
-  What is known of a pool: its options, its contexts, and how often one was replaced.
+  The state of a pool: its options, its contexts, and how often one was replaced.
 
       iex> {:ok, contexts} = PyContextRouter.start()
       iex> info = PyContextRouter.info(:default)
@@ -252,7 +260,7 @@ defmodule PyContextRouter do
   @spec pools() :: [pool()]
   defdelegate pools(), to: :py_context_router
 
-  # What is no keyword list is left for the router to refuse by name.
+  # Anything else is passed on: the router names it in its error.
   defp options(options) do
     if Keyword.keyword?(options), do: Map.new(options), else: options
   end

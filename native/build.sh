@@ -7,9 +7,10 @@
 #   native/build.sh --rust-package   print the package from which apt would install a new enough
 #                                    Rust; nothing if there is none
 #
-# PYO3_PYTHON names the Python to link (default: python3 on PATH), CARGO_TARGET_DIR the place of
-# Cargo's files (default: target/). Silent unless something is built or wrong; what is wrong is
-# said in one sentence that names what to install.
+# PYO3_PYTHON names the Python to link (default: python3 on PATH), PY_NIF_PROFILE the profile of
+# Cargo (default: release; dev for a debugger), CARGO_TARGET_DIR the place of Cargo's files
+# (default: target/). Silent unless something is built or wrong. An error is one sentence that names
+# what to install.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
@@ -28,7 +29,7 @@ fail() {
 # One run of the interpreter answers everything: a version manager's shim costs more than all of
 # the rest. Its first line of output is "ok" or the sentence to show. sys.executable is the real
 # one behind a shim, and stays a virtual environment's own where that is what was asked for.
-# Written for Python 2.7 upwards, so that an old one is told apart from a broken one.
+# Written for Python 2.7 upwards, to distinguish an old Python from a broken one.
 probe='
 import os, sys
 def check():
@@ -45,8 +46,8 @@ def check():
     import sysconfig
     var = sysconfig.get_config_var
     if var("Py_GIL_DISABLED") and sys.version_info[:2] < (3, 14):
-        return ("%s is a free-threaded Python %s, and of these only 3.14 can be linked: install it, or "
-                "a Python %s with a GIL, and name it in PYO3_PYTHON." % (exe, v, x))
+        return ("%s is a free-threaded Python %s, and of these only 3.14 can be linked: install "
+                "it, or a Python %s with a GIL, and name it in PYO3_PYTHON." % (exe, v, x))
     pyenv = os.sep + "versions" + os.sep in sys.base_prefix
     if pyenv:
         shared = headers = ("PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install --force %s"
@@ -85,8 +86,8 @@ find_python() {
     asked=${PYO3_PYTHON:-python3}
     if ! command -v "$asked" >/dev/null 2>&1; then
         if [ -n "${PYO3_PYTHON:-}" ]; then
-            fail "PYO3_PYTHON is $asked, which is not there or not executable: install that Python" \
-                "or name another (the default is python3; on Debian and Ubuntu:" \
+            fail "PYO3_PYTHON is $asked, which is not there or not executable: install that" \
+                "Python or name another (the default is python3; on Debian and Ubuntu:" \
                 "apt-get install python3-dev)."
         fi
         fail "there is no python3 on PATH: install Python 3.10 to 3.14 with its shared library" \
@@ -94,8 +95,9 @@ find_python() {
     fi
     # -E and -s: what gets linked must not depend on PYTHONHOME, PYTHONPATH or the user's site.
     if ! answer=$("$asked" -E -s -c "$probe" 2>/dev/null); then
-        fail "$asked does not run as a Python: install Python 3.10 to 3.14 with its shared library" \
-            "(on Debian and Ubuntu: apt-get install python3-dev) or name one in PYO3_PYTHON."
+        fail "$asked does not run as a Python: install Python 3.10 to 3.14 with its" \
+            "shared library (on Debian and Ubuntu: apt-get install python3-dev) or name one in" \
+            "PYO3_PYTHON."
     fi
     case $answer in
         "ok
@@ -134,14 +136,15 @@ rust_package() {
 # What to type here: not every release has a Rust that is new enough, nor a rustup, nor is curl
 # there from the start.
 how_to_get_rust() {
+    rustup='curl https://sh.rustup.rs -sSf | sh -s -- -y'
     if [ -n "$(rust_package)" ]; then
         printf 'apt-get install %s' "$(rust_package)"
     elif at_least 1.27 "$(apt_offers rustup)"; then
         printf 'apt-get install rustup && rustup default stable'
     elif ! command -v curl >/dev/null 2>&1 && command -v apt-get >/dev/null 2>&1; then
-        printf 'apt-get install curl ca-certificates && curl https://sh.rustup.rs -sSf | sh -s -- -y'
+        printf 'apt-get install curl ca-certificates && %s' "$rustup"
     else
-        printf 'curl https://sh.rustup.rs -sSf | sh -s -- -y'
+        printf '%s' "$rustup"
     fi
 }
 
@@ -155,11 +158,13 @@ find_rust() {
         fail "there is no Rust here, and $wanted or newer is needed: $(how_to_get_rust)"
     rust_version=$("${RUSTC:-rustc}" --version 2>/dev/null | sed -n 's/^rustc \([0-9.]*\).*/\1/p')
     [ -n "$rust_version" ] ||
-        fail "there is a cargo but no working rustc, and Rust $wanted or newer is needed: $(how_to_get_rust)"
+        fail "there is a cargo but no working rustc, and Rust $wanted or newer is needed:" \
+            "$(how_to_get_rust)"
     if ! at_least "$wanted" "$rust_version"; then
         how='rustup update stable'
         command -v rustup >/dev/null 2>&1 || how=$(how_to_get_rust)
-        fail "Rust is $rust_version here ($(command -v cargo)), and $wanted or newer is needed: $how"
+        fail "Rust is $rust_version here ($(command -v cargo)), and $wanted or newer is needed:" \
+            "$how"
     fi
 }
 
@@ -176,7 +181,9 @@ build() {
     [ "$(uname -s)" = Linux ] ||
         fail "this release builds on Linux only, and this is $(uname -s)."
     find_python
-    identity=$(printf '%s\n' "$root" "$answer" "${CARGO_TARGET_DIR:-}" "${RUSTFLAGS:-}" | cksum)
+    profile=${PY_NIF_PROFILE:-release}
+    identity=$(printf '%s\n' "$root" "$answer" "${CARGO_TARGET_DIR:-}" "${RUSTFLAGS:-}" "$profile" |
+        cksum)
     if up_to_date; then
         return 0
     fi
@@ -195,10 +202,11 @@ build() {
     PYO3_PYTHON=$python
     RUSTLER_PRIMARY_NIF_INIT=1
     export PYO3_PYTHON RUSTLER_PRIMARY_NIF_INIT
-    if ! cargo build --release --locked -p py_nif \
+    if ! cargo build --profile "$profile" --locked -p py_nif \
         --message-format=json-render-diagnostics >"$new.json"; then
         command -v cc >/dev/null 2>&1 ||
-            fail "there is no C compiler to link with: install one (on Debian and Ubuntu: apt-get install gcc libc6-dev)."
+            fail "there is no C compiler to link with: install one (on Debian and Ubuntu:" \
+                "apt-get install gcc libc6-dev)."
         fail "cargo could not build the NIF library; its messages are above."
     fi
     built=$(sed -n 's/.*"filenames":\["\([^"]*libpy_nif\.so\)".*/\1/p' "$new.json" | tail -n 1)

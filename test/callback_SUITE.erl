@@ -10,7 +10,7 @@
 
 -import(test_helpers, [ask/1, answer/1, leftovers/1, eventually/1, rendered/1]).
 
-%% So many processes wait for calls, see native/py_nif/src/callback.rs.
+%% So many processes wait for calls, see native/py_nif/src/outbound/callback.rs.
 -define(STAND_BY, 8).
 
 all() ->

@@ -14,6 +14,7 @@
 -export([the_examples_give_the_results_that_are_shown/1, the_configuration_is_erlang/1,
          the_names_in_the_diagrams_are_files/1, the_links_lead_somewhere/1,
          the_commands_are_there/1, every_setting_is_described/1,
+         every_option_of_calls_is_described/1, every_environment_variable_is_described/1,
          every_feature_of_the_soak_works/1, soak/2]).
 
 
@@ -21,7 +22,8 @@ all() ->
     [the_examples_give_the_results_that_are_shown, the_examples_of_callbacks_do_too,
      the_examples_of_the_front_do_too, the_configuration_is_erlang,
      the_names_in_the_diagrams_are_files, the_links_lead_somewhere, the_commands_are_there,
-     every_setting_is_described, every_feature_of_the_soak_works].
+     every_setting_is_described, every_option_of_calls_is_described,
+     every_environment_variable_is_described, every_feature_of_the_soak_works].
 
 init_per_suite(Config) ->
     %% As a new user finds it: nothing is started.
@@ -80,12 +82,53 @@ the_commands_are_there(Config) ->
 
 %% In the tables of docs/settings.md, and nothing that isn't one.
 every_setting_is_described(Config) ->
-    [_, Environment, Start | _] = re:split(text("docs/settings.md", Config), "^## ",
-                                           [multiline, unicode, {return, list}]),
-    {ok, Options} = py_options:pool(#{}),
-    [?assertEqual(lists:sort([atom_to_list(Key) || Key <- maps:keys(Defaults)]),
-                  lists:sort([Name || [Name] <- matches("^\\| `([a-z_]+)` \\|", Section)]))
-     || {Section, Defaults} <- [{Environment, py_defaults:application()}, {Start, Options}]].
+    {ok, Start} = py_options:pool(#{}),
+    same(maps:keys(py_defaults:application()), "Application environment", Config),
+    same(maps:keys(Start), "Start options", Config).
+
+%% The options of calls are the clauses of py_options:call_option/3. The list OTHERS there has these, and
+%% those that single functions take.
+every_option_of_calls_is_described(Config) ->
+    [File] = filelib:wildcard("src/**/py_options.erl", in_root("", Config)),
+    Source = text(File, Config),
+    OfCalls = lists:usort([list_to_atom(Key)
+                           || [Key] <- matches("^call_option\\(([a-z_]+),", Source)]),
+    [[All]] = matches("^-define\\(OTHERS, \\[([^]]+)\\]\\)",
+                      text("src/base/py_defaults.erl", Config)),
+    Others = [list_to_atom(string:trim(Key)) || Key <- string:lexemes(All, ",")],
+    ?assertEqual([], OfCalls -- Others),
+    same(Others, "Call options", Config).
+
+%% What a script or a test reads of the environment is in the table, and what is in the table is read
+%% somewhere. The variables of the programs in test/parity are their own.
+every_environment_variable_is_described(Config) ->
+    Described = described("Environment variables of the build and the tests", Config),
+    Sources = [text(File, Config)
+               || Pattern <- ["bin/*", "bin/matrix.d/*", "native/build.sh", "native/fuzz/run", "mix.exs",
+                              "native/*/{src,tests}/**/*.rs", "src/**/*.erl", "lib/**/*.ex",
+                              "{bench,chaos}/*.erl", "examples/run", "test/common_test", "test/*.erl",
+                              "test/{consumers,packages}/*", "test/consumers/*/{mix.exs,*.script}"],
+                  File <- filelib:wildcard(Pattern, in_root("", Config)),
+                  filelib:is_regular(in_root(File, Config))],
+    Read = [Name || Source <- Sources,
+                    [Name] <- matches("(?:\\$\\{|getenv\\(\"|get_env\\(\"|env::var(?:_os)?\\(\")"
+                                      "((?:PYO3|PY|TEST|OVERLOAD|PACKAGES)(?:_[A-Z_]+)?)\\b", Source)],
+    %% A doctest of Py.put_env/2.
+    ?assertEqual([], lists:usort(Read) -- ["PY_DOC_COLOUR" | Described]),
+    Text = lists:append(Sources),
+    ?assertEqual([], [Name || Name <- Described, string:find(Text, Name) =:= nomatch]).
+
+same(Keys, Section, Config) ->
+    ?assertEqual(lists:sort([atom_to_list(Key) || Key <- Keys]),
+                 lists:sort(described(Section, Config))).
+
+%% The names in the first column of the tables of a section of docs/settings.md.
+described(Title, Config) ->
+    [Section] = [Section || "## " ++ Section <- re:split(text("docs/settings.md", Config), "^(?=## )",
+                                                         [multiline, unicode, {return, list}]),
+                            lists:prefix(Title ++ "\n", Section)],
+    [Name || [Names] <- matches("^\\| ((?:`[A-Za-z0-9_]+`(?:, )?)+) \\|", Section),
+             [Name] <- matches("`([A-Za-z0-9_]+)`", Names)].
 
 %% `bin/soak' goes through them for a quarter of an hour, on whatever Python there is. In a VM of its own,
 %% because it leaves pools and stuck threads behind.

@@ -4,7 +4,7 @@
 #
 # Nothing is ever mounted here: that happens in enter, in a mount namespace that ends with it.
 
-# remove_tree FOLDER: never through a mount, whoever made it.
+# remove_tree FOLDER: removes it, but nothing below a mount point.
 remove_tree() {
     [ -e "$1" ] || return 0
     if awk -v under="$1/" 'index($5 "/", under) == 1 { found = 1 } END { exit !found }' \
@@ -33,7 +33,8 @@ make_root() {
     # those are all made as sid is. In a mount namespace, because debootstrap mounts /proc.
     if ! unshare --mount --pid --fork --kill-child --mount-proc \
         debootstrap --variant=minbase --include=ca-certificates \
-        "$suite" "$target" "$mirror" /usr/share/debootstrap/scripts/sid >"$target.log" 2>&1 9>&-; then
+        "$suite" "$target" "$mirror" /usr/share/debootstrap/scripts/sid \
+        >"$target.log" 2>&1 9>&-; then
         tail -n 20 "$target.log" >&2
         why="debootstrap could not make the chroot of Debian $suite"
         return 1

@@ -1,4 +1,4 @@
-%% Prints the report. Knows nothing of Python.
+%% Prints the report. It does not use Python.
 -module(py_demo_report).
 
 -export([title/1, section/1, line/2, table/3, number/1, duration/1, percent/2]).

@@ -8,7 +8,7 @@
 -type text() :: #{name := unicode:chardata(), content := binary()}.
 -type found() :: #{from := unicode:chardata(), texts := [text(), ...],
                    skipped := non_neg_integer(), left := non_neg_integer()}.
-%% `skipped': files of a folder that are no text. `left': files beyond what the demo takes on.
+%% `skipped': files of a folder that are no text. `left': files beyond the demo's limits.
 
 -define(LICENCES, "/usr/share/common-licenses").
 %% All texts are kept in memory.

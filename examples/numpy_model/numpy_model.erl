@@ -1,5 +1,5 @@
-%% A numpy model served by a pool of its own. Its callers say what they want, not where it runs: the
-%% model's module is registered for the pool.
+%% A numpy model in a pool of its own. Its callers do not name the pool: the model's module is
+%% registered for it.
 -module(numpy_model).
 
 -export([main/0]).
@@ -12,7 +12,7 @@ main() ->
     ok = py:ensure_venv(Venv, [<<"numpy">>], #{progress => Print}),
     ok = py:add_path(filename:join([Here, "examples", "numpy_model"])),
 
-    %% Workers: numpy runs in the main interpreter only, and lets go of the GIL where it computes.
+    %% Workers: numpy runs in the main interpreter only, and releases the GIL while it computes.
     {ok, Contexts} = py_context_router:start_pool(models, #{contexts => 2, mode => worker,
                                                             preload => <<"import model">>}),
     ok = py_context_router:register_pool(models, model),

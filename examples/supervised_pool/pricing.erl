@@ -1,4 +1,4 @@
-%% What the application is for. Nobody who asks for a quote needs to know that it comes from Python.
+%% The application's API. Callers do not see that quotes come from Python.
 -module(pricing).
 
 -export([quote/1, python/0]).

@@ -21,11 +21,11 @@ main() ->
     Quotes = [receive {Customer, {ok, Q}} -> Q end || Customer <- Customers],
     io:format("~b quotes, the last ~s~n", [length(Quotes), lists:last(Quotes)]),
 
-    %% A context dies: its slot is refilled, and whoever asks meanwhile is sent to the other.
-    [Victim, _] = py_context_router:contexts(pricing),
-    Monitor = monitor(process, Victim),
-    exit(Victim, kill),
-    receive {'DOWN', Monitor, process, Victim, killed} -> ok end,
+    %% A context dies: its slot is refilled. Calls go to the other context meanwhile.
+    [Killed, _] = py_context_router:contexts(pricing),
+    Monitor = monitor(process, Killed),
+    exit(Killed, kill),
+    receive {'DOWN', Monitor, process, Killed, killed} -> ok end,
     {ok, Quote} = pricing:quote([{<<"tea">>, 450, 3}, {<<"pot">>, 9_900, 1}]),
     io:format("a context was killed; still ~s~n", [Quote]),
 

@@ -2,13 +2,18 @@ defmodule Py.Error do
   @moduledoc """
   An error of a call into Python, as an exception.
 
-  The functions of the Erlang modules return `{:error, reason}`; this is the same for raising:
+  The functions of the Erlang modules return `{:error, reason}`. This exception has the same
+  reason:
 
       iex> {:ok, _} = PyContextRouter.start()
       iex> ctx = PyContextRouter.get_context()
       iex> {:error, reason} = :py_context.eval(ctx, "1 / 0")
       iex> Py.Error.exception(reason)
-      %Py.Error{type: :ZeroDivisionError, reason: {:ZeroDivisionError, "division by zero"}, traceback: nil}
+      %Py.Error{
+        type: :ZeroDivisionError,
+        reason: {:ZeroDivisionError, "division by zero"},
+        traceback: nil
+      }
       iex> Exception.message(Py.Error.exception(reason))
       "ZeroDivisionError: division by zero"
       iex> {:error, reason} = :py_context.call(ctx, :json, :loads, ["{"])
@@ -19,11 +24,13 @@ defmodule Py.Error do
   """
 
   @typedoc """
-  `:reason` is what followed `:error`, see `t::py_context.error/0`. `:type` is the class of a Python
-  exception: an atom for Python's built-in ones, such as `:ValueError`, a string with the qualified
-  name for every other class, such as `"json.decoder.JSONDecodeError"` or, of `__main__`,
-  `"MyError"`. It is `nil` for other errors. `:traceback` is there if it was asked for with the option
-  `traceback: true`: `%{frames: [%{file: _, line: _, function: _}], formatted: text}`.
+    * `:reason` - the reason of `{:error, reason}`, see `t::py_context.error/0`;
+    * `:type` - the class of a Python exception: an atom for Python's built-in classes, such as
+      `:ValueError`, else a string with the qualified name, such as
+      `"json.decoder.JSONDecodeError"`, or `"MyError"` for a class of `__main__`. It is `nil` for
+      other errors;
+    * `:traceback` - with the option `traceback: true`,
+      `%{frames: [%{file: _, line: _, function: _}], formatted: text}`.
   """
   @type t :: %__MODULE__{
           type: atom() | String.t() | nil,

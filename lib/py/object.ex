@@ -1,6 +1,7 @@
 defmodule Py.Object do
   @moduledoc """
-  A Python object that has no counterpart in Elixir. It lives in its context as long as this is held.
+  A Python object without a term in Elixir. It lives in its context until this struct is garbage
+  collected.
 
       iex> {:ok, set} = Py.eval("{1}")
       iex> set
@@ -10,7 +11,8 @@ defmodule Py.Object do
       iex> Py.Object.to_term(set)
       {:ok, [1, 2]}
 
-  It can be an argument, the value of a keyword argument or binding, or inside of one, at any depth.
+  It can be an argument, the value of a keyword argument or a binding, or a part of one at any
+  depth.
 
       iex> {:ok, today} = Py.call(:datetime, "date.fromisoformat", ["2024-02-29"])
       iex> Py.Object.get!(today, :year)
@@ -59,8 +61,8 @@ defmodule Py.Object do
   def get!(object, name, options \\ []), do: Py.bang!(get(object, name, options))
 
   @doc """
-  What the object stands for as a term: sets and other collections as lists, dates as text, and so on,
-  see `:py_context.to_term/1`.
+  The term that stands for the object: a list for a set or another collection, text for a date, and
+  so on, see `:py_context.to_term/1`.
   """
   @spec to_term(t(), keyword()) :: {:ok, term()} | {:error, Py.reason()}
   def to_term(%__MODULE__{ref: ref}, options \\ []), do: :py.to_term(ref, checked(options))
@@ -75,19 +77,19 @@ end
 defimpl Inspect, for: Py.Object do
   import Inspect.Algebra
 
-  # How long a busy context is waited for, in ms.
-  @patience 200
+  # How long `inspect` waits for a busy context, in ms.
+  @timeout 200
 
-  # Its lines stand below one another, wherever in a larger term it is.
+  # The lines are aligned, also inside a larger term.
   def inspect(%Py.Object{ref: ref}, options) do
     lines = ref |> shown() |> cut(options) |> Enum.intersperse(line())
     concat(["#Py.Object<", nest(concat(lines), :cursor), ">"])
   end
 
   defp shown(ref) do
-    with context when is_pid(context) <- :py_context.home(ref, @patience),
+    with context when is_pid(context) <- :py_context.home(ref, @timeout),
          {:ok, text} when is_binary(text) <-
-           :py_context.call_method(context, ref, :__repr__, [], %{}, @patience) do
+           :py_context.call_method(context, ref, :__repr__, [], %{}, @timeout) do
       text
     else
       _ -> Kernel.inspect(ref)

@@ -7,7 +7,7 @@ defmodule Py.Pool do
         {Py.Pool, name: :reports, mode: :owngil, preload: "import statistics"}
       ]
 
-  Calls get there by name, or by registration:
+  A call goes to the pool that it names, or that its module is registered for:
 
       iex> {:ok, pool} = Py.Pool.start_link(name: :io, contexts: 2)
       iex> Py.call(:math, :sqrt, [16], pool: :io)
@@ -22,7 +22,7 @@ defmodule Py.Pool do
   ## Options
 
     * `:name` - the pool's name, an atom; required;
-    * `:contexts` - how many; one per scheduler by default;
+    * `:contexts` - the number of contexts; one per scheduler by default;
     * `:mode` - `:worker`, `:subinterp` or `:owngil`;
     * and `:preload`, `:venv`, `:max_queue`, `:shutdown`, `:on_caller_down`, `:stuck_after`,
       `:interrupt_grace`, `:overload`, `:route`, see `t::py_context_router.start_opts/0`.
@@ -31,11 +31,11 @@ defmodule Py.Pool do
   @options [:name, :contexts, :mode, :preload, :venv, :max_queue, :shutdown] ++
              [:on_caller_down, :stuck_after, :interrupt_grace, :overload, :route]
 
-  @doc "For a supervisor."
+  @doc "The child specification of a pool, for a supervisor."
   @spec child_spec(keyword()) :: Supervisor.child_spec()
   def child_spec(options), do: :py_context_router.child_spec(spec(options))
 
-  @doc "Starts a pool that is linked to the caller, and waits until it serves."
+  @doc "Starts a pool that is linked to the caller. Returns when its contexts are ready."
   @spec start_link(keyword()) :: {:ok, pid()} | {:error, term()}
   def start_link(options), do: :py_context_router.start_link(spec(options))
 

@@ -1,9 +1,10 @@
 defmodule Py.Tensor do
   @moduledoc """
-  Arrays between Python and libraries that hold them as a type, a shape and a binary, such as Nx.
+  Converts arrays between Python and libraries such as Nx, which represent them as a type, a shape
+  and a binary.
 
-  There is no dependency on Nx: a tensor here is `{type, shape, binary}`, with Nx's types and shapes.
-  To give one to Python, and to make one of what Python gave:
+  There is no dependency on Nx: a tensor is `{type, shape, binary}`, with Nx's types and shapes. To
+  pass one to Python, and to make one from a Python array:
 
       Py.Tensor.to_python({Nx.type(t), Nx.shape(t), Nx.to_binary(t)})
 
@@ -20,12 +21,12 @@ defmodule Py.Tensor do
   @type shape :: tuple()
 
   @doc """
-  An argument that arrives in Python as a read-only numpy array.
+  An argument that is a read-only numpy array in Python.
 
       iex> Py.Tensor.to_python({{:f, 32}, {2, 1}, <<1.0::float-32-native, 2.0::float-32-native>>})
       {:ndarray, "float32", [2, 1], <<1.0::float-32-native, 2.0::float-32-native>>}
 
-  numpy knows no `:bf`: an `ArgumentError`.
+  `:bf` is an `ArgumentError`: numpy has no such type.
   """
   @spec to_python({type(), shape(), binary()}) ::
           {:ndarray, String.t(), [non_neg_integer()], binary()}
@@ -34,7 +35,7 @@ defmodule Py.Tensor do
   end
 
   @doc """
-  The tensor in what `:py_context.to_buffer/1` returns.
+  The tensor for a result of `:py_context.to_buffer/1`.
 
       iex> Py.Tensor.from_python(%{dtype: "int64", shape: [3], data: <<0::192>>})
       {{:s, 64}, {3}, <<0::192>>}

@@ -69,7 +69,7 @@
   | {stream_close, key(), flags(), Stream :: reference()}
   | {gather, key(), flags(), Parked :: [reference()], timeout()}
   | {new_env, key(), flags()}.
-%% What a context can be asked; taken apart in native/py_nif/src/request.rs. A pid at the end is the
+%% What a context can be asked; taken apart in native/py_nif/src/request/decode.rs. A pid at the end is the
 %% process that the request is made for, and `erlang.self()' in Python.
 -type flags() :: non_neg_integer().
 %% What the caller wants beyond the result: a sum of bits, see py_request_flags.hrl.

@@ -29,46 +29,46 @@ submit(Ctx, Request, Full, Timeout) ->
 
 -spec enter(reference(), non_neg_integer(), {error, term()}, #call{}) ->
     {py_nif:seq(), timeout()} | {error, term()}.
-enter(Room, Ticket, Full, #call{ctx = Ctx, until = Until, began = Began} = Call) ->
-    case py_nif:await_room(Ctx, Room, Ticket) of
+enter(Room, WaiterId, Full, #call{ctx = Ctx, until = Until, began = Began} = Call) ->
+    case py_nif:await_room(Ctx, Room, WaiterId) of
         refuse ->
             Full;
         room ->
-            again(Room, Ticket, Call);
-        {wait, NewTicket, Ms} ->
+            again(Room, WaiterId, Call);
+        {wait, NewId, Ms} ->
             case left(Call) of
-                0 -> give_up(Room, NewTicket, {error, timeout}, Call);
-                Left -> wait(Room, NewTicket, Full, Call#call{until = last(Until, Began, Ms)}, Left)
+                0 -> give_up(Room, NewId, {error, timeout}, Call);
+                Left -> wait(Room, NewId, Full, Call#call{until = last(Until, Began, Ms)}, Left)
             end
     end.
 
 -spec wait(reference(), pos_integer(), {error, term()}, #call{}, timeout()) ->
     {py_nif:seq(), timeout()} | {error, term()}.
-wait(Room, Ticket, Full, #call{until = Until} = Call, Left) ->
+wait(Room, WaiterId, Full, #call{until = Until} = Call, Left) ->
     Patience = max(0, Until - erlang:monotonic_time(millisecond)),
     receive
-        {Room, room} -> again(Room, Ticket, Call)
+        {Room, room} -> again(Room, WaiterId, Call)
     after min(Patience, Left) ->
         %% Integers are less than `infinity'.
         Error = case Patience < Left of
                     true -> Full;
                     false -> {error, timeout}
                 end,
-        give_up(Room, Ticket, Error, Call)
+        give_up(Room, WaiterId, Error, Call)
     end.
 
 -spec again(reference(), non_neg_integer(), #call{}) ->
     {py_nif:seq(), timeout()} | {error, term()}.
-again(Room, Ticket, #call{ctx = Ctx, request = Request} = Call) ->
+again(Room, WaiterId, #call{ctx = Ctx, request = Request} = Call) ->
     case py_nif:submit_admitted(Ctx, Request) of
         Seq when is_integer(Seq) -> {Seq, left(Call)};
-        {error, {overloaded, #{queue := _}}} = Full -> enter(Room, Ticket, Full, Call);
+        {error, {overloaded, #{queue := _}}} = Full -> enter(Room, WaiterId, Full, Call);
         {error, _} = Error -> Error
     end.
 
 -spec give_up(reference(), pos_integer(), {error, term()}, #call{}) -> {error, term()}.
-give_up(Room, Ticket, Error, #call{ctx = Ctx}) ->
-    case py_nif:give_up_room(Ctx, Ticket) of
+give_up(Room, WaiterId, Error, #call{ctx = Ctx}) ->
+    case py_nif:give_up_room(Ctx, WaiterId) of
         true ->
             Error;
         false ->

@@ -12,16 +12,16 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 %% How long a context may take to cancel coroutines whose time is up, in ms.
--define(LATE, 1_500).
-%% When a call that has a limit is looked after, in ms: for the first time, then less and less often.
--define(FIRST_LOOK, 1_000).
--define(LAST_LOOK, 10_000).
+-define(CANCEL_TIMEOUT, 1_500).
+%% How often a call that has a limit is checked, in ms: at first, and at most, less and less often.
+-define(FIRST_CHECK_INTERVAL, 1_000).
+-define(MAX_CHECK_INTERVAL, 10_000).
 
 -type limit() :: timeout().
 %% How long the call may take, kept although nobody waits.
 -type submitted() :: {waiting, pid(), py_nif:seq()} | {error, term()}.
 -type result() :: {ok, term()} | {error, term()} | {parked, reference()}.
--type whose() :: {spawn_call, pid()} | {cast, pid(), iodata()}.
+-type owner() :: {spawn_call, pid()} | {cast, pid(), iodata()}.
 
 %% ------------------------------------------------------------------ results by message
 
@@ -38,9 +38,9 @@ spawn_call(Request, Limit) ->
                     self() ! {py_result, Ref, Error},
                     Ref
             end;
-        Ticket ->
-            ok = limit(Ticket, {spawn_call, self()}, Limit),
-            Ticket
+        RequestId ->
+            ok = limit(RequestId, {spawn_call, self()}, Limit),
+            RequestId
     end.
 
 %% Whether a context that can have it may be back soon.
@@ -54,17 +54,17 @@ waits(Reason, Request) ->
 spawn_waiting(Request, Limit) ->
     Caller = self(),
     Own = py_request:on_behalf(Caller, Request),
-    Pid = spawn(fun() -> stand_for(Caller, Own, py_deadline:from_timeout(Limit)) end),
+    Pid = spawn(fun() -> proxy(Caller, Own, py_deadline:from_timeout(Limit)) end),
     Ref = py_nif:tag(Pid),
-    Pid ! {stand_for, Ref},
+    Pid ! {proxy, Ref},
     Ref.
 
 %% Runs in that process. Its death is the caller's to the call.
--spec stand_for(pid(), py_request:request(), py_deadline:deadline()) -> ok.
-stand_for(Caller, Request, Deadline) ->
+-spec proxy(pid(), py_request:request(), py_deadline:deadline()) -> ok.
+proxy(Caller, Request, Deadline) ->
     Monitor = monitor(process, Caller),
     receive
-        {stand_for, Ref} -> wait_and_call(Caller, Monitor, Ref, Request, Deadline);
+        {proxy, Ref} -> wait_and_call(Caller, Monitor, Ref, Request, Deadline);
         {'DOWN', Monitor, process, Caller, _} -> ok
     end.
 
@@ -74,10 +74,10 @@ wait_and_call(Caller, Monitor, Ref, Request, Deadline) ->
         {error, _} = Error ->
             Caller ! {py_result, Ref, Error},
             ok;
-        Ticket ->
-            ok = limit(Ticket, {spawn_call, self()}, py_deadline:left(Deadline)),
+        RequestId ->
+            ok = limit(RequestId, {spawn_call, self()}, py_deadline:left(Deadline)),
             receive
-                {py_result, Ticket, Result} ->
+                {py_result, RequestId, Result} ->
                     Caller ! {py_result, Ref, Result},
                     ok;
                 {'DOWN', Monitor, process, Caller, _} ->
@@ -91,32 +91,32 @@ await(Ref, Timeout) ->
     receive
         {py_result, Ref, Result} -> Result
     after Timeout ->
-        given_up(Ref)
+        cancel_or_result(Ref)
     end.
 
--spec given_up(reference()) -> {ok, term()} | {error, term()}.
-given_up(Ref) ->
-    case give_up(Ref) of
+-spec cancel_or_result(reference()) -> {ok, term()} | {error, term()}.
+cancel_or_result(Ref) ->
+    case cancel(Ref) of
         true ->
             {error, timeout};
         sending ->
             receive
                 {py_result, Ref, Result} -> Result
             after 1 ->
-                given_up(Ref)
+                cancel_or_result(Ref)
             end;
         sent ->
-            sent(Ref)
+            late_result(Ref)
     end.
 
 %% It has come by now, or somebody has had it before; or the call's own limit has struck at the same
 %% time, and the process that keeps limits is just sending that.
--spec sent(reference()) -> {ok, term()} | {error, term()}.
-sent(Ref) ->
+-spec late_result(reference()) -> {ok, term()} | {error, term()}.
+late_result(Ref) ->
     receive
         {py_result, Ref, Result} -> Result
     after 0 ->
-        ok = limits_are_told(),
+        ok = sync_limits(),
         receive
             {py_result, Ref, Result} -> Result
         after 0 ->
@@ -125,27 +125,27 @@ sent(Ref) ->
     end.
 
 %% What the process has given up before this has been sent when it answers.
--spec limits_are_told() -> ok.
-limits_are_told() ->
+-spec sync_limits() -> ok.
+sync_limits() ->
     try
-        gen_server:call(?MODULE, limits_are_told, infinity)
+        gen_server:call(?MODULE, sync_limits, infinity)
     catch
         %% It is gone, and sends nothing any more.
         exit:_ -> ok
     end.
 
--spec give_up(reference()) -> true | sending | sent.
-give_up(Ref) ->
+-spec cancel(reference()) -> true | sending | sent.
+cancel(Ref) ->
     try
         py_nif:give_up(Ref)
     catch
-        error:badarg -> give_up_waiting(Ref)
+        error:badarg -> cancel_waiting(Ref)
     end.
 
 %% When the process that waits in the caller's place is gone, it has sent what it will ever send. A
 %% reference of a call that was never taken in is an ordinary one.
--spec give_up_waiting(reference()) -> sent.
-give_up_waiting(Ref) ->
+-spec cancel_waiting(reference()) -> sent.
+cancel_waiting(Ref) ->
     try py_nif:tagged(Ref) of
         Pid ->
             Monitor = monitor(process, Pid),
@@ -184,8 +184,8 @@ wait_and_cast(Request, Limit, Caller) ->
     case py_dispatch:submit_waiting(Request, fun py_submit:submit_message/2) of
         {error, Reason} ->
             report(Caller, py_request:describe(Request), Reason);
-        Ticket ->
-            case await(Ticket, py_deadline:left(Deadline)) of
+        RequestId ->
+            case await(RequestId, py_deadline:left(Deadline)) of
                 {error, Reason} -> report(Caller, py_request:describe(Request), Reason);
                 {ok, _} -> ok
             end
@@ -199,8 +199,8 @@ cast(Request, Limit, Caller) ->
     case py_dispatch:submit(Request, Cast) of
         {error, _} = Error ->
             Error;
-        Ticket ->
-            limit(Ticket, {cast, Caller, py_request:describe(Request)}, py_deadline:left(Deadline))
+        RequestId ->
+            limit(RequestId, {cast, Caller, py_request:describe(Request)}, py_deadline:left(Deadline))
     end.
 
 %% ------------------------------------------------------------------ many at once
@@ -276,7 +276,7 @@ each(Coroutines, {error, _} = Error) ->
 
 -spec later(py_deadline:deadline()) -> py_deadline:deadline().
 later(infinity) -> infinity;
-later(Deadline) -> Deadline + ?LATE.
+later(Deadline) -> Deadline + ?CANCEL_TIMEOUT.
 
 -spec submit(pid(), py_request:request(), py_nif:key()) -> submitted().
 submit(Ctx, Request, Key) ->
@@ -314,18 +314,18 @@ collect(Ref, Waiting, Results, Deadline) ->
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
--spec limit(reference(), whose(), limit()) -> ok.
-limit(_Ticket, _Whose, infinity) ->
+-spec limit(reference(), owner(), limit()) -> ok.
+limit(_RequestId, _Owner, infinity) ->
     ok;
-limit(Ticket, Whose, Limit) ->
-    look_later(Ticket, Whose, py_deadline:from_timeout(Limit), ?FIRST_LOOK).
+limit(RequestId, Owner, Limit) ->
+    recheck(RequestId, Owner, py_deadline:from_timeout(Limit), ?FIRST_CHECK_INTERVAL).
 
-%% Most calls are over long before their limit is, and what keeps that keeps a call's ticket. So it is
-%% looked after now and then.
--spec look_later(reference(), whose(), integer(), pos_integer()) -> ok.
-look_later(Ticket, Whose, Deadline, Wait) ->
+%% Most calls are over long before their limit is, and the timer keeps a call's request id alive. So whether
+%% the call is over is checked now and then.
+-spec recheck(reference(), owner(), integer(), pos_integer()) -> ok.
+recheck(RequestId, Owner, Deadline, Wait) ->
     In = min(Wait, py_deadline:left(Deadline)),
-    _ = erlang:send_after(In, ?MODULE, {limit, Ticket, Whose, Deadline, Wait}),
+    _ = erlang:send_after(In, ?MODULE, {limit, RequestId, Owner, Deadline, Wait}),
     ok.
 
 -spec init([]) -> {ok, undefined}.
@@ -334,7 +334,7 @@ init([]) ->
 
 -spec handle_call(term(), gen_server:from(), undefined) ->
     {reply, ok, undefined} | {noreply, undefined}.
-handle_call(limits_are_told, _From, State) ->
+handle_call(sync_limits, _From, State) ->
     {reply, ok, State};
 handle_call(_Request, _From, State) ->
     {noreply, State}.
@@ -344,10 +344,11 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), undefined) -> {noreply, undefined}.
-handle_info({limit, Ticket, Whose, Deadline, Wait}, State) ->
+handle_info({limit, RequestId, Owner, Deadline, Wait}, State) ->
     _ = case py_deadline:left(Deadline) of
-            0 -> give_up(Ticket) =:= true andalso timed_out(Ticket, Whose);
-            _ -> py_nif:is_over(Ticket) orelse look_later(Ticket, Whose, Deadline, min(Wait * 2, ?LAST_LOOK))
+            0 -> cancel(RequestId) =:= true andalso timed_out(RequestId, Owner);
+            _ -> py_nif:is_over(RequestId) orelse
+                recheck(RequestId, Owner, Deadline, min(Wait * 2, ?MAX_CHECK_INTERVAL))
         end,
     {noreply, State};
 handle_info({py_cast, Caller, Request, {error, Reason}}, State) ->
@@ -356,11 +357,11 @@ handle_info({py_cast, Caller, Request, {error, Reason}}, State) ->
 handle_info(_Message, State) ->
     {noreply, State}.
 
--spec timed_out(reference(), whose()) -> ok.
-timed_out(Ticket, {spawn_call, Caller}) ->
-    Caller ! {py_result, Ticket, {error, timeout}},
+-spec timed_out(reference(), owner()) -> ok.
+timed_out(RequestId, {spawn_call, Caller}) ->
+    Caller ! {py_result, RequestId, {error, timeout}},
     ok;
-timed_out(_Ticket, {cast, Caller, What}) ->
+timed_out(_RequestId, {cast, Caller, What}) ->
     report(Caller, What, timeout).
 
 -spec report(pid(), iodata(), term()) -> ok.

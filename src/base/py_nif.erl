@@ -21,7 +21,7 @@
          callback_begin/1, callback_answer/2]).
 
 -export_type([handle/0, hidden/0, pool/0, request/0, env/0, flags/0, key/0, seq/0, settings/0,
-              callback_ref/0, tally/0]).
+              callback_ref/0, in_flight/0]).
 
 -nifs([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1, ask/2,
        submit/2, cancel/2, interrupt/1, object_context/1,
@@ -46,7 +46,7 @@
 %% The slots of a pool.
 -opaque callback_ref() :: reference().
 %% A call from Python that waits for its answer.
--opaque tally() :: reference().
+-opaque in_flight() :: reference().
 %% What a native thread has sent and nobody has dealt with yet.
 -type seq() :: non_neg_integer().
 %% Number of a request within its context.
@@ -307,9 +307,9 @@ locate(_Source, _File, _Line) -> ok.
 serve(_Service) -> ?NOT_LOADED.
 
 %% So much of what a native thread has sent has been dealt with.
--spec handled(tally(), Messages :: non_neg_integer(), Sends :: non_neg_integer(),
+-spec handled(in_flight(), Messages :: non_neg_integer(), Sends :: non_neg_integer(),
               Bytes :: non_neg_integer()) -> ok.
-handled(_Tally, _Messages, _Sends, _Bytes) -> ?NOT_LOADED.
+handled(_InFlight, _Messages, _Sends, _Bytes) -> ?NOT_LOADED.
 
 %% The names that Python code can call, all of them, and whose conventions their arguments follow.
 -spec registered([{binary(), erlang | elixir}]) -> ok.

@@ -48,16 +48,16 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), undefined) -> {noreply, undefined}.
-handle_info({py_log, Tally, Severity, Message, Meta, Caller, Context}, State) ->
+handle_info({py_log, InFlight, Severity, Message, Meta, Caller, Context}, State) ->
     Began = erlang:monotonic_time(millisecond),
     ok = log_anyhow(Severity, Message, Meta, Caller, Context),
     Took = erlang:monotonic_time(millisecond) - Began,
-    ok = py_nif:handled(Tally, 1, 0, 0),
+    ok = py_nif:handled(InFlight, 1, 0, 0),
     ok = catch_up(Took, process_info(self(), message_queue_len)),
     {noreply, State};
-handle_info({py_level, Tally}, State) ->
+handle_info({py_level, InFlight}, State) ->
     ok = publish_level(),
-    ok = py_nif:handled(Tally, 1, 0, 0),
+    ok = py_nif:handled(InFlight, 1, 0, 0),
     {noreply, State};
 handle_info(_Message, State) ->
     {noreply, State}.

@@ -35,9 +35,9 @@
 -type caller() :: pid() | none.
 %% Text of one caller and native thread with nothing of another in between, newest first. A job and
 %% the threads that it has started have different callers and often the same leader.
--type run() :: {{caller(), py_nif:tally()}, [binary()], Count :: pos_integer()}.
+-type run() :: {{caller(), py_nif:in_flight()}, [binary()], Count :: pos_integer()}.
 -type leader() :: #leader{}.
--type request() :: {Leader :: pid(), Order :: integer(), py_nif:tally(), Text :: iodata()}.
+-type request() :: {Leader :: pid(), Order :: integer(), py_nif:in_flight(), Text :: iodata()}.
 
 %% How much may come together in one request.
 -define(MOST_BYTES, 65_536).
@@ -67,8 +67,8 @@ handle_cast(_Message, State) ->
     {noreply, State, 0}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, 0}.
-handle_info({py_output, Tally, Caller, Text}, State) ->
-    case take_in({Caller, Tally}, Text, State) of
+handle_info({py_output, InFlight, Caller, Text}, State) ->
+    case take_in({Caller, InFlight}, Text, State) of
         #state{bytes = Bytes} = Full when Bytes >= ?MOST_BYTES -> {noreply, pass_on(Full), 0};
         More -> {noreply, More, 0}
     end;
@@ -86,11 +86,11 @@ terminate(_Reason, State) ->
     _ = pass_on(State),
     ok.
 
--spec take_in({caller(), py_nif:tally()}, binary(), #state{}) -> #state{}.
+-spec take_in({caller(), py_nif:in_flight()}, binary(), #state{}) -> #state{}.
 take_in(Key, Text, #state{waiting = Waiting, bytes = Bytes} = State) ->
     State#state{waiting = longer(Key, Text, Waiting), bytes = Bytes + byte_size(Text)}.
 
--spec longer({caller(), py_nif:tally()}, binary(), [run()]) -> [run()].
+-spec longer({caller(), py_nif:in_flight()}, binary(), [run()]) -> [run()].
 longer(Key, Text, [{Key, Texts, Count} | Earlier]) -> [{Key, [Text | Texts], Count + 1} | Earlier];
 longer(Key, Text, Earlier) -> [{Key, [Text], 1} | Earlier].
 
@@ -99,9 +99,9 @@ pass_on(#state{waiting = Waiting} = State) ->
     lists:foldr(fun pass_on/2, State#state{waiting = [], bytes = 0}, Waiting).
 
 -spec pass_on(run(), #state{}) -> #state{}.
-pass_on({{Caller, Tally}, Texts, Count}, State) ->
-    Asking = ask(leader(Caller), Tally, lists:reverse(Texts), State),
-    ok = py_nif:handled(Tally, Count, 0, 0),
+pass_on({{Caller, InFlight}, Texts, Count}, State) ->
+    Asking = ask(leader(Caller), InFlight, lists:reverse(Texts), State),
+    ok = py_nif:handled(InFlight, Count, 0, 0),
     Asking.
 
 -spec leader(caller()) -> pid().
@@ -113,18 +113,18 @@ leader(Caller) ->
         undefined -> group_leader()
     end.
 
--spec ask(pid(), py_nif:tally(), iodata(), #state{}) -> #state{}.
-ask(Pid, Tally, Text, #state{asked = Asked, leaders = Leaders} = State) ->
+-spec ask(pid(), py_nif:in_flight(), iodata(), #state{}) -> #state{}.
+ask(Pid, InFlight, Text, #state{asked = Asked, leaders = Leaders} = State) ->
     case known(Pid, Leaders) of
         #leader{bytes = Bytes} = Full when Bytes >= ?MOST_FOR_LEADER ->
             ok = report_dropped(Pid, Full),
-            ok = py_nif:handled(Tally, 0, 0, iolist_size(Text)),
+            ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
             State#state{leaders = Leaders#{Pid := Full#leader{lossy = true}}};
         #leader{asked = Count, bytes = Bytes} = Leader ->
             Ref = make_ref(),
             Pid ! {io_request, self(), Ref, {put_chars, unicode, iolist_to_binary(Text)}},
             Order = erlang:unique_integer([monotonic]),
-            State#state{asked = Asked#{Ref => {Pid, Order, Tally, Text}},
+            State#state{asked = Asked#{Ref => {Pid, Order, InFlight, Text}},
                         leaders = Leaders#{Pid => Leader#leader{asked = Count + 1,
                                                                 bytes = Bytes + memory(Text)}}}
     end.
@@ -152,8 +152,8 @@ report_dropped(_Pid, _Leader) ->
 -spec answered(reference(), #state{}) -> #state{}.
 answered(Ref, #state{asked = Asked} = State) ->
     case maps:take(Ref, Asked) of
-        {{Leader, _Order, Tally, Text}, Others} ->
-            ok = py_nif:handled(Tally, 0, 0, iolist_size(Text)),
+        {{Leader, _Order, InFlight, Text}, Others} ->
+            ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
             let_go(Leader, memory(Text), State#state{asked = Others});
         error ->
             State
@@ -178,15 +178,15 @@ gone(Leader, #state{asked = Asked, leaders = Leaders} = State) ->
     Left = State#state{asked = maps:without(maps:keys(Lost), Asked),
                        leaders = maps:remove(Leader, Leaders)},
     %% Not in the order of the references: on another scheduler a later one may be smaller.
-    lists:foldl(fun({_, _Order, Tally, Text}, Sofar) -> ask_own(Leader, Tally, Text, Sofar) end,
+    lists:foldl(fun({_, _Order, InFlight, Text}, Sofar) -> ask_own(Leader, InFlight, Text, Sofar) end,
                 Left, lists:keysort(2, maps:values(Lost))).
 
--spec ask_own(pid(), py_nif:tally(), iodata(), #state{}) -> #state{}.
-ask_own(Gone, Tally, Text, State) ->
+-spec ask_own(pid(), py_nif:in_flight(), iodata(), #state{}) -> #state{}.
+ask_own(Gone, InFlight, Text, State) ->
     case group_leader() of
         Gone ->
-            ok = py_nif:handled(Tally, 0, 0, iolist_size(Text)),
+            ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
             State;
         Own ->
-            ask(Own, Tally, Text, State)
+            ask(Own, InFlight, Text, State)
     end.

@@ -19,17 +19,17 @@
     waiting = [] :: [run()],
     bytes = 0 :: non_neg_integer(),
     %% Requests that haven't been answered.
-    asked = #{} :: #{reference() => request()},
+    requests = #{} :: #{reference() => request()},
     leaders = #{} :: #{pid() => leader()}
 }).
 
 -record(leader, {
     monitor :: reference(),
-    asked = 0 :: non_neg_integer(),
+    requests = 0 :: non_neg_integer(),
     %% Memory of what it was asked and hasn't answered.
     bytes = 0 :: non_neg_integer(),
     %% Whether anything was dropped since it last had answered everything.
-    lossy = false :: boolean()
+    dropping = false :: boolean()
 }).
 
 -type caller() :: pid() | none.
@@ -40,12 +40,12 @@
 -type request() :: {Leader :: pid(), Order :: integer(), py_nif:in_flight(), Text :: iodata()}.
 
 %% How much may come together in one request.
--define(MOST_BYTES, 65_536).
+-define(MAX_REQUEST_BYTES, 65_536).
 %% How much may be under way to one leader, of all jobs. A slow one with many jobs doesn't come near:
 %% each waits at 1 MiB.
--define(MOST_FOR_LEADER, 67_108_864).
+-define(MAX_LEADER_BYTES, 67_108_864).
 %% What a request takes beside its text.
--define(REQUEST_BYTES, 500).
+-define(REQUEST_OVERHEAD, 500).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
@@ -69,7 +69,7 @@ handle_cast(_Message, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, 0}.
 handle_info({py_output, InFlight, Caller, Text}, State) ->
     case take_in({Caller, InFlight}, Text, State) of
-        #state{bytes = Bytes} = Full when Bytes >= ?MOST_BYTES -> {noreply, pass_on(Full), 0};
+        #state{bytes = Bytes} = Full when Bytes >= ?MAX_REQUEST_BYTES -> {noreply, pass_on(Full), 0};
         More -> {noreply, More, 0}
     end;
 handle_info(timeout, State) ->
@@ -114,18 +114,18 @@ leader(Caller) ->
     end.
 
 -spec ask(pid(), py_nif:in_flight(), iodata(), #state{}) -> #state{}.
-ask(Pid, InFlight, Text, #state{asked = Asked, leaders = Leaders} = State) ->
+ask(Pid, InFlight, Text, #state{requests = Requests, leaders = Leaders} = State) ->
     case known(Pid, Leaders) of
-        #leader{bytes = Bytes} = Full when Bytes >= ?MOST_FOR_LEADER ->
+        #leader{bytes = Bytes} = Full when Bytes >= ?MAX_LEADER_BYTES ->
             ok = report_dropped(Pid, Full),
             ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
-            State#state{leaders = Leaders#{Pid := Full#leader{lossy = true}}};
-        #leader{asked = Count, bytes = Bytes} = Leader ->
+            State#state{leaders = Leaders#{Pid := Full#leader{dropping = true}}};
+        #leader{requests = Count, bytes = Bytes} = Leader ->
             Ref = make_ref(),
             Pid ! {io_request, self(), Ref, {put_chars, unicode, iolist_to_binary(Text)}},
             Order = erlang:unique_integer([monotonic]),
-            State#state{asked = Asked#{Ref => {Pid, Order, InFlight, Text}},
-                        leaders = Leaders#{Pid => Leader#leader{asked = Count + 1,
+            State#state{requests = Requests#{Ref => {Pid, Order, InFlight, Text}},
+                        leaders = Leaders#{Pid => Leader#leader{requests = Count + 1,
                                                                 bytes = Bytes + memory(Text)}}}
     end.
 
@@ -138,11 +138,11 @@ known(Pid, Leaders) ->
 
 -spec memory(iodata()) -> pos_integer().
 memory(Text) ->
-    iolist_size(Text) + ?REQUEST_BYTES.
+    iolist_size(Text) + ?REQUEST_OVERHEAD.
 
 %% Elsewhere, because a handler of `logger' may wait for just that leader.
 -spec report_dropped(pid(), leader()) -> ok.
-report_dropped(Pid, #leader{lossy = false}) ->
+report_dropped(Pid, #leader{dropping = false}) ->
     _ = spawn(logger, warning, [#{event => {py_output, dropped}, leader => Pid},
                                 #{report_cb => fun py_error:report/1}]),
     ok;
@@ -150,32 +150,32 @@ report_dropped(_Pid, _Leader) ->
     ok.
 
 -spec answered(reference(), #state{}) -> #state{}.
-answered(Ref, #state{asked = Asked} = State) ->
-    case maps:take(Ref, Asked) of
+answered(Ref, #state{requests = Requests} = State) ->
+    case maps:take(Ref, Requests) of
         {{Leader, _Order, InFlight, Text}, Others} ->
             ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
-            let_go(Leader, memory(Text), State#state{asked = Others});
+            request_done(Leader, memory(Text), State#state{requests = Others});
         error ->
             State
     end.
 
--spec let_go(pid(), pos_integer(), #state{}) -> #state{}.
-let_go(Pid, Memory, #state{leaders = Leaders} = State) ->
+-spec request_done(pid(), pos_integer(), #state{}) -> #state{}.
+request_done(Pid, Memory, #state{leaders = Leaders} = State) ->
     case Leaders of
-        #{Pid := #leader{monitor = Monitor, asked = 1}} ->
+        #{Pid := #leader{monitor = Monitor, requests = 1}} ->
             true = demonitor(Monitor, [flush]),
             State#state{leaders = maps:remove(Pid, Leaders)};
-        #{Pid := #leader{asked = Count, bytes = Bytes} = Leader} ->
-            Less = Leader#leader{asked = Count - 1, bytes = Bytes - Memory},
+        #{Pid := #leader{requests = Count, bytes = Bytes} = Leader} ->
+            Less = Leader#leader{requests = Count - 1, bytes = Bytes - Memory},
             State#state{leaders = Leaders#{Pid := Less}}
     end.
 
 %% A leader that is gone has perhaps not written what it was asked to: the application's own does,
 %% if it isn't the one that is gone.
 -spec gone(pid(), #state{}) -> #state{}.
-gone(Leader, #state{asked = Asked, leaders = Leaders} = State) ->
-    Lost = maps:filter(fun(_Ref, {To, _, _, _}) -> To =:= Leader end, Asked),
-    Left = State#state{asked = maps:without(maps:keys(Lost), Asked),
+gone(Leader, #state{requests = Requests, leaders = Leaders} = State) ->
+    Lost = maps:filter(fun(_Ref, {To, _, _, _}) -> To =:= Leader end, Requests),
+    Left = State#state{requests = maps:without(maps:keys(Lost), Requests),
                        leaders = maps:remove(Leader, Leaders)},
     %% Not in the order of the references: on another scheduler a later one may be smaller.
     lists:foldl(fun({_, _Order, InFlight, Text}, Sofar) -> ask_own(Leader, InFlight, Text, Sofar) end,

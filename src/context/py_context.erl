@@ -150,7 +150,7 @@ start_link(Id, Mode) ->
 -spec start_checked(term(), py_options:context()) -> {ok, pid()} | {error, term()}.
 start_checked(Id, Options) ->
     Start = fun() -> py_context_server:spawn_link(Id, py_options:hide(Options)) end,
-    py_context_server:start_by(Start, Options).
+    py_context_server:start_and_await(Start, Options).
 
 %% @doc Stops a context. Waiting jobs are answered `{error, {context_died, shutdown}}', the running
 %% one has its grace, then is interrupted. On return the process and its thread are gone.

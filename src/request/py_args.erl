@@ -6,6 +6,7 @@
 -module(py_args).
 
 -export([call/1, eval/1, exec/1, complete/1, limit/1]).
+-export([calls/2, complete_each/2, complete_stream/1]).
 
 -export_type([parsed/0]).
 
@@ -15,6 +16,8 @@
 %% A request, and what is still to be said about it.
 
 -define(IS_TARGET(T), (is_pid(T) orelse is_atom(T))).
+%% How many items of a stream at most wait for their consumer, unless the caller says otherwise.
+-define(READ_AHEAD, 100).
 -define(NO_SOURCE, <<"not text, and there is none after it to run in a context or pool">>).
 -define(IS_SOURCE(S), (is_binary(S) orelse is_list(S))).
 
@@ -128,3 +131,67 @@ complete({Request, Options}) -> py_request:with_options(Request, Options).
 limit({_Request, #{timeout := Timeout}}) -> Timeout;
 limit({_Request, Timeout}) when is_integer(Timeout) -> Timeout;
 limit({_Request, _Options}) -> infinity.
+
+%% ------------------------------------------------------------------ many calls
+
+%% The requests of `py:parallel/1': all are checked before the first is made.
+-spec calls([term()], [term()]) -> [py_request:request()].
+calls(Calls, All) ->
+    [begin
+         {ok, Request} = complete(call(tuple_to_list(Call))),
+         Request
+     end || Call <- checked(Calls, All)].
+
+-spec checked(term(), [term()]) -> [tuple()].
+checked([{Module, Func, Args} | Calls], All) when is_list(Args) ->
+    checked([{Module, Func, Args, #{}} | Calls], All);
+checked([{Module, Func, Args, Kwargs} | Calls], All) when is_list(Args) ->
+    Call = {py_check:name(Module, 1, All), py_check:name(Func, 1, All), Args,
+            py_check:named(Kwargs, 1, All)},
+    [Call | checked(Calls, All)];
+checked([], _All) -> [];
+checked(_Other, All) -> ?BADARG(All, {argument, 1, <<"not a list of {Module, Func, Args}">>}).
+
+%% Bad options are bad without calls, too.
+-spec complete_each([py_request:request()], map()) ->
+    {ok, [py_request:request()]} | {error, {bad_option, {term(), term()}}}.
+complete_each(Requests, Options) ->
+    case py_options:call(maps:without([env], Options)) of
+        {ok, _} -> complete_each(Requests, Options, []);
+        {error, _} = Error -> Error
+    end.
+
+-spec complete_each([py_request:request()], map(), [py_request:request()]) ->
+    {ok, [py_request:request()]} | {error, {bad_option, {term(), term()}}}.
+complete_each([Request | Requests], Options, Complete) ->
+    case py_request:with_options(Request, Options) of
+        {ok, Each} -> complete_each(Requests, Options, [Each | Complete]);
+        {error, _} = Error -> Error
+    end;
+complete_each([], _Options, Complete) ->
+    {ok, lists:reverse(Complete)}.
+
+%% ------------------------------------------------------------------ streams
+
+%% The request of a stream that comes as messages, and how many items at most are made before they are
+%% wanted.
+-spec complete_stream({py_request:request(), term()}) ->
+    {ok, py_request:request(), ReadAhead :: pos_integer()} | {error, {bad_option, {term(), term()}}}.
+complete_stream({_Request, #{timeout := Timeout}}) ->
+    %% A stream takes as long as its consumer does.
+    {error, {bad_option, {timeout, Timeout}}};
+complete_stream({_Request, #{on_caller_down := finish}}) ->
+    %% Nobody would take the items.
+    {error, {bad_option, {on_caller_down, finish}}};
+complete_stream({Request, #{read_ahead := N} = Options}) when is_integer(N), N > 0 ->
+    case complete({Request, maps:remove(read_ahead, Options)}) of
+        {ok, Complete} -> {ok, Complete, N};
+        {error, _} = Error -> Error
+    end;
+complete_stream({_Request, #{read_ahead := N}}) ->
+    {error, {bad_option, {read_ahead, N}}};
+complete_stream({Request, Options}) when is_map(Options) ->
+    complete_stream({Request, Options#{read_ahead => ?READ_AHEAD}});
+complete_stream({_Request, Other}) ->
+    %% A timeout, perhaps.
+    {error, {bad_option, py_request:not_options(Other)}}.

@@ -1,6 +1,6 @@
 %% @private The application, seen from below: whether it runs, and starting it.
 %%
-%% Runs in the calling process. It knows the names of supervisors and calls none of their modules.
+%% Runs in the calling process. It knows the names of supervisors and never calls their modules.
 -module(py_app).
 
 -export([ensure_started/0, ensure_started/1, ensure_started_or_exit/0, is_running/0]).

@@ -1,6 +1,7 @@
 %% @private Arguments that several functions take, checked and brought into one form.
 %%
-%% Runs in the calling process. What is bad is a `badarg' of the function that was called from outside.
+%% Pure functions for the calling process. A bad argument is a `badarg' of the function that was
+%% called from outside; nothing here returns an error.
 -module(py_check).
 
 -export([name/3, named/3, text/3, utf8/3, without_nul/3, path/3]).

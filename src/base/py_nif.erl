@@ -1,9 +1,10 @@
-%% The boundary to the native library: one stub per NIF, and nothing else.
+%% @private The boundary to the native library: one stub per NIF, and nothing else.
 %%
-%% No function here blocks: calls enqueue, starting and stopping answer by message. The library is
-%% loaded by the application when it starts, not when this module is loaded, so that a missing
-%% libpython is an error with a name instead of a crash report about on_load. Before that, stubs
-%% answer what is true of a system without Python: there are no contexts.
+%% Runs in the calling process. No function here blocks: calls enqueue, starting and stopping
+%% answer by message. The library is loaded by the application when it starts, not when this
+%% module is loaded, so that a missing libpython is an error with a name instead of a crash
+%% report about on_load. Before that, stubs answer what is true of a system without Python: there
+%% are no contexts.
 -module(py_nif).
 
 -export([load/0]).

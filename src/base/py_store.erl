@@ -1,8 +1,9 @@
 %% @private A value that everybody reads and one process writes, in a persistent term.
 %%
-%% Whoever reads asks nobody. One process writes, so that changes made at once lose none. The value
-%% outlives a crash of that process, and is erased when the application stops. To change it makes the VM
-%% scan all processes for the old value: it is for what is set at start, not per call.
+%% A reader asks no process. One process writes, so that changes made at once lose none. The
+%% value outlives a crash of that process, and is erased when the application stops. To change it
+%% makes the VM scan all processes for the old value: it is for what is set at start, never for
+%% what changes with each call.
 -module(py_store).
 
 -behaviour(gen_server).

@@ -1,14 +1,24 @@
-%% The process of one context: it owns the lifecycle of a native thread, and is the pid that users
-%% see. It is not a hop: calls go from the caller straight to the thread's mailbox.
+%% @private The process of one context: it owns the lifecycle of a native thread, and is the pid
+%% that users see. Calls never pass through it; they go from the caller straight to the thread's
+%% mailbox.
 %%
-%% It starts its thread without waiting for it, so that the contexts of a pool start side by side.
-%% In a pool's slot it tells the pool once the thread serves, and tries again, later and later, when
-%% the thread can't start; alone it reports the failure and ends.
+%%   starting --started--> serving --drain--> draining --ended--> (the pool stops it)
+%%      |                    |  ^
+%%      | error in a slot    |  | stuck: a replacement thread takes over
+%%      v                    +--+
+%%   waiting --retry--> starting       any --stop--> stopping --ended--> (terminated)
+%%      (alone: failed, until its starter has the error)
 %%
-%% It dies of any exit signal, like a process that doesn't trap exits; it traps them only to stop
-%% its thread in order: waiting jobs are answered and, when it is a `shutdown', the running one gets
+%% It starts its thread without waiting for it, so that the contexts of a pool start side by
+%% side. In a pool's slot it reports to the pool when the thread serves, and tries again, with a
+%% growing interval, when the thread can't start; alone it reports the failure and ends.
+%%
+%% It dies of any exit signal, as a process does that traps none; it traps them only to stop its
+%% thread in order: waiting jobs are answered and, when it is a `shutdown', the running one has
 %% its grace. Any other reason is a death without grace, so that a slot is refilled at once. When
-%% it is killed outright, the native side notices (a NIF monitor) and answers everybody.
+%% it is killed outright, the native side notices by a NIF monitor and answers all callers.
+%%
+%% The file is over 400 lines because it is one state machine.
 -module(py_context_server).
 
 -behaviour(gen_server).

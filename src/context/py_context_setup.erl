@@ -1,8 +1,9 @@
-%% @private What every context starts with: folders on Python's path, imports, a virtual environment.
-%% Kept in one place, in order, so that contexts which start later have it too.
+%% @private What every context starts with: folders on Python's path, imports, a virtual
+%% environment. The steps are kept in one place, in order, so that contexts which start later
+%% have them too.
 %%
-%% One process writes; each new context reads, without asking anybody, and runs the steps before it
-%% serves. It runs nothing in a context that serves already: py_each_context does.
+%% One process writes; each new context reads, without asking it, and runs the steps before it
+%% serves. It never runs anything in a context that serves already: py_each_context does.
 -module(py_context_setup).
 
 -export([put/1, remove/1, find/1, sources/1]).

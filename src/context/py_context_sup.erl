@@ -1,4 +1,4 @@
-%% Single contexts under the application's supervisor, outside any pool.
+%% @doc Single contexts under the application's supervisor, outside any pool.
 %%
 %% They are temporary: a context's variables are gone when it dies, and nobody would find the
 %% replacement's pid. A pool is for those who want one.

@@ -1,9 +1,10 @@
-%% @private Waiting for capacity in the queue of a context that has the option `overload => {wait, Ms}'.
+%% @private Waiting for capacity in the queue of a context that has the option `overload =>
+%% {wait, Ms}'.
 %%
-%% Runs in the calling process, after its request was refused. It waits for one message, which says
-%% that there may be capacity, so no scheduler and no timer is kept busy; it keeps its place in the
-%% context's wait queue while it tries. When the time is up it cancels the wait: either that succeeds and
-%% the message never comes, or it is here or on its way and is received.
+%% Runs in the calling process, after its request was refused. It waits for one message, which
+%% says that there may be capacity, so no scheduler and no timer is kept busy; it keeps its place
+%% in the context's wait queue while it tries. When the time is up it cancels the wait: either
+%% that succeeds and the message never comes, or it is here or on its way and is received.
 -module(py_overload).
 
 -export([submit/4]).

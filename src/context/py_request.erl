@@ -1,8 +1,9 @@
-%% @private One request: what a context is asked to do, where, and what its caller wants beyond the
-%% result.
+%% @private One request: what a context is asked to do, where, and what its caller wants beyond
+%% the result.
 %%
-%% Data and pure functions, for the calling process. Every request is made here, of arguments that have
-%% been checked, and brought here into the form that the native side takes; py_submit sends it.
+%% Data and pure functions, for the calling process. Every request is made here, of arguments
+%% that have been checked, and brought here into the form that the native side takes; py_submit
+%% sends it.
 -module(py_request).
 
 %% Making one.

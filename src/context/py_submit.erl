@@ -1,7 +1,8 @@
 %% @private Hands requests to contexts of this node, and waits for their results.
 %%
-%% Runs in the calling process, which gives the request straight to the context's thread and gets the
-%% result from it as a message: no process stands in between. It never decides where a request goes.
+%% Runs in the calling process, which gives the request straight to the context's thread and gets
+%% the result from it as a message: no process stands in between. It never decides where a
+%% request goes.
 -module(py_submit).
 
 -export([run/2, submit/3, submit_message/2, submit_cast/3]).

@@ -1,12 +1,12 @@
-%% The process of one pool: it starts and stops the pool's contexts, keeps the native slots, and is
-%% the one writer of the pool's persistent_term entry. Calls don't pass through it, and it never
-%% waits for a context to start, so that healing is not held up.
+%% @private The process of one pool: it starts and stops the pool's contexts, fills the native
+%% slots, and is the one writer of the pool's entries in py_pool_table. Calls never pass through
+%% it, and it never waits for a context to start, so that dead contexts are replaced meanwhile.
 %%
 %% The entry is written once all contexts serve, and erased when the pool stops. A context that
-%% dies is restarted by the supervisor below and put into the native slot here; the entry stays. It
-%% also stays when this process crashes below the application's supervisor, or that one does, for the
-%% process that follows: py_pool_restorer starts those that no supervisor knows any more, and finds their
-%% options in an entry beside it.
+%% dies is restarted by the supervisor below and put into the native slot here; the entry stays.
+%% It also stays when this process crashes below the application's supervisor, or that one does,
+%% for the process that follows: py_pool_restorer starts pools that no supervisor knows any more,
+%% and finds their options in an entry beside it.
 -module(py_pool).
 
 -behaviour(gen_server).

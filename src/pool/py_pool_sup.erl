@@ -1,4 +1,7 @@
-%% The application's pools. Pools stop side by side when the application does.
+%% @private The application's pools: one py_pool each. They stop side by side when the
+%% application does.
+%%
+%% A supervisor. It never ends because a pool dies, however often.
 -module(py_pool_sup).
 
 -behaviour(supervisor).

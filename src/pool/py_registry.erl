@@ -1,12 +1,10 @@
-%% Which functions go to which pool.
+%% @private Which Python functions go to which pool.
 %%
-%% One process writes, so that registrations made at once lose none; everybody reads what it has
-%% written in persistent_term, without asking anybody. Changing it makes the VM scan for what was
-%% there before, so register at start, not per call.
+%% One process writes (py_store); a look-up is made by the caller and asks no process.
 %%
 %% Names are kept as binaries, because they may come from data, and an atom once made is never
-%% freed. Most look-ups are made with atoms: those that exist lead to the pool without being turned
-%% into binaries.
+%% freed. Most look-ups are made with atoms: those that exist lead to the pool without being
+%% turned into binaries.
 -module(py_registry).
 
 -export([start_link/0, register/3, unregister/2, lookup/2, list/0, forget/0]).

@@ -1,8 +1,10 @@
-%% @private The many shapes in which the front's functions can be called, each brought into one request.
+%% @private The shapes in which the front's functions can be called, each brought into one
+%% request.
 %%
-%% A shape is told by the types of its arguments, as they come: a pid is a context, an atom where
-%% source text could be is a pool. `Module, Func, Args' and `Pool, Module, Func, Args' are told by the
-%% third, which is a list in the former.
+%% Pure functions for the calling process; they never send anything. The types of the arguments,
+%% as they come, tell a shape: a pid is a context, an atom where source text could be is a pool.
+%% `Module, Func, Args' and `Pool, Module, Func, Args' differ in the third, which is a list in
+%% the former.
 -module(py_args).
 
 -export([call/1, eval/1, exec/1, complete/1, limit/1]).

@@ -1,8 +1,10 @@
-%% Calls that nobody waits for while they are made: results by message, none at all, or many at once.
+%% @private Calls that nobody waits for while they are made: results by message, none at all, or
+%% many at once.
 %%
-%% They go the way of every other call; no process stands in between, unless a call's pool has no living
-%% context just now: then one waits for that in the caller's place. The one process here keeps the time
-%% limits of such calls, and logs what went wrong in casts, whose callers don't want to know.
+%% They go the way of every other call, from the caller to the context's thread. Only while a
+%% call's pool has no living context does a process wait for one in the caller's place. The
+%% process of this module keeps the time limits of such calls, and logs the errors of casts;
+%% results never pass through it.
 -module(py_async).
 
 -behaviour(gen_server).

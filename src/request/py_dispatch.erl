@@ -1,8 +1,8 @@
-%% @private Runs the front's requests: each in the context that py_target names, or in the replacement of
-%% one that has died.
+%% @private Runs the front's requests: each in the context that py_target names, or in the
+%% replacement of one that has died.
 %%
-%% Runs in the calling process. A request is made twice only if its context was dead before it took the
-%% request in.
+%% Runs in the calling process. A request is never made twice, unless its context was dead before
+%% it took the request in.
 -module(py_dispatch).
 
 %% Waiting for the result.

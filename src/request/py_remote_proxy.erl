@@ -1,8 +1,9 @@
-%% The front's calls into contexts of other nodes.
+%% @private The front's calls into contexts of other nodes.
 %%
-%% A process has its namespaces where its calls run, so each process that calls a context of another
-%% node has a proxy there: a process that makes the calls for it, has the namespaces in its place,
-%% and dies with it. The proxy is kept in the process dictionary, one for each node.
+%% A process has its namespaces where its calls run, so each process that calls a context of
+%% another node has a proxy there: a process that makes the calls for it, has the namespaces in
+%% its place, and never outlives it. The caller keeps the proxies' pids in its process
+%% dictionary, one for each node.
 -module(py_remote_proxy).
 
 -behaviour(gen_server).

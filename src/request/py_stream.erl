@@ -1,8 +1,8 @@
-%% Streams: what an iterator or generator gives, a few items at a time.
+%% @private Streams: what an iterator or generator gives, a few items at a time.
 %%
-%% A stream is a handle on an iterator in its context. Each step is a job that takes some items and
-%% has an end in time, so that between steps the context serves others. `open', `next' and `close' run
-%% in the process that uses the stream, which asks when it wants more.
+%% A stream is a handle on an iterator in its context. Each step is a job that takes some items
+%% and ends in bounded time, so that between steps the context serves others. `open', `next' and
+%% `close' run in the process that uses the stream, which asks when it wants more.
 %%
 %% A stream that comes as messages has a process of its own, which asks in the consumer's place:
 %% py_stream_server.

@@ -1,8 +1,9 @@
-%% Streams that come as messages: each has a process, which asks for items in the consumer's place.
+%% @private Streams that come as messages: each has a process, which asks for items in the
+%% consumer's place.
 %%
-%% The items go to the consumer as they are made. What acknowledges an item is that the consumer takes
-%% it out of its message queue: no more than the read-ahead wait there. The process ends with the
-%% stream, when the stream is cancelled, and when the consumer dies; a generator is closed then.
+%% The items go to the consumer as they are made. Taking an item out of the message queue
+%% acknowledges it: never more than the read-ahead wait there. The process ends with the stream,
+%% when the stream is cancelled, and when the consumer dies; a generator is closed then.
 -module(py_stream_server).
 
 -behaviour(gen_server).

@@ -1,8 +1,8 @@
-%% @private Where a request of the front goes: to the context that the calling process has bound in the
-%% pool, else to the one that has its state, else to the one of its scheduler.
+%% @private Where a request of the front goes: to the context that the calling process has bound
+%% in the pool, else to the one that has its state, else to the one of its scheduler.
 %%
-%% Runs in the calling process, in whose dictionary it notes which context has the process's state. On the
-%% way of a call it asks no other process.
+%% Runs in the calling process, in whose dictionary it notes which context has the process's
+%% state. On the way of a call it never asks another process.
 -module(py_target).
 
 -export([of_function/2, context/1, has_affinity/2]).

@@ -1,9 +1,9 @@
-%% @private Starts the processes for the functions that Python calls: some ahead, which are idle, and one
-%% at once when Python has found none idle. What they do is in py_callback_worker.
+%% @private Starts the processes for the functions that Python calls (py_callback_worker): some
+%% ahead, which are idle, and one at once when Python has found none idle.
 %%
-%% The processes are linked: they end with this one. They are monitored, because a function could undo
-%% the link: when one of them has ended without an answer Python is told why. Nothing that a function
-%% does holds this process up.
+%% One process. The workers are linked to it and end with it. They are also monitored, because a
+%% function could undo the link: when one of them has ended without an answer, Python gets the
+%% reason. It never runs a function itself, so no function holds it up.
 -module(py_callback_pool).
 
 -behaviour(gen_server).

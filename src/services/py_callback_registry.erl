@@ -1,7 +1,7 @@
 %% @private Erlang functions that Python code can call: `erlang.call("name", ...)'.
 %%
-%% One process writes the registrations, as py_registry does for pools; a process that runs a function
-%% reads them. The native side has the names, so that Python code learns of a wrong one at once. It
+%% One process writes the registrations (py_store); a process that runs a function reads them.
+%% The native side has the names, so that Python code gets an error for a wrong one at once. It
 %% never runs a function.
 -module(py_callback_registry).
 

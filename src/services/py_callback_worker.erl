@@ -1,8 +1,9 @@
-%% @private The processes that run the functions which Python calls: each waits for a call, runs its
-%% function, answers, and waits for the next.
+%% @private The processes that run the functions which Python calls: each waits for a call, runs
+%% its function, answers, and waits for the next.
 %%
-%% Started by py_callback_pool. Whatever happens to such a process, Python gets an answer: from its
-%% supervisor's monitor, or from the destructor of the call's reference.
+%% Started by py_callback_pool. Whatever happens to such a process, Python is never left waiting:
+%% if the worker dies, the answer comes from the monitor of py_callback_pool or, at the latest,
+%% from the destructor of the call's reference.
 -module(py_callback_worker).
 
 -export([start/1, idle/4, run/3]).

@@ -1,7 +1,7 @@
-%% Hands Python's log events to `logger', with domain `[python]'.
+%% @private Hands Python's log events to `logger', with domain `[python]'.
 %%
 %% The handlers run in this process, one event after the other, so that no context waits for them
-%% until it is far ahead. No event may end it, whatever Python code has put into one.
+%% until it is far ahead. No event may ever end it, whatever Python code has put into one.
 -module(py_log).
 
 -behaviour(gen_server).

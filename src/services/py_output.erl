@@ -1,12 +1,13 @@
-%% Takes what Python code prints to the group leader of the process whose job it is, by the I/O
-%% protocol; that leader may be on another node. Text of nobody's job, or of a process that is gone,
-%% goes to the application's own leader.
+%% @private Takes what Python code prints to the group leader of the process whose job it is, by
+%% the I/O protocol; that leader may be on another node. Text of no job, or of a process that is
+%% gone, goes to the application's own leader.
 %%
-%% It never waits for a leader. What has come in is passed on as soon as the mailbox is empty, each
-%% run of text of one caller in one request, in the order in which it came; the native side is told
-%% then, for a job is answered only once its output is on its way, and again when the leader has it,
-%% because a job may have only so much under way. A leader may be deaf, and job after job leave it
-%% their share: what goes beyond its bound is dropped, and said so once in the log.
+%% One process, which never waits for a leader. It passes on what has come in as soon as its
+%% message queue is empty, each run of text of one caller in one request, in the order in which
+%% it came. It acknowledges text to the native side twice: when the text is on its way, because a
+%% job is answered only then, and when the leader has it, because a job may have only so much in
+%% flight. A leader may not answer while job after job prints: text beyond the leader's bound is
+%% dropped, and the log says so once.
 -module(py_output).
 
 -behaviour(gen_server).

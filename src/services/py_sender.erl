@@ -1,7 +1,8 @@
-%% Sends for Python where native code can't: to other nodes, and to `{Name, Node}'.
+%% @private Sends for Python where native code can't: to other nodes, and to `{Name, Node}'.
 %%
-%% One process, so that what one sender sends to one receiver stays in order. A connection that is
-%% slow holds up this process, and then the bound of what may be in flight holds up the Python code that sends.
+%% One process, so that what one sender sends to one receiver stays in order. A slow connection
+%% blocks it, and then the bound of what may be in flight blocks the Python code that sends. It
+%% never raises.
 -module(py_sender).
 
 -behaviour(gen_server).

@@ -1,7 +1,8 @@
 %% @private Code for all contexts: those that run get it now, later ones when they start.
 %%
-%% Runs in the calling process, with a request to each context, all at once. A context that is just
-%% starting may get a step both ways, so each step can be run again without harm.
+%% Runs in the calling process, with a request to each context, all at once. A context that is
+%% just starting may get a step both ways, so each step can be run again without harm. It never
+%% waits for a context longer than its timeout.
 -module(py_each_context).
 
 -export([add/2, run/1, in_each_interpreter/1, in_each_subinterpreter/1]).

@@ -1,8 +1,9 @@
-%% What is to be installed in a virtual environment: as arguments of pip and uv, and as a stamp that tells
-%% whether it has changed.
+%% @private What is to be installed in a virtual environment: as arguments of pip and uv, and as
+%% a stamp that tells whether it has changed.
 %%
-%% A stamp is made of the arguments and of all that they name on this machine: requirement files and those
-%% that these include, archives, and the files of projects. Runs in the process that asks.
+%% A stamp is made of the arguments and of all that they name on this machine: requirement files
+%% and those that these include, archives, and the files of projects. Runs in the calling
+%% process, and never installs anything.
 -module(py_requirements).
 
 -include_lib("kernel/include/file.hrl").

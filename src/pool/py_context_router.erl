@@ -272,9 +272,9 @@ await_linked({ok, Pid}) ->
     %% resized to, not the specified one.
     case py_pool:await(Pid, #{}) of
         {ok, _Contexts} -> {ok, Pid};
-        {error, _} = Error -> py_context_server:unlinked(Pid, Error);
-        stopped -> py_context_server:unlinked(Pid, ignore);
-        gone -> py_context_server:unlinked(Pid, {error, killed})
+        {error, _} = Error -> py_context_server:unlink_flush(Pid, Error);
+        stopped -> py_context_server:unlink_flush(Pid, ignore);
+        gone -> py_context_server:unlink_flush(Pid, {error, killed})
     end;
 await_linked({error, _} = Error) ->
     Error.

@@ -92,7 +92,7 @@
 -type buffer_options() :: #{share => boolean(), timeout => timeout(), traceback => boolean(),
                             on_caller_down => interrupt | finish}.
 -type name() :: atom() | binary() | string().
-%% A dotted Python name: `math', `'os.path'', `<<"datetime.now">>'.
+%% A dotted Python name: `math', ``'os.path''', `<<"datetime.now">>'.
 -type args() :: [term()].
 -type kwargs() :: #{name() => term()} | [{name(), term()}].
 -type locals() :: #{name() => term()} | [{name(), term()}].
@@ -185,9 +185,9 @@ destroy(Ctx) ->
 
 %% @doc Calls `Module.Func(*Args)' and waits for the result.
 %%
-%% `Module' is imported in the context if need be; `'__main__'' stands for the namespace in use.
-%% Both may be dotted: `call(Ctx, 'os.path', join, [<<"a">>, <<"b">>])',
-%% `call(Ctx, datetime, 'datetime.now', [])'.
+%% `Module' is imported in the context if need be; ``'__main__''' stands for the namespace in use.
+%% Both may be dotted: ``call(Ctx, 'os.path', join, [<<"a">>, <<"b">>])'',
+%% ``call(Ctx, datetime, 'datetime.now', [])''.
 -spec call(pid(), name(), name(), args()) -> {ok, term()} | {error, error()}.
 call(Ctx, Module, Func, Args) ->
     call(Ctx, Module, Func, Args, #{}, infinity, none).
@@ -206,7 +206,7 @@ call(Ctx, Module, Func, Args, Kwargs, Options) when is_map(Options) ->
 call(Ctx, Module, Func, Args, Kwargs, Timeout) ->
     call(Ctx, Module, Func, Args, Kwargs, Timeout, none).
 
-%% @doc In an environment made by `create_local_env/1'; it is where `'__main__'' finds functions.
+%% @doc In an environment made by `create_local_env/1'; it is where ``'__main__''' finds functions.
 -spec call(pid(), name(), name(), args(), kwargs(), timeout(), env() | none) ->
     {ok, term()} | {error, error()}.
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env)

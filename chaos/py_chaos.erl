@@ -313,7 +313,7 @@ rest() ->
 -spec kill_and_wait(atom()) -> ok.
 kill_and_wait(Pool) ->
     Monitors = [monitor(process, Ctx) || Ctx <- py_context_router:contexts(Pool)],
-    true = exit(py_pool:whereis_pool(Pool), kill),
+    true = exit(py_pool_table:whereis_pool(Pool), kill),
     lists:foreach(fun(Monitor) -> receive {'DOWN', Monitor, _, _, _} -> ok end end, Monitors).
 
 -spec await_sizes([{atom(), pos_integer()}], integer()) -> [term()].

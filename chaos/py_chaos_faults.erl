@@ -91,7 +91,7 @@ kill_pool(#{pools := Pools}) ->
     Pool = one_of(Pools),
     %% Sometimes between the death and the restart.
     Then = one_of([fun py_context_router:stop_pool/1, fun(_) -> ok end, fun(_) -> ok end]),
-    case py_pool:whereis_pool(Pool) of
+    case py_pool_table:whereis_pool(Pool) of
         undefined -> {failed, nobody};
         Pid -> exit(Pid, kill), Then(Pool)
     end.
@@ -99,7 +99,7 @@ kill_pool(#{pools := Pools}) ->
 -spec kill_slot_supervisor(py_chaos:world()) -> outcome().
 kill_slot_supervisor(#{pools := Pools}) ->
     Reason = one_of([kill, boom, shutdown]),
-    Pids = [Link || Pid <- [py_pool:whereis_pool(one_of(Pools))], Pid =/= undefined,
+    Pids = [Link || Pid <- [py_pool_table:whereis_pool(one_of(Pools))], Pid =/= undefined,
                     {links, Links} <- [process_info(Pid, links)], Link <- Links, is_pid(Link),
                     Link =/= whereis(py_pool_sup)],
     lists:foreach(fun(Pid) -> exit(Pid, Reason) end, Pids).
@@ -108,7 +108,7 @@ kill_slot_supervisor(#{pools := Pools}) ->
 -spec kill_service(py_chaos:world()) -> outcome().
 kill_service(_World) ->
     ok = pause(3_000),
-    case whereis(one_of([py_registry, py_context_sup, py_pool_sup, py_pool_keeper])) of
+    case whereis(one_of([py_registry, py_context_sup, py_pool_sup, py_pool_restorer])) of
         undefined -> {failed, nobody};
         Pid -> exit(Pid, kill), pause(50)
     end.

@@ -60,7 +60,7 @@ files =
   case System.argv() do
     [] ->
       case Path.wildcard("/usr/share/common-licenses/*") do
-        [] -> Path.wildcard("{*.md,docs/*.md,src/*.erl}")
+        [] -> Path.wildcard("{*.md,docs/*.md,src/*/*.erl}")
         licences -> licences
       end
 

@@ -10,7 +10,7 @@
 
 -import(test_helpers, [ask/1, answer/1, leftovers/1, eventually/1, rendered/1]).
 
-%% So many processes wait for calls, see native/py_nif/src/callback.rs.
+%% So many processes wait for calls, see native/py_nif/src/outbound/callback.rs.
 -define(STAND_BY, 8).
 
 all() ->
@@ -395,11 +395,11 @@ a_killed_runner_leaves_no_python_waiting(Config) ->
     ok = py:register_function(gated, gated()),
     Caller = ask(fun() -> py_context:eval(Ctx, <<"erlang.gated(1)">>) end),
     _ = called(),
-    Runner = whereis(py_callback_runner),
+    Runner = whereis(py_callback_pool),
     exit(Runner, kill),
     ?assertMatch({error, {<<"erlang.Error">>, <<"exit: killed">>}}, answer(Caller)),
-    eventually(fun() -> is_pid(whereis(py_callback_runner)) andalso
-                        whereis(py_callback_runner) =/= Runner end),
+    eventually(fun() -> is_pid(whereis(py_callback_pool)) andalso
+                        whereis(py_callback_pool) =/= Runner end),
     ok = py:register_function(add, fun(A, B) -> A + B end),
     eventually(fun() -> py_context:eval(Ctx, <<"erlang.add(1, 2)">>) =:= {ok, 3} end).
 
@@ -414,7 +414,7 @@ functions_run_in_processes_of_their_own(Config) ->
 what_a_function_leaves_behind_is_not_met_by_the_next(Config) ->
     Ctx = new(Config),
     Test = self(),
-    Runner = whereis(py_callback_runner),
+    Runner = whereis(py_callback_pool),
     ok = py:register_function(litter, fun() ->
         put(seen, true),
         true = link(Test),
@@ -488,24 +488,24 @@ a_call_that_finds_only_dead_processes_loses_nothing(Config) ->
     Ctx = new(Config),
     ok = py:register_function(echo, fun(Value, More) -> [Value | More] end),
     StandingBy = standing_by(),
-    ok = sys:suspend(py_callback_runner),
+    ok = sys:suspend(py_callback_pool),
     [true = exit(Pid, kill) || Pid <- StandingBy],
     eventually(fun() -> not lists:any(fun is_process_alive/1, StandingBy) end),
     Caller = ask(fun() -> py_context:eval(Ctx, <<"erlang.echo(('x' * 1000, 1 << 100), [2])">>) end),
     eventually(fun() ->
-        {messages, Messages} = process_info(whereis(py_callback_runner), messages),
+        {messages, Messages} = process_info(whereis(py_callback_pool), messages),
         lists:keymember(py_callback, 1, Messages)
     end),
-    ok = sys:resume(py_callback_runner),
+    ok = sys:resume(py_callback_pool),
     ?assertEqual({ok, [{binary:copy(<<"x">>, 1000), 1 bsl 100}, 2]}, answer(Caller)).
 
 standing_by() ->
-    {links, Links} = process_info(whereis(py_callback_runner), links),
+    {links, Links} = process_info(whereis(py_callback_pool), links),
     [Pid || Pid <- Links, is_pid(Pid), stands_by(process_info(Pid, current_function))].
 
 %% Until its first call a process hibernates.
 stands_by({current_function, {erlang, hibernate, 3}}) -> true;
-stands_by({current_function, {py_callback, stand_by, 4}}) -> true;
+stands_by({current_function, {py_callback_worker, idle, 4}}) -> true;
 stands_by(_Other) -> false.
 
 %% ------------------------------------------------------------------ re-entrancy

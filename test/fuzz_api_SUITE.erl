@@ -13,8 +13,8 @@
 -define(INTERFACE, [py, py_context, py_context_router, py_context_sup, py_error]).
 
 %% Others, in which the interface speaks to processes that all share.
--define(SHARED, [py_async, py_callback, py_options, py_pool, py_registry, py_setup, py_shape, py_stream,
-                 py_stream_server]).
+-define(SHARED, [py_async, py_callback_registry, py_options, py_pool, py_registry, py_context_setup,
+                 py_each_context, py_args, py_stream, py_stream_server]).
 
 all() ->
     [functions_for_users_answer_or_raise_badarg, no_function_takes_the_application_down].
@@ -64,10 +64,10 @@ survives(Healthy, Before) ->
 
 %% Those of pools come and go.
 processes_of_ours() ->
-    [{Name, whereis(Name)} || Name <- [py_context_router_sup, py_registry, py_callback,
-                                       py_callback_runner, py_pool_sup, py_context_sup, py_pools,
-                                       py_output, py_log, py_sender, py_service_sup, py_async,
-                                       py_stream_server, py_setup, py_held]].
+    [{Name, whereis(Name)} || Name <- [py_context_router_sup, py_registry, py_callback_registry,
+                                       py_callback_pool, py_pool_sup, py_pool_restorer,
+                                       py_context_sup, py_output, py_log, py_sender,
+                                       py_service_sup, py_async, py_context_setup]].
 
 samples() ->
     Name = fun() -> math end,
@@ -86,7 +86,7 @@ samples() ->
       {py_context_router, start_opts} => fun() -> #{contexts => 1} end,
       {py_context_router, pool_spec} => fun() -> #{name => fuzzed, contexts => 1} end,
       {py_stream, stream} => fun stream/0,
-      {py_callback, name} => fun() -> <<"fuzzed">> end,
+      {py_callback_registry, name} => fun() -> <<"fuzzed">> end,
       {py_options, pool} => fun() -> {ok, Options} = py_options:pool(#{contexts => 1}), Options end,
       {py_options, context} => fun() -> {ok, Options} = py_options:context(#{}), Options end,
       {file, name_all} => fun() -> <<"/nonexistent/folder">> end}.
@@ -114,11 +114,9 @@ is_left_out({_, await, _}, [Ref | Timeout]) when is_reference(Ref) -> Timeout =/
 %% Asks a process, which must be a pool's.
 is_left_out({py_pool, await, _}, _) -> true;
 %% For other modules, which bring a fun of their own; and loops.
-is_left_out({py_context, Function, _}, _) -> lists:member(Function, [answer, request, watching]);
+is_left_out({py_context, request, _}, _) -> true;
 %% The body of a process, which waits for whoever has started it.
 is_left_out({py_stream_server, begin_stream, _}, _) -> true;
-%% Waits for Python's calls, and runs what they name.
-is_left_out({py_callback, Function, _}, _) -> lists:member(Function, [stand_by, run]);
 %% For `logger', with the reports of this application.
 is_left_out({py_error, report, _}, _) -> true;
 %% Raises, for other modules.

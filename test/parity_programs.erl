@@ -7,7 +7,7 @@
 %%   # plain: file        plain Python runs the file, not its text by `-c'
 -module(parity_programs).
 
--export([all/2, plain/2]).
+-export([all/2, plain/3]).
 -export_type([program/0, result/0]).
 
 -type program() :: #{name := string(), path := file:filename(), source := binary(),
@@ -49,10 +49,37 @@ required(Text) ->
 how(none) -> command;
 how("file") -> file.
 
-%% @doc Runs a program in plain Python. Its two outputs are one here, in the order in which it wrote
-%% them, as the outputs of a context are.
--spec plain(file:filename(), program()) -> result().
-plain(Executable, #{path := Path, source := Source, plain := How}) ->
+%% @doc What plain Python makes of a program. Its two outputs are one here, in the order in which it
+%% wrote them, as the outputs of a context are.
+%%
+%% A result is kept in a folder, in a file whose name is a hash of all that decides it: the program, the
+%% Python, and those environment variables that Python reads.
+-spec plain({Executable :: file:filename(), Build :: binary()}, program(), file:filename()) -> result().
+plain({Executable, _Build} = Python, #{name := Name} = Program, Folder) ->
+    Hash = binary:encode_hex(erlang:md5(term_to_binary({Python, Program, environment()}))),
+    File = filename:join([Folder, Name, binary_to_list(Hash)]),
+    case file:read_file(File) of
+        {ok, Binary} ->
+            binary_to_term(Binary);
+        {error, enoent} ->
+            Result = run_plain(Executable, Program),
+            ok = keep(File, term_to_binary(Result)),
+            Result
+    end.
+
+environment() ->
+    lists:sort([Variable || Variable <- os:getenv(),
+                            Prefix <- ["HOME=", "LANG", "LC_", "PATH=", "PYTHON", "TMP", "TZ=", "USER="],
+                            lists:prefix(Prefix, Variable)]).
+
+%% In one piece: another run may read it meanwhile.
+keep(File, Binary) ->
+    New = File ++ "." ++ os:getpid(),
+    ok = filelib:ensure_dir(File),
+    ok = file:write_file(New, Binary),
+    file:rename(New, File).
+
+run_plain(Executable, #{path := Path, source := Source, plain := How}) ->
     Args = case How of
         command -> ["-u", "-c", Source];
         file -> ["-u", Path]

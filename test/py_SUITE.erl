@@ -136,7 +136,7 @@ routing_asks_no_process(Config) ->
     _ = start(#{contexts => 1}, Config),
     {ok, _} = py_context_router:start_pool(io, 1, ?config(mode, Config)),
     ok = py:register_pool(io, operator),
-    Asked = [py_registry, py_pool_sup, py_context_sup, py_setup, py_async],
+    Asked = [py_registry, py_pool_sup, py_context_sup, py_context_setup, py_async],
     _ = [sys:suspend(Name) || Name <- Asked],
     try
         %% Neither a registered call nor one that isn't.
@@ -585,7 +585,7 @@ a_default_pool_that_somebody_starts_is_waited_for(Config) ->
     ok = application:set_env(py_context_router, default_pool, #{contexts => 2}),
     {Gate, Wait} = test_helpers:gate(Config),
     Starter = ask(fun() -> py_context_router:start(#{contexts => 1, preload => [Wait, "wait()"]}) end),
-    _ = eventually(fun() -> is_pid(py_pool:whereis_pool(default)) end),
+    _ = eventually(fun() -> is_pid(py_pool_table:whereis_pool(default)) end),
     Caller = ask(fun() -> py:call(builtins, abs, [-1]) end),
     %% It waits for the pool, as the one who has started it does.
     _ = eventually(fun() ->
@@ -730,14 +730,15 @@ a_context_on_another_node_keeps_the_state_of_each_process(_Config) ->
     end,
     Askers = [{N, ask(Run(N))} || N <- lists:seq(1, 5)],
     [?assertEqual({{ok, N}, {ok, 4.0}, {error, timeout}}, answer(Asker)) || {N, Asker} <- Askers],
-    %% Nobody stands in for the dead.
-    StandIns = fun() ->
+    %% The dead have no proxies.
+    Proxies = fun() ->
         [Pid || Pid <- erpc:call(Node, erlang, processes, []),
-                erpc:call(Node, proc_lib, translate_initial_call, [Pid]) =:= {py_remote, init, 1}]
+                erpc:call(Node, proc_lib, translate_initial_call, [Pid])
+                    =:= {py_remote_proxy, init, 1}]
     end,
-    ?assertMatch([_ | _], StandIns()),
+    ?assertMatch([_ | _], Proxies()),
     [exit(Asker, kill) || {_, Asker} <- Askers, unlink(Asker)],
-    _ = eventually(fun() -> StandIns() =:= [] end),
+    _ = eventually(fun() -> Proxies() =:= [] end),
     ok = py_context_router:bind_context(Ctx),
     ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
     ok = py_context_router:unbind_context(),
@@ -786,7 +787,8 @@ an_answer_that_comes_with_the_next_connection_is_nobodys(Config) ->
     Caller = ask(fun() -> py:call(Ctx, '__main__', wait, []) end),
     _ = eventually(fun() -> maps:get(state, peer:call(Peer, py_context, info, [Ctx])) =:= busy end),
     [StandIn] = [Pid || Pid <- peer:call(Peer, erlang, processes, []),
-                        peer:call(Peer, proc_lib, translate_initial_call, [Pid]) =:= {py_remote, init, 1}],
+                        peer:call(Peer, proc_lib, translate_initial_call, [Pid])
+                    =:= {py_remote_proxy, init, 1}],
     %% As if it answered just before it ends with the connection: who is to end it doesn't.
     {monitored_by, By} = peer:call(Peer, erlang, process_info, [StandIn, monitored_by]),
     [peer:call(Peer, erlang, exit, [Pid, kill]) || Pid <- By, is_pid(Pid), node(Pid) =:= Node],

@@ -499,6 +499,7 @@ an_interrupt_ends_the_running_job(Config) ->
     Ctx = new(Config),
     ?assertEqual(not_running, py_context:interrupt(Ctx)),
     Looping = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
+    _ = await_busy(Ctx),
     Waiting = ask(fun() -> py_context:eval(Ctx, <<"1 + 1">>) end),
     _ = await_queue(Ctx, 1),
     ?assertEqual(ok, py_context:interrupt(Ctx)),

@@ -723,7 +723,7 @@ what_is_registered_survives_the_death_of_its_writer(_Config) ->
          ?assertEqual({ok, [true, 7]},
                       py_context:eval(Ctx, <<"['colorsys' in globals(), __import__('erlang').kept()]">>)),
          ok = py_context:stop(Ctx)
-     end || Writer <- [py_registry, py_callback, py_setup],
+     end || Writer <- [py_registry, py_callback_registry, py_context_setup],
             {Name, End} <- [{killed, fun killed/1}, {crashed, fun crashed/1}]].
 
 killed(Server) ->

@@ -14,7 +14,7 @@ defmodule PyContextRouterTest do
     # The last three are for the library's own modules.
     internal =
       [module_info: 0, module_info: 1, behaviour_info: 1] ++
-        [ensure_started: 1, bound_context: 1, routed_context: 1]
+        [bound_context: 1, routed_context: 1]
 
     erlang =
       for {name, arity} <- :py_context_router.module_info(:exports) -- internal,

@@ -45,7 +45,7 @@ defmodule PyLoggerTest do
   # One that is added belongs among those above.
   test "these are all of the library's reports" do
     events =
-      for file <- Path.wildcard(Path.expand("../src/*.erl", __DIR__)),
+      for file <- Path.wildcard(Path.expand("../src/*/*.erl", __DIR__)),
           line <- String.split(File.read!(file), "\n"),
           [_, event] <- Regex.scan(~r/#\{(?:event|label) :?=> (\{\w+, \w+\})/, line),
           do: event

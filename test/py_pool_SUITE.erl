@@ -204,10 +204,10 @@ a_replacement_has_run_the_preload(Config) ->
 deaths_do_not_take_the_pool_down(Config) ->
     _ = start(#{contexts => 2}, Config),
     {ok, [Other]} = py_context_router:start_pool(other, 1),
-    Pool = py_pool:whereis_pool(default),
+    Pool = py_pool_table:whereis_pool(default),
     [[exit(Ctx, kill) || Ctx <- py_context_router:contexts()] || _ <- lists:seq(1, 200)],
     _ = eventually(fun() -> lists:all(fun is_process_alive/1, py_context_router:contexts()) end),
-    ?assertEqual(Pool, py_pool:whereis_pool(default)),
+    ?assertEqual(Pool, py_pool_table:whereis_pool(default)),
     ?assertEqual([Other], py_context_router:contexts(other)),
     [?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>))
      || Ctx <- py_context_router:contexts()],
@@ -300,9 +300,9 @@ attempts(Counter) ->
 a_pool_whose_process_is_killed_comes_back(Config) ->
     Before = start(#{contexts => 2}, Config),
     Term = persistent_term:get('$py_default_pool'),
-    Pool = py_pool:whereis_pool(default),
+    Pool = py_pool_table:whereis_pool(default),
     kill(Pool),
-    _ = eventually(fun() -> is_pid(py_pool:whereis_pool(default)) end),
+    _ = eventually(fun() -> is_pid(py_pool_table:whereis_pool(default)) end),
     _ = await_healed(2, Before),
     ?assertEqual(Term, persistent_term:get('$py_default_pool')),
     ?assertEqual([{ok, 2}, {ok, 2}],
@@ -318,7 +318,7 @@ a_pool_that_is_killed_takes_its_contexts_along(Config) ->
          Looping = [ask(fun() -> py_context:exec(Ctx, ?LOOP) end) || Ctx <- Contexts],
          _ = [await_busy(Ctx) || Ctx <- Contexts],
          ok = Before(),
-         kill(py_pool:whereis_pool(default)),
+         kill(py_pool_table:whereis_pool(default)),
          ?assertEqual([{error, {context_died, shutdown}}],
                       lists:usort([answer(Caller) || Caller <- Looping])),
          ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- Looping])),
@@ -331,7 +331,7 @@ a_pool_that_is_killed_takes_its_contexts_along(Config) ->
 %% Until it is about to end.
 crash() ->
     [Ctx | _] = py_context_router:contexts(),
-    true = exit(py_pool:whereis_pool(default), crashed),
+    true = exit(py_pool_table:whereis_pool(default), crashed),
     _ = eventually(fun() -> maps:get(state, py_context:info(Ctx)) =:= closing end),
     ok.
 
@@ -345,8 +345,8 @@ a_pool_that_comes_back_has_the_size_it_had(Config) ->
          ?assertMatch(#{size := 3, alive := 3}, py_context_router:info(default)),
          ok = py_context_router:stop(),
          ?assertEqual([], test_helpers:published())
-     end || Crash <- [fun(_) -> exit(py_pool:whereis_pool(default), kill) end,
-                      fun(_) -> exit(py_pool:whereis_pool(default), crashed) end,
+     end || Crash <- [fun(_) -> exit(py_pool_table:whereis_pool(default), kill) end,
+                      fun(_) -> exit(py_pool_table:whereis_pool(default), crashed) end,
                       fun(Ctx) -> kill(slot_sup(Ctx)) end]].
 
 %% Its start would be given up if that were the first one.
@@ -375,7 +375,7 @@ supervisors_that_are_killed_come_back(Config) ->
          _ = eventually(fun() -> not lists:member(whereis(Name), [Old, undefined]) end),
          %% With the pools.
          _ = eventually(fun() -> [2, 3] =:= [alive(Pool) || Pool <- [default, other]] end)
-     end || Name <- [py_registry, py_context_sup, py_pool_sup, py_pool_keeper, py_pool_sup]],
+     end || Name <- [py_registry, py_context_sup, py_pool_sup, py_pool_restorer, py_pool_sup]],
     ?assert(lists:keymember(py_context_router, 1, application:which_applications())),
     Others = maps:get(contexts, py_context_router:info(other)),
     [?assertEqual({ok, <<"other">>}, py_context:eval(Ctx, <<"x">>)) || #{pid := Ctx} <- Others],
@@ -529,7 +529,7 @@ a_pool_that_is_stopped_between_its_death_and_its_restart_stays_stopped(Config) -
     Before = start(#{contexts => 2}, Config),
     Pool = py_nif_pool(),
     ok = sys:suspend(py_pool_sup),
-    kill(py_pool:whereis_pool(default)),
+    kill(py_pool_table:whereis_pool(default)),
     Stopper = ask(fun py_context_router:stop/0),
     _ = eventually(fun() -> py_nif:pool_is_closed(Pool) end),
     ok = sys:resume(py_pool_sup),
@@ -550,12 +550,12 @@ a_pool_that_is_killed_as_it_stops_stays_stopped(Config) ->
          _ = await_busy(Ctx),
          Stopper = ask(fun py_context_router:stop/0),
          _ = eventually(fun() -> test_helpers:published() =:= [] end),
-         kill(py_pool:whereis_pool(default)),
+         kill(py_pool_table:whereis_pool(default)),
          ?assertEqual(ok, answer(Stopper)),
          ?assertEqual({error, {context_died, shutdown}}, answer(Looping)),
          %% It has not been started again, and is not about to be.
          _ = supervisor:which_children(Tree),
-         ?assertEqual({undefined, []}, {py_pool:whereis_pool(default), test_helpers:published()}),
+         ?assertEqual({undefined, []}, {py_pool_table:whereis_pool(default), test_helpers:published()}),
          ?assertEqual([], [Pool || {_, Pool, _, _} <- supervisor:which_children(Tree), is_pid(Pool)]),
          _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end),
          Tree =:= py_pool_sup orelse stop_tree(Tree)
@@ -569,7 +569,7 @@ a_pool_that_is_killed_as_it_stops_stays_stopped(Config) ->
                       end]].
 
 py_nif_pool() ->
-    py_pool:lookup(default).
+    py_pool_table:lookup(default).
 
 %% ------------------------------------------------------------------ resizing
 
@@ -652,7 +652,7 @@ a_pool_that_is_killed_as_it_grows_has_the_size_it_had(Config) ->
     _ = eventually(fun() ->
         length([idle || Ctx <- py_nif:contexts(), #{state := idle} <- [py_context:info(Ctx)]]) =:= 3
     end),
-    kill(py_pool:whereis_pool(default)),
+    kill(py_pool_table:whereis_pool(default)),
     ?assertEqual({error, {pool_not_started, default}}, answer(Resizer)),
     ok = file:delete(Marker),
     _ = await_healed(2, Before),
@@ -758,15 +758,15 @@ a_pool_lives_in_the_users_tree(_Config) ->
 
 a_pool_is_kept_by_the_application_only_while_it_has_it(_Config) ->
     {ok, _} = py_context_router:start_pool(shared, #{contexts => 1, max_queue => 5}),
-    ?assertEqual([shared], py_pool:kept()),
+    ?assertEqual([shared], py_pool_table:persisted()),
     %% Whose name somebody else takes before it is back.
-    ok = sys:suspend(py_pool_keeper),
+    ok = sys:suspend(py_pool_restorer),
     kill(whereis(py_pool_sup)),
-    _ = eventually(fun() -> py_pool:whereis_pool(shared) =:= undefined end),
+    _ = eventually(fun() -> py_pool_table:whereis_pool(shared) =:= undefined end),
     {ok, Tree} = start_tree([#{name => shared, contexts => 1, max_queue => 7}]),
-    ?assertEqual([], py_pool:kept()),
-    ok = sys:resume(py_pool_keeper),
-    kill(py_pool:whereis_pool(shared)),
+    ?assertEqual([], py_pool_table:persisted()),
+    ok = sys:resume(py_pool_restorer),
+    kill(py_pool_table:whereis_pool(shared)),
     _ = eventually(fun() -> alive(shared) =:= 1 end),
     ?assertMatch(#{max_queue := 7}, py_context_router:info(shared)),
     ok = stop_tree(Tree).
@@ -800,7 +800,7 @@ a_resized_pool_that_crashes_is_restarted_by_the_users_tree(_Config) ->
     end),
     _ = eventually(fun() -> maps:get(alive, py_context_router:info(io), 0) =:= 2 end),
     ok = stop_tree(Tree),
-    ?assertEqual({undefined, []}, {py_pool:whereis_pool(io), test_helpers:published()}).
+    ?assertEqual({undefined, []}, {py_pool_table:whereis_pool(io), test_helpers:published()}).
 
 %% Whoever starts one of that name has it as he wants it, and when it serves.
 what_a_killed_pool_leaves_is_no_other_pools(_Config) ->
@@ -810,7 +810,7 @@ what_a_killed_pool_leaves_is_no_other_pools(_Config) ->
             receive stay -> ok end
         end),
         _ = eventually(fun() -> py_context_router:num_contexts(io) =:= 2 end),
-        kill(py_pool:whereis_pool(io)),
+        kill(py_pool_table:whereis_pool(io)),
         _ = eventually(fun() -> not is_process_alive(Owner) end),
         ?assertEqual(2, py_context_router:num_contexts(io))
     end,
@@ -857,7 +857,7 @@ a_failed_start_leaves_the_name_free_and_no_message(_Config) ->
     Outcomes = [py_context_router:start_link(#{name => io, contexts => 2, preload => <<"x = = 1">>})
                 || _ <- lists:seq(1, 200)],
     ?assertMatch([{error, {'SyntaxError', _}}], lists:usort(Outcomes)),
-    ?assertEqual(undefined, py_pool:whereis_pool(io)),
+    ?assertEqual(undefined, py_pool_table:whereis_pool(io)),
     ?assertEqual([], test_helpers:messages()),
     {ok, _} = py_context_router:start_pool(io, 1).
 
@@ -891,7 +891,7 @@ whoever_has_started_a_pool_can_stop_it(_Config) ->
 
 a_name_can_be_used_once(_Config) ->
     {ok, [_]} = py_context_router:start_pool(io, 1),
-    Running = py_pool:whereis_pool(io),
+    Running = py_pool_table:whereis_pool(io),
     ?assertEqual({error, {already_started, Running}},
                  py_context_router:start_link(#{name => io, contexts => 1})),
     ?assert(is_process_alive(Running)).
@@ -910,7 +910,7 @@ no_report_and_no_state_shows_a_preload(_Config) ->
         {ok, Tree} = start_tree([Spec]),
         {ok, Single} = py_context:new(#{preload => Preload}),
         true = unlink(Single),
-        Pools = [py_pool:whereis_pool(Name) || Name <- [default, secrets]],
+        Pools = [py_pool_table:whereis_pool(Name) || Name <- [default, secrets]],
         Contexts = [Ctx || Name <- [default, secrets], Ctx <- py_context_router:contexts(Name)],
         Shown = [Other, Child, py_context_router:info(),
                  [supervisor:which_children(Sup) || Sup <- [Tree, py_pool_sup]],

@@ -26,35 +26,43 @@ suite() ->
     [{timetrap, {minutes, 3}}].
 
 all() ->
-    test_helpers:mode_groups()
-    ++ [a_stop_takes_as_long_as_there_are_contexts,
-        code_is_reloaded_under_load,
-        contexts_end_as_processes_that_have_names_there_do,
-        what_waits_outlives_new_code,
-        another_version_of_the_library_is_refused].
+    [{group, graces},
+     {group, ends_of_the_vm},
+     {group, ends_of_the_application},
+     a_stop_takes_as_long_as_there_are_contexts,
+     code_is_reloaded_under_load,
+     contexts_end_as_processes_that_have_names_there_do,
+     what_waits_outlives_new_code,
+     another_version_of_the_library_is_refused].
 
 groups() ->
-    test_helpers:in_each_mode(
+    [in_each_mode(graces,
+      [executors_can_be_used_again_although_a_thread_never_ends,
+       threads_that_never_end_are_left,
+       an_exit_handler_that_never_ends_is_left,
+       the_application_starts_again_fifty_times]),
+     in_each_mode(ends_of_the_vm,
       [halt_is_clean,
        init_stop_is_clean,
        sigterm_is_clean,
-       stopping_the_application_is_clean,
-       exit_handlers_run_when_the_application_stops,
-       an_exit_handler_that_never_ends_is_left,
+       stopping_the_application_is_clean]),
+     in_each_mode(ends_of_the_application,
+      [exit_handlers_run_when_the_application_stops,
        what_exit_handlers_print_and_log_is_seen,
        threads_of_a_context_are_waited_for,
        threads_that_start_threads_are_waited_for,
        pending_work_of_an_executor_is_done,
        pending_work_of_an_executor_that_others_have_is_done_when_the_application_stops,
-       threads_that_never_end_are_left,
-       executors_can_be_used_again,
-       executors_can_be_used_again_although_a_thread_never_ends,
-       the_application_starts_again_fifty_times]).
+       executors_can_be_used_again])].
 
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
+%% In all modes at once, because most cases wait.
+in_each_mode(Name, Cases) ->
+    {Name, [parallel], [{Mode, [parallel], Cases} || {group, Mode} <- test_helpers:mode_groups()]}.
 
-end_per_group(_Mode, _Config) ->
+init_per_group(Group, Config) ->
+    [{mode, Group} | Config].
+
+end_per_group(_Group, _Config) ->
     ok.
 
 %% ------------------------------------------------------------------ ends of the VM
@@ -238,8 +246,8 @@ executor(Name) ->
 
 %% What the code has marked when the stop returns.
 done_when(Stop, Code, Config) ->
-    Where = filename:join(?config(priv_dir, Config), atom_to_list(?config(mode, Config)) ++ ".marks"),
-    _ = file:delete(Where),
+    Name = io_lib:format("~s.~b.marks", [?config(mode, Config), erlang:unique_integer([positive])]),
+    Where = filename:join(?config(priv_dir, Config), Name),
     in_vm(Config, fun(Mode, _Dir) ->
         {ok, [Ctx]} = py_context_router:start(#{contexts => 1, mode => Mode}),
         ok = py_context:exec(Ctx, ["where = '", Where, "'\n", ?MARK, Code]),

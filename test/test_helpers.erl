@@ -10,10 +10,12 @@
 -export([capture_log/1, log/2]).
 -export([rendered/1]).
 -export([start_peer/1, start_distribution/0, stop_distribution/1]).
--export([run_program/2, with_numpy/1, load_anew_twice/0]).
+-export([run_program/2, with_numpy/1, build_folder/0, load_anew_twice/0]).
 
 %% For things that send no message. Long, because it only decides how late a failure is seen.
 -define(DEADLINE, 30_000).
+%% Between two polls.
+-define(LONGEST_PAUSE, 20).
 
 %% For all/0: a group for each mode that the linked Python has (modes_SUITE tests that it says which).
 mode_groups() ->
@@ -39,7 +41,8 @@ stop_all() ->
     _ = application:stop(py_context_router),
     ok.
 
-%% Polls until the fun says `true'; how long that took, in ms.
+%% Polls until the fun says `true'; how long that took, in ms. The longer it takes, the more seldom, so that
+%% the suites beside this one have the processor.
 eventually(Fun) ->
     eventually(Fun, ?DEADLINE).
 
@@ -48,17 +51,16 @@ eventually(Fun, Deadline) ->
     poll(Fun, Began, Began + Deadline * 1000).
 
 poll(Fun, Began, End) ->
-    case Fun() of
+    Outcome = Fun(),
+    Now = erlang:monotonic_time(microsecond),
+    case Outcome of
         true ->
-            (erlang:monotonic_time(microsecond) - Began) / 1000;
-        Other ->
-            case erlang:monotonic_time(microsecond) > End of
-                true ->
-                    error({never, Other});
-                false ->
-                    receive after 1 -> ok end,
-                    poll(Fun, Began, End)
-            end
+            (Now - Began) / 1000;
+        Other when Now > End ->
+            error({never, Other});
+        _Other ->
+            receive after min(1 + (Now - Began) div 20_000, ?LONGEST_PAUSE) -> ok end,
+            poll(Fun, Began, End)
     end.
 
 %% ------------------------------------------------------------------ callers
@@ -293,10 +295,7 @@ with_numpy(Fun) ->
 numpy_venv() ->
     {ok, _} = application:ensure_all_started(py_context_router),
     {ok, Version} = py:version(),
-    %% Above test/lib/py_context_router.
-    Build = lists:foldl(fun(_, Dir) -> filename:dirname(Dir) end,
-                        filename:absname(code:lib_dir(py_context_router)), lists:seq(1, 3)),
-    Venv = filename:join(Build, "numpy-venv-" ++ binary_to_list(Version)),
+    Venv = filename:join(build_folder(), "numpy-venv-" ++ binary_to_list(Version)),
     Python = filename:join([Venv, "bin", "python"]),
     case run_if_there(Python, ["-c", "import numpy"]) of
         {ok, _} ->
@@ -306,6 +305,11 @@ numpy_venv() ->
             {ok, _} = run_program(Python, ["-m", "pip", "install", "--quiet", "numpy"]),
             Venv
     end.
+
+%% What is below it lasts until somebody clears the build: above test/lib/py_context_router.
+build_folder() ->
+    lists:foldl(fun(_, Dir) -> filename:dirname(Dir) end,
+                filename:absname(code:lib_dir(py_context_router)), lists:seq(1, 3)).
 
 run_if_there(Program, Args) ->
     filelib:is_regular(Program) andalso run_program(Program, Args).

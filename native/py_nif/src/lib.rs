@@ -1,48 +1,39 @@
 //! The NIF library of `py_context_router`.
 //!
-//! The files follow a call: the [`boundary`] takes a request in on the caller's scheduler, the
-//! [`directory`] finds the context, a [`call`] waits in its mailbox (in `py_runtime`), [`exec`]
-//! runs it on the context's thread, [`convert`] carries values both ways, and the call sends its
-//! one reply.
+//! The folders are layers, each of which uses those below it only:
 //!
-//! The other way, Python code talks to Erlang through [`python_module`]: a [`callback`] waits for
-//! an Erlang function, [`output`] and log events go to the processes of [`service`].
+//! - [`nifs`]: every NIF of `py_nif.erl`. [`job`]: a request as the job of a context's thread.
+//! - [`exec`]: what a request does. [`erlang_module`]: the Python module `erlang`.
+//! - [`thread`]: what a context's thread keeps. [`outbound`]: messages to Erlang's processes.
+//! - [`convert`]: values, both ways.
+//! - [`erlang_types`]: Python types for terms. [`resources`]: references that Erlang holds.
+//! - [`request`]: a request's data, its flags, its errors. [`settings`].
+//! - [`term`]: terms. [`scheduler`]: which scheduler runs this.
+//!
+//! A call takes this way: `nifs::requests` takes it in on the caller's scheduler and
+//! `resources::contexts` finds the context; a `request::call` waits in its mailbox (in
+//! `py_runtime`); on the context's thread `job` has `exec` run it; and the call sends its one reply.
 
-mod boundary;
-mod call;
-mod callback;
-#[allow(unreachable_pub, missing_docs, reason = "the crate has no Rust users")]
 mod convert;
-mod copying;
-mod directory;
-mod error;
+mod erlang_module;
+mod erlang_types;
 mod exec;
-mod frame;
-#[cfg(feature = "fuzz")]
-mod fuzz;
-mod hidden;
-mod level;
-mod names;
-mod output;
-mod places;
-mod pool;
-mod processes;
-mod python_module;
-mod quarantine;
-mod registered;
+mod job;
+mod nifs;
+mod outbound;
 mod request;
 mod resources;
-mod room;
 mod scheduler;
-mod service;
 mod settings;
-mod tally;
 mod term;
+#[cfg(any(feature = "fuzz", feature = "faults"))]
+mod testing;
+mod thread;
 
 rustler::init!("py_nif", load = load);
 
 /// `load_nif(Path, Version)`, with the version of the runtime system.
 fn load(env: rustler::Env, version: rustler::Term) -> bool {
     convert::know_runtime(version.decode().unwrap_or_default());
-    pool::register_type(env)
+    resources::pool::register_type(env)
 }

@@ -1,43 +1,33 @@
 //! CPython contexts on threads of their own.
 //!
 //! This crate knows CPython and nothing of the BEAM, so that all that is unsafe about CPython is
-//! tested by plain `cargo test`. The files follow the data: a job enters a [`mailbox`], a
-//! [`context`]'s thread takes it, runs it attached to its [`interpreter`], and the job answers for
-//! itself, once, as its [`request`] state allows.
+//! tested by plain `cargo test`. Its folders are layers; imports point down only:
+//!
+//! ```text
+//! context      jobs, the thread that runs them, what becomes of it
+//! interrupt    stopping what runs
+//! interpreter  making, entering and ending interpreters
+//! boot         starting Python, once
+//! gil          who has the shared GIL, and for how long
+//! cpython      wrappers of the C API   sync  waiting and waking   alloc  where Python's memory is from
+//! ```
+//!
+//! A job enters a [`mailbox`], a [`context`]'s thread takes it, runs it attached to its
+//! [`interpreter`], and the job answers for itself, once, as its [`request`] state allows.
 
-pub mod alarm;
-mod arenas;
-mod async_exc;
-mod backstage;
-mod blocks;
+mod alloc;
 pub mod boot;
-mod chores;
-pub mod code;
 pub mod context;
-pub mod environment;
-mod escape;
-pub mod exception;
-pub mod export;
+mod cpython;
 mod gil;
-mod guard;
-pub mod hold;
-mod import_locks;
 pub mod interpreter;
-mod interrupter;
-pub mod job;
-pub mod lobby;
-pub mod mailbox;
-pub mod mode;
-pub mod namespace;
-mod nudge;
-pub mod object;
-pub mod request;
-mod spare;
-mod spin;
+mod interrupt;
 mod sync;
-mod threads;
-pub mod turns;
-pub mod ward;
-mod watch;
 
+pub use boot::environment;
+pub use context::{export, handle as hold, job, quarantine as ward};
+pub use cpython::{code, exception, namespace, object, version};
+pub use gil::handoff as turns;
+pub use interpreter::mode;
 pub use pyo3_ffi as ffi;
+pub use sync::{mailbox, os_thread, reply_state as request, wait_queue as lobby, wakeup as alarm};

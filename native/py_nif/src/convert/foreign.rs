@@ -8,18 +8,26 @@ use std::ffi::c_char;
 use std::sync::LazyLock;
 
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_make_ref, enif_snprintf};
+use rustler::{Encoder, Env, Resource, ResourceArc};
 
-use crate::hidden;
 use crate::term::OwnedEnv;
 
 /// In the second of a reference's numbers.
 const MARK: u64 = 1 << 17;
 
+/// Of no use but for its reference, which bears the mark.
+struct Probe;
+
+#[rustler::resource_impl]
+impl Resource for Probe {}
+
 static IS_KNOWN: LazyLock<bool> = LazyLock::new(|| {
     let env = OwnedEnv::new();
     // SAFETY: the environment is ours, and both references are of it.
     unsafe {
-        let (plain, resource) = (enif_make_ref(env.as_ptr()), hidden::reference(env.as_ptr()));
+        let plain = enif_make_ref(env.as_ptr());
+        let probe = ResourceArc::new(Probe).encode(Env::new(&env, env.as_ptr()));
+        let resource = probe.as_c_arg();
         let is_marked = |term| Numbers::of(env.as_ptr(), term).is_some_and(|n| n.is_marked);
         is_marked(resource) && !is_marked(plain)
     }

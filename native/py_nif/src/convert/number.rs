@@ -11,9 +11,10 @@ use rustler::sys::{
     enif_make_int64,
 };
 
-use super::py_to_term::Writer;
-use super::text::Encoded;
-use super::{Fail, made, type_name};
+use super::fail::{Fail, made};
+use super::place::type_name;
+use super::writer::Writer;
+use crate::term::Encoded;
 
 /// Tags of the external term format.
 const VERSION: u8 = 131;

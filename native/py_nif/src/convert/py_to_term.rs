@@ -1,85 +1,37 @@
-//! Python object → Erlang term: finds the object's type and hands it to the right file.
+//! Python object → Erlang term: finds the object's type and hands it to the right file. Lists,
+//! tuples and dicts are walked here.
 //!
 //! Runs on a context thread, attached. Exact types first, by pointer comparison, because nearly
 //! every value is one; subclasses after. Must never turn an object that it doesn't know into
 //! something else: see [`Writer::unknown`].
-
-use std::ffi::CStr;
-use std::sync::Arc;
+//!
+//! Converting an element may run Python code (a numpy scalar's `__index__`) or let another thread
+//! in, so a container can change under our hands: an element is held by a reference of our own
+//! while it is converted, and a container that changed its size is refused. Must never make a map
+//! that is smaller than the dict it was made from.
 
 use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
-use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_make_map_from_arrays};
-
-use super::term_to_py::deeper;
-use super::{
-    ConvertError, Converter, Fail, Types, Values, buffer, container, number, opaque, plain, text,
+use rustler::sys::{
+    ErlNifTerm, enif_make_copy, enif_make_list_from_array, enif_make_map_from_arrays,
+    enif_make_tuple_from_array,
 };
-use crate::directory::Context;
-use crate::resources::new_handle;
+
+use super::build_map::{build_map, most_at_once};
+use super::fail::{Fail, deeper};
+use super::place::{object_step, show, type_name};
+use super::writer::Writer;
+use super::{number, text, to_plain};
+use crate::erlang_types::{buffer, pid_ref};
+use crate::request::error::ConvertError;
+use crate::request::flags::Values;
+use crate::resources::handles::new_handle;
 use crate::term::OwnedEnv;
 
-/// How many parts there is room for between two conversions: 1 MiB. Memory of that size comes from
-/// the system page by page, and goes back to it as soon as it is freed.
-const MOST_PARTS: usize = (1 << 20) / size_of::<ErlNifTerm>();
+/// The VM's header word for a tuple has 24 bits for the arity; what happens beyond is undefined.
+const MAX_ARITY: usize = (1 << 24) - 1;
 
-/// Writes terms into one environment.
-pub(super) struct Writer<'a> {
-    pub(super) at: Attached<'a>,
-    pub(super) types: &'a Types,
-    context: Option<&'a Arc<Context>>,
-    pub(super) env: *mut ErlNifEnv,
-    /// The term for `None`.
-    none: ErlNifTerm,
-    values: Values,
-    /// What has no term: is it to become what it stands for, instead of a handle?
-    plainly: bool,
-    /// The elements of the containers that are being built, innermost last: one buffer for the
-    /// whole value instead of an allocation for each list in it.
-    pub(super) parts: Vec<ErlNifTerm>,
-    /// Is `env` a scratch one, whose garbage is of no consequence?
-    pub(super) in_scratch: bool,
-    /// The last scratch environment, to be freed when nobody waits for that.
-    pub(super) scratch: Option<OwnedEnv>,
-    /// The value itself, where the converter's caller has given up its reference to it; else null.
-    pub(super) given: *mut ffi::PyObject,
-    /// Whether nothing was met so far but objects of Python's own types, whose end runs no code.
-    pub(super) is_plain: bool,
-}
-
-impl Drop for Writer<'_> {
-    fn drop(&mut self) {
-        let mut parts = std::mem::take(&mut self.parts);
-        if parts.capacity() <= MOST_PARTS {
-            parts.clear();
-            self.types.parts.set(parts);
-        }
-    }
-}
-
-impl<'a> Writer<'a> {
-    pub(super) fn new(converter: &Converter<'a>, env: *mut ErlNifEnv, plainly: bool) -> Self {
-        let Converter { at, types, context, values, .. } = *converter;
-        let none = match values {
-            Values::Erlang => types.known.none,
-            Values::Elixir => types.known.nil,
-        };
-        Writer {
-            at,
-            types,
-            context,
-            env,
-            none,
-            values,
-            plainly,
-            parts: types.parts.take(),
-            in_scratch: false,
-            scratch: None,
-            given: std::ptr::null_mut(),
-            is_plain: true,
-        }
-    }
-
+impl Writer<'_> {
     /// The term for `value`, which may nest `room` levels of containers.
     ///
     /// # Safety
@@ -105,11 +57,11 @@ impl<'a> Writer<'a> {
             } else if value == ffi::Py_False() {
                 Ok(self.types.known.r#false)
             } else if ffi::PyList_CheckExact(value) != 0 {
-                container::list_to_term(self, value, deeper(room)?)
+                list_to_term(self, value, deeper(room)?)
             } else if ffi::PyDict_CheckExact(value) != 0 {
-                container::dict_to_term(self, value, deeper(room)?)
+                dict_to_term(self, value, deeper(room)?)
             } else if ffi::PyTuple_CheckExact(value) != 0 {
-                container::tuple_to_term(self, value, deeper(room)?)
+                tuple_to_term(self, value, deeper(room)?)
             } else if ffi::PyBytes_CheckExact(value) != 0 {
                 text::bytes_to_term(self, value)
             } else {
@@ -131,7 +83,7 @@ impl<'a> Writer<'a> {
             if class == self.types.atom.as_ptr() {
                 text::atom_to_term(self, value)
             } else if class == self.types.pid.as_ptr() || class == self.types.reference.as_ptr() {
-                Ok(opaque::to_term(self.env, value))
+                Ok(pid_ref::to_term(self.env, value))
             } else if class == self.types.buffer.as_ptr() {
                 Ok(buffer::to_term(self.env, value))
             } else if ffi::PyByteArray_Check(value) != 0 {
@@ -147,58 +99,17 @@ impl<'a> Writer<'a> {
             } else if ffi::PyBytes_Check(value) != 0 {
                 text::bytes_to_term(self, value)
             } else if ffi::PyList_Check(value) != 0 {
-                container::list_to_term(self, value, deeper(room)?)
+                list_to_term(self, value, deeper(room)?)
             } else if ffi::PyDict_Check(value) != 0 {
-                container::dict_to_term(self, value, deeper(room)?)
+                dict_to_term(self, value, deeper(room)?)
             } else if ffi::PyTuple_Check(value) != 0 {
-                container::tuple_to_term(self, value, deeper(room)?)
+                tuple_to_term(self, value, deeper(room)?)
             } else if let Some(kind) = number::numpy_scalar(value) {
                 number::numpy_to_term(self, value, kind)
             } else {
                 self.unknown(value, room)
             }
         }
-    }
-
-    /// A binary that shares the memory of `value`.
-    ///
-    /// # Safety
-    /// As for [`Writer::value`]; nobody changes the object's bytes from now on.
-    pub(super) unsafe fn share(&self, value: *mut ffi::PyObject) -> Option<ErlNifTerm> {
-        // SAFETY: passed on to the caller; attached to the context's interpreter.
-        unsafe {
-            let object = Object::from_borrowed(self.at, value)?;
-            buffer::share(self.at, self.context?, self.env, &object)
-        }
-    }
-
-    /// Whether the bytes of an object are the same for ever: they are an Erlang binary's or those of a
-    /// `bytes`, also through views and arrays.
-    pub(super) fn never_changes(&self, object: &Object) -> bool {
-        const DEEPEST: u32 = 8;
-        let mut object = object.clone_ref(self.at);
-        for _ in 0..DEEPEST {
-            // SAFETY: attached; the object and its type are live, and the type's name ends in NUL.
-            let next = unsafe {
-                let class = ffi::Py_TYPE(object.as_ptr());
-                if ffi::PyBytes_CheckExact(object.as_ptr()) != 0
-                    || class.cast() == self.types.buffer.as_ptr()
-                {
-                    return true;
-                }
-                match CStr::from_ptr((*class).tp_name).to_bytes() {
-                    b"memoryview" => object.getattr_c(self.at, c"obj"),
-                    b"numpy.ndarray" => object.getattr_c(self.at, c"base"),
-                    _ => return false,
-                }
-            };
-            match next {
-                Some(next) => object = next,
-                None => break,
-            }
-        }
-        py_runtime::exception::clear(self.at);
-        false
     }
 
     /// Everything else: a handle on the object, or what it stands for.
@@ -210,7 +121,7 @@ impl<'a> Writer<'a> {
         // SAFETY: `value` is live, and gets a reference.
         let object = unsafe { Object::from_borrowed(self.at, value) }.expect("not null");
         if self.plainly {
-            let plain = plain::stand_in(self.at, &self.types.plain, &object)?;
+            let plain = to_plain::stand_in(self.at, &self.types.plain, &object)?;
             // SAFETY: as for `value`.
             return unsafe { self.value(plain.as_ptr(), deeper(room)?) };
         }
@@ -221,7 +132,7 @@ impl<'a> Writer<'a> {
     pub(super) fn handle(&mut self, object: Object) -> Result<ErlNifTerm, Fail> {
         let Some(context) = self.context else {
             // SAFETY: the object is live.
-            let class = unsafe { super::type_name(object.as_ptr()) };
+            let class = unsafe { type_name(object.as_ptr()) };
             return Err(Fail::refuse(format!("{class} object, in a thread that is no context's")));
         };
         // SAFETY: the environment may be written to; attached to the context's interpreter.
@@ -245,4 +156,194 @@ impl<'a> Writer<'a> {
         }
         object
     }
+}
+
+/// # Safety
+/// `list` is a live list, or an instance of a subclass, that the caller keeps alive.
+unsafe fn list_to_term(
+    writer: &mut Writer<'_>,
+    list: *mut ffi::PyObject,
+    room: u32,
+) -> Result<ErlNifTerm, Fail> {
+    // SAFETY: `list` is a live list; an element is looked at only through a reference of our own.
+    unsafe {
+        let length = ffi::PyList_GET_SIZE(list);
+        let Ok(count) = u32::try_from(length) else {
+            return Err(Fail::refuse("list of more than 2^32 elements"));
+        };
+        let start = writer.parts.len();
+        if writer.parts.try_reserve(count as usize).is_err() {
+            return Err(Fail::no_memory(writer.at));
+        }
+        for index in 0..length {
+            let Some(item) = list_item(writer.at, list, index) else { break };
+            let term = match number::plain_to_term(writer.env, item.as_ptr()) {
+                Some(term) => term,
+                None => match writer.value(item.as_ptr(), room) {
+                    Ok(term) => term,
+                    Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+                },
+            };
+            writer.parts.push(term);
+        }
+        if ffi::PyList_GET_SIZE(list) != length || writer.parts.len() - start != count as usize {
+            return Err(Fail::refuse("list that changed while it was converted"));
+        }
+        let term = enif_make_list_from_array(writer.env, writer.parts[start..].as_ptr(), count);
+        writer.parts.truncate(start);
+        Ok(term)
+    }
+}
+
+/// A reference of our own to an element; `None` when the list has shrunk.
+///
+/// # Safety
+/// `list` is a live list.
+unsafe fn list_item(
+    at: Attached<'_>,
+    list: *mut ffi::PyObject,
+    index: ffi::Py_ssize_t,
+) -> Option<Object> {
+    #[cfg(not(Py_GIL_DISABLED))]
+    // SAFETY: attached, so nobody changes the list between the check and the reference.
+    unsafe {
+        if index >= ffi::PyList_GET_SIZE(list) {
+            return None;
+        }
+        Object::from_borrowed(at, ffi::PyList_GET_ITEM(list, index))
+    }
+    #[cfg(Py_GIL_DISABLED)]
+    // SAFETY: the call takes its reference atomically, other threads notwithstanding.
+    unsafe {
+        let item = Object::from_owned(at, ffi::PyList_GetItemRef(list, index));
+        if item.is_none() {
+            py_runtime::exception::clear(at);
+        }
+        item
+    }
+}
+
+/// # Safety
+/// `tuple` is a live tuple, or an instance of a subclass, that the caller keeps alive.
+unsafe fn tuple_to_term(
+    writer: &mut Writer<'_>,
+    tuple: *mut ffi::PyObject,
+    room: u32,
+) -> Result<ErlNifTerm, Fail> {
+    // SAFETY: `tuple` is a live tuple. It never changes, so it keeps its elements alive. Theirs is the
+    // tuple's reference, so that a count of one says nothing of who else has an element.
+    unsafe {
+        let arity = ffi::PyTuple_GET_SIZE(tuple);
+        if arity as usize > MAX_ARITY {
+            return Err(Fail::refuse(format!(
+                "tuple of {arity} elements: Erlang's limit is 2^24-1"
+            )));
+        }
+        let start = writer.parts.len();
+        if writer.parts.try_reserve(arity as usize).is_err() {
+            return Err(Fail::no_memory(writer.at));
+        }
+        for index in 0..arity {
+            let term = match writer.value(ffi::PyTuple_GET_ITEM(tuple, index), room) {
+                Ok(term) => term,
+                Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+            };
+            writer.parts.push(term);
+        }
+        let elements = writer.parts[start..].as_ptr();
+        let term = enif_make_tuple_from_array(writer.env, elements, arity as u32);
+        writer.parts.truncate(start);
+        Ok(term)
+    }
+}
+
+/// # Safety
+/// `dict` is a live dict, or an instance of a subclass, that the caller keeps alive.
+unsafe fn dict_to_term(
+    writer: &mut Writer<'_>,
+    dict: *mut ffi::PyObject,
+    room: u32,
+) -> Result<ErlNifTerm, Fail> {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        #[cfg(Py_GIL_DISABLED)]
+        // Walking a dict that other threads can change needs a lock for the whole walk; a copy
+        // needs it for the moment of copying.
+        let copy = made(writer.at, ffi::PyDict_Copy(dict))?;
+        #[cfg(Py_GIL_DISABLED)]
+        let dict = copy.as_ptr();
+        let size = ffi::PyDict_Size(dict) as usize;
+        if size <= most_at_once() || writer.in_scratch {
+            return pairs_to_term(writer, dict, size, room);
+        }
+        // A map that is made key by key leaves each of its former selves behind.
+        let scratch = OwnedEnv::new();
+        let env = std::mem::replace(&mut writer.env, scratch.as_ptr());
+        writer.in_scratch = true;
+        let map = pairs_to_term(writer, dict, size, room);
+        writer.in_scratch = false;
+        writer.env = env;
+        let map = enif_make_copy(env, map?);
+        writer.scratch = Some(scratch);
+        Ok(map)
+    }
+}
+
+/// # Safety
+/// As for [`dict_to_term`]; nobody but this thread can change the dict.
+#[inline(never)]
+unsafe fn pairs_to_term(
+    writer: &mut Writer<'_>,
+    dict: *mut ffi::PyObject,
+    size: usize,
+    room: u32,
+) -> Result<ErlNifTerm, Fail> {
+    let at = writer.at;
+    // First the keys, then the values; what their parts take comes after them and goes again.
+    let start = writer.parts.len();
+    if writer.parts.try_reserve(2 * size).is_err() {
+        return Err(Fail::no_memory(at));
+    }
+    writer.parts.resize(start + 2 * size, ErlNifTerm::default());
+    let mut count = 0;
+    let mut position = 0;
+    let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: the walk stops as soon as the dict's size isn't what it was, and `PyDict_Next` checks
+    // its position against the dict as it is; keys and values are looked at only through
+    // references of our own.
+    unsafe {
+        while ffi::PyDict_Next(dict, &raw mut position, &raw mut key, &raw mut value) != 0 {
+            let (Some(key), Some(value)) =
+                (Object::from_borrowed(at, key), Object::from_borrowed(at, value))
+            else {
+                break;
+            };
+            if count == size || ffi::PyDict_Size(dict) as usize != size {
+                return Err(changed_dict());
+            }
+            let term = match writer.value(key.as_ptr(), room) {
+                Ok(term) => term,
+                Err(fail) => return Err(fail.under(|| format!(".key({})", show(at, &key)))),
+            };
+            writer.parts[start + count] = term;
+            let term = match writer.value(value.as_ptr(), room) {
+                Ok(term) => term,
+                Err(fail) => return Err(fail.under(|| object_step(at, &key))),
+            };
+            writer.parts[start + size + count] = term;
+            count += 1;
+        }
+        if count != size || ffi::PyDict_Size(dict) as usize != size {
+            return Err(changed_dict());
+        }
+        let (keys, values) = writer.parts[start..].split_at(size);
+        let term = build_map(writer.env, keys, values)?;
+        writer.parts.truncate(start);
+        Ok(term)
+    }
+}
+
+#[cold]
+fn changed_dict() -> Fail {
+    Fail::refuse("dict that changed while it was converted")
 }

@@ -11,31 +11,10 @@ use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifTerm, enif_make_int64, enif_make_list_from_array};
 
-use super::buffer::SHARED_FROM;
-use super::py_to_term::Writer;
-use super::term_to_py::{Reader, deeper};
-use super::{Fail, buffer, made, plain, text};
+use super::fail::{Fail, made};
+use super::writer::{SHARED_FROM, Writer};
+use super::{text, to_plain};
 use crate::term::{atom_map, binary};
-
-/// The array for the three terms behind the tag. `None`: they aren't those of an array.
-///
-/// # Safety
-/// The terms belong to the reader's environment.
-pub(super) unsafe fn to_python(
-    reader: Reader<'_>,
-    [dtype, shape, data]: [ErlNifTerm; 3],
-    room: u32,
-) -> Option<Result<Object, Fail>> {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        let length = text::inspect(reader.env, data)?.len();
-        Some(buffer::to_python(reader, data)?.and_then(|bytes| {
-            let dtype = reader.value(dtype, room)?;
-            let shape = reader.value(shape, deeper(room)?)?;
-            array(reader.at, &dtype, &shape, &bytes, length)
-        }))
-    }
-}
 
 /// `numpy.dtype(dtype)`. One of Python objects would take the binary's bytes for pointers.
 fn element_type(at: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Object, Fail> {
@@ -50,7 +29,7 @@ fn element_type(at: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Obje
 }
 
 /// `numpy.ndarray(shape, dtype, bytes)`, which has to use all of the bytes.
-fn array(
+pub(super) fn array(
     at: Attached<'_>,
     dtype: &Object,
     shape: &Object,
@@ -93,7 +72,7 @@ pub(super) unsafe fn to_term(
     share: bool,
     room: u32,
 ) -> Result<ErlNifTerm, Fail> {
-    let described = plain::describe_array(writer.at, &writer.types.array, object)?;
+    let described = to_plain::describe_array(writer.at, &writer.types.array, object)?;
     let exporter = described.as_ref().map_or(object, |(_, exporter)| exporter);
     // SAFETY: passed on to the caller; an array's exporter has the array's bytes.
     unsafe {

@@ -3,26 +3,21 @@
 //! Runs on a context thread, attached. Must never recurse on the length of a list, only on nesting,
 //! and never deeper than it is told to.
 
-use std::sync::Arc;
-
 use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 use rustler::sys::{
-    ErlNifEnv, ErlNifTerm, ErlNifTermType, enif_get_double, enif_get_int64, enif_term_type,
+    ErlNifTerm, ErlNifTermType, enif_get_double, enif_get_int64, enif_get_list_cell,
+    enif_get_list_length, enif_get_map_value, enif_get_tuple, enif_term_type,
 };
 
-use super::{ConvertError, Fail, Types, container, foreign, made, number, opaque, text};
-use crate::directory::Context;
-use crate::resources::{Found, handle_object};
-
-/// Reads terms of one environment.
-#[derive(Clone, Copy)]
-pub(super) struct Reader<'a> {
-    pub(super) at: Attached<'a>,
-    pub(super) types: &'a Types,
-    pub(super) context: Option<&'a Arc<Context>>,
-    pub(super) env: *mut ErlNifEnv,
-}
+use super::fail::{Fail, deeper, made};
+use super::place::{key_step, type_name};
+use super::reader::Reader;
+use super::{foreign, number, tensor, text};
+use crate::erlang_types::{buffer, pid_ref};
+use crate::request::error::ConvertError;
+use crate::resources::handles::{Found, handle_object};
+use crate::term::{self, Pairs, print};
 
 impl Reader<'_> {
     /// The object for `term`, which may nest `room` levels of containers.
@@ -99,10 +94,10 @@ impl Reader<'_> {
                 ERL_NIF_TERM_TYPE_BITSTRING => text::binary_to_python(self, term),
                 ERL_NIF_TERM_TYPE_ATOM => text::atom_to_python(self, term),
                 ERL_NIF_TERM_TYPE_FLOAT => number::float_to_python(self.at, self.env, term),
-                ERL_NIF_TERM_TYPE_LIST => container::list_to_python(self, term, deeper(room)?),
-                ERL_NIF_TERM_TYPE_TUPLE => container::tuple_to_python(self, term, room),
-                ERL_NIF_TERM_TYPE_MAP => container::map_to_python(self, term, deeper(room)?),
-                ERL_NIF_TERM_TYPE_PID => opaque::to_python(self, &self.types.pid, term),
+                ERL_NIF_TERM_TYPE_LIST => list_to_python(self, term, deeper(room)?),
+                ERL_NIF_TERM_TYPE_TUPLE => tuple_to_python(self, term, room),
+                ERL_NIF_TERM_TYPE_MAP => map_to_python(self, term, deeper(room)?),
+                ERL_NIF_TERM_TYPE_PID => self.pid_or_ref(&self.types.pid, term),
                 ERL_NIF_TERM_TYPE_REFERENCE => self.reference(term),
                 ERL_NIF_TERM_TYPE_FUN => Err(Fail::refuse("fun")),
                 ERL_NIF_TERM_TYPE_PORT => Err(Fail::refuse("port")),
@@ -120,7 +115,7 @@ impl Reader<'_> {
         match unsafe { self.object(term) }? {
             Some(object) => Ok(object),
             // SAFETY: as above.
-            None => unsafe { opaque::to_python(self, &self.types.reference, term) },
+            None => unsafe { self.pid_or_ref(&self.types.reference, term) },
         }
     }
 
@@ -141,9 +136,206 @@ impl Reader<'_> {
             Found::Gone => Err(Fail::of(ConvertError::ObjectGone)),
         }
     }
+
+    /// # Safety
+    /// As for [`Reader::value`]; `term` is a pid or a reference, and `class` the type for it.
+    unsafe fn pid_or_ref(self, class: &Object, term: ErlNifTerm) -> Result<Object, Fail> {
+        // SAFETY: passed on to the caller.
+        let object = unsafe { pid_ref::new(self.at, class, self.env, term) };
+        object.ok_or_else(|| Fail::raised(self.at))
+    }
+
+    /// An `erlang.Buffer`. `None`: the term is no binary.
+    ///
+    /// # Safety
+    /// As for [`Reader::value`].
+    unsafe fn buffer(self, term: ErlNifTerm) -> Option<Result<Object, Fail>> {
+        // SAFETY: passed on to the caller.
+        let object = unsafe {
+            term::inspect(self.env, term)?;
+            buffer::new(self.at, &self.types.buffer, term)
+        };
+        Some(object.ok_or_else(|| Fail::raised(self.at)))
+    }
+
+    /// An array. `None`: the three terms aren't those of one.
+    ///
+    /// # Safety
+    /// As for [`Reader::value`].
+    unsafe fn array(
+        self,
+        [dtype, shape, data]: [ErlNifTerm; 3],
+        room: u32,
+    ) -> Option<Result<Object, Fail>> {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            let length = term::inspect(self.env, data)?.len();
+            Some(self.buffer(data)?.and_then(|bytes| {
+                let dtype = self.value(dtype, room)?;
+                let shape = self.value(shape, deeper(room)?)?;
+                tensor::array(self.at, &dtype, &shape, &bytes, length)
+            }))
+        }
+    }
 }
 
-/// The room left one level further in.
-pub(super) fn deeper(room: u32) -> Result<u32, Fail> {
-    room.checked_sub(1).ok_or_else(Fail::too_deep)
+/// # Safety
+/// `list` is a list of the reader's environment, proper or not.
+unsafe fn list_to_python(reader: Reader<'_>, list: ErlNifTerm, room: u32) -> Result<Object, Fail> {
+    let mut length = 0;
+    // SAFETY: `list` belongs to `env`, so its elements do. The new Python list has `length` empty
+    // places, and each is filled once.
+    unsafe {
+        if enif_get_list_length(reader.env, list, &raw mut length) == 0 {
+            return Err(Fail::refuse("improper list"));
+        }
+        let object = made(reader.at, ffi::PyList_New(length as ffi::Py_ssize_t))?;
+        let (mut head, mut rest) = (list, list);
+        let mut like = ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER;
+        for index in 0..length as ffi::Py_ssize_t {
+            enif_get_list_cell(reader.env, rest, &raw mut head, &raw mut rest);
+            let value = match reader.next_value(&mut like, head, room) {
+                Ok(value) => value,
+                Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+            };
+            ffi::PyList_SET_ITEM(object.as_ptr(), index, value.into_ptr());
+        }
+        Ok(object)
+    }
+}
+
+/// What isn't a tuple though it is written as one: `{bytes, Binary}`, `{buffer, Binary}` and
+/// `{ndarray, DType, Shape, Binary}`. Takes no level of nesting.
+///
+/// # Safety
+/// The elements are terms of the reader's environment.
+unsafe fn tagged_to_python(
+    reader: Reader<'_>,
+    elements: &[ErlNifTerm],
+    room: u32,
+) -> Option<Result<Object, Fail>> {
+    let known = &reader.types.known;
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match *elements {
+            [tag, binary] if tag == known.bytes => term::inspect(reader.env, binary)
+                .map(|bytes| text::bytes_to_python(reader.at, bytes)),
+            [tag, binary] if tag == known.buffer => reader.buffer(binary),
+            [tag, dtype, shape, data] if tag == known.ndarray => {
+                reader.array([dtype, shape, data], room)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A tuple, or what is [tagged](tagged_to_python) like one.
+///
+/// # Safety
+/// `tuple` is a tuple of the reader's environment.
+unsafe fn tuple_to_python(
+    reader: Reader<'_>,
+    tuple: ErlNifTerm,
+    room: u32,
+) -> Result<Object, Fail> {
+    let mut arity = 0;
+    let mut elements = std::ptr::null();
+    // SAFETY: `tuple` belongs to `env` and is a tuple, so arity and elements are written and live
+    // as long. The new Python tuple has as many places, and each is filled once.
+    unsafe {
+        enif_get_tuple(reader.env, tuple, &raw mut arity, &raw mut elements);
+        let elements =
+            if arity == 0 { &[] } else { std::slice::from_raw_parts(elements, arity as usize) };
+        if let Some(special) = tagged_to_python(reader, elements, room) {
+            return special;
+        }
+        let room = deeper(room)?;
+        let object = made(reader.at, ffi::PyTuple_New(arity as ffi::Py_ssize_t))?;
+        for (index, &element) in elements.iter().enumerate() {
+            let value = match reader.value(element, room) {
+                Ok(value) => value,
+                Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+            };
+            ffi::PyTuple_SET_ITEM(object.as_ptr(), index as ffi::Py_ssize_t, value.into_ptr());
+        }
+        Ok(object)
+    }
+}
+
+/// # Safety
+/// `map` is a map of the reader's environment.
+unsafe fn map_to_python(reader: Reader<'_>, map: ErlNifTerm, room: u32) -> Result<Object, Fail> {
+    let Reader { at, env, .. } = reader;
+    let mut name = ErlNifTerm::default();
+    // SAFETY: `map` belongs to `env`, so its keys and values do; attached.
+    unsafe {
+        if enif_get_map_value(env, map, reader.types.known.r#struct, &raw mut name) != 0 {
+            return struct_to_python(reader, map, name);
+        }
+        let dict = made(at, ffi::PyDict_New())?;
+        for (count, (key, value)) in Pairs::new(env, map).into_iter().flatten().enumerate() {
+            let place = || key_step(env, key);
+            let name = match reader.key(key, room) {
+                Ok(name) => name,
+                Err(fail) => return Err(fail.under(|| format!(".key({})", print(key)))),
+            };
+            let value = match reader.value(value, room) {
+                Ok(value) => value,
+                Err(fail) => return Err(fail.under(place)),
+            };
+            if ffi::PyDict_SetItem(dict.as_ptr(), name.as_ptr(), value.as_ptr()) != 0 {
+                return Err(refuse_key(at, &name).under(place));
+            }
+            // Equal in Python though not in Erlang: `a` and `<<"a">>`, 1 and 1.0, true and 1.
+            if ffi::PyDict_Size(dict.as_ptr()) as usize != count + 1 {
+                return Err(Fail::refuse("key that equals another one in Python").under(place));
+            }
+        }
+        Ok(dict)
+    }
+}
+
+/// A struct of Elixir stands for something that its fields alone don't say. The one that Python
+/// knows is `%Py.Object{ref: Handle}`.
+///
+/// # Safety
+/// `map` is a map of the reader's environment, with `name` for its `__struct__`.
+#[cold]
+#[inline(never)]
+unsafe fn struct_to_python(
+    reader: Reader<'_>,
+    map: ErlNifTerm,
+    name: ErlNifTerm,
+) -> Result<Object, Fail> {
+    let Reader { env, types, .. } = reader;
+    let mut handle = ErlNifTerm::default();
+    // SAFETY: `map` belongs to `env`, so its values do.
+    unsafe {
+        if name != types.known.py_object {
+            let name = term::atom_name(env, name).unwrap_or_default();
+            let name = name.strip_prefix("Elixir.").unwrap_or(&name);
+            return Err(Fail::refuse(format!("struct {name}").trim_end()));
+        }
+        if enif_get_map_value(env, map, types.known.r#ref, &raw mut handle) == 0 {
+            return Err(Fail::refuse("struct Py.Object, without a handle of this node"));
+        }
+        match reader.object(handle)? {
+            Some(object) => Ok(object),
+            None => Err(Fail::refuse("struct Py.Object, without a handle of this node")),
+        }
+    }
+}
+
+/// Python keeps lists and dicts from being keys, alone or within a tuple.
+#[cold]
+fn refuse_key(at: Attached<'_>, key: &Object) -> Fail {
+    // SAFETY: attached, with an exception set.
+    if unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_TypeError) } == 0 {
+        return Fail::raised(at);
+    }
+    py_runtime::exception::clear(at);
+    // SAFETY: `key` is live.
+    let class = unsafe { type_name(key.as_ptr()) };
+    let within = if class == "tuple" { " with a list or dict in it" } else { "" };
+    Fail::refuse(format!("{class}{within} as a key, which Python can't hash"))
 }

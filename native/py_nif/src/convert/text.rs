@@ -10,147 +10,17 @@ use std::mem::MaybeUninit;
 use py_runtime::object::{Attached, Object};
 use pyo3_ffi as ffi;
 use rustler::sys::{
-    ERL_NIF_BIN2TERM_SAFE, ErlNifBinary, ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_alloc_env,
-    enif_binary_to_term, enif_free_env, enif_get_atom, enif_inspect_binary, enif_make_atom_len,
-    enif_make_binary, enif_make_existing_atom_len, enif_release_binary, enif_term_to_binary,
+    ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_get_atom, enif_make_binary, enif_release_binary,
 };
 
-use super::buffer::SHARED_FROM;
-use super::py_to_term::Writer;
-use super::term_to_py::Reader;
-use super::{Fail, made};
-use crate::python_module;
-use crate::term::{new_binary, try_binary};
-
-/// Tags of the external term format.
-const VERSION: u8 = 131;
-const ATOM_LATIN1: u8 = 100;
-const ATOM_UTF8: u8 = 118;
-const SMALL_ATOM_UTF8: u8 = 119;
-const BIT_BINARY: u8 = 77;
-
-/// No atom is longer, in characters.
-const MAX_ATOM: usize = 255;
-
-/// The atoms that mean something. Atoms are the same word in every environment and stay for the
-/// VM's life, so they are made once and compared as words.
-#[derive(Clone, Copy)]
-pub(super) struct KnownAtoms {
-    pub(super) r#true: ErlNifTerm,
-    pub(super) r#false: ErlNifTerm,
-    pub(super) none: ErlNifTerm,
-    pub(super) nil: ErlNifTerm,
-    pub(super) undefined: ErlNifTerm,
-    pub(super) nan: ErlNifTerm,
-    pub(super) infinity: ErlNifTerm,
-    pub(super) neg_infinity: ErlNifTerm,
-    pub(super) bytes: ErlNifTerm,
-    pub(super) buffer: ErlNifTerm,
-    pub(super) ndarray: ErlNifTerm,
-    pub(super) r#struct: ErlNifTerm,
-    pub(super) py_object: ErlNifTerm,
-    pub(super) r#ref: ErlNifTerm,
-}
-
-impl KnownAtoms {
-    pub(super) fn new() -> Self {
-        // SAFETY: the environment is made for this and freed after; an atom doesn't live in it.
-        // Names and lengths come from `&str`s.
-        unsafe {
-            let env = enif_alloc_env();
-            let atom = |name: &str| enif_make_atom_len(env, name.as_ptr().cast(), name.len());
-            let known = KnownAtoms {
-                r#true: atom("true"),
-                r#false: atom("false"),
-                none: atom("none"),
-                nil: atom("nil"),
-                undefined: atom("undefined"),
-                nan: atom("nan"),
-                infinity: atom("infinity"),
-                neg_infinity: atom("neg_infinity"),
-                bytes: atom("bytes"),
-                buffer: atom("buffer"),
-                ndarray: atom("ndarray"),
-                r#struct: atom("__struct__"),
-                py_object: atom("Elixir.Py.Object"),
-                r#ref: atom("ref"),
-            };
-            enif_free_env(env);
-            known
-        }
-    }
-
-    /// The float that an atom stands for, of those that Erlang's floats can't be.
-    fn float(&self, atom: ErlNifTerm) -> Option<f64> {
-        if atom == self.infinity {
-            Some(f64::INFINITY)
-        } else if atom == self.neg_infinity {
-            Some(f64::NEG_INFINITY)
-        } else if atom == self.nan {
-            Some(f64::NAN)
-        } else {
-            None
-        }
-    }
-}
-
-/// A term in the external term format.
-pub(super) struct Encoded(ErlNifBinary);
-
-impl Encoded {
-    /// # Safety
-    /// `term` belongs to `env`.
-    pub(super) unsafe fn new(env: *mut ErlNifEnv, term: ErlNifTerm) -> Self {
-        let mut binary = MaybeUninit::<ErlNifBinary>::zeroed();
-        // SAFETY: `term` belongs to `env`. The call fills the binary in (it fails for no term; a
-        // zeroed one is an empty one in any case).
-        unsafe {
-            enif_term_to_binary(env, term, binary.as_mut_ptr());
-            Encoded(binary.assume_init())
-        }
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        slice(&self.0)
-    }
-}
-
-impl Drop for Encoded {
-    fn drop(&mut self) {
-        if !self.0.data.is_null() {
-            // SAFETY: filled in by `enif_term_to_binary`, which made us its owner.
-            unsafe { enif_release_binary(&raw mut self.0) };
-        }
-    }
-}
-
-fn slice(binary: &ErlNifBinary) -> &[u8] {
-    if binary.data.is_null() {
-        return &[];
-    }
-    // SAFETY: the VM filled in both, and the binary outlives the borrow.
-    unsafe { std::slice::from_raw_parts(binary.data, binary.size) }
-}
-
-/// The bytes of a binary. `None` for a bitstring that isn't one, and for any other term.
-///
-/// # Safety
-/// `term` belongs to `env`, and stays as long as the slice is used.
-pub(crate) unsafe fn inspect<'e>(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<&'e [u8]> {
-    let mut binary = MaybeUninit::<ErlNifBinary>::zeroed();
-    // SAFETY: `term` belongs to `env`; on success the VM has filled in pointer and length of bytes
-    // that live as long as the environment.
-    unsafe {
-        if enif_inspect_binary(env, term, binary.as_mut_ptr()) == 0 {
-            return None;
-        }
-        let binary = binary.assume_init();
-        if binary.size == 0 {
-            return Some(&[]);
-        }
-        Some(std::slice::from_raw_parts(binary.data, binary.size))
-    }
-}
+use super::fail::{Fail, made};
+use super::reader::Reader;
+use super::writer::{SHARED_FROM, Writer};
+use crate::erlang_types::atom;
+use crate::term::{
+    self, ATOM_UTF8, BIT_BINARY, Encoded, MAX_ATOM, SMALL_ATOM_UTF8, VERSION, existing_atom,
+    new_binary, try_binary,
+};
 
 /// # Safety
 /// `term` is a bitstring of the reader's environment.
@@ -159,7 +29,7 @@ pub(super) unsafe fn binary_to_python(
     term: ErlNifTerm,
 ) -> Result<Object, Fail> {
     // SAFETY: `term` belongs to `env` and stays until the caller is done with it.
-    let Some(bytes) = (unsafe { inspect(reader.env, term) }) else {
+    let Some(bytes) = (unsafe { term::inspect(reader.env, term) }) else {
         // SAFETY: as above.
         return Err(unsafe { refuse_bits(reader.env, term) });
     };
@@ -289,24 +159,6 @@ unsafe fn wide_atom_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Ob
     unsafe {
         let length = name.len() as ffi::Py_ssize_t;
         made(reader.at, ffi::PyUnicode_FromStringAndSize(name.as_ptr().cast(), length))
-    }
-}
-
-/// The name of an atom for a message or a path; `None` for any other term.
-///
-/// # Safety
-/// `term` belongs to `env`.
-pub(crate) unsafe fn atom_name(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<String> {
-    // SAFETY: `term` belongs to `env`.
-    let encoded = unsafe { Encoded::new(env, term) };
-    match encoded.bytes() {
-        [VERSION, SMALL_ATOM_UTF8, _, name @ ..] | [VERSION, ATOM_UTF8, _, _, name @ ..] => {
-            Some(String::from_utf8_lossy(name).into_owned())
-        }
-        [VERSION, ATOM_LATIN1, _, _, name @ ..] => {
-            Some(name.iter().copied().map(char::from).collect())
-        }
-        _ => None,
     }
 }
 
@@ -488,54 +340,9 @@ pub(super) unsafe fn atom_to_term(
     value: *mut ffi::PyObject,
 ) -> Result<ErlNifTerm, Fail> {
     // SAFETY: the atom keeps its name alive, and the caller the atom.
-    let name = unsafe { utf8(writer.at, python_module::atom_name(value)) }?;
+    let name = unsafe { utf8(writer.at, atom::name(value)) }?;
     // A `str`'s UTF-8 form is valid.
     let name = std::str::from_utf8(name).unwrap_or_default();
     existing_atom(writer.env, name)
         .ok_or_else(|| Fail::refuse(format!("erlang.Atom({name:?}): no such atom exists")))
-}
-
-/// The atom of that name, if there is one already.
-pub(crate) fn existing_atom(env: *mut ErlNifEnv, name: &str) -> Option<ErlNifTerm> {
-    let mut term = ErlNifTerm::default();
-    // Latin-1 has at most one byte for each of UTF-8's, so what doesn't fit is too long anyway.
-    let mut latin1 = [0; MAX_ATOM];
-    let mut length = 0;
-    for character in name.chars() {
-        let Ok(byte) = u8::try_from(character) else { return existing_wide_atom(env, name) };
-        *latin1.get_mut(length)? = byte;
-        length += 1;
-    }
-    // SAFETY: the buffer has `length` bytes; `env` is the caller's to write to.
-    let found = unsafe {
-        enif_make_existing_atom_len(
-            env,
-            latin1.as_ptr().cast(),
-            length,
-            &raw mut term,
-            ErlNifCharEncoding::ERL_NIF_LATIN1,
-        )
-    };
-    (found != 0).then_some(term)
-}
-
-/// For names beyond Latin-1, which the NIF interface of OTP 25 can't look up: decoding in safe mode
-/// refuses to create atoms.
-fn existing_wide_atom(env: *mut ErlNifEnv, name: &str) -> Option<ErlNifTerm> {
-    let length = u16::try_from(name.len()).ok()?;
-    let mut encoded = vec![VERSION, ATOM_UTF8];
-    encoded.extend(length.to_be_bytes());
-    encoded.extend(name.as_bytes());
-    let mut term = ErlNifTerm::default();
-    // SAFETY: pointer and length are those of one buffer; `env` is the caller's to write to.
-    let read = unsafe {
-        enif_binary_to_term(
-            env,
-            encoded.as_ptr(),
-            encoded.len(),
-            &raw mut term,
-            ERL_NIF_BIN2TERM_SAFE,
-        )
-    };
-    (read != 0).then_some(term)
 }

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use py_runtime::exception::Exception;
 use py_runtime::ffi;
-use py_runtime::job::Job;
 use py_runtime::object::Object;
 use rustler::sys::{
-    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_get_list_cell, enif_get_local_pid, enif_get_uint64,
-    enif_make_copy, enif_make_list_from_array, enif_make_uint64, enif_send,
+    ErlNifEnv, ErlNifTerm, enif_get_list_cell, enif_get_uint64, enif_make_copy,
+    enif_make_list_from_array, enif_make_uint64,
 };
 
-use super::Run;
-use super::asyncio::{Asyncio, is_coroutine};
-use crate::call::Call;
-use crate::error::Error;
-use crate::term::{OwnedEnv, atom, tuple};
+use super::executor::Run;
+use crate::request::call::Call;
+use crate::request::decode::Push;
+use crate::request::error::Error;
+use crate::term::{OwnedEnv, atom, local_pid, tuple};
+use crate::thread::event_loop::{Asyncio, is_coroutine};
 
 /// How long a step goes on at most, and how long while others wait.
 const STEP: Duration = Duration::from_millis(1);
@@ -26,15 +26,6 @@ const STEP_AMONG_OTHERS: Duration = Duration::from_micros(100);
 
 /// What becomes of an item of a stream.
 type Give<'g, R> = dyn FnMut(&mut R, &Object) -> Result<(), Error> + 'g;
-
-/// The terms of a request to send items.
-#[derive(Clone, Copy)]
-pub(crate) struct Push {
-    pub(crate) stream: ErlNifTerm,
-    pub(crate) most: ErlNifTerm,
-    pub(crate) consumer: ErlNifTerm,
-    pub(crate) tag: ErlNifTerm,
-}
 
 impl<'a> Run<'a, '_> {
     fn asyncio(&self) -> Result<&'a Asyncio, Error> {
@@ -141,14 +132,8 @@ impl<'a> Run<'a, '_> {
         call: &Call,
         Push { stream, most, consumer, tag }: Push,
     ) -> Result<ErlNifTerm, Error> {
-        let mut to = std::mem::MaybeUninit::<ErlNifPid>::uninit();
-        // SAFETY: the request's terms are read-only; the consumer is a local pid.
-        let to = unsafe {
-            if enif_get_local_pid(self.env, consumer, to.as_mut_ptr()) == 0 {
-                return Err(Error::Panicked);
-            }
-            to.assume_init()
-        };
+        // SAFETY: the request's terms are read-only.
+        let to = unsafe { local_pid(self.env, consumer) }.ok_or(Error::Panicked)?;
         let mut count = 0;
         let state = self.step(stream, most, &mut |run, item| {
             let env = OwnedEnv::new();
@@ -162,7 +147,7 @@ impl<'a> Run<'a, '_> {
                 // Who has cancelled the stream gets nothing more, and nobody gets an item after the
                 // stream's end, which others tell when the context dies.
                 call.state().tell(|| {
-                    enif_send(std::ptr::null_mut(), &raw const to, ptr, message);
+                    env.send(to, message);
                 });
             }
             count += 1;

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Config, Context, Owner};
-use crate::backstage::SOON;
-use crate::interrupter::Target;
-use crate::job::Job;
+use crate::context::job::Job;
+use crate::interrupt::interrupter::Target;
+use crate::sync::background::SOON;
 
 impl<J: Job> Context<J> {
     /// Whether what it runs should have ended long ago.

@@ -10,43 +10,31 @@ use std::time::Duration;
 
 use pyo3_ffi as ffi;
 
-use super::suspect::Suspect;
-use super::{Context, Release, StartError, aside, blow};
-use crate::backstage::SOON;
-use crate::chores::Chore;
-use crate::exception::Exception;
-use crate::export;
-use crate::import_locks;
+use super::loop_state::Desk;
+use super::start_retry::Suspect;
+use super::{Context, Release, StartError, saved_state};
+use crate::boot::python_threads;
+use crate::context::export_table;
+use crate::context::housekeeping::Chore;
+use crate::context::job::{Job, Outcome, Scope};
+use crate::context::quarantine::Bed;
+use crate::context::watchdog;
+use crate::cpython::async_exc;
+use crate::cpython::exception::Exception;
+use crate::cpython::namespace::{MainModule, new_namespace};
+use crate::cpython::object::{Attached, Object};
+use crate::gil;
 use crate::interpreter::Interpreter;
-use crate::job::{Job, Outcome, Scope};
-use crate::mailbox::Next;
-use crate::mode::Mode;
-use crate::namespace::{MainModule, new_namespace};
-use crate::nudge;
-use crate::object::{Attached, Object};
-use crate::request::Cancel;
-use crate::spin::Spin;
-use crate::threads;
-use crate::ward::Bed;
-use crate::watch;
+use crate::interpreter::mode::Mode;
+use crate::interrupt::lock_recovery;
+use crate::sync::adaptive_spin::Spin;
+use crate::sync::background::SOON;
+use crate::sync::mailbox::Next;
+use crate::sync::reply_state::Cancel;
+use crate::sync::wakeup;
 
 /// How long callers that wait for room may be kept waiting by others that are gone.
 const SOON_AGAIN: Duration = Duration::from_millis(1);
-
-/// What a context's thread has at hand while it serves. A job that waits serves from it too.
-#[allow(missing_debug_implementations, reason = "`Local` needs none")]
-pub(crate) struct Desk<'a, J: Job> {
-    pub(super) interpreter: &'a Interpreter,
-    pub(super) namespace: &'a Object,
-    pub(super) local: &'a J::Local,
-    pub(super) spin: RefCell<Spin>,
-    /// How many jobs wait, each on top of the one before.
-    pub(super) waiting: Cell<u32>,
-    /// Whether what runs is a finalizer on top of a job that waits.
-    pub(super) releasing: Cell<bool>,
-    /// Whether a job was struck, and what it may have left behind is still to be mended.
-    pub(super) struck: Cell<bool>,
-}
 
 type Prepared<J> = (Option<MainModule>, Object, <J as Job>::Local);
 
@@ -75,7 +63,7 @@ impl<J: Job> Context<J> {
         self.ident.store(ident, Ordering::Release);
         self.native_id.store(native_thread_id(), Ordering::Relaxed);
         let watched: Weak<Self> = Arc::downgrade(self);
-        watch::watch(watched);
+        watchdog::watch(watched);
         let first = Interpreter::enter(self.config.mode);
         if let Some(suspect) = self.serve_in(first, None) {
             self.serve_in(Interpreter::enter_new(self.config.mode), Some(suspect));
@@ -153,12 +141,12 @@ impl<J: Job> Context<J> {
             drop(unsafe { object.recover(interpreter.attached()) });
         }
         if self.config.mode == Mode::Worker {
-            threads::leave(interpreter.attached());
+            python_threads::leave(interpreter.attached());
         }
         // After a panic too: a blow in an interpreter that is gone would be undefined.
         self.close_gate(&interpreter);
         self.parry(interpreter.attached());
-        export::settle(self, interpreter);
+        export_table::settle(&self.exports, interpreter);
         if let Err(panic) = served {
             resume_unwind(panic);
         }
@@ -170,8 +158,8 @@ impl<J: Job> Context<J> {
         self.state.store(interpreter.state(), Ordering::Relaxed);
         *self.gate.lock() = Some(interpreter.pointer());
         match self.config.mode {
-            Mode::SubInterpreter => nudge::turn_on(),
-            Mode::Worker => threads::enter(interpreter.attached()),
+            Mode::SubInterpreter => gil::enable_drop_requests(),
+            Mode::Worker => python_threads::enter(interpreter.attached()),
             Mode::OwnGil => (),
         }
     }
@@ -218,7 +206,7 @@ impl<J: Job> Context<J> {
     /// Begins something that is no job, and is looked after like one. `false`: it may not run.
     pub(super) fn begin(&self, chore: Chore) -> bool {
         let allowed = self.chores.begin(chore);
-        watch::note_work();
+        wakeup::note_work();
         allowed
     }
 
@@ -230,7 +218,7 @@ impl<J: Job> Context<J> {
         }
     }
 
-    fn serve_mailbox(self: &Arc<Self>, desk: &Desk<'_, J>) {
+    fn serve_mailbox(self: &Arc<Self>, desk: &Desk<'_, J::Local>) {
         loop {
             match self.mailbox.next() {
                 Next::Run(_, job) => self.run(job, desk),
@@ -259,9 +247,9 @@ impl<J: Job> Context<J> {
         }
     }
 
-    pub(super) fn run(self: &Arc<Self>, job: J, desk: &Desk<'_, J>) {
+    pub(super) fn run(self: &Arc<Self>, job: J, desk: &Desk<'_, J::Local>) {
         let at = desk.interpreter.attached();
-        watch::note_work();
+        wakeup::note_work();
         self.admit(1);
         if self.is_wanted(&job) && job.state().start() {
             let began = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
@@ -275,7 +263,7 @@ impl<J: Job> Context<J> {
             if outcome.is_err() {
                 log_panic("a job");
                 // What it left unfinished may have left an exception, which the next job would meet.
-                crate::exception::clear(at);
+                crate::cpython::exception::clear(at);
                 job.panicked();
             }
             self.count(outcome.unwrap_or(Outcome::Failed));
@@ -347,9 +335,9 @@ impl<J: Job> Context<J> {
     /// Clears a blow that came after the job's last bytecode, so that it doesn't hit the next.
     pub(super) fn parry(&self, at: Attached<'_>) {
         if self.hit.swap(false, Ordering::Relaxed) {
-            blow::take_back(at, self.ident.load(Ordering::Relaxed));
+            async_exc::take_back(at, self.ident.load(Ordering::Relaxed));
         }
-        crate::exception::clear(at);
+        crate::cpython::exception::clear(at);
     }
 
     /// Only this thread adds to the first two, so that a load and a store will do. A job that returns
@@ -390,8 +378,8 @@ fn stop_tracing(_: Attached<'_>) {
 
 /// Undoes what code may leave in Python itself that was interrupted in the middle of it. Where none waits.
 fn mend(at: Attached<'_>) {
-    import_locks::give_back(at);
-    aside::forget_running(at);
+    lock_recovery::give_back(at);
+    saved_state::forget_running(at);
 }
 
 fn native_thread_id() -> u64 {

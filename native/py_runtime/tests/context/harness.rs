@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use py_runtime::boot;
 use py_runtime::code::{self, Kind};
-use py_runtime::context::{Config, Context, Orphans, Owner, StartError};
+use py_runtime::context::{Config, Context, Owner, StartError};
 use py_runtime::exception::{Exception, lossy_text};
 use py_runtime::ffi;
 use py_runtime::hold::Held;
-use py_runtime::job::{Job, Outcome, Scope};
+use py_runtime::job::{Job, Orphans, Outcome, Scope};
 use py_runtime::mailbox::{Refused, Seq};
 use py_runtime::mode::Mode;
 use py_runtime::object::{Attached, Object};

@@ -5,8 +5,9 @@ use std::os::fd::AsRawFd;
 use std::sync::mpsc::channel;
 
 use py_runtime::code;
-use py_runtime::context::{Config, Orphans};
+use py_runtime::context::Config;
 use py_runtime::exception::TracebacksWanted;
+use py_runtime::job::Orphans;
 use py_runtime::mode::Mode;
 use py_runtime::request::Cancel;
 

@@ -13,7 +13,7 @@ use crate::harness::{PATIENCE, Reply, Subject, detached, in_each_mode};
 
 #[test]
 fn a_gil_per_interpreter_comes_with_3_12() {
-    let version = py_runtime::boot::version();
+    let version = py_runtime::version::version();
     let minor: u32 = version.split('.').nth(1).unwrap().parse().unwrap();
     assert_eq!(Mode::OwnGil.check().is_ok(), minor >= 12, "{version}");
     if let Err(why) = Mode::OwnGil.check() {

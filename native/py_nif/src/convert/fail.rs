@@ -1,0 +1,91 @@
+//! A failed conversion, on its way out of the nested value.
+
+use py_runtime::exception::Exception;
+use py_runtime::object::{Attached, Object};
+use pyo3_ffi as ffi;
+
+use crate::request::error::ConvertError;
+
+/// A failure on its way out of the nested value. One word wide, because every level returns it.
+#[derive(Debug)]
+pub(super) struct Fail(Box<Cause>);
+
+#[derive(Debug)]
+enum Cause {
+    /// `steps` from the culprit up to the root: known only while unwinding, so that the good case
+    /// never builds a path.
+    Unconvertible {
+        steps: Vec<String>,
+        what: String,
+    },
+    TooDeep,
+    /// Has no place: it is the same wherever in the value it is.
+    Other(ConvertError),
+}
+
+impl Fail {
+    #[cold]
+    pub(super) fn refuse(what: impl Into<String>) -> Self {
+        Fail(Box::new(Cause::Unconvertible { steps: Vec::new(), what: what.into() }))
+    }
+
+    #[cold]
+    pub(super) fn too_deep() -> Self {
+        Fail(Box::new(Cause::TooDeep))
+    }
+
+    #[cold]
+    pub(super) fn of(error: ConvertError) -> Self {
+        Fail(Box::new(Cause::Other(error)))
+    }
+
+    /// Takes the Python exception that is set.
+    #[cold]
+    pub(super) fn raised(at: Attached<'_>) -> Self {
+        Fail::of(ConvertError::Python(Exception::take(at)))
+    }
+
+    /// `MemoryError`.
+    #[cold]
+    pub(super) fn no_memory(at: Attached<'_>) -> Self {
+        // SAFETY: attached.
+        unsafe { ffi::PyErr_NoMemory() };
+        Fail::raised(at)
+    }
+
+    /// The same failure, seen from one level further out.
+    #[cold]
+    pub(super) fn under(mut self, step: impl FnOnce() -> String) -> Self {
+        if let Cause::Unconvertible { steps, .. } = &mut *self.0 {
+            steps.push(step());
+        }
+        self
+    }
+
+    #[cold]
+    pub(super) fn rooted(self, root: &str, max_depth: u32) -> ConvertError {
+        match *self.0 {
+            Cause::Unconvertible { steps, what } => {
+                let steps = steps.iter().rev().map(String::as_str);
+                let path = std::iter::once(root).chain(steps).collect();
+                ConvertError::Unconvertible { path, what }
+            }
+            Cause::TooDeep => ConvertError::TooDeep(max_depth),
+            Cause::Other(error) => error,
+        }
+    }
+}
+
+/// Takes over the result of a C API call that returns a new reference.
+///
+/// # Safety
+/// `ptr` is a reference that the caller owns and gives up, or null with an exception set.
+pub(super) unsafe fn made(at: Attached<'_>, ptr: *mut ffi::PyObject) -> Result<Object, Fail> {
+    // SAFETY: as the caller vouches.
+    unsafe { Object::from_owned(at, ptr) }.ok_or_else(|| Fail::raised(at))
+}
+
+/// The room left one level further in.
+pub(super) fn deeper(room: u32) -> Result<u32, Fail> {
+    room.checked_sub(1).ok_or_else(Fail::too_deep)
+}

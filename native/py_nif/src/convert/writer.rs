@@ -1,0 +1,126 @@
+//! What writing terms needs at hand, and binaries that share a Python object's memory.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use py_runtime::object::{Attached, Object};
+use pyo3_ffi as ffi;
+use rustler::sys::{ErlNifEnv, ErlNifTerm};
+
+use super::types::Types;
+use crate::request::flags::Values;
+use crate::resources::contexts::Context;
+use crate::resources::shared_bytes;
+use crate::term::OwnedEnv;
+
+/// Sharing smaller values costs more than copying them.
+pub(super) const SHARED_FROM: usize = 64 << 10;
+
+/// How many parts there is room for between two conversions: 1 MiB. Memory of that size comes from
+/// the system page by page, and goes back to it as soon as it is freed.
+const MOST_PARTS: usize = (1 << 20) / size_of::<ErlNifTerm>();
+
+/// Writes terms into one environment.
+pub(super) struct Writer<'a> {
+    pub(super) at: Attached<'a>,
+    pub(super) types: &'a Types,
+    pub(super) context: Option<&'a Arc<Context>>,
+    pub(super) env: *mut ErlNifEnv,
+    /// The term for `None`.
+    pub(super) none: ErlNifTerm,
+    pub(super) values: Values,
+    /// What has no term: is it to become what it stands for, instead of a handle?
+    pub(super) plainly: bool,
+    /// The elements of the containers that are being built, innermost last: one buffer for the
+    /// whole value instead of an allocation for each list in it.
+    pub(super) parts: Vec<ErlNifTerm>,
+    /// Is `env` a scratch one, whose garbage is of no consequence?
+    pub(super) in_scratch: bool,
+    /// The last scratch environment, to be freed when nobody waits for that.
+    pub(super) scratch: Option<OwnedEnv>,
+    /// The value itself, where the converter's caller has given up its reference to it; else null.
+    pub(super) given: *mut ffi::PyObject,
+    /// Whether nothing was met so far but objects of Python's own types, whose end runs no code.
+    pub(super) is_plain: bool,
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        let mut parts = std::mem::take(&mut self.parts);
+        if parts.capacity() <= MOST_PARTS {
+            parts.clear();
+            self.types.parts.set(parts);
+        }
+    }
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(
+        at: Attached<'a>,
+        types: &'a Types,
+        context: Option<&'a Arc<Context>>,
+        values: Values,
+        env: *mut ErlNifEnv,
+        plainly: bool,
+    ) -> Self {
+        let none = match values {
+            Values::Erlang => types.known.none,
+            Values::Elixir => types.known.nil,
+        };
+        Writer {
+            at,
+            types,
+            context,
+            env,
+            none,
+            values,
+            plainly,
+            parts: types.parts.take(),
+            in_scratch: false,
+            scratch: None,
+            given: std::ptr::null_mut(),
+            is_plain: true,
+        }
+    }
+
+    /// A binary that shares the memory of `value`.
+    ///
+    /// # Safety
+    /// As for [`Writer::value`]; nobody changes the object's bytes from now on.
+    pub(super) unsafe fn share(&self, value: *mut ffi::PyObject) -> Option<ErlNifTerm> {
+        // SAFETY: passed on to the caller; attached to the context's interpreter.
+        unsafe {
+            let object = Object::from_borrowed(self.at, value)?;
+            shared_bytes::share(self.at, self.context?, self.env, &object, SHARED_FROM)
+        }
+    }
+
+    /// Whether the bytes of an object are the same for ever: they are an Erlang binary's or those of a
+    /// `bytes`, also through views and arrays.
+    pub(super) fn never_changes(&self, object: &Object) -> bool {
+        const DEEPEST: u32 = 8;
+        let mut object = object.clone_ref(self.at);
+        for _ in 0..DEEPEST {
+            // SAFETY: attached; the object and its type are live, and the type's name ends in NUL.
+            let next = unsafe {
+                let class = ffi::Py_TYPE(object.as_ptr());
+                if ffi::PyBytes_CheckExact(object.as_ptr()) != 0
+                    || class.cast() == self.types.buffer.as_ptr()
+                {
+                    return true;
+                }
+                match CStr::from_ptr((*class).tp_name).to_bytes() {
+                    b"memoryview" => object.getattr_c(self.at, c"obj"),
+                    b"numpy.ndarray" => object.getattr_c(self.at, c"base"),
+                    _ => return false,
+                }
+            };
+            match next {
+                Some(next) => object = next,
+                None => break,
+            }
+        }
+        py_runtime::exception::clear(self.at);
+        false
+    }
+}

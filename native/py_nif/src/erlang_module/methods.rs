@@ -1,0 +1,255 @@
+//! What Python code calls in module `erlang`, as CPython calls it.
+//!
+//! Runs on whatever thread Python code runs on, attached. This file only takes arguments apart;
+//! what is done is in the other files of the folder.
+
+use std::cell::UnsafeCell;
+use std::ptr::null_mut;
+
+use py_runtime::ffi;
+use py_runtime::object::{Attached, Object};
+
+use super::method_def::{Argument, END, Methods, arguments, guarded, keep, keywords, many, one};
+use super::values::{Raised, raise};
+use super::{call as calls, io, job_namespace, log as logs, pickle, send as sends};
+
+/// Functions of the module.
+pub(super) static METHODS: Methods<7> = Methods(UnsafeCell::new([
+    keywords(
+        c"call",
+        call,
+        c"call($module, name, /, *args)\n--\n\nCall the Erlang function registered as `name`.",
+    ),
+    many(
+        c"send",
+        send,
+        c"send($module, to, term, /)\n--\n\n\
+          Send a message to a Pid, a registered name, or (name, node).",
+    ),
+    one(
+        c"self",
+        self_,
+        ffi::METH_NOARGS,
+        c"self($module, /)\n--\n\nThe Erlang process whose job is running.",
+    ),
+    one(
+        c"whereis",
+        whereis,
+        ffi::METH_O,
+        c"whereis($module, name, /)\n--\n\nThe process registered as `name`, or None.",
+    ),
+    many(c"_restore", restore, c"For pickle: a Pid or a Ref of this VM."),
+    one(c"__getattr__", getattr, ffi::METH_O, c"The Erlang function registered as that name."),
+    END,
+]));
+
+/// Functions of the prelude only.
+pub(super) static PRIVATE: Methods<9> = Methods(UnsafeCell::new([
+    many(c"_write", write, c""),
+    one(c"_flush", flush, ffi::METH_O, c""),
+    many(c"_log", log, c""),
+    one(c"_log_level", log_level, ffi::METH_NOARGS, c""),
+    one(c"_log_level_is_old", log_level_is_old, ffi::METH_NOARGS, c""),
+    one(c"_log_levels", log_levels, ffi::METH_NOARGS, c""),
+    one(c"_environ", environ, ffi::METH_NOARGS, c""),
+    one(c"_namespace", namespace, ffi::METH_O, c""),
+    one(c"_loop_slot", loop_slot, ffi::METH_NOARGS, c""),
+]));
+
+/// A function with the name in it that it calls.
+static BY_NAME: Methods<1> =
+    Methods(UnsafeCell::new([keywords(c"registered", call_by_name, c"An Erlang function.")]));
+
+fn wrong(at: Attached<'_>, usage: &str) -> Raised {
+    // SAFETY: the class is Python's own.
+    unsafe { raise(at, ffi::PyExc_TypeError, usage) }
+}
+
+unsafe extern "C" fn call(
+    module: Argument,
+    args: *const Argument,
+    count: ffi::Py_ssize_t,
+    keys: Argument,
+) -> Argument {
+    guarded(|at| {
+        // SAFETY: as CPython gives them.
+        let args = unsafe { arguments(args, count) };
+        let [name, args @ ..] = args else {
+            return Err(wrong(at, "erlang.call() takes a name and then the function's arguments"));
+        };
+        // SAFETY: live, as long as the call lasts.
+        unsafe {
+            let name = keep(at, *name)?;
+            refuse_keywords(at, &name, keys)?;
+            calls::call(at, module, &name, args)
+        }
+    })
+}
+
+/// `this` is `(module, name)`.
+unsafe extern "C" fn call_by_name(
+    this: Argument,
+    args: *const Argument,
+    count: ffi::Py_ssize_t,
+    keys: Argument,
+) -> Argument {
+    guarded(|at| {
+        // SAFETY: `getattr` made the tuple; the rest is as CPython gives it.
+        unsafe {
+            let module = ffi::PyTuple_GetItem(this, 0);
+            let name = keep(at, ffi::PyTuple_GetItem(this, 1))?;
+            refuse_keywords(at, &name, keys)?;
+            calls::call(at, module, &name, arguments(args, count))
+        }
+    })
+}
+
+/// # Safety
+/// `keys` is null or a tuple of names, as CPython gives it.
+unsafe fn refuse_keywords(_: Attached<'_>, name: &Object, keys: Argument) -> Result<(), Raised> {
+    if keys.is_null() {
+        return Ok(());
+    }
+    // SAFETY: as the caller vouches; each format takes an object.
+    unsafe {
+        if ffi::PyTuple_Size(keys) > 0 {
+            ffi::PyErr_Format(
+                ffi::PyExc_TypeError,
+                c"the Erlang function %R takes no keyword arguments, as all of Erlang's, \
+                  but %R is given"
+                    .as_ptr(),
+                name.as_ptr(),
+                ffi::PyTuple_GetItem(keys, 0),
+            );
+            return Err(Raised);
+        }
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn getattr(module: Argument, name: Argument) -> Argument {
+    guarded(|at| {
+        // SAFETY: live, as long as the call lasts; the new function keeps the tuple.
+        unsafe {
+            calls::check_attribute(at, &keep(at, name)?)?;
+            let this = Object::from_owned(at, ffi::PyTuple_Pack(2, module, name)).ok_or(Raised)?;
+            let method = BY_NAME.0.get().cast::<ffi::PyMethodDef>();
+            let function =
+                ffi::PyCFunction_NewEx(method, this.as_ptr(), null_mut::<ffi::PyObject>());
+            Object::from_owned(at, function).ok_or(Raised)
+        }
+    })
+}
+
+unsafe extern "C" fn send(
+    module: Argument,
+    args: *mut Argument,
+    count: ffi::Py_ssize_t,
+) -> Argument {
+    guarded(|at| {
+        // SAFETY: as CPython gives them, live as long as the call lasts.
+        unsafe {
+            let [to, term] = arguments(args, count) else {
+                return Err(wrong(at, "erlang.send() takes a process and a term"));
+            };
+            sends::send(at, module, &keep(at, *to)?, &keep(at, *term)?)
+        }
+    })
+}
+
+unsafe extern "C" fn self_(_: Argument, _: Argument) -> Argument {
+    guarded(sends::caller)
+}
+
+unsafe extern "C" fn whereis(_: Argument, name: Argument) -> Argument {
+    // SAFETY: live, as long as the call lasts.
+    guarded(|at| sends::whereis(at, &unsafe { keep(at, name) }?))
+}
+
+unsafe extern "C" fn restore(_: Argument, args: *mut Argument, count: ffi::Py_ssize_t) -> Argument {
+    // SAFETY: as CPython gives them, live as long as the call lasts.
+    guarded(|at| pickle::restore(at, unsafe { arguments(args, count) }))
+}
+
+unsafe extern "C" fn write(_: Argument, args: *mut Argument, count: ffi::Py_ssize_t) -> Argument {
+    guarded(|at| {
+        // SAFETY: as CPython gives them, live as long as the call lasts.
+        unsafe {
+            let [stream, text] = arguments(args, count) else {
+                return Err(wrong(at, "write() takes text"));
+            };
+            io::write(at, stream_number(*stream), &keep(at, *text)?)
+        }
+    })
+}
+
+unsafe extern "C" fn flush(_: Argument, stream: Argument) -> Argument {
+    // SAFETY: live, as long as the call lasts.
+    guarded(|at| Ok(io::flush(at, unsafe { stream_number(stream) })))
+}
+
+/// # Safety
+/// Attached, and `stream` is live.
+unsafe fn stream_number(stream: Argument) -> usize {
+    // SAFETY: as the caller vouches. The prelude gives 0 and 1.
+    usize::from(unsafe { ffi::PyObject_IsTrue(stream) } == 1)
+}
+
+unsafe extern "C" fn log(_: Argument, args: *mut Argument, count: ffi::Py_ssize_t) -> Argument {
+    guarded(|at| {
+        // SAFETY: as CPython gives them, live as long as the call lasts.
+        unsafe {
+            let [severity, message, meta] = arguments(args, count) else {
+                return Err(wrong(at, "log() takes a severity, a message and metadata"));
+            };
+            let severity = ffi::PyLong_AsLong(*severity);
+            logs::log(at, severity, &keep(at, *message)?, &keep(at, *meta)?)
+        }
+    })
+}
+
+unsafe extern "C" fn log_level(_: Argument, _: Argument) -> Argument {
+    guarded(logs::log_level)
+}
+
+unsafe extern "C" fn log_level_is_old(_: Argument, _: Argument) -> Argument {
+    guarded(|at| Ok(logs::log_level_is_old(at)))
+}
+
+unsafe extern "C" fn log_levels(_: Argument, _: Argument) -> Argument {
+    guarded(logs::log_levels)
+}
+
+/// The OS process's environment variables, as a `dict` of `bytes`.
+unsafe extern "C" fn environ(_: Argument, _: Argument) -> Argument {
+    // SAFETY: attached; results are null or ours, lengths are those of the vectors, and the
+    // dictionary takes its own references. As when CPython itself reads the variables, the GIL is
+    // held.
+    guarded(|at| unsafe {
+        let variables = Object::from_owned(at, ffi::PyDict_New()).ok_or(Raised)?;
+        let bytes = |text: &[u8]| {
+            let length = text.len() as ffi::Py_ssize_t;
+            let bytes = ffi::PyBytes_FromStringAndSize(text.as_ptr().cast(), length);
+            Object::from_owned(at, bytes).ok_or(Raised)
+        };
+        for (name, value) in py_runtime::environment::all() {
+            let (name, value) = (bytes(&name)?, bytes(&value)?);
+            if ffi::PyDict_SetItem(variables.as_ptr(), name.as_ptr(), value.as_ptr()) != 0 {
+                return Err(Raised);
+            }
+        }
+        Ok(variables)
+    })
+}
+
+unsafe extern "C" fn namespace(_: Argument, likely: Argument) -> Argument {
+    guarded(|at| {
+        // SAFETY: live, as long as the call lasts.
+        let likely = unsafe { ffi::PyObject_IsTrue(likely) } == 1;
+        Ok(job_namespace::namespace(at, likely))
+    })
+}
+
+unsafe extern "C" fn loop_slot(_: Argument, _: Argument) -> Argument {
+    guarded(job_namespace::loop_slot)
+}

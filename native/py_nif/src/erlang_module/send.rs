@@ -1,0 +1,237 @@
+//! `erlang.send`, `self` and `whereis`.
+//!
+//! Runs on whatever thread Python code runs on, attached.
+
+use std::mem::MaybeUninit;
+use std::ptr::null_mut;
+
+use py_runtime::ffi;
+use py_runtime::object::{Attached, Object};
+use rustler::sys::{
+    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_is_atom, enif_is_pid, enif_send, enif_whereis_pid,
+};
+
+use super::blocking::wait;
+use super::current_job::{self, Frame};
+use super::names::{check_name, is_name, is_of};
+use super::state::state;
+use super::values::{Raised, not_running, raise, to_python, to_term};
+use crate::outbound::in_flight::{self, Sent};
+use crate::outbound::services::Service;
+use crate::term::{self, OwnedEnv, atom, elements, local_pid, pid_term, tuple};
+
+/// Where a message goes.
+enum To {
+    Local(ErlNifPid),
+    /// Only a process can send there.
+    Elsewhere(ErlNifTerm),
+    /// An atom or its name.
+    Name(ErlNifTerm),
+    /// A name or a node that is no atom.
+    Nowhere,
+}
+
+/// Sends `term` to a process.
+///
+/// # Safety
+/// `module` is live and ours.
+pub(super) unsafe fn send(
+    at: Attached<'_>,
+    module: *mut ffi::PyObject,
+    to: &Object,
+    term: &Object,
+) -> Result<Object, Raised> {
+    if !is_receiver(at, to) {
+        let usage = "erlang.send() takes a Pid, a registered name, or (name, node)";
+        // SAFETY: the class is Python's own.
+        return Err(unsafe { raise(at, ffi::PyExc_TypeError, usage) });
+    }
+    current_job::with(|frame| {
+        let env = OwnedEnv::new();
+        let message = to_term(at, frame, env.as_ptr(), term, "the message")?;
+        let to_whom = to_term(at, frame, env.as_ptr(), to, "the receiver")?;
+        // SAFETY: both are terms of our own environment, and no scheduler runs Python.
+        let sent = unsafe {
+            match receiver(env.as_ptr(), to_whom) {
+                To::Local(pid) => Some(send_local(at, frame, &env, pid, message)),
+                To::Name(name) => registered_pid(env.as_ptr(), name)
+                    .map(|pid| send_local(at, frame, &env, pid, message)),
+                To::Elsewhere(address) => {
+                    send_elsewhere(at, frame, &env, address, message)?;
+                    Some(true)
+                }
+                To::Nowhere => None,
+            }
+        };
+        match sent {
+            Some(true) => Ok(Object::none(at)),
+            // SAFETY: the caller vouches for the module.
+            Some(false) => Err(unsafe { no_process(at, module, to, "is not alive") }),
+            // SAFETY: as above.
+            None => Err(unsafe { no_process(at, module, to, "is not a registered name") }),
+        }
+    })
+}
+
+/// # Safety
+/// `term` belongs to `env`, which is this thread's.
+unsafe fn receiver(env: *mut ErlNifEnv, term: ErlNifTerm) -> To {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if let Some(pid) = local_pid(env, term) {
+            To::Local(pid)
+        } else if enif_is_pid(env, term) != 0 {
+            To::Elsewhere(term)
+        } else if enif_is_atom(env, term) != 0 || term::inspect(env, term).is_some() {
+            To::Name(term)
+        } else if let [name, node] = elements(env, term) {
+            match (existing_atom(env, *name), existing_atom(env, *node)) {
+                (Some(name), Some(node)) => To::Elsewhere(tuple(env, &[name, node])),
+                _ => To::Nowhere,
+            }
+        } else {
+            To::Nowhere
+        }
+    }
+}
+
+/// The atom that a term is or names, if there is such an atom.
+///
+/// # Safety
+/// `term` belongs to `env`, which is this thread's.
+unsafe fn existing_atom(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<ErlNifTerm> {
+    // SAFETY: as the caller vouches; the name's bytes live as long as the term.
+    unsafe {
+        if enif_is_atom(env, term) != 0 {
+            return Some(term);
+        }
+        let name = std::str::from_utf8(term::inspect(env, term)?).ok()?;
+        term::existing_atom(env, name)
+    }
+}
+
+/// # Safety
+/// `name` belongs to `env`, which is this thread's, no scheduler's.
+unsafe fn registered_pid(env: *mut ErlNifEnv, name: ErlNifTerm) -> Option<ErlNifPid> {
+    let mut pid = MaybeUninit::uninit();
+    // SAFETY: as the caller vouches: without a calling process there is no environment to give.
+    // `pid` is filled when the call says so.
+    unsafe {
+        let name = existing_atom(env, name)?;
+        (enif_whereis_pid(null_mut(), name, pid.as_mut_ptr()) != 0).then(|| pid.assume_init())
+    }
+}
+
+/// Sends at once. What this thread has sent by way of another process goes first, because it might
+/// be for the same receiver.
+///
+/// # Safety
+/// `message` belongs to `env`, which is this thread's, no scheduler's.
+unsafe fn send_local(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    env: &OwnedEnv,
+    pid: ErlNifPid,
+    message: ErlNifTerm,
+) -> bool {
+    if in_flight::has_sends() {
+        wait(at, frame, |stop| in_flight::wait_for_sends(stop));
+    }
+    // SAFETY: as the caller vouches.
+    unsafe { enif_send(null_mut(), &raw const pid, env.as_ptr(), message) != 0 }
+}
+
+/// Has a process send it, because only a process can.
+///
+/// # Safety
+/// `address` and `message` belong to `env`, which is this thread's, no scheduler's.
+unsafe fn send_elsewhere(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    env: &OwnedEnv,
+    address: ErlNifTerm,
+    message: ErlNifTerm,
+) -> Result<(), Raised> {
+    if in_flight::has_too_many_sends() {
+        wait(at, frame, |stop| in_flight::wait_for_room_to_send(stop));
+    }
+    in_flight::add(Sent::Send);
+    let ptr = env.as_ptr();
+    // SAFETY: as the caller vouches.
+    let sent = unsafe {
+        let order = tuple(ptr, &[atom(ptr, "py_send"), in_flight::term(ptr), address, message]);
+        Service::Sender.send(ptr, order)
+    };
+    if sent {
+        Ok(())
+    } else {
+        in_flight::take_back(Sent::Send);
+        Err(not_running(at))
+    }
+}
+
+/// # Safety
+/// `module` is live and ours.
+unsafe fn no_process(
+    at: Attached<'_>,
+    module: *mut ffi::PyObject,
+    to: &Object,
+    what: &str,
+) -> Raised {
+    // SAFETY: attached; live objects; the state holds the class for as long as the module lives.
+    unsafe {
+        let shown = Object::from_owned(at, ffi::PyObject_Repr(to.as_ptr()));
+        let shown = shown.and_then(|shown| py_runtime::exception::lossy_text(at, &shown));
+        let Some(state) = state(module) else { return Raised };
+        raise(at, state.process_error, &format!("{} {what}", shown.unwrap_or_default()))
+    }
+}
+
+/// The process whose job runs on this thread.
+pub(super) fn caller(at: Attached<'_>) -> Result<Object, Raised> {
+    current_job::with(|frame| match frame {
+        Some(frame) => pid_object(at, Some(frame), frame.call.principal()),
+        None => {
+            let message = "no Erlang process's job runs on this thread: ask for erlang.self() \
+                           before you start a thread, and pass it on";
+            // SAFETY: the class is Python's own.
+            Err(unsafe { raise(at, ffi::PyExc_RuntimeError, message) })
+        }
+    })
+}
+
+/// The process that is registered as `name`, or `None`.
+pub(super) fn whereis(at: Attached<'_>, name: &Object) -> Result<Object, Raised> {
+    check_name(at, name)?;
+    current_job::with(|frame| {
+        let env = OwnedEnv::new();
+        let name = to_term(at, frame, env.as_ptr(), name, "the name")?;
+        // SAFETY: a term of our own environment, and no scheduler runs Python.
+        match unsafe { registered_pid(env.as_ptr(), name) } {
+            Some(pid) => pid_object(at, frame, pid),
+            None => Ok(Object::none(at)),
+        }
+    })
+}
+
+fn pid_object(
+    at: Attached<'_>,
+    frame: Option<&Frame<'_>>,
+    pid: ErlNifPid,
+) -> Result<Object, Raised> {
+    let env = OwnedEnv::new();
+    to_python(at, frame, env.as_ptr(), pid_term(pid), "the pid")
+}
+
+/// Whether messages can be sent there: a `Pid`, a name, or a pair of names.
+fn is_receiver(at: Attached<'_>, to: &Object) -> bool {
+    let ptr = to.as_ptr();
+    // SAFETY: attached; items of a tuple are live as long as it is.
+    unsafe {
+        let is_pair = ffi::PyTuple_Check(ptr) != 0
+            && ffi::PyTuple_Size(ptr) == 2
+            && is_name(at, ffi::PyTuple_GetItem(ptr, 0))
+            && is_name(at, ffi::PyTuple_GetItem(ptr, 1));
+        is_pair || is_name(at, ptr) || is_of(ptr, c"erlang.Pid")
+    }
+}

@@ -1,0 +1,109 @@
+//! What each interpreter's module `erlang` holds, and how it is found.
+
+use std::ffi::CStr;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use py_runtime::exception::Exception;
+use py_runtime::object::{Attached, Object};
+use pyo3_ffi as ffi;
+
+use crate::erlang_types::Classes;
+
+/// The module's name, for `PyImport_AppendInittab`.
+pub(crate) const NAME: &CStr = c"erlang";
+
+/// The module's definition, by which it is known. Null until Python imports it first.
+pub(super) static DEFINITION: AtomicPtr<ffi::PyModuleDef> = AtomicPtr::new(null_mut());
+
+/// Imports the module and takes the types from its state, so that it makes no difference what
+/// Python code has put in place of the attributes.
+pub(crate) fn classes(at: Attached<'_>) -> Result<Classes, Exception> {
+    let module = import(at)?;
+    // SAFETY: attached; the module is ours and in our hands, so its state and the types are live.
+    unsafe {
+        let state = state(module.as_ptr()).ok_or_else(not_ours)?;
+        let class = |class| Object::from_borrowed(at, class).ok_or_else(not_ours);
+        Ok(Classes {
+            atom: class(state.atom)?,
+            pid: class(state.pid)?,
+            reference: class(state.reference)?,
+            buffer: class(state.buffer)?,
+        })
+    }
+}
+
+/// The module, and not what Python code may have put in its place.
+pub(super) fn import(at: Attached<'_>) -> Result<Object, Exception> {
+    // SAFETY: attached; whatever comes of the import is looked at only if it is a module.
+    unsafe {
+        let module = Object::from_owned(at, ffi::PyImport_ImportModule(NAME.as_ptr()))
+            .ok_or_else(|| Exception::take(at))?;
+        let ours = ffi::PyModule_Check(module.as_ptr()) != 0
+            && ffi::PyModule_GetDef(module.as_ptr()) == DEFINITION.load(Ordering::Acquire);
+        py_runtime::exception::clear(at);
+        if ours { Ok(module) } else { Err(not_ours()) }
+    }
+}
+
+/// What a module holds. `None`: it has no state yet.
+///
+/// # Safety
+/// `module` is live and of our definition.
+pub(super) unsafe fn state<'a>(module: *mut ffi::PyObject) -> Option<&'a mut State> {
+    // SAFETY: the state is ours because the definition is; one thread at a time is attached.
+    unsafe { ffi::PyModule_GetState(module).cast::<State>().as_mut() }
+}
+
+pub(super) fn not_ours() -> Exception {
+    Exception::new(
+        "ImportError",
+        "another module has taken the place of the built-in module erlang",
+    )
+}
+
+/// Each interpreter's own: a reference to each object, or null before it is made.
+#[repr(C)]
+pub(super) struct State {
+    pub(super) atom: *mut ffi::PyObject,
+    pub(super) pid: *mut ffi::PyObject,
+    pub(super) reference: *mut ffi::PyObject,
+    pub(super) buffer: *mut ffi::PyObject,
+    /// `erlang.Error` and `erlang.ProcessError`.
+    pub(super) error: *mut ffi::PyObject,
+    pub(super) process_error: *mut ffi::PyObject,
+    /// The namespace of `prelude.py`.
+    pub(super) prelude: *mut ffi::PyObject,
+}
+
+impl State {
+    pub(super) fn parts(&mut self) -> [&mut *mut ffi::PyObject; 7] {
+        [
+            &mut self.atom,
+            &mut self.pid,
+            &mut self.reference,
+            &mut self.buffer,
+            &mut self.error,
+            &mut self.process_error,
+            &mut self.prelude,
+        ]
+    }
+}
+
+/// # Safety
+/// `class` is an exception class and the thread is attached.
+pub(super) unsafe fn raise(class: *mut ffi::PyObject, message: &CStr) -> *mut ffi::PyObject {
+    // SAFETY: as the caller vouches; the message ends in NUL.
+    unsafe { ffi::PyErr_SetString(class, message.as_ptr()) };
+    null_mut()
+}
+
+/// As [`raise`], with a text that was made up on the way.
+///
+/// # Safety
+/// As for [`raise`].
+pub(super) unsafe fn raise_text(class: *mut ffi::PyObject, message: &str) {
+    let message = std::ffi::CString::new(message.replace('\0', "\\0")).unwrap_or_default();
+    // SAFETY: passed on to the caller.
+    unsafe { raise(class, &message) };
+}

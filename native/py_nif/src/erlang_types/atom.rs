@@ -1,0 +1,167 @@
+//! The type `erlang.Atom`: the name of an Erlang atom, told apart from text.
+//!
+//! Runs on whatever thread Python code runs on, attached. It makes no atom in Erlang.
+
+use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::ptr::null_mut;
+
+use pyo3_ffi as ffi;
+
+/// The layout of an `erlang.Atom`. Like the other types' instances it is not tracked by the cyclic
+/// garbage collector, because a `str` closes no cycle.
+#[repr(C)]
+struct Atom {
+    base: ffi::PyObject,
+    /// An exact `str`, ours. Set for good when the object is made.
+    name: *mut ffi::PyObject,
+}
+
+/// The name, borrowed from the object.
+///
+/// # Safety
+/// `atom` is a live instance of its interpreter's `erlang.Atom`.
+pub(crate) unsafe fn name(atom: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the type says the layout.
+    unsafe { (*atom.cast::<Atom>()).name }
+}
+
+/// Makes the type for `module`. Null: exception set.
+///
+/// # Safety
+/// `module` is a live module and the thread is attached; `methods` are static and end in a zero
+/// one.
+pub(crate) unsafe fn make_type(
+    module: *mut ffi::PyObject,
+    methods: *mut ffi::PyMethodDef,
+) -> *mut ffi::PyObject {
+    let slot = |slot, pfunc| ffi::PyType_Slot { slot, pfunc };
+    let doc = c"Atom(name)\n--\n\nAn Erlang atom. It must exist by the time it is sent to Erlang.";
+    // Python copies these into the type.
+    let mut members = [
+        ffi::PyMemberDef {
+            name: c"name".as_ptr(),
+            type_code: ffi::Py_T_OBJECT_EX,
+            offset: std::mem::offset_of!(Atom, name) as ffi::Py_ssize_t,
+            flags: ffi::Py_READONLY,
+            doc: c"The atom's name.".as_ptr(),
+        },
+        ffi::PyMemberDef::default(),
+    ];
+    let mut slots = [
+        slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast::<c_void>()),
+        slot(ffi::Py_tp_members, members.as_mut_ptr().cast()),
+        slot(ffi::Py_tp_methods, methods.cast()),
+        slot(ffi::Py_tp_new, atom_new as *mut c_void),
+        slot(ffi::Py_tp_dealloc, atom_dealloc as *mut c_void),
+        slot(ffi::Py_tp_repr, atom_repr as *mut c_void),
+        slot(ffi::Py_tp_str, atom_str as *mut c_void),
+        slot(ffi::Py_tp_hash, atom_hash as *mut c_void),
+        slot(ffi::Py_tp_richcompare, atom_compare as *mut c_void),
+        ffi::PyType_Slot::default(),
+    ];
+    let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_IMMUTABLETYPE;
+    let mut spec = ffi::PyType_Spec {
+        name: c"erlang.Atom".as_ptr(),
+        basicsize: size_of::<Atom>() as c_int,
+        itemsize: 0,
+        flags: flags as c_uint,
+        slots: slots.as_mut_ptr(),
+    };
+    // SAFETY: the slots are of the kinds that they say and end in a zero one; only the name is
+    // kept, and it is static.
+    unsafe { ffi::PyType_FromModuleAndSpec(module, &raw mut spec, null_mut()) }
+}
+
+unsafe extern "C" fn atom_new(
+    class: *mut ffi::PyTypeObject,
+    args: *mut ffi::PyObject,
+    kwargs: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by Python, attached, with a tuple and a dict or null. A new instance is zeroed,
+    // and gets its name before anyone sees it.
+    unsafe {
+        let named = !kwargs.is_null() && ffi::PyDict_Size(kwargs) > 0;
+        if named || ffi::PyTuple_Size(args) != 1 {
+            return raise(ffi::PyExc_TypeError, c"erlang.Atom() takes one argument: a str");
+        }
+        let given = ffi::PyTuple_GetItem(args, 0);
+        if ffi::PyUnicode_Check(given) == 0 {
+            return raise(ffi::PyExc_TypeError, c"erlang.Atom() takes one argument: a str");
+        }
+        if ffi::PyUnicode_GetLength(given) > 255 {
+            return raise(ffi::PyExc_ValueError, c"an atom has at most 255 characters");
+        }
+        // A subclass's instance could change its mind about what it is: take a plain copy.
+        let name = ffi::PyUnicode_FromObject(given);
+        if name.is_null() {
+            return null_mut();
+        }
+        let atom = ffi::PyType_GenericAlloc(class, 0);
+        if atom.is_null() {
+            ffi::Py_DECREF(name);
+            return null_mut();
+        }
+        (*atom.cast::<Atom>()).name = name;
+        atom
+    }
+}
+
+unsafe extern "C" fn atom_dealloc(this: *mut ffi::PyObject) {
+    // SAFETY: called by Python once, for an instance that nothing refers to any more. A heap type's
+    // instance owns a reference to its type.
+    unsafe {
+        let class = ffi::Py_TYPE(this);
+        ffi::Py_XDECREF(name(this));
+        ffi::PyObject_Free(this.cast());
+        ffi::Py_DECREF(class.cast());
+    }
+}
+
+unsafe extern "C" fn atom_repr(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by Python with a live instance; `%R` takes an object.
+    unsafe { ffi::PyUnicode_FromFormat(c"erlang.Atom(%R)".as_ptr(), name(this)) }
+}
+
+unsafe extern "C" fn atom_str(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by Python with a live instance.
+    unsafe {
+        let name = name(this);
+        ffi::Py_INCREF(name);
+        name
+    }
+}
+
+unsafe extern "C" fn atom_hash(this: *mut ffi::PyObject) -> ffi::Py_hash_t {
+    // SAFETY: called by Python with a live instance.
+    let hash = unsafe { ffi::PyObject_Hash(name(this)) };
+    // Apart from the `str` of the same name, and never -1, which would mean an exception.
+    match hash ^ 0x4154_4f4d {
+        -1 => -2,
+        hash => hash,
+    }
+}
+
+unsafe extern "C" fn atom_compare(
+    this: *mut ffi::PyObject,
+    other: *mut ffi::PyObject,
+    operation: c_int,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by Python with two live objects, the first an instance; the second is looked
+    // into only when it is of the same type.
+    unsafe {
+        if ffi::Py_TYPE(this) == ffi::Py_TYPE(other) {
+            return ffi::PyObject_RichCompare(name(this), name(other), operation);
+        }
+        let answer = ffi::Py_NotImplemented();
+        ffi::Py_INCREF(answer);
+        answer
+    }
+}
+
+/// # Safety
+/// `class` is an exception class and the thread is attached.
+unsafe fn raise(class: *mut ffi::PyObject, message: &CStr) -> *mut ffi::PyObject {
+    // SAFETY: as the caller vouches; the message ends in NUL.
+    unsafe { ffi::PyErr_SetString(class, message.as_ptr()) };
+    null_mut()
+}

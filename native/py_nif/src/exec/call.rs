@@ -1,0 +1,272 @@
+//! Calls and attributes.
+
+use py_runtime::exception::{self, Exception};
+use py_runtime::ffi;
+use py_runtime::object::{Attached, Object};
+use rustler::sys::ErlNifTerm;
+
+use super::executor::Run;
+use crate::request::decode::Namespace;
+use crate::request::error::{ConvertError, Error};
+use crate::term::Pairs;
+use crate::thread::name_cache::Name;
+
+/// How many arguments there is room for between two calls.
+const MOST_ARGUMENTS: usize = 4096;
+
+impl Run<'_, '_> {
+    pub(super) fn call(
+        &mut self,
+        module: ErlNifTerm,
+        function: ErlNifTerm,
+        args: ErlNifTerm,
+        kwargs: ErlNifTerm,
+        env: ErlNifTerm,
+    ) -> Result<Object, Error> {
+        #[cfg(feature = "faults")]
+        crate::testing::faults::hit_a_bug(self.env, module);
+        #[cfg(feature = "fuzz")]
+        if let Some(outcome) = self.fuzz(module, args) {
+            return outcome;
+        }
+        let callable = self.find(module, function, env)?;
+        self.apply(&callable, args, kwargs)
+    }
+
+    #[cfg(feature = "fuzz")]
+    fn fuzz(&mut self, module: ErlNifTerm, args: ErlNifTerm) -> Option<Result<Object, Error>> {
+        // SAFETY: the request's terms are read-only.
+        let module =
+            unsafe { self.local.names.borrow_mut().get(self.at, self.env, module, "module") };
+        let text = |text: &Object| py_runtime::exception::lossy_text(self.at, text);
+        if text(&module.ok()?.whole)? != "_fuzz" {
+            return None;
+        }
+        let mut arguments = Vec::new();
+        // SAFETY: as above.
+        unsafe { self.converter().to_arguments(self.env, args, &mut arguments) }.ok()?;
+        let arguments: Vec<_> = arguments.iter().filter_map(text).collect();
+        crate::testing::fuzz::run(&self.converter(), &arguments);
+        Some(Ok(Object::none(self.at)))
+    }
+
+    fn apply(
+        &mut self,
+        callable: &Object,
+        args: ErlNifTerm,
+        kwargs: ErlNifTerm,
+    ) -> Result<Object, Error> {
+        let mut arguments = self.local.arguments.take();
+        let result = self.call_with(callable, &mut arguments, args, kwargs);
+        if arguments.capacity() <= MOST_ARGUMENTS {
+            arguments.clear();
+            self.local.arguments.set(arguments);
+        }
+        result
+    }
+
+    fn call_with(
+        &mut self,
+        callable: &Object,
+        arguments: &mut Vec<Object>,
+        args: ErlNifTerm,
+        kwargs: ErlNifTerm,
+    ) -> Result<Object, Error> {
+        // SAFETY: the request's terms are read-only.
+        unsafe { self.converter().to_arguments(self.env, args, arguments) }?;
+        let keywords = self.named_values(kwargs, "kwargs")?;
+        let keywords = keywords.as_ref().map_or(std::ptr::null_mut(), Object::as_ptr);
+        // SAFETY: attached; `Object` is a transparent pointer, so a slice of them is an array of
+        // `PyObject*`, and the objects live until after the call.
+        let result = unsafe {
+            let start = arguments.as_ptr().cast::<*mut ffi::PyObject>();
+            let value =
+                ffi::PyObject_VectorcallDict(callable.as_ptr(), start, arguments.len(), keywords);
+            Object::from_owned(self.at, value)
+        };
+        self.or_raised(result)
+    }
+
+    /// The function, looked up afresh each time, so that redefinitions and reloads are seen.
+    fn find(
+        &mut self,
+        module: ErlNifTerm,
+        function: ErlNifTerm,
+        env: ErlNifTerm,
+    ) -> Result<Object, Error> {
+        // SAFETY: the request's terms are read-only.
+        let (module, function) = unsafe {
+            let mut names = self.local.names.borrow_mut();
+            (
+                names.get(self.at, self.env, module, "module")?,
+                names.get(self.at, self.env, function, "function")?,
+            )
+        };
+        let mut parts = function.parts.iter();
+        let mut found = if is_main(self.at, &module) {
+            self.global(env, parts.next().expect("a name has a part"))?
+        } else {
+            if matches!(self.which(env), Namespace::Named) {
+                // Of no use here, but it must be one of this context's.
+                drop(self.namespace(env)?);
+            }
+            self.module(&module)?
+        };
+        for part in parts {
+            let attribute = found.getattr(self.at, part);
+            found = self.or_raised(attribute)?;
+        }
+        Ok(found)
+    }
+
+    /// A global of the namespace in use.
+    fn global(&mut self, env: ErlNifTerm, name: &Object) -> Result<Object, Error> {
+        let namespace = self.namespace(env)?;
+        self.item(&namespace, name)?.ok_or_else(|| {
+            let name = py_runtime::exception::lossy_text(self.at, name).unwrap_or_default();
+            let message = format!("name '{name}' is not defined");
+            Error::Python(Exception::new("NameError", message))
+        })
+    }
+
+    /// What a dictionary has under a name.
+    fn item(&self, dict: &Object, name: &Object) -> Result<Option<Object>, Error> {
+        let mut value = std::ptr::null_mut();
+        // SAFETY: attached; a dictionary and a `str`. Gives a reference, because without a GIL
+        // another thread may replace the value at any time.
+        unsafe {
+            if ffi::compat::PyDict_GetItemRef(dict.as_ptr(), name.as_ptr(), &raw mut value) < 0 {
+                return Err(Exception::take(self.at).into());
+            }
+            Ok(Object::from_owned(self.at, value))
+        }
+    }
+
+    /// The module, from `sys.modules` or by importing it. A module that another thread is just
+    /// importing is waited for, as `import` does.
+    fn module(&mut self, name: &Name) -> Result<Object, Error> {
+        // SAFETY: attached; the name is a `str`.
+        let module = unsafe {
+            let known = Object::from_owned(self.at, ffi::PyImport_GetModule(name.whole.as_ptr()));
+            match known {
+                Some(known) if !is_initializing(self.at, &known) => Some(known),
+                _ => {
+                    ffi::PyErr_Clear();
+                    Object::from_owned(self.at, ffi::PyImport_Import(name.whole.as_ptr()))
+                }
+            }
+        };
+        self.or_raised(module)
+    }
+
+    /// An attribute, or with a dotted name an attribute's attribute.
+    pub(super) fn getattr(
+        &mut self,
+        object: ErlNifTerm,
+        name: ErlNifTerm,
+    ) -> Result<Object, Error> {
+        let mut found = self.object(object)?;
+        // SAFETY: the request's terms are read-only.
+        let name = unsafe { self.local.names.borrow_mut().get(self.at, self.env, name, "name") }?;
+        for part in &name.parts {
+            let attribute = found.getattr(self.at, part);
+            found = self.or_raised(attribute)?;
+        }
+        Ok(found)
+    }
+
+    pub(super) fn call_method(
+        &mut self,
+        object: ErlNifTerm,
+        method: ErlNifTerm,
+        args: ErlNifTerm,
+        kwargs: ErlNifTerm,
+    ) -> Result<Object, Error> {
+        let method = self.getattr(object, method)?;
+        self.apply(&method, args, kwargs)
+    }
+
+    /// A dictionary from a map whose keys are names: keyword arguments or variables. `None` for an
+    /// empty map. Keys are names whatever they would convert to as values: `none` is "none" here.
+    pub(super) fn named_values(
+        &mut self,
+        map: ErlNifTerm,
+        root: &str,
+    ) -> Result<Option<Object>, Error> {
+        let mut dict = None;
+        // SAFETY: the request's terms are read-only.
+        let pairs = unsafe { Pairs::new(self.env, map) }.ok_or_else(|| {
+            let (path, what) = (root.into(), "not a map".into());
+            Error::Convert(ConvertError::Unconvertible { path, what })
+        })?;
+        for (key, value) in pairs {
+            let dict = match &mut dict {
+                Some(dict) => dict,
+                // SAFETY: attached.
+                none => none.insert(
+                    self.or_raised(unsafe { Object::from_owned(self.at, ffi::PyDict_New()) })?,
+                ),
+            };
+            self.set_named(dict, key, value, root)?;
+        }
+        Ok(dict)
+    }
+
+    fn set_named(
+        &mut self,
+        dict: &Object,
+        key: ErlNifTerm,
+        value: ErlNifTerm,
+        root: &str,
+    ) -> Result<(), Error> {
+        // SAFETY: the request's terms are read-only.
+        let name = unsafe { self.local.names.borrow_mut().get(self.at, self.env, key, root) }?;
+        let path = || {
+            let name = py_runtime::exception::lossy_text(self.at, &name.whole).unwrap_or_default();
+            format!("{root}.{name}")
+        };
+        // SAFETY: as above.
+        let value = match unsafe { self.converter().to_python(self.env, value, "") } {
+            Err(ConvertError::Unconvertible { path: rest, what }) => {
+                return Err(Error::Convert(ConvertError::Unconvertible {
+                    path: path() + &rest,
+                    what,
+                }));
+            }
+            other => other?,
+        };
+        // SAFETY: attached; a dictionary, a `str`, a live object.
+        unsafe {
+            if ffi::PyDict_Contains(dict.as_ptr(), name.whole.as_ptr()) == 1 {
+                let what = "the same name twice".into();
+                return Err(Error::Convert(ConvertError::Unconvertible { path: path(), what }));
+            }
+            let done = ffi::PyDict_SetItem(dict.as_ptr(), name.whole.as_ptr(), value.as_ptr());
+            self.or_raised((done == 0).then_some(()))
+        }
+    }
+}
+
+fn is_main(at: Attached<'_>, module: &Name) -> bool {
+    let _ = at;
+    // SAFETY: attached; the name is a `str`, the text ends in NUL.
+    unsafe {
+        ffi::PyUnicode_CompareWithASCIIString(module.whole.as_ptr(), c"__main__".as_ptr()) == 0
+    }
+}
+
+/// Whether a module found in `sys.modules` is still being imported (by another thread).
+///
+/// # Safety
+/// Attached.
+unsafe fn is_initializing(at: Attached<'_>, module: &Object) -> bool {
+    let flag =
+        module.getattr_c(at, c"__spec__").and_then(|spec| spec.getattr_c(at, c"_initializing"));
+    // SAFETY: attached; the flag is a live object.
+    let is_set = flag.map_or(-1, |flag| unsafe { ffi::PyObject_IsTrue(flag.as_ptr()) });
+    if is_set < 0 {
+        // A module without a flag that says so (put there by hand) has nothing to wait for.
+        exception::clear(at);
+    }
+    is_set == 1
+}

@@ -1,0 +1,262 @@
+//! The NIFs about a context's life: start, end, replacement, and what is known of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use py_runtime::context::{Config, Context as Runtime, Orphans};
+use py_runtime::mode::Mode;
+use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, ResourceArc, Term};
+
+use crate::request::error::{Death, Error};
+use crate::resources::contexts::{self, Context, ContextHandle};
+use crate::resources::owner::Process;
+use crate::resources::quarantines;
+use crate::settings;
+use crate::term::{ProcessId, Saved};
+
+mod atoms {
+    rustler::atoms! {
+        ok, error, undefined, infinity, worker, subinterp, owngil, system_limit, not_stuck,
+        id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
+        preload, on_caller_down, finish, stuck_after, interrupt_grace, stuck, pool, quarantined,
+        overload, done, failed, timed_out, cancelled, idle, busy, closing, python_interp,
+        held_objects, refuse, wait, interrupt,
+    }
+}
+
+/// `context_start(Ref, Options) -> Handle | {error, Reason}`, called by the context's process; then
+/// `{py_context, Ref, started | {error, Reason}}`, `{py_context, Ref, stuck}` when a job of its should
+/// have ended long ago and, when its thread is gone, `{py_context, Ref, ended}`. See [`config`] for
+/// the options.
+#[rustler::nif]
+fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> NifResult<Term<'a>> {
+    let pid = env.pid();
+    let config = config(ProcessId::new(*pid.as_c_arg()).bits() as u64, options)?;
+    if config.ward.is_full() {
+        let error = Error::quarantined(&config.ward);
+        // SAFETY: the NIF call's own environment.
+        return Ok(unsafe { Term::new(env, error.to_term(env.as_c_arg())) });
+    }
+    // SAFETY: the reference is a term of this NIF call.
+    let reference = unsafe { Saved::new(reference.as_c_arg()) };
+    let owner = Arc::new(Process::new(ProcessId::new(*pid.as_c_arg()), reference));
+    let context = Runtime::start(config, owner)
+        .map_err(|_| rustler::Error::Term(Box::new(atoms::system_limit())))?;
+    let handle = ResourceArc::new(ContextHandle { context });
+    // Fails only for a dead process, and this one is running.
+    env.monitor(&handle, &pid);
+    contexts::insert(*pid.as_c_arg(), handle.clone());
+    Ok(handle.encode(env))
+}
+
+/// A number that no context of this VM has had.
+fn next_id() -> u64 {
+    static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A context's options, complete: `#{mode, max_queue, preload, on_caller_down, stuck_after, interrupt_grace,
+/// overload, pool}`.
+/// Others are none of ours.
+fn config(label: u64, options: Term) -> NifResult<Config> {
+    const BAD: rustler::Error = rustler::Error::BadArg;
+    let env = options.get_env();
+    let option = |key: Atom| options.map_get(key.encode(env));
+    let max_queue = option(atoms::max_queue())?;
+    let overload = option(atoms::overload())?;
+    let timeout = |key: Atom| -> NifResult<Option<Duration>> {
+        let ms = option(key)?;
+        match ms.decode::<Atom>() {
+            Ok(infinity) if infinity == atoms::infinity() => Ok(None),
+            _ => Ok(Some(Duration::from_millis(ms.decode::<u32>()?.into()))),
+        }
+    };
+    let orphans = match option(atoms::on_caller_down())?.decode::<Atom>()? {
+        finish if finish == atoms::finish() => Orphans::Finish,
+        interrupt if interrupt == atoms::interrupt() => Orphans::Stop,
+        _ => return Err(BAD),
+    };
+    Ok(Config {
+        id: next_id(),
+        label,
+        mode: decode_mode(option(atoms::mode())?.decode()?)?,
+        max_queue: match max_queue.decode::<Atom>() {
+            Ok(infinity) if infinity == atoms::infinity() => usize::MAX,
+            _ => max_queue.decode::<usize>().ok().filter(|most| *most > 0).ok_or(BAD)?,
+        },
+        preload: option(atoms::preload())?
+            .decode::<Vec<Binary>>()?
+            .iter()
+            .map(|source| source.as_slice().to_vec())
+            .collect(),
+        spin: settings::spin(),
+        orphans,
+        stuck_after: timeout(atoms::stuck_after())?,
+        interrupt_grace: timeout(atoms::interrupt_grace())?,
+        patience: match overload.decode::<Atom>() {
+            Ok(refuse) if refuse == atoms::refuse() => None,
+            _ => match overload.decode::<(Atom, u32)>()? {
+                (wait, ms) if wait == atoms::wait() => Some(Duration::from_millis(ms.into())),
+                _ => return Err(BAD),
+            },
+        },
+        ward: quarantines::ward(option(atoms::pool())?.decode()?, env),
+    })
+}
+
+/// `context_drain(Handle) -> ok`: what waits is run, then the thread ends.
+#[rustler::nif]
+fn context_drain(handle: ResourceArc<ContextHandle>) -> Atom {
+    handle.context.drain();
+    atoms::ok()
+}
+
+/// `context_close(Handle, Reason) -> ok`: waiting jobs are answered, the running one may finish.
+#[rustler::nif]
+fn context_close(handle: ResourceArc<ContextHandle>, reason: Term) -> Atom {
+    handle.context.close(death(reason));
+    atoms::ok()
+}
+
+/// `context_kill(Handle, Reason) -> ok`: the running job is answered too, and interrupted.
+#[rustler::nif]
+fn context_kill(handle: ResourceArc<ContextHandle>, reason: Term) -> Atom {
+    handle.context.kill(death(reason));
+    atoms::ok()
+}
+
+fn death(reason: Term) -> Death {
+    // SAFETY: the reason is a term of this NIF call.
+    Death::Reason(Arc::new(unsafe { Saved::new(reason.as_c_arg()) }))
+}
+
+/// `context_replace(Handle, Ref, Preload) -> NewHandle | not_stuck | {error, Reason}`, called by the context's
+/// process: starts the context that is to take over from a stuck one. Its events come with `Ref`.
+#[rustler::nif]
+fn context_replace<'a>(
+    env: Env<'a>,
+    handle: ResourceArc<ContextHandle>,
+    reference: Term<'a>,
+    preload: Vec<Binary<'a>>,
+) -> NifResult<Term<'a>> {
+    let stuck = &handle.context;
+    if !stuck.is_stuck() {
+        return Ok(atoms::not_stuck().encode(env));
+    }
+    if stuck.ward().is_full() {
+        // SAFETY: the NIF call's own environment.
+        return Ok(unsafe {
+            Term::new(env, Error::quarantined(stuck.ward()).to_term(env.as_c_arg()))
+        });
+    }
+    let pid = env.pid();
+    // SAFETY: the reference is a term of this NIF call.
+    let reference = unsafe { Saved::new(reference.as_c_arg()) };
+    let preload = preload.iter().map(|source| source.as_slice().to_vec()).collect();
+    let owner = Arc::new(Process::new(ProcessId::new(*pid.as_c_arg()), reference));
+    let Ok(context) = stuck.start_replacement(next_id(), preload, owner) else {
+        return Ok((atoms::error(), atoms::system_limit()).encode(env));
+    };
+    let handle = ResourceArc::new(ContextHandle { context });
+    // Fails only for a dead process, and this one is running.
+    env.monitor(&handle, &pid);
+    Ok(handle.encode(env))
+}
+
+/// `context_hand_over(Handle, NewHandle) -> boolean()`, called by the context's process, which has both.
+/// `false`: the thread has come back in time, and nothing has changed.
+#[rustler::nif]
+fn context_hand_over(
+    env: Env,
+    from: ResourceArc<ContextHandle>,
+    to: ResourceArc<ContextHandle>,
+) -> NifResult<bool> {
+    let caller = ProcessId::new(*env.pid().as_c_arg()).bits() as u64;
+    let are_callers = [&from, &to].iter().all(|handle| handle.context.label() == caller);
+    if !are_callers || std::ptr::eq(&*from, &*to) {
+        return Err(rustler::Error::BadArg);
+    }
+    let moved = from.context.hand_over(&to.context, &Death::Stuck);
+    if moved {
+        // Until here, who came through the old entry was passed on to the new context.
+        contexts::insert(*env.pid().as_c_arg(), to);
+    }
+    Ok(moved)
+}
+
+/// `contexts() -> [pid()]`: of all contexts, those that are starting too.
+#[rustler::nif]
+fn contexts(env: Env) -> Vec<Term> {
+    // SAFETY: pids are immediate terms, valid in any environment.
+    contexts::pids().into_iter().map(|pid| unsafe { Term::new(env, pid) }).collect()
+}
+
+/// `context_info(Ctx) -> map() | undefined`
+#[rustler::nif]
+fn context_info(env: Env, context: LocalPid) -> Term {
+    contexts::with(*context.as_c_arg(), |context| info(env, context))
+        .unwrap_or_else(|| atoms::undefined().encode(env))
+}
+
+fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
+    let counts = context.counts();
+    let busy = context.busy_for();
+    let state = match busy {
+        _ if context.is_stuck() => atoms::stuck(),
+        _ if context.is_closed() => atoms::closing(),
+        Some(_) => atoms::busy(),
+        None => atoms::idle(),
+    };
+    let max_queue = match context.max_queue() {
+        usize::MAX => atoms::infinity().encode(env),
+        bound => bound.encode(env),
+    };
+    let busy_ms = busy.map_or_else(
+        || atoms::undefined().encode(env),
+        |busy| u64::try_from(busy.as_millis()).unwrap_or(u64::MAX).encode(env),
+    );
+    let numbers = [
+        (atoms::interp_id(), context.id()),
+        (atoms::thread_id(), context.native_thread_id()),
+        (atoms::queue(), context.waiting() as u64),
+        (atoms::held_objects(), context.held() as u64),
+        (atoms::done(), counts.done),
+        (atoms::failed(), counts.failed),
+        (atoms::timed_out(), counts.timed_out),
+        (atoms::cancelled(), counts.cancelled),
+        (atoms::quarantined(), context.left_behind() as u64),
+    ];
+    let mut map: HashMap<Atom, Term> =
+        numbers.into_iter().map(|(key, number)| (key, number.encode(env))).collect();
+    map.insert(atoms::mode(), encode_mode(context.mode()).encode(env));
+    map.insert(atoms::state(), state.encode(env));
+    map.insert(atoms::max_queue(), max_queue);
+    map.insert(atoms::busy_ms(), busy_ms);
+    map.insert(atoms::python_interp(), context.interpreter_number().encode(env));
+    map.encode(env)
+}
+
+/// `quarantined(Pool) -> non_neg_integer()`: its stuck threads.
+#[rustler::nif]
+fn quarantined(env: Env, pool: Atom) -> usize {
+    quarantines::ward(pool, env).stuck()
+}
+
+pub(super) fn decode_mode(mode: Atom) -> NifResult<Mode> {
+    match mode {
+        mode if mode == atoms::worker() => Ok(Mode::Worker),
+        mode if mode == atoms::subinterp() => Ok(Mode::SubInterpreter),
+        mode if mode == atoms::owngil() => Ok(Mode::OwnGil),
+        _ => Err(rustler::Error::BadArg),
+    }
+}
+
+fn encode_mode(mode: Mode) -> Atom {
+    match mode {
+        Mode::Worker => atoms::worker(),
+        Mode::SubInterpreter => atoms::subinterp(),
+        Mode::OwnGil => atoms::owngil(),
+    }
+}

@@ -1,0 +1,277 @@
+//! The NIFs that submit, cancel and interrupt requests.
+//!
+//! `ask/2` and `submit/2` are on the hot path and written against the raw interface.
+
+use py_runtime::mailbox::Refused;
+use py_runtime::request::Cancel;
+use rustler::sys::{
+    ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_make_badarg, enif_make_uint64, enif_self,
+};
+use rustler::{Atom, Encoder, Env, LocalPid, NifResult, ResourceArc, Term};
+
+use super::copying;
+use crate::request::call::{Answer, Call};
+use crate::request::error::{Death, Error};
+use crate::resources::contexts::{self, Context};
+use crate::resources::handles::{EnvHandle, ObjectHandle};
+use crate::resources::request_id::{GivenUp, Tag, Ticket};
+use crate::term::{ProcessId, elements, from_word, local_pid, pid_term, tuple, word};
+
+mod atoms {
+    rustler::atoms! { ok, undefined, r#true = "true", sending, sent, not_running, soon }
+}
+
+/// `ask(Ctx, Request) -> Seq | {soon, Seq} | {error, Reason}`; `soon`: the caller has the context to
+/// itself.
+extern "C" fn ask(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
+    let submit = |context: &Context, call: Call| {
+        let soon = context.is_left_to(word(pid_term(call.caller())));
+        context.submit(call).map(|seq| (seq, soon))
+    };
+    // SAFETY: the VM calls this with its two arguments and the calling process's environment.
+    unsafe {
+        let moved = copying::elsewhere(env, c"ask", ask, (argc, argv), *argv.add(1));
+        moved.unwrap_or_else(|| {
+            submit_by(env, argv, submit, |(seq, soon)| match soon {
+                true => tuple(env, &[atoms::soon().as_c_arg(), enif_make_uint64(env, seq)]),
+                false => enif_make_uint64(env, seq),
+            })
+        })
+    }
+}
+
+/// `submit(Ctx, Request) -> Seq | {error, Reason}`
+extern "C" fn submit(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
+    // SAFETY: the VM calls this with its two arguments and the calling process's environment.
+    unsafe {
+        let moved = copying::elsewhere(env, c"submit", submit, (argc, argv), *argv.add(1));
+        moved.unwrap_or_else(|| {
+            submit_by(env, argv, Context::submit, |seq| enif_make_uint64(env, seq))
+        })
+    }
+}
+
+rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+    name: c"ask".as_ptr(),
+    arity: 2,
+    flags: 0,
+    raw_func: ask,
+});
+
+rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+    name: c"submit".as_ptr(),
+    arity: 2,
+    flags: 0,
+    raw_func: submit,
+});
+
+/// # Safety
+/// `env` is that of the running NIF call, `argv` its two arguments.
+pub(super) unsafe fn submit_by<T>(
+    env: *mut ErlNifEnv,
+    argv: *const ErlNifTerm,
+    submit: impl FnOnce(&Context, Call) -> Result<T, Refused<Call>>,
+    answer: impl FnOnce(T) -> ErlNifTerm,
+) -> ErlNifTerm {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        let (context, request) = (*argv, *argv.add(1));
+        if !is_request(env, request) {
+            return enif_make_badarg(env);
+        }
+        let Some(pid) = local_pid(env, context) else {
+            return Error::ContextDied(Death::NoProc).to_term(env);
+        };
+        let submitted = contexts::with(pid, |context| {
+            let call = Call::new(caller(env), request);
+            submit(context, call).map_err(|refused| refusal(&refused, context))
+        });
+        match submitted {
+            Some(Ok(taken)) => answer(taken),
+            Some(Err(error)) => error.to_term(env),
+            None => Error::ContextDied(Death::NoProc).to_term(env),
+        }
+    }
+}
+
+/// Whether it begins as all requests do, with an operation, a reference and flags: without the reference
+/// nobody could be answered. The rest is looked at on the context's thread.
+///
+/// # Safety
+/// `term` belongs to `env`, that of the running NIF call.
+unsafe fn is_request(env: *mut ErlNifEnv, term: ErlNifTerm) -> bool {
+    // SAFETY: passed on to the caller.
+    unsafe { elements(env, term) }.len() >= 3
+}
+
+/// # Safety
+/// `env` is that of the running NIF call.
+unsafe fn caller(env: *mut ErlNifEnv) -> ErlNifPid {
+    let mut caller = std::mem::MaybeUninit::uninit();
+    // SAFETY: a NIF call has a process, so the pid is filled in.
+    unsafe {
+        enif_self(env, caller.as_mut_ptr());
+        caller.assume_init()
+    }
+}
+
+fn refusal(refused: &Refused<Call>, context: &Context) -> Error {
+    match refused {
+        Refused::Overloaded { queue, .. } => {
+            Error::Overloaded { queue: *queue, max_queue: context.max_queue() }
+        }
+        Refused::Quarantined(_) => Error::quarantined(context.ward()),
+        Refused::Closed(_) => Error::ContextDied(Death::NoProc),
+    }
+}
+
+/// `submit_message(Ctx, Request) -> Ticket | {error, Reason}`; then `{py_result, Ticket, Result}`.
+extern "C" fn submit_message(
+    env: *mut ErlNifEnv,
+    argc: c_int,
+    argv: *const ErlNifTerm,
+) -> ErlNifTerm {
+    let nif = submit_message;
+    // SAFETY: the VM calls this with its two arguments and the calling process's environment.
+    unsafe {
+        let moved = copying::elsewhere(env, c"submit_message", nif, (argc, argv), *argv.add(1));
+        moved.unwrap_or_else(|| {
+            copying::body(env, (argc, argv), |env, arguments| {
+                let [context, request] = arguments else { return Err(rustler::Error::BadArg) };
+                let answer = |ticket: Term| Answer::Message(ticket.as_c_arg());
+                submit_answered(env, context.decode()?, *request, answer)
+            })
+        })
+    }
+}
+
+rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+    name: c"submit_message".as_ptr(),
+    arity: 2,
+    flags: 0,
+    raw_func: submit_message,
+});
+
+/// `submit_cast(Ctx, Request, Reports) -> Ticket | {error, Reason}`; an error of the request's own is
+/// sent to the process that is registered as `Reports` by then, as `{py_cast, Caller, Request, Error}`.
+extern "C" fn submit_cast(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
+    // SAFETY: the VM calls this with its three arguments and the calling process's environment.
+    unsafe {
+        let moved =
+            copying::elsewhere(env, c"submit_cast", submit_cast, (argc, argv), *argv.add(1));
+        moved.unwrap_or_else(|| {
+            copying::body(env, (argc, argv), |env, arguments| {
+                let [context, request, reports] = arguments else {
+                    return Err(rustler::Error::BadArg);
+                };
+                let reports = reports.decode::<Atom>()?.as_c_arg();
+                let answer = |_: Term| Answer::Report(reports);
+                submit_answered(env, context.decode()?, *request, answer)
+            })
+        })
+    }
+}
+
+rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+    name: c"submit_cast".as_ptr(),
+    arity: 3,
+    flags: 0,
+    raw_func: submit_cast,
+});
+
+fn submit_answered<'a>(
+    env: Env<'a>,
+    context: LocalPid,
+    request: Term<'a>,
+    answer: impl FnOnce(Term<'a>) -> Answer,
+) -> NifResult<Term<'a>> {
+    // SAFETY: a term of this NIF call.
+    if !unsafe { is_request(env.as_c_arg(), request.as_c_arg()) } {
+        return Err(rustler::Error::BadArg);
+    }
+    let ticket = ResourceArc::new(Ticket::default());
+    let reference = ticket.encode(env);
+    let answer = answer(reference);
+    // SAFETY: the request and the ticket are terms of this NIF call.
+    let call = unsafe { Call::answered_by(caller(env.as_c_arg()), request.as_c_arg(), answer) };
+    let submitted = contexts::with(*context.as_c_arg(), |context| {
+        let seq = context.submit(call.clone()).map_err(|refused| refusal(&refused, context))?;
+        ticket.validate(context, seq, call.downgrade());
+        Ok(())
+    });
+    match submitted.unwrap_or(Err(Error::ContextDied(Death::NoProc))) {
+        Ok(()) => Ok(reference),
+        // SAFETY: the NIF call's own environment.
+        Err(error) => Ok(unsafe { Term::new(env, error.to_term(env.as_c_arg())) }),
+    }
+}
+
+/// `tag(Pid) -> reference()`, which stands for the process.
+#[rustler::nif]
+fn tag(pid: LocalPid) -> ResourceArc<Tag> {
+    ResourceArc::new(Tag(ProcessId::new(*pid.as_c_arg())))
+}
+
+/// `tagged(Tag) -> pid()`
+#[rustler::nif]
+fn tagged(tag: ResourceArc<Tag>) -> LocalPid {
+    LocalPid::from_c_arg(tag.0.pid())
+}
+
+/// `give_up(Ticket) -> true | sending | sent`; `true`: no message will come.
+#[rustler::nif]
+fn give_up(ticket: ResourceArc<Ticket>) -> Atom {
+    match ticket.give_up() {
+        GivenUp::Yes => atoms::r#true(),
+        GivenUp::Sending => atoms::sending(),
+        GivenUp::Sent => atoms::sent(),
+    }
+}
+
+/// `is_over(Ticket) -> boolean()`
+#[rustler::nif]
+fn is_over(ticket: ResourceArc<Ticket>) -> bool {
+    ticket.is_over()
+}
+
+/// `cancel(Ctx, Seq) -> boolean()`; `true`: no reply will come.
+#[rustler::nif]
+fn cancel(context: LocalPid, seq: u64) -> bool {
+    let outcome = contexts::with(*context.as_c_arg(), |context| context.cancel(seq));
+    // A context that is gone has answered, or is about to.
+    matches!(outcome, Some(Cancel::Waiting | Cancel::Running))
+}
+
+/// `interrupt(Ctx) -> ok | not_running | undefined`
+#[rustler::nif]
+fn interrupt(context: LocalPid) -> Atom {
+    match contexts::with(*context.as_c_arg(), Context::interrupt) {
+        Some(true) => atoms::ok(),
+        Some(false) => atoms::not_running(),
+        None => atoms::undefined(),
+    }
+}
+
+/// `object_context(Term) -> pid() | undefined`: of a handle on a Python object; `undefined` for
+/// anything else.
+#[rustler::nif]
+fn object_context<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
+    let handle = term.decode::<ResourceArc<ObjectHandle>>();
+    encode_owner(env, handle.ok().map(|handle| handle.context().label()))
+}
+
+/// `reference_context(Term) -> pid() | undefined`: of a handle or an environment.
+#[rustler::nif]
+fn reference_context<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
+    let object = || Some(term.decode::<ResourceArc<ObjectHandle>>().ok()?.context().label());
+    let namespace = || Some(term.decode::<ResourceArc<EnvHandle>>().ok()?.context().label());
+    encode_owner(env, object().or_else(namespace))
+}
+
+fn encode_owner(env: Env, label: Option<u64>) -> Term {
+    match label {
+        // SAFETY: a context's label is the word of a local pid.
+        Some(label) => unsafe { Term::new(env, from_word(label as usize)) },
+        None => atoms::undefined().encode(env),
+    }
+}

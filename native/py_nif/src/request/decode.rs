@@ -1,0 +1,207 @@
+//! What a context can be asked: the shapes of `py_nif:submit/2`, and their one decoding.
+//!
+//! `{Operation, Ref, Flags, …}`. The boundary copies the tuple as it is; it is taken apart on the
+//! context thread, where nobody waits for it.
+
+use std::sync::LazyLock;
+
+use rustler::sys::{
+    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_is_identical,
+};
+
+use crate::term::{self, atom, local_pid, word};
+
+/// Place of the caller's reference, by which it knows the reply.
+pub(crate) const REFERENCE: usize = 1;
+
+/// Place of its [flags](crate::request::flags).
+pub(super) const FLAGS: usize = 2;
+
+/// How much of two sources is compared.
+const COMPARED: usize = 4 << 10;
+
+/// An operation and its terms.
+#[derive(Clone, Copy)]
+pub(crate) enum Request {
+    /// `Module.Function(*Args, **Kwargs)`.
+    Call {
+        module: ErlNifTerm,
+        function: ErlNifTerm,
+        args: ErlNifTerm,
+        kwargs: ErlNifTerm,
+        env: ErlNifTerm,
+    },
+    /// An expression.
+    Eval { source: ErlNifTerm, locals: ErlNifTerm, env: ErlNifTerm },
+    /// Statements.
+    Exec { source: ErlNifTerm, env: ErlNifTerm },
+    /// `object.method(*Args, **Kwargs)`.
+    CallMethod { object: ErlNifTerm, method: ErlNifTerm, args: ErlNifTerm, kwargs: ErlNifTerm },
+    /// `object.name`.
+    GetAttr { object: ErlNifTerm, name: ErlNifTerm },
+    /// What the object stands for, as a term.
+    ToTerm { object: ErlNifTerm },
+    /// The object's memory, shared or copied.
+    ToBuffer { object: ErlNifTerm, share: ErlNifTerm },
+    /// The next items of a stream.
+    StreamNext { stream: ErlNifTerm, most: ErlNifTerm },
+    /// The next items of a stream, each sent to the stream's consumer.
+    StreamPush(Push),
+    /// The end of a stream, before its time.
+    StreamClose { stream: ErlNifTerm },
+    /// Coroutines that were parked, side by side.
+    Gather { parked: ErlNifTerm, timeout: ErlNifTerm },
+    /// A fresh namespace.
+    NewEnv,
+}
+
+/// The terms of a request to send items.
+#[derive(Clone, Copy)]
+pub(crate) struct Push {
+    pub(crate) stream: ErlNifTerm,
+    pub(crate) most: ErlNifTerm,
+    pub(crate) consumer: ErlNifTerm,
+    pub(crate) tag: ErlNifTerm,
+}
+
+/// Whose globals a request runs in.
+#[derive(Clone, Copy)]
+pub(crate) enum Namespace {
+    /// The context's own.
+    Own,
+    /// The calling process's, or another one's for which it works.
+    Process(Option<ErlNifPid>),
+    /// The one behind the reference that the request holds.
+    Named,
+}
+
+impl Namespace {
+    /// What a request's environment says: `none | process | pid() | reference()`.
+    ///
+    /// # Safety
+    /// The term belongs to `env`.
+    pub(crate) unsafe fn decode(env: *mut ErlNifEnv, term: ErlNifTerm) -> Self {
+        match word(term) {
+            term if term == ATOMS.none => Namespace::Own,
+            term if term == ATOMS.process => Namespace::Process(None),
+            // SAFETY: passed on to the caller.
+            _ => match unsafe { local_pid(env, term) } {
+                Some(pid) => Namespace::Process(Some(pid)),
+                None => Namespace::Named,
+            },
+        }
+    }
+}
+
+/// The atoms of requests, which are the same word in every environment.
+struct Atoms {
+    none: usize,
+    process: usize,
+    call: usize,
+    eval: usize,
+    exec: usize,
+    call_method: usize,
+    getattr: usize,
+    to_term: usize,
+    to_buffer: usize,
+    stream_next: usize,
+    stream_push: usize,
+    stream_close: usize,
+    gather: usize,
+    new_env: usize,
+}
+
+static ATOMS: LazyLock<Atoms> = LazyLock::new(|| {
+    // SAFETY: the environment is made for this and freed after; an atom doesn't live in it.
+    unsafe {
+        let env = enif_alloc_env();
+        let known = |name| word(atom(env, name));
+        let atoms = Atoms {
+            none: known("none"),
+            process: known("process"),
+            call: known("call"),
+            eval: known("eval"),
+            exec: known("exec"),
+            call_method: known("call_method"),
+            getattr: known("getattr"),
+            to_term: known("to_term"),
+            to_buffer: known("to_buffer"),
+            stream_next: known("stream_next"),
+            stream_push: known("stream_push"),
+            stream_close: known("stream_close"),
+            gather: known("gather"),
+            new_env: known("new_env"),
+        };
+        enif_free_env(env);
+        atoms
+    }
+});
+
+impl Request {
+    /// Whether both run the same code, with whatever arguments. Sources that begin alike and are of
+    /// one length count as the same: this is asked of many, and nobody is served meanwhile.
+    ///
+    /// # Safety
+    /// The terms of both belong to their environments, which nobody else changes meanwhile.
+    pub(crate) unsafe fn is_same_work(
+        &self,
+        env: *mut ErlNifEnv,
+        other: &Self,
+        its_env: *mut ErlNifEnv,
+    ) -> bool {
+        use Request::{Call, Eval, Exec};
+        // SAFETY: the caller vouches for the terms.
+        let same = |one: ErlNifTerm, other| unsafe { enif_is_identical(one, other) != 0 };
+        let same_source = |one, other| {
+            // SAFETY: as above.
+            let (one, other) = unsafe { (term::inspect(env, one), term::inspect(its_env, other)) };
+            one.zip(other).is_some_and(|(one, other)| {
+                let compared = one.len().min(COMPARED);
+                one.len() == other.len() && one[..compared] == other[..compared]
+            })
+        };
+        match (*self, *other) {
+            (Call { module, function, .. }, Call { module: its_module, function: its, .. }) => {
+                same(function, its) && same(module, its_module)
+            }
+            (Eval { source, .. }, Eval { source: its, .. })
+            | (Exec { source, .. }, Exec { source: its, .. }) => same_source(source, its),
+            _ => false,
+        }
+    }
+
+    /// Takes a request's elements apart. `None`: it has no such shape.
+    pub(crate) fn decode(elements: &[ErlNifTerm]) -> Option<Self> {
+        let &[operation, _reference, _flags, ref rest @ ..] = elements else { return None };
+        let (operation, known) = (word(operation), &*ATOMS);
+        match *rest {
+            [module, function, args, kwargs, env] if operation == known.call => {
+                Some(Request::Call { module, function, args, kwargs, env })
+            }
+            [source, locals, env] if operation == known.eval => {
+                Some(Request::Eval { source, locals, env })
+            }
+            [source, env] if operation == known.exec => Some(Request::Exec { source, env }),
+            [object, method, args, kwargs] if operation == known.call_method => {
+                Some(Request::CallMethod { object, method, args, kwargs })
+            }
+            [object, name] if operation == known.getattr => Some(Request::GetAttr { object, name }),
+            [object] if operation == known.to_term => Some(Request::ToTerm { object }),
+            [object, share] if operation == known.to_buffer => {
+                Some(Request::ToBuffer { object, share })
+            }
+            [stream, most] if operation == known.stream_next => {
+                Some(Request::StreamNext { stream, most })
+            }
+            [stream, most, tag, consumer] if operation == known.stream_push => {
+                Some(Request::StreamPush(Push { stream, most, consumer, tag }))
+            }
+            [stream] if operation == known.stream_close => Some(Request::StreamClose { stream }),
+            [parked, timeout] if operation == known.gather => {
+                Some(Request::Gather { parked, timeout })
+            }
+            [] if operation == known.new_env => Some(Request::NewEnv),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Which context stands behind a pid.
+//!
+//! Read by every call on every scheduler, written when a context starts or dies: readers take a
+//! snapshot without a lock or a shared counter, writers replace it. It is in parts, because a snapshot is
+//! copied whole to be changed: with thousands of contexts that is a part of a hundredth.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use arc_swap::ArcSwap;
+use rustler::sys::{ErlNifPid, ErlNifTerm};
+use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
+
+use crate::request::call::Call;
+use crate::request::error::Death;
+use crate::term::{from_word, pid_term, word};
+
+/// A context as the router knows it.
+pub(crate) type Context = py_runtime::context::Context<Call>;
+
+/// The native half of a `py_context` process, which it monitors.
+pub(crate) struct ContextHandle {
+    pub(crate) context: Arc<Context>,
+}
+
+// A NIF that panics leaves a context as it found it: its locks don't poison, its counters are
+// single words.
+impl std::panic::RefUnwindSafe for ContextHandle {}
+
+#[rustler::resource_impl]
+impl Resource for ContextHandle {
+    const IMPLEMENTS_DOWN: bool = true;
+
+    /// The process is dead. If it had time to say why, the context is closed already and this
+    /// changes nothing; else it was killed.
+    fn down<'a>(&'a self, _: Env<'a>, pid: LocalPid, _: Monitor) {
+        remove(*pid.as_c_arg());
+        self.context.kill(Death::Killed);
+    }
+}
+
+/// A process that is killed while it gets the handle may take the monitor along unfired: its heap went
+/// first. A context that nobody has a handle on ends all the same. Where one has been replaced, that
+/// tells a stuck thread again what it has been told.
+impl Drop for ContextHandle {
+    fn drop(&mut self) {
+        self.context.kill(Death::Killed);
+    }
+}
+
+/// Keeps the handle alive as long as its process: a collected handle would lose its monitor.
+pub(crate) struct Entry {
+    pub(crate) context: Arc<Context>,
+    _handle: ResourceArc<ContextHandle>,
+}
+
+type Part = HashMap<ErlNifTerm, Arc<Entry>>;
+
+/// A power of two.
+const PARTS: usize = 128;
+
+static DIRECTORY: LazyLock<[ArcSwap<Part>; PARTS]> =
+    LazyLock::new(|| std::array::from_fn(|_| ArcSwap::default()));
+
+/// The part with a pid. The lowest four bits of a local pid say that it is one.
+fn part(pid: ErlNifTerm) -> &'static ArcSwap<Part> {
+    &DIRECTORY[(word(pid) >> 4) % PARTS]
+}
+
+/// Lists a context under its process.
+pub(crate) fn insert(pid: ErlNifPid, handle: ResourceArc<ContextHandle>) {
+    let pid = pid_term(pid);
+    let entry = Arc::new(Entry { context: Arc::clone(&handle.context), _handle: handle });
+    part(pid).rcu(|part| {
+        let mut part = Part::clone(part);
+        part.insert(pid, Arc::clone(&entry));
+        part
+    });
+}
+
+/// Forgets the context of a process that has died.
+pub(crate) fn remove(pid: ErlNifPid) {
+    let pid = pid_term(pid);
+    part(pid).rcu(|part| {
+        let mut part = Part::clone(part);
+        part.remove(&pid);
+        part
+    });
+}
+
+/// The processes of all contexts.
+pub(crate) fn pids() -> Vec<ErlNifTerm> {
+    DIRECTORY.iter().flat_map(|part| part.load().keys().copied().collect::<Vec<_>>()).collect()
+}
+
+/// Does something with the context of a process.
+pub(crate) fn with<T>(pid: ErlNifPid, f: impl FnOnce(&Arc<Context>) -> T) -> Option<T> {
+    let pid = pid_term(pid);
+    part(pid).load().get(&pid).map(|entry| f(&entry.context))
+}
+
+/// The context of a process, given as the word of its pid.
+pub(crate) fn context_of(pid: usize) -> Option<Arc<Context>> {
+    // SAFETY: only looked up, as a number.
+    let pid = unsafe { from_word(pid) };
+    part(pid).load().get(&pid).map(|entry| Arc::clone(&entry.context))
+}

@@ -1,0 +1,172 @@
+//! Terms: the few raw operations that everything else builds on, over the VM's own functions.
+//!
+//! Terms are built on context threads in process-independent environments, where Rustler's `Term`
+//! (tied to a NIF call's `Env`) is in the way and costs twice the time for lists.
+//!
+//! Uses nothing else of the crate. It must never know what a term is for.
+
+mod build;
+mod read;
+
+use std::hash::{Hash, Hasher};
+use std::mem::MaybeUninit;
+
+use rustler::sys::{
+    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_get_local_pid,
+    enif_make_copy, enif_make_pid, enif_send,
+};
+
+pub(crate) use build::{atom, atom_map, binary, new_binary, try_binary, tuple};
+pub(crate) use read::{
+    ATOM_UTF8, BIT_BINARY, Encoded, MAX_ATOM, Pairs, SMALL_ATOM_UTF8, VERSION, atom_name, elements,
+    existing_atom, first_is, inspect, is_plain, print,
+};
+
+/// An immediate term (an atom or local pid) as a word that can be kept: it is the same in every
+/// environment and needs none.
+#[inline(always)]
+pub(crate) fn word(term: ErlNifTerm) -> usize {
+    // SAFETY: a term is a transparent machine word.
+    unsafe { std::mem::transmute::<ErlNifTerm, usize>(term) }
+}
+
+/// The term that [`word`] took.
+///
+/// # Safety
+/// The word is that of an immediate term.
+pub(crate) unsafe fn from_word(word: usize) -> ErlNifTerm {
+    // SAFETY: as above; the caller says that it is a valid term.
+    unsafe { std::mem::transmute::<usize, ErlNifTerm>(word) }
+}
+
+/// A local pid as a term, which it is in every environment.
+pub(crate) fn pid_term(pid: ErlNifPid) -> ErlNifTerm {
+    // SAFETY: the environment is not looked at.
+    unsafe { enif_make_pid(std::ptr::null_mut(), pid) }
+}
+
+/// A process-independent environment, freed with its terms when dropped.
+#[derive(Debug)]
+pub(crate) struct OwnedEnv(*mut ErlNifEnv);
+
+// SAFETY: a process-independent environment may be used by any thread, one at a time; `&OwnedEnv`
+// only hands out the pointer, whose users say why they are alone or only read.
+unsafe impl Send for OwnedEnv {}
+// SAFETY: as above.
+unsafe impl Sync for OwnedEnv {}
+
+impl OwnedEnv {
+    pub(crate) fn new() -> Self {
+        // SAFETY: no preconditions; the VM aborts rather than return null.
+        OwnedEnv(unsafe { enif_alloc_env() })
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut ErlNifEnv {
+        self.0
+    }
+
+    /// Sends a message with all of the environment's terms. `false`: the process is not alive.
+    ///
+    /// # Safety
+    /// `message` is a term of this environment, and this is no scheduler's thread: there
+    /// `enif_send` needs the calling process.
+    pub(crate) unsafe fn send(self, to: ErlNifPid, message: ErlNifTerm) -> bool {
+        // SAFETY: passed on to the caller; a sent message empties the environment, which is freed
+        // after.
+        unsafe { enif_send(std::ptr::null_mut(), &raw const to, self.0, message) != 0 }
+    }
+}
+
+impl Drop for OwnedEnv {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new`, freed once.
+        unsafe { enif_free_env(self.0) };
+    }
+}
+
+/// A term that outlives the call it came with. Read-only once made.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    term: ErlNifTerm,
+    env: OwnedEnv,
+}
+
+impl Saved {
+    /// Copies `term`.
+    ///
+    /// # Safety
+    /// `term` is valid in an environment of the current thread.
+    pub(crate) unsafe fn new(term: ErlNifTerm) -> Self {
+        let env = OwnedEnv::new();
+        // SAFETY: the new environment is ours; the caller vouches for the term.
+        let term = unsafe { enif_make_copy(env.as_ptr(), term) };
+        Saved { term, env }
+    }
+
+    /// The term, which lives as long as `self`.
+    pub(crate) fn term(&self) -> ErlNifTerm {
+        self.term
+    }
+
+    /// The term's environment, which may only be read.
+    pub(crate) fn env(&self) -> *mut ErlNifEnv {
+        self.env.as_ptr()
+    }
+
+    /// A copy of the term in `env`.
+    ///
+    /// # Safety
+    /// `env` belongs to the current thread.
+    pub(crate) unsafe fn copy_to(&self, env: *mut ErlNifEnv) -> ErlNifTerm {
+        // SAFETY: our own environment is never written again.
+        unsafe { enif_make_copy(env, self.term) }
+    }
+}
+
+/// The pid that a term is. `None`: it is no pid of this node.
+///
+/// # Safety
+/// `term` belongs to `env`, which belongs to the current thread.
+pub(crate) unsafe fn local_pid(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<ErlNifPid> {
+    let mut pid = MaybeUninit::<ErlNifPid>::uninit();
+    // SAFETY: passed on to the caller; for a local pid, `pid` is filled in.
+    unsafe { (enif_get_local_pid(env, term, pid.as_mut_ptr()) != 0).then(|| pid.assume_init()) }
+}
+
+/// A process of this node. It is one word, which any thread may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProcessId(ErlNifPid);
+
+// SAFETY: a pid is a plain word.
+unsafe impl Send for ProcessId {}
+// SAFETY: as above.
+unsafe impl Sync for ProcessId {}
+
+impl ProcessId {
+    pub(crate) fn new(pid: ErlNifPid) -> Self {
+        ProcessId(pid)
+    }
+
+    pub(crate) fn pid(self) -> ErlNifPid {
+        self.0
+    }
+
+    /// The word of the pid, by which contexts are labelled and processes compared.
+    pub(crate) fn bits(self) -> usize {
+        word(pid_term(self.0))
+    }
+}
+
+impl PartialEq for ProcessId {
+    fn eq(&self, other: &Self) -> bool {
+        self.bits() == other.bits()
+    }
+}
+
+impl Eq for ProcessId {}
+
+impl Hash for ProcessId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bits().hash(state);
+    }
+}

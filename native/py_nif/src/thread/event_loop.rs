@@ -1,0 +1,72 @@
+//! Coroutines: each context has an event loop of its own, made when the first one comes.
+
+use std::time::Duration;
+
+use py_runtime::code;
+use py_runtime::exception::{self, Exception};
+use py_runtime::ffi;
+use py_runtime::namespace::library_namespace;
+use py_runtime::object::{Attached, Object};
+
+const SOURCE: &[u8] = include_bytes!("event_loop.py");
+
+/// The functions of `event_loop.py`. Dropped on the context thread, attached.
+pub(crate) struct Asyncio {
+    /// Runs a coroutine to completion.
+    pub(crate) run: Object,
+    /// Runs several side by side.
+    pub(crate) gather: Object,
+    /// The class of asynchronous iterators that are taken step by step.
+    pub(crate) steps: Object,
+    end: Object,
+}
+
+impl Asyncio {
+    /// `grace` is how long what is interrupted may clean up. `None`: for ever.
+    pub(crate) fn new(at: Attached<'_>, grace: Option<Duration>) -> Result<Self, Exception> {
+        let namespace = library_namespace(at, "py_context_router.asyncio")?;
+        let seconds = grace.map_or(f64::INFINITY, |grace| grace.as_secs_f64());
+        // SAFETY: attached; the namespace is a dictionary, and takes a reference.
+        unsafe {
+            let seconds = Object::from_owned(at, ffi::PyFloat_FromDouble(seconds))
+                .ok_or_else(|| Exception::take(at))?;
+            let name = c"INTERRUPT_GRACE".as_ptr();
+            if ffi::PyDict_SetItemString(namespace.as_ptr(), name, seconds.as_ptr()) != 0 {
+                return Err(Exception::take(at));
+            }
+        }
+        code::exec(at, SOURCE, "<asyncio of the context>", &namespace)?;
+        let function = |name: &std::ffi::CStr| {
+            // SAFETY: attached; the namespace is a dictionary, and the value gets a reference.
+            unsafe {
+                let value = ffi::PyDict_GetItemString(namespace.as_ptr(), name.as_ptr());
+                Object::from_borrowed(at, value)
+            }
+            .ok_or_else(|| Exception::take(at))
+        };
+        Ok(Asyncio {
+            run: function(c"run")?,
+            gather: function(c"gather")?,
+            steps: function(c"Steps")?,
+            end: function(c"end")?,
+        })
+    }
+}
+
+impl Drop for Asyncio {
+    fn drop(&mut self) {
+        // SAFETY: an `Asyncio` is dropped attached, as every `Object` is.
+        let at = unsafe { Attached::assume() };
+        // SAFETY: as above. What goes wrong at the very end is nobody's to hear.
+        let ended = unsafe { Object::from_owned(at, ffi::PyObject_CallNoArgs(self.end.as_ptr())) };
+        if ended.is_none() {
+            exception::clear(at);
+        }
+    }
+}
+
+/// Whether a value is what an `async def` returns.
+pub(crate) fn is_coroutine(value: &Object) -> bool {
+    // SAFETY: a live object has a type; the address of `PyCoro_Type` is all that is used of it.
+    unsafe { ffi::Py_TYPE(value.as_ptr()) == &raw mut ffi::PyCoro_Type }
+}

@@ -1,0 +1,61 @@
+//! What the jobs of one context share on its thread.
+
+use std::cell::{Cell, OnceCell, RefCell};
+
+use py_runtime::code;
+use py_runtime::exception::Exception;
+use py_runtime::object::{Attached, Object};
+
+use super::code_cache::CodeCache;
+use super::event_loop::Asyncio;
+use super::loop_slot::LoopSlot;
+use super::name_cache::Names;
+use super::process_namespaces::Processes;
+use crate::convert::Types;
+use crate::erlang_types::Classes;
+
+/// What the jobs of one context share on its thread. A job that calls Erlang has others run on top
+/// of it, so whatever is borrowed while Python code may run need not be had.
+pub(crate) struct Local {
+    pub(crate) types: Types,
+    pub(crate) names: RefCell<Names>,
+    pub(crate) code: RefCell<CodeCache>,
+    /// The event loop, once there was a coroutine.
+    pub(crate) asyncio: OnceCell<Asyncio>,
+    /// The namespaces of processes.
+    pub(crate) processes: Processes,
+    /// The event loop of code that runs in the context's own namespace.
+    pub(crate) event_loop: LoopSlot,
+    /// Scratch space for arguments, empty between calls. Taken while it is in use.
+    pub(crate) arguments: Cell<Vec<Object>>,
+}
+
+impl Local {
+    pub(crate) fn new(classes: Classes, sources: Object) -> Self {
+        Local {
+            types: Types::new(classes),
+            names: RefCell::default(),
+            code: RefCell::new(CodeCache::new(sources)),
+            asyncio: OnceCell::new(),
+            processes: Processes::default(),
+            event_loop: LoopSlot::default(),
+            arguments: Cell::default(),
+        }
+    }
+
+    pub(crate) fn types(&self) -> &Types {
+        &self.types
+    }
+
+    /// Runs what the context begins with.
+    pub(crate) fn preload(
+        &self,
+        at: Attached<'_>,
+        source: &[u8],
+        namespace: &Object,
+    ) -> Result<(), Exception> {
+        let code = self.code.borrow_mut().preload(at, source)?;
+        let done = code::run(at, &code, namespace, namespace);
+        done.map(drop).ok_or_else(|| Exception::take(at))
+    }
+}

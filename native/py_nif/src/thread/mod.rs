@@ -1,0 +1,14 @@
+//! What a context's thread keeps between jobs: names, compiled code, namespaces of processes, its
+//! event loop.
+//!
+//! Uses [`crate::convert`] and what is below it. Everything here belongs to one thread, is used and
+//! dropped attached, and must never be borrowed while Python code may run.
+
+pub(crate) mod code_cache;
+pub(crate) mod event_loop;
+pub(crate) mod local;
+pub(crate) mod loop_slot;
+pub(crate) mod name_cache;
+pub(crate) mod process_namespaces;
+mod source_lines;
+pub(crate) mod source_places;

@@ -1,0 +1,131 @@
+//! Names of modules, functions and variables, from terms to Python strings.
+//!
+//! Runs on a context thread. Atoms stand for the same text for the VM's whole life, so each
+//! context keeps the interned string of every atom it has met: a call by atoms makes no strings. Other
+//! names are not interned, because CPython 3.12 keeps for ever what is, and there is no end of them.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+
+use py_runtime::exception::Exception;
+use py_runtime::object::{Attached, Object};
+use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_is_atom};
+
+use crate::request::error::{ConvertError, Error};
+use crate::term::{self, word};
+
+/// How many atoms to remember. More than any program calls; a bound all the same.
+const MOST: usize = 4096;
+
+/// A name, whole and at its dots.
+#[derive(Debug)]
+pub(crate) struct Name {
+    /// The whole name.
+    pub(crate) whole: Object,
+    /// Its parts: one for `sqrt`, two for `datetime.now`.
+    pub(crate) parts: Vec<Object>,
+}
+
+/// The names of one context.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    by_atom: HashMap<usize, Rc<Name>, BuildHasherDefault<WordHasher>>,
+}
+
+impl Names {
+    /// The name that a term (atom or UTF-8 binary) stands for.
+    ///
+    /// # Safety
+    /// `term` belongs to `env`, which nobody else changes meanwhile.
+    pub(crate) unsafe fn get(
+        &mut self,
+        at: Attached<'_>,
+        env: *mut ErlNifEnv,
+        term: ErlNifTerm,
+        what: &str,
+    ) -> Result<Rc<Name>, Error> {
+        // SAFETY: the caller vouches for the term.
+        if unsafe { enif_is_atom(env, term) } == 0 {
+            // SAFETY: as above.
+            return Ok(Rc::new(unsafe { read(at, env, term, what, Object::text) }?));
+        }
+        if let Some(name) = self.by_atom.get(&word(term)) {
+            return Ok(Rc::clone(name));
+        }
+        // SAFETY: as above.
+        let name = Rc::new(unsafe { read(at, env, term, what, Object::interned) }?);
+        if self.by_atom.len() >= MOST {
+            self.by_atom.clear();
+        }
+        self.by_atom.insert(word(term), Rc::clone(&name));
+        Ok(name)
+    }
+}
+
+/// # Safety
+/// `term` belongs to `env`, which nobody else changes meanwhile.
+unsafe fn read(
+    at: Attached<'_>,
+    env: *mut ErlNifEnv,
+    term: ErlNifTerm,
+    what_for: &str,
+    make: fn(Attached<'_>, &str) -> Option<Object>,
+) -> Result<Name, Error> {
+    // SAFETY: passed on to the caller.
+    let text = unsafe { text_of(env, term) }.ok_or_else(|| {
+        Error::Convert(ConvertError::Unconvertible {
+            path: what_for.into(),
+            what: "not a name: an atom or a UTF-8 binary of at most 65536 bytes is needed".into(),
+        })
+    })?;
+    // SAFETY: the caller vouches for the term.
+    let is_atom = unsafe { enif_is_atom(env, term) } != 0;
+    if let Some(alias) = text.strip_prefix("Elixir.").filter(|_| is_atom) {
+        let what = format!("Elixir's {alias}, which is no name in Python: write it as Python does");
+        return Err(Error::Convert(ConvertError::Unconvertible { path: what_for.into(), what }));
+    }
+    let made = |part| make(at, part).ok_or_else(|| Exception::take(at));
+    let parts = text.split('.').map(made).collect::<Result<_, _>>()?;
+    Ok(Name { whole: made(&text)?, parts })
+}
+
+/// More bytes no name has. It is copied, as a whole and in parts.
+const LONGEST: usize = 64 << 10;
+
+/// # Safety
+/// `term` belongs to `env`, which nobody else changes meanwhile.
+unsafe fn text_of(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<String> {
+    // SAFETY: passed on to the caller; the bytes are copied.
+    unsafe {
+        match term::inspect(env, term) {
+            Some(bytes) if bytes.len() > LONGEST => None,
+            Some(bytes) => std::str::from_utf8(bytes).ok().map(String::from),
+            None => term::atom_name(env, term),
+        }
+    }
+}
+
+/// Atoms are small distinct words already: one multiplication spreads them well enough.
+#[derive(Default)]
+struct WordHasher(u64);
+
+impl Hasher for WordHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+}

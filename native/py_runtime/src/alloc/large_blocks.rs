@@ -1,0 +1,175 @@
+//! Where Python gets large blocks of memory from: those of long lists and large dictionaries, kept
+//! for reuse.
+//!
+//! The VM sets malloc's limits once and for all, so that each block from 128 KiB on is a mapping of
+//! its own, which comes page by page and goes back when it is freed. For a large value that crosses,
+//! each call would pay for that. A few are kept instead, as those of [`crate::alloc::arenas`] are.
+//!
+//! Called by any thread, attached or not. None waits for another here: while the lock is taken, which
+//! in a forked process may be for ever, memory comes from malloc. All of it is malloc's, whichever way
+//! it went, so what was allocated before or after may be freed by the other.
+
+use std::ffi::c_void;
+
+use parking_lot::Mutex;
+use pyo3_ffi as ffi;
+
+/// From this size on, malloc maps.
+const LARGE: usize = 128 << 10;
+
+/// How many bytes to keep at most.
+const MOST_KEPT: usize = 8 << 20;
+
+/// A block that nobody uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Block {
+    start: usize,
+    size: usize,
+}
+
+static KEPT: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+
+/// Has Python take its memory from here. Before it is initialised.
+pub(crate) fn install() {
+    // A free-threaded Python has an allocator of its own for this too.
+    if cfg!(Py_GIL_DISABLED) {
+        return;
+    }
+    let mut allocator = ffi::PyMemAllocatorEx {
+        ctx: std::ptr::null_mut(),
+        malloc: Some(malloc),
+        calloc: Some(calloc),
+        realloc: Some(realloc),
+        free: Some(free),
+    };
+    // SAFETY: Python isn't running yet; the structure is copied. The functions may be called by any
+    // thread, as this domain requires.
+    unsafe {
+        ffi::PyMem_SetAllocator(ffi::PyMemAllocatorDomain::PYMEM_DOMAIN_RAW, &raw mut allocator);
+    }
+}
+
+/// Whether Python code traces allocations (`tracemalloc`). Before CPython 3.13.2 a thread that allocates
+/// without the GIL while another stops that crashes (python/cpython#128679). Only a hint.
+#[cfg(not(Py_3_13))]
+pub(crate) fn are_traced() -> bool {
+    let mut allocator = ffi::PyMemAllocatorEx {
+        ctx: std::ptr::null_mut(),
+        malloc: None,
+        calloc: None,
+        realloc: None,
+        free: None,
+    };
+    // SAFETY: the structure is filled in; any thread may ask.
+    unsafe {
+        ffi::PyMem_GetAllocator(ffi::PyMemAllocatorDomain::PYMEM_DOMAIN_RAW, &raw mut allocator);
+    }
+    let own: extern "C" fn(*mut c_void, usize, usize) -> *mut c_void = calloc;
+    allocator.calloc.is_some_and(|current| current as usize != own as usize)
+}
+
+/// A kept block for `size` bytes, of which it doesn't waste more than it uses.
+fn take(kept: &mut Vec<Block>, size: usize) -> Option<usize> {
+    let fits = |block: &Block| block.size >= size && block.size / 2 <= size;
+    let candidates = kept.iter().enumerate().filter(|(_, block)| fits(block));
+    let (index, _) = candidates.min_by_key(|(_, block)| block.size)?;
+    Some(kept.swap_remove(index).start)
+}
+
+/// Keeps a block, if there is room.
+fn keep(kept: &mut Vec<Block>, block: Block) -> bool {
+    let bytes: usize = kept.iter().map(|block| block.size).sum();
+    let fits = bytes + block.size <= MOST_KEPT;
+    if fits {
+        kept.push(block);
+    }
+    fits
+}
+
+extern "C" fn malloc(_: *mut c_void, size: usize) -> *mut c_void {
+    if size >= LARGE
+        && let Some(start) = KEPT.try_lock().and_then(|mut kept| take(&mut kept, size))
+    {
+        return start as *mut c_void;
+    }
+    // SAFETY: no preconditions. Python wants a block even for no bytes.
+    unsafe { libc::malloc(size.max(1)) }
+}
+
+extern "C" fn calloc(_: *mut c_void, count: usize, each: usize) -> *mut c_void {
+    // Python has checked that this doesn't overflow, and libc checks again.
+    let size = count.wrapping_mul(each);
+    if size >= LARGE
+        && let Some(start) = KEPT.try_lock().and_then(|mut kept| take(&mut kept, size))
+    {
+        let start = start as *mut c_void;
+        // SAFETY: the block has at least that size and is nobody else's.
+        unsafe { start.write_bytes(0, size) };
+        return start;
+    }
+    // SAFETY: no preconditions.
+    unsafe { if size == 0 { libc::calloc(1, 1) } else { libc::calloc(count, each) } }
+}
+
+extern "C" fn realloc(_: *mut c_void, start: *mut c_void, size: usize) -> *mut c_void {
+    // SAFETY: null or a block of malloc's that its owner gives up; libc moves large ones without
+    // copying them.
+    unsafe { libc::realloc(start, size.max(1)) }
+}
+
+extern "C" fn free(_: *mut c_void, start: *mut c_void) {
+    // SAFETY: null, of which the size is 0, or a block of malloc's.
+    let size = unsafe { libc::malloc_usable_size(start) };
+    let block = Block { start: start as usize, size };
+    if size >= LARGE && KEPT.try_lock().is_some_and(|mut kept| keep(&mut kept, block)) {
+        return;
+    }
+    // SAFETY: as above; its owner gives it up.
+    unsafe { libc::free(start) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOBODY: *mut c_void = std::ptr::null_mut();
+
+    #[test]
+    fn a_kept_block_is_given_out_where_it_fits_best_and_wastes_little() {
+        let block = |start, size| Block { start, size };
+        let mut kept = vec![block(1, 300), block(2, 200), block(3, 900)];
+        assert_eq!(take(&mut kept, 150), Some(2));
+        assert_eq!(take(&mut kept, 301), None);
+        assert_eq!(take(&mut kept, 300), Some(1));
+        assert_eq!(kept, [block(3, 900)]);
+    }
+
+    #[test]
+    fn no_more_is_kept_than_there_is_room_for() {
+        let half = Block { start: 1, size: MOST_KEPT / 2 };
+        let mut kept = Vec::new();
+        assert!(keep(&mut kept, half));
+        assert!(!keep(&mut kept, Block { start: 2, size: MOST_KEPT / 2 + 1 }));
+        assert!(keep(&mut kept, half));
+        assert!(!keep(&mut kept, Block { start: 3, size: 1 }));
+    }
+
+    #[test]
+    fn blocks_are_zeroed_and_grow_whether_they_were_kept_or_not() {
+        const SIZE: usize = 3 * LARGE;
+        for _ in 0..3 {
+            let start = calloc(NOBODY, 3, LARGE).cast::<u8>();
+            // SAFETY: the block has that size, all of it initialised, and nobody else has it.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(start, SIZE) };
+            assert!(bytes.iter().all(|byte| *byte == 0));
+            bytes.fill(7);
+            let start = realloc(NOBODY, start.cast(), 2 * SIZE).cast::<u8>();
+            // SAFETY: as above, for the first half.
+            let bytes = unsafe { std::slice::from_raw_parts(start, SIZE) };
+            assert!(bytes.iter().all(|byte| *byte == 7));
+            free(NOBODY, start.cast());
+        }
+        free(NOBODY, malloc(NOBODY, 0));
+        free(NOBODY, NOBODY);
+    }
+}

@@ -1,0 +1,122 @@
+//! Compiling and running source text in a namespace.
+
+use std::ffi::{CString, c_int};
+use std::sync::OnceLock;
+
+use pyo3_ffi as ffi;
+
+use crate::cpython::exception::Exception;
+use crate::cpython::object::{Attached, Object};
+
+/// What the source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// One expression, with a value.
+    Expression,
+    /// Statements.
+    Statements,
+}
+
+/// Compiles UTF-8 source. A NUL inside is a `ValueError`, as for Python's own `compile`.
+pub fn compile(
+    at: Attached<'_>,
+    source: &[u8],
+    filename: &str,
+    kind: Kind,
+) -> Result<Object, Exception> {
+    let source = c_string(source)?;
+    let Ok(filename) = CString::new(filename) else { return Err(null_bytes()) };
+    let start: c_int = match kind {
+        Kind::Expression => ffi::Py_eval_input,
+        Kind::Statements => ffi::Py_file_input,
+    };
+    // SAFETY: attached; both texts end in NUL.
+    let code = unsafe {
+        Object::from_owned(at, ffi::Py_CompileString(source.as_ptr(), filename.as_ptr(), start))
+    };
+    code.ok_or_else(|| Exception::take(at))
+}
+
+/// A copy of a source, whose length comes from whoever has it run.
+fn c_string(source: &[u8]) -> Result<CString, Exception> {
+    let mut copy = Vec::new();
+    if copy.try_reserve_exact(source.len() + 1).is_err() {
+        let message = format!("no memory for source code of {} bytes", source.len());
+        return Err(Exception::new("MemoryError", message));
+    }
+    copy.extend_from_slice(source);
+    copy.push(0);
+    CString::from_vec_with_nul(copy).map_err(|_| null_bytes())
+}
+
+fn null_bytes() -> Exception {
+    Exception::new("ValueError", "source code cannot contain null bytes")
+}
+
+/// Runs compiled code. `None`: it raised.
+#[must_use]
+pub fn run(at: Attached<'_>, code: &Object, globals: &Object, locals: &Object) -> Option<Object> {
+    // SAFETY: attached; `code` is a code object and the namespaces are mappings.
+    unsafe {
+        let value = ffi::PyEval_EvalCode(code.as_ptr(), globals.as_ptr(), locals.as_ptr());
+        Object::from_owned(at, value)
+    }
+}
+
+/// Compiles and runs statements.
+pub fn exec(
+    at: Attached<'_>,
+    source: &[u8],
+    filename: &str,
+    namespace: &Object,
+) -> Result<(), Exception> {
+    let code = compile(at, source, filename, Kind::Statements)?;
+    run(at, &code, namespace, namespace).map(drop).ok_or_else(|| Exception::take(at))
+}
+
+/// Statements of the library's own, which are compiled once. What is kept is the text that CPython would
+/// keep in a file, because code objects belong to their interpreter.
+#[derive(Debug)]
+pub struct Source {
+    text: &'static [u8],
+    filename: &'static str,
+    marshalled: OnceLock<Vec<u8>>,
+}
+
+impl Source {
+    /// Statements, and what tracebacks call their file.
+    #[must_use]
+    pub const fn new(text: &'static [u8], filename: &'static str) -> Self {
+        Source { text, filename, marshalled: OnceLock::new() }
+    }
+
+    /// Runs them.
+    pub fn exec(&self, at: Attached<'_>, namespace: &Object) -> Result<(), Exception> {
+        let code = self.code(at)?;
+        run(at, &code, namespace, namespace).map(drop).ok_or_else(|| Exception::take(at))
+    }
+
+    /// Their code object, of the interpreter that the thread is attached to.
+    pub fn code(&self, at: Attached<'_>) -> Result<Object, Exception> {
+        if let Some(bytes) = self.marshalled.get() {
+            let length = bytes.len() as ffi::Py_ssize_t;
+            // SAFETY: attached; pointer and length are those of one vector.
+            let code = unsafe {
+                let code = ffi::PyMarshal_ReadObjectFromString(bytes.as_ptr().cast(), length);
+                Object::from_owned(at, code)
+            };
+            return code.ok_or_else(|| Exception::take(at));
+        }
+        let code = compile(at, self.text, self.filename, Kind::Statements)?;
+        // SAFETY: attached; the code object is live, and a marshalled object is a `bytes`.
+        unsafe {
+            let version = ffi::Py_MARSHAL_VERSION;
+            let bytes = ffi::PyMarshal_WriteObjectToString(code.as_ptr(), version);
+            let bytes = Object::from_owned(at, bytes).ok_or_else(|| Exception::take(at))?;
+            let length = usize::try_from(ffi::PyBytes_Size(bytes.as_ptr())).unwrap_or(0);
+            let start = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>();
+            let _ = self.marshalled.set(std::slice::from_raw_parts(start, length).to_vec());
+        }
+        Ok(code)
+    }
+}

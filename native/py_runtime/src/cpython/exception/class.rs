@@ -1,0 +1,201 @@
+//! The class of an exception, as plain data.
+//!
+//! What tells a built-in class from another one is which object it is, not its name: a user's
+//! `ConnectionError` isn't Python's. The built-in classes are static, and so the same objects in
+//! all interpreters, but for `ExceptionGroup`, which each interpreter makes for itself.
+
+use std::fmt;
+
+use pyo3_ffi as ffi;
+
+use super::raised::clear;
+use crate::cpython::object::{Attached, Object};
+use crate::cpython::read::lossy_text;
+
+/// The class of an exception.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// One of Python's built-in classes itself.
+    BuiltIn(&'static str),
+    /// Any other, by its qualified name: `json.decoder.JSONDecodeError`, or `MyError` for one of
+    /// `__main__`.
+    Other(String),
+}
+
+impl Class {
+    /// That of a raised exception.
+    pub(super) fn of(at: Attached<'_>, raised: &Object) -> Self {
+        // SAFETY: `raised` is live, so its type is.
+        let class = unsafe { ffi::Py_TYPE(raised.as_ptr()) };
+        match built_in(class.cast()) {
+            Some(name) => Class::BuiltIn(name),
+            // SAFETY: as above.
+            None if unsafe { is_exception_group(at, class) } => Class::BuiltIn("ExceptionGroup"),
+            // SAFETY: as above.
+            None => match unsafe { Object::from_borrowed(at, class.cast()) } {
+                Some(class) => Class::Other(qualified_name(at, &class)),
+                None => Class::BuiltIn("Exception"),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Class::BuiltIn(name) => name,
+            Class::Other(name) => name,
+        })
+    }
+}
+
+/// Whether it is the built-in class of that name.
+impl PartialEq<&str> for Class {
+    fn eq(&self, name: &&str) -> bool {
+        matches!(self, Class::BuiltIn(own) if own == name)
+    }
+}
+
+/// `module.Class`, as Python prints it: without a module for classes of `__main__`.
+fn qualified_name(at: Attached<'_>, class: &Object) -> String {
+    let text = |name| {
+        let text = class.getattr_c(at, name).and_then(|text| lossy_text(at, &text));
+        if text.is_none() {
+            clear(at);
+        }
+        text
+    };
+    let name = text(c"__qualname__").unwrap_or_else(|| "Exception".into());
+    match text(c"__module__") {
+        Some(module) if module != "__main__" && module != "builtins" => format!("{module}.{name}"),
+        _ => name,
+    }
+}
+
+/// The name of a built-in class.
+fn built_in(class: *mut ffi::PyObject) -> Option<&'static str> {
+    macro_rules! look_up {
+        ($($(#[$since:meta])? $name:literal: $object:path,)*) => {
+            // SAFETY: Python runs, so its classes are there, and nothing replaces them.
+            unsafe {
+                $($(#[$since])? if class == $object { return Some($name); })*
+            }
+        };
+    }
+    look_up! {
+        "KeyboardInterrupt": ffi::PyExc_KeyboardInterrupt,
+        "ValueError": ffi::PyExc_ValueError,
+        "TypeError": ffi::PyExc_TypeError,
+        "KeyError": ffi::PyExc_KeyError,
+        "AttributeError": ffi::PyExc_AttributeError,
+        "NameError": ffi::PyExc_NameError,
+        "RuntimeError": ffi::PyExc_RuntimeError,
+        "BaseException": ffi::PyExc_BaseException,
+        #[cfg(Py_3_11)]
+        "BaseExceptionGroup": ffi::PyExc_BaseExceptionGroup,
+        "Exception": ffi::PyExc_Exception,
+        "StopAsyncIteration": ffi::PyExc_StopAsyncIteration,
+        "StopIteration": ffi::PyExc_StopIteration,
+        "GeneratorExit": ffi::PyExc_GeneratorExit,
+        "ArithmeticError": ffi::PyExc_ArithmeticError,
+        "LookupError": ffi::PyExc_LookupError,
+        "AssertionError": ffi::PyExc_AssertionError,
+        "BufferError": ffi::PyExc_BufferError,
+        "EOFError": ffi::PyExc_EOFError,
+        "FloatingPointError": ffi::PyExc_FloatingPointError,
+        "OSError": ffi::PyExc_OSError,
+        "ImportError": ffi::PyExc_ImportError,
+        "ModuleNotFoundError": ffi::PyExc_ModuleNotFoundError,
+        "IndexError": ffi::PyExc_IndexError,
+        "MemoryError": ffi::PyExc_MemoryError,
+        "OverflowError": ffi::PyExc_OverflowError,
+        "RecursionError": ffi::PyExc_RecursionError,
+        "NotImplementedError": ffi::PyExc_NotImplementedError,
+        #[cfg(Py_3_13)]
+        "PythonFinalizationError": PyExc_PythonFinalizationError,
+        "SyntaxError": ffi::PyExc_SyntaxError,
+        "IndentationError": ffi::PyExc_IndentationError,
+        "TabError": ffi::PyExc_TabError,
+        "ReferenceError": ffi::PyExc_ReferenceError,
+        "SystemError": ffi::PyExc_SystemError,
+        "SystemExit": ffi::PyExc_SystemExit,
+        "UnboundLocalError": ffi::PyExc_UnboundLocalError,
+        "UnicodeError": ffi::PyExc_UnicodeError,
+        "UnicodeEncodeError": ffi::PyExc_UnicodeEncodeError,
+        "UnicodeDecodeError": ffi::PyExc_UnicodeDecodeError,
+        "UnicodeTranslateError": ffi::PyExc_UnicodeTranslateError,
+        "ZeroDivisionError": ffi::PyExc_ZeroDivisionError,
+        "BlockingIOError": ffi::PyExc_BlockingIOError,
+        "BrokenPipeError": ffi::PyExc_BrokenPipeError,
+        "ChildProcessError": ffi::PyExc_ChildProcessError,
+        "ConnectionError": ffi::PyExc_ConnectionError,
+        "ConnectionAbortedError": ffi::PyExc_ConnectionAbortedError,
+        "ConnectionRefusedError": ffi::PyExc_ConnectionRefusedError,
+        "ConnectionResetError": ffi::PyExc_ConnectionResetError,
+        "FileExistsError": ffi::PyExc_FileExistsError,
+        "FileNotFoundError": ffi::PyExc_FileNotFoundError,
+        "InterruptedError": ffi::PyExc_InterruptedError,
+        "IsADirectoryError": ffi::PyExc_IsADirectoryError,
+        "NotADirectoryError": ffi::PyExc_NotADirectoryError,
+        "PermissionError": ffi::PyExc_PermissionError,
+        "ProcessLookupError": ffi::PyExc_ProcessLookupError,
+        "TimeoutError": ffi::PyExc_TimeoutError,
+        "Warning": ffi::PyExc_Warning,
+        "UserWarning": ffi::PyExc_UserWarning,
+        "DeprecationWarning": ffi::PyExc_DeprecationWarning,
+        "PendingDeprecationWarning": ffi::PyExc_PendingDeprecationWarning,
+        "SyntaxWarning": ffi::PyExc_SyntaxWarning,
+        "RuntimeWarning": ffi::PyExc_RuntimeWarning,
+        "FutureWarning": ffi::PyExc_FutureWarning,
+        "ImportWarning": ffi::PyExc_ImportWarning,
+        "UnicodeWarning": ffi::PyExc_UnicodeWarning,
+        "BytesWarning": ffi::PyExc_BytesWarning,
+        "ResourceWarning": ffi::PyExc_ResourceWarning,
+        "EncodingWarning": ffi::PyExc_EncodingWarning,
+    }
+    None
+}
+
+#[cfg(Py_3_13)]
+unsafe extern "C" {
+    static PyExc_PythonFinalizationError: *mut ffi::PyObject;
+}
+
+/// Whether this is the interpreter's own `ExceptionGroup`. It can be had from the static class,
+/// which makes an instance of it where all members are of class `Exception`; `builtins` may say
+/// anything.
+///
+/// # Safety
+/// Attached, and `class` is live.
+#[cfg(Py_3_11)]
+unsafe fn is_exception_group(at: Attached<'_>, class: *mut ffi::PyTypeObject) -> bool {
+    // SAFETY: as the caller vouches; a type's name ends in NUL. A failure is a null that ends it.
+    unsafe {
+        if std::ffi::CStr::from_ptr((*class).tp_name) != c"ExceptionGroup" {
+            return false;
+        }
+        let member = Object::from_owned(at, ffi::PyObject_CallNoArgs(ffi::PyExc_Exception));
+        let group = member.and_then(|member| {
+            let group = ffi::PyObject_CallFunction(
+                ffi::PyExc_BaseExceptionGroup,
+                c"s[O]".as_ptr(),
+                c"".as_ptr(),
+                member.as_ptr(),
+            );
+            Object::from_owned(at, group)
+        });
+        if group.is_none() {
+            clear(at);
+        }
+        group.is_some_and(|group| ffi::Py_TYPE(group.as_ptr()) == class)
+    }
+}
+
+/// There was none yet.
+///
+/// # Safety
+/// None is needed.
+#[cfg(not(Py_3_11))]
+unsafe fn is_exception_group(_: Attached<'_>, _: *mut ffi::PyTypeObject) -> bool {
+    false
+}

@@ -1,0 +1,86 @@
+//! Python exceptions as plain data.
+//!
+//! An exception object belongs to its interpreter and may not leave the thread. What travels is
+//! this: the class name, the message and, if wanted, the traceback.
+
+mod class;
+mod message;
+mod raised;
+mod refusal;
+mod traceback;
+
+use pyo3_ffi as ffi;
+
+use crate::cpython::object::{Attached, Object};
+use message::message;
+use raised::take_raised;
+
+pub use super::read::lossy_text;
+pub use class::Class;
+pub use raised::{aside, clear};
+pub use traceback::{Frame, Traceback, TracebacksWanted};
+
+/// What is left of a Python exception once it leaves its thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exception {
+    /// Which it is an instance of.
+    pub class: Class,
+    /// `str(exception)`, or a sentence about why that failed.
+    pub message: String,
+    /// Where it came from, if that was [wanted](TracebacksWanted).
+    pub traceback: Option<Box<Traceback>>,
+}
+
+impl Exception {
+    /// One that Python hasn't raised, but might have. `class` is the name of a built-in one.
+    #[must_use]
+    pub fn new(class: &'static str, message: impl Into<String>) -> Self {
+        Exception { class: Class::BuiltIn(class), message: message.into(), traceback: None }
+    }
+
+    /// Takes the exception that is set on this thread, and clears it.
+    ///
+    /// A C function that failed without setting one (a bug in an extension) still yields an error:
+    /// `SystemError`, as CPython itself would report it.
+    #[must_use]
+    pub fn take(at: Attached<'_>) -> Self {
+        match take_raised(at) {
+            Some(raised) => Self::describe(at, &raised),
+            None => Exception::new("SystemError", "a call failed without setting an exception"),
+        }
+    }
+
+    fn describe(at: Attached<'_>, raised: &Object) -> Self {
+        match message(at, raised) {
+            Ok(mut message) => {
+                if let Some(hint) = refusal::hint(at, raised)
+                    && message.try_reserve(hint.len()).is_ok()
+                {
+                    message.push_str(hint);
+                }
+                Self::with_message(at, raised, message)
+            }
+            // Code that was interrupted, if only as it was to say what had happened to it.
+            Err(Some(second)) if is_interrupt(&second) => {
+                Self::with_message(at, &second, String::new())
+            }
+            Err(second) => {
+                let second =
+                    second.map_or_else(String::new, |second| Class::of(at, &second).to_string());
+                let message = format!("<the exception's __str__ raised {second}>");
+                Self::with_message(at, raised, message)
+            }
+        }
+    }
+
+    fn with_message(at: Attached<'_>, raised: &Object, message: String) -> Self {
+        let traceback = TracebacksWanted::now().then(|| Box::new(traceback::describe(at, raised)));
+        Exception { class: Class::of(at, raised), message, traceback }
+    }
+}
+
+/// Whether this is what an interrupt raises.
+fn is_interrupt(raised: &Object) -> bool {
+    // SAFETY: `raised` is live, and Python runs.
+    unsafe { ffi::Py_TYPE(raised.as_ptr()).cast() == ffi::PyExc_KeyboardInterrupt }
+}

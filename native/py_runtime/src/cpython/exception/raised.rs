@@ -1,0 +1,61 @@
+//! The exception that is set on a thread: taking it, forgetting it, putting it back.
+
+use pyo3_ffi as ffi;
+
+use crate::cpython::object::{Attached, Object};
+
+/// Takes the raised exception object from the thread state.
+pub(super) fn take_raised(at: Attached<'_>) -> Option<Object> {
+    #[cfg(Py_3_12)]
+    // SAFETY: attached; the call hands over its reference.
+    unsafe {
+        Object::from_owned(at, ffi::PyErr_GetRaisedException())
+    }
+    #[cfg(not(Py_3_12))]
+    // SAFETY: attached; `PyErr_Fetch` hands over three references (or nulls), which
+    // `PyErr_NormalizeException` replaces by owned ones, and each is taken exactly once.
+    unsafe {
+        let (mut class, mut value, mut trace) =
+            (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
+        ffi::PyErr_Fetch(&raw mut class, &raw mut value, &raw mut trace);
+        ffi::PyErr_NormalizeException(&raw mut class, &raw mut value, &raw mut trace);
+        if !value.is_null() && !trace.is_null() {
+            ffi::PyException_SetTraceback(value, trace);
+        }
+        drop(Object::from_owned(at, class));
+        drop(Object::from_owned(at, trace));
+        Object::from_owned(at, value)
+    }
+}
+
+/// Forgets whatever exception is set.
+pub fn clear(_: Attached<'_>) {
+    // SAFETY: attached.
+    unsafe { ffi::PyErr_Clear() };
+}
+
+/// Does something that may raise while an exception is set, which stays in its place.
+pub fn aside(at: Attached<'_>, f: impl FnOnce()) {
+    let raised = take_raised(at);
+    f();
+    clear(at);
+    if let Some(raised) = raised {
+        restore(raised);
+    }
+}
+
+fn restore(raised: Object) {
+    #[cfg(Py_3_12)]
+    // SAFETY: attached, as whoever has an `Object` is; the call takes the reference over.
+    unsafe {
+        ffi::PyErr_SetRaisedException(raised.into_ptr());
+    }
+    #[cfg(not(Py_3_12))]
+    // SAFETY: as above; it takes over all three references, and finds the traceback in the exception.
+    unsafe {
+        let class = ffi::Py_TYPE(raised.as_ptr()).cast::<ffi::PyObject>();
+        ffi::Py_INCREF(class);
+        let trace = ffi::PyException_GetTraceback(raised.as_ptr());
+        ffi::PyErr_Restore(class, raised.into_ptr(), trace);
+    }
+}

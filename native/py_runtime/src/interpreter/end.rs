@@ -1,0 +1,216 @@
+//! Leaving an interpreter: it is ended, kept for the next context, or left behind.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use pyo3_ffi as ffi;
+
+use super::exit_functions::{collect_garbage, run_exit_functions};
+use super::mode::Mode;
+use super::parked::{self, Vacant};
+use super::{Interpreter, new_state, reset, visit_main};
+use crate::boot::{self, python_threads};
+#[cfg(not(Py_3_12))]
+use crate::cpython::code;
+#[cfg(not(Py_3_12))]
+use crate::cpython::namespace::library_namespace;
+use crate::cpython::object::{Attached, Object};
+use crate::gil;
+use crate::sync::os_thread;
+
+impl Drop for Interpreter {
+    fn drop(&mut self) {
+        match self.mode {
+            // SAFETY: attached with `tstate`; clearing it runs destructors, deleting it detaches.
+            Mode::Worker => unsafe {
+                ffi::PyThreadState_Clear(self.tstate);
+                ffi::PyThreadState_DeleteCurrent();
+            },
+            Mode::SubInterpreter | Mode::OwnGil => self.end_interpreter(),
+        }
+    }
+}
+
+impl Interpreter {
+    /// Ends the interpreter, unless threads that Python code started still run in it: CPython
+    /// aborts the process then ("not the last thread"). Such an interpreter is left behind.
+    fn end_interpreter(&mut self) {
+        self.join_python_threads();
+        if self.is_as_new() {
+            match self.leave() {
+                Ok(vacant) => parked::put(vacant),
+                Err(why) => eprintln!("py_context_router: an interpreter is left behind: {why}"),
+            }
+            return;
+        }
+        self.run_last_code();
+        // SAFETY: attached with the interpreter's own state. Both branches detach: ending both, or
+        // leaving the state behind with the interpreter.
+        unsafe {
+            let why = if !self.is_last_thread() {
+                "threads started by Python code outlive their context"
+            } else if self.has_shared_code() {
+                "it can't be reset"
+            } else {
+                ffi::Py_EndInterpreter(self.tstate);
+                release_leftover_gil();
+                return;
+            };
+            eprintln!("py_context_router: an interpreter is left behind: {why}");
+            ffi::PyEval_SaveThread();
+        }
+    }
+
+    /// Runs what CPython runs only when it has put its own standard streams back, which are the VM's: exit
+    /// functions, and the finalizers of what is garbage by now. And before 3.12 an `atexit` callback may
+    /// start a thread, and CPython looks for threads only after it has run them.
+    fn run_last_code(&self) {
+        let at = self.attached();
+        run_exit_functions(at);
+        #[cfg(Py_3_12)]
+        self.join_python_threads();
+        #[cfg(not(Py_3_12))]
+        join_late_threads(at);
+        collect_garbage(at);
+    }
+
+    /// As dropping it, but an interpreter that is as new again is given back instead of being set aside
+    /// for the next context.
+    pub(crate) fn reclaim(self) -> Option<Vacant> {
+        let mut this = std::mem::ManuallyDrop::new(self);
+        this.join_python_threads();
+        if this.is_as_new() {
+            return this.leave().ok();
+        }
+        // Threads are joined again, of which there are none, and it isn't reset again.
+        this.reset = None;
+        drop(std::mem::ManuallyDrop::into_inner(this));
+        None
+    }
+
+    /// Leaves the interpreter to whoever gets it next; this thread is detached. `None`: it is lost.
+    pub(crate) fn vacate(self) -> Option<Vacant> {
+        let mut this = std::mem::ManuallyDrop::new(self);
+        this.join_python_threads();
+        this.leave().ok()
+    }
+
+    /// Makes the interpreter as new, if it is to be kept. `false`: it isn't, or can't be.
+    fn is_as_new(&mut self) -> bool {
+        // Resetting runs Python code, so threads are looked for before and after.
+        if self.reset.is_none() || !self.is_last_thread() || !self.renew_state() {
+            return false;
+        }
+        self.reset
+            .as_ref()
+            .is_some_and(|reset| reset::reset(self.attached(), reset) && self.is_last_thread())
+    }
+
+    /// Gives the thread another state. With the old one goes what it holds, such as the values of context
+    /// variables, whose finalizers may change what a reset is to put back. `false`: no memory for one.
+    fn renew_state(&mut self) -> bool {
+        // SAFETY: the interpreter is alive, and the thread attached with its own state, which is cleared
+        // when it is not attached any more. Nobody else has a pointer to it: the gate is closed.
+        unsafe {
+            let Ok(new) = new_state(self.pointer()) else { return false };
+            let old = std::mem::replace(&mut self.tstate, new);
+            ffi::PyEval_SaveThread();
+            gil::attach(new, self.mode.shares_gil());
+            ffi::PyThreadState_Clear(old);
+            ffi::PyThreadState_Delete(old);
+        }
+        true
+    }
+
+    /// What Python does at its own exit: waits for the threads that aren't daemons.
+    fn join_python_threads(&self) {
+        let at = self.attached();
+        // SAFETY: attached; the name is an owned `str`, and only what is imported is looked at.
+        unsafe {
+            let joined = Object::text(at, "threading")
+                .and_then(|name| Object::from_owned(at, ffi::PyImport_GetModule(name.as_ptr())))
+                .and_then(|threading| threading.getattr_c(at, c"_shutdown"))
+                .and_then(|shutdown| {
+                    Object::from_owned(at, ffi::PyObject_CallNoArgs(shutdown.as_ptr()))
+                });
+            drop(joined);
+            ffi::PyErr_Clear();
+        }
+    }
+
+    /// Whether Python code that others run too keeps pointers to its built-in methods: in CPython 3.12,
+    /// where `_datetime` calls one `_strptime` for all and each interpreter has methods of its own.
+    fn has_shared_code(&self) -> bool {
+        self.mode == Mode::SubInterpreter && cfg!(all(Py_3_12, not(Py_3_13)))
+    }
+
+    /// Whether no other thread has a state in the interpreter. Nobody can come in meanwhile: that
+    /// takes the GIL, which this thread holds, or the gate, which is closed.
+    fn is_last_thread(&self) -> bool {
+        // SAFETY: the interpreter is alive and its list of states is not being changed.
+        unsafe {
+            let first = ffi::PyInterpreterState_ThreadHead(self.pointer().0);
+            first == self.tstate && ffi::PyThreadState_Next(first).is_null()
+        }
+    }
+}
+
+/// Waits for the threads that `atexit` callbacks have started: `threading` itself waits only once.
+#[cfg(not(Py_3_12))]
+fn join_late_threads(at: Attached<'_>) {
+    const SOURCE: &[u8] = b"import sys\n\
+        threading = sys.modules.get('threading')\n\
+        if threading is not None:\n \
+            for thread in threading.enumerate():\n  \
+                if thread is not threading.current_thread() and not thread.daemon: thread.join()";
+    // Who raises here is left behind as a thread, or has ended.
+    let _ = library_namespace(at, "py_context_router.interpreter")
+        .and_then(|namespace| code::exec(at, SOURCE, "<threads>", &namespace));
+}
+
+/// Before 3.12 `Py_EndInterpreter` leaves the GIL held with no thread state.
+///
+/// # Safety
+/// Called right after `Py_EndInterpreter`.
+unsafe fn release_leftover_gil() {
+    #[cfg(not(Py_3_12))]
+    // SAFETY: a state for the main interpreter is swapped in under the GIL that is still held,
+    // and deleted, which releases it.
+    unsafe {
+        let state = ffi::PyThreadState_New(ffi::PyInterpreterState_Main());
+        ffi::PyThreadState_Swap(state);
+        ffi::PyThreadState_Clear(state);
+        ffi::PyThreadState_DeleteCurrent();
+    }
+}
+
+/// How long `atexit` callbacks wait for the threads that Python code has started in the main interpreter.
+const THREADS_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Ends the threads that Python code has started in the main interpreter, and runs its `atexit` callbacks,
+/// once each. They may take as long as they like, so this is for a thread of its own; one that has nothing to
+/// do with Python.
+pub fn run_atexit() {
+    if !boot::is_booted() {
+        return;
+    }
+    let (ended, end) = mpsc::channel();
+    let end_threads = move || {
+        // SAFETY: this thread has nothing to do with Python; attached by the visit.
+        unsafe { visit_main(|| python_threads::end(Attached::assume())) };
+        // Nobody may wait any more.
+        let _ = ended.send(());
+    };
+    // In a thread of its own: what doesn't end keeps the callbacks waiting only for so long.
+    if os_thread::spawn("py_threads", end_threads).is_ok() {
+        let _ = end.recv_timeout(THREADS_PATIENCE);
+    }
+    let run_last_code = || {
+        // SAFETY: attached by the visit.
+        let at = unsafe { Attached::assume() };
+        run_exit_functions(at);
+        python_threads::finish(at);
+    };
+    // SAFETY: says the caller.
+    unsafe { visit_main(run_last_code) };
+}

@@ -1,0 +1,171 @@
+//! Interpreters: making, entering, leaving and ending them.
+//!
+//! A context's interpreter is one value, which exists from `enter` until it is dropped. The thread that
+//! enters it uses it and ends it; nobody else. Attaching and detaching goes through here, so that the
+//! GIL policy sees every turn. Uses `boot` and what is below that. Never ends the main interpreter, and
+//! knows no contexts.
+
+mod create;
+mod end;
+pub(crate) mod exit_functions;
+pub mod mode;
+pub(crate) mod parked;
+pub(crate) mod reset;
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use pyo3_ffi as ffi;
+
+use crate::cpython::object::{Attached, Object};
+use crate::gil;
+use mode::Mode;
+
+pub use end::run_atexit;
+
+/// The interpreter of the current thread, with the thread's own state in it.
+///
+/// The state is kept for the thread's life: `threading.local`, numpy and torch keep theirs in it.
+/// `enter` returns attached; drop must happen attached, after every object has been let go.
+#[derive(Debug)]
+pub struct Interpreter {
+    mode: Mode,
+    tstate: *mut ffi::PyThreadState,
+    attached_since: Cell<Instant>,
+    /// How often this thread has let in those who aren't counted as waiting.
+    let_in: Cell<u32>,
+    /// Makes the interpreter as new for the next context, where interpreters are kept.
+    reset: Option<Object>,
+    /// Another context has had it before.
+    is_used: bool,
+}
+
+/// The interpreter as seen by a thread that wants to strike a blow in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InterpreterPtr(*mut ffi::PyInterpreterState);
+
+// SAFETY: the pointer is used only under the context's gate, which the owner closes before it
+// ends the interpreter.
+unsafe impl Send for InterpreterPtr {}
+
+impl Interpreter {
+    fn attached_with(tstate: *mut ffi::PyThreadState, mode: Mode) -> Self {
+        let (attached_since, let_in) = (Cell::new(Instant::now()), Cell::new(0));
+        Interpreter { mode, tstate, attached_since, let_in, reset: None, is_used: false }
+    }
+
+    /// How it gets its Python.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The token for touching Python.
+    #[must_use]
+    pub fn attached(&self) -> Attached<'_> {
+        // SAFETY: attached except in `detached`; the token borrows from `self`.
+        unsafe { Attached::assume() }
+    }
+
+    /// Detaches for `work`, which touches nothing of Python, and attaches again, also if it panics.
+    pub(crate) fn detached<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _detached = Detached::new(self);
+        work()
+    }
+
+    /// Hands the GIL on if another thread has waited for it long enough.
+    pub(crate) fn take_turns(&self) {
+        let held = self.attached_since.get().elapsed();
+        if self.mode.shares_gil() && gil::is_turn_over(held) {
+            // SAFETY: attached, with our own state.
+            unsafe { gil::hand_over(self.tstate) };
+            self.attached_since.set(Instant::now());
+        } else if gil::is_turn_of_others(held) {
+            let times = self.let_in.get();
+            self.let_in.set(times.wrapping_add(1));
+            // SAFETY: as above.
+            unsafe { gil::let_others_in(self.tstate, self.mode.shares_gil(), times) };
+            self.attached_since.set(Instant::now());
+        }
+    }
+
+    /// Whether another context has had it before, and may have left something in it.
+    pub(crate) fn is_used(&self) -> bool {
+        self.is_used
+    }
+
+    /// The pointer for [`visit`].
+    pub(crate) fn pointer(&self) -> InterpreterPtr {
+        // SAFETY: the state is alive.
+        InterpreterPtr(unsafe { ffi::PyThreadState_GetInterpreter(self.tstate) })
+    }
+
+    /// This thread's state, alive as long as `self`.
+    pub(crate) fn state(&self) -> *mut ffi::PyThreadState {
+        self.tstate
+    }
+
+    /// CPython's own number for the interpreter; 0 is the main one.
+    #[must_use]
+    pub fn number(&self) -> i64 {
+        // SAFETY: the interpreter is alive as long as `self`.
+        unsafe { ffi::PyInterpreterState_GetID(self.pointer().0) }
+    }
+}
+
+/// The thread is detached as long as this lives. A panic must not leave it so: the code that contains
+/// the panic takes the thread for attached.
+struct Detached<'a>(&'a Interpreter);
+
+impl<'a> Detached<'a> {
+    fn new(interpreter: &'a Interpreter) -> Self {
+        // SAFETY: attached, see the type's invariant, on the owning thread (the type is not `Send`).
+        unsafe { ffi::PyEval_SaveThread() };
+        Detached(interpreter)
+    }
+}
+
+impl Drop for Detached<'_> {
+    fn drop(&mut self) {
+        let Detached(interpreter) = self;
+        // SAFETY: detached by `new`, with the same state.
+        unsafe { gil::attach(interpreter.tstate, interpreter.mode.shares_gil()) };
+        interpreter.attached_since.set(Instant::now());
+    }
+}
+
+/// Runs `f` attached to the main interpreter, from a thread that has nothing to do with it.
+///
+/// # Safety
+/// The current thread is not attached to any interpreter.
+pub(crate) unsafe fn visit_main(f: impl FnOnce()) {
+    // SAFETY: Python runs and is never finalized.
+    unsafe { visit(InterpreterPtr(ffi::PyInterpreterState_Main()), f) };
+}
+
+/// Runs `f` attached to `interpreter`, from a thread that has nothing to do with it.
+///
+/// # Safety
+/// The interpreter is not ended meanwhile, and the current thread is not attached to any.
+pub(crate) unsafe fn visit(interpreter: InterpreterPtr, f: impl FnOnce()) {
+    // SAFETY: the caller keeps the interpreter alive; the state is made, used and ended here.
+    unsafe {
+        let state = ffi::PyThreadState_New(interpreter.0);
+        if state.is_null() {
+            return;
+        }
+        ffi::PyEval_RestoreThread(state);
+        f();
+        ffi::PyThreadState_Clear(state);
+        ffi::PyThreadState_DeleteCurrent();
+    }
+}
+
+/// A new state, made by this thread.
+///
+/// # Safety
+/// The interpreter is alive.
+unsafe fn new_state(interpreter: InterpreterPtr) -> Result<*mut ffi::PyThreadState, String> {
+    // SAFETY: as the caller says.
+    let state = unsafe { ffi::PyThreadState_New(interpreter.0) };
+    if state.is_null() { Err("no memory for a thread state".into()) } else { Ok(state) }
+}

@@ -1,0 +1,53 @@
+%% The application: loads the native library, starts Python, then the supervision tree.
+-module(py_context_router_app).
+
+-behaviour(application).
+
+-export([start/2, stop/1]).
+
+-spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
+start(_Type, _Args) ->
+    maybe_ok([fun py_config:check/0, fun hear_of_children/0, fun py_boot:start/0],
+             fun start_tree/0).
+
+%% A pool that can't start stops the start, and nothing is left of it.
+-spec start_tree() -> {ok, pid()} | {error, term()}.
+start_tree() ->
+    {ok, Sup} = py_context_router_sup:start_link(),
+    case py_configured_pools:start_configured() of
+        ok ->
+            {ok, Sup};
+        {error, _} = Error ->
+            true = unlink(Sup),
+            Monitor = monitor(process, Sup),
+            true = exit(Sup, shutdown),
+            receive {'DOWN', Monitor, process, Sup, _} -> Error end
+    end.
+
+%% All contexts are gone by now, and what they ran at their ends with them. When the top of the tree has
+%% been killed the processes below it have gone without erasing what they had written.
+-spec stop(term()) -> ok.
+stop(_State) ->
+    ok = py_pool:forget_dead(),
+    ok = py_registry:forget(),
+    ok = py_context_setup:forget(),
+    ok = py_callback_registry:forget(),
+    py_boot:stop([py_output, py_log]).
+
+%% The VM ignores SIGCHLD, and the OS then forgets how a child process has ended: Python's
+%% subprocess would wait for ever, or take every program for a success.
+-spec hear_of_children() -> ok.
+hear_of_children() ->
+    case py_config:value(sigchld) of
+        default -> os:set_signal(sigchld, default);
+        leave -> ok
+    end.
+
+-spec maybe_ok([fun(() -> ok | {error, term()})], fun(() -> Result)) -> Result | {error, term()}.
+maybe_ok([], Last) ->
+    Last();
+maybe_ok([Step | Steps], Last) ->
+    case Step() of
+        ok -> maybe_ok(Steps, Last);
+        {error, _} = Error -> Error
+    end.

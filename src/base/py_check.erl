@@ -1,0 +1,67 @@
+%% @private Arguments that several functions take, checked and brought into one form.
+%%
+%% Runs in the calling process. What is bad is a `badarg' of the function that was called from outside.
+-module(py_check).
+
+-export([name/3, named/3, text/3]).
+
+-include("py_args.hrl").
+
+-define(IS_NAME(N), (is_atom(N) orelse is_binary(N))).
+-define(NOT_PAIRS, <<"neither a map nor a list of pairs">>).
+
+%% A name; it is argument `N' of `All'.
+-spec name(py_context:name(), pos_integer(), py_error:called()) -> atom() | binary().
+name(Name, _N, _All) when ?IS_NAME(Name) ->
+    Name;
+name(Name, N, All) when is_list(Name) ->
+    try unicode:characters_to_binary(Name) of
+        Binary when is_binary(Binary) -> Binary;
+        _ -> ?BADARG(All, {argument, N, <<"not a name">>})
+    catch
+        error:badarg -> ?BADARG(All, {argument, N, <<"not a name">>})
+    end;
+name(_Name, N, All) ->
+    ?BADARG(All, {argument, N, <<"not a name: an atom, a binary or a string is needed">>}).
+
+%% Names as keys: strings become binaries, pairs a map. A name given twice is refused: one of the
+%% values would be lost.
+-spec named(py_context:kwargs() | py_context:locals(), pos_integer(), py_error:called()) ->
+    #{atom() | binary() => term()}.
+named(Empty, _N, _All) when Empty =:= #{}; Empty =:= [] ->
+    #{};
+named(#{'__struct__' := _}, N, All) ->
+    ?BADARG(All, {argument, N, <<"a struct, not a map of names and values">>});
+named(Map, N, All) when is_map(Map) ->
+    named(maps:to_list(Map), N, All);
+named(Pairs, N, All) when is_list(Pairs) ->
+    Map = named(Pairs, #{}, N, All),
+    case length(Pairs) =:= map_size(Map) of
+        true -> Map;
+        false -> ?BADARG(All, {argument, N, <<"a name is given twice">>})
+    end;
+named(_Other, N, All) ->
+    ?BADARG(All, {argument, N, ?NOT_PAIRS}).
+
+-spec named(term(), Map, pos_integer(), py_error:called()) -> Map
+    when Map :: #{atom() | binary() => term()}.
+named([{Key, Value} | Pairs], Map, N, All) ->
+    named(Pairs, Map#{name(Key, N, All) => Value}, N, All);
+named([], Map, _N, _All) ->
+    Map;
+named(_Other, _Map, N, All) ->
+    ?BADARG(All, {argument, N, ?NOT_PAIRS}).
+
+%% Source text, as a binary. It is argument `N' of `All'.
+-spec text(py_context:source(), pos_integer(), py_error:called()) -> binary().
+text(Source, _N, _All) when is_binary(Source) ->
+    Source;
+text(Source, N, All) when is_list(Source) ->
+    try unicode:characters_to_binary(Source) of
+        Text when is_binary(Text) -> Text;
+        _ -> ?BADARG(All, {argument, N, <<"not text in UTF-8">>})
+    catch
+        error:badarg -> ?BADARG(All, {argument, N, <<"not text">>})
+    end;
+text(_Source, N, All) ->
+    ?BADARG(All, {argument, N, <<"not text: a binary, a string or iodata is needed">>}).

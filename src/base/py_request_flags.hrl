@@ -1,0 +1,18 @@
+%% What a caller wants of a request beyond its result: a sum of bits, by the names that they have in
+%% native/py_nif. A test compares them.
+
+%% An exception comes with its traceback.
+-define(FLAG_TRACEBACK, 1).
+%% What becomes of the request when its caller is gone. Without either, as the context's option says.
+-define(FLAG_FINISH_ORPHAN, 4).
+-define(FLAG_STOP_ORPHAN, 8).
+%% `None' is `nil', and a handle on an object the struct `Py.Object'.
+-define(FLAG_ELIXIR, 16).
+%% The result comes as a handle on an iterator.
+-define(FLAG_STREAM, 32).
+%% A coroutine is not run, but comes as `{parked, Handle}'.
+-define(FLAG_PARK, 64).
+%% What objects in the result become that have no term: what they stand for; or the whole result one
+%% handle. Without either, handles.
+-define(FLAG_TERMS, 128).
+-define(FLAG_OBJECT, 256).

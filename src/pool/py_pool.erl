@@ -1,0 +1,403 @@
+%% The process of one pool: it starts and stops the pool's contexts, keeps the native slots, and is
+%% the one writer of the pool's persistent_term entry. Calls don't pass through it, and it never
+%% waits for a context to start, so that healing is not held up.
+%%
+%% The entry is written once all contexts serve, and erased when the pool stops. A context that
+%% dies is restarted by the supervisor below and put into the native slot here; the entry stays. It
+%% also stays when this process crashes below the application's supervisor, or that one does, for the
+%% process that follows: py_pool_restorer starts those that no supervisor knows any more, and finds their
+%% options in an entry beside it.
+-module(py_pool).
+
+-behaviour(gen_server).
+
+-export([start_link/2, await/2, stop/1, resize/2, info/1, forget_dead/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-record(state, {
+    name :: atom(),
+    options :: py_options:pool(),
+    pool :: undefined | py_nif:pool(),
+    sup :: pid(),
+    %% The child of each slot that is in use.
+    slots = #{} :: #{pos_integer() => key()},
+    %% Slots whose first start is being waited for, and what is to be done then.
+    pending = #{} :: #{key() => []},
+    change :: undefined | starting | {growing, gen_server:from(), OldSize :: non_neg_integer()}
+            | {failed, {error, term()}},
+    %% Callers waiting for the first start, and resizes waiting for their turn.
+    waiting = [] :: [gen_server:from()],
+    resizes = [] :: [{gen_server:from(), pos_integer()}],
+    %% Times that a slot has been filled again.
+    restarts = 0 :: non_neg_integer()
+}).
+
+-type key() :: {Slot :: pos_integer(), integer()}.
+%% Unique per child, so that a slot that is drained and one that has taken its number differ.
+
+%% How long the error of a failed start is kept for whoever started it, in ms.
+-define(UNASKED, 5_000).
+%% How long a supervisor may take to restart a pool that was killed, in ms.
+-define(RESTART, 1_000).
+
+%% Starts the process; the contexts come up on their own, see `await/2'. The options may be those that
+%% are `kept' of the pool.
+-spec start_link(atom(), py_options:pool() | kept) ->
+    {ok, pid()} | {error, {already_started, pid()} | term()} | ignore.
+start_link(Name, Options) ->
+    gen_server:start_link({local, py_pool_table:registered_name(Name)}, ?MODULE, {Name, Options}, []).
+
+%% Waits until all contexts serve. `Given' are the options that the caller asked for.
+-spec await(pid(), map()) -> {ok, [pid()]} | {error, term()} | stopped | gone.
+await(Pid, Given) ->
+    case ask(Pid, {await, Given}) of
+        {failed, Error} ->
+            %% Its name is free again when the caller hears of it.
+            Monitor = monitor(process, Pid),
+            receive {'DOWN', Monitor, process, Pid, _} -> Error end;
+        Outcome ->
+            Outcome
+    end.
+
+%% Stops it; returns when its contexts and their threads are gone. Idempotent.
+-spec stop(atom()) -> ok.
+stop(Name) ->
+    Pool = py_pool_table:lookup(Name),
+    %% Its process may just have been killed, and be about to be restarted.
+    _ = [py_nif:pool_close(Pool) || Pool =/= undefined],
+    ok = let_go(py_pool_table:whereis_pool(Name)),
+    try
+        %% It takes nobody along, see `py_context_server:stop/1'.
+        gen_server:stop(py_pool_table:registered_name(Name), normal, infinity)
+    catch
+        exit:Reason -> not_stopped(Reason, Name, Pool)
+    end.
+
+%% It was dead, or has just been killed, or another one stops it.
+-spec not_stopped(term(), atom(), undefined | py_nif:pool()) -> ok.
+not_stopped({Reason, {sys, terminate, _}}, Name, Pool) ->
+    not_stopped(Reason, Name, Pool);
+not_stopped(Reason, Name, Pool) ->
+    IsKilled = Reason =/= noproc andalso is_crash(Reason),
+    case IsKilled andalso (Pool =:= undefined orelse not py_pool_table:is_published(Name, Pool)) of
+        true ->
+            %% As it ended, when its entry was erased: a process that is started in its place can't
+            %% know that it is to end.
+            ok = await_process(Name, ?RESTART),
+            stop(Name);
+        false ->
+            forget(Name, Pool)
+    end.
+
+-spec await_process(atom(), non_neg_integer()) -> ok.
+await_process(Name, Ms) ->
+    case py_pool_table:whereis_pool(Name) of
+        undefined when Ms > 0 -> receive after 1 -> await_process(Name, Ms - 1) end;
+        _ -> ok
+    end.
+
+%% The end that was asked for must not take the caller along who started the pool.
+-spec let_go(pid() | undefined) -> ok.
+let_go(undefined) -> ok;
+let_go(Pid) -> py_context_server:unlinked(Pid, ok).
+
+%% Its process was dead: its contexts are dying, and a process that is started in its place finds it
+%% closed, erases the entry and ends; in a tree that doesn't restart it nobody does.
+-spec forget(atom(), undefined | py_nif:pool()) -> ok.
+forget(_Name, undefined) ->
+    ok;
+forget(Name, Pool) ->
+    case py_pool_table:is_published(Name, Pool) of
+        true ->
+            lists:foreach(fun await_death/1, py_nif:pool_contexts(Pool)),
+            await_restart(Name, Pool, ?RESTART);
+        false ->
+            ok
+    end.
+
+-spec await_death(pid()) -> ok.
+await_death(Pid) ->
+    Monitor = monitor(process, Pid),
+    receive {'DOWN', Monitor, process, Pid, _} -> ok end.
+
+-spec await_restart(atom(), py_nif:pool(), non_neg_integer()) -> ok.
+await_restart(Name, Pool, Ms) ->
+    case py_pool_table:is_published(Name, Pool) of
+        true when Ms > 0 ->
+            receive after 1 -> await_restart(Name, Pool, Ms - 1) end;
+        true ->
+            py_pool_table:erase(Name);
+        false ->
+            ok
+    end.
+
+-spec resize(atom(), pos_integer()) -> ok | {error, term()} | stopped | gone.
+resize(Name, Size) ->
+    ask(py_pool_table:registered_name(Name), {resize, Size}).
+
+-spec info(atom()) -> map() | stopped | gone.
+info(Name) ->
+    ask(py_pool_table:registered_name(Name), info).
+
+-spec ask(pid() | atom(), term()) -> term().
+ask(Server, Request) ->
+    try
+        gen_server:call(Server, Request, infinity)
+    catch
+        exit:{shutdown, _} -> stopped;
+        exit:{normal, _} -> stopped;
+        exit:_ -> gone
+    end.
+
+%% When the application has stopped, a pool that has just crashed is not restarted any more, and one
+%% that had lost its supervisor is waited for like the others.
+-spec forget_dead() -> ok.
+forget_dead() ->
+    Persisted = py_pool_table:persisted(),
+    lists:foreach(fun py_pool_table:forget/1, Persisted),
+    Ending = [Pid || Name <- Persisted, Pid <- [py_pool_table:whereis_pool(Name)], is_pid(Pid)],
+    lists:foreach(fun await_death/1, Ending),
+    lists:foreach(fun py_pool_table:erase/1,
+                  [Name || Name <- py_pool_table:names(),
+                           py_pool_table:whereis_pool(Name) =:= undefined]).
+
+-spec init({atom(), py_options:pool() | kept}) -> {ok, #state{}} | ignore.
+init({Name, kept}) ->
+    case py_pool_table:persisted_options(Name) of
+        undefined -> ignore;
+        Options -> init({Name, Options})
+    end;
+init({Name, Options}) ->
+    _ = process_flag(trap_exit, true),
+    case py_pool_table:lookup(Name) of
+        undefined ->
+            {ok, started(undefined, Name, Options)};
+        Pool ->
+            case {py_nif:pool_is_closed(Pool), py_pool_table:is_restart(Name)} of
+                {false, true} ->
+                    {ok, started(Pool, Name, Options)};
+                {false, false} ->
+                    %% Of one that was killed in somebody else's hands, who hasn't started it again.
+                    ok = py_pool_table:erase(Name),
+                    {ok, started(undefined, Name, Options)};
+                {true, _} ->
+                    %% Stopped after its process had been killed, see `forget/2'.
+                    ok = py_pool_table:erase(Name),
+                    ignore
+            end
+    end.
+
+-spec started(undefined | py_nif:pool(), atom(), py_options:pool()) -> #state{}.
+started(Pool, Name, Options) ->
+    {ok, Sup} = py_slot_sup:start_link(),
+    fill(Pool, #state{name = Name, options = Options, sup = Sup}).
+
+-spec fill(undefined | py_nif:pool(), #state{}) -> #state{}.
+fill(undefined, #state{options = #{contexts := Size, route := Route}} = State) ->
+    Pool = py_nif:pool_new(Size, erlang:system_info(schedulers), Route =:= spread),
+    (add_slots(1, Size, State#state{pool = Pool}))#state{change = starting};
+fill(Pool, #state{options = Options} = State) ->
+    %% A killed pool that has come back: nobody waits, its slots fill as they can. They are those of
+    %% its earlier life, resized as they may have been; then the entry needn't change.
+    Size = length(py_nif:pool_contexts(Pool)),
+    Known = State#state{pool = Pool, options = Options#{contexts := Size}},
+    ok = py_pool_table:persist(State#state.name, Known#state.options),
+    (add_slots(1, Size, Known))#state{pending = #{}}.
+
+-spec add_slots(pos_integer(), non_neg_integer(), #state{}) -> #state{}.
+add_slots(From, To, State) ->
+    lists:foldl(fun add_slot/2, State, lists:seq(From, To)).
+
+-spec add_slot(pos_integer(), #state{}) -> #state{}.
+add_slot(N, #state{name = Name, sup = Sup, options = Options} = State) ->
+    Key = {N, erlang:unique_integer()},
+    Slot = #{pool => Name, slot => N, key => Key, owner => self()},
+    {ok, _} = py_slot_sup:start_slot(Sup, maps:without([contexts, route], Options), Slot),
+    State#state{slots = (State#state.slots)#{N => Key},
+                pending = (State#state.pending)#{Key => []}}.
+
+-spec handle_call({await, map()} | {resize, pos_integer()} | info, gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {noreply, #state{}} | {stop, normal, term(), #state{}}.
+handle_call({await, _Given}, _From, #state{change = {failed, _} = Failed} = State) ->
+    {stop, normal, Failed, State};
+handle_call({await, Given}, From, #state{options = Options} = State) ->
+    case py_options:differ(Given, Options) of
+        true -> {reply, {error, {already_started, public(Options)}}, State};
+        false when State#state.change =:= starting ->
+            {noreply, State#state{waiting = [From | State#state.waiting]}};
+        false -> {reply, {ok, py_nif:pool_contexts(State#state.pool)}, State}
+    end;
+handle_call({resize, Size}, From, State) ->
+    {noreply, next_change(State#state{resizes = State#state.resizes ++ [{From, Size}]})};
+handle_call(info, _From, #state{name = Name, options = Options, restarts = Restarts} = State) ->
+    {reply, (public(Options))#{restarts => Restarts, quarantined => py_nif:quarantined(Name),
+                               quarantine_limit => py_config:value(quarantine_limit)}, State}.
+
+-spec public(py_options:pool()) -> map().
+public(Options) ->
+    maps:remove(preload, Options).
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info(unasked, State) ->
+    {stop, normal, State};
+handle_info(_Message, #state{change = {failed, _}} = State) ->
+    %% Of contexts that are gone.
+    {noreply, State};
+handle_info({slot, {N, _} = Key, Pid, Event}, #state{slots = Slots} = State) ->
+    case Slots of
+        #{N := Key} -> slot_event(Event, Key, Pid, State);
+        _ -> {noreply, old_slot_event(Event, Key, State)}
+    end;
+handle_info({'EXIT', Sup, Reason}, #state{sup = Sup} = State) ->
+    {stop, Reason, State};
+handle_info({'EXIT', _From, normal}, State) ->
+    {noreply, State};
+handle_info({'EXIT', _From, Reason}, State) ->
+    {stop, Reason, State};
+handle_info(_Message, State) ->
+    {noreply, State}.
+
+-spec slot_event(starting | started | {error, term(), non_neg_integer()} | drained, key(), pid(),
+                 #state{}) ->
+    {noreply, #state{}} | {stop, normal, #state{}}.
+slot_event(started, {N, _} = Key, Pid, #state{pool = Pool, pending = Pending} = State) ->
+    ok = py_nif:pool_set(Pool, N, Pid),
+    case maps:take(Key, Pending) of
+        {[], Rest} when map_size(Rest) =:= 0 -> {noreply, all_started(State#state{pending = Rest})};
+        {[], Rest} -> {noreply, State#state{pending = Rest}};
+        error -> {noreply, State#state{restarts = State#state.restarts + 1}}
+    end;
+slot_event({error, Reason, Before}, {N, _} = Key, _Pid, #state{pending = Pending} = State) ->
+    case is_map_key(Key, Pending) of
+        true ->
+            start_failed({error, Reason}, State);
+        false ->
+            %% A slot that had been filled: its context keeps trying.
+            ok = report_failure(N, Reason, Before, State),
+            {noreply, State}
+    end;
+slot_event(_StartingOrDrained, _Key, _Pid, State) ->
+    {noreply, State}.
+
+%% One report per streak. A failure while the pool starts or grows goes to the caller instead.
+-spec report_failure(pos_integer(), term(), non_neg_integer(), #state{}) -> ok.
+report_failure(Slot, Reason, 0, #state{name = Name}) ->
+    logger:error(#{event => {py_context, start_failed}, pool => Name, slot => Slot,
+                   reason => Reason},
+                 #{report_cb => fun py_error:report/1});
+report_failure(_Slot, _Reason, _Before, _State) ->
+    ok.
+
+%% A slot that a resize has removed: it is drained, or was killed while it drained and has come
+%% back. Either way it goes now.
+-spec old_slot_event(term(), key(), #state{}) -> #state{}.
+old_slot_event(_Event, Key, #state{sup = Sup} = State) ->
+    ok = py_slot_sup:stop_slot(Sup, Key),
+    State.
+
+-spec all_started(#state{}) -> #state{}.
+all_started(#state{change = starting, name = Name, pool = Pool} = State) ->
+    ok = py_pool_table:publish(Name, Pool),
+    ok = py_pool_table:persist(Name, State#state.options),
+    ok = reply_all(State#state.waiting, {ok, py_nif:pool_contexts(Pool)}),
+    next_change(State#state{change = undefined, waiting = []});
+all_started(#state{change = {growing, From, OldSize}, slots = Slots, options = Options} = State) ->
+    Size = map_size(Slots),
+    ok = open_slots(OldSize, Size, State),
+    ok = gen_server:reply(From, ok),
+    next_change(State#state{change = undefined, options = Options#{contexts := Size}});
+all_started(State) ->
+    State.
+
+%% New slots are routed to from now on, and not before all of them serve: a process that follows this one
+%% takes the slots that it finds for the pool's size.
+-spec open_slots(pos_integer(), pos_integer(), #state{}) -> ok.
+open_slots(OldSize, Size, #state{pool = Pool, sup = Sup, slots = Slots}) ->
+    ok = py_nif:pool_resize(Pool, Size),
+    lists:foreach(fun({N, Pid}) -> ok = py_nif:pool_set(Pool, N, Pid) end,
+                  [{N, Pid} || {{N, _} = Key, Pid, _, _} <- supervisor:which_children(Sup),
+                               is_pid(Pid), N > OldSize, maps:get(N, Slots, none) =:= Key]).
+
+%% All or nothing: one failure undoes the rest.
+-spec start_failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
+start_failed(Error, #state{change = starting, waiting = []} = State) ->
+    %% So fast that nobody has asked yet. Whoever starts it is about to, if he lives.
+    ok = stop_contexts(State),
+    _ = erlang:send_after(?UNASKED, self(), unasked),
+    {noreply, State#state{change = {failed, Error}}};
+start_failed(Error, #state{change = starting} = State) ->
+    %% The contexts go before the callers hear of it: nothing is left when they do.
+    ok = stop_contexts(State),
+    ok = reply_all(State#state.waiting, {failed, Error}),
+    ok = reply_all([From || {From, _} <- State#state.resizes], Error),
+    {stop, normal, State#state{waiting = [], resizes = []}};
+start_failed(Error, #state{change = {growing, From, OldSize}} = State) ->
+    ok = gen_server:reply(From, Error),
+    {noreply, next_change((shrink(OldSize, State))#state{change = undefined, pending = #{}})}.
+
+-spec reply_all([gen_server:from()], term()) -> ok.
+reply_all(Froms, Reply) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, Reply) end, Froms).
+
+%% One change at a time, in order.
+-spec next_change(#state{}) -> #state{}.
+next_change(#state{change = undefined, resizes = [{From, Size} | Rest]} = State) ->
+    change_size(From, Size, State#state{resizes = Rest});
+next_change(State) ->
+    State.
+
+-spec change_size(gen_server:from(), pos_integer(), #state{}) -> #state{}.
+change_size(From, Size, #state{slots = Slots} = State) ->
+    case map_size(Slots) of
+        Old when Size > Old ->
+            (add_slots(Old + 1, Size, State))#state{change = {growing, From, Old}};
+        _ ->
+            Shrunk = shrink(Size, State),
+            ok = gen_server:reply(From, ok),
+            next_change(Shrunk)
+    end.
+
+%% Takes the slots beyond `Size' out of routing; they end once what waits in them has run.
+-spec shrink(non_neg_integer(), #state{}) -> #state{}.
+shrink(Size, #state{slots = Slots, pool = Pool, sup = Sup, options = Options} = State) ->
+    ok = py_nif:pool_resize(Pool, Size),
+    Gone = maps:filter(fun(N, _) -> N > Size end, Slots),
+    _ = [py_context_server:drain(Pid)
+         || {{N, _} = Key, Pid, _, _} <- supervisor:which_children(Sup), is_pid(Pid),
+            maps:get(N, Gone, none) =:= Key],
+    State#state{slots = maps:without(maps:keys(Gone), Slots), options = Options#{contexts := Size}}.
+
+-spec terminate(term(), #state{}) -> ok.
+terminate(Reason, #state{name = Name} = State) ->
+    _ = (is_crash(Reason) andalso py_pool_table:is_persisted(Name)) orelse py_pool_table:erase(Name),
+    ok = stop_contexts(State),
+    %% The application may have stopped meanwhile.
+    _ = py_pool_table:is_persisted(Name) orelse py_pool_table:erase(Name),
+    ok.
+
+%% After which it is started again.
+-spec is_crash(term()) -> boolean().
+is_crash(normal) -> false;
+is_crash(shutdown) -> false;
+is_crash({shutdown, _}) -> false;
+is_crash(_Reason) -> true.
+
+%% All at once first, then one after the other in the supervisor's way: the grace is one for all.
+-spec stop_contexts(#state{}) -> ok.
+stop_contexts(#state{sup = Sup}) ->
+    try [py_context_server:stop_soon(Pid)
+         || {_, Pid, _, _} <- supervisor:which_children(Sup), is_pid(Pid)] of
+        _ -> ok
+    catch
+        %% The supervisor is gone, and its children with it.
+        exit:_ -> ok
+    end,
+    Monitor = monitor(process, Sup),
+    exit(Sup, shutdown),
+    receive
+        {'DOWN', Monitor, process, Sup, _} -> ok
+    end.

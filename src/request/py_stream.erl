@@ -1,0 +1,100 @@
+%% Streams: what an iterator or generator gives, a few items at a time.
+%%
+%% A stream is a handle on an iterator in its context. Each step is a job that takes some items and
+%% has an end in time, so that between steps the context serves others. `open', `next' and `close' run
+%% in the process that uses the stream, which asks when it wants more.
+%%
+%% A stream that comes as messages has a process of its own, which asks in the consumer's place:
+%% py_stream_server.
+-module(py_stream).
+
+-export([open/1, is_stream/1, next/2, close/1, collect/1]).
+-export([new/3, push/4]).
+
+-export_type([stream/0]).
+
+-include("../base/py_request_flags.hrl").
+
+-opaque stream() :: {stream, pid(), Handle :: reference(), py_nif:flags()}.
+%% The flags are those of its steps: what was said when it was opened holds for all of it.
+
+%% How many items a step takes when all are wanted anyway.
+-define(MANY, 4_096).
+%% How long a stream may take to close, in ms.
+-define(CLOSE_TIMEOUT, 5_000).
+
+%% ------------------------------------------------------------------ asking for items
+
+-spec open(py_call:request()) -> {ok, stream()} | {error, term()}.
+open(Request) ->
+    Flags = py_call:flags(Request),
+    Open = fun(Ctx, Settled) -> opened(Ctx, Flags, py_call:run(py_call:as_stream(Settled))) end,
+    py_call:settle_patiently(Request, Open).
+
+-spec opened(pid(), py_nif:flags(), {ok, reference()} | {error, term()}) ->
+    {ok, stream()} | {error, term()}.
+opened(Ctx, Flags, {ok, Handle}) -> {ok, new(Ctx, Handle, Flags)};
+opened(_Ctx, _Flags, {error, _} = Error) -> Error.
+
+-spec new(pid(), reference(), py_nif:flags()) -> stream().
+new(Ctx, Handle, Flags) -> {stream, Ctx, Handle, Flags}.
+
+-spec is_stream(term()) -> boolean().
+is_stream({stream, Ctx, Handle, Flags}) ->
+    is_pid(Ctx) andalso is_reference(Handle) andalso is_integer(Flags);
+is_stream(_Other) -> false.
+
+%% The next items, at most so many. They may be fewer, also none, while there are more to come.
+-spec next(stream(), pos_integer()) -> {more | done, [term()]} | {{error, term()}, [term()]}.
+next(Stream, Most) ->
+    next(Stream, Most, infinity).
+
+-spec next(stream(), pos_integer(), timeout()) ->
+    {more | done, [term()]} | {{error, term()}, [term()]}.
+next({stream, Ctx, Handle, Flags}, Most, Timeout) ->
+    step(py_context:request(Ctx, fun(Ref) -> {stream_next, Ref, Flags, Handle, Most} end, Timeout)).
+
+%% The request for a step whose items go to a consumer, as they are made, and the context to make it of.
+-spec push(stream(), pos_integer(), reference(), pid()) -> {pid(), py_nif:request()}.
+push({stream, Ctx, Handle, Flags}, Most, Ref, Consumer) ->
+    {Ctx, {stream_push, make_ref(), Flags, Handle, Most, Ref, Consumer}}.
+
+-spec step({ok, Step} | {error, term()}) -> Step | {{error, term()}, []}.
+step({ok, Step}) -> Step;
+step({error, _} = Error) -> {Error, []}.
+
+%% Ends a stream before its time: a generator's `finally' has run on return.
+-spec close(stream()) -> ok | {error, term()}.
+close({stream, Ctx, Handle, Flags}) ->
+    %% Also if the caller dies.
+    Close = fun(Ref) -> {stream_close, Ref, Flags bor ?FLAG_FINISH_ORPHAN, Handle} end,
+    py_context:request(Ctx, Close, ?CLOSE_TIMEOUT).
+
+%% For a caller who has no time left to wait for that: the step that was given up may take long to end.
+%% Nobody is told if it goes wrong: no process is registered as `undefined'.
+-spec close_later(stream()) -> ok.
+close_later({stream, Ctx, Handle, Flags}) ->
+    _ = py_nif:submit_cast(Ctx, {stream_close, make_ref(), Flags bor ?FLAG_FINISH_ORPHAN, Handle}, undefined),
+    ok.
+
+%% All items, in the time of the request.
+-spec collect(py_call:request()) -> {ok, [term()]} | {error, term()}.
+collect(Request) ->
+    Deadline = py_deadline:from_timeout(py_call:timeout(Request)),
+    case open(Request) of
+        {ok, Stream} -> collect(Stream, next(Stream, ?MANY, py_deadline:left(Deadline)), [], Deadline);
+        {error, _} = Error -> Error
+    end.
+
+-spec collect(stream(), {more | done | {error, term()}, [term()]}, [[term()]],
+              py_deadline:deadline()) -> {ok, [term()]} | {error, term()}.
+collect(Stream, {more, Items}, Sofar, Deadline) ->
+    collect(Stream, next(Stream, ?MANY, py_deadline:left(Deadline)), [Items | Sofar], Deadline);
+collect(_Stream, {done, Items}, Sofar, _Deadline) ->
+    {ok, lists:append(lists:reverse([Items | Sofar]))};
+collect(Stream, {{error, timeout} = Error, _Items}, _Sofar, _Deadline) ->
+    ok = close_later(Stream),
+    Error;
+collect(Stream, {{error, _} = Error, _Items}, _Sofar, _Deadline) ->
+    _ = close(Stream),
+    Error.

@@ -1,0 +1,85 @@
+%% @private Starts the processes for the functions that Python calls: some ahead, which are idle, and one
+%% at once when Python has found none idle. What they do is in py_callback_worker.
+%%
+%% The processes are linked: they end with this one. They are monitored, because a function could undo
+%% the link: when one of them has ended without an answer Python is told why. Nothing that a function
+%% does holds this process up.
+-module(py_callback_pool).
+
+-behaviour(gen_server).
+
+-export([start_link/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+%% In words. The less often they collect garbage, the less often what came from another thread is
+%% given back to it, each time by waking a thread of the VM.
+-define(MIN_HEAP_SIZE, 4_096).
+
+-type running() :: #{pid() => py_nif:ticket()}.
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+-spec init([]) -> {ok, running()}.
+init([]) ->
+    _ = process_flag(trap_exit, true),
+    %% Python waits for each of its steps.
+    _ = process_flag(priority, high),
+    ok = py_nif:serve(py_callbacks),
+    {ok, fill(#{})}.
+
+-spec handle_call(term(), gen_server:from(), running()) -> {noreply, running()}.
+handle_call(_Request, _From, Running) ->
+    {noreply, Running}.
+
+-spec handle_cast(term(), running()) -> {noreply, running()}.
+handle_cast(_Message, Running) ->
+    {noreply, Running}.
+
+-spec handle_info(term(), running()) -> {noreply, running()}.
+handle_info({py_callback, Ticket, Name, Args}, Running) ->
+    {Pid, _} = spawn_opt(py_callback_worker, run, [Ticket, Name, Args], [link, monitor]),
+    {noreply, add(Running#{Pid => Ticket})};
+handle_info({'DOWN', _Monitor, process, Pid, Reason}, Running) ->
+    case maps:take(Pid, Running) of
+        {Ticket, Others} ->
+            _ = py_nif:callback_retire(Ticket),
+            ok = answer_for_the_dead(Reason, Ticket),
+            {noreply, add(Others)};
+        error ->
+            {noreply, Running}
+    end;
+handle_info(_Message, Running) ->
+    {noreply, Running}.
+
+%% Starts as many idle workers as there should be.
+-spec fill(running()) -> running().
+fill(Running) ->
+    case add(Running) of
+        Running -> Running;
+        More -> fill(More)
+    end.
+
+%% Starts one more idle worker, if there are too few.
+-spec add(running()) -> running().
+add(Running) ->
+    case py_nif:callback_ticket() of
+        enough ->
+            Running;
+        Ticket ->
+            {Pid, _} = spawn_opt(py_callback_worker, start, [Ticket],
+                                 [link, monitor, {min_heap_size, ?MIN_HEAP_SIZE}]),
+            ok = py_nif:callback_stand_by(Ticket, Pid),
+            Running#{Pid => Ticket}
+    end.
+
+%% The first answer counts: after the function's own this one changes nothing.
+-spec answer_for_the_dead(term(), py_nif:ticket()) -> ok.
+answer_for_the_dead(Reason, Ticket) ->
+    py_nif:callback_answer(Ticket, {raised, exit, Reason, text(Reason), []}).
+
+-spec text(term()) -> binary().
+%% As nearly all end, once they have answered.
+text(normal) -> <<"normal">>;
+text(Reason) -> unicode:characters_to_binary(io_lib:format("~0tP", [Reason, 20])).

@@ -1,0 +1,132 @@
+%% @private The processes that run the functions which Python calls: each waits for a call, runs its
+%% function, answers, and waits for the next.
+%%
+%% Started by py_callback_pool. Whatever happens to such a process, Python gets an answer: from its
+%% supervisor's monitor, or from the destructor of the call's reference.
+-module(py_callback_worker).
+
+-export([start/1, idle/4, run/3]).
+
+-type state() :: [{atom(), term()}].
+
+%% A process runs so many functions, and waits so many ms for the next, before it ends and takes along
+%% what can't be seen from outside: tables, timers.
+-define(MAX_CALLS, 1_000).
+-define(IDLE_TIMEOUT, 1_000).
+%% How often it looks for the next function before it waits: for some ten µs.
+-define(MAX_POLLS, 100).
+%% How long the text of a failure's reason gets, for when Python has no form of the reason itself.
+-define(MAX_REASON_CHARS, 2_000).
+
+%% Waits for calls and runs their functions, one at a time. In a process for that; whatever happens to
+%% it, Python gets an answer.
+-spec start(py_nif:ticket()) -> no_return().
+start(Ticket) ->
+    %% It may be idle for ever, in which this module may be loaded anew twice: without a frame of it.
+    erlang:hibernate(?MODULE, idle, [Ticket, state(), ?MAX_CALLS, infinity]).
+
+%% @private
+-spec idle(py_nif:ticket(), state(), pos_integer(), timeout()) -> ok.
+idle(Ticket, Clean, Calls, Timeout) ->
+    receive
+        {py_call, Name, Args} -> run_and_answer(Ticket, Name, Args, Clean, Calls);
+        _Stray -> leave(Ticket)
+    after Timeout -> leave(Ticket)
+    end.
+
+%% Looks for the next call a while before it waits for it. Often it follows at once, and for a scheduler
+%% to go to sleep and be woken takes longer than a call does. Whoever else is ready goes first: it may
+%% well be the process that waits for the job which has just called.
+-spec poll(py_nif:ticket(), state(), pos_integer(), non_neg_integer()) -> ok.
+poll(Ticket, Clean, Calls, 0) ->
+    idle(Ticket, Clean, Calls, ?IDLE_TIMEOUT);
+poll(Ticket, Clean, Calls, Polls) ->
+    receive
+        {py_call, Name, Args} -> run_and_answer(Ticket, Name, Args, Clean, Calls);
+        _Stray -> leave(Ticket)
+    after 0 ->
+        true = erlang:yield(),
+        poll(Ticket, Clean, Calls, Polls - 1)
+    end.
+
+-spec run_and_answer(py_nif:ticket(), binary(), [term()], state(), pos_integer()) -> ok.
+run_and_answer(Ticket, Name, Args, Clean, Calls) ->
+    Answer = answer(Name, Args),
+    case Calls > 1 andalso state() =:= Clean
+        andalso py_nif:callback_answer_and_stand_by(Ticket, Answer) of
+        true -> poll(Ticket, Clean, Calls - 1, ?MAX_POLLS);
+        false -> py_nif:callback_answer(Ticket, Answer)
+    end.
+
+%% What a function could leave for the next one to find, or others expect to go when it ends. Where
+%% it isn't as it was, the process ends.
+-spec state() -> state().
+state() ->
+    process_info(self(), [links, monitors, monitored_by, dictionary, message_queue_len, trap_exit,
+                          registered_name, priority, group_leader]).
+
+-spec leave(py_nif:ticket()) -> ok.
+leave(Ticket) ->
+    case py_nif:callback_retire(Ticket) of
+        true -> ok;
+        false -> receive {py_call, Name, Args} -> run(Ticket, Name, Args) end
+    end.
+
+%% Runs one function, in a process for that.
+-spec run(py_nif:ticket(), binary(), [term()]) -> ok.
+run(Ticket, Name, Args) ->
+    ok = py_nif:callback_begin(Ticket),
+    py_nif:callback_answer(Ticket, answer(Name, Args)).
+
+-spec answer(binary(), [term()]) -> {ok, term()} | tuple() | undefined.
+answer(Name, Args) ->
+    case py_callback_registry:find(Name) of
+        {ok, Function} -> apply_to(Function, Args);
+        undefined -> undefined
+    end.
+
+-spec apply_to(py_callback_registry:target(), [term()]) -> {ok, term()} | tuple().
+apply_to(Function, Args) ->
+    try
+        {ok, call(Function, Args)}
+    catch
+        Class:Reason:Stack ->
+            {raised, Class, Reason, text(Reason), [frame(Frame) || Frame <- Stack]}
+    end.
+
+-spec call(py_callback_registry:target(), [term()]) -> term().
+call({Module, Func}, Args) -> apply(Module, Func, Args);
+call(Fun, Args) -> apply(Fun, Args).
+
+%% An exception of Elixir has words of its own.
+-spec text(term()) -> binary().
+text(#{'__exception__' := true, '__struct__' := Class} = Exception) when is_atom(Class) ->
+    Elixir = 'Elixir.Exception',
+    try unicode:characters_to_binary([elixir_name(Class), ": ", Elixir:message(Exception)]) of
+        Text when is_binary(Text) -> string:slice(Text, 0, ?MAX_REASON_CHARS);
+        _NoText -> printed(Exception)
+    catch
+        _:_ -> printed(Exception)
+    end;
+text(Reason) ->
+    printed(Reason).
+
+-spec elixir_name(module()) -> string().
+elixir_name(Module) ->
+    case atom_to_list(Module) of
+        "Elixir." ++ Name -> Name;
+        Name -> Name
+    end.
+
+-spec printed(term()) -> binary().
+printed(Reason) ->
+    unicode:characters_to_binary(
+      io_lib:format("~0tp", [Reason], [{chars_limit, ?MAX_REASON_CHARS}])).
+
+%% What Python gets of a stack frame: `(module, function, arity, file, line)'.
+-spec frame({module(), atom(), arity() | [term()], [{atom(), term()}]}) -> tuple().
+frame({Module, Func, Args, Info}) when is_list(Args) ->
+    frame({Module, Func, length(Args), Info});
+frame({Module, Func, Arity, Info}) ->
+    File = unicode:characters_to_binary(proplists:get_value(file, Info, "")),
+    {Module, Func, Arity, File, proplists:get_value(line, Info, none)}.

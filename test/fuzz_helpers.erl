@@ -1,6 +1,7 @@
-%% Wrong arguments for exported functions, made from their specs: each argument in turn is replaced by terms
-%% of `wrong/0', the others being what the spec asks for, and then all are drawn at random. Runs in a VM of
-%% its own, so that a crash is a failed case; what was called last is in a file then.
+%% Wrong arguments for exported functions, made from their specs: each argument in turn is
+%% replaced by terms of `wrong/0', the others being what the spec asks for, and then all are drawn
+%% at random. Runs in a VM of its own, so that a crash is a failed case; what was called last is
+%% in a file then.
 -module(fuzz_helpers).
 
 -export([exports/1, run/1, passes/3, wrong/0]).
@@ -10,8 +11,9 @@
 %% How often all arguments are drawn at random.
 -define(DRAWN, 10).
 
-%% What is called, how, and what is right: `samples' has terms for types that are no built-in ones, `accepts'
-%% says whether an outcome is right, `survives' whether all is well after a call: `true', or what is wrong.
+%% What is called, how, and what is right: `samples' has terms for types that are no built-in
+%% ones, `accepts' says whether an outcome is right, `survives' whether all is well after a call:
+%% `true', or what is wrong.
 -type options() :: #{functions := [mfa()],
                      samples := #{{module() | builtin | annotated, atom()} => fun(() -> term())},
                      leaves_out := fun((mfa(), [term()]) -> boolean()),
@@ -21,8 +23,8 @@
                      seed := integer()}.
 -type outcome() :: {returned | error | exit | throw | killed | hangs, What :: term(), Where :: term()}.
 
-%% Calls `Module:Function(Progress)' in another VM, which returns what `run/1' does. A crash of that VM fails
-%% with the call that it made last.
+%% Calls `Module:Function(Progress)' in another VM, which returns what `run/1' does. A crash of
+%% that VM fails with the call that it made last.
 passes(Module, Function, Config) ->
     Progress = filename:join(proplists:get_value(priv_dir, Config), atom_to_list(Function)),
     {Calls, Failures} = in_a_vm(Module, Function, Progress),
@@ -85,8 +87,9 @@ drawn(Type, MFA, Options) ->
         2 -> {sample, Type, MFA, Options}
     end.
 
-%% In a process of its own, which takes along what the call has left in it. Samples are made there, when
-%% they are needed: what they stand for may be used up by the call, or belong to the process.
+%% In a process of its own, which takes along what the call has left in it. Samples are made
+%% there, when they are needed: what they stand for may be used up by the call, or belong to the
+%% process.
 call({Module, Function, _} = MFA, Templates, #{accepts := Accepts, survives := Survives} = Options) ->
     {Pid, Monitor} = spawn_monitor(fun() -> exit(outcome(MFA, Templates, Options)) end),
     Outcome = receive
@@ -131,7 +134,8 @@ wrong() ->
      #{timeout => -1}, self(), dead(), make_ref(), fun() -> ok end, fun(_, _) -> ok end, far(pid),
      far(reference), hd(erlang:ports()), <<0:80_000>>, nested(2_000), lists:seq(1, 2_000), {bytes, 5}].
 
-%% Two thirds of them, by the seed, for the time's sake: most functions have arguments of the same kinds.
+%% Two thirds of them, by the seed, for the time's sake: most functions have arguments of the same
+%% kinds.
 some_wrong() ->
     Wrong = wrong(),
     Shuffled = [Term || {_, Term} <- lists:keysort(1, [{rand:uniform(), Term} || Term <- Wrong])],
@@ -172,8 +176,8 @@ bound(Type, Bound) when is_tuple(Type) -> list_to_tuple(bound(tuple_to_list(Type
 bound(Types, Bound) when is_list(Types) -> [bound(Type, Bound) || Type <- Types];
 bound(Other, _Bound) -> Other.
 
-%% Kept where every process of the VM has it: each call is made in one of its own. Of a module of OTP
-%% there may be none.
+%% Kept where every process of the VM has it: each call is made in one of its own. Of a module of
+%% OTP there may be none.
 forms(Module) ->
     case persistent_term:get({?MODULE, Module}, none) of
         none ->

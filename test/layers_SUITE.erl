@@ -1,9 +1,9 @@
 %% The layers: which folder may use which, and that no two files need each other in a circle.
 %%
-%% Erlang's edges are the calls that xref finds. Rust's are the paths in a file (`use' and others) that
-%% lead to another file of the crate, through re-exports too; declaring a module is no use of it, nor is what
-%% a folder's head file (`mod.rs') has of the files in its folder. Types in Erlang's specs and code below
-%% `cfg(test)' don't count.
+%% Erlang's edges are the calls that xref finds. Rust's are the paths in a file (`use' and others)
+%% that lead to another file of the crate, through re-exports too; declaring a module is no use of
+%% it, nor is what a folder's head file (`mod.rs') has of the files in its folder. Types in
+%% Erlang's specs and code below `cfg(test)' don't count.
 -module(layers_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -25,7 +25,8 @@ all() ->
 
 %% ------------------------------------------------------------------ the order
 
-%% A folder, or a file beside them, and those just below it: it may use these, and what is below them.
+%% A folder, or a file beside them, and those just below it: it may use these, and what is below
+%% them.
 layers(erlang) ->
     [{app, [api]},
      {api, [setup, services]},
@@ -140,7 +141,8 @@ is_of_folder(File, Head) when is_list(Head) ->
 is_of_folder(_Module, _Other) ->
     false.
 
-%% The edges between members of one strong component: a circle is open once one of its edges is gone.
+%% The edges between members of one strong component: a circle is open once one of its edges is
+%% gone.
 edges_in_circles(Edges) ->
     Graph = digraph:new(),
     _ = [digraph:add_vertex(Graph, Vertex) || {From, To} <- Edges, Vertex <- [From, To]],

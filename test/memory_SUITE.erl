@@ -179,9 +179,11 @@ without_memory(Mode) ->
                                 "def fail(error): raise error\n"
                                 "def limit():\n"
                                 "    with open('/proc/self/statm') as file:\n"
-                                "        used = int(file.read().split()[0]) * resource.getpagesize()\n"
+                                "        used = int(file.read().split()[0]) * "
+                                "resource.getpagesize()\n"
                                 "    hard = resource.getrlimit(resource.RLIMIT_AS)[1]\n"
-                                "    resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), hard))\n">>),
+                                "    resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), "
+                                "hard))\n">>),
     {ok, none} = py_context:call(Ctx, '__main__', limit, []),
     Codes = [<<"fail(ValueError('x' * large))">>, <<"fail(Loud())">>,
              <<"fail(SyntaxError('x' * large, ('f', 1, 2, 'x')))">>,

@@ -7,7 +7,8 @@
 the_flags_are_the_same_on_both_sides_test() ->
     Erlang = flags("src/base/py_request_flags.hrl", "define\\(FLAG_([A-Z_]+), ([0-9]+)\\)"),
     ?assertMatch([_ | _], Erlang),
-    ?assertEqual(Erlang, flags("native/py_nif/src/**/{flags,request}.rs", "const ([A-Z_]+): u32 = ([0-9]+);")).
+    ?assertEqual(Erlang, flags("native/py_nif/src/**/{flags,request}.rs",
+                               "const ([A-Z_]+): u32 = ([0-9]+);")).
 
 flags(File, Pattern) ->
     Root = root(filename:dirname(code:which(?MODULE))),

@@ -73,17 +73,8 @@ each_mode() ->
      a_million_messages_leave_no_memory_behind,
      messages_go_to_other_nodes].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Mode, _Config) ->
-    test_helpers:stop_all().
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     ok = py_context_router:init_pool_registry(),

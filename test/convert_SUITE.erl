@@ -58,13 +58,7 @@ groups() ->
                    references_outlive_their_process_heap, identities_cannot_be_forged,
                    atom_objects_are_values, conversion_leaks_no_python_objects]}].
 
-init_per_group(Mode, Config) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil ->
-    [{mode, Mode} | Config];
-init_per_group(_Group, Config) ->
-    Config.
-
-end_per_group(_Group, _Config) ->
-    ok.
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     {ok, Ctx} = py_context:new(#{mode => proplists:get_value(mode, Config)}),

@@ -34,17 +34,8 @@ each_mode() ->
      conversion_errors_have_tracebacks_too,
      an_error_with_traceback_is_rendered].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Group, _Config) ->
-    test_helpers:stop_all().
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     {ok, Ctx} = py_context:new(#{mode => proplists:get_value(mode, Config, worker)}),

@@ -23,11 +23,7 @@ all() ->
 groups() ->
     test_helpers:in_each_mode([a_pool_is_whole_again_once_there_is_memory]).
 
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Mode, _Config) ->
-    ok.
+-include("mode_groups.hrl").
 
 %% ------------------------------------------------------------------ bugs
 

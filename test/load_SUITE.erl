@@ -30,19 +30,8 @@ groups() ->
           contexts_that_end_of_any_signal_come_back,
           three_endless_loops_leave_the_others_answering]} || Mode <- [worker, subinterp, owngil]].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil ->
-    [{mode, Mode} | Config];
-init_per_group(_Group, Config) ->
-    Config.
-
-end_per_group(_Group, _Config) ->
-    ok.
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     ok = test_helpers:stop_all(),

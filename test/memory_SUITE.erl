@@ -22,17 +22,8 @@ groups() ->
                                a_call_of_many_arguments_keeps_no_memory_for_as_many,
                                what_there_is_no_memory_for_is_an_error]).
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Mode, _Config) ->
-    ok.
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 -define(WARM_UP, 100_000).
 -define(TRIES, 3).

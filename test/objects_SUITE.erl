@@ -49,11 +49,7 @@ each_mode() ->
      options_are_checked,
      what_results_become_is_checked].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
+-include("quiet_suite.hrl").
 
 init_per_group(remote, Config) ->
     [{mode, worker}, {distribution, test_helpers:start_distribution()} | Config];

@@ -74,17 +74,8 @@ each_mode() ->
      daemon_threads_are_there_or_the_error_names_where_they_are,
      the_vm_is_neither_forked_nor_replaced].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Mode, _Config) ->
-    test_helpers:stop_all().
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     ok = py_context_router:init_pool_registry(),

@@ -41,17 +41,8 @@ groups() ->
      turns_are_fair,
      a_caller_that_tries_again_is_served_in_the_end]).
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Mode, _Config) ->
-    ok.
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     ok = py_context_router:init_pool_registry(),

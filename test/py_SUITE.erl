@@ -66,23 +66,8 @@ each_mode() ->
      handles_are_used_where_their_objects_are,
      timeouts_stop_what_runs].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil ->
-    [{mode, Mode} | Config];
-init_per_group(remote, Config) ->
-    [{distribution, test_helpers:start_distribution()} | Config];
-init_per_group(_Group, Config) ->
-    Config.
-
-end_per_group(remote, Config) ->
-    test_helpers:stop_distribution(?config(distribution, Config));
-end_per_group(_Group, _Config) ->
-    ok.
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 end_per_testcase(_Case, _Config) ->
     test_helpers:stop_all(),

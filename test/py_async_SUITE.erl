@@ -57,17 +57,8 @@ each_mode() ->
      a_bad_timeout_is_refused_before_anything_is_done,
      nothing_is_loaded_to_wait_for_nothing].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Group, _Config) ->
-    ok.
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 end_per_testcase(_Case, _Config) ->
     test_helpers:stop_all(),

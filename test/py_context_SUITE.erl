@@ -86,11 +86,7 @@ each_mode() ->
      info_tells_what_it_is_doing,
      ids_are_unique].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
+-include("quiet_suite.hrl").
 
 init_per_group(Mode, Config) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil ->
     ok = py_context_router:init_pool_registry(),

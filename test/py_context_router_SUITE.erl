@@ -79,11 +79,7 @@ groups() ->
      {misuse, [],
       [misuse_is_a_badarg_with_a_sentence]}].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
+-include("quiet_suite.hrl").
 
 init_per_testcase(_Case, Config) ->
     ok = test_helpers:stop_all(),

@@ -52,11 +52,7 @@ each_mode() ->
      environment_variables_are_set_on_both_sides,
      a_later_interpreter_has_the_variables_of_the_process].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
+-include("quiet_suite.hrl").
 
 init_per_group(venvs, Config) ->
     [{made, made_venv()} | Config];

@@ -60,17 +60,8 @@ coroutines() ->
      an_interrupt_cancels_a_coroutine,
      the_loop_ends_with_its_context].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Group, _Config) ->
-    ok.
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 -define(PRELOAD,
         "import asyncio\n"

@@ -41,17 +41,8 @@ each_mode() ->
      event_loops_are_not_shared,
      event_loops_go_with_their_owners].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Group, _Config) ->
-    test_helpers:stop_all().
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     [{ctx, new(Config)} | Config].

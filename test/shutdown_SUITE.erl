@@ -59,11 +59,7 @@ groups() ->
 in_each_mode(Name, Cases) ->
     {Name, [parallel], [{Mode, [parallel], Cases} || {group, Mode} <- test_helpers:mode_groups()]}.
 
-init_per_group(Group, Config) ->
-    [{mode, Group} | Config].
-
-end_per_group(_Group, _Config) ->
-    ok.
+-include("mode_groups.hrl").
 
 %% ------------------------------------------------------------------ ends of the VM
 

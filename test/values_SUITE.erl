@@ -38,21 +38,8 @@ each_mode() ->
      a_struct_that_a_function_returns_is_refused,
      whatever_else_python_gives_is_no_struct].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(remote, Config) ->
-    [{mode, worker}, {distribution, test_helpers:start_distribution()} | Config];
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(remote, Config) ->
-    test_helpers:stop_distribution(?config(distribution, Config));
-end_per_group(_Group, _Config) ->
-    test_helpers:stop_all().
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     {ok, Ctx} = py_context:new(#{mode => ?config(mode, Config)}),

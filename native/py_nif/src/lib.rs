@@ -16,7 +16,8 @@
 //!
 //! A call takes this way: `nifs::requests` takes it in on the caller's scheduler and
 //! `resources::contexts` finds the context; a `request::call` waits in its mailbox (in
-//! `py_runtime`); on the context's thread `job` has `exec` run it; and the call sends its one reply.
+//! `py_runtime`); on the context's thread `job` has `exec` run it; and the call sends its one
+//! reply.
 
 mod convert;
 mod erlang_module;

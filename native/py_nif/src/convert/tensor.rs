@@ -1,4 +1,5 @@
-//! Arrays as `{ndarray, DType, Shape, Binary}` on the way in and `#{dtype, shape, data}` on the way out.
+//! Arrays: `{ndarray, DType, Shape, Binary}` becomes an array, and an array becomes
+//! `#{dtype, shape, data}`.
 //!
 //! In: numpy makes the array over an `erlang.Buffer`, read-only and without a copy. Out: any object
 //! that offers the buffer protocol.
@@ -64,8 +65,8 @@ pub(super) fn array(
 /// See [`super::Converter::to_buffer`].
 ///
 /// # Safety
-/// `object` is live; the writer's `env` may be written to. With `share`, nobody changes the object's
-/// bytes from now on.
+/// `object` is live; the writer's `env` may be written to. With `share`, nobody changes the
+/// object's bytes from now on.
 pub(super) unsafe fn to_term(
     writer: &mut Writer<'_>,
     object: &Object,
@@ -87,7 +88,7 @@ pub(super) unsafe fn to_term(
     }
 }
 
-/// What an object says of its memory. The terms are the writer's.
+/// The description of an object's memory. The terms are the writer's.
 struct Memory {
     dtype: String,
     shape: Vec<ErlNifTerm>,
@@ -131,7 +132,7 @@ unsafe fn memory(writer: &Writer<'_>, object: &Object, share: bool) -> Result<Me
     }
 }
 
-/// The element type as numpy names it: `float64`; for what numpy has no name for, the format of the
+/// The element type as numpy names it: `float64`; if numpy has no name for it, the format of the
 /// buffer (as in Python's `struct`).
 ///
 /// # Safety

@@ -1,4 +1,4 @@
-//! The part of module `erlang` that is written in Python, and what it is used for.
+//! The part of module `erlang` that is written in Python.
 
 use py_runtime::code::{self, Source};
 use py_runtime::exception::{self, Exception};
@@ -7,7 +7,7 @@ use py_runtime::namespace::library_namespace;
 use py_runtime::object::{Attached, Object};
 
 use super::method_def::Methods;
-use super::state::{NAME, State, import, not_ours, raise_text, state};
+use super::state::{ModuleState, NAME, import, not_ours, raise_text, state};
 use crate::settings;
 
 static SOURCE: Source = Source::new(
@@ -22,14 +22,14 @@ static SOURCE: Source = Source::new(
     "<erlang>",
 );
 
-/// Runs it and takes over what it defines. `None`: exception set.
+/// Runs it and keeps its definitions in the state. `None`: exception set.
 ///
 /// # Safety
 /// Attached; `module` is live and `state` its own.
 pub(super) unsafe fn run<const N: usize>(
     py: Attached<'_>,
     module: *mut ffi::PyObject,
-    state: &mut State,
+    state: &mut ModuleState,
     functions: &'static Methods<N>,
 ) -> Option<()> {
     let namespace = library_namespace(py, "erlang").map_err(|e| raise_as_import_error(&e)).ok()?;
@@ -73,15 +73,15 @@ unsafe fn set(dict: &Object, key: &std::ffi::CStr, value: *mut ffi::PyObject) ->
     (unsafe { ffi::PyDict_SetItemString(dict.as_ptr(), key.as_ptr(), value) } == 0).then_some(())
 }
 
-/// Redirects the interpreter's standard streams, has `__main__` be what runs, and changes what modules of
-/// the standard library need changed as they are imported. For each
-/// context that has an interpreter of its own; in the main one once, because by then its Python
-/// code may have put other streams in place.
+/// Redirects the interpreter's standard streams, makes the running job's namespace `__main__`, and
+/// has some modules of the standard library adapted as they are imported. Runs for each context
+/// that has an interpreter of its own; in the main interpreter once, because Python code may have
+/// replaced the streams since.
 pub(crate) fn install(py: Attached<'_>) -> Result<(), Exception> {
     // SAFETY: attached; neither call can fail.
     let main = unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() };
     if !main {
-        forget(py);
+        remove_import(py);
     }
     let module = import(py)?;
     // SAFETY: attached; the module is ours, so the state is, and the namespace is a dictionary.
@@ -112,9 +112,9 @@ pub(crate) fn sources(py: Attached<'_>) -> Result<Object, Exception> {
     }
 }
 
-/// Has the module imported anew. An interpreter that was kept for this context still has it, with what the
-/// code of the last one has put into it.
-fn forget(py: Attached<'_>) {
+/// Has the module imported anew. A reused interpreter still has it, with everything that the last
+/// context's code has put into it.
+fn remove_import(py: Attached<'_>) {
     // SAFETY: attached; `sys.modules` is a dictionary. As a rule the module isn't in it.
     unsafe { ffi::PyDict_DelItemString(ffi::PyImport_GetModuleDict(), NAME.as_ptr()) };
     exception::clear(py);
@@ -131,7 +131,7 @@ fn call(py: Attached<'_>, prelude: &Object, name: &std::ffi::CStr) -> Result<(),
     done.map(drop).ok_or_else(|| Exception::take(py))
 }
 
-/// Lets CPython raise what another thread has asked this one for. `None`: it has.
+/// Lets CPython raise an exception that another thread has requested for this one. `None`: it has.
 ///
 /// # Safety
 /// Attached; `module` is live and ours.

@@ -36,8 +36,9 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
     raw_func: submit_admitted,
 });
 
-/// `await_room(Ctx, Ref, WaiterId) -> refuse | room | {wait, WaiterId, Ms}`. `WaiterId` is 0 at first.
-/// After `wait`, `{Ref, room}` is sent to the caller once, unless `give_up_room/2` comes first.
+/// `await_room(Ctx, Ref, WaiterId) -> refuse | room | {wait, WaiterId, Ms}`. `WaiterId` is 0 at
+/// first. After `wait`, `{Ref, room}` is sent to the caller once, unless `give_up_room/2` comes
+/// first.
 #[rustler::nif]
 fn await_room<'a>(env: Env<'a>, context: LocalPid, reference: Term<'a>, waiter: u64) -> Term<'a> {
     let caller = ProcessId::new(*env.pid().as_c_arg());
@@ -60,7 +61,8 @@ fn await_room<'a>(env: Env<'a>, context: LocalPid, reference: Term<'a>, waiter: 
     }
 }
 
-/// `give_up_room(Ctx, WaiterId) -> boolean()`; `false`: the message has been sent, or is about to be.
+/// `give_up_room(Ctx, WaiterId) -> boolean()`; `false`: the message has been sent, or is about to
+/// be.
 #[rustler::nif]
 fn give_up_room(context: LocalPid, waiter: u64) -> bool {
     contexts::lookup(*context.as_c_arg(), |context| context.give_up_room(waiter)).unwrap_or(false)

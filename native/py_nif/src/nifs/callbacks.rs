@@ -34,9 +34,9 @@ fn callback_stand_by(reference: ResourceArc<CallbackRef>, pid: LocalPid) -> Atom
     atoms::ok()
 }
 
-/// `callback_answer_and_stand_by(CallbackRef, Answer) -> boolean()`: answers as `callback_answer`, and
-/// the calling process is an idle worker before Python can make its next call. `false`: nothing was
-/// done, because enough workers are idle or there is nothing to answer.
+/// `callback_answer_and_stand_by(CallbackRef, Answer) -> boolean()`: answers as `callback_answer`,
+/// and the calling process is an idle worker before Python can make its next call. `false`: nothing
+/// was done, because enough workers are idle or there is nothing to answer.
 extern "C" fn callback_answer_and_stand_by(
     env: *mut ErlNifEnv,
     argc: c_int,
@@ -78,7 +78,8 @@ fn callback_begin(env: Env, reference: ResourceArc<CallbackRef>) -> NifResult<At
     if begins { Ok(atoms::ok()) } else { Err(rustler::Error::BadArg) }
 }
 
-/// `callback_answer(CallbackRef, Answer) -> ok`. The first answer counts, and the reference is spent.
+/// `callback_answer(CallbackRef, Answer) -> ok`. The first answer counts, and the reference is
+/// spent.
 extern "C" fn callback_answer(
     env: *mut ErlNifEnv,
     argc: c_int,

@@ -133,9 +133,9 @@ fn death(reason: Term) -> ExitReason {
     ExitReason::Reason(Arc::new(unsafe { SavedTerm::new(reason.as_c_arg()) }))
 }
 
-/// `context_replace(Handle, Ref, Preload) -> NewHandle | not_stuck | {error, Reason}`, called by the
-/// context's process: starts the context that is to take over from a stuck one. Its events come with
-/// `Ref`.
+/// `context_replace(Handle, Ref, Preload) -> NewHandle | not_stuck | {error, Reason}`, called by
+/// the context's process: starts the context that is to take over from a stuck one. Its events come
+/// with `Ref`.
 #[rustler::nif]
 fn context_replace<'a>(
     env: Env<'a>,

@@ -12,15 +12,15 @@ mod atoms {
     rustler::atoms! { ok, undefined, none }
 }
 
-/// `pool_context(Pool) -> pid() | none | unknown`, the scheduler's own; `unknown`: ask again with the
-/// scheduler's id.
+/// `pool_context(Pool) -> pid() | none | unknown`, the scheduler's own; `unknown`: ask again with
+/// the scheduler's id.
 extern "C" fn pool_context(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: the VM calls this with its one argument and the calling process's environment.
     unsafe { choose(env, *argv, Pool::context) }
 }
 
-/// `pool_route(Pool) -> pid() | none | unknown`, for a call that leaves the choice to the pool; `unknown`
-/// as above.
+/// `pool_route(Pool) -> pid() | none | unknown`, for a call that leaves the choice to the pool;
+/// `unknown` as above.
 extern "C" fn pool_route(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: as above.
     unsafe { choose(env, *argv, Pool::spread) }

@@ -21,8 +21,8 @@ mod atoms {
     rustler::atoms! { ok, undefined, r#true = "true", sending, sent, not_running, soon }
 }
 
-/// `ask(Ctx, Request) -> Seq | {soon, Seq} | {error, Reason}`, by a caller that waits for the reply.
-/// `soon`: the context has no other caller, so that polling for the reply may be worth it.
+/// `ask(Ctx, Request) -> Seq | {soon, Seq} | {error, Reason}`, by a caller that waits for the
+/// reply. `soon`: the context has no other caller, so that polling for the reply may be worth it.
 extern "C" fn ask(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     let submit = |context: &Context, call: Call| {
         let soon = context.is_left_to(to_bits(pid_term(call.caller())));

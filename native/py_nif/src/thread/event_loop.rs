@@ -22,7 +22,7 @@ pub(crate) struct Asyncio {
 }
 
 impl Asyncio {
-    /// `grace` is how long what is interrupted may clean up. `None`: for ever.
+    /// `grace` is how long an interrupted coroutine may clean up. `None`: for ever.
     pub(crate) fn new(py: Attached<'_>, grace: Option<Duration>) -> Result<Self, Exception> {
         let namespace = library_namespace(py, "py_context_router.asyncio")?;
         let seconds = grace.map_or(f64::INFINITY, |grace| grace.as_secs_f64());

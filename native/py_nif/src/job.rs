@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use py_runtime::context::{Interrupted, Orphans};
+use py_runtime::context::{OnCallerDown, WaitError};
 use py_runtime::exception::Exception;
 use py_runtime::job::{Job, Outcome, Scope};
 use py_runtime::object::{Attached, Object};
-use py_runtime::request::RequestState;
+use py_runtime::reply_state::ReplyState;
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_is_process_alive};
 
 use crate::convert::DeferredDrop;
@@ -28,7 +28,7 @@ impl Job for Call {
     type Local = Local;
     /// A process that had a namespace in the context is dead.
     type Notice = ProcessId;
-    type Death = ExitReason;
+    type ExitReason = ExitReason;
 
     fn thread_ended() -> ExitReason {
         ExitReason::ThreadEnded
@@ -54,7 +54,7 @@ impl Job for Call {
         local.processes.remove(dead);
     }
 
-    fn state(&self) -> &RequestState {
+    fn state(&self) -> &ReplyState {
         Call::state(self)
     }
 
@@ -71,13 +71,14 @@ impl Job for Call {
         })
     }
 
-    fn is_orphan(&self, policy: Orphans) -> bool {
+    fn should_stop_for_dead_caller(&self, policy: OnCallerDown) -> bool {
         let caller = self.caller();
         // SAFETY: a native thread has no environment to give; the VM takes that for "elsewhere".
         let alive = unsafe { enif_is_process_alive(std::ptr::null_mut(), &raw const caller) };
         // SAFETY: the elements are terms of our environment.
         alive == 0
-            && unsafe { Flags::of(self.env(), self.elements()) }.orphans(policy) == Orphans::Stop
+            && unsafe { Flags::of(self.env(), self.elements()) }.orphans(policy)
+                == OnCallerDown::Interrupt
     }
 
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome {
@@ -89,15 +90,15 @@ impl Job for Call {
         outcome(&result, sent)
     }
 
-    fn abandon(&self, why: &ExitReason) {
+    fn reply_context_died(&self, why: &ExitReason) {
         self.reply_error(&Error::ContextDied(why.clone()));
     }
 
-    fn interrupted(&self) {
+    fn reply_interrupted(&self) {
         self.reply_error(&Error::Interrupted);
     }
 
-    fn panicked(&self) {
+    fn reply_panicked(&self) {
         self.reply_error(&Error::Panicked);
     }
 }
@@ -112,7 +113,7 @@ impl Call {
     ) -> Result<ErlNifTerm, Error> {
         let running = RunningCall { call: self, scope };
         let job = JobScope {
-            py: scope.at,
+            py: scope.py,
             namespace: scope.namespace,
             local: scope.local,
             host: scope.context,
@@ -176,7 +177,7 @@ struct RunningCall<'a> {
 }
 
 impl JobControl for RunningCall<'_> {
-    fn check_depth(&self, limit: u32) -> Result<(), Interrupted> {
+    fn check_depth(&self, limit: u32) -> Result<(), WaitError> {
         self.scope.check_depth(limit)
     }
 
@@ -193,7 +194,7 @@ impl JobControl for RunningCall<'_> {
     }
 
     fn is_interrupted(&self) -> bool {
-        self.scope.is_struck()
+        self.scope.is_interrupted()
     }
 
     fn note_raised(&self) {
@@ -201,6 +202,6 @@ impl JobControl for RunningCall<'_> {
     }
 
     fn send_before_reply(&self, send: &mut dyn FnMut()) {
-        self.call.state().tell(send);
+        self.call.state().send_before_reply(send);
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::ptr::null_mut;
 use std::time::Duration;
 
-use py_runtime::context::Interrupted;
+use py_runtime::context::WaitError;
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_make_list_from_array};
@@ -216,15 +216,15 @@ unsafe fn lost(py: Attached<'_>, module: *mut ffi::PyObject) -> Raised {
     }
 }
 
-fn interrupted(py: Attached<'_>, why: Interrupted) -> Raised {
+fn interrupted(py: Attached<'_>, why: WaitError) -> Raised {
     // SAFETY: attached; the classes are Python's own.
     unsafe {
         match why {
-            Interrupted::Struck => {
+            WaitError::Interrupted => {
                 ffi::PyErr_SetNone(ffi::PyExc_KeyboardInterrupt);
                 Raised
             }
-            Interrupted::TooDeep(levels) => {
+            WaitError::TooDeep(levels) => {
                 let message = format!(
                     "{levels} calls of Erlang functions are waiting on this context, each in a job \
                      that was started while another waited, and no more are allowed"

@@ -1,6 +1,6 @@
 //! The NIFs with which a caller waits for capacity in a full queue. See `py_overload`.
 
-use py_runtime::context::Room;
+use py_runtime::context::Capacity;
 use rustler::sys::{ErlNifEnv, ErlNifTerm, c_int, enif_make_uint64};
 use rustler::{Atom, Encoder, Env, LocalPid, Term};
 
@@ -24,7 +24,9 @@ extern "C" fn submit_admitted(
     unsafe {
         let moved = copying::elsewhere(env, c"submit_admitted", nif, (argc, argv), *argv.add(1));
         moved.unwrap_or_else(|| {
-            submit_by(env, argv, Context::submit_admitted, |seq| enif_make_uint64(env, seq))
+            submit_by(env, argv, Context::submit_bypassing_waiters, |seq| {
+                enif_make_uint64(env, seq)
+            })
         })
     }
 }
@@ -45,18 +47,18 @@ fn await_room<'a>(env: Env<'a>, context: LocalPid, reference: Term<'a>, waiter: 
     // SAFETY: the reference is a term of this NIF call.
     let reference = unsafe { SavedTerm::new(reference.as_c_arg()) };
     let waiting = contexts::lookup(*context.as_c_arg(), |context| {
-        let patience = context.patience()?;
+        let patience = context.overload_wait()?;
         let waiter = (waiter > 0).then_some(waiter);
         let admit = Box::new(move || wake(caller, &reference));
-        Some((context.await_room(waiter, admit), patience))
+        Some((context.wait_for_capacity(waiter, admit), patience))
     });
     match waiting {
-        Some(Some((Room::Later(waiter), patience))) => {
+        Some(Some((Capacity::Wait(waiter), patience))) => {
             let ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
             (atoms::wait(), waiter, ms).encode(env)
         }
         // A caller that tries again learns that the context is gone.
-        Some(Some((Room::Now, _))) | None => atoms::room().encode(env),
+        Some(Some((Capacity::Available, _))) | None => atoms::room().encode(env),
         Some(None) => atoms::refuse().encode(env),
     }
 }
@@ -65,13 +67,13 @@ fn await_room<'a>(env: Env<'a>, context: LocalPid, reference: Term<'a>, waiter: 
 /// be.
 #[rustler::nif]
 fn give_up_room(context: LocalPid, waiter: u64) -> bool {
-    contexts::lookup(*context.as_c_arg(), |context| context.give_up_room(waiter)).unwrap_or(false)
+    contexts::lookup(*context.as_c_arg(), |context| context.cancel_wait(waiter)).unwrap_or(false)
 }
 
 /// `pass_room_on(Ctx) -> ok`: the caller was woken and doesn't submit; the next waiter is woken.
 #[rustler::nif]
 fn pass_room_on(context: LocalPid) -> Atom {
-    contexts::lookup(*context.as_c_arg(), |context| context.pass_room_on());
+    contexts::lookup(*context.as_c_arg(), |context| context.wake_next_waiter());
     atoms::ok()
 }
 

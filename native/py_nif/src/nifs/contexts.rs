@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use py_runtime::context::{Config, Context as Runtime, Orphans};
+use py_runtime::context::{Config, Context as Runtime, OnCallerDown};
 use py_runtime::mode::Mode;
 use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, ResourceArc, Term};
 
@@ -36,8 +35,8 @@ mod atoms {
 fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> NifResult<Term<'a>> {
     let pid = env.pid();
     let config = config(ProcessId::new(*pid.as_c_arg()).bits() as u64, options)?;
-    if config.ward.is_full() {
-        let error = Error::quarantined(&config.ward);
+    if config.quarantine.is_full() {
+        let error = Error::quarantined(&config.quarantine);
         // SAFETY: the NIF call's own environment.
         return Ok(unsafe { Term::new(env, error.to_term(env.as_c_arg())) });
     }
@@ -51,12 +50,6 @@ fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> Ni
     env.monitor(&handle, &pid);
     contexts::insert(*pid.as_c_arg(), handle.clone());
     Ok(handle.encode(env))
-}
-
-/// A number that no other context of this VM has.
-fn next_id() -> u64 {
-    static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-    NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }
 
 /// A context's options, all of them: `#{mode, max_queue, preload, on_caller_down, stuck_after,
@@ -75,13 +68,12 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
         }
     };
     let orphans = match option(atoms::on_caller_down())?.decode::<Atom>()? {
-        finish if finish == atoms::finish() => Orphans::Finish,
-        interrupt if interrupt == atoms::interrupt() => Orphans::Stop,
+        finish if finish == atoms::finish() => OnCallerDown::Finish,
+        interrupt if interrupt == atoms::interrupt() => OnCallerDown::Interrupt,
         _ => return Err(BAD),
     };
     Ok(Config {
-        id: next_id(),
-        label,
+        owner_id: label,
         mode: decode_mode(option(atoms::mode())?.decode()?)?,
         max_queue: match max_queue.decode::<Atom>() {
             Ok(infinity) if infinity == atoms::infinity() => usize::MAX,
@@ -93,17 +85,17 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
             .map(|source| source.as_slice().to_vec())
             .collect(),
         spin: settings::spin(),
-        orphans,
+        on_caller_down: orphans,
         stuck_after: timeout(atoms::stuck_after())?,
         interrupt_grace: timeout(atoms::interrupt_grace())?,
-        patience: match overload.decode::<Atom>() {
+        overload_wait: match overload.decode::<Atom>() {
             Ok(refuse) if refuse == atoms::refuse() => None,
             _ => match overload.decode::<(Atom, u32)>()? {
                 (wait, ms) if wait == atoms::wait() => Some(Duration::from_millis(ms.into())),
                 _ => return Err(BAD),
             },
         },
-        ward: quarantines::of_pool(option(atoms::pool())?.decode()?, env),
+        quarantine: quarantines::of_pool(option(atoms::pool())?.decode()?, env),
     })
 }
 
@@ -144,13 +136,13 @@ fn context_replace<'a>(
     preload: Vec<Binary<'a>>,
 ) -> NifResult<Term<'a>> {
     let stuck = &handle.context;
-    if !stuck.is_stuck() {
+    if !stuck.check_stuck() {
         return Ok(atoms::not_stuck().encode(env));
     }
-    if stuck.ward().is_full() {
+    if stuck.quarantine().is_full() {
         // SAFETY: the NIF call's own environment.
         return Ok(unsafe {
-            Term::new(env, Error::quarantined(stuck.ward()).to_term(env.as_c_arg()))
+            Term::new(env, Error::quarantined(stuck.quarantine()).to_term(env.as_c_arg()))
         });
     }
     let pid = env.pid();
@@ -158,7 +150,7 @@ fn context_replace<'a>(
     let reference = unsafe { SavedTerm::new(reference.as_c_arg()) };
     let preload = preload.iter().map(|source| source.as_slice().to_vec()).collect();
     let owner = Arc::new(OwnerProcess::new(ProcessId::new(*pid.as_c_arg()), reference));
-    let Ok(context) = stuck.start_replacement(next_id(), preload, owner) else {
+    let Ok(context) = stuck.start_replacement(preload, owner) else {
         return Ok((atoms::error(), atoms::system_limit()).encode(env));
     };
     let handle = ResourceArc::new(ContextHandle { context });
@@ -176,11 +168,11 @@ fn context_hand_over(
     to: ResourceArc<ContextHandle>,
 ) -> NifResult<bool> {
     let caller = ProcessId::new(*env.pid().as_c_arg()).bits() as u64;
-    let are_callers = [&from, &to].iter().all(|handle| handle.context.label() == caller);
+    let are_callers = [&from, &to].iter().all(|handle| handle.context.owner_id() == caller);
     if !are_callers || std::ptr::eq(&*from, &*to) {
         return Err(rustler::Error::BadArg);
     }
-    let moved = from.context.hand_over(&to.context, &ExitReason::Stuck);
+    let moved = from.context.take_over_by(&to.context, &ExitReason::Stuck);
     if moved {
         // Until here, the old context has passed requests on to the new one.
         contexts::insert(*env.pid().as_c_arg(), to);
@@ -223,12 +215,12 @@ fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
         (atoms::interp_id(), context.id()),
         (atoms::thread_id(), context.native_thread_id()),
         (atoms::queue(), context.waiting() as u64),
-        (atoms::held_objects(), context.held() as u64),
+        (atoms::held_objects(), context.handle_count() as u64),
         (atoms::done(), counts.done),
         (atoms::failed(), counts.failed),
         (atoms::timed_out(), counts.timed_out),
         (atoms::cancelled(), counts.cancelled),
-        (atoms::quarantined(), context.left_behind() as u64),
+        (atoms::quarantined(), context.abandoned_threads() as u64),
     ];
     let mut map: HashMap<Atom, Term> =
         numbers.into_iter().map(|(key, number)| (key, number.encode(env))).collect();

@@ -2,8 +2,8 @@
 //!
 //! `ask/2` and `submit/2` are on the hot path and written against the raw interface.
 
-use py_runtime::mailbox::Refused;
-use py_runtime::request::Cancel;
+use py_runtime::context::SubmitError;
+use py_runtime::reply_state::Cancel;
 use rustler::sys::{
     ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_make_badarg, enif_make_uint64, enif_self,
 };
@@ -25,7 +25,7 @@ mod atoms {
 /// reply. `soon`: the context has no other caller, so that polling for the reply may be worth it.
 extern "C" fn ask(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     let submit = |context: &Context, call: Call| {
-        let soon = context.is_left_to(to_bits(pid_term(call.caller())));
+        let soon = context.note_caller(to_bits(pid_term(call.caller())));
         context.submit(call).map(|seq| (seq, soon))
     };
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
@@ -70,7 +70,7 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
 pub(super) unsafe fn submit_by<T>(
     env: *mut ErlNifEnv,
     argv: *const ErlNifTerm,
-    submit: impl FnOnce(&Context, Call) -> Result<T, Refused<Call>>,
+    submit: impl FnOnce(&Context, Call) -> Result<T, SubmitError<Call>>,
     answer: impl FnOnce(T) -> ErlNifTerm,
 ) -> ErlNifTerm {
     // SAFETY: passed on to the caller.
@@ -115,13 +115,13 @@ unsafe fn caller(env: *mut ErlNifEnv) -> ErlNifPid {
     }
 }
 
-fn refusal(refused: &Refused<Call>, context: &Context) -> Error {
+fn refusal(refused: &SubmitError<Call>, context: &Context) -> Error {
     match refused {
-        Refused::Overloaded { queue, .. } => {
+        SubmitError::Overloaded { queue, .. } => {
             Error::Overloaded { queue: *queue, max_queue: context.max_queue() }
         }
-        Refused::Quarantined(_) => Error::quarantined(context.ward()),
-        Refused::Closed(_) => Error::ContextDied(ExitReason::NoProc),
+        SubmitError::Quarantined(_) => Error::quarantined(context.quarantine()),
+        SubmitError::Closed(_) => Error::ContextDied(ExitReason::NoProc),
     }
 }
 
@@ -258,20 +258,21 @@ fn interrupt(context: LocalPid) -> Atom {
 #[rustler::nif]
 fn object_context<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
     let handle = term.decode::<ResourceArc<ObjectHandle>>();
-    encode_owner(env, handle.ok().map(|handle| handle.context().label()))
+    encode_owner(env, handle.ok().map(|handle| handle.context().owner_id()))
 }
 
 /// `reference_context(Term) -> pid() | undefined`: of a handle or an environment.
 #[rustler::nif]
 fn reference_context<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
-    let object = || Some(term.decode::<ResourceArc<ObjectHandle>>().ok()?.context().label());
-    let namespace = || Some(term.decode::<ResourceArc<NamespaceHandle>>().ok()?.context().label());
+    let object = || Some(term.decode::<ResourceArc<ObjectHandle>>().ok()?.context().owner_id());
+    let namespace =
+        || Some(term.decode::<ResourceArc<NamespaceHandle>>().ok()?.context().owner_id());
     encode_owner(env, object().or_else(namespace))
 }
 
 fn encode_owner(env: Env, label: Option<u64>) -> Term {
     match label {
-        // SAFETY: a context's label is the word of a local pid.
+        // SAFETY: a context's owner_id is the word of a local pid.
         Some(label) => unsafe { Term::new(env, from_bits(label as usize)) },
         None => atoms::undefined().encode(env),
     }

@@ -232,7 +232,7 @@ impl PendingCallback {
             self.is_over.store(true, Ordering::Release);
         }
         match &self.thread {
-            CallingThread::Context(context) => context.nudge_waiting(),
+            CallingThread::Context(context) => context.wake_waiting_job(),
             CallingThread::Other(thread) => thread.unpark(),
         }
     }

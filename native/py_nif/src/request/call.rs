@@ -2,11 +2,11 @@
 //!
 //! Made on the caller's scheduler by [`Call::new`], which copies the request's terms into an
 //! environment of their own; run on the context thread; answered from there or, when the context
-//! dies first, from a native background thread. The one that wins [`RequestState`] sends.
+//! dies first, from a native background thread. The one that wins [`ReplyState`] sends.
 
 use std::sync::{Arc, Weak};
 
-use py_runtime::request::RequestState;
+use py_runtime::reply_state::ReplyState;
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_make_copy, enif_whereis_pid};
 
 use super::decode::{REFERENCE, RequestTerms};
@@ -19,7 +19,7 @@ pub(crate) struct Call(Arc<CallData>);
 
 #[derive(Debug)]
 pub(crate) struct CallData {
-    state: RequestState,
+    state: ReplyState,
     caller: ErlNifPid,
     /// See [`crate::request::decode`]. Read-only.
     request: ErlNifTerm,
@@ -44,7 +44,7 @@ pub(crate) enum ReplyMode {
 impl CallData {
     /// Whether nothing will be sent any more.
     pub(crate) fn is_settled(&self) -> bool {
-        self.state.is_over()
+        self.state.is_settled()
     }
 }
 
@@ -80,7 +80,7 @@ impl Call {
                 ReplyMode::Message(id) => ReplyMode::Message(enif_make_copy(env.as_ptr(), id)),
                 other => other,
             };
-            Call(Arc::new(CallData { state: RequestState::default(), caller, request, mode, env }))
+            Call(Arc::new(CallData { state: ReplyState::default(), caller, request, mode, env }))
         }
     }
 
@@ -95,7 +95,7 @@ impl Call {
     }
 
     /// Who may still answer.
-    pub(crate) fn state(&self) -> &RequestState {
+    pub(crate) fn state(&self) -> &ReplyState {
         &self.0.state
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use py_runtime::exception::{Class, Exception, Traceback};
-use py_runtime::ward::Ward;
+use py_runtime::quarantine::Quarantine;
 use rustler::sys::{
     ErlNifEnv, ErlNifTerm, enif_make_int64, enif_make_list_from_array, enif_make_uint64,
 };
@@ -88,7 +88,7 @@ impl From<Exception> for Error {
 
 impl Error {
     /// The error of a pool that takes no new work.
-    pub(crate) fn quarantined(pool: &Ward) -> Self {
+    pub(crate) fn quarantined(pool: &Quarantine) -> Self {
         Error::Quarantined { stuck: pool.stuck(), limit: pool.limit() }
     }
 

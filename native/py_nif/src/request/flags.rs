@@ -1,6 +1,6 @@
 //! What a caller wants of a request beyond its result, as bits.
 
-use py_runtime::context::Orphans;
+use py_runtime::context::OnCallerDown;
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_get_uint};
 
 use super::decode::FLAGS;
@@ -82,10 +82,10 @@ impl Flags {
     }
 
     /// What becomes of the request when its caller is gone: `policy`, if no flag says.
-    pub(crate) fn orphans(self, policy: Orphans) -> Orphans {
+    pub(crate) fn orphans(self, policy: OnCallerDown) -> OnCallerDown {
         match self.0 {
-            bits if bits & Self::FINISH_ORPHAN != 0 => Orphans::Finish,
-            bits if bits & Self::STOP_ORPHAN != 0 => Orphans::Stop,
+            bits if bits & Self::FINISH_ORPHAN != 0 => OnCallerDown::Finish,
+            bits if bits & Self::STOP_ORPHAN != 0 => OnCallerDown::Interrupt,
             _ => policy,
         }
     }

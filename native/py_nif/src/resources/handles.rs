@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use py_runtime::hold::Held;
+use py_runtime::handle::Handle;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 use rustler::{Encoder, Env, Resource, ResourceArc, Term};
@@ -15,13 +15,13 @@ use crate::request::call::Call;
 use crate::request::error::{Error, ExitReason};
 
 /// A namespace made by `py_context:create_local_env/1`.
-pub(crate) struct NamespaceHandle(Held<Call>);
+pub(crate) struct NamespaceHandle(Handle<Call>);
 
 #[rustler::resource_impl]
 impl Resource for NamespaceHandle {}
 
 /// A Python object that Erlang has no term for.
-pub(crate) struct ObjectHandle(Held<Call>);
+pub(crate) struct ObjectHandle(Handle<Call>);
 
 #[rustler::resource_impl]
 impl Resource for ObjectHandle {}
@@ -45,7 +45,7 @@ impl ObjectHandle {
 }
 
 /// A reference to a new namespace, as a term of `env`.
-pub(crate) fn new_namespace(env: *mut ErlNifEnv, namespace: Held<Call>) -> ErlNifTerm {
+pub(crate) fn new_namespace(env: *mut ErlNifEnv, namespace: Handle<Call>) -> ErlNifTerm {
     let handle = ResourceArc::new(NamespaceHandle(namespace));
     // SAFETY: `env` belongs to the current thread.
     handle.encode(unsafe { Env::new(&env, env) }).as_c_arg()
@@ -79,7 +79,7 @@ pub(crate) unsafe fn new_handle(
     context: &Arc<Context>,
     object: Object,
 ) -> Option<ErlNifTerm> {
-    let handle = ResourceArc::new(ObjectHandle(Held::new(context, object)?));
+    let handle = ResourceArc::new(ObjectHandle(Handle::new(context, object)?));
     // SAFETY: as the caller vouches.
     Some(handle.encode(unsafe { Env::new(&env, env) }).as_c_arg())
 }
@@ -100,7 +100,7 @@ pub(crate) unsafe fn find_object(
         return HandleLookup::NotAHandle;
     };
     let ObjectHandle(held) = &*handle;
-    if !context.is_some_and(|context| held.is_at_home_in(context)) {
+    if !context.is_some_and(|context| held.is_usable_in(context)) {
         return HandleLookup::OtherInterpreter;
     }
     // SAFETY: it is at home in the interpreter that this thread is attached to.

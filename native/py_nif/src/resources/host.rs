@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use py_runtime::hold::Held;
+use py_runtime::handle::Handle;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
@@ -49,8 +49,8 @@ impl Handles for Arc<Context> {
 
 impl Host for Arc<Context> {
     fn owner(&self) -> ErlNifTerm {
-        // SAFETY: a context's label is the word of a local pid.
-        unsafe { from_bits(self.label() as usize) }
+        // SAFETY: a context's owner_id is the word of a local pid.
+        unsafe { from_bits(self.owner_id() as usize) }
     }
 
     fn has_waiting_jobs(&self) -> bool {
@@ -62,7 +62,7 @@ impl Host for Arc<Context> {
     }
 
     unsafe fn new_namespace(&self, env: *mut ErlNifEnv, namespace: Object) -> Option<ErlNifTerm> {
-        Some(handles::new_namespace(env, Held::new(self, namespace)?))
+        Some(handles::new_namespace(env, Handle::new(self, namespace)?))
     }
 
     unsafe fn find_namespace(

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use py_runtime::mailbox::Seq;
-use py_runtime::request::Cancel;
+use py_runtime::reply_state::Cancel;
 use rustler::Resource;
 
 use super::contexts::Context;

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use py_runtime::context::Interrupted;
+use py_runtime::context::WaitError;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm};
 
@@ -61,7 +61,7 @@ pub(crate) trait MonitorProcesses {
 /// The job that runs.
 pub(crate) trait JobControl {
     /// Whether it may wait for one more call of an Erlang function.
-    fn check_depth(&self, limit: u32) -> Result<(), Interrupted>;
+    fn check_depth(&self, limit: u32) -> Result<(), WaitError>;
 
     /// Calls an Erlang function. The context runs other jobs meanwhile.
     fn call_erlang(&self, call: ErlangCall<'_>, limit: u32) -> Result<CallbackResult, CallError>;
@@ -101,7 +101,7 @@ unsafe impl Send for CallbackResult {}
 
 /// Why a call has no result.
 pub(crate) enum CallError {
-    Interrupted(Interrupted),
+    Interrupted(WaitError),
     /// There is no process that would run the function.
     NotRunning,
 }

@@ -135,7 +135,7 @@ impl Lines {
 
     /// Gives `linecache` all lines once more, beside an exception that is set.
     pub(super) fn show(&self, py: Attached<'_>) {
-        exception::aside(py, || {
+        exception::preserving_exception(py, || {
             if let Some(linecache) = linecache(py, true) {
                 // SAFETY: attached; both are dictionaries.
                 unsafe { ffi::PyDict_Update(linecache.as_ptr(), self.entries.as_ptr()) };

@@ -159,10 +159,10 @@ fn context_replace<'a>(
     Ok(handle.encode(env))
 }
 
-/// `context_hand_over(Handle, NewHandle) -> boolean()`, called by the context's process: the new
+/// `context_take_over(Handle, NewHandle) -> boolean()`, called by the context's process: the new
 /// context takes over. `false`: the stuck thread has come back, and nothing has changed.
 #[rustler::nif]
-fn context_hand_over(
+fn context_take_over(
     env: Env,
     from: ResourceArc<ContextHandle>,
     to: ResourceArc<ContextHandle>,

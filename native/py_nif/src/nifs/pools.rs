@@ -133,9 +133,9 @@ fn pool_set(pool: Term, slot: usize, pid: LocalPid) -> NifResult<Atom> {
     Ok(atoms::ok())
 }
 
-/// `pool_leave(Pool, Slot) -> ok`, called by the context in the slot when it begins to stop.
+/// `pool_drain_slot(Pool, Slot) -> ok`, called by the context in the slot when it begins to stop.
 #[rustler::nif]
-fn pool_leave(env: Env, pool: Term, slot: usize) -> NifResult<Atom> {
+fn pool_drain_slot(env: Env, pool: Term, slot: usize) -> NifResult<Atom> {
     let slot = slot.checked_sub(1).ok_or(rustler::Error::BadArg)?;
     decode_pool(pool)?.leave(slot, *env.pid().as_c_arg());
     Ok(atoms::ok())

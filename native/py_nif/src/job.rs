@@ -77,7 +77,7 @@ impl Job for Call {
         let alive = unsafe { enif_is_process_alive(std::ptr::null_mut(), &raw const caller) };
         // SAFETY: the elements are terms of our environment.
         alive == 0
-            && unsafe { Flags::of(self.env(), self.elements()) }.orphans(policy)
+            && unsafe { Flags::of(self.env(), self.elements()) }.on_caller_down(policy)
                 == OnCallerDown::Interrupt
     }
 

@@ -53,8 +53,8 @@ pub(super) unsafe fn build_map(
         let (keys_start, values_start) = (keys.as_ptr(), values.as_ptr());
         if enif_make_map_from_arrays(env, keys_start, values_start, at_once, &raw mut map) != 0 {
             for (key, value) in keys[at_once..].iter().zip(&values[at_once..]) {
-                // The VM has each map in a block of memory of its own, unless the last block has
-                // room. For a cell it makes one with room for some maps more.
+                // The VM has each map in a block of memory of its own, unless the last block is
+                // large enough. For a cell it makes one that is large enough for some more maps.
                 enif_make_list_cell(env, *key, *value);
                 enif_make_map_put(env, map, *key, *value, &raw mut map);
             }

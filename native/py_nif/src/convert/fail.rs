@@ -79,7 +79,7 @@ impl Fail {
 /// Takes over the result of a C API call that returns a new reference.
 ///
 /// # Safety
-/// `ptr` is a reference that the caller owns and gives up, or null with an exception set.
+/// `ptr` is a reference that the caller owns and passes on, or null with an exception set.
 pub(super) unsafe fn owned_or_raised(
     py: Attached<'_>,
     ptr: *mut ffi::PyObject,

@@ -201,7 +201,7 @@ fn negate(bytes: &mut [u8]) {
 #[cfg(Py_3_13)]
 unsafe fn signed(py: Attached<'_>, value: *mut ffi::PyObject) -> Result<Vec<u8>, Fail> {
     const FLAGS: std::ffi::c_int = ffi::Py_ASNATIVEBYTES_LITTLE_ENDIAN;
-    // SAFETY: with no room given, the call only tells how much it wants.
+    // SAFETY: without a buffer, the call only returns how many bytes it wants.
     let size = unsafe { ffi::PyLong_AsNativeBytes(value, std::ptr::null_mut(), 0, FLAGS) };
     let length = usize::try_from(size).map_err(|_| Fail::raised(py))?;
     let mut buffer = vec![0; HEADER + length];

@@ -119,7 +119,7 @@ pub(super) unsafe fn atom_key_to_python(
 /// `term` is an atom of the reader's environment.
 unsafe fn atom_text_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Object, Fail> {
     let py = reader.py;
-    // SAFETY: the buffer has room for the longest atom and its NUL, and the call says how much of
+    // SAFETY: the buffer is large enough for the longest atom and its NUL, and the call says how much of
     // it is written.
     unsafe {
         let mut name = [MaybeUninit::<u8>::uninit(); MAX_ATOM + 1];
@@ -295,7 +295,7 @@ pub(super) unsafe fn buffer_to_term(
     let py = writer.py;
     let mut view = MaybeUninit::<ffi::Py_buffer>::zeroed();
     // SAFETY: on success the view is filled in, and keeps its bytes in place until it is released;
-    // it is released once. On failure there is nothing to release. The new binary has room for all.
+    // it is released once. On failure there is nothing to release. The new binary is as long.
     unsafe {
         if ffi::PyObject_GetBuffer(value, view.as_mut_ptr(), ffi::PyBUF_FULL_RO) != 0 {
             return Err(Fail::raised(py));

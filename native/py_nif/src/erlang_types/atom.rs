@@ -1,4 +1,4 @@
-//! The type `erlang.Atom`: the name of an Erlang atom, told apart from text.
+//! The type `erlang.Atom`: the name of an Erlang atom, which is not text.
 //!
 //! Runs on whatever thread Python code runs on, attached. It makes no atom in Erlang.
 

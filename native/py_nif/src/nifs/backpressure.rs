@@ -52,14 +52,14 @@ fn wait_for_capacity<'a>(
     // SAFETY: the reference is a term of this NIF call.
     let reference = unsafe { SavedTerm::new(reference.as_c_arg()) };
     let waiting = contexts::lookup(*context.as_c_arg(), |context| {
-        let patience = context.overload_wait()?;
+        let overload_wait = context.overload_wait()?;
         let waiter = (waiter > 0).then_some(waiter);
-        let admit = Box::new(move || wake(caller, &reference));
-        Some((context.wait_for_capacity(waiter, admit), patience))
+        let waker = Box::new(move || wake(caller, &reference));
+        Some((context.wait_for_capacity(waiter, waker), overload_wait))
     });
     match waiting {
-        Some(Some((Capacity::Wait(waiter), patience))) => {
-            let ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        Some(Some((Capacity::Wait(waiter), overload_wait))) => {
+            let ms = u64::try_from(overload_wait.as_millis()).unwrap_or(u64::MAX);
             (atoms::wait(), waiter, ms).encode(env)
         }
         // A caller that tries again learns that the context is gone.

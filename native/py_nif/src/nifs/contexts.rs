@@ -67,7 +67,7 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
             _ => Ok(Some(Duration::from_millis(ms.decode::<u32>()?.into()))),
         }
     };
-    let orphans = match option(atoms::on_caller_down())?.decode::<Atom>()? {
+    let on_caller_down = match option(atoms::on_caller_down())?.decode::<Atom>()? {
         finish if finish == atoms::finish() => OnCallerDown::Finish,
         interrupt if interrupt == atoms::interrupt() => OnCallerDown::Interrupt,
         _ => return Err(BAD),
@@ -85,7 +85,7 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
             .map(|source| source.as_slice().to_vec())
             .collect(),
         spin: settings::spin(),
-        on_caller_down: orphans,
+        on_caller_down,
         stuck_after: timeout(atoms::stuck_after())?,
         interrupt_grace: timeout(atoms::interrupt_grace())?,
         overload_wait: match overload.decode::<Atom>() {

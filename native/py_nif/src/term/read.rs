@@ -240,7 +240,7 @@ impl Drop for Pairs {
 /// `term` is live.
 pub(crate) unsafe fn print(term: ErlNifTerm) -> String {
     let mut buffer = [0_u8; 200];
-    // SAFETY: the buffer is as long as the call is told; `%T` takes a term.
+    // SAFETY: the buffer is as long as the call says; `%T` takes a term.
     let wanted =
         unsafe { enif_snprintf!(buffer.as_mut_ptr().cast(), buffer.len(), c"%T".as_ptr(), term) };
     let text = CStr::from_bytes_until_nul(&buffer).unwrap_or_default().to_string_lossy();

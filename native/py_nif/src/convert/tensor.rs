@@ -19,13 +19,12 @@ use crate::term::{atom_map, binary};
 
 /// `numpy.dtype(dtype)`. One of Python objects would take the binary's bytes for pointers.
 fn element_type(py: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Object, Fail> {
-    // SAFETY: attached; live objects, and a failure is a null with an exception set.
-    let (dtype, has_objects) = unsafe {
-        let class = numpy.getattr_c(py, c"dtype").ok_or_else(|| Fail::raised(py))?;
-        let dtype = owned_or_raised(py, ffi::PyObject_CallOneArg(class.as_ptr(), dtype.as_ptr()))?;
-        let flag = dtype.getattr_c(py, c"hasobject").ok_or_else(|| Fail::raised(py))?;
-        (dtype, flag.as_ptr() != ffi::Py_False())
-    };
+    let raised = || Fail::raised(py);
+    let class = numpy.getattr_c(py, c"dtype").ok_or_else(raised)?;
+    let dtype = class.call1(py, dtype).ok_or_else(raised)?;
+    let flag = dtype.getattr_c(py, c"hasobject").ok_or_else(raised)?;
+    // SAFETY: `False` is live in every interpreter.
+    let has_objects = flag.as_ptr() != unsafe { ffi::Py_False() };
     if has_objects { Err(Fail::refuse("array of Python objects")) } else { Ok(dtype) }
 }
 
@@ -39,7 +38,7 @@ pub(super) fn array(
 ) -> Result<Object, Fail> {
     // SAFETY: attached; each call gets live objects, and a failure is a null with an exception set.
     let (array, used) = unsafe {
-        let numpy = owned_or_raised(py, ffi::PyImport_ImportModule(c"numpy".as_ptr()))?;
+        let numpy = Object::import(py, c"numpy").ok_or_else(|| Fail::raised(py))?;
         let class = numpy.getattr_c(py, c"ndarray").ok_or_else(|| Fail::raised(py))?;
         let dtype = element_type(py, &numpy, dtype)?;
         let call = ffi::PyObject_CallFunctionObjArgs(

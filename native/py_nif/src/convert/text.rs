@@ -119,8 +119,8 @@ pub(super) unsafe fn atom_key_to_python(
 /// `term` is an atom of the reader's environment.
 unsafe fn atom_text_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Object, Fail> {
     let py = reader.py;
-    // SAFETY: the buffer is large enough for the longest atom and its NUL, and the call says how much of
-    // it is written.
+    // SAFETY: the buffer is large enough for the longest atom and its NUL, and the call says how
+    // much of it is written.
     unsafe {
         let mut name = [MaybeUninit::<u8>::uninit(); MAX_ATOM + 1];
         let depth_left = name.len() as c_uint;

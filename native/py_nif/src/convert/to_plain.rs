@@ -10,7 +10,7 @@ use py_runtime::ffi;
 use py_runtime::namespace::library_namespace;
 use py_runtime::object::{Attached, Object};
 
-use super::fail::{Fail, owned_or_raised};
+use super::fail::Fail;
 use super::place::type_name;
 use crate::request::error::ConvertError;
 
@@ -57,17 +57,17 @@ pub(super) fn describe_array(
     object: &Object,
 ) -> Result<Option<(Object, Object)>, Fail> {
     let pair = apply(py, loaded, &ARRAY, object)?;
+    if pair.is_none() {
+        return Ok(None);
+    }
     // SAFETY: attached; what isn't None is a tuple of two, whose items get references of our own.
     unsafe {
-        if pair.as_ptr() == ffi::Py_None() {
-            return Ok(None);
-        }
         let item = |index| {
             Object::from_borrowed(py, ffi::PyTuple_GetItem(pair.as_ptr(), index))
                 .ok_or_else(|| Fail::raised(py))
         };
         let (dtype, exporter) = (item(0)?, item(1)?);
-        if dtype.as_ptr() == ffi::Py_None() {
+        if dtype.is_none() {
             return Err(Fail::refuse("array of an element type that has no description"));
         }
         Ok(Some((dtype, exporter)))
@@ -88,18 +88,13 @@ fn apply(
             loaded.get_or_init(|| function)
         }
     };
-    // SAFETY: attached; both are live.
-    unsafe { owned_or_raised(py, ffi::PyObject_CallOneArg(function.as_ptr(), object.as_ptr())) }
+    function.call1(py, object).ok_or_else(|| Fail::raised(py))
 }
 
 fn load(py: Attached<'_>, source: &PythonFunction) -> Result<Object, Fail> {
     let loaded = library_namespace(py, "py_context_router.plain").and_then(|namespace| {
         code::exec(py, source.text, source.file, &namespace)?;
-        // SAFETY: attached; the namespace is a dictionary, and the value gets a reference.
-        unsafe {
-            let function = ffi::PyDict_GetItemString(namespace.as_ptr(), source.function.as_ptr());
-            Object::from_borrowed(py, function).ok_or_else(|| Exception::take(py))
-        }
+        namespace.get_item(py, source.function).ok_or_else(|| Exception::take(py))
     });
     loaded.map_err(|exception| Fail::of(ConvertError::Python(exception)))
 }

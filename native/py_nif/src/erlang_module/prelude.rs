@@ -37,7 +37,7 @@ pub(super) unsafe fn run<const N: usize>(
     unsafe {
         for (name, class) in [(c"Atom", state.atom), (c"Pid", state.pid), (c"Ref", state.reference)]
         {
-            set(&namespace, name, class)?;
+            namespace.set_item(py, name, &Object::from_borrowed(py, class)?)?;
         }
         for function in 0..N {
             let method = functions.0.get().cast::<ffi::PyMethodDef>().add(function);
@@ -45,15 +45,14 @@ pub(super) unsafe fn run<const N: usize>(
                 ffi::PyCFunction_NewEx(method, module, std::ptr::null_mut::<ffi::PyObject>());
             let made = Object::from_owned(py, made)?;
             let name = std::ffi::CStr::from_ptr((*method).ml_name);
-            set(&namespace, name, made.as_ptr())?;
+            namespace.set_item(py, name, &made)?;
         }
         let code = SOURCE.code(py).map_err(|e| raise_as_import_error(&e)).ok()?;
         code::run(py, &code, &namespace, &namespace)?;
         for (name, place) in
             [(c"Error", &mut state.error), (c"ProcessError", &mut state.process_error)]
         {
-            let value = ffi::PyDict_GetItemString(namespace.as_ptr(), name.as_ptr());
-            *place = Object::from_borrowed(py, value)?.into_ptr();
+            *place = namespace.get_item(py, name)?.into_ptr();
         }
         state.prelude = namespace.into_ptr();
         Some(())
@@ -66,13 +65,6 @@ fn raise_as_import_error(exception: &Exception) {
     unsafe { raise_text(ffi::PyExc_ImportError, &why) };
 }
 
-/// # Safety
-/// Attached, and `dict` is a dictionary.
-unsafe fn set(dict: &Object, key: &std::ffi::CStr, value: *mut ffi::PyObject) -> Option<()> {
-    // SAFETY: live objects; the dictionary takes its own reference.
-    (unsafe { ffi::PyDict_SetItemString(dict.as_ptr(), key.as_ptr(), value) } == 0).then_some(())
-}
-
 /// Redirects the interpreter's standard streams, makes the running job's namespace `__main__`, and
 /// has some modules of the standard library adapted as they are imported. Runs for each context
 /// that has an interpreter of its own; in the main interpreter once, because Python code may have
@@ -83,33 +75,31 @@ pub(crate) fn install(py: Attached<'_>) -> Result<(), Exception> {
     if !main {
         remove_import(py);
     }
+    let prelude = namespace(py)?;
+    let installed = c"_installed";
+    if main && prelude.get_item(py, installed).is_some() {
+        return Ok(());
+    }
+    if settings::redirect_output() {
+        call(py, &prelude, c"redirect")?;
+    }
+    call(py, &prelude, c"prepare")?;
+    prelude.set_item(py, installed, &Object::none(py)).ok_or_else(|| Exception::take(py))
+}
+
+/// The namespace of the interpreter's prelude.
+fn namespace(py: Attached<'_>) -> Result<Object, Exception> {
     let module = import(py)?;
-    // SAFETY: attached; the module is ours, so the state is, and the namespace is a dictionary.
+    // SAFETY: attached; the module is ours, so the state is.
     unsafe {
         let state = state(module.as_ptr()).ok_or_else(not_ours)?;
-        let prelude = Object::from_borrowed(py, state.prelude).ok_or_else(not_ours)?;
-        let installed = c"_installed";
-        if main && !ffi::PyDict_GetItemString(prelude.as_ptr(), installed.as_ptr()).is_null() {
-            return Ok(());
-        }
-        if settings::redirect_output() {
-            call(py, &prelude, c"redirect")?;
-        }
-        call(py, &prelude, c"prepare")?;
-        set(&prelude, installed, ffi::Py_None()).ok_or_else(|| Exception::take(py))
+        Object::from_borrowed(py, state.prelude).ok_or_else(not_ours)
     }
 }
 
 /// The interpreter's dictionary of source lines, see `sources` in `prelude.py`.
 pub(crate) fn sources(py: Attached<'_>) -> Result<Object, Exception> {
-    let module = import(py)?;
-    // SAFETY: attached; the module is ours, so the state is, and the namespace is a dictionary.
-    unsafe {
-        let state = state(module.as_ptr()).ok_or_else(not_ours)?;
-        let prelude = Object::from_borrowed(py, state.prelude).ok_or_else(not_ours)?;
-        let sources = ffi::PyDict_GetItemString(prelude.as_ptr(), c"sources".as_ptr());
-        Object::from_borrowed(py, sources).ok_or_else(not_ours)
-    }
+    namespace(py)?.get_item(py, c"sources").ok_or_else(not_ours)
 }
 
 /// Has the module imported anew. A reused interpreter still has it, with everything that the last
@@ -122,13 +112,8 @@ fn remove_import(py: Attached<'_>) {
 
 /// Calls one of its functions without arguments.
 fn call(py: Attached<'_>, prelude: &Object, name: &std::ffi::CStr) -> Result<(), Exception> {
-    // SAFETY: attached; the namespace is a dictionary, and the function gets a reference.
-    let done = unsafe {
-        let function = ffi::PyDict_GetItemString(prelude.as_ptr(), name.as_ptr());
-        let function = Object::from_borrowed(py, function).ok_or_else(not_ours)?;
-        Object::from_owned(py, ffi::PyObject_CallNoArgs(function.as_ptr()))
-    };
-    done.map(drop).ok_or_else(|| Exception::take(py))
+    let function = prelude.get_item(py, name).ok_or_else(not_ours)?;
+    function.call0(py).map(drop).ok_or_else(|| Exception::take(py))
 }
 
 /// Lets CPython raise an exception that another thread has requested for this one. `None`: it has.
@@ -136,11 +121,7 @@ fn call(py: Attached<'_>, prelude: &Object, name: &std::ffi::CStr) -> Result<(),
 /// # Safety
 /// Attached; `module` is live and ours.
 pub(super) unsafe fn checkpoint(py: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
-    // SAFETY: as the caller vouches; the namespace is a dictionary.
-    unsafe {
-        let prelude = Object::from_borrowed(py, state(module)?.prelude)?;
-        let function = ffi::PyDict_GetItemString(prelude.as_ptr(), c"checkpoint".as_ptr());
-        let function = Object::from_borrowed(py, function)?;
-        Object::from_owned(py, ffi::PyObject_CallNoArgs(function.as_ptr())).map(drop)
-    }
+    // SAFETY: as the caller vouches.
+    let prelude = unsafe { Object::from_borrowed(py, state(module)?.prelude) }?;
+    prelude.get_item(py, c"checkpoint")?.call0(py).map(drop)
 }

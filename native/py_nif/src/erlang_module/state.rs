@@ -35,15 +35,14 @@ pub(crate) fn classes(py: Attached<'_>) -> Result<Classes, Exception> {
 
 /// The module. An error if Python code has put another one in its place.
 pub(super) fn import(py: Attached<'_>) -> Result<Object, Exception> {
-    // SAFETY: attached; whatever comes of the import is looked at only if it is a module.
-    unsafe {
-        let module = Object::from_owned(py, ffi::PyImport_ImportModule(NAME.as_ptr()))
-            .ok_or_else(|| Exception::take(py))?;
-        let ours = ffi::PyModule_Check(module.as_ptr()) != 0
-            && ffi::PyModule_GetDef(module.as_ptr()) == DEFINITION.load(Ordering::Acquire);
-        py_runtime::exception::clear(py);
-        if ours { Ok(module) } else { Err(not_ours()) }
-    }
+    let module = Object::import(py, NAME).ok_or_else(|| Exception::take(py))?;
+    // SAFETY: attached; a definition is asked for only if the object is a module.
+    let is_ours = unsafe {
+        ffi::PyModule_Check(module.as_ptr()) != 0
+            && ffi::PyModule_GetDef(module.as_ptr()) == DEFINITION.load(Ordering::Acquire)
+    };
+    py_runtime::exception::clear(py);
+    if is_ours { Ok(module) } else { Err(not_ours()) }
 }
 
 /// A module's state. `None`: it has none yet.

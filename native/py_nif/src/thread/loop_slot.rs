@@ -41,9 +41,7 @@ impl Drop for LoopSlot {
             let py = Attached::assume();
             let made = Object::from_borrowed(py, ffi::PyList_GetItem(list.as_ptr(), 1));
             let close = made.and_then(|made| made.getattr_c(py, c"close"));
-            drop(close.and_then(|close| {
-                Object::from_owned(py, ffi::PyObject_CallNoArgs(close.as_ptr()))
-            }));
+            drop(close.and_then(|close| close.call0(py)));
             exception::clear(py);
         }
     }

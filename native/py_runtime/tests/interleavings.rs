@@ -578,8 +578,8 @@ fn whoever_waits_for_room_is_told_or_finds_it() {
     });
 }
 
-// Handoff at the GIL, which is a mutex here. In a model nobody loses patience: one who would stay away
-// for ever is reported.
+// Handoff at the GIL, which is a mutex here. In a model nobody loses patience: one who would stay
+// away for ever is reported.
 
 /// The GIL, and who has had it, in order.
 #[derive(Debug, Default)]

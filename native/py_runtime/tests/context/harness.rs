@@ -319,8 +319,8 @@ impl Subject {
         replacement
     }
 
-    /// Lets it finish its jobs and end. That may take longer than an impatient one has time, where the
-    /// machine has much to do.
+    /// Lets it finish its jobs and end. That may take longer than an impatient one has time, where
+    /// the machine has much to do.
     pub(crate) fn end(self) {
         self.context.drain();
         while !matches!(self.next_event(), Event::Ended) {}

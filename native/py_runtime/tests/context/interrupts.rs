@@ -204,8 +204,9 @@ fn running_count(subject: &Subject, length: u64) -> Submitted {
     submitted
 }
 
-/// A job that runs no Python code from when it is interrupted to its end: the exception is left over. It has
-/// taken an import lock, which is given back after it by code that the exception would hit first.
+/// A job that runs no Python code from when it is interrupted to its end: the exception is left
+/// over. It has taken an import lock, which is given back after it by code that the exception would
+/// hit first.
 fn ends_before_it_raises(subject: &Subject) -> Submitted {
     let (running, is_running) = channel();
     let submitted = subject.submit(move |scope| {

@@ -34,7 +34,8 @@ class Data(bytes):
     subject.run(&source.replace("FD", &lines.write_end().to_string()));
 }
 
-/// A function that says that it has begun, waits in C until the gate opens, and says that it is over.
+/// A function that says that it has begun, waits in C until the gate opens, and says that it is
+/// over.
 fn define_waiter(subject: &Subject, lines: &Lines, gate: &PipeReader) {
     let source = "\
 import atexit, os

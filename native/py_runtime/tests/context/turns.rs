@@ -63,12 +63,13 @@ fn race(mode: Mode, jobs: usize) -> usize {
     others
 }
 
-/// Whoever waits for the GIL asks its holder for it after so long, which here is for ever: it gets it only
-/// from one that hands it over by itself. Each job sets it, because it may be put back after each.
+/// Whoever waits for the GIL asks its holder for it after so long, which here is for ever: it gets
+/// it only from one that hands it over by itself. Each job sets it, because it may be put back
+/// after each.
 const NOBODY_ASKS: &[u8] = b"import sys; sys.setswitchinterval(1000)";
 
-/// Gives two busy contexts the same many jobs, and notes whose ran. Returns how many of one context ran
-/// in a row, each time that the other took over.
+/// Gives two busy contexts the same many jobs, and notes whose ran. Returns how many of one context
+/// ran in a row, each time that the other took over.
 fn turns(mode: Mode, jobs: usize) -> Vec<usize> {
     let subjects = [Subject::start(mode), Subject::start(mode)];
     let usual = subjects[0].value("__import__('sys').getswitchinterval()");
@@ -257,7 +258,8 @@ thread.start()
     });
 }
 
-/// Longer than the holder ever keeps the GIL, so that whoever waits inside CPython never asks for it.
+/// Longer than the holder ever keeps the GIL, so that whoever waits inside CPython never asks for
+/// it.
 #[test]
 fn a_long_switch_interval_starves_nobody() {
     in_each_mode(|mode| {
@@ -304,8 +306,8 @@ fn a_switch_interval_is_bounded_and_neither_calls_nor_interrupts_wait_for_it() {
     });
 }
 
-/// Of which the library doesn't know that it runs. Replaced CPython 3.13 it isn't asked to let go of the GIL by
-/// those who wait in other interpreters.
+/// Of which the library doesn't know that it runs. Replaced CPython 3.13 it isn't asked to let go
+/// of the GIL by those who wait in other interpreters.
 #[test]
 fn a_thread_that_python_started_lets_other_interpreters_in() {
     in_each_mode(|mode| {

@@ -113,8 +113,6 @@ is_left_out({py, ensure_venv, _}, _) -> true;
 is_left_out({_, await, _}, [Ref | Timeout]) when is_reference(Ref) -> Timeout =/= [20];
 %% Asks a process, which must be a pool's.
 is_left_out({py_pool, await, _}, _) -> true;
-%% For other modules, which bring a fun of their own; and loops.
-is_left_out({py_context, request, _}, _) -> true;
 %% The body of a process, which waits for whoever has started it.
 is_left_out({py_stream_server, begin_stream, _}, _) -> true;
 %% For `logger', with the reports of this application.

@@ -71,13 +71,13 @@ samples(Ctx) ->
     #{{builtin, pid} => fun() -> Ctx end,
       {builtin, reference} => fun make_ref/0,
       %% Of a request whose result comes as a message.
-      {annotated, 'Ticket'} => fun() -> py_nif:submit_message(Ctx, eval()) end,
+      {annotated, 'RequestId'} => fun() -> py_nif:submit_message(Ctx, eval()) end,
       {annotated, 'Tag'} => fun() -> py_nif:tag(self()) end,
       {py_nif, handle} => fun handle/0,
       {py_nif, pool} => fun() -> pool(Ctx) end,
       {py_nif, request} => fun eval/0,
       {py_nif, settings} => fun settings/0,
-      {py_nif, ticket} => fun ticket/0,
+      {py_nif, callback_ref} => fun callback_ref/0,
       {py_context, context_mode} => fun() -> worker end}.
 
 eval() ->
@@ -95,8 +95,8 @@ pool(Ctx) ->
     ok = py_nif:pool_set(Pool, 2, Ctx),
     Pool.
 
-%% Whoever serves first gets tickets, as long as none stand by.
-ticket() ->
+%% A service gets references, as long as none of its workers is idle.
+callback_ref() ->
     ok = py_nif:serve(py_callbacks),
     py_nif:callback_ticket().
 
@@ -167,9 +167,9 @@ asked(Ctx, {Shape, N, Wrong}, Progress) ->
 result(submit_message, Ctx, Request) -> answer(py_nif:submit_message(Ctx, Request));
 %% Whether there was an error and a report of it, or neither: both are looked for by asking again.
 result(submit_cast, Ctx, Request) ->
-    Ticket = py_nif:submit_cast(Ctx, Request, ?MODULE),
+    RequestId = py_nif:submit_cast(Ctx, Request, ?MODULE),
     true = serves(Ctx),
-    true = not is_reference(Ticket) orelse py_nif:is_over(Ticket),
+    true = not is_reference(RequestId) orelse py_nif:is_over(RequestId),
     _ = test_helpers:messages(),
     ok;
 result(Function, Ctx, Request) -> answer(py_nif:Function(Ctx, Request)).
@@ -178,7 +178,7 @@ answer({soon, Seq}) -> answer(Seq);
 answer({error, _} = Error) -> Error;
 answer(_Asked) ->
     receive
-        {py_result, _Ticket, Result} -> Result;
+        {py_result, _RequestId, Result} -> Result;
         {py_stream, _Tag, {data, _}} -> answer(next);
         {_Ref, Result} -> Result
     after ?PATIENCE -> no_answer

@@ -41,30 +41,31 @@ layers(py_runtime) ->
      {interrupt, [interpreter]},
      {interpreter, [boot]},
      {boot, [gil]},
-     {gil, [cpython, sync]},
+     {gil, [alloc, cpython, sync]},
+     {alloc, []},
      {cpython, []},
      {sync, []}];
 layers(py_nif) ->
-    [{lib, [nifs, testing]},
-     {nifs, [job]},
-     {testing, [job]},
-     {job, [outbound, exec]},
-     {outbound, [thread]},
-     {exec, [erlang_module]},
-     {erlang_module, [thread]},
+    [{lib, [nifs]},
+     {nifs, [job, scheduler]},
+     {job, [exec, erlang_module]},
+     {exec, [thread, testing]},
+     {erlang_module, [thread, outbound]},
+     {outbound, [resources]},
      {thread, [convert]},
+     {testing, [convert]},
      {convert, [erlang_types, resources]},
-     {erlang_types, [request]},
-     {resources, [request]},
+     {erlang_types, [term]},
+     {resources, [request, settings]},
      {request, [term]},
-     {term, [settings, scheduler]},
+     {term, []},
      {settings, []},
      {scheduler, []}].
 
 %% Pairs that need each other, and why.
 pairs(erlang) ->
     %% A proxy runs a request on the node of its context, as the caller would there.
-    [[py_call, py_remote_proxy]];
+    [[py_dispatch, py_remote_proxy]];
 pairs(_Crate) ->
     [].
 
@@ -110,22 +111,11 @@ no_circle_between_files_of_py_nif(_Config) ->
     rust_has_no_circle(py_nif).
 
 rust_imports_downwards(Crate) ->
-    if_in_folders(Crate, fun(Edges) ->
-        assert_downwards([{folder(From), folder(To), {From, To}} || {From, To} <- Edges], layers(Crate))
-    end).
+    assert_downwards([{folder(From), folder(To), {From, To}}
+                      || {From, To} <- edges_of_crate(crate(Crate))], layers(Crate)).
 
 rust_has_no_circle(Crate) ->
-    if_in_folders(Crate, fun(Edges) -> assert_no_circle(Edges, pairs(Crate)) end).
-
-if_in_folders(Crate, Check) ->
-    Files = crate(Crate),
-    case lists:all(fun({Folder, _}) -> is_there(Folder, Files) end, layers(Crate)) of
-        true -> Check(edges_of_crate(Files));
-        false -> {skip, "its files aren't in folders yet"}
-    end.
-
-is_there(Folder, Files) ->
-    lists:any(fun(File) -> folder(File) =:= Folder end, maps:keys(Files)).
+    assert_no_circle(edges_of_crate(crate(Crate)), pairs(Crate)).
 
 %% ------------------------------------------------------------------ directions and circles
 

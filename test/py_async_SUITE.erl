@@ -257,7 +257,7 @@ looks_to_come(Look) ->
     1 = erlang:trace(Keeper, true, [call]),
     1 = erlang:trace_pattern({erlang, send_after, 3}, true, []),
     py_async ! Look,
-    ok = gen_server:call(py_async, limits_are_told),
+    ok = gen_server:call(py_async, sync_limits),
     1 = erlang:trace(Keeper, false, [call]),
     Delivered = erlang:trace_delivered(Keeper),
     receive {trace_delivered, Keeper, Delivered} -> ok end,

@@ -51,7 +51,7 @@
 
 -type target() :: pid() | py_context_router:pool_name().
 %% Where: a context, or a pool.
--type options() :: py_call:options().
+-type options() :: py_request:options().
 -type result() :: {ok, term()} | {error, error()}.
 -type error() :: py_context:error()
                | {pool_not_started, py_context_router:pool_name()}
@@ -137,7 +137,7 @@ exec(Target, Source, Options) ->
 -spec run(py_args:parsed()) -> term().
 run(Parsed) ->
     case py_args:complete(Parsed) of
-        {ok, Request} -> py_call:run(Request);
+        {ok, Request} -> py_dispatch:run(Request);
         {error, _} = Error -> Error
     end.
 
@@ -215,7 +215,7 @@ cast(A, B, C, D, E) ->
 -spec forgotten(py_args:parsed()) -> ok | {error, error()}.
 forgotten(Parsed) ->
     case py_args:complete(Parsed) of
-        {ok, Request} -> py_async:cast(py_call:outliving(Request), py_args:limit(Parsed));
+        {ok, Request} -> py_async:cast(py_request:survive_caller(Request), py_args:limit(Parsed));
         {error, _} = Error -> Error
     end.
 
@@ -242,14 +242,14 @@ parallel(Calls) ->
                | {py_context:name(), py_context:name(), py_context:args(), py_context:kwargs()}.
 parallel(Calls, Timeout) when is_list(Calls), ?IS_TIMEOUT(Timeout) ->
     %% All are looked at before the first is made.
-    Requests = [complete(Call) || Call <- calls(Calls, [Calls, Timeout])],
+    Requests = py_args:calls(Calls, [Calls, Timeout]),
     {ok, py_async:parallel(Requests, Timeout)};
 parallel(Calls, #{kwargs := Kwargs}) when is_list(Calls) ->
     {error, {bad_option, {kwargs, Kwargs}}};
 parallel(Calls, Options) when is_list(Calls), is_map(Options) ->
-    Requests = [complete(Call) || Call <- calls(Calls, [Calls, Options])],
+    Requests = py_args:calls(Calls, [Calls, Options]),
     with_limit(Options, fun(#{timeout := Timeout} = Timed) ->
-        case each_with_options(Requests, Timed) of
+        case py_args:complete_each(Requests, Timed) of
             {ok, Complete} -> {ok, py_async:parallel(Complete, Timeout)};
             {error, _} = Error -> Error
         end
@@ -258,40 +258,6 @@ parallel(Calls, Timeout) when is_list(Calls) ->
     ?BADARG([Calls, Timeout], {argument, 2, ?NOT_A_TIMEOUT});
 parallel(Calls, Timeout) ->
     ?BADARG([Calls, Timeout], {argument, 1, <<"not a list">>}).
-
-%% Bad options are bad without calls, too.
--spec each_with_options([py_call:request()], map()) ->
-    {ok, [py_call:request()]} | {error, {bad_option, {term(), term()}}}.
-each_with_options(Requests, Options) ->
-    case py_options:call(maps:without([env], Options)) of
-        {ok, _} -> each_with_options(Requests, Options, []);
-        {error, _} = Error -> Error
-    end.
-
--spec each_with_options([py_call:request()], map(), [py_call:request()]) ->
-    {ok, [py_call:request()]} | {error, {bad_option, {term(), term()}}}.
-each_with_options([Request | Requests], Options, Complete) ->
-    case py_call:with_options(Request, Options) of
-        {ok, Each} -> each_with_options(Requests, Options, [Each | Complete]);
-        {error, _} = Error -> Error
-    end;
-each_with_options([], _Options, Complete) ->
-    {ok, lists:reverse(Complete)}.
-
--spec calls(term(), [term()]) -> [tuple()].
-calls([{Module, Func, Args} | Calls], All) when is_list(Args) ->
-    calls([{Module, Func, Args, #{}} | Calls], All);
-calls([{Module, Func, Args, Kwargs} | Calls], All) when is_list(Args) ->
-    Call = {py_check:name(Module, 1, All), py_check:name(Func, 1, All), Args,
-            py_check:named(Kwargs, 1, All)},
-    [Call | calls(Calls, All)];
-calls([], _All) -> [];
-calls(_Other, All) -> ?BADARG(All, {argument, 1, <<"not a list of {Module, Func, Args}">>}).
-
--spec complete(tuple()) -> py_call:request().
-complete(Call) ->
-    {ok, Request} = py_args:complete(py_args:call(tuple_to_list(Call))),
-    Request.
 
 %% ------------------------------------------------------------------ streams
 
@@ -373,29 +339,10 @@ stream_start(Target, Module, Func, Args, Kwargs, Options) ->
 
 -spec streaming(py_args:parsed()) -> {ok, reference()} | {error, error()}.
 streaming(Parsed) ->
-    with_read_ahead(Parsed, fun py_stream_server:start/2).
-
--spec with_read_ahead({py_call:request(), term()},
-                      fun((py_call:request(), pos_integer()) -> Result)) ->
-    Result | {error, error()}.
-with_read_ahead({_Request, #{timeout := Timeout}}, _Start) ->
-    %% A stream takes as long as its consumer does.
-    {error, {bad_option, {timeout, Timeout}}};
-with_read_ahead({_Request, #{on_caller_down := finish}}, _Start) ->
-    %% Nobody would take the items.
-    {error, {bad_option, {on_caller_down, finish}}};
-with_read_ahead({Request, #{read_ahead := N} = Options}, Start) when is_integer(N), N > 0 ->
-    case py_args:complete({Request, maps:remove(read_ahead, Options)}) of
-        {ok, Complete} -> Start(Complete, N);
+    case py_args:complete_stream(Parsed) of
+        {ok, Request, ReadAhead} -> py_stream_server:start(Request, ReadAhead);
         {error, _} = Error -> Error
-    end;
-with_read_ahead({_Request, #{read_ahead := N}}, _Start) ->
-    {error, {bad_option, {read_ahead, N}}};
-with_read_ahead({Request, Options}, Start) when is_map(Options) ->
-    with_read_ahead({Request, Options#{read_ahead => 100}}, Start);
-with_read_ahead({_Request, Other}, _Start) ->
-    %% A timeout, perhaps.
-    {error, {bad_option, py_call:not_options(Other)}}.
+    end.
 
 %% @doc Ends a stream: on return its generator is closed (its `finally' has run), and no message of
 %% the stream is left with the caller. Idempotent. When the caller isn't the process that has started
@@ -570,11 +517,11 @@ check_reference(Object, All) ->
 -spec with_limit(term(), fun((map()) -> Result)) ->
     Result | {error, {bad_option, {term(), term()}}}.
 with_limit(Options, Fun) when is_map(Options) ->
-    Fun(maps:merge(#{timeout => py_call:pool_timeout()}, Options));
+    Fun(maps:merge(#{timeout => py_request:pool_timeout()}, Options));
 with_limit(Timeout, Fun) when ?IS_TIMEOUT(Timeout) ->
     Fun(#{timeout => Timeout});
 with_limit(Other, _Fun) ->
-    {error, {bad_option, py_call:not_options(Other)}}.
+    {error, {bad_option, py_request:not_options(Other)}}.
 
 %% ------------------------------------------------------------------ what every context has
 
@@ -582,35 +529,14 @@ with_limit(Other, _Fun) ->
 %% `import Module': its name is known to all processes.
 -spec import(py_context:name()) -> ok | {error, error()}.
 import(Module) ->
-    Name = module_name(Module, [Module]),
+    Name = py_check:module_name(Module, [Module]),
     set_up({import, Name}, py_context_setup:import(Name)).
 
 %% @doc Puts a folder at the front of Python's path in every context, also in those that start later.
 -spec add_path(file:name_all()) -> ok | {error, error()}.
 add_path(Path) ->
-    Folder = filename:absname(path(Path, 1, [Path])),
+    Folder = filename:absname(py_check:path(Path, 1, [Path])),
     set_up({path, Folder}, py_context_setup:path(Folder)).
-
-%% Text that goes beyond Python source, where nobody looks at a binary any more.
--spec utf8(term(), pos_integer(), py_error:called()) -> binary().
-utf8(Given, N, All) ->
-    Text = py_check:text(Given, N, All),
-    case unicode:characters_to_binary(Text) of
-        Text -> Text;
-        _ -> ?BADARG(All, {argument, N, <<"not text in UTF-8">>})
-    end.
-
-%% An empty path would be the working directory.
--spec path(term(), pos_integer(), py_error:called()) -> binary().
-path(Given, N, All) ->
-    case utf8(Given, N, All) of
-        <<>> -> ?BADARG(All, {argument, N, <<"an empty path">>});
-        Path ->
-            case binary:match(Path, <<0>>) of
-                nomatch -> Path;
-                _ -> ?BADARG(All, {argument, N, <<"no path: it contains a NUL">>})
-            end
-    end.
 
 -spec set_up(py_context_setup:key(), {binary(), term()}) -> ok | {error, error()}.
 set_up(Key, Step) ->
@@ -622,31 +548,19 @@ set_up(Key, Step) ->
 %% @doc Loads a module anew wherever it is imported, with `importlib.reload'.
 -spec reload(py_context:name()) -> ok | {error, error()}.
 reload(Module) ->
-    Name = module_name(Module, [Module]),
+    Name = py_check:module_name(Module, [Module]),
     Code = <<"__import__('importlib').reload(__import__('sys').modules[name]) and True "
              "if name in __import__('sys').modules else False">>,
-    case py_each_context:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{name => Name}) end) of
+    case py_each_context:in_each_interpreter(fun(Ctx) -> py_request:eval_shared(Ctx, Code, #{name => Name}) end) of
         {ok, _} -> ok;
         {error, _} = Error -> Error
-    end.
-
--spec module_name(py_context:name(), [term()]) -> binary().
-module_name(Module, All) ->
-    Name = case py_check:name(Module, 1, All) of
-               Atom when is_atom(Atom) -> atom_to_binary(Atom);
-               Binary -> Binary
-           end,
-    case re:run(utf8(Name, 1, All), <<"^[^\\W\\d]\\w*(\\.[^\\W\\d]\\w*)*$"/utf8>>,
-                [unicode, ucp, dollar_endonly, {capture, none}]) of
-        match -> Name;
-        nomatch -> ?BADARG(All, {argument, 1, <<"not a module's name">>})
     end.
 
 %% @doc Has Python collect its garbage, in every interpreter; how many objects that were.
 -spec gc() -> {ok, non_neg_integer()} | {error, error()}.
 gc() ->
     Code = <<"__import__('gc').collect()">>,
-    case py_each_context:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{}) end) of
+    case py_each_context:in_each_interpreter(fun(Ctx) -> py_request:eval_shared(Ctx, Code, #{}) end) of
         {ok, Collected} -> {ok, lists:sum([N || {_, N} <- Collected])};
         {error, _} = Error -> Error
     end.
@@ -659,7 +573,7 @@ gc() ->
 memory_stats() ->
     Code = <<"(lambda gc, sys: (sys.getallocatedblocks(), list(gc.get_count()),"
              " list(gc.get_threshold()), gc.get_stats()))(__import__('gc'), __import__('sys'))">>,
-    case py_each_context:in_each_interpreter(fun(Ctx) -> py_call:own_eval(Ctx, Code, #{}) end) of
+    case py_each_context:in_each_interpreter(fun(Ctx) -> py_request:eval_shared(Ctx, Code, #{}) end) of
         {ok, Values} ->
             Each = [#{contexts => Contexts, allocated_blocks => Blocks, gc_count => Count,
                       gc_threshold => Threshold, gc_stats => Stats}
@@ -687,8 +601,8 @@ ensure_venv(Path, Requirements) ->
     ok | {error, py_venv:error()}.
 ensure_venv(Path, Requirements, Options) when is_map(Options) ->
     Called = {?MODULE, ensure_venv, [Path, Requirements, Options]},
-    Folder = path(Path, 1, Called),
-    ok = check_requirements(Requirements, Called),
+    Folder = py_check:path(Path, 1, Called),
+    ok = py_requirements:check(Requirements, Called),
     case py_app:ensure_started(worker) of
         ok -> py_venv:ensure(Folder, Requirements, Options);
         {error, _} = Error -> Error
@@ -696,32 +610,12 @@ ensure_venv(Path, Requirements, Options) when is_map(Options) ->
 ensure_venv(Path, Requirements, Options) ->
     ?BADARG([Path, Requirements, Options], {argument, 3, <<"not a map">>}).
 
-%% Before there is an environment that they could not be installed in.
--spec check_requirements(term(), py_error:called()) -> ok.
-check_requirements(Path, Called) when is_binary(Path) ->
-    _ = path(Path, 2, Called),
-    ok;
-check_requirements([Character | _] = Path, Called) when is_integer(Character) ->
-    _ = path(Path, 2, Called),
-    ok;
-check_requirements(Specs, Called) when length(Specs) >= 0 ->
-    lists:foreach(fun(Spec) -> check_requirement(utf8(Spec, 2, Called), Called) end, Specs);
-check_requirements(_Other, Called) ->
-    ?BADARG(Called, {argument, 2, <<"neither a list of requirements nor a path">>}).
-
--spec check_requirement(binary(), py_error:called()) -> ok.
-check_requirement(Spec, Called) ->
-    case py_requirements:flaw(Spec) of
-        ok -> ok;
-        Flaw -> ?BADARG(Called, {argument, 2, Flaw})
-    end.
-
 %% @doc Has every context use the packages of a virtual environment, also those that start later: its
 %% `site-packages' go to the front of Python's path. It must be of the same minor version of Python.
 %% One takes the place of another. Contexts that were started with a `venv' of their own keep that.
 -spec activate_venv(file:name_all()) -> ok | {error, error()}.
 activate_venv(Path) ->
-    Folder = path(Path, 1, [Path]),
+    Folder = py_check:path(Path, 1, [Path]),
     case py_app:ensure_started(worker) of
         ok -> py_venv:activate(Folder);
         {error, _} = Error -> Error
@@ -753,7 +647,7 @@ venv_info() ->
 -spec putenv(Name :: unicode:chardata(), Value :: unicode:chardata()) -> ok | {error, error()}.
 putenv(Name, Value) ->
     Called = {?MODULE, putenv, [Name, Value]},
-    Text = without_nul(utf8(Value, 2, Called), 2, Called),
+    Text = py_check:without_nul(py_check:utf8(Value, 2, Called), 2, Called),
     with_variable(Name, Called, fun(Known) -> py_environment:put(Known, Text) end).
 
 %% @doc Takes an environment variable away from both sides. Idempotent.
@@ -770,19 +664,12 @@ getenv(Name) ->
 -spec with_variable(term(), py_error:called(), fun((binary()) -> Result)) ->
     Result | {error, error()}.
 with_variable(Name, Called, Do) ->
-    Known = without_nul(utf8(Name, 1, Called), 1, Called),
+    Known = py_check:without_nul(py_check:utf8(Name, 1, Called), 1, Called),
     _ = (Known =:= <<>> orelse binary:match(Known, <<"=">>) =/= nomatch)
         andalso ?BADARG(Called, {argument, 1, <<"not the name of an environment variable">>}),
     case py_app:ensure_started(worker) of
         ok -> Do(Known);
         {error, _} = Error -> Error
-    end.
-
--spec without_nul(binary(), pos_integer(), py_error:called()) -> binary().
-without_nul(Text, N, All) ->
-    case binary:match(Text, <<0>>) of
-        nomatch -> Text;
-        _ -> ?BADARG(All, {argument, N, <<"text with a NUL character">>})
     end.
 
 %% ------------------------------------------------------------------ contexts and pools
@@ -795,7 +682,7 @@ context() ->
 %% @doc In a pool; or the context in a slot of pool `default'.
 -spec context(py_context_router:pool_name() | pos_integer()) -> pid().
 context(Pool) when is_atom(Pool) ->
-    case py_call:context(Pool) of
+    case py_target:context(Pool) of
         {ok, Ctx} -> Ctx;
         {error, Reason} -> ?BADARG([Pool], Reason)
     end;
@@ -905,7 +792,7 @@ register_function(Name, Module, Function, Options) ->
 %% @doc Python code can't call it any more. Idempotent.
 -spec unregister_function(py_callback_registry:name()) -> ok.
 unregister_function(Name) ->
-    Known = function_name(Name, [Name]),
+    Known = py_check:function_name(Name, [Name]),
     case whereis(py_context_router_sup) of
         undefined -> ok;
         _ -> py_callback_registry:unregister(Known)
@@ -913,7 +800,7 @@ unregister_function(Name) ->
 
 -spec register_checked(py_callback_registry:name(), py_callback_registry:target(), term(), py_error:called()) -> ok.
 register_checked(Name, Function, Options, {_, _, Args} = Called) ->
-    Known = function_name(Name, Called),
+    Known = py_check:function_name(Name, Called),
     _ = py_callback_registry:is_taken(Known) andalso ?BADARG(Called, {argument, 1, ?TAKEN}),
     Values = values(Options, Called),
     case application:ensure_all_started(py_context_router) of
@@ -929,14 +816,3 @@ values(Options, _Called) when Options =:= #{} ->
     erlang;
 values(_Options, {_, _, Args} = Called) ->
     ?BADARG(Called, {argument, length(Args), <<"the only option is values => erlang | elixir">>}).
-
--spec function_name(term(), py_error:called()) -> binary().
-function_name(Name, _Args) when is_atom(Name) ->
-    atom_to_binary(Name);
-function_name(Name, Args) ->
-    try unicode:characters_to_binary(Name) of
-        Binary when is_binary(Binary), Binary =/= <<>> -> Binary;
-        _ -> ?BADARG(Args, {argument, 1, <<"not a name">>})
-    catch
-        error:badarg -> ?BADARG(Args, {argument, 1, <<"not a name">>})
-    end.

@@ -1,4 +1,7 @@
-%% The application: loads the native library, starts Python, then the supervision tree.
+%% @private The application: checks its environment, loads the native library, starts Python,
+%% then the supervision tree and the pools that the environment describes.
+%%
+%% Runs in the application master's processes. Nothing below calls it.
 -module(py_context_router_app).
 
 -behaviour(application).

@@ -1,4 +1,4 @@
-%% The top of the tree:
+%% @private The top of the tree:
 %%
 %%   py_context_router_sup
 %%   ├── py_registry      writes the registrations

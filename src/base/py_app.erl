@@ -1,13 +1,9 @@
-%% @private The application, seen from below: whether it runs, and its processes that write what
-%% everybody reads.
+%% @private The application, seen from below: whether it runs, and starting it.
 %%
-%% Runs in the calling process. It knows the names of supervisors and calls none of their modules.
+%% Runs in the calling process. It knows the names of supervisors and never calls their modules.
 -module(py_app).
 
--export([ensure_started/0, ensure_started/1, ensure_started_or_exit/0, ask/2]).
-
-%% How long a process that has died may take to be restarted, in ms.
--define(RESTART_TIMEOUT, 1_000).
+-export([ensure_started/0, ensure_started/1, ensure_started_or_exit/0, is_running/0]).
 
 %% Brings the application up if it isn't, and checks that its Python can give the mode.
 -spec ensure_started(py_context:context_mode()) ->
@@ -54,20 +50,6 @@ ensure_started_or_exit() ->
         {error, Reason} -> exit({py_context_router, Reason})
     end.
 
-%% Asks one of the processes that write what everybody reads. One that has just died is waited for: it
-%% starts with what had been written. Requests can be made twice without harm.
--spec ask(module(), term()) -> term().
-ask(Server, Request) ->
-    ask(Server, Request, ?RESTART_TIMEOUT).
-
--spec ask(module(), term(), non_neg_integer()) -> term().
-ask(Server, Request, Ms) ->
-    try
-        gen_server:call(Server, Request, infinity)
-    catch
-        exit:{Reason, _} when Ms > 0, Reason =:= noproc orelse Reason =:= killed ->
-            case whereis(py_context_router_sup) of
-                undefined -> exit({noproc, {?MODULE, ask, [Server, Request]}});
-                _ -> receive after 1 -> ask(Server, Request, Ms - 1) end
-            end
-    end.
+-spec is_running() -> boolean().
+is_running() ->
+    whereis(py_context_router_sup) =/= undefined.

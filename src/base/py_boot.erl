@@ -1,6 +1,8 @@
-%% Starting the linked Python, as the executable that the application environment names.
+%% @private Loads the native library and starts the linked Python, as the executable that the
+%% application environment names.
 %%
-%% Runs in the process that starts the application.
+%% Runs in the process that starts the application, and in the one that stops it. It never starts
+%% Python twice: CPython can't be, in one OS process.
 -module(py_boot).
 
 -export([start/0, stop/1, load/0, venv/0]).

@@ -1,9 +1,11 @@
 %% @private Arguments that several functions take, checked and brought into one form.
 %%
-%% Runs in the calling process. What is bad is a `badarg' of the function that was called from outside.
+%% Pure functions for the calling process. A bad argument is a `badarg' of the function that was
+%% called from outside; nothing here returns an error.
 -module(py_check).
 
--export([name/3, named/3, text/3]).
+-export([name/3, named/3, text/3, utf8/3, without_nul/3, path/3]).
+-export([module_name/2, function_name/2]).
 
 -include("py_args.hrl").
 
@@ -65,3 +67,56 @@ text(Source, N, All) when is_list(Source) ->
     end;
 text(_Source, N, All) ->
     ?BADARG(All, {argument, N, <<"not text: a binary, a string or iodata is needed">>}).
+
+%% Text that goes beyond Python source, where nobody looks at a binary any more.
+-spec utf8(term(), pos_integer(), py_error:called()) -> binary().
+utf8(Given, N, All) ->
+    Text = text(Given, N, All),
+    case unicode:characters_to_binary(Text) of
+        Text -> Text;
+        _ -> ?BADARG(All, {argument, N, <<"not text in UTF-8">>})
+    end.
+
+%% An empty path would be the working directory.
+-spec path(term(), pos_integer(), py_error:called()) -> binary().
+path(Given, N, All) ->
+    case utf8(Given, N, All) of
+        <<>> -> ?BADARG(All, {argument, N, <<"an empty path">>});
+        Path ->
+            case binary:match(Path, <<0>>) of
+                nomatch -> Path;
+                _ -> ?BADARG(All, {argument, N, <<"no path: it contains a NUL">>})
+            end
+    end.
+
+-spec without_nul(binary(), pos_integer(), py_error:called()) -> binary().
+without_nul(Text, N, All) ->
+    case binary:match(Text, <<0>>) of
+        nomatch -> Text;
+        _ -> ?BADARG(All, {argument, N, <<"text with a NUL character">>})
+    end.
+
+%% The name of a Python module, which may be dotted.
+-spec module_name(py_context:name(), py_error:called()) -> binary().
+module_name(Module, All) ->
+    Name = case name(Module, 1, All) of
+               Atom when is_atom(Atom) -> atom_to_binary(Atom);
+               Binary -> Binary
+           end,
+    case re:run(utf8(Name, 1, All), <<"^[^\\W\\d]\\w*(\\.[^\\W\\d]\\w*)*$"/utf8>>,
+                [unicode, ucp, dollar_endonly, {capture, none}]) of
+        match -> Name;
+        nomatch -> ?BADARG(All, {argument, 1, <<"not a module's name">>})
+    end.
+
+%% A name for a function that Python can call.
+-spec function_name(term(), py_error:called()) -> binary().
+function_name(Name, _All) when is_atom(Name) ->
+    atom_to_binary(Name);
+function_name(Name, All) ->
+    try unicode:characters_to_binary(Name) of
+        Binary when is_binary(Binary), Binary =/= <<>> -> Binary;
+        _ -> ?BADARG(All, {argument, 1, <<"not a name">>})
+    catch
+        error:badarg -> ?BADARG(All, {argument, 1, <<"not a name">>})
+    end.

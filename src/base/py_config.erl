@@ -1,8 +1,8 @@
-%% The application environment, read once when the application starts.
+%% @private The application environment, read once when the application starts.
 %%
-%% Only the keys that have an effect are known: another one is told in the log. A bad value stops the start
-%% and is named. As Elixir's configuration has it, `nil' is a key that is not set, and a keyword list is a
-%% map.
+%% Runs in the process that starts the application. A key without an effect is reported in the
+%% log, and a bad value stops the start and is named. As Elixir's configuration has it, `nil' is
+%% a key that is not set, and a keyword list is a map.
 -module(py_config).
 
 -export([check/0, value/1, log_levels/0]).

@@ -1,7 +1,7 @@
 %% @private The names of all options, and the defaults of those that have one.
 %%
-%% Pure functions. Whether a value is good is checked elsewhere: of the application environment in
-%% py_config, of contexts, pools and calls in py_options.
+%% Pure functions. Whether a value is good is checked elsewhere: of the application environment
+%% in py_config, of contexts, pools and calls in py_options.
 -module(py_defaults).
 
 -export([application/0, pool/0, is_option/1]).

@@ -1,4 +1,4 @@
-%% Errors, rendered for people. Errors are atoms and data everywhere else.
+%% @doc Errors, rendered for people. Errors are atoms and data everywhere else.
 -module(py_error).
 
 -export([format/1, format_error/2, badarg/3, report/1]).

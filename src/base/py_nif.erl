@@ -1,9 +1,10 @@
-%% The boundary to the native library: one stub per NIF, and nothing else.
+%% @private The boundary to the native library: one stub per NIF, and nothing else.
 %%
-%% No function here blocks: calls enqueue, starting and stopping answer by message. The library is
-%% loaded by the application when it starts, not when this module is loaded, so that a missing
-%% libpython is an error with a name instead of a crash report about on_load. Before that, stubs
-%% answer what is true of a system without Python: there are no contexts.
+%% Runs in the calling process. No function here blocks: calls enqueue, starting and stopping
+%% answer by message. The library is loaded by the application when it starts, not when this
+%% module is loaded, so that a missing libpython is an error with a name instead of a crash
+%% report about on_load. Before that, stubs answer what is true of a system without Python: there
+%% are no contexts.
 -module(py_nif).
 
 -export([load/0]).
@@ -21,7 +22,7 @@
          callback_begin/1, callback_answer/2]).
 
 -export_type([handle/0, hidden/0, pool/0, request/0, env/0, flags/0, key/0, seq/0, settings/0,
-              ticket/0, tally/0]).
+              callback_ref/0, in_flight/0]).
 
 -nifs([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1, ask/2,
        submit/2, cancel/2, interrupt/1, object_context/1,
@@ -44,9 +45,9 @@
 %% Stands for text that no report is to show.
 -opaque pool() :: reference().
 %% The slots of a pool.
--opaque ticket() :: reference().
+-opaque callback_ref() :: reference().
 %% A call from Python that waits for its answer.
--opaque tally() :: reference().
+-opaque in_flight() :: reference().
 %% What a native thread has sent and nobody has dealt with yet.
 -type seq() :: non_neg_integer().
 %% Number of a request within its context.
@@ -160,23 +161,23 @@ submit(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 -spec cancel(pid(), seq()) -> boolean().
 cancel(_Context, _Seq) -> ?NOT_LOADED.
 
-%% Hands a request to a context. The result comes as the message `{py_result, Ticket, Result}'.
--spec submit_message(pid(), request()) -> Ticket :: reference() | {error, term()}.
+%% Hands a request to a context. The result comes as the message `{py_result, RequestId, Result}'.
+-spec submit_message(pid(), request()) -> RequestId :: reference() | {error, term()}.
 submit_message(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
 %% Hands a request to a context. Its result goes nowhere; of an error, the process that is registered as
 %% `Reports' when the request ends, if there is one, gets `{py_cast, Caller, Request, {error, Reason}}'.
--spec submit_cast(pid(), request(), Reports :: atom()) -> Ticket :: reference() | {error, term()}.
+-spec submit_cast(pid(), request(), Reports :: atom()) -> RequestId :: reference() | {error, term()}.
 submit_cast(_Context, _Request, _Reports) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
-%% Gives a request up by its ticket. `true': no message will come. `sending': it is on its way.
+%% Cancels a request by its id. `true': no message will come. `sending': it is on its way.
 %% `sent': it was sent before.
--spec give_up(Ticket :: reference()) -> true | sending | sent.
-give_up(_Ticket) -> ?BEFORE_LOADING(erlang:error(badarg)).
+-spec give_up(RequestId :: reference()) -> true | sending | sent.
+give_up(_RequestId) -> ?BEFORE_LOADING(erlang:error(badarg)).
 
 %% Whether nothing will be sent for a request any more.
--spec is_over(Ticket :: reference()) -> boolean().
-is_over(_Ticket) -> ?BEFORE_LOADING(erlang:error(badarg)).
+-spec is_over(RequestId :: reference()) -> boolean().
+is_over(_RequestId) -> ?BEFORE_LOADING(erlang:error(badarg)).
 
 %% A reference that stands for a process.
 -spec tag(pid()) -> reference().
@@ -194,14 +195,14 @@ contexts() -> ?BEFORE_LOADING([]).
 submit_admitted(_Context, _Request) -> ?NOT_LOADED.
 
 %% After a refusal: refused for good, or there is room by now, or the caller waits. In that case it
-%% gets one message `{Ref, room}', unless it gives up first. The ticket is 0, or the one it had.
--spec await_room(pid(), reference(), Ticket :: non_neg_integer()) ->
-    refuse | room | {wait, Ticket :: pos_integer(), Ms :: non_neg_integer()}.
-await_room(_Context, _Ref, _Ticket) -> ?NOT_LOADED.
+%% gets one message `{Ref, room}', unless it cancels that first. The id is 0, or the one it had.
+-spec await_room(pid(), reference(), WaiterId :: non_neg_integer()) ->
+    refuse | room | {wait, WaiterId :: pos_integer(), Ms :: non_neg_integer()}.
+await_room(_Context, _Ref, _WaiterId) -> ?NOT_LOADED.
 
 %% `false': the message has come, or is on its way.
--spec give_up_room(pid(), Ticket :: pos_integer()) -> boolean().
-give_up_room(_Context, _Ticket) -> ?NOT_LOADED.
+-spec give_up_room(pid(), WaiterId :: pos_integer()) -> boolean().
+give_up_room(_Context, _WaiterId) -> ?NOT_LOADED.
 
 %% The caller was told of room and doesn't want it any more.
 -spec pass_room_on(pid()) -> ok.
@@ -307,38 +308,38 @@ locate(_Source, _File, _Line) -> ok.
 serve(_Service) -> ?NOT_LOADED.
 
 %% So much of what a native thread has sent has been dealt with.
--spec handled(tally(), Messages :: non_neg_integer(), Sends :: non_neg_integer(),
+-spec handled(in_flight(), Messages :: non_neg_integer(), Sends :: non_neg_integer(),
               Bytes :: non_neg_integer()) -> ok.
-handled(_Tally, _Messages, _Sends, _Bytes) -> ?NOT_LOADED.
+handled(_InFlight, _Messages, _Sends, _Bytes) -> ?NOT_LOADED.
 
 %% The names that Python code can call, all of them, and whose conventions their arguments follow.
 -spec registered([{binary(), erlang | elixir}]) -> ok.
 registered(_Names) -> ?NOT_LOADED.
 
-%% For a process that is to stand by for a call.
--spec callback_ticket() -> ticket() | enough.
+%% For a process that is to wait for a call. `enough': that many are idle.
+-spec callback_ticket() -> callback_ref() | enough.
 callback_ticket() -> ?NOT_LOADED.
 
-%% The process has the ticket, and gets `{py_call, Name, Args}' when the ticket is good for that call.
--spec callback_stand_by(ticket(), pid()) -> ok.
-callback_stand_by(_Ticket, _Pid) -> ?NOT_LOADED.
+%% The process is idle, and gets `{py_call, Name, Args}' when the reference is good for that call.
+-spec callback_stand_by(callback_ref(), pid()) -> ok.
+callback_stand_by(_CallbackRef, _Pid) -> ?NOT_LOADED.
 
-%% Answers, and the calling process stands by for the next call. `false': nothing was done, because
+%% Answers, and the calling process waits for the next call. `false': nothing was done, because
 %% enough others do, or there is nothing to answer.
--spec callback_answer_and_stand_by(ticket(), {ok, term()} | tuple() | undefined) -> boolean().
-callback_answer_and_stand_by(_Ticket, _Answer) -> ?NOT_LOADED.
+-spec callback_answer_and_stand_by(callback_ref(), {ok, term()} | tuple() | undefined) -> boolean().
+callback_answer_and_stand_by(_CallbackRef, _Answer) -> ?NOT_LOADED.
 
-%% Whoever has the ticket doesn't stand by any more. `false': it didn't.
--spec callback_retire(ticket()) -> boolean().
-callback_retire(_Ticket) -> ?NOT_LOADED.
+%% The process that has the reference waits no more. `false': it didn't.
+-spec callback_retire(callback_ref()) -> boolean().
+callback_retire(_CallbackRef) -> ?NOT_LOADED.
 
 %% The calling process is going to run the function.
--spec callback_begin(ticket()) -> ok.
-callback_begin(_Ticket) -> ?NOT_LOADED.
+-spec callback_begin(callback_ref()) -> ok.
+callback_begin(_CallbackRef) -> ?NOT_LOADED.
 
 %% Lets Python go on. The first answer counts.
--spec callback_answer(ticket(), {ok, term()} | tuple() | undefined) -> ok.
-callback_answer(_Ticket, _Answer) -> ?NOT_LOADED.
+-spec callback_answer(callback_ref(), {ok, term()} | tuple() | undefined) -> ok.
+callback_answer(_CallbackRef, _Answer) -> ?NOT_LOADED.
 
 %% What `logger' lets through: -1 (none) to 8 (all), else syslog's number of the level.
 -spec log_level(-1..8) -> ok.

@@ -1,4 +1,8 @@
-%% Options, checked key by key: an unknown key or a bad value is `{bad_option, {Key, Value}}'.
+%% @private Options, checked key by key: an unknown key or a bad value is `{bad_option, {Key,
+%% Value}}'.
+%%
+%% Pure functions for the calling process, except that a preload's source is replaced by a
+%% reference (`hide/1'), so that no report shows it.
 -module(py_options).
 
 -export([context/1, pool/1, pool_name/1, differ/2, hide/1, reveal/1]).

@@ -1,7 +1,7 @@
-%% Runs a program of the operating system to its end: with a list of arguments, never through a shell.
+%% @private Runs a program of the operating system to its end, with a list of arguments.
 %%
-%% Runs in the process that asks. Whatever becomes of the program, nothing of it stays in that
-%% process's mailbox.
+%% Runs in the calling process, and never through a shell. Whatever becomes of the program,
+%% nothing of it stays in that process's message queue.
 -module(py_os_cmd).
 
 -export([run/4]).

@@ -1,7 +1,7 @@
 %% @private What is written down of each pool: its native slots, and what starts it again.
 %%
-%% Persistent terms. A pool's own process writes its entries; everybody reads, without asking anybody.
-%% An entry outlives its process when that crashes, for the one that follows.
+%% Persistent terms. A pool's own process writes its entries; everybody reads, and asks no
+%% process. An entry outlives its process when that crashes, for the process that follows.
 -module(py_pool_table).
 
 %% The native slots.

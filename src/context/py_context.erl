@@ -42,7 +42,7 @@
 %% What it is.
 -export([get_interp_id/1, is_subinterp/1, info/1]).
 %% For py.
--export([request/3, home/1, home/2]).
+-export([home/1, home/2]).
 
 -export_type([context_mode/0, options/0, call_options/0, object_options/0, buffer_options/0]).
 -export_type([name/0, args/0, kwargs/0, locals/0, env/0,
@@ -88,7 +88,7 @@
 -type buffer_options() :: #{share => boolean(), timeout => timeout(), traceback => boolean(),
                             on_caller_down => interrupt | finish}.
 -type name() :: atom() | binary() | string().
-%% A dotted Python name: `math', `'os.path'', `<<"datetime.now">>'.
+%% A dotted Python name: `math', ``'os.path''', `<<"datetime.now">>'.
 -type args() :: [term()].
 -type kwargs() :: #{name() => term()} | [{name(), term()}].
 -type locals() :: #{name() => term()} | [{name(), term()}].
@@ -124,8 +124,6 @@
 
 -include("../base/py_args.hrl").
 
-%% How often a caller looks for its answer before it waits: for some µs.
--define(LOOKS, 100).
 -define(IS_ENV(E), (E =:= none orelse is_reference(E))).
 -define(IS_NAME(N), (is_atom(N) orelse is_binary(N))).
 -define(NOT_AN_ENV, <<"neither an environment of create_local_env/1 nor none">>).
@@ -152,7 +150,7 @@ start_link(Id, Mode) ->
 -spec start_checked(term(), py_options:context()) -> {ok, pid()} | {error, term()}.
 start_checked(Id, Options) ->
     Start = fun() -> py_context_server:spawn_link(Id, py_options:hide(Options)) end,
-    py_context_server:start_by(Start, Options).
+    py_context_server:start_and_await(Start, Options).
 
 %% @doc Stops a context. Waiting jobs are answered `{error, {context_died, shutdown}}', the running
 %% one has its grace, then is interrupted. On return the process and its thread are gone.
@@ -207,23 +205,21 @@ call(Ctx, Module, Func, Args, Kwargs, Timeout) ->
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env)
   when ?IS_NAME(Module), ?IS_NAME(Func), Kwargs =:= #{}, is_pid(Ctx), node(Ctx) =:= node(),
        is_list(Args), ?IS_TIMEOUT(Timeout), ?IS_ENV(Env) ->
-    Ref = make_ref(),
-    Request = {call, Ref, 0, Module, Func, Args, Kwargs, Env},
-    asked(py_nif:ask(Ctx, Request), Ref, Ctx, Request, Timeout);
+    Call = py_request:new(Ctx, {call, Module, Func, Args, Kwargs}, {Timeout, Env, 0}),
+    py_submit:run(Ctx, Call);
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) when ?IS_ENV(Env) ->
     call_checked([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {Timeout, Env, 0});
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) ->
     ?BADARG([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {argument, 7, ?NOT_AN_ENV}).
 
 -spec call_checked([term()], py_options:call()) -> {ok, term()} | {error, error()}.
-call_checked([Ctx, Module, Func, Args, Kwargs | _] = All, {Timeout, Env, Flags})
-  when is_list(Args) ->
+call_checked([Ctx, Module, Func, Args, Kwargs | _] = All, Options) when is_list(Args) ->
     Called = {?MODULE, call, All},
     M = py_check:name(Module, 2, Called),
     F = py_check:name(Func, 3, Called),
     K = py_check:named(Kwargs, 5, Called),
-    run(Ctx, fun(Ref) -> {call, Ref, Flags, M, F, Args, K, Env} end, Timeout, Called);
-call_checked(All, _Call) ->
+    run(Ctx, {call, M, F, Args, K}, Options, Called);
+call_checked(All, _Options) ->
     ?BADARG({?MODULE, call, All}, {argument, 4, <<"not a list">>}).
 
 %% @doc Evaluates a Python expression in the context's own namespace.
@@ -253,11 +249,11 @@ eval(Ctx, Source, Locals, Timeout, Env) ->
     eval_checked([Ctx, Source, Locals, Timeout, Env], {Timeout, Env, 0}).
 
 -spec eval_checked([term()], py_options:call()) -> {ok, term()} | {error, error()}.
-eval_checked([Ctx, Source, Locals | _] = All, {Timeout, Env, Flags}) ->
+eval_checked([Ctx, Source, Locals | _] = All, Options) ->
     Called = {?MODULE, eval, All},
     Text = py_check:text(Source, 2, Called),
     Names = py_check:named(Locals, 3, Called),
-    run(Ctx, fun(Ref) -> {eval, Ref, Flags, Text, Names, Env} end, Timeout, Called).
+    run(Ctx, {eval, Text, Names}, Options, Called).
 
 %% @doc Runs Python statements in the context's own namespace.
 -spec exec(pid(), source()) -> ok | {error, error()}.
@@ -286,10 +282,10 @@ exec(Ctx, Source, Timeout, Env) ->
     exec_checked([Ctx, Source, Timeout, Env], {Timeout, Env, 0}).
 
 -spec exec_checked([term()], py_options:call()) -> ok | {error, error()}.
-exec_checked([Ctx, Source | _] = All, {Timeout, Env, Flags}) ->
+exec_checked([Ctx, Source | _] = All, Options) ->
     Called = {?MODULE, exec, All},
     Text = py_check:text(Source, 2, Called),
-    run(Ctx, fun(Ref) -> {exec, Ref, Flags, Text, Env} end, Timeout, Called).
+    run(Ctx, {exec, Text}, Options, Called).
 
 %% ------------------------------------------------------------------ objects
 
@@ -310,9 +306,8 @@ call_method(Ctx, Object, Method, Args, Kwargs, Options) when is_list(Args) ->
     Called = {?MODULE, call_method, [Ctx, Object, Method, Args, Kwargs, Options]},
     Name = py_check:name(Method, 3, Called),
     K = py_check:named(Kwargs, 5, Called),
-    with_object_options(Options, fun(Timeout, Flags) ->
-        run(Ctx, fun(Ref) -> {call_method, Ref, Flags, Object, Name, Args, K} end, Timeout,
-            Called)
+    with_object_options(Options, fun(Checked) ->
+        run(Ctx, {call_method, Object, Name, Args, K}, Checked, Called)
     end);
 call_method(Ctx, Object, Method, Args, Kwargs, Options) ->
     ?BADARG([Ctx, Object, Method, Args, Kwargs, Options], {argument, 4, <<"not a list">>}).
@@ -327,9 +322,9 @@ getattr(Ctx, Object, Name) ->
     {ok, term()} | {error, error()}.
 getattr(Ctx, Object, Name, Options) ->
     Called = {?MODULE, getattr, [Ctx, Object, Name, Options]},
-    Checked = py_check:name(Name, 3, Called),
-    with_object_options(Options, fun(Timeout, Flags) ->
-        run(Ctx, fun(Ref) -> {getattr, Ref, Flags, Object, Checked} end, Timeout, Called)
+    Attribute = py_check:name(Name, 3, Called),
+    with_object_options(Options, fun(Checked) ->
+        run(Ctx, {getattr, Object, Attribute}, Checked, Called)
     end).
 
 %% @doc The object behind a handle as a term: what has no counterpart becomes what it stands for, at
@@ -350,8 +345,8 @@ to_term(Object, Options) when is_reference(Object), node(Object) =/= node() ->
 to_term(Object, Options) ->
     Called = {?MODULE, to_term, [Object, Options]},
     with_home(Object, Called, fun(Ctx) ->
-        with_object_options(Options, fun(Timeout, Flags) ->
-            run(Ctx, fun(Ref) -> {to_term, Ref, Flags, Object} end, Timeout, Called)
+        with_object_options(Options, fun(Checked) ->
+            run(Ctx, {to_term, Object}, Checked, Called)
         end)
     end).
 
@@ -373,24 +368,22 @@ to_buffer(Object, Options) when is_reference(Object), node(Object) =/= node() ->
 to_buffer(Object, Options) ->
     Called = {?MODULE, to_buffer, [Object, Options]},
     with_home(Object, Called, fun(Ctx) ->
-        with_buffer_options(Options, fun(Share, Timeout, Flags) ->
-            Request = fun(Ref) -> {to_buffer, Ref, Flags, Object, Share} end,
-            run(Ctx, Request, Timeout, Called)
+        with_buffer_options(Options, fun(Share, Checked) ->
+            run(Ctx, {to_buffer, Object, Share}, Checked, Called)
         end)
     end).
 
 %% What is in a buffer is neither `None' nor an object.
--spec with_buffer_options(term(), fun((boolean(), timeout(), py_nif:flags()) -> Result)) ->
+-spec with_buffer_options(term(), fun((boolean(), py_options:call()) -> Result)) ->
     Result | {error, {bad_option, term()}}.
 with_buffer_options(#{share := Share}, _Fun) when not is_boolean(Share) ->
     {error, {bad_option, {share, Share}}};
 with_buffer_options(#{values := Values}, _Fun) ->
     {error, {bad_option, {values, Values}}};
 with_buffer_options(#{share := Share} = Options, Fun) ->
-    Shared = fun(Timeout, Flags) -> Fun(Share, Timeout, Flags) end,
-    with_object_options(maps:remove(share, Options), Shared);
+    with_object_options(maps:remove(share, Options), fun(Checked) -> Fun(Share, Checked) end);
 with_buffer_options(Options, Fun) ->
-    with_object_options(Options, fun(Timeout, Flags) -> Fun(false, Timeout, Flags) end).
+    with_object_options(Options, fun(Checked) -> Fun(false, Checked) end).
 
 %% @doc Whether a term is a handle on a Python object in a context of this node.
 -spec is_ref(term()) -> boolean().
@@ -423,8 +416,7 @@ with_home(Object, Called, Fun) ->
 create_local_env(Ctx) when is_pid(Ctx), node(Ctx) =/= node() ->
     py_erpc:on_node(node(Ctx), ?MODULE, create_local_env, [Ctx], infinity);
 create_local_env(Ctx) ->
-    run(Ctx, fun(Ref) -> {new_env, Ref, 0} end, infinity,
-        {?MODULE, create_local_env, [Ctx]}).
+    run(Ctx, new_env, {infinity, none, 0}, {?MODULE, create_local_env, [Ctx]}).
 
 %% @doc Interrupts the running job: its caller gets `{error, interrupted}'. Python sees a
 %% `KeyboardInterrupt' at its next bytecode; code that is blocked in C sees it when it returns. A
@@ -491,76 +483,26 @@ with_options(Timeout, Fun) ->
     Fun({Timeout, none, 0}).
 
 %% Options of a call about an object, or just its timeout.
--spec with_object_options(timeout() | object_options(),
-                          fun((timeout(), py_nif:flags()) -> Result)) ->
+-spec with_object_options(timeout() | object_options(), fun((py_options:call()) -> Result)) ->
     Result | {error, {bad_option, term()}}.
 with_object_options(#{env := Env}, _Fun) ->
     {error, {bad_option, {env, Env}}};
 with_object_options(Options, Fun) ->
-    with_options(Options, fun({Timeout, _Env, Flags}) -> Fun(Timeout, Flags) end).
+    with_options(Options, Fun).
 
 %% Submits a request and waits. `Called' is what is to be run where the context is.
--spec run(pid(), fun((reference()) -> py_nif:request()), timeout(), {module(), atom(), [term()]}) ->
-    term().
-run(Ctx, Request, Timeout, _Called)
+-spec run(pid(), py_request:work(), py_options:call(), {module(), atom(), [term()]}) -> term().
+run(Ctx, Work, {Timeout, _, _} = Options, _Called)
   when is_pid(Ctx), node(Ctx) =:= node(), ?IS_TIMEOUT(Timeout) ->
-    request(Ctx, Request, Timeout);
-run(Ctx, _Request, Timeout, {?MODULE, Func, Args}) when is_pid(Ctx), ?IS_TIMEOUT(Timeout) ->
+    py_submit:run(Ctx, py_request:new(Ctx, Work, Options));
+run(Ctx, _Work, {Timeout, _, _}, {?MODULE, Func, Args}) when is_pid(Ctx), ?IS_TIMEOUT(Timeout) ->
     py_erpc:on_node(node(Ctx), ?MODULE, Func, Args, Timeout);
-run(Ctx, _Request, _Timeout, Called) when not is_pid(Ctx) ->
+run(Ctx, _Work, _Options, Called) when not is_pid(Ctx) ->
     ?BADARG(Called, {argument, 1, <<"not a pid">>});
-run(_Ctx, _Request, Timeout, {_Module, _Func, Args} = Called) ->
+run(_Ctx, _Work, {Timeout, _, _}, {_Module, _Func, Args} = Called) ->
     %% The last one that is it: the arguments before can be anything.
     {N, Timeout} = lists:last([Each || {_, Arg} = Each <- lists:enumerate(Args), Arg =:= Timeout]),
     ?BADARG(Called, {argument, N, <<"the timeout is neither a number of ms nor infinity">>}).
-
-%% @private Submits a request to a context of this node and waits. The reference is made here, so that
-%% the compiler sees that a long message queue need not be searched for it.
--spec request(pid(), fun((reference()) -> py_nif:request()), timeout()) -> term().
-request(Ctx, Request, Timeout) ->
-    Ref = make_ref(),
-    Made = Request(Ref),
-    asked(py_nif:ask(Ctx, Made), Ref, Ctx, Made, Timeout).
-
--spec asked(py_nif:seq() | {soon, py_nif:seq()} | {error, term()}, reference(), pid(),
-            py_nif:request(), timeout()) -> term().
-asked({soon, Seq}, Ref, Ctx, _Request, Timeout) -> look(Ref, Ctx, Seq, Timeout, ?LOOKS);
-asked(Seq, Ref, Ctx, _Request, Timeout) when is_integer(Seq) -> await(Ref, Ctx, Seq, Timeout);
-asked(Error, Ref, Ctx, Request, Timeout) -> refused(Error, Ref, Ctx, Request, Timeout).
-
-%% A full queue may be waited for.
--spec refused({error, term()}, reference(), pid(), py_nif:request(), timeout()) -> term().
-refused({error, {overloaded, #{queue := _}}} = Full, Ref, Ctx, Request, Timeout) ->
-    case py_overload:submit(Ctx, Request, Full, Timeout) of
-        {error, _} = Error -> Error;
-        {Seq, Left} -> await(Ref, Ctx, Seq, Left)
-    end;
-refused(Error, _Ref, _Ctx, _Request, _Timeout) ->
-    Error.
-
-%% Looks for an answer that may come soon before it waits: a scheduler that has nothing else to do may
-%% go to sleep at once, and waking it takes longer than most calls. Only where nobody else uses the
-%% context, because one who looks keeps others from the scheduler.
--spec look(reference(), pid(), py_nif:seq(), timeout(), non_neg_integer()) -> term().
-look(Ref, Ctx, Seq, Timeout, Looks) when Looks =:= 0; Timeout =:= 0 ->
-    await(Ref, Ctx, Seq, Timeout);
-look(Ref, Ctx, Seq, Timeout, Looks) ->
-    receive {Ref, Result} -> Result
-    after 0 -> look(Ref, Ctx, Seq, Timeout, Looks - 1)
-    end.
-
-%% When the time is up the request is given up. Either that succeeds, and no reply will ever come;
-%% or the reply was faster, and is here or on its way.
--spec await(reference(), pid(), py_nif:seq(), timeout()) -> term().
-await(Ref, Ctx, Seq, Timeout) ->
-    receive
-        {Ref, Result} -> Result
-    after Timeout ->
-        case py_nif:cancel(Ctx, Seq) of
-            true -> {error, timeout};
-            false -> receive {Ref, Result} -> Result end
-        end
-    end.
 
 %% Of options that the other node checks.
 -spec patience(term()) -> timeout().

@@ -1,22 +1,32 @@
-%% The process of one context: it owns the lifecycle of a native thread, and is the pid that users
-%% see. It is not a hop: calls go from the caller straight to the thread's mailbox.
+%% @private The process of one context: it owns the lifecycle of a native thread, and is the pid
+%% that users see. Calls never pass through it; they go from the caller straight to the thread's
+%% mailbox.
 %%
-%% It starts its thread without waiting for it, so that the contexts of a pool start side by side.
-%% In a pool's slot it tells the pool once the thread serves, and tries again, later and later, when
-%% the thread can't start; alone it reports the failure and ends.
+%%   starting --started--> serving --drain--> draining --ended--> (the pool stops it)
+%%      |                    |  ^
+%%      | error in a slot    |  | stuck: a replacement thread takes over
+%%      v                    +--+
+%%   waiting --retry--> starting       any --stop--> stopping --ended--> (terminated)
+%%      (alone: failed, until its starter has the error)
 %%
-%% It dies of any exit signal, like a process that doesn't trap exits; it traps them only to stop
-%% its thread in order: waiting jobs are answered and, when it is a `shutdown', the running one gets
+%% It starts its thread without waiting for it, so that the contexts of a pool start side by
+%% side. In a pool's slot it reports to the pool when the thread serves, and tries again, with a
+%% growing interval, when the thread can't start; alone it reports the failure and ends.
+%%
+%% It dies of any exit signal, as a process does that traps none; it traps them only to stop its
+%% thread in order: waiting jobs are answered and, when it is a `shutdown', the running one has
 %% its grace. Any other reason is a death without grace, so that a slot is refilled at once. When
-%% it is killed outright, the native side notices (a NIF monitor) and answers everybody.
+%% it is killed outright, the native side notices by a NIF monitor and answers all callers.
+%%
+%% The file is over 400 lines because it is one state machine.
 -module(py_context_server).
 
 -behaviour(gen_server).
 
--export([start_link/2, start_link_slot/3, spawn_link/2, start_by/2, unlinked/2]).
+-export([start_link/2, start_link_slot/3, spawn_link/2, start_and_await/2, unlink_flush/2]).
 %% For the process itself.
 -export([begin_alone/2]).
--export([stop/1, stop_soon/1, drain/1, hold/3]).
+-export([stop/1, stop_soon/1, drain/1, keep_ref/3]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -export_type([slot/0]).
@@ -35,27 +45,27 @@
     %% What is to take over from a thread that is stuck, while it starts; `waiting' for another try.
     replacement :: undefined | waiting | {reference(), py_nif:handle()},
     %% Threads of replacements that weren't needed, until they have ended.
-    leaving = [] :: [reference()],
+    ending = [] :: [reference()],
     %% When the running job's grace is over, once stopping has begun; in monotonic ms.
     deadline :: undefined | py_deadline:deadline(),
-    %% Callers of `start_by/2', answered when the outcome is known.
+    %% Callers of `start_and_await/2', answered when the outcome is known.
     waiting = [] :: [gen_server:from()],
     %% Failed starts in a row.
     failures = 0 :: non_neg_integer(),
     %% Namespaces in use on other nodes, by the monitors of their users.
-    held = #{} :: #{reference() => py_context:env() | py_context:object()}
+    remote_refs = #{} :: #{reference() => py_context:env() | py_context:object()}
 }).
 
 %% The back-off of a slot whose context can't start, in ms.
 -define(FIRST_BACKOFF, 50).
--define(LAST_BACKOFF, 5_000).
+-define(MAX_BACKOFF, 5_000).
 %% How long a thread may take to end that has nothing more to run, or has had its time to clean up, in
 %% ms; then it is left to itself.
--define(TO_END, 1_000).
+-define(END_TIMEOUT, 1_000).
 %% How long a stop waits for a job that may clean up for ever, in ms.
--define(LONGEST_CLEAN_UP, 5_000).
+-define(MAX_CLEAN_UP, 5_000).
 %% How long the error of a single context is kept for the process that starts it, in ms.
--define(UNASKED, 5_000).
+-define(AWAIT_TIMEOUT, 5_000).
 
 -spec start_link(Id :: term(), py_options:context()) -> {ok, pid()} | {error, term()}.
 start_link(Id, Options) ->
@@ -79,9 +89,9 @@ begin_alone(Id, Options) ->
     gen_server:enter_loop(?MODULE, [], Started).
 
 %% Starts a context with `Start' and waits until it serves. Brings the application up first.
--spec start_by(fun(() -> {ok, pid()} | {error, term()}), py_options:context()) ->
+-spec start_and_await(fun(() -> {ok, pid()} | {error, term()}), py_options:context()) ->
     {ok, pid()} | {error, term()}.
-start_by(Start, #{mode := Mode}) ->
+start_and_await(Start, #{mode := Mode}) ->
     case py_app:ensure_started(Mode) of
         ok -> await(Start());
         {error, _} = Error -> Error
@@ -91,9 +101,9 @@ start_by(Start, #{mode := Mode}) ->
 await({ok, Pid}) ->
     try gen_server:call(Pid, await, infinity) of
         ok -> {ok, Pid};
-        {error, _} = Error -> unlinked(Pid, Error)
+        {error, _} = Error -> unlink_flush(Pid, Error)
     catch
-        exit:{Reason, _} -> unlinked(Pid, {error, {context_died, Reason}})
+        exit:{Reason, _} -> unlink_flush(Pid, {error, {context_died, Reason}})
     end;
 await({error, _} = Error) ->
     Error.
@@ -101,8 +111,8 @@ await({error, _} = Error) ->
 %% Releases a process whose start has failed, or which the caller stops: a caller that traps exits needs
 %% no message about it. There can be one only if the process has ended already; else the caller's message
 %% queue, which may be long, need not be searched.
--spec unlinked(pid(), Error) -> Error.
-unlinked(Pid, Error) ->
+-spec unlink_flush(pid(), Error) -> Error.
+unlink_flush(Pid, Error) ->
     true = unlink(Pid),
     case process_info(self(), trap_exit) =:= {trap_exit, true} andalso not is_process_alive(Pid) of
         true -> receive {'EXIT', Pid, _} -> Error after 0 -> Error end;
@@ -131,10 +141,10 @@ drain(Pid) ->
     gen_server:cast(Pid, drain).
 
 %% Keeps what a reference stands for alive for a process on another node, as long as that lives.
--spec hold(pid(), py_context:env() | py_context:object(), pid()) -> ok.
-hold(Pid, Ref, User) ->
+-spec keep_ref(pid(), py_context:env() | py_context:object(), pid()) -> ok.
+keep_ref(Pid, Ref, User) ->
     try
-        gen_server:call(Pid, {hold, Ref, User}, infinity)
+        gen_server:call(Pid, {keep_ref, Ref, User}, infinity)
     catch
         %% Then what the reference stands for is gone as well.
         exit:_ -> ok
@@ -175,7 +185,7 @@ sources(#state{options = Options}) ->
 pool(#state{slot = undefined}) -> undefined;
 pool(#state{slot = #{pool := Name}}) -> Name.
 
--spec handle_call(await | {hold, py_context:env(), pid()}, gen_server:from(), #state{}) ->
+-spec handle_call(await | {keep_ref, py_context:env(), pid()}, gen_server:from(), #state{}) ->
     {noreply, #state{}} | {reply, ok, #state{}} | {stop, normal, {error, term()}, #state{}}.
 handle_call(await, _From, #state{status = serving} = State) ->
     {reply, ok, State};
@@ -183,8 +193,8 @@ handle_call(await, _From, #state{status = {failed, Error}} = State) ->
     {stop, normal, Error, State};
 handle_call(await, From, State) ->
     {noreply, State#state{waiting = [From | State#state.waiting]}};
-handle_call({hold, Env, User}, _From, #state{held = Held} = State) ->
-    {reply, ok, State#state{held = Held#{monitor(process, User) => Env}}}.
+handle_call({keep_ref, Env, User}, _From, #state{remote_refs = Refs} = State) ->
+    {reply, ok, State#state{remote_refs = Refs#{monitor(process, User) => Env}}}.
 
 -spec handle_cast(stop_soon | drain, #state{}) -> {noreply, #state{}}.
 handle_cast(stop_soon, State) ->
@@ -211,7 +221,7 @@ handle_info({py_context, Ref, started}, #state{ref = Ref, status = starting} = S
     {noreply, started(State)};
 handle_info({py_context, Ref, {error, _} = Error}, #state{ref = Ref, status = starting} = State) ->
     %% Whoever hears of it finds nothing left: the thread is about to end.
-    case ended_within(Ref, ?TO_END) of
+    case ended_within(Ref, ?END_TIMEOUT) of
         true -> failed(Error, State#state{handle = undefined});
         false -> failed(Error, State)
     end;
@@ -226,15 +236,15 @@ handle_info({py_context, Ref, ended}, #state{ref = Ref, status = draining} = Sta
 handle_info({py_context, Ref, ended}, #state{ref = Ref} = State) ->
     %% It was told to stop, or never served.
     {noreply, State#state{handle = undefined}};
-handle_info({py_context, Ref, ended}, #state{leaving = Leaving} = State) ->
+handle_info({py_context, Ref, ended}, #state{ending = Ending} = State) ->
     %% Of a replacement, or left by an attempt to start before this one.
-    {noreply, State#state{leaving = lists:delete(Ref, Leaving)}};
+    {noreply, State#state{ending = lists:delete(Ref, Ending)}};
 handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = serving} = State) ->
     {noreply, replace(State)};
 handle_info(replace, #state{status = serving, replacement = waiting} = State) ->
     {noreply, replace(State#state{replacement = undefined})};
 handle_info({py_context, Ref, started}, #state{replacement = {Ref, _}} = State) ->
-    {noreply, hand_over(State)};
+    {noreply, take_over(State)};
 handle_info({py_context, Ref, {error, _} = Error}, #state{replacement = {Ref, _}} = State) ->
     {noreply, not_replaced(Error, drop_replacement(State))};
 handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = draining, handle = Handle} = State)
@@ -245,11 +255,11 @@ handle_info(grace_over, #state{handle = Handle} = State) when Handle =/= undefin
     {noreply, State};
 handle_info(retry, #state{status = waiting} = State) ->
     {noreply, start_thread(State)};
-handle_info(unasked, #state{status = {failed, _}} = State) ->
+handle_info(nobody_awaited, #state{status = {failed, _}} = State) ->
     {stop, normal, State};
-handle_info({'DOWN', Monitor, process, _User, _Reason}, #state{held = Held} = State) ->
+handle_info({'DOWN', Monitor, process, _User, _Reason}, #state{remote_refs = Refs} = State) ->
     %% A reference that lies about as garbage here would keep its object for ever.
-    {noreply, State#state{held = maps:remove(Monitor, Held)}, hibernate};
+    {noreply, State#state{remote_refs = maps:remove(Monitor, Refs)}, hibernate};
 handle_info({'EXIT', _From, normal}, State) ->
     {noreply, State};
 handle_info({'EXIT', _From, Reason}, State) ->
@@ -265,7 +275,7 @@ handle_info(_Message, State) ->
 abandon(Why, #state{handle = Handle} = State) ->
     ok = py_nif:context_kill(Handle, Why),
     ok = tell_owner(drained, State),
-    State#state{handle = undefined, leaving = []}.
+    State#state{handle = undefined, ending = []}.
 
 -spec is_stuck() -> boolean().
 is_stuck() ->
@@ -292,8 +302,8 @@ not_replaced({error, Reason}, #state{failures = Failures} = State) ->
     _ = erlang:send_after(backoff(Failures), self(), replace),
     State#state{replacement = waiting, failures = Failures + 1}.
 
--spec hand_over(#state{}) -> #state{}.
-hand_over(#state{handle = Old, replacement = {Ref, New}} = State) ->
+-spec take_over(#state{}) -> #state{}.
+take_over(#state{handle = Old, replacement = {Ref, New}} = State) ->
     case py_nif:context_hand_over(Old, New) of
         true ->
             ok = report_replaced(State),
@@ -304,9 +314,9 @@ hand_over(#state{handle = Old, replacement = {Ref, New}} = State) ->
 
 %% Whoever stops the context waits for its end.
 -spec drop_replacement(#state{}) -> #state{}.
-drop_replacement(#state{replacement = {Ref, New}, leaving = Leaving} = State) ->
+drop_replacement(#state{replacement = {Ref, New}, ending = Ending} = State) ->
     ok = py_nif:context_kill(New, shutdown),
-    State#state{replacement = undefined, leaving = [Ref | Leaving]};
+    State#state{replacement = undefined, ending = [Ref | Ending]};
 drop_replacement(State) ->
     State#state{replacement = undefined}.
 
@@ -341,7 +351,7 @@ started(State) ->
 -spec failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 failed({error, _} = Error, #state{slot = undefined, waiting = []} = State) ->
     %% So fast that nobody has asked yet. Whoever starts it is about to, if he lives.
-    _ = erlang:send_after(?UNASKED, self(), unasked),
+    _ = erlang:send_after(?AWAIT_TIMEOUT, self(), nobody_awaited),
     {noreply, State#state{status = {failed, Error}}};
 failed(Error, #state{slot = undefined} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, Error) end, State#state.waiting),
@@ -361,7 +371,7 @@ tell_owner(Event, #state{slot = #{owner := Owner, key := Key}}) ->
 
 -spec backoff(non_neg_integer()) -> pos_integer().
 backoff(Failures) ->
-    min(?LAST_BACKOFF, ?FIRST_BACKOFF bsl min(Failures, 10)).
+    min(?MAX_BACKOFF, ?FIRST_BACKOFF bsl min(Failures, 10)).
 
 %% The counterpart of what the pool reports of the first failure.
 -spec report_recovery(#state{}) -> ok.
@@ -426,10 +436,10 @@ start_grace(Grace) ->
     py_deadline:from_timeout(Grace).
 
 -spec await_end(term(), #state{}) -> ok.
-await_end(Reason, #state{leaving = Leaving, deadline = Deadline} = State) ->
+await_end(Reason, #state{ending = Ending, deadline = Deadline} = State) ->
     ok = await_thread(Reason, State),
     %% They have been told to end already.
-    _ = [ended_within(Ref, py_deadline:left(last(Deadline, State)), State) || Ref <- Leaving],
+    _ = [ended_within(Ref, py_deadline:left(last(Deadline, State)), State) || Ref <- Ending],
     ok.
 
 -spec await_thread(term(), #state{}) -> ok.
@@ -449,12 +459,12 @@ await_thread(Reason, #state{handle = Handle, ref = Ref, deadline = Deadline} = S
 %% interrupt only when it returns; it ends then. The time is one for all contexts of a pool.
 -spec last(py_deadline:deadline(), #state{}) -> py_deadline:deadline().
 last(infinity, _State) -> infinity;
-last(Deadline, State) -> Deadline + clean_up(State) + ?TO_END.
+last(Deadline, State) -> Deadline + clean_up(State) + ?END_TIMEOUT.
 
 -spec clean_up(#state{}) -> non_neg_integer().
 clean_up(#state{options = #{interrupt_grace := Grace, stuck_after := StuckAfter}}) ->
     case min(Grace, StuckAfter) of
-        infinity -> ?LONGEST_CLEAN_UP;
+        infinity -> ?MAX_CLEAN_UP;
         Ms -> Ms
     end.
 

@@ -1,35 +1,31 @@
-%% @private What every context starts with: folders on Python's path, imports, a virtual environment.
-%% Kept in one place, in order, so that contexts which start later have it too.
+%% @private What every context starts with: folders on Python's path, imports, a virtual
+%% environment. The steps are kept in one place, in order, so that contexts which start later
+%% have them too.
 %%
-%% One process writes; each new context reads, without asking anybody, and runs the steps before it
-%% serves. It runs nothing in a context that serves already: py_each_context does.
+%% One process writes; each new context reads, without asking it, and runs the steps before it
+%% serves. It never runs anything in a context that serves already: py_each_context does.
 -module(py_context_setup).
-
--behaviour(gen_server).
 
 -export([put/1, remove/1, find/1, sources/1]).
 -export([import/1, path/1]).
 -export([start_link/0, forget/0]).
--export([init/1, handle_call/3, handle_cast/2, terminate/2]).
 
 -export_type([key/0, step/0]).
 
 -type key() :: {import, binary()} | {path, binary()} | venv.
 -type step() :: {key(), Source :: binary(), Note :: term()}.
 
--define(KEY, {py_context_router, setup}).
-
 %% ------------------------------------------------------------------ steps
 
 %% Contexts that start from now on run it. In the place of one that has its key.
 -spec put(step()) -> ok.
-put({_Key, Source, _Note} = Step) when is_binary(Source) ->
-    py_app:ask(?MODULE, {put, Step}).
+put({Key, Source, _Note} = Step) when is_binary(Source) ->
+    py_store:update(?MODULE, fun(Steps) -> lists:keystore(Key, 1, Steps, Step) end).
 
 %% Contexts that start from now on don't run it.
 -spec remove(key()) -> ok.
 remove(Key) ->
-    py_app:ask(?MODULE, {remove, Key}).
+    py_store:update(?MODULE, fun(Steps) -> lists:keydelete(Key, 1, Steps) end).
 
 -spec find(key()) -> step() | undefined.
 find(Key) ->
@@ -48,7 +44,7 @@ sources(Venv) ->
 
 -spec steps() -> [step()].
 steps() ->
-    persistent_term:get(?KEY, []).
+    py_store:read(store()).
 
 %% ------------------------------------------------------------------ their sources
 
@@ -68,39 +64,17 @@ path(Path) ->
         " or __import__('sys').path.insert(0, ", Folder, ")"]),
      none}.
 
-%% ------------------------------------------------------------------ the process
+%% ------------------------------------------------------------------ the store
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
-
--spec init([]) -> {ok, undefined}.
-init([]) ->
-    %% As in py_registry: erased when the application stops, kept over a crash.
-    _ = process_flag(trap_exit, true),
-    {ok, undefined}.
-
--spec handle_call({put, step()} | {remove, key()}, gen_server:from(), undefined) ->
-    {reply, ok, undefined}.
-handle_call({put, {Key, _, _} = Step}, _From, State) ->
-    ok = persistent_term:put(?KEY, lists:keystore(Key, 1, steps(), Step)),
-    {reply, ok, State};
-handle_call({remove, Key}, _From, State) ->
-    ok = persistent_term:put(?KEY, lists:keydelete(Key, 1, steps())),
-    {reply, ok, State}.
-
--spec handle_cast(term(), undefined) -> {noreply, undefined}.
-handle_cast(_Message, State) ->
-    {noreply, State}.
-
--spec terminate(term(), undefined) -> ok.
-terminate(shutdown, _State) ->
-    forget();
-terminate(_Reason, _State) ->
-    ok.
+    py_store:start_link(?MODULE, store()).
 
 %% When the application stops.
 -spec forget() -> ok.
 forget() ->
-    _ = persistent_term:erase(?KEY),
-    ok.
+    py_store:forget(store()).
+
+-spec store() -> py_store:store([step()]).
+store() ->
+    #{key => {py_context_router, setup}, empty => [], publish => fun(_Steps) -> ok end}.

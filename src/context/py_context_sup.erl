@@ -1,4 +1,4 @@
-%% Single contexts under the application's supervisor, outside any pool.
+%% @doc Single contexts under the application's supervisor, outside any pool.
 %%
 %% They are temporary: a context's variables are gone when it dies, and nobody would find the
 %% replacement's pid. A pool is for those who want one.
@@ -39,7 +39,7 @@ which_contexts() ->
 
 -spec start_checked(term(), py_options:context()) -> {ok, pid()} | {error, term()}.
 start_checked(Id, Options) ->
-    py_context_server:start_by(fun() -> start_child(Id, Options) end, Options).
+    py_context_server:start_and_await(fun() -> start_child(Id, Options) end, Options).
 
 -spec start_child(term(), py_options:context()) -> {ok, pid()} | {error, term()}.
 start_child(Id, #{mode := Mode} = Options) ->

@@ -1,7 +1,7 @@
 %% @private Functions of this application, called on another node.
 %%
-%% Runs in the process that calls, and in one that `erpc' starts for it on the other node. That one
-%% dies with its caller, and what is in its result is kept alive for the caller.
+%% Runs in the process that calls, and in one that `erpc' starts for it on the other node. That
+%% one never outlives its caller, and what is in its result is kept alive for the caller.
 -module(py_erpc).
 
 -export([on_node/5, apply/5]).

@@ -1,9 +1,10 @@
-%% Waiting for room in the queue of a context that has the option `overload => {wait, Ms}'.
+%% @private Waiting for capacity in the queue of a context that has the option `overload =>
+%% {wait, Ms}'.
 %%
-%% Runs in the calling process, after its request was refused. It waits for one message that says
-%% that there may be room, so no scheduler and no timer is kept busy; its place is kept while it
-%% tries. When the time is up the place is given up: either that succeeds and the message never
-%% comes, or it is here or on its way and is received.
+%% Runs in the calling process, after its request was refused. It waits for one message, which
+%% says that there may be capacity, so no scheduler and no timer is kept busy; it keeps its place
+%% in the context's wait queue while it tries. When the time is up it cancels the wait: either
+%% that succeeds and the message never comes, or it is here or on its way and is received.
 -module(py_overload).
 
 -export([submit/4]).
@@ -17,70 +18,69 @@
     until :: undefined | integer()
 }).
 
-%% Submits the request once there is room: its number, and what is left of the call's timeout. `Full'
+%% Submits the request once there is capacity: its number, and what is left of the call's timeout. `Full'
 %% is the refusal, which stands when the context's option is to refuse or its time is up.
 -spec submit(pid(), py_nif:request(), Full :: {error, term()}, timeout()) ->
     {py_nif:seq(), timeout()} | {error, term()}.
 submit(Ctx, Request, Full, Timeout) ->
-    Began = erlang:monotonic_time(millisecond),
+    Call = #call{ctx = Ctx, request = Request, began = erlang:monotonic_time(millisecond),
+                 deadline = py_deadline:from_timeout(Timeout)},
     %% Made here, so that the compiler sees that a long message queue need not be searched for it.
-    enter(make_ref(), 0, Full, #call{ctx = Ctx, request = Request, began = Began,
-                                     deadline = py_deadline:from_timeout(Timeout)}).
+    wait_for_capacity(make_ref(), 0, Full, Call).
 
--spec enter(reference(), non_neg_integer(), {error, term()}, #call{}) ->
+-spec wait_for_capacity(reference(), non_neg_integer(), {error, term()}, #call{}) ->
     {py_nif:seq(), timeout()} | {error, term()}.
-enter(Room, Ticket, Full, #call{ctx = Ctx, until = Until, began = Began} = Call) ->
-    case py_nif:await_room(Ctx, Room, Ticket) of
+wait_for_capacity(Ref, WaiterId, Full, #call{ctx = Ctx, deadline = Deadline} = Call) ->
+    case py_nif:await_room(Ctx, Ref, WaiterId) of
         refuse ->
             Full;
         room ->
-            again(Room, Ticket, Call);
-        {wait, NewTicket, Ms} ->
-            case left(Call) of
-                0 -> give_up(Room, NewTicket, {error, timeout}, Call);
-                Left -> wait(Room, NewTicket, Full, Call#call{until = last(Until, Began, Ms)}, Left)
+            retry(Ref, WaiterId, Call);
+        {wait, NewId, Ms} ->
+            case py_deadline:left(Deadline) of
+                0 -> cancel(Ref, NewId, {error, timeout}, Call);
+                Left -> wait(Ref, NewId, Full, until(Ms, Call), Left)
             end
     end.
 
+%% The context's time is counted from the first refusal.
+-spec until(non_neg_integer(), #call{}) -> #call{}.
+until(Ms, #call{until = undefined, began = Began} = Call) -> Call#call{until = Began + Ms};
+until(_Ms, Call) -> Call.
+
 -spec wait(reference(), pos_integer(), {error, term()}, #call{}, timeout()) ->
     {py_nif:seq(), timeout()} | {error, term()}.
-wait(Room, Ticket, Full, #call{until = Until} = Call, Left) ->
-    Patience = max(0, Until - erlang:monotonic_time(millisecond)),
+wait(Ref, WaiterId, Full, #call{until = Until} = Call, LeftOfCall) ->
+    LeftOfContext = py_deadline:left(Until),
     receive
-        {Room, room} -> again(Room, Ticket, Call)
-    after min(Patience, Left) ->
+        {Ref, room} -> retry(Ref, WaiterId, Call)
+    after min(LeftOfContext, LeftOfCall) ->
         %% Integers are less than `infinity'.
-        Error = case Patience < Left of
+        Error = case LeftOfContext < LeftOfCall of
                     true -> Full;
                     false -> {error, timeout}
                 end,
-        give_up(Room, Ticket, Error, Call)
+        cancel(Ref, WaiterId, Error, Call)
     end.
 
--spec again(reference(), non_neg_integer(), #call{}) ->
+-spec retry(reference(), non_neg_integer(), #call{}) ->
     {py_nif:seq(), timeout()} | {error, term()}.
-again(Room, Ticket, #call{ctx = Ctx, request = Request} = Call) ->
+retry(Ref, WaiterId, #call{ctx = Ctx, request = Request, deadline = Deadline} = Call) ->
     case py_nif:submit_admitted(Ctx, Request) of
-        Seq when is_integer(Seq) -> {Seq, left(Call)};
-        {error, {overloaded, #{queue := _}}} = Full -> enter(Room, Ticket, Full, Call);
+        Seq when is_integer(Seq) -> {Seq, py_deadline:left(Deadline)};
+        {error, {overloaded, #{queue := _}}} = Full ->
+            wait_for_capacity(Ref, WaiterId, Full, Call);
         {error, _} = Error -> Error
     end.
 
--spec give_up(reference(), pos_integer(), {error, term()}, #call{}) -> {error, term()}.
-give_up(Room, Ticket, Error, #call{ctx = Ctx}) ->
-    case py_nif:give_up_room(Ctx, Ticket) of
+-spec cancel(reference(), pos_integer(), {error, term()}, #call{}) -> {error, term()}.
+cancel(Ref, WaiterId, Error, #call{ctx = Ctx}) ->
+    case py_nif:give_up_room(Ctx, WaiterId) of
         true ->
             Error;
         false ->
-            receive {Room, room} -> ok end,
-            %% The room is somebody else's.
+            receive {Ref, room} -> ok end,
+            %% The capacity is for the next waiter.
             ok = py_nif:pass_room_on(Ctx),
             Error
     end.
-
--spec last(undefined | integer(), integer(), non_neg_integer()) -> integer().
-last(undefined, Began, Ms) -> Began + Ms;
-last(Until, _Began, _Ms) -> Until.
-
--spec left(#call{}) -> timeout().
-left(#call{deadline = Deadline}) -> py_deadline:left(Deadline).

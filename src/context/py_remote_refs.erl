@@ -1,8 +1,9 @@
-%% What a result refers to when it leaves the node.
+%% @private What a result refers to when it leaves the node.
 %%
-%% On another node a handle on an object, or an environment, is a plain reference that keeps nothing
-%% alive. So before a result travels, the processes of the contexts keep what is in it for the process
-%% that it travels to, as long as that lives. Runs in the process that answers for the other node.
+%% On another node a handle on an object, or an environment, is a plain reference that keeps
+%% nothing alive. So before a result travels, the processes of the contexts keep what is in it
+%% for the process that it travels to, as long as that lives. Runs in the process that answers
+%% for the other node.
 -module(py_remote_refs).
 
 -export([keep/2]).
@@ -10,7 +11,7 @@
 %% Keeps what is in `Result' for `User', and returns it.
 -spec keep(Result, User :: pid()) -> Result.
 keep({ok, Value} = Result, User) ->
-    lists:foreach(fun({Ref, Ctx}) -> py_context_server:hold(Ctx, Ref, User) end, ours(Value, [])),
+    lists:foreach(fun({Ref, Ctx}) -> py_context_server:keep_ref(Ctx, Ref, User) end, ours(Value, [])),
     Result;
 keep(Result, _User) ->
     Result.

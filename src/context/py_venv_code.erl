@@ -1,7 +1,7 @@
-%% @private Python source that puts the packages of a virtual environment on Python's path, and takes
-%% them off again.
+%% @private Python source that puts the packages of a virtual environment on Python's path, and
+%% takes them off again.
 %%
-%% Pure functions: they make text, and run none of it.
+%% Pure functions: they make text, and never run it.
 -module(py_venv_code).
 
 -export([activate/1, activation/1, deactivate/0, path_lock/0, literal/1]).

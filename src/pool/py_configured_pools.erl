@@ -1,4 +1,7 @@
-%% The pools that the application environment describes.
+%% @private The pools that the application environment describes.
+%%
+%% Runs in the process that starts the application, and for pool `default' in the one that first
+%% calls it. It never changes a pool that runs.
 -module(py_configured_pools).
 
 -export([start_default/0, start_configured/0]).

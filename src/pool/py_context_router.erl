@@ -272,9 +272,9 @@ await_linked({ok, Pid}) ->
     %% resized to, not the specified one.
     case py_pool:await(Pid, #{}) of
         {ok, _Contexts} -> {ok, Pid};
-        {error, _} = Error -> py_context_server:unlinked(Pid, Error);
-        stopped -> py_context_server:unlinked(Pid, ignore);
-        gone -> py_context_server:unlinked(Pid, {error, killed})
+        {error, _} = Error -> py_context_server:unlink_flush(Pid, Error);
+        stopped -> py_context_server:unlink_flush(Pid, ignore);
+        gone -> py_context_server:unlink_flush(Pid, {error, killed})
     end;
 await_linked({error, _} = Error) ->
     Error.
@@ -496,7 +496,7 @@ lookup_pool(Module, Func) ->
     N = if ?IS_NAME(Module) -> 2; true -> 1 end,
     ?BADARG([Module, Func], {argument, N, <<"neither an atom nor a binary">>}).
 
-%% @doc All registrations; `'_'' stands for all functions of a module. A name is an atom if there is
+%% @doc All registrations; ``'_''' stands for all functions of a module. A name is an atom if there is
 %% one, else a binary.
 -spec list_pool_registrations() ->
     [{{Module :: atom() | binary(), Func :: atom() | binary()}, pool_name()}].

@@ -1,12 +1,12 @@
-%% The process of one pool: it starts and stops the pool's contexts, keeps the native slots, and is
-%% the one writer of the pool's persistent_term entry. Calls don't pass through it, and it never
-%% waits for a context to start, so that healing is not held up.
+%% @private The process of one pool: it starts and stops the pool's contexts, fills the native
+%% slots, and is the one writer of the pool's entries in py_pool_table. Calls never pass through
+%% it, and it never waits for a context to start, so that dead contexts are replaced meanwhile.
 %%
 %% The entry is written once all contexts serve, and erased when the pool stops. A context that
-%% dies is restarted by the supervisor below and put into the native slot here; the entry stays. It
-%% also stays when this process crashes below the application's supervisor, or that one does, for the
-%% process that follows: py_pool_restorer starts those that no supervisor knows any more, and finds their
-%% options in an entry beside it.
+%% dies is restarted by the supervisor below and put into the native slot here; the entry stays.
+%% It also stays when this process crashes below the application's supervisor, or that one does,
+%% for the process that follows: py_pool_restorer starts pools that no supervisor knows any more,
+%% and finds their options in an entry beside it.
 -module(py_pool).
 
 -behaviour(gen_server).
@@ -36,13 +36,13 @@
 %% Unique per child, so that a slot that is drained and one that has taken its number differ.
 
 %% How long the error of a failed start is kept for whoever started it, in ms.
--define(UNASKED, 5_000).
+-define(AWAIT_TIMEOUT, 5_000).
 %% How long a supervisor may take to restart a pool that was killed, in ms.
--define(RESTART, 1_000).
+-define(RESTART_TIMEOUT, 1_000).
 
 %% Starts the process; the contexts come up on their own, see `await/2'. The options may be those that
-%% are `kept' of the pool.
--spec start_link(atom(), py_options:pool() | kept) ->
+%% are `persisted' of the pool.
+-spec start_link(atom(), py_options:pool() | persisted) ->
     {ok, pid()} | {error, {already_started, pid()} | term()} | ignore.
 start_link(Name, Options) ->
     gen_server:start_link({local, py_pool_table:registered_name(Name)}, ?MODULE, {Name, Options}, []).
@@ -65,7 +65,7 @@ stop(Name) ->
     Pool = py_pool_table:lookup(Name),
     %% Its process may just have been killed, and be about to be restarted.
     _ = [py_nif:pool_close(Pool) || Pool =/= undefined],
-    ok = let_go(py_pool_table:whereis_pool(Name)),
+    ok = unlink_from(py_pool_table:whereis_pool(Name)),
     try
         %% It takes nobody along, see `py_context_server:stop/1'.
         gen_server:stop(py_pool_table:registered_name(Name), normal, infinity)
@@ -83,7 +83,7 @@ not_stopped(Reason, Name, Pool) ->
         true ->
             %% As it ended, when its entry was erased: a process that is started in its place can't
             %% know that it is to end.
-            ok = await_process(Name, ?RESTART),
+            ok = await_process(Name, ?RESTART_TIMEOUT),
             stop(Name);
         false ->
             forget(Name, Pool)
@@ -97,9 +97,9 @@ await_process(Name, Ms) ->
     end.
 
 %% The end that was asked for must not take the caller along who started the pool.
--spec let_go(pid() | undefined) -> ok.
-let_go(undefined) -> ok;
-let_go(Pid) -> py_context_server:unlinked(Pid, ok).
+-spec unlink_from(pid() | undefined) -> ok.
+unlink_from(undefined) -> ok;
+unlink_from(Pid) -> py_context_server:unlink_flush(Pid, ok).
 
 %% Its process was dead: its contexts are dying, and a process that is started in its place finds it
 %% closed, erases the entry and ends; in a tree that doesn't restart it nobody does.
@@ -110,7 +110,7 @@ forget(Name, Pool) ->
     case py_pool_table:is_published(Name, Pool) of
         true ->
             lists:foreach(fun await_death/1, py_nif:pool_contexts(Pool)),
-            await_restart(Name, Pool, ?RESTART);
+            await_restart(Name, Pool, ?RESTART_TIMEOUT);
         false ->
             ok
     end.
@@ -161,8 +161,8 @@ forget_dead() ->
                   [Name || Name <- py_pool_table:names(),
                            py_pool_table:whereis_pool(Name) =:= undefined]).
 
--spec init({atom(), py_options:pool() | kept}) -> {ok, #state{}} | ignore.
-init({Name, kept}) ->
+-spec init({atom(), py_options:pool() | persisted}) -> {ok, #state{}} | ignore.
+init({Name, persisted}) ->
     case py_pool_table:persisted_options(Name) of
         undefined -> ignore;
         Options -> init({Name, Options})
@@ -242,7 +242,7 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_info(unasked, State) ->
+handle_info(nobody_awaited, State) ->
     {stop, normal, State};
 handle_info(_Message, #state{change = {failed, _}} = State) ->
     %% Of contexts that are gone.
@@ -327,7 +327,7 @@ open_slots(OldSize, Size, #state{pool = Pool, sup = Sup, slots = Slots}) ->
 start_failed(Error, #state{change = starting, waiting = []} = State) ->
     %% So fast that nobody has asked yet. Whoever starts it is about to, if he lives.
     ok = stop_contexts(State),
-    _ = erlang:send_after(?UNASKED, self(), unasked),
+    _ = erlang:send_after(?AWAIT_TIMEOUT, self(), nobody_awaited),
     {noreply, State#state{change = {failed, Error}}};
 start_failed(Error, #state{change = starting} = State) ->
     %% The contexts go before the callers hear of it: nothing is left when they do.

@@ -1,5 +1,7 @@
-%% Brings the application's pools back when their supervisor has been killed: the one that follows
-%% knows nothing of them. What is left of them are their entries, see py_pool.
+%% @private Starts the application's pools again when their supervisor was killed, because the
+%% supervisor that follows knows nothing of them. It finds them in py_pool_table.
+%%
+%% A process of its own. It never touches a pool in a user's supervision tree.
 -module(py_pool_restorer).
 
 -behaviour(gen_server).

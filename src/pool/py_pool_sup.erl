@@ -1,4 +1,7 @@
-%% The application's pools. Pools stop side by side when the application does.
+%% @private The application's pools: one py_pool each. They stop side by side when the
+%% application does.
+%%
+%% A supervisor. It never ends because a pool dies, however often.
 -module(py_pool_sup).
 
 -behaviour(supervisor).
@@ -18,11 +21,11 @@ start_pool(Name, Options) ->
 %% Starts a pool that was there before with the options it had, unless it is stopped meanwhile.
 -spec restore_pool(atom()) -> {ok, pid()} | {error, term()}.
 restore_pool(Name) ->
-    supervisor:start_child(?MODULE, [Name, kept]).
+    supervisor:start_child(?MODULE, [Name, persisted]).
 
 %% A pool that was stopped between its death and its restart is not restarted. Its child, which would
 %% otherwise stay in the list, ends at once.
--spec start_link_pool(atom(), py_options:pool() | kept) -> {ok, pid()} | {error, term()}.
+-spec start_link_pool(atom(), py_options:pool() | persisted) -> {ok, pid()} | {error, term()}.
 start_link_pool(Name, Options) ->
     case py_pool:start_link(Name, Options) of
         ignore -> {ok, spawn_link(fun() -> ok end)};

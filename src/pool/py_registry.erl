@@ -1,18 +1,13 @@
-%% Which functions go to which pool.
+%% @private Which Python functions go to which pool.
 %%
-%% One process writes, so that registrations made at once lose none; everybody reads what it has
-%% written in persistent_term, without asking anybody. Changing it makes the VM scan for what was
-%% there before, so register at start, not per call.
+%% One process writes (py_store); a look-up is made by the caller and asks no process.
 %%
 %% Names are kept as binaries, because they may come from data, and an atom once made is never
-%% freed. Most look-ups are made with atoms: those that exist lead to the pool without being turned
-%% into binaries.
+%% freed. Most look-ups are made with atoms: those that exist lead to the pool without being
+%% turned into binaries.
 -module(py_registry).
 
--behaviour(gen_server).
-
 -export([start_link/0, register/3, unregister/2, lookup/2, list/0, forget/0]).
--export([init/1, handle_call/3, handle_cast/2, terminate/2]).
 
 -export_type([name/0]).
 
@@ -37,15 +32,17 @@
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+    py_store:start_link(?MODULE, store()).
 
 -spec register(name(), name(), atom()) -> ok.
 register(Module, Func, Pool) ->
-    py_app:ask(?MODULE, {register, text(Module), text(Func), Pool}).
+    {M, F} = {text(Module), text(Func)},
+    py_store:update(?MODULE, fun(Registrations) -> added(M, F, Pool, Registrations) end).
 
 -spec unregister(name(), name()) -> ok.
 unregister(Module, Func) ->
-    py_app:ask(?MODULE, {unregister, text(Module), text(Func)}).
+    {M, F} = {text(Module), text(Func)},
+    py_store:update(?MODULE, fun(Registrations) -> removed(M, F, Registrations) end).
 
 %% The pool for a function: its own registration, else its module's, else `default'.
 -spec lookup(name(), name()) -> atom().
@@ -85,7 +82,7 @@ named(Module, Func, Names) ->
 %% All registrations. A name is an atom if there is one.
 -spec list() -> [{{name(), name()}, atom()}].
 list() ->
-    #registrations{by_name = Names} = read(),
+    #registrations{by_name = Names} = py_store:read(store()),
     lists:sort([{{shown(Module), shown(Func)}, Pool} || {Module, Functions} <- maps:to_list(Names),
                                                         {Func, Pool} <- maps:to_list(Functions)]).
 
@@ -96,51 +93,16 @@ shown(Name) ->
         none -> Name
     end.
 
--spec init([]) -> {ok, undefined}.
-init([]) ->
-    %% Trapped, so that the registrations are erased when the application stops. After a crash
-    %% they are still there and stay in force.
-    _ = process_flag(trap_exit, true),
-    {ok, undefined}.
-
--spec handle_call({register, binary(), binary(), atom()} | {unregister, binary(), binary()},
-                  gen_server:from(), undefined) -> {reply, ok, undefined}.
-handle_call({register, Module, Func, Pool}, _From, State) ->
-    ok = write(fun(Registrations) -> added(Module, Func, Pool, Registrations) end),
-    {reply, ok, State};
-handle_call({unregister, Module, Func}, _From, State) ->
-    ok = write(fun(Registrations) -> removed(Module, Func, Registrations) end),
-    {reply, ok, State}.
-
--spec handle_cast(term(), undefined) -> {noreply, undefined}.
-handle_cast(_Message, State) ->
-    {noreply, State}.
-
--spec terminate(term(), undefined) -> ok.
-terminate(shutdown, _State) ->
-    forget();
-terminate(_Reason, _State) ->
-    ok.
-
 %% When the application stops.
 -spec forget() -> ok.
 forget() ->
-    _ = persistent_term:erase(?KEY),
-    ok.
+    py_store:forget(store()).
 
 %% ------------------------------------------------------------------ inside
 
--spec read() -> #registrations{}.
-read() ->
-    persistent_term:get(?KEY, #registrations{}).
-
--spec write(fun((#registrations{}) -> #registrations{})) -> ok.
-write(Change) ->
-    Old = read(),
-    case Change(Old) of
-        Old -> ok;
-        New -> persistent_term:put(?KEY, New)
-    end.
+-spec store() -> py_store:store(#registrations{}).
+store() ->
+    #{key => ?KEY, empty => #registrations{}, publish => fun(_Registrations) -> ok end}.
 
 -spec added(binary(), binary(), atom(), #registrations{}) -> #registrations{}.
 added(Module, Func, Pool, All) ->

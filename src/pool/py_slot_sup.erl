@@ -1,8 +1,8 @@
-%% The contexts of one pool: one permanent child per slot.
+%% @private The contexts of one pool: one permanent child per slot.
 %%
-%% A context that can't start stays alive and tries again (see py_context_server), so restarts here
-%% only ever follow deaths, each of which somebody caused. They must never take the pool down:
-%% hence the intensity.
+%% A context that can't start stays alive and tries again (see py_context_server), so restarts
+%% here only ever follow deaths, each of which somebody caused. They must never take the pool
+%% down: hence the intensity.
 -module(py_slot_sup).
 
 -behaviour(supervisor).

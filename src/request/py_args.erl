@@ -1,20 +1,25 @@
-%% @private The many shapes in which the front's functions can be called, each brought into one request.
+%% @private The shapes in which the front's functions can be called, each brought into one
+%% request.
 %%
-%% A shape is told by the types of its arguments, as they come: a pid is a context, an atom where
-%% source text could be is a pool. `Module, Func, Args' and `Pool, Module, Func, Args' are told by the
-%% third, which is a list in the former.
+%% Pure functions for the calling process; they never send anything. The types of the arguments,
+%% as they come, tell a shape: a pid is a context, an atom where source text could be is a pool.
+%% `Module, Func, Args' and `Pool, Module, Func, Args' differ in the third, which is a list in
+%% the former.
 -module(py_args).
 
 -export([call/1, eval/1, exec/1, complete/1, limit/1]).
+-export([calls/2, complete_each/2, complete_stream/1]).
 
 -export_type([parsed/0]).
 
--type parsed() :: {py_call:request(), timeout() | py_call:options()}.
+-type parsed() :: {py_request:request(), timeout() | py_request:options()}.
 -include("../base/py_args.hrl").
 
 %% A request, and what is still to be said about it.
 
 -define(IS_TARGET(T), (is_pid(T) orelse is_atom(T))).
+%% How many items of a stream at most wait for their consumer, unless the caller says otherwise.
+-define(READ_AHEAD, 100).
 -define(NO_SOURCE, <<"not text, and there is none after it to run in a context or pool">>).
 -define(IS_SOURCE(S), (is_binary(S) orelse is_list(S))).
 
@@ -56,7 +61,7 @@ routed(Module, Func, Args, Kwargs, Options, All) ->
     F = py_check:name(Func, 2, All),
     A = arguments(Args, 3, All),
     K = py_check:named(Kwargs, 4, All),
-    {py_call:call(by_registration, M, F, A, K), Options}.
+    {py_request:call(py_target:of_function(M, F), M, F, A, K), Options}.
 
 -spec targeted(term(), term(), term(), term(), term(), term(), [term()]) -> parsed().
 targeted(Target, Module, Func, Args, Kwargs, Options, All) ->
@@ -65,7 +70,7 @@ targeted(Target, Module, Func, Args, Kwargs, Options, All) ->
     F = py_check:name(Func, 3, All),
     A = arguments(Args, 4, All),
     K = py_check:named(Kwargs, 5, All),
-    {py_call:call(T, M, F, A, K), Options}.
+    {py_request:call(T, M, F, A, K), Options}.
 
 %% The arguments of `py:eval/1..4'.
 -spec eval([term()]) -> parsed().
@@ -90,7 +95,7 @@ eval([Target, Source, Locals, Options] = All) ->
 evaluated(Target, Source, Locals, Options, All, N) ->
     Text = py_check:text(Source, N, All),
     Named = py_check:named(Locals, N + 1, All),
-    {py_call:eval(target(Target, All), Text, Named), Options}.
+    {py_request:eval(target(Target, All), Text, Named), Options}.
 
 %% The arguments of `py:exec/1..3'.
 -spec exec([term()]) -> parsed().
@@ -107,11 +112,11 @@ exec([Target, Source, Options] = All) ->
 
 -spec executed(term(), term(), term(), [term()], pos_integer()) -> parsed().
 executed(Target, Source, Options, All, N) ->
-    {py_call:exec(target(Target, All), py_check:text(Source, N, All)), Options}.
+    {py_request:exec(target(Target, All), py_check:text(Source, N, All)), Options}.
 
--spec target(term(), [term()]) -> py_call:target().
-target(Ctx, _All) when is_pid(Ctx) -> py_call:in_context(Ctx);
-target(Pool, _All) when is_atom(Pool) -> py_call:in_pool(Pool);
+-spec target(term(), [term()]) -> py_request:target().
+target(Ctx, _All) when is_pid(Ctx) -> py_request:in_context(Ctx);
+target(Pool, _All) when is_atom(Pool) -> py_request:in_pool(Pool);
 target(_Other, All) -> ?BADARG(All, {argument, 1, <<"neither a context nor a pool's name">>}).
 
 -spec arguments(term(), pos_integer(), [term()]) -> py_context:args().
@@ -119,12 +124,76 @@ arguments(Args, _N, _All) when is_list(Args) -> Args;
 arguments(_Args, N, All) -> ?BADARG(All, {argument, N, <<"not a list of arguments">>}).
 
 %% The request with all that was said about it.
--spec complete(parsed()) -> {ok, py_call:request()} | {error, {bad_option, {term(), term()}}}.
+-spec complete(parsed()) -> {ok, py_request:request()} | {error, {bad_option, {term(), term()}}}.
 complete({Request, Options}) when Options =:= #{} -> {ok, Request};
-complete({Request, Options}) -> py_call:with_options(Request, Options).
+complete({Request, Options}) -> py_request:with_options(Request, Options).
 
 %% The time limit that was given, of a call that nobody waits for.
 -spec limit(parsed()) -> timeout().
 limit({_Request, #{timeout := Timeout}}) -> Timeout;
 limit({_Request, Timeout}) when is_integer(Timeout) -> Timeout;
 limit({_Request, _Options}) -> infinity.
+
+%% ------------------------------------------------------------------ many calls
+
+%% The requests of `py:parallel/1': all are checked before the first is made.
+-spec calls([term()], [term()]) -> [py_request:request()].
+calls(Calls, All) ->
+    [begin
+         {ok, Request} = complete(call(tuple_to_list(Call))),
+         Request
+     end || Call <- checked(Calls, All)].
+
+-spec checked(term(), [term()]) -> [tuple()].
+checked([{Module, Func, Args} | Calls], All) when is_list(Args) ->
+    checked([{Module, Func, Args, #{}} | Calls], All);
+checked([{Module, Func, Args, Kwargs} | Calls], All) when is_list(Args) ->
+    Call = {py_check:name(Module, 1, All), py_check:name(Func, 1, All), Args,
+            py_check:named(Kwargs, 1, All)},
+    [Call | checked(Calls, All)];
+checked([], _All) -> [];
+checked(_Other, All) -> ?BADARG(All, {argument, 1, <<"not a list of {Module, Func, Args}">>}).
+
+%% Bad options are bad without calls, too.
+-spec complete_each([py_request:request()], map()) ->
+    {ok, [py_request:request()]} | {error, {bad_option, {term(), term()}}}.
+complete_each(Requests, Options) ->
+    case py_options:call(maps:without([env], Options)) of
+        {ok, _} -> complete_each(Requests, Options, []);
+        {error, _} = Error -> Error
+    end.
+
+-spec complete_each([py_request:request()], map(), [py_request:request()]) ->
+    {ok, [py_request:request()]} | {error, {bad_option, {term(), term()}}}.
+complete_each([Request | Requests], Options, Complete) ->
+    case py_request:with_options(Request, Options) of
+        {ok, Each} -> complete_each(Requests, Options, [Each | Complete]);
+        {error, _} = Error -> Error
+    end;
+complete_each([], _Options, Complete) ->
+    {ok, lists:reverse(Complete)}.
+
+%% ------------------------------------------------------------------ streams
+
+%% The request of a stream that comes as messages, and how many items at most are made before they are
+%% wanted.
+-spec complete_stream({py_request:request(), term()}) ->
+    {ok, py_request:request(), ReadAhead :: pos_integer()} | {error, {bad_option, {term(), term()}}}.
+complete_stream({_Request, #{timeout := Timeout}}) ->
+    %% A stream takes as long as its consumer does.
+    {error, {bad_option, {timeout, Timeout}}};
+complete_stream({_Request, #{on_caller_down := finish}}) ->
+    %% Nobody would take the items.
+    {error, {bad_option, {on_caller_down, finish}}};
+complete_stream({Request, #{read_ahead := N} = Options}) when is_integer(N), N > 0 ->
+    case complete({Request, maps:remove(read_ahead, Options)}) of
+        {ok, Complete} -> {ok, Complete, N};
+        {error, _} = Error -> Error
+    end;
+complete_stream({_Request, #{read_ahead := N}}) ->
+    {error, {bad_option, {read_ahead, N}}};
+complete_stream({Request, Options}) when is_map(Options) ->
+    complete_stream({Request, Options#{read_ahead => ?READ_AHEAD}});
+complete_stream({_Request, Other}) ->
+    %% A timeout, perhaps.
+    {error, {bad_option, py_request:not_options(Other)}}.

@@ -1,8 +1,10 @@
-%% Calls that nobody waits for while they are made: results by message, none at all, or many at once.
+%% @private Calls that nobody waits for while they are made: results by message, none at all, or
+%% many at once.
 %%
-%% They go the way of every other call; no process stands in between, unless a call's pool has no living
-%% context just now: then one waits for that in the caller's place. The one process here keeps the time
-%% limits of such calls, and logs what went wrong in casts, whose callers don't want to know.
+%% They go the way of every other call, from the caller to the context's thread. Only while a
+%% call's pool has no living context does a process wait for one in the caller's place. The
+%% process of this module keeps the time limits of such calls, and logs the errors of casts;
+%% results never pass through it.
 -module(py_async).
 
 -behaviour(gen_server).
@@ -12,23 +14,23 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 %% How long a context may take to cancel coroutines whose time is up, in ms.
--define(LATE, 1_500).
-%% When a call that has a limit is looked after, in ms: for the first time, then less and less often.
--define(FIRST_LOOK, 1_000).
--define(LAST_LOOK, 10_000).
+-define(CANCEL_TIMEOUT, 1_500).
+%% How often a call that has a limit is checked, in ms: at first, and at most, less and less often.
+-define(FIRST_CHECK_INTERVAL, 1_000).
+-define(MAX_CHECK_INTERVAL, 10_000).
 
 -type limit() :: timeout().
 %% How long the call may take, kept although nobody waits.
 -type submitted() :: {waiting, pid(), py_nif:seq()} | {error, term()}.
 -type result() :: {ok, term()} | {error, term()} | {parked, reference()}.
--type whose() :: {spawn_call, pid()} | {cast, pid(), iodata()}.
+-type owner() :: {spawn_call, pid()} | {cast, pid(), iodata()}.
 
 %% ------------------------------------------------------------------ results by message
 
 %% Hands a request over. `{py_result, Ref, Result}' comes in any case.
--spec spawn_call(py_call:request(), limit()) -> Ref :: reference().
+-spec spawn_call(py_request:request(), limit()) -> Ref :: reference().
 spawn_call(Request, Limit) ->
-    case py_call:submit(Request, fun py_nif:submit_message/2) of
+    case py_dispatch:submit(Request, fun py_submit:submit_message/2) of
         {error, Reason} = Error ->
             case waits(Reason, Request) of
                 true ->
@@ -38,46 +40,46 @@ spawn_call(Request, Limit) ->
                     self() ! {py_result, Ref, Error},
                     Ref
             end;
-        Ticket ->
-            ok = limit(Ticket, {spawn_call, self()}, Limit),
-            Ticket
+        RequestId ->
+            ok = limit(RequestId, {spawn_call, self()}, Limit),
+            RequestId
     end.
 
 %% Whether a context that can have it may be back soon.
--spec waits(term(), py_call:request()) -> boolean().
+-spec waits(term(), py_request:request()) -> boolean().
 waits(Reason, Request) ->
-    Reason =:= {context_died, noproc} andalso py_call:patience(Request) =/= 0.
+    Reason =:= {context_died, noproc} andalso py_dispatch:wait_for_context(Request) =/= 0.
 
 %% The reference stands for a process that waits for a context, makes the call, and passes its result
 %% on.
--spec spawn_waiting(py_call:request(), limit()) -> reference().
+-spec spawn_waiting(py_request:request(), limit()) -> reference().
 spawn_waiting(Request, Limit) ->
     Caller = self(),
-    Own = py_call:on_behalf(Caller, Request),
-    Pid = spawn(fun() -> stand_for(Caller, Own, py_deadline:from_timeout(Limit)) end),
+    Own = py_request:on_behalf(Caller, Request),
+    Pid = spawn(fun() -> proxy(Caller, Own, py_deadline:from_timeout(Limit)) end),
     Ref = py_nif:tag(Pid),
-    Pid ! {stand_for, Ref},
+    Pid ! {proxy, Ref},
     Ref.
 
 %% Runs in that process. Its death is the caller's to the call.
--spec stand_for(pid(), py_call:request(), py_deadline:deadline()) -> ok.
-stand_for(Caller, Request, Deadline) ->
+-spec proxy(pid(), py_request:request(), py_deadline:deadline()) -> ok.
+proxy(Caller, Request, Deadline) ->
     Monitor = monitor(process, Caller),
     receive
-        {stand_for, Ref} -> wait_and_call(Caller, Monitor, Ref, Request, Deadline);
+        {proxy, Ref} -> wait_and_call(Caller, Monitor, Ref, Request, Deadline);
         {'DOWN', Monitor, process, Caller, _} -> ok
     end.
 
--spec wait_and_call(pid(), reference(), reference(), py_call:request(), py_deadline:deadline()) -> ok.
+-spec wait_and_call(pid(), reference(), reference(), py_request:request(), py_deadline:deadline()) -> ok.
 wait_and_call(Caller, Monitor, Ref, Request, Deadline) ->
-    case py_call:submit_patiently(Request, fun py_nif:submit_message/2) of
+    case py_dispatch:submit_waiting(Request, fun py_submit:submit_message/2) of
         {error, _} = Error ->
             Caller ! {py_result, Ref, Error},
             ok;
-        Ticket ->
-            ok = limit(Ticket, {spawn_call, self()}, py_deadline:left(Deadline)),
+        RequestId ->
+            ok = limit(RequestId, {spawn_call, self()}, py_deadline:left(Deadline)),
             receive
-                {py_result, Ticket, Result} ->
+                {py_result, RequestId, Result} ->
                     Caller ! {py_result, Ref, Result},
                     ok;
                 {'DOWN', Monitor, process, Caller, _} ->
@@ -91,32 +93,32 @@ await(Ref, Timeout) ->
     receive
         {py_result, Ref, Result} -> Result
     after Timeout ->
-        given_up(Ref)
+        cancel_or_result(Ref)
     end.
 
--spec given_up(reference()) -> {ok, term()} | {error, term()}.
-given_up(Ref) ->
-    case give_up(Ref) of
+-spec cancel_or_result(reference()) -> {ok, term()} | {error, term()}.
+cancel_or_result(Ref) ->
+    case cancel(Ref) of
         true ->
             {error, timeout};
         sending ->
             receive
                 {py_result, Ref, Result} -> Result
             after 1 ->
-                given_up(Ref)
+                cancel_or_result(Ref)
             end;
         sent ->
-            sent(Ref)
+            late_result(Ref)
     end.
 
 %% It has come by now, or somebody has had it before; or the call's own limit has struck at the same
 %% time, and the process that keeps limits is just sending that.
--spec sent(reference()) -> {ok, term()} | {error, term()}.
-sent(Ref) ->
+-spec late_result(reference()) -> {ok, term()} | {error, term()}.
+late_result(Ref) ->
     receive
         {py_result, Ref, Result} -> Result
     after 0 ->
-        ok = limits_are_told(),
+        ok = sync_limits(),
         receive
             {py_result, Ref, Result} -> Result
         after 0 ->
@@ -125,27 +127,27 @@ sent(Ref) ->
     end.
 
 %% What the process has given up before this has been sent when it answers.
--spec limits_are_told() -> ok.
-limits_are_told() ->
+-spec sync_limits() -> ok.
+sync_limits() ->
     try
-        gen_server:call(?MODULE, limits_are_told, infinity)
+        gen_server:call(?MODULE, sync_limits, infinity)
     catch
         %% It is gone, and sends nothing any more.
         exit:_ -> ok
     end.
 
--spec give_up(reference()) -> true | sending | sent.
-give_up(Ref) ->
+-spec cancel(reference()) -> true | sending | sent.
+cancel(Ref) ->
     try
         py_nif:give_up(Ref)
     catch
-        error:badarg -> give_up_waiting(Ref)
+        error:badarg -> cancel_waiting(Ref)
     end.
 
 %% When the process that waits in the caller's place is gone, it has sent what it will ever send. A
 %% reference of a call that was never taken in is an ordinary one.
--spec give_up_waiting(reference()) -> sent.
-give_up_waiting(Ref) ->
+-spec cancel_waiting(reference()) -> sent.
+cancel_waiting(Ref) ->
     try py_nif:tagged(Ref) of
         Pid ->
             Monitor = monitor(process, Pid),
@@ -158,14 +160,14 @@ give_up_waiting(Ref) ->
 %% ------------------------------------------------------------------ no results
 
 %% Hands a request over and forgets it. What goes wrong later is logged.
--spec cast(py_call:request(), limit()) -> ok | {error, term()}.
+-spec cast(py_request:request(), limit()) -> ok | {error, term()}.
 cast(Request, Limit) ->
     Caller = self(),
     case cast(Request, Limit, Caller) of
         {error, Reason} = Error ->
             case waits(Reason, Request) of
                 true ->
-                    Own = py_call:on_behalf(Caller, Request),
+                    Own = py_request:on_behalf(Caller, Request),
                     _ = spawn(fun() -> wait_and_cast(Own, Limit, Caller) end),
                     ok;
                 false ->
@@ -177,30 +179,30 @@ cast(Request, Limit) ->
 
 %% Runs in a process that waits for a context, and then for the end of the call, which takes it for the
 %% caller.
--spec wait_and_cast(py_call:request(), limit(), pid()) -> ok.
+-spec wait_and_cast(py_request:request(), limit(), pid()) -> ok.
 wait_and_cast(Request, Limit, Caller) ->
     Deadline = py_deadline:from_timeout(Limit),
-    _ = py_call:outlives(Request) orelse py_erpc:die_with(Caller),
-    case py_call:submit_patiently(Request, fun py_nif:submit_message/2) of
+    _ = py_request:survives_caller(Request) orelse py_erpc:die_with(Caller),
+    case py_dispatch:submit_waiting(Request, fun py_submit:submit_message/2) of
         {error, Reason} ->
-            report(Caller, py_call:describe(Request), Reason);
-        Ticket ->
-            case await(Ticket, py_deadline:left(Deadline)) of
-                {error, Reason} -> report(Caller, py_call:describe(Request), Reason);
+            report(Caller, py_request:describe(Request), Reason);
+        RequestId ->
+            case await(RequestId, py_deadline:left(Deadline)) of
+                {error, Reason} -> report(Caller, py_request:describe(Request), Reason);
                 {ok, _} -> ok
             end
     end.
 
--spec cast(py_call:request(), limit(), pid()) -> ok | {error, term()}.
+-spec cast(py_request:request(), limit(), pid()) -> ok | {error, term()}.
 cast(Request, Limit, Caller) ->
     Deadline = py_deadline:from_timeout(Limit),
     %% By name: it may be down just now, and another process by the time that there is something to report.
-    Cast = fun(Ctx, Native) -> py_nif:submit_cast(Ctx, Native, ?MODULE) end,
-    case py_call:submit(Request, Cast) of
+    Cast = fun(Ctx, Sent) -> py_submit:submit_cast(Ctx, Sent, ?MODULE) end,
+    case py_dispatch:submit(Request, Cast) of
         {error, _} = Error ->
             Error;
-        Ticket ->
-            limit(Ticket, {cast, Caller, py_call:describe(Request)}, py_deadline:left(Deadline))
+        RequestId ->
+            limit(RequestId, {cast, Caller, py_request:describe(Request)}, py_deadline:left(Deadline))
     end.
 
 %% ------------------------------------------------------------------ many at once
@@ -209,12 +211,12 @@ cast(Request, Limit, Caller) ->
 %%
 %% All answers have one reference, so that the compiler sees that a long message queue need not be
 %% searched for them.
--spec parallel([py_call:request()], timeout()) -> [{ok, term()} | {error, term()}].
+-spec parallel([py_request:request()], timeout()) -> [{ok, term()} | {error, term()}].
 parallel(Requests, Timeout) ->
     Deadline = py_deadline:from_timeout(Timeout),
     Ref = make_ref(),
-    Submitted = [{N, submit_parking(Request, Ref, N, Deadline)} || {N, Request} <- numbered(Requests)],
-    Flags = lists:foldl(fun(Request, Sum) -> py_call:flags(Request) bor Sum end, 0, Requests),
+    Submitted = [{N, submit_deferring(Request, Ref, N, Deadline)} || {N, Request} <- numbered(Requests)],
+    Flags = lists:foldl(fun(Request, Sum) -> py_request:flags(Request) bor Sum end, 0, Requests),
     gathered(in_order(collect(Ref, Submitted, Deadline)), Flags, Deadline).
 
 -spec numbered([Value]) -> [{pos_integer(), Value}].
@@ -226,10 +228,11 @@ in_order(Results) ->
     [maps:get(N, Results) || N <- lists:seq(1, map_size(Results))].
 
 %% What waits for a context does so in what is left of the time for all.
--spec submit_parking(py_call:request(), reference(), pos_integer(), py_deadline:deadline()) -> submitted().
-submit_parking(Request, Ref, N, Deadline) ->
-    InTime = py_call:in_time(py_call:parking(Request), py_deadline:left(Deadline)),
-    py_call:submit_spread(InTime, N, fun(Ctx, Native) -> submit(Ctx, Native, {Ref, N}) end).
+-spec submit_deferring(py_request:request(), reference(), pos_integer(), py_deadline:deadline()) -> submitted().
+submit_deferring(Request, Ref, N, Deadline) ->
+    Deferring = py_request:defer_coroutines(Request),
+    InTime = py_request:with_timeout(Deferring, py_deadline:left(Deadline)),
+    py_dispatch:submit_spread(InTime, N, fun(Ctx, Sent) -> submit(Ctx, Sent, {Ref, N}) end).
 
 %% Coroutines have not been run yet, but wait in their contexts: in each, all run side by side.
 -spec gathered([result()], py_nif:flags(), py_deadline:deadline()) ->
@@ -263,7 +266,8 @@ groups(Pairs) ->
 gather(undefined, _Coroutines, _Key, _Flags, _Timeout) ->
     {error, {context_died, noproc}};
 gather(Ctx, Coroutines, Key, Flags, Timeout) ->
-    submit(Ctx, {gather, Key, Flags, [Handle || {_, Handle} <- Coroutines], Timeout}, Key).
+    Gather = {gather, [Handle || {_, Handle} <- Coroutines], Timeout},
+    submit(Ctx, py_request:new(Ctx, Gather, {infinity, none, Flags}), Key).
 
 -spec each([{pos_integer(), reference()}], result()) ->
     [{pos_integer(), {ok, term()} | {error, term()}}].
@@ -274,11 +278,11 @@ each(Coroutines, {error, _} = Error) ->
 
 -spec later(py_deadline:deadline()) -> py_deadline:deadline().
 later(infinity) -> infinity;
-later(Deadline) -> Deadline + ?LATE.
+later(Deadline) -> Deadline + ?CANCEL_TIMEOUT.
 
--spec submit(pid(), py_nif:request(), py_nif:key()) -> submitted().
+-spec submit(pid(), py_request:request(), py_nif:key()) -> submitted().
 submit(Ctx, Request, Key) ->
-    case py_nif:submit(Ctx, setelement(2, Request, Key)) of
+    case py_submit:submit(Ctx, Request, Key) of
         Seq when is_integer(Seq) -> {waiting, Ctx, Seq};
         {error, _} = Error -> Error
     end.
@@ -312,18 +316,18 @@ collect(Ref, Waiting, Results, Deadline) ->
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
--spec limit(reference(), whose(), limit()) -> ok.
-limit(_Ticket, _Whose, infinity) ->
+-spec limit(reference(), owner(), limit()) -> ok.
+limit(_RequestId, _Owner, infinity) ->
     ok;
-limit(Ticket, Whose, Limit) ->
-    look_later(Ticket, Whose, py_deadline:from_timeout(Limit), ?FIRST_LOOK).
+limit(RequestId, Owner, Limit) ->
+    recheck(RequestId, Owner, py_deadline:from_timeout(Limit), ?FIRST_CHECK_INTERVAL).
 
-%% Most calls are over long before their limit is, and what keeps that keeps a call's ticket. So it is
-%% looked after now and then.
--spec look_later(reference(), whose(), integer(), pos_integer()) -> ok.
-look_later(Ticket, Whose, Deadline, Wait) ->
+%% Most calls are over long before their limit is, and the timer keeps a call's request id alive. So whether
+%% the call is over is checked now and then.
+-spec recheck(reference(), owner(), integer(), pos_integer()) -> ok.
+recheck(RequestId, Owner, Deadline, Wait) ->
     In = min(Wait, py_deadline:left(Deadline)),
-    _ = erlang:send_after(In, ?MODULE, {limit, Ticket, Whose, Deadline, Wait}),
+    _ = erlang:send_after(In, ?MODULE, {limit, RequestId, Owner, Deadline, Wait}),
     ok.
 
 -spec init([]) -> {ok, undefined}.
@@ -332,7 +336,7 @@ init([]) ->
 
 -spec handle_call(term(), gen_server:from(), undefined) ->
     {reply, ok, undefined} | {noreply, undefined}.
-handle_call(limits_are_told, _From, State) ->
+handle_call(sync_limits, _From, State) ->
     {reply, ok, State};
 handle_call(_Request, _From, State) ->
     {noreply, State}.
@@ -342,23 +346,24 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), undefined) -> {noreply, undefined}.
-handle_info({limit, Ticket, Whose, Deadline, Wait}, State) ->
+handle_info({limit, RequestId, Owner, Deadline, Wait}, State) ->
     _ = case py_deadline:left(Deadline) of
-            0 -> give_up(Ticket) =:= true andalso timed_out(Ticket, Whose);
-            _ -> py_nif:is_over(Ticket) orelse look_later(Ticket, Whose, Deadline, min(Wait * 2, ?LAST_LOOK))
+            0 -> cancel(RequestId) =:= true andalso timed_out(RequestId, Owner);
+            _ -> py_nif:is_over(RequestId) orelse
+                recheck(RequestId, Owner, Deadline, min(Wait * 2, ?MAX_CHECK_INTERVAL))
         end,
     {noreply, State};
 handle_info({py_cast, Caller, Request, {error, Reason}}, State) ->
-    ok = report(Caller, py_call:describe_native(Request), Reason),
+    ok = report(Caller, py_request:describe_native(Request), Reason),
     {noreply, State};
 handle_info(_Message, State) ->
     {noreply, State}.
 
--spec timed_out(reference(), whose()) -> ok.
-timed_out(Ticket, {spawn_call, Caller}) ->
-    Caller ! {py_result, Ticket, {error, timeout}},
+-spec timed_out(reference(), owner()) -> ok.
+timed_out(RequestId, {spawn_call, Caller}) ->
+    Caller ! {py_result, RequestId, {error, timeout}},
     ok;
-timed_out(_Ticket, {cast, Caller, What}) ->
+timed_out(_RequestId, {cast, Caller, What}) ->
     report(Caller, What, timeout).
 
 -spec report(pid(), iodata(), term()) -> ok.

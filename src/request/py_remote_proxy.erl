@@ -1,8 +1,9 @@
-%% The front's calls into contexts of other nodes.
+%% @private The front's calls into contexts of other nodes.
 %%
-%% A process has its namespaces where its calls run, so each process that calls a context of another
-%% node has a proxy there: a process that makes the calls for it, has the namespaces in its place,
-%% and dies with it. The proxy is kept in the process dictionary, one for each node.
+%% A process has its namespaces where its calls run, so each process that calls a context of
+%% another node has a proxy there: a process that makes the calls for it, has the namespaces in
+%% its place, and never outlives it. The caller keeps the proxies' pids in its process
+%% dictionary, one for each node.
 -module(py_remote_proxy).
 
 -behaviour(gen_server).
@@ -19,9 +20,9 @@
 %% ------------------------------------------------------------------ the front's calls
 
 %% Runs a request in a context of another node. Its timeout is kept there, and here.
--spec run(pid(), py_call:request()) -> term().
+-spec run(pid(), py_request:request()) -> term().
 run(Ctx, Request) ->
-    Deadline = py_deadline:from_timeout(py_call:timeout(Request)),
+    Deadline = py_deadline:from_timeout(py_request:timeout(Request)),
     case proxy(node(Ctx), Deadline) of
         {ok, Proxy} -> ask(Proxy, Request, Deadline);
         {error, _} = Error -> Error
@@ -44,7 +45,7 @@ proxy(Node, Deadline) ->
             {ok, Proxy}
     end.
 
--spec ask(pid(), py_call:request(), py_deadline:deadline()) -> term().
+-spec ask(pid(), py_request:request(), py_deadline:deadline()) -> term().
 ask(Proxy, Request, Deadline) ->
     %% Also where it answers to: when the connection is lost as it answers, that comes with the next one,
     %% to nobody.
@@ -119,7 +120,7 @@ handle_info({run, From, Ref, Leader, Request}, State) ->
         %% What Python prints goes to where the caller's output goes by now.
         true = group_leader(Leader, self()),
         %% What is in the result lives as long as the caller, and so this process.
-        From ! {Ref, py_remote_refs:keep(py_call:run(Request), self())}
+        From ! {Ref, py_remote_refs:keep(py_dispatch:run(Request), self())}
     end,
     {noreply, State};
 handle_info(timeout, State) ->

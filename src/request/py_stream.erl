@@ -1,8 +1,8 @@
-%% Streams: what an iterator or generator gives, a few items at a time.
+%% @private Streams: what an iterator or generator gives, a few items at a time.
 %%
-%% A stream is a handle on an iterator in its context. Each step is a job that takes some items and
-%% has an end in time, so that between steps the context serves others. `open', `next' and `close' run
-%% in the process that uses the stream, which asks when it wants more.
+%% A stream is a handle on an iterator in its context. Each step is a job that takes some items
+%% and ends in bounded time, so that between steps the context serves others. `open', `next' and
+%% `close' run in the process that uses the stream, which asks when it wants more.
 %%
 %% A stream that comes as messages has a process of its own, which asks in the consumer's place:
 %% py_stream_server.
@@ -25,11 +25,11 @@
 
 %% ------------------------------------------------------------------ asking for items
 
--spec open(py_call:request()) -> {ok, stream()} | {error, term()}.
+-spec open(py_request:request()) -> {ok, stream()} | {error, term()}.
 open(Request) ->
-    Flags = py_call:flags(Request),
-    Open = fun(Ctx, Settled) -> opened(Ctx, Flags, py_call:run(py_call:as_stream(Settled))) end,
-    py_call:settle_patiently(Request, Open).
+    Flags = py_request:flags(Request),
+    Open = fun(Ctx, Resolved) -> opened(Ctx, Flags, py_dispatch:run(py_request:as_stream(Resolved))) end,
+    py_dispatch:resolve_waiting(Request, Open).
 
 -spec opened(pid(), py_nif:flags(), {ok, reference()} | {error, term()}) ->
     {ok, stream()} | {error, term()}.
@@ -46,18 +46,18 @@ is_stream(_Other) -> false.
 
 %% The next items, at most so many. They may be fewer, also none, while there are more to come.
 -spec next(stream(), pos_integer()) -> {more | done, [term()]} | {{error, term()}, [term()]}.
-next(Stream, Most) ->
-    next(Stream, Most, infinity).
+next(Stream, Max) ->
+    next(Stream, Max, infinity).
 
 -spec next(stream(), pos_integer(), timeout()) ->
     {more | done, [term()]} | {{error, term()}, [term()]}.
-next({stream, Ctx, Handle, Flags}, Most, Timeout) ->
-    step(py_context:request(Ctx, fun(Ref) -> {stream_next, Ref, Flags, Handle, Most} end, Timeout)).
+next({stream, Ctx, Handle, Flags}, Max, Timeout) ->
+    step(py_submit:run(Ctx, py_request:new(Ctx, {stream_next, Handle, Max}, {Timeout, none, Flags}))).
 
 %% The request for a step whose items go to a consumer, as they are made, and the context to make it of.
--spec push(stream(), pos_integer(), reference(), pid()) -> {pid(), py_nif:request()}.
-push({stream, Ctx, Handle, Flags}, Most, Ref, Consumer) ->
-    {Ctx, {stream_push, make_ref(), Flags, Handle, Most, Ref, Consumer}}.
+-spec push(stream(), pos_integer(), reference(), pid()) -> {pid(), py_request:request()}.
+push({stream, Ctx, Handle, Flags}, Max, Ref, Consumer) ->
+    {Ctx, py_request:new(Ctx, {stream_push, Handle, Max, Ref, Consumer}, {infinity, none, Flags})}.
 
 -spec step({ok, Step} | {error, term()}) -> Step | {{error, term()}, []}.
 step({ok, Step}) -> Step;
@@ -65,22 +65,25 @@ step({error, _} = Error) -> {Error, []}.
 
 %% Ends a stream before its time: a generator's `finally' has run on return.
 -spec close(stream()) -> ok | {error, term()}.
-close({stream, Ctx, Handle, Flags}) ->
-    %% Also if the caller dies.
-    Close = fun(Ref) -> {stream_close, Ref, Flags bor ?FLAG_FINISH_ORPHAN, Handle} end,
-    py_context:request(Ctx, Close, ?CLOSE_TIMEOUT).
+close({stream, Ctx, _Handle, _Flags} = Stream) ->
+    py_submit:run(Ctx, closing(Stream, ?CLOSE_TIMEOUT)).
 
 %% For a caller who has no time left to wait for that: the step that was given up may take long to end.
 %% Nobody is told if it goes wrong: no process is registered as `undefined'.
 -spec close_later(stream()) -> ok.
-close_later({stream, Ctx, Handle, Flags}) ->
-    _ = py_nif:submit_cast(Ctx, {stream_close, make_ref(), Flags bor ?FLAG_FINISH_ORPHAN, Handle}, undefined),
+close_later({stream, Ctx, _Handle, _Flags} = Stream) ->
+    _ = py_submit:submit_cast(Ctx, closing(Stream, infinity), undefined),
     ok.
 
+%% Done also if the caller dies.
+-spec closing(stream(), timeout()) -> py_request:request().
+closing({stream, Ctx, Handle, Flags}, Timeout) ->
+    py_request:new(Ctx, {stream_close, Handle}, {Timeout, none, Flags bor ?FLAG_FINISH_ORPHAN}).
+
 %% All items, in the time of the request.
--spec collect(py_call:request()) -> {ok, [term()]} | {error, term()}.
+-spec collect(py_request:request()) -> {ok, [term()]} | {error, term()}.
 collect(Request) ->
-    Deadline = py_deadline:from_timeout(py_call:timeout(Request)),
+    Deadline = py_deadline:from_timeout(py_request:timeout(Request)),
     case open(Request) of
         {ok, Stream} -> collect(Stream, next(Stream, ?MANY, py_deadline:left(Deadline)), [], Deadline);
         {error, _} = Error -> Error

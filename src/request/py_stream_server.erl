@@ -1,8 +1,9 @@
-%% Streams that come as messages: each has a process, which asks for items in the consumer's place.
+%% @private Streams that come as messages: each has a process, which asks for items in the
+%% consumer's place.
 %%
-%% The items go to the consumer as they are made. What acknowledges an item is that the consumer takes
-%% it out of its message queue: no more than the read-ahead wait there. The process ends with the
-%% stream, when the stream is cancelled, and when the consumer dies; a generator is closed then.
+%% The items go to the consumer as they are made. Taking an item out of the message queue
+%% acknowledges it: never more than the read-ahead wait there. The process ends with the stream,
+%% when the stream is cancelled, and when the consumer dies; a generator is closed then.
 -module(py_stream_server).
 
 -behaviour(gen_server).
@@ -17,17 +18,17 @@
 -type read_ahead() :: pos_integer().
 %% How many items at most are made before they are wanted.
 
--type settled() :: {ok, pid(), py_call:request()} | {error, term()}.
+-type resolved() :: {ok, pid(), py_request:request()} | {error, term()}.
 
 -record(job, {ctx :: pid(), seq :: py_nif:seq(), reply :: reference()}).
 
--type doing() ::
-    %% The pool has no living context: how long to wait before looking again, in ms.
+-type phase() ::
+    %% The pool has no living context: how long to wait before the next look, in ms.
     {waiting, pos_integer()}
     | {opening, #job{}, NextWait :: pos_integer()}
     | {taking, py_stream:stream(), #job{}}
-    %% The consumer has to catch up: how often to look again at once, and then how long to wait.
-    | {looking, py_stream:stream(), Looks :: non_neg_integer(), Wait :: pos_integer()}.
+    %% The consumer has to catch up: how often to poll at once, and then how long to wait.
+    | {polling, py_stream:stream(), Polls :: non_neg_integer(), Wait :: pos_integer()}.
 
 -record(state, {
     ref :: reference(),
@@ -35,34 +36,34 @@
     monitor :: reference(),
     read_ahead :: read_ahead(),
     %% Until it is open.
-    request :: undefined | py_call:request(),
+    request :: undefined | py_request:request(),
     deadline :: py_deadline:deadline(),
-    doing = {waiting, 1} :: doing()
+    phase = {waiting, 1} :: phase()
 }).
 
 -type next() :: {noreply, #state{}} | {noreply, #state{}, timeout()} | {stop, normal, #state{}}.
 
-%% How often to look again at once whether the consumer has caught up, and then how long to wait, in
+%% How often to poll at once whether the consumer has caught up, and then how long to wait, in
 %% ms: at first, at most.
--define(LOOKS, 100).
--define(FIRST_WAIT, 1).
--define(LAST_WAIT, 16).
+-define(MAX_POLLS, 100).
+-define(FIRST_INTERVAL, 1).
+-define(MAX_INTERVAL, 16).
 %% So many messages in the consumer's queue, and each of them is looked at every ms at most.
 -define(MESSAGES_PER_MS, 250).
 
 %% Starts a stream whose items come to the caller as `{py_stream, Ref, {data, Item}}', then
 %% `{py_stream, Ref, done}' or `{py_stream, Ref, {error, Reason}}'.
--spec start(py_call:request(), read_ahead()) -> {ok, Ref :: reference()}.
+-spec start(py_request:request(), read_ahead()) -> {ok, Ref :: reference()}.
 start(Request, ReadAhead) ->
     %% Chosen here: it depends on the process.
-    Settled = py_call:settle(Request),
+    Resolved = py_dispatch:resolve(Request),
     Consumer = self(),
-    Pid = proc_lib:spawn(?MODULE, begin_stream, [Consumer, Settled, Request, ReadAhead]),
+    Pid = proc_lib:spawn(?MODULE, begin_stream, [Consumer, Resolved, Request, ReadAhead]),
     Ref = py_nif:tag(Pid),
     Pid ! {stream, Ref},
     {ok, Ref}.
 
-%% Ends a stream. Looks once through the caller's message queue, if it isn't empty: what is left there of
+%% Ends a stream. Polls once through the caller's message queue, if it isn't empty: what is left there of
 %% the stream may be anywhere in it. On return a generator is closed, and no message of the stream is left with the caller.
 %% A consumer who is another process is told the end after the items that it has.
 -spec cancel(reference()) -> ok.
@@ -81,13 +82,13 @@ flush(Ref) ->
 %% ------------------------------------------------------------------ the stream's process
 
 %% @private Not started by OTP's functions: these look through all of the caller's message queue.
--spec begin_stream(pid(), settled(), py_call:request(), read_ahead()) -> ok.
-begin_stream(Consumer, Settled, Request, ReadAhead) ->
+-spec begin_stream(pid(), resolved(), py_request:request(), read_ahead()) -> ok.
+begin_stream(Consumer, Resolved, Request, ReadAhead) ->
     Monitor = monitor(process, Consumer),
     receive
         {stream, Ref} ->
-            Deadline = py_deadline:from_timeout(py_call:patience(Request)),
-            begun(open(Settled, ?FIRST_WAIT, #state{ref = Ref, consumer = Consumer, monitor = Monitor,
+            Deadline = py_deadline:from_timeout(py_dispatch:wait_for_context(Request)),
+            begun(open(Resolved, ?FIRST_INTERVAL, #state{ref = Ref, consumer = Consumer, monitor = Monitor,
                                                     read_ahead = ReadAhead, request = Request,
                                                     deadline = Deadline}));
         {'DOWN', Monitor, process, Consumer, _} ->
@@ -105,23 +106,23 @@ init(State) ->
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> next().
 handle_call(_Request, _From, State) ->
-    look_again(State).
+    recheck(State).
 
 -spec handle_cast(term(), #state{}) -> next().
 handle_cast(_Message, State) ->
-    look_again(State).
+    recheck(State).
 
 -spec handle_info(term(), #state{}) -> next().
-handle_info({Reply, Result}, #state{doing = {opening, #job{reply = Reply} = Job, Wait}} = State) ->
+handle_info({Reply, Result}, #state{phase = {opening, #job{reply = Reply} = Job, Wait}} = State) ->
     opened(Result, Job#job.ctx, Wait, State);
-handle_info({Reply, Result}, #state{doing = {taking, Stream, #job{reply = Reply}}} = State) ->
+handle_info({Reply, Result}, #state{phase = {taking, Stream, #job{reply = Reply}}} = State) ->
     taken(Result, Stream, State);
 handle_info({cancel, Ref, By}, #state{ref = Ref} = State) ->
     cancelled(By, State);
 handle_info({'DOWN', Monitor, process, _, _}, #state{monitor = Monitor} = State) ->
     stop(State);
 handle_info(_TimeoutOrStray, State) ->
-    look_again(State).
+    recheck(State).
 
 %% What a report of this process's end shows: not the request, with its arguments.
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
@@ -131,82 +132,81 @@ format_status(Status) ->
              end, Status).
 
 %% What was waited for may be there.
--spec look_again(#state{}) -> next().
-look_again(#state{doing = {waiting, Wait}, request = Request} = State) ->
+-spec recheck(#state{}) -> next().
+recheck(#state{phase = {waiting, Wait}, request = Request} = State) ->
     %% Whichever context is first to be back will do: what the consumer had bound or had its state in
     %% is gone.
-    open(py_call:settle(Request), min(2 * Wait, ?LAST_WAIT), State);
-look_again(#state{doing = {looking, Stream, 0, Wait}} = State) ->
-    look(Stream, 0, min(2 * Wait, ?LAST_WAIT), State);
-look_again(#state{doing = {looking, Stream, 1, Wait}} = State) ->
+    open(py_dispatch:resolve(Request), min(2 * Wait, ?MAX_INTERVAL), State);
+recheck(#state{phase = {polling, Stream, 0, Wait}} = State) ->
+    poll(Stream, 0, min(2 * Wait, ?MAX_INTERVAL), State);
+recheck(#state{phase = {polling, Stream, 1, Wait}} = State) ->
     case wait_for_messages(State) of
-        0 -> look(Stream, 0, Wait, State);
-        Longer -> {noreply, State#state{doing = {looking, Stream, 0, Wait}}, Longer}
+        0 -> poll(Stream, 0, Wait, State);
+        Longer -> {noreply, State#state{phase = {polling, Stream, 0, Wait}}, Longer}
     end;
-look_again(#state{doing = {looking, Stream, Looks, Wait}} = State) ->
-    look(Stream, Looks - 1, Wait, State);
-look_again(State) ->
+recheck(#state{phase = {polling, Stream, Polls, Wait}} = State) ->
+    poll(Stream, Polls - 1, Wait, State);
+recheck(State) ->
     {noreply, State}.
 
--spec open(settled(), pos_integer(), #state{}) -> next().
+-spec open(resolved(), pos_integer(), #state{}) -> next().
 open({error, _} = Error, _Wait, State) ->
-    tell(Error, State);
-open({ok, Ctx, Settled}, Wait, #state{consumer = Consumer} = State) ->
-    Request = py_call:as_stream(py_call:on_behalf(Consumer, Settled)),
-    case submit(Ctx, py_call:native(Request, make_ref())) of
-        {ok, Job} -> {noreply, State#state{doing = {opening, Job, Wait}}};
+    send_last(Error, State);
+open({ok, Ctx, Resolved}, Wait, #state{consumer = Consumer} = State) ->
+    case submit(Ctx, py_request:as_stream(py_request:on_behalf(Consumer, Resolved))) of
+        {ok, Job} -> {noreply, State#state{phase = {opening, Job, Wait}}};
         {error, _} = Error -> opened(Error, Ctx, Wait, State)
     end.
 
 -spec opened({ok, reference()} | {error, term()}, pid(), pos_integer(), #state{}) -> next().
 opened({ok, Handle}, Ctx, _Wait, #state{request = Request} = State) ->
-    Stream = py_stream:new(Ctx, Handle, py_call:flags(Request)),
+    Stream = py_stream:new(Ctx, Handle, py_request:flags(Request)),
     take(Stream, State#state.read_ahead, State#state{request = undefined});
 opened({error, {context_died, noproc}} = Died, _Ctx, Wait, #state{deadline = Deadline} = State) ->
     case py_deadline:left(Deadline) of
-        0 -> tell(Died, State);
-        _ -> {noreply, State#state{doing = {waiting, Wait}}, Wait}
+        0 -> send_last(Died, State);
+        _ -> {noreply, State#state{phase = {waiting, Wait}}, Wait}
     end;
 opened({error, _} = Error, _Ctx, _Wait, State) ->
-    tell(Error, State).
+    send_last(Error, State).
 
 %% There is room for so many items.
 -spec take(py_stream:stream(), pos_integer(), #state{}) -> next().
-take(Stream, Room, #state{ref = Ref, consumer = Consumer} = State) ->
-    {Ctx, Request} = py_stream:push(Stream, Room, Ref, Consumer),
+take(Stream, Count, #state{ref = Ref, consumer = Consumer} = State) ->
+    {Ctx, Request} = py_stream:push(Stream, Count, Ref, Consumer),
     case submit(Ctx, Request) of
-        {ok, Job} -> {noreply, State#state{doing = {taking, Stream, Job}}};
+        {ok, Job} -> {noreply, State#state{phase = {taking, Stream, Job}}};
         {error, _} = Error -> taken(Error, Stream, State)
     end.
 
 -spec taken({ok, {more | done | {error, term()}, non_neg_integer()}} | {error, term()},
             py_stream:stream(), #state{}) -> next().
 taken({ok, {more, _Count}}, Stream, State) ->
-    look(Stream, ?LOOKS, ?FIRST_WAIT, State);
+    poll(Stream, ?MAX_POLLS, ?FIRST_INTERVAL, State);
 taken({ok, {End, _Count}}, _Stream, State) ->
-    tell(End, State);
+    send_last(End, State);
 taken({error, _} = Error, Stream, State) ->
     _ = py_stream:close(Stream),
-    tell(Error, State).
+    send_last(Error, State).
 
 %% Whether half of the read-ahead has been taken.
--spec look(py_stream:stream(), non_neg_integer(), pos_integer(), #state{}) -> next().
-look(Stream, Looks, Wait, #state{read_ahead = ReadAhead} = State) ->
-    case ReadAhead - untaken(Looks, State) of
-        Room when 2 * Room >= ReadAhead ->
-            take(Stream, Room, State);
+-spec poll(py_stream:stream(), non_neg_integer(), pos_integer(), #state{}) -> next().
+poll(Stream, Polls, Wait, #state{read_ahead = ReadAhead} = State) ->
+    case ReadAhead - unread(Polls, State) of
+        Count when 2 * Count >= ReadAhead ->
+            take(Stream, Count, State);
         _ ->
-            {noreply, State#state{doing = {looking, Stream, Looks, Wait}}, pause(Looks, Wait, State)}
+            {noreply, State#state{phase = {polling, Stream, Polls, Wait}}, pause(Polls, Wait, State)}
     end.
 
 -spec pause(non_neg_integer(), pos_integer(), #state{}) -> non_neg_integer().
 pause(0, Wait, State) ->
     max(Wait, wait_for_messages(State));
-pause(_Looks, _Wait, _State) ->
+pause(_Polls, _Wait, _State) ->
     true = erlang:yield(),
     0.
 
-%% How long to wait before looking at each message, in ms. To do so for 10^6 messages takes the consumer
+%% How long to wait before a look at each message, in ms. To do so for 10^6 messages takes the consumer
 %% more than a second, in which it does nothing else.
 -spec wait_for_messages(#state{}) -> non_neg_integer().
 wait_for_messages(#state{consumer = Consumer}) ->
@@ -216,11 +216,11 @@ wait_for_messages(#state{consumer = Consumer}) ->
     end.
 
 %% How many items are in the consumer's queue, at most. Other messages are told from them only when
-%% looking again has not helped: that takes a look at each.
--spec untaken(non_neg_integer(), #state{}) -> non_neg_integer().
-untaken(Looks, #state{consumer = Consumer, ref = Ref, read_ahead = ReadAhead}) ->
+%% polling has not helped: that takes a look at each.
+-spec unread(non_neg_integer(), #state{}) -> non_neg_integer().
+unread(Polls, #state{consumer = Consumer, ref = Ref, read_ahead = ReadAhead}) ->
     case process_info(Consumer, message_queue_len) of
-        {_, Length} when 2 * Length =< ReadAhead; Looks > 0 ->
+        {_, Length} when 2 * Length =< ReadAhead; Polls > 0 ->
             Length;
         {_, _} ->
             case process_info(Consumer, messages) of
@@ -233,49 +233,48 @@ untaken(Looks, #state{consumer = Consumer, ref = Ref, read_ahead = ReadAhead}) -
     end.
 
 %% The last message of the stream.
--spec tell(term(), #state{}) -> {stop, normal, #state{}}.
-tell(Event, #state{ref = Ref, consumer = Consumer} = State) ->
+-spec send_last(term(), #state{}) -> {stop, normal, #state{}}.
+send_last(Event, #state{ref = Ref, consumer = Consumer} = State) ->
     Consumer ! {py_stream, Ref, Event},
     {stop, normal, State}.
 
 -spec cancelled(pid(), #state{}) -> {stop, normal, #state{}}.
 cancelled(Consumer, #state{consumer = Consumer} = State) ->
     stop(State);
-cancelled(_Other, #state{doing = Doing} = State) ->
-    ok = leave(Doing),
-    tell({error, cancelled}, State).
+cancelled(_Other, #state{phase = Phase} = State) ->
+    ok = leave(Phase),
+    send_last({error, cancelled}, State).
 
 %% Nobody wants more.
 -spec stop(#state{}) -> {stop, normal, #state{}}.
-stop(#state{doing = Doing} = State) ->
-    ok = leave(Doing),
+stop(#state{phase = Phase} = State) ->
+    ok = leave(Phase),
     {stop, normal, State}.
 
--spec leave(doing()) -> ok.
+-spec leave(phase()) -> ok.
 leave({waiting, _Wait}) ->
     ok;
 leave({opening, Job, _Wait}) ->
-    give_up(Job);
+    cancel_job(Job);
 leave({taking, Stream, Job}) ->
-    ok = give_up(Job),
+    ok = cancel_job(Job),
     closed(py_stream:close(Stream));
-leave({looking, Stream, _Looks, _Wait}) ->
+leave({polling, Stream, _Polls, _Wait}) ->
     closed(py_stream:close(Stream)).
 
 -spec closed(ok | {error, term()}) -> ok.
 closed(_) -> ok.
 
--spec submit(pid(), py_nif:request()) -> {ok, #job{}} | {error, term()}.
+-spec submit(pid(), py_request:request()) -> {ok, #job{}} | {error, term()}.
 submit(Ctx, Request) ->
-    case py_nif:submit(Ctx, Request) of
-        Seq when is_integer(Seq) ->
-            {ok, #job{ctx = Ctx, seq = Seq, reply = element(2, Request)}};
-        {error, _} = Error ->
-            Error
+    Ref = make_ref(),
+    case py_submit:submit(Ctx, Request, Ref) of
+        Seq when is_integer(Seq) -> {ok, #job{ctx = Ctx, seq = Seq, reply = Ref}};
+        {error, _} = Error -> Error
     end.
 
--spec give_up(#job{}) -> ok.
-give_up(#job{ctx = Ctx, seq = Seq, reply = Reply}) ->
+-spec cancel_job(#job{}) -> ok.
+cancel_job(#job{ctx = Ctx, seq = Seq, reply = Reply}) ->
     case py_nif:cancel(Ctx, Seq) of
         true -> ok;
         false -> receive {Reply, _} -> ok end

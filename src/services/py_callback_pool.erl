@@ -1,9 +1,9 @@
-%% @private Starts the processes for the functions that Python calls: some ahead, which are idle, and one
-%% at once when Python has found none idle. What they do is in py_callback_worker.
+%% @private Starts the processes for the functions that Python calls (py_callback_worker): some
+%% ahead, which are idle, and one at once when Python has found none idle.
 %%
-%% The processes are linked: they end with this one. They are monitored, because a function could undo
-%% the link: when one of them has ended without an answer Python is told why. Nothing that a function
-%% does holds this process up.
+%% One process. The workers are linked to it and end with it. They are also monitored, because a
+%% function could undo the link: when one of them has ended without an answer, Python gets the
+%% reason. It never runs a function itself, so no function holds it up.
 -module(py_callback_pool).
 
 -behaviour(gen_server).
@@ -15,7 +15,7 @@
 %% given back to it, each time by waking a thread of the VM.
 -define(MIN_HEAP_SIZE, 4_096).
 
--type running() :: #{pid() => py_nif:ticket()}.
+-type running() :: #{pid() => py_nif:callback_ref()}.
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
@@ -38,14 +38,14 @@ handle_cast(_Message, Running) ->
     {noreply, Running}.
 
 -spec handle_info(term(), running()) -> {noreply, running()}.
-handle_info({py_callback, Ticket, Name, Args}, Running) ->
-    {Pid, _} = spawn_opt(py_callback_worker, run, [Ticket, Name, Args], [link, monitor]),
-    {noreply, add(Running#{Pid => Ticket})};
+handle_info({py_callback, CallbackRef, Name, Args}, Running) ->
+    {Pid, _} = spawn_opt(py_callback_worker, run, [CallbackRef, Name, Args], [link, monitor]),
+    {noreply, add(Running#{Pid => CallbackRef})};
 handle_info({'DOWN', _Monitor, process, Pid, Reason}, Running) ->
     case maps:take(Pid, Running) of
-        {Ticket, Others} ->
-            _ = py_nif:callback_retire(Ticket),
-            ok = answer_for_the_dead(Reason, Ticket),
+        {CallbackRef, Others} ->
+            _ = py_nif:callback_retire(CallbackRef),
+            ok = answer_for_the_dead(Reason, CallbackRef),
             {noreply, add(Others)};
         error ->
             {noreply, Running}
@@ -67,17 +67,17 @@ add(Running) ->
     case py_nif:callback_ticket() of
         enough ->
             Running;
-        Ticket ->
-            {Pid, _} = spawn_opt(py_callback_worker, start, [Ticket],
+        CallbackRef ->
+            {Pid, _} = spawn_opt(py_callback_worker, start, [CallbackRef],
                                  [link, monitor, {min_heap_size, ?MIN_HEAP_SIZE}]),
-            ok = py_nif:callback_stand_by(Ticket, Pid),
-            Running#{Pid => Ticket}
+            ok = py_nif:callback_stand_by(CallbackRef, Pid),
+            Running#{Pid => CallbackRef}
     end.
 
 %% The first answer counts: after the function's own this one changes nothing.
--spec answer_for_the_dead(term(), py_nif:ticket()) -> ok.
-answer_for_the_dead(Reason, Ticket) ->
-    py_nif:callback_answer(Ticket, {raised, exit, Reason, text(Reason), []}).
+-spec answer_for_the_dead(term(), py_nif:callback_ref()) -> ok.
+answer_for_the_dead(Reason, CallbackRef) ->
+    py_nif:callback_answer(CallbackRef, {raised, exit, Reason, text(Reason), []}).
 
 -spec text(term()) -> binary().
 %% As nearly all end, once they have answered.

@@ -1,14 +1,11 @@
 %% @private Erlang functions that Python code can call: `erlang.call("name", ...)'.
 %%
-%% One process writes the registrations, as py_registry does for pools; a process that runs a function
-%% reads them. The native side has the names, so that Python code learns of a wrong one at once. It
+%% One process writes the registrations (py_store); a process that runs a function reads them.
+%% The native side has the names, so that Python code gets an error for a wrong one at once. It
 %% never runs a function.
 -module(py_callback_registry).
 
--behaviour(gen_server).
-
 -export([start_link/0, is_taken/1, register/3, unregister/1, find/1, forget/0]).
--export([init/1, handle_call/3, handle_cast/2, terminate/2]).
 
 -export_type([name/0, target/0, values/0]).
 
@@ -16,12 +13,9 @@
 -type target() :: fun() | {module(), atom()}.
 -type values() :: erlang | elixir.
 %% Whose conventions the arguments follow.
+-type functions() :: #{binary() => {target(), values()}}.
 
 -define(KEY, {py_context_router, functions}).
-
--spec start_link() -> {ok, pid()} | {error, term()}.
-start_link() ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% Whether Python's module `erlang' has something of its own by that name, which would hide a
 %% function.
@@ -37,14 +31,14 @@ is_taken(Name) ->
 -spec register(binary(), target(), values()) -> ok.
 register(Name, Function, Values) ->
     case is_name(Name) andalso is_target(Function) andalso is_values(Values) of
-        true -> py_app:ask(?MODULE, {register, Name, {Function, Values}});
+        true -> py_store:update(?MODULE, fun(Map) -> Map#{Name => {Function, Values}} end);
         false -> error(badarg, [Name, Function, Values])
     end.
 
 -spec unregister(binary()) -> ok.
 unregister(Name) ->
     case is_name(Name) of
-        true -> py_app:ask(?MODULE, {unregister, Name});
+        true -> py_store:update(?MODULE, fun(Map) -> maps:remove(Name, Map) end);
         false -> error(badarg, [Name])
     end.
 
@@ -68,46 +62,21 @@ find(Name) ->
         #{} -> undefined
     end.
 
-%% ------------------------------------------------------------------ the writer
+%% ------------------------------------------------------------------ the store
 
--spec init([]) -> {ok, undefined}.
-init([]) ->
-    %% Trapped, so that the registrations are erased when the application stops. After a crash
-    %% they are still there and stay in force.
-    _ = process_flag(trap_exit, true),
-    ok = publish_names(persistent_term:get(?KEY, #{})),
-    {ok, undefined}.
-
--spec handle_call({register, binary(), {target(), values()}} | {unregister, binary()},
-                  gen_server:from(), undefined) -> {reply, ok, undefined}.
-handle_call({register, Name, Function}, _From, State) ->
-    {reply, write(fun(Map) -> Map#{Name => Function} end), State};
-handle_call({unregister, Name}, _From, State) ->
-    {reply, write(fun(Map) -> maps:remove(Name, Map) end), State}.
-
--spec handle_cast(term(), undefined) -> {noreply, undefined}.
-handle_cast(_Message, State) ->
-    {noreply, State}.
-
--spec terminate(term(), undefined) -> ok.
-terminate(shutdown, _State) ->
-    forget();
-terminate(_Reason, _State) ->
-    ok.
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    py_store:start_link(?MODULE, store()).
 
 %% When the application stops.
 -spec forget() -> ok.
 forget() ->
-    _ = persistent_term:erase(?KEY),
-    publish_names(#{}).
+    py_store:forget(store()).
 
--spec write(fun((map()) -> map())) -> ok.
-write(Change) ->
-    New = Change(persistent_term:get(?KEY, #{})),
-    %% Does nothing if it is what is there.
-    ok = persistent_term:put(?KEY, New),
-    publish_names(New).
+-spec store() -> py_store:store(functions()).
+store() ->
+    #{key => ?KEY, empty => #{}, publish => fun publish_names/1}.
 
--spec publish_names(map()) -> ok.
+-spec publish_names(functions()) -> ok.
 publish_names(Functions) ->
     py_nif:registered([{Name, Values} || {Name, {_, Values}} <- maps:to_list(Functions)]).

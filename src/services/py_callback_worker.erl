@@ -1,8 +1,9 @@
-%% @private The processes that run the functions which Python calls: each waits for a call, runs its
-%% function, answers, and waits for the next.
+%% @private The processes that run the functions which Python calls: each waits for a call, runs
+%% its function, answers, and waits for the next.
 %%
-%% Started by py_callback_pool. Whatever happens to such a process, Python gets an answer: from its
-%% supervisor's monitor, or from the destructor of the call's reference.
+%% Started by py_callback_pool. Whatever happens to such a process, Python is never left waiting:
+%% if the worker dies, the answer comes from the monitor of py_callback_pool or, at the latest,
+%% from the destructor of the call's reference.
 -module(py_callback_worker).
 
 -export([start/1, idle/4, run/3]).
@@ -20,42 +21,42 @@
 
 %% Waits for calls and runs their functions, one at a time. In a process for that; whatever happens to
 %% it, Python gets an answer.
--spec start(py_nif:ticket()) -> no_return().
-start(Ticket) ->
+-spec start(py_nif:callback_ref()) -> no_return().
+start(CallbackRef) ->
     %% It may be idle for ever, in which this module may be loaded anew twice: without a frame of it.
-    erlang:hibernate(?MODULE, idle, [Ticket, state(), ?MAX_CALLS, infinity]).
+    erlang:hibernate(?MODULE, idle, [CallbackRef, state(), ?MAX_CALLS, infinity]).
 
 %% @private
--spec idle(py_nif:ticket(), state(), pos_integer(), timeout()) -> ok.
-idle(Ticket, Clean, Calls, Timeout) ->
+-spec idle(py_nif:callback_ref(), state(), pos_integer(), timeout()) -> ok.
+idle(CallbackRef, Clean, Calls, Timeout) ->
     receive
-        {py_call, Name, Args} -> run_and_answer(Ticket, Name, Args, Clean, Calls);
-        _Stray -> leave(Ticket)
-    after Timeout -> leave(Ticket)
+        {py_call, Name, Args} -> run_and_answer(CallbackRef, Name, Args, Clean, Calls);
+        _Stray -> leave(CallbackRef)
+    after Timeout -> leave(CallbackRef)
     end.
 
 %% Looks for the next call a while before it waits for it. Often it follows at once, and for a scheduler
 %% to go to sleep and be woken takes longer than a call does. Whoever else is ready goes first: it may
 %% well be the process that waits for the job which has just called.
--spec poll(py_nif:ticket(), state(), pos_integer(), non_neg_integer()) -> ok.
-poll(Ticket, Clean, Calls, 0) ->
-    idle(Ticket, Clean, Calls, ?IDLE_TIMEOUT);
-poll(Ticket, Clean, Calls, Polls) ->
+-spec poll(py_nif:callback_ref(), state(), pos_integer(), non_neg_integer()) -> ok.
+poll(CallbackRef, Clean, Calls, 0) ->
+    idle(CallbackRef, Clean, Calls, ?IDLE_TIMEOUT);
+poll(CallbackRef, Clean, Calls, Polls) ->
     receive
-        {py_call, Name, Args} -> run_and_answer(Ticket, Name, Args, Clean, Calls);
-        _Stray -> leave(Ticket)
+        {py_call, Name, Args} -> run_and_answer(CallbackRef, Name, Args, Clean, Calls);
+        _Stray -> leave(CallbackRef)
     after 0 ->
         true = erlang:yield(),
-        poll(Ticket, Clean, Calls, Polls - 1)
+        poll(CallbackRef, Clean, Calls, Polls - 1)
     end.
 
--spec run_and_answer(py_nif:ticket(), binary(), [term()], state(), pos_integer()) -> ok.
-run_and_answer(Ticket, Name, Args, Clean, Calls) ->
+-spec run_and_answer(py_nif:callback_ref(), binary(), [term()], state(), pos_integer()) -> ok.
+run_and_answer(CallbackRef, Name, Args, Clean, Calls) ->
     Answer = answer(Name, Args),
     case Calls > 1 andalso state() =:= Clean
-        andalso py_nif:callback_answer_and_stand_by(Ticket, Answer) of
-        true -> poll(Ticket, Clean, Calls - 1, ?MAX_POLLS);
-        false -> py_nif:callback_answer(Ticket, Answer)
+        andalso py_nif:callback_answer_and_stand_by(CallbackRef, Answer) of
+        true -> poll(CallbackRef, Clean, Calls - 1, ?MAX_POLLS);
+        false -> py_nif:callback_answer(CallbackRef, Answer)
     end.
 
 %% What a function could leave for the next one to find, or others expect to go when it ends. Where
@@ -65,18 +66,18 @@ state() ->
     process_info(self(), [links, monitors, monitored_by, dictionary, message_queue_len, trap_exit,
                           registered_name, priority, group_leader]).
 
--spec leave(py_nif:ticket()) -> ok.
-leave(Ticket) ->
-    case py_nif:callback_retire(Ticket) of
+-spec leave(py_nif:callback_ref()) -> ok.
+leave(CallbackRef) ->
+    case py_nif:callback_retire(CallbackRef) of
         true -> ok;
-        false -> receive {py_call, Name, Args} -> run(Ticket, Name, Args) end
+        false -> receive {py_call, Name, Args} -> run(CallbackRef, Name, Args) end
     end.
 
 %% Runs one function, in a process for that.
--spec run(py_nif:ticket(), binary(), [term()]) -> ok.
-run(Ticket, Name, Args) ->
-    ok = py_nif:callback_begin(Ticket),
-    py_nif:callback_answer(Ticket, answer(Name, Args)).
+-spec run(py_nif:callback_ref(), binary(), [term()]) -> ok.
+run(CallbackRef, Name, Args) ->
+    ok = py_nif:callback_begin(CallbackRef),
+    py_nif:callback_answer(CallbackRef, answer(Name, Args)).
 
 -spec answer(binary(), [term()]) -> {ok, term()} | tuple() | undefined.
 answer(Name, Args) ->

@@ -1,7 +1,7 @@
-%% Hands Python's log events to `logger', with domain `[python]'.
+%% @private Hands Python's log events to `logger', with domain `[python]'.
 %%
 %% The handlers run in this process, one event after the other, so that no context waits for them
-%% until it is far ahead. No event may end it, whatever Python code has put into one.
+%% until it is far ahead. No event may ever end it, whatever Python code has put into one.
 -module(py_log).
 
 -behaviour(gen_server).
@@ -48,16 +48,16 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), undefined) -> {noreply, undefined}.
-handle_info({py_log, Tally, Severity, Message, Meta, Caller, Context}, State) ->
+handle_info({py_log, InFlight, Severity, Message, Meta, Caller, Context}, State) ->
     Began = erlang:monotonic_time(millisecond),
     ok = log_anyhow(Severity, Message, Meta, Caller, Context),
     Took = erlang:monotonic_time(millisecond) - Began,
-    ok = py_nif:handled(Tally, 1, 0, 0),
+    ok = py_nif:handled(InFlight, 1, 0, 0),
     ok = catch_up(Took, process_info(self(), message_queue_len)),
     {noreply, State};
-handle_info({py_level, Tally}, State) ->
+handle_info({py_level, InFlight}, State) ->
     ok = publish_level(),
-    ok = py_nif:handled(Tally, 1, 0, 0),
+    ok = py_nif:handled(InFlight, 1, 0, 0),
     {noreply, State};
 handle_info(_Message, State) ->
     {noreply, State}.

@@ -1,12 +1,13 @@
-%% Takes what Python code prints to the group leader of the process whose job it is, by the I/O
-%% protocol; that leader may be on another node. Text of nobody's job, or of a process that is gone,
-%% goes to the application's own leader.
+%% @private Takes what Python code prints to the group leader of the process whose job it is, by
+%% the I/O protocol; that leader may be on another node. Text of no job, or of a process that is
+%% gone, goes to the application's own leader.
 %%
-%% It never waits for a leader. What has come in is passed on as soon as the mailbox is empty, each
-%% run of text of one caller in one request, in the order in which it came; the native side is told
-%% then, for a job is answered only once its output is on its way, and again when the leader has it,
-%% because a job may have only so much under way. A leader may be deaf, and job after job leave it
-%% their share: what goes beyond its bound is dropped, and said so once in the log.
+%% One process, which never waits for a leader. It passes on what has come in as soon as its
+%% message queue is empty, each run of text of one caller in one request, in the order in which
+%% it came. It acknowledges text to the native side twice: when the text is on its way, because a
+%% job is answered only then, and when the leader has it, because a job may have only so much in
+%% flight. A leader may not answer while job after job prints: text beyond the leader's bound is
+%% dropped, and the log says so once.
 -module(py_output).
 
 -behaviour(gen_server).
@@ -19,33 +20,33 @@
     waiting = [] :: [run()],
     bytes = 0 :: non_neg_integer(),
     %% Requests that haven't been answered.
-    asked = #{} :: #{reference() => request()},
+    requests = #{} :: #{reference() => request()},
     leaders = #{} :: #{pid() => leader()}
 }).
 
 -record(leader, {
     monitor :: reference(),
-    asked = 0 :: non_neg_integer(),
+    requests = 0 :: non_neg_integer(),
     %% Memory of what it was asked and hasn't answered.
     bytes = 0 :: non_neg_integer(),
     %% Whether anything was dropped since it last had answered everything.
-    lossy = false :: boolean()
+    dropping = false :: boolean()
 }).
 
 -type caller() :: pid() | none.
 %% Text of one caller and native thread with nothing of another in between, newest first. A job and
 %% the threads that it has started have different callers and often the same leader.
--type run() :: {{caller(), py_nif:tally()}, [binary()], Count :: pos_integer()}.
+-type run() :: {{caller(), py_nif:in_flight()}, [binary()], Count :: pos_integer()}.
 -type leader() :: #leader{}.
--type request() :: {Leader :: pid(), Order :: integer(), py_nif:tally(), Text :: iodata()}.
+-type request() :: {Leader :: pid(), Order :: integer(), py_nif:in_flight(), Text :: iodata()}.
 
 %% How much may come together in one request.
--define(MOST_BYTES, 65_536).
+-define(MAX_REQUEST_BYTES, 65_536).
 %% How much may be under way to one leader, of all jobs. A slow one with many jobs doesn't come near:
 %% each waits at 1 MiB.
--define(MOST_FOR_LEADER, 67_108_864).
+-define(MAX_LEADER_BYTES, 67_108_864).
 %% What a request takes beside its text.
--define(REQUEST_BYTES, 500).
+-define(REQUEST_OVERHEAD, 500).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
@@ -67,9 +68,9 @@ handle_cast(_Message, State) ->
     {noreply, State, 0}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, 0}.
-handle_info({py_output, Tally, Caller, Text}, State) ->
-    case take_in({Caller, Tally}, Text, State) of
-        #state{bytes = Bytes} = Full when Bytes >= ?MOST_BYTES -> {noreply, pass_on(Full), 0};
+handle_info({py_output, InFlight, Caller, Text}, State) ->
+    case take_in({Caller, InFlight}, Text, State) of
+        #state{bytes = Bytes} = Full when Bytes >= ?MAX_REQUEST_BYTES -> {noreply, pass_on(Full), 0};
         More -> {noreply, More, 0}
     end;
 handle_info(timeout, State) ->
@@ -86,11 +87,11 @@ terminate(_Reason, State) ->
     _ = pass_on(State),
     ok.
 
--spec take_in({caller(), py_nif:tally()}, binary(), #state{}) -> #state{}.
+-spec take_in({caller(), py_nif:in_flight()}, binary(), #state{}) -> #state{}.
 take_in(Key, Text, #state{waiting = Waiting, bytes = Bytes} = State) ->
     State#state{waiting = longer(Key, Text, Waiting), bytes = Bytes + byte_size(Text)}.
 
--spec longer({caller(), py_nif:tally()}, binary(), [run()]) -> [run()].
+-spec longer({caller(), py_nif:in_flight()}, binary(), [run()]) -> [run()].
 longer(Key, Text, [{Key, Texts, Count} | Earlier]) -> [{Key, [Text | Texts], Count + 1} | Earlier];
 longer(Key, Text, Earlier) -> [{Key, [Text], 1} | Earlier].
 
@@ -99,9 +100,9 @@ pass_on(#state{waiting = Waiting} = State) ->
     lists:foldr(fun pass_on/2, State#state{waiting = [], bytes = 0}, Waiting).
 
 -spec pass_on(run(), #state{}) -> #state{}.
-pass_on({{Caller, Tally}, Texts, Count}, State) ->
-    Asking = ask(leader(Caller), Tally, lists:reverse(Texts), State),
-    ok = py_nif:handled(Tally, Count, 0, 0),
+pass_on({{Caller, InFlight}, Texts, Count}, State) ->
+    Asking = ask(leader(Caller), InFlight, lists:reverse(Texts), State),
+    ok = py_nif:handled(InFlight, Count, 0, 0),
     Asking.
 
 -spec leader(caller()) -> pid().
@@ -113,19 +114,19 @@ leader(Caller) ->
         undefined -> group_leader()
     end.
 
--spec ask(pid(), py_nif:tally(), iodata(), #state{}) -> #state{}.
-ask(Pid, Tally, Text, #state{asked = Asked, leaders = Leaders} = State) ->
+-spec ask(pid(), py_nif:in_flight(), iodata(), #state{}) -> #state{}.
+ask(Pid, InFlight, Text, #state{requests = Requests, leaders = Leaders} = State) ->
     case known(Pid, Leaders) of
-        #leader{bytes = Bytes} = Full when Bytes >= ?MOST_FOR_LEADER ->
+        #leader{bytes = Bytes} = Full when Bytes >= ?MAX_LEADER_BYTES ->
             ok = report_dropped(Pid, Full),
-            ok = py_nif:handled(Tally, 0, 0, iolist_size(Text)),
-            State#state{leaders = Leaders#{Pid := Full#leader{lossy = true}}};
-        #leader{asked = Count, bytes = Bytes} = Leader ->
+            ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
+            State#state{leaders = Leaders#{Pid := Full#leader{dropping = true}}};
+        #leader{requests = Count, bytes = Bytes} = Leader ->
             Ref = make_ref(),
             Pid ! {io_request, self(), Ref, {put_chars, unicode, iolist_to_binary(Text)}},
             Order = erlang:unique_integer([monotonic]),
-            State#state{asked = Asked#{Ref => {Pid, Order, Tally, Text}},
-                        leaders = Leaders#{Pid => Leader#leader{asked = Count + 1,
+            State#state{requests = Requests#{Ref => {Pid, Order, InFlight, Text}},
+                        leaders = Leaders#{Pid => Leader#leader{requests = Count + 1,
                                                                 bytes = Bytes + memory(Text)}}}
     end.
 
@@ -138,11 +139,11 @@ known(Pid, Leaders) ->
 
 -spec memory(iodata()) -> pos_integer().
 memory(Text) ->
-    iolist_size(Text) + ?REQUEST_BYTES.
+    iolist_size(Text) + ?REQUEST_OVERHEAD.
 
 %% Elsewhere, because a handler of `logger' may wait for just that leader.
 -spec report_dropped(pid(), leader()) -> ok.
-report_dropped(Pid, #leader{lossy = false}) ->
+report_dropped(Pid, #leader{dropping = false}) ->
     _ = spawn(logger, warning, [#{event => {py_output, dropped}, leader => Pid},
                                 #{report_cb => fun py_error:report/1}]),
     ok;
@@ -150,43 +151,43 @@ report_dropped(_Pid, _Leader) ->
     ok.
 
 -spec answered(reference(), #state{}) -> #state{}.
-answered(Ref, #state{asked = Asked} = State) ->
-    case maps:take(Ref, Asked) of
-        {{Leader, _Order, Tally, Text}, Others} ->
-            ok = py_nif:handled(Tally, 0, 0, iolist_size(Text)),
-            let_go(Leader, memory(Text), State#state{asked = Others});
+answered(Ref, #state{requests = Requests} = State) ->
+    case maps:take(Ref, Requests) of
+        {{Leader, _Order, InFlight, Text}, Others} ->
+            ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
+            request_done(Leader, memory(Text), State#state{requests = Others});
         error ->
             State
     end.
 
--spec let_go(pid(), pos_integer(), #state{}) -> #state{}.
-let_go(Pid, Memory, #state{leaders = Leaders} = State) ->
+-spec request_done(pid(), pos_integer(), #state{}) -> #state{}.
+request_done(Pid, Memory, #state{leaders = Leaders} = State) ->
     case Leaders of
-        #{Pid := #leader{monitor = Monitor, asked = 1}} ->
+        #{Pid := #leader{monitor = Monitor, requests = 1}} ->
             true = demonitor(Monitor, [flush]),
             State#state{leaders = maps:remove(Pid, Leaders)};
-        #{Pid := #leader{asked = Count, bytes = Bytes} = Leader} ->
-            Less = Leader#leader{asked = Count - 1, bytes = Bytes - Memory},
+        #{Pid := #leader{requests = Count, bytes = Bytes} = Leader} ->
+            Less = Leader#leader{requests = Count - 1, bytes = Bytes - Memory},
             State#state{leaders = Leaders#{Pid := Less}}
     end.
 
 %% A leader that is gone has perhaps not written what it was asked to: the application's own does,
 %% if it isn't the one that is gone.
 -spec gone(pid(), #state{}) -> #state{}.
-gone(Leader, #state{asked = Asked, leaders = Leaders} = State) ->
-    Lost = maps:filter(fun(_Ref, {To, _, _, _}) -> To =:= Leader end, Asked),
-    Left = State#state{asked = maps:without(maps:keys(Lost), Asked),
+gone(Leader, #state{requests = Requests, leaders = Leaders} = State) ->
+    Lost = maps:filter(fun(_Ref, {To, _, _, _}) -> To =:= Leader end, Requests),
+    Left = State#state{requests = maps:without(maps:keys(Lost), Requests),
                        leaders = maps:remove(Leader, Leaders)},
     %% Not in the order of the references: on another scheduler a later one may be smaller.
-    lists:foldl(fun({_, _Order, Tally, Text}, Sofar) -> ask_own(Leader, Tally, Text, Sofar) end,
+    lists:foldl(fun({_, _Order, InFlight, Text}, Sofar) -> ask_own(Leader, InFlight, Text, Sofar) end,
                 Left, lists:keysort(2, maps:values(Lost))).
 
--spec ask_own(pid(), py_nif:tally(), iodata(), #state{}) -> #state{}.
-ask_own(Gone, Tally, Text, State) ->
+-spec ask_own(pid(), py_nif:in_flight(), iodata(), #state{}) -> #state{}.
+ask_own(Gone, InFlight, Text, State) ->
     case group_leader() of
         Gone ->
-            ok = py_nif:handled(Tally, 0, 0, iolist_size(Text)),
+            ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
             State;
         Own ->
-            ask(Own, Tally, Text, State)
+            ask(Own, InFlight, Text, State)
     end.

@@ -1,7 +1,8 @@
-%% Sends for Python where native code can't: to other nodes, and to `{Name, Node}'.
+%% @private Sends for Python where native code can't: to other nodes, and to `{Name, Node}'.
 %%
-%% One process, so that what one sender sends to one receiver stays in order. A connection that is
-%% slow holds up this process, and the tally then holds up the Python code that sends.
+%% One process, so that what one sender sends to one receiver stays in order. A slow connection
+%% blocks it, and then the bound of what may be in flight blocks the Python code that sends. It
+%% never raises.
 -module(py_sender).
 
 -behaviour(gen_server).
@@ -27,10 +28,10 @@ handle_cast(_Message, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), undefined) -> {noreply, undefined}.
-handle_info({py_send, Tally, To, Message}, State) ->
+handle_info({py_send, InFlight, To, Message}, State) ->
     %% Never raises: the address is a pid or a pair of atoms.
     _ = erlang:send(To, Message),
-    ok = py_nif:handled(Tally, 0, 1, 0),
+    ok = py_nif:handled(InFlight, 0, 1, 0),
     {noreply, State};
 handle_info(_Message, State) ->
     {noreply, State}.

@@ -1,4 +1,4 @@
-%% The processes that Python talks to: see docs/callbacks.md.
+%% @private The processes that Python talks to: see docs/callbacks.md.
 %%
 %%   py_service_sup
 %%   ├── py_callback_registry  which Erlang functions Python can call

@@ -1,7 +1,8 @@
 %% @private Code for all contexts: those that run get it now, later ones when they start.
 %%
-%% Runs in the calling process, with a request to each context, all at once. A context that is just
-%% starting may get a step both ways, so each step can be run again without harm.
+%% Runs in the calling process, with a request to each context, all at once. A context that is
+%% just starting may get a step both ways, so each step can be run again without harm. It never
+%% waits for a context longer than its timeout.
 -module(py_each_context).
 
 -export([add/2, run/1, in_each_interpreter/1, in_each_subinterpreter/1]).
@@ -52,7 +53,7 @@ restore(_Key, Step) -> py_context_setup:put(Step).
 %% a context that dies meanwhile is none: its successor starts with what is set up by then.
 -spec run(binary()) -> ok | {error, term()}.
 run(Source) ->
-    Requests = [py_call:own_exec(Ctx, Source) || Ctx <- py_nif:contexts()],
+    Requests = [py_request:exec_shared(Ctx, Source) || Ctx <- py_nif:contexts()],
     Results = py_async:parallel(Requests, ?TIMEOUT),
     case [Error || {error, Reason} = Error <- Results, not is_death(Reason)] of
         [] -> ok;
@@ -61,18 +62,18 @@ run(Source) ->
 
 %% Evaluates an expression once in each interpreter, in a context of it that is least busy; what it
 %% gives, and whose contexts they are.
--spec in_each_interpreter(fun((pid()) -> py_call:request())) ->
+-spec in_each_interpreter(fun((pid()) -> py_request:request())) ->
     {ok, [{[pid()], term()}]} | {error, term()}.
 in_each_interpreter(Request) ->
     in_one_of_each(maps:values(by_interpreter()), Request).
 
 %% The same without the main interpreter, in which workers run.
--spec in_each_subinterpreter(fun((pid()) -> py_call:request())) ->
+-spec in_each_subinterpreter(fun((pid()) -> py_request:request())) ->
     {ok, [{[pid()], term()}]} | {error, term()}.
 in_each_subinterpreter(Request) ->
     in_one_of_each(maps:values(maps:remove(0, by_interpreter())), Request).
 
--spec in_one_of_each([[map()]], fun((pid()) -> py_call:request())) ->
+-spec in_one_of_each([[map()]], fun((pid()) -> py_request:request())) ->
     {ok, [{[pid()], term()}]} | {error, term()}.
 in_one_of_each(Groups, Request) ->
     Results = py_async:parallel([Request(least_busy(Group)) || Group <- Groups], ?TIMEOUT),

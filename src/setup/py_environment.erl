@@ -1,9 +1,10 @@
-%% Environment variables, of the VM and of Python at once.
+%% @private Environment variables, of the VM and of Python at once.
 %%
 %% The VM keeps its own copy of the variables that it was started with, Python another in each
-%% interpreter (`os.environ'), which also writes to the OS process's. Nothing tells one of a change
-%% in another. Runs in the calling process; Python's side of the main interpreter, in which all
-%% workers run, is a context of its own, so that it waits for none of them.
+%% interpreter (`os.environ'), which also writes to the OS process's. A change in one doesn't
+%% reach the others by itself. Runs in the calling process; Python's side of the main
+%% interpreter, in which all workers run, is a context of its own, so that it never waits for a
+%% worker.
 -module(py_environment).
 
 -export([put/2, get/1, unset/1]).
@@ -42,7 +43,7 @@ of_the_vm(Name) ->
 everywhere(Code, Locals) ->
     case in_main(Code, Locals) of
         {ok, none} ->
-            Request = fun(Ctx) -> py_call:own_eval(Ctx, Code, Locals) end,
+            Request = fun(Ctx) -> py_request:eval_shared(Ctx, Code, Locals) end,
             case py_each_context:in_each_subinterpreter(Request) of
                 {ok, _} -> ok;
                 {error, _} = Error -> Error

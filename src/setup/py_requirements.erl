@@ -1,13 +1,16 @@
-%% What is to be installed in a virtual environment: as arguments of pip and uv, and as a stamp that tells
-%% whether it has changed.
+%% @private What is to be installed in a virtual environment: as arguments of pip and uv, and as
+%% a stamp that tells whether it has changed.
 %%
-%% A stamp is made of the arguments and of all that they name on this machine: requirement files and those
-%% that these include, archives, and the files of projects. Runs in the process that asks.
+%% A stamp is made of the arguments and of all that they name on this machine: requirement files
+%% and those that these include, archives, and the files of projects. Runs in the calling
+%% process, and never installs anything.
 -module(py_requirements).
 
 -include_lib("kernel/include/file.hrl").
 
--export([arguments/1, stamp/1, flaw/1]).
+-export([check/2, arguments/1, stamp/1]).
+
+-include("../base/py_args.hrl").
 
 -type requirements() :: [binary() | string()] | binary() | string().
 
@@ -16,6 +19,26 @@
 -define(EDITABLE, "^(?:-e|--editable)[ =]*(.+)$").
 %% Of a larger file only its size and time are looked at, in bytes.
 -define(LARGE, 1_000_000).
+
+%% Before there is an environment that they could not be installed in.
+-spec check(term(), py_error:called()) -> ok.
+check(Path, Called) when is_binary(Path) ->
+    _ = py_check:path(Path, 2, Called),
+    ok;
+check([Character | _] = Path, Called) when is_integer(Character) ->
+    _ = py_check:path(Path, 2, Called),
+    ok;
+check(Specs, Called) when length(Specs) >= 0 ->
+    lists:foreach(fun(Spec) -> check_one(py_check:utf8(Spec, 2, Called), Called) end, Specs);
+check(_Other, Called) ->
+    ?BADARG(Called, {argument, 2, <<"neither a list of requirements nor a path">>}).
+
+-spec check_one(binary(), py_error:called()) -> ok.
+check_one(Spec, Called) ->
+    case flaw(Spec) of
+        ok -> ok;
+        Flaw -> ?BADARG(Called, {argument, 2, Flaw})
+    end.
 
 %% What is wrong with a requirement of a list, in words. An option in the place of a requirement could have
 %% pip take packages from anywhere, or write anywhere.

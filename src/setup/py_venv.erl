@@ -1,7 +1,9 @@
-%% Virtual environments: making them, filling them, and putting their packages on Python's path.
+%% @private Virtual environments: making them, filling them, and putting their packages on
+%% Python's path.
 %%
-%% Programs are run with argument lists, never through a shell, in the process that asks; their
-%% output goes to whoever wants to follow it.
+%% Runs in the calling process, which waits for the programs; they get lists of arguments, never
+%% a command for a shell. Their output goes to the process or function that the option `progress'
+%% names.
 -module(py_venv).
 
 -export([activate/1, deactivate/0, info/0, ensure/3]).

@@ -4,14 +4,14 @@
 //! in the external term format, never as decimal text, which is quadratic and which Python refuses
 //! beyond 4300 digits. A float never stands in for a number that it can't hold.
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifEnv, ErlNifTerm, enif_binary_to_term, enif_get_double, enif_get_int64, enif_make_double,
     enif_make_int64,
 };
 
-use super::fail::{Fail, made};
+use super::fail::{Fail, owned_or_raised};
 use super::place::type_name;
 use super::writer::Writer;
 use crate::term::Encoded;
@@ -34,7 +34,7 @@ pub(super) unsafe fn int_to_python(
     // SAFETY: `term` belongs to `env`; the thread is attached.
     unsafe {
         if enif_get_int64(env, term, &raw mut small) != 0 {
-            return made(py, ffi::PyLong_FromLongLong(small));
+            return owned_or_raised(py, ffi::PyLong_FromLongLong(small));
         }
         big_to_python(py, env, term)
     }
@@ -57,12 +57,12 @@ unsafe fn big_to_python(
         _ => return Err(Fail::refuse("integer in an unknown encoding")),
     };
     // SAFETY: attached; the bytes are those of one slice.
-    let positive = unsafe { made(py, unsigned(magnitude)) }?;
+    let positive = unsafe { owned_or_raised(py, unsigned(magnitude)) }?;
     if sign == 0 {
         return Ok(positive);
     }
     // SAFETY: an exact int, so no user code is run.
-    unsafe { made(py, ffi::PyNumber_Negative(positive.as_ptr())) }
+    unsafe { owned_or_raised(py, ffi::PyNumber_Negative(positive.as_ptr())) }
 }
 
 /// A new int from its magnitude in bytes, least significant first.
@@ -97,7 +97,7 @@ pub(super) unsafe fn float_to_python(
     // SAFETY: `term` belongs to `env` and is a float, so the output is written.
     unsafe {
         enif_get_double(env, term, &raw mut number);
-        made(py, ffi::PyFloat_FromDouble(number))
+        owned_or_raised(py, ffi::PyFloat_FromDouble(number))
     }
 }
 
@@ -302,11 +302,11 @@ pub(super) unsafe fn numpy_to_term(
                 _ => Err(Fail::raised(py)),
             },
             Numpy::Integer => {
-                let int = made(py, ffi::PyNumber_Index(value))?;
+                let int = owned_or_raised(py, ffi::PyNumber_Index(value))?;
                 int_to_term(py, writer.env, int.as_ptr())
             }
             Numpy::Floating => {
-                let float = made(py, ffi::PyNumber_Float(value))?;
+                let float = owned_or_raised(py, ffi::PyNumber_Float(value))?;
                 let number = ffi::PyFloat_AS_DOUBLE(float.as_ptr());
                 // A longdouble may be more than a float can hold.
                 match ffi::PyObject_RichCompareBool(value, float.as_ptr(), ffi::Py_EQ) {

@@ -1,7 +1,7 @@
 //! What errors call a part of a value: where it is, and what it is.
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
 use super::text;

@@ -7,11 +7,11 @@ use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 
 use py_runtime::exception::clear;
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifTerm, enif_make_int64, enif_make_list_from_array};
 
-use super::fail::{Fail, made};
+use super::fail::{Fail, owned_or_raised};
 use super::writer::{SHARED_FROM, Writer};
 use super::{text, to_plain};
 use crate::term::{atom_map, binary};
@@ -21,7 +21,7 @@ fn element_type(py: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Obje
     // SAFETY: attached; live objects, and a failure is a null with an exception set.
     let (dtype, has_objects) = unsafe {
         let class = numpy.getattr_c(py, c"dtype").ok_or_else(|| Fail::raised(py))?;
-        let dtype = made(py, ffi::PyObject_CallOneArg(class.as_ptr(), dtype.as_ptr()))?;
+        let dtype = owned_or_raised(py, ffi::PyObject_CallOneArg(class.as_ptr(), dtype.as_ptr()))?;
         let flag = dtype.getattr_c(py, c"hasobject").ok_or_else(|| Fail::raised(py))?;
         (dtype, flag.as_ptr() != ffi::Py_False())
     };
@@ -38,7 +38,7 @@ pub(super) fn array(
 ) -> Result<Object, Fail> {
     // SAFETY: attached; each call gets live objects, and a failure is a null with an exception set.
     let (array, used) = unsafe {
-        let numpy = made(py, ffi::PyImport_ImportModule(c"numpy".as_ptr()))?;
+        let numpy = owned_or_raised(py, ffi::PyImport_ImportModule(c"numpy".as_ptr()))?;
         let class = numpy.getattr_c(py, c"ndarray").ok_or_else(|| Fail::raised(py))?;
         let dtype = element_type(py, &numpy, dtype)?;
         let call = ffi::PyObject_CallFunctionObjArgs(
@@ -48,7 +48,7 @@ pub(super) fn array(
             bytes.as_ptr(),
             std::ptr::null_mut::<ffi::PyObject>(),
         );
-        let array = made(py, call)?;
+        let array = owned_or_raised(py, call)?;
         let used = array.getattr_c(py, c"nbytes").ok_or_else(|| Fail::raised(py))?;
         let used = ffi::PyLong_AsSize_t(used.as_ptr());
         (array, used)
@@ -70,7 +70,7 @@ pub(super) unsafe fn to_term(
     writer: &mut Writer<'_>,
     object: &Object,
     share: bool,
-    room: u32,
+    depth_left: u32,
 ) -> Result<ErlNifTerm, Fail> {
     let described = to_plain::describe_array(writer.py, &writer.types.array, object)?;
     let exporter = described.as_ref().map_or(object, |(_, exporter)| exporter);
@@ -78,7 +78,7 @@ pub(super) unsafe fn to_term(
     unsafe {
         let memory = memory(writer, exporter, share)?;
         let dtype = match &described {
-            Some((dtype, _)) => writer.value(dtype.as_ptr(), room)?,
+            Some((dtype, _)) => writer.value(dtype.as_ptr(), depth_left)?,
             None => binary(writer.env, memory.dtype.as_bytes()),
         };
         let shape = memory.shape;

@@ -7,13 +7,13 @@
 use std::ffi::{CStr, c_uint};
 use std::mem::MaybeUninit;
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_get_atom, enif_make_binary, enif_release_binary,
 };
 
-use super::fail::{Fail, made};
+use super::fail::{Fail, owned_or_raised};
 use super::reader::Reader;
 use super::writer::{SHARED_FROM, Writer};
 use crate::erlang_types::atom;
@@ -41,7 +41,9 @@ pub(super) unsafe fn binary_to_python(
     };
     // SAFETY: pointer and length are those of one slice of valid UTF-8, the same set of strings
     // for Rust as for Python.
-    unsafe { made(reader.py, ffi::PyUnicode_FromStringAndSize(bytes.as_ptr().cast(), length)) }
+    unsafe {
+        owned_or_raised(reader.py, ffi::PyUnicode_FromStringAndSize(bytes.as_ptr().cast(), length))
+    }
 }
 
 /// A `bytes` object, whatever is in it.
@@ -50,7 +52,7 @@ pub(super) fn bytes_to_python(py: Attached<'_>, bytes: &[u8]) -> Result<Object, 
         return Err(Fail::refuse("binary that is too large"));
     };
     // SAFETY: pointer and length are those of one slice; attached.
-    unsafe { made(py, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length)) }
+    unsafe { owned_or_raised(py, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length)) }
 }
 
 /// Says how many bits there are, which no NIF function tells but the encoding does.
@@ -87,7 +89,7 @@ pub(super) unsafe fn atom_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Res
             return Ok(Object::none(py));
         }
         match known.float(term) {
-            Some(number) => made(py, ffi::PyFloat_FromDouble(number)),
+            Some(number) => owned_or_raised(py, ffi::PyFloat_FromDouble(number)),
             None => atom_text_to_python(reader, term),
         }
     }
@@ -121,14 +123,20 @@ unsafe fn atom_text_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Ob
     // it is written.
     unsafe {
         let mut name = [MaybeUninit::<u8>::uninit(); MAX_ATOM + 1];
-        let room = name.len() as c_uint;
+        let depth_left = name.len() as c_uint;
         let buffer = name.as_mut_ptr().cast();
         // Counts the final NUL; 0 says that a character is beyond Latin-1.
-        match enif_get_atom(reader.env, term, buffer, room, ErlNifCharEncoding::ERL_NIF_LATIN1) {
+        match enif_get_atom(
+            reader.env,
+            term,
+            buffer,
+            depth_left,
+            ErlNifCharEncoding::ERL_NIF_LATIN1,
+        ) {
             0 => wide_atom_to_python(reader, term),
             written => {
                 let length = written as ffi::Py_ssize_t - 1;
-                made(py, ffi::PyUnicode_DecodeLatin1(buffer, length, std::ptr::null()))
+                owned_or_raised(py, ffi::PyUnicode_DecodeLatin1(buffer, length, std::ptr::null()))
             }
         }
     }
@@ -158,7 +166,7 @@ unsafe fn wide_atom_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Ob
     // SAFETY: pointer and length are those of one slice (of at most 1020 bytes).
     unsafe {
         let length = name.len() as ffi::Py_ssize_t;
-        made(reader.py, ffi::PyUnicode_FromStringAndSize(name.as_ptr().cast(), length))
+        owned_or_raised(reader.py, ffi::PyUnicode_FromStringAndSize(name.as_ptr().cast(), length))
     }
 }
 
@@ -243,7 +251,7 @@ pub(super) unsafe fn bytearray_to_term(
     // container's, which others may have.
     unsafe {
         let is_ours = cfg!(not(Py_GIL_DISABLED))
-            && value == writer.given
+            && value == writer.consumed
             && ffi::PyByteArray_CheckExact(value) != 0
             && ffi::Py_REFCNT(value) == 1;
         if is_ours
@@ -266,7 +274,7 @@ pub(super) unsafe fn memoryview_to_term(
 ) -> Result<ErlNifTerm, Fail> {
     // SAFETY: as the caller vouches.
     unsafe {
-        let object = made(writer.py, ffi::Py_NewRef(value))?;
+        let object = owned_or_raised(writer.py, ffi::Py_NewRef(value))?;
         if writer.never_changes(&object)
             && let Some(term) = writer.share(value)
         {

@@ -6,11 +6,11 @@ use std::ffi::CStr;
 
 use py_runtime::code;
 use py_runtime::exception::Exception;
+use py_runtime::ffi;
 use py_runtime::namespace::library_namespace;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 
-use super::fail::{Fail, made};
+use super::fail::{Fail, owned_or_raised};
 use super::place::type_name;
 use crate::request::error::ConvertError;
 
@@ -34,7 +34,7 @@ const ARRAY: Source = Source {
 };
 
 /// The value that `object` stands for; `loaded` keeps the function that says so.
-pub(super) fn stand_in(
+pub(super) fn to_plain(
     py: Attached<'_>,
     loaded: &OnceCell<Object>,
     object: &Object,
@@ -89,7 +89,7 @@ fn apply(
         }
     };
     // SAFETY: attached; both are live.
-    unsafe { made(py, ffi::PyObject_CallOneArg(function.as_ptr(), object.as_ptr())) }
+    unsafe { owned_or_raised(py, ffi::PyObject_CallOneArg(function.as_ptr(), object.as_ptr())) }
 }
 
 fn load(py: Attached<'_>, source: &Source) -> Result<Object, Fail> {

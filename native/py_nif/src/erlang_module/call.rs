@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::ptr::null_mut;
-use std::sync::Arc;
 use std::time::Duration;
 
 use py_runtime::context::WaitError;
@@ -14,16 +13,15 @@ use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_make_list_from_array};
 
 use super::blocking::detached;
-use super::current_job::{self, Frame};
+use super::current_job::{self, CurrentJob};
 use super::names::text_of;
 use super::prelude;
 use super::state::state;
 use super::values::{Raised, not_running, raise, to_python, to_term_as, try_to_python};
-use crate::outbound::callback::{Answer, Pending, Request, Waiter};
-use crate::outbound::callback_names;
 use crate::request::flags::Values;
 use crate::settings;
-use crate::term::{OwnedEnv, Saved, elements};
+use crate::term::{SavedTerm, TermEnv, elements};
+use crate::thread::host::{CallError, CallbackResult, ErlangCall, PendingCall, outbound};
 
 /// How long a thread without a context sleeps before it looks whether it was asked to stop.
 const LOOK: Duration = Duration::from_millis(50);
@@ -39,39 +37,52 @@ pub(super) unsafe fn call(
     args: &[*mut ffi::PyObject],
 ) -> Result<Object, Raised> {
     let name = text_of(py, name)?;
-    let values = callback_names::values(&name).ok_or_else(|| unknown(py, &name))?;
-    current_job::with(|frame| {
-        if let Some(frame) = frame {
-            let allowed = frame.scope.check_depth(settings::callback_depth());
+    let values = outbound().function_values(&name).ok_or_else(|| unknown(py, &name))?;
+    current_job::with(|job| {
+        if let Some(job) = job {
+            let allowed = job.scope.control.check_depth(settings::callback_depth());
             allowed.map_err(|why| interrupted(py, why))?;
         }
-        let env = OwnedEnv::new();
+        let env = TermEnv::new();
         // SAFETY: the environment is ours alone; the caller vouches for the objects.
-        let list = unsafe { arguments(values, py, frame, env.as_ptr(), args) }?;
-        let waiter = match frame {
-            Some(frame) => Waiter::Context(Arc::clone(frame.scope.context)),
-            None => Waiter::Thread(std::thread::current()),
-        };
-        // SAFETY: the list is a term of the environment.
-        let request = unsafe { Request::new(&name, env, list) };
-        let pending = Pending::start(&request, waiter).ok_or_else(|| not_running(py))?;
+        let list = unsafe { arguments(values, py, job, env.as_ptr(), args) }?;
+        let call = ErlangCall { name: &name, env, arguments: list };
         // SAFETY: the caller vouches for the module.
-        unsafe {
-            match frame {
-                Some(frame) => frame
-                    .scope
-                    .wait(&pending, settings::callback_depth())
-                    .map_err(|why| interrupted(py, why))?,
-                None => sleep(py, module, &pending)?,
+        let called = unsafe {
+            match job {
+                Some(job) => job.scope.control.call_erlang(call, settings::callback_depth()),
+                None => call_and_sleep(py, module, call)?,
             }
-            match pending.take_answer() {
+        };
+        // SAFETY: as above.
+        unsafe {
+            match called {
                 // It is not looked up in any environment.
-                Some(Answer::Plain(value)) => returned(py, frame, null_mut(), value, &name),
-                Some(Answer::Given(answer)) => result(py, frame, module, &name, &answer),
-                Some(Answer::Lost) | None => Err(lost(py, module)),
+                Ok(CallbackResult::Immediate(value)) => returned(py, job, null_mut(), value, &name),
+                Ok(CallbackResult::Term(answer)) => result(py, job, module, &name, &answer),
+                Ok(CallbackResult::Lost) => Err(lost(py, module)),
+                Err(CallError::Interrupted(why)) => Err(interrupted(py, why)),
+                Err(CallError::NotRunning) => Err(not_running(py)),
             }
         }
     })
+}
+
+/// Calls on a thread that is no context's. `Err`: it was asked to stop.
+///
+/// # Safety
+/// Attached; `module` is live and ours.
+unsafe fn call_and_sleep(
+    py: Attached<'_>,
+    module: *mut ffi::PyObject,
+    call: ErlangCall<'_>,
+) -> Result<Result<CallbackResult, CallError>, Raised> {
+    let Some(pending) = outbound().call_erlang(call) else {
+        return Ok(Err(CallError::NotRunning));
+    };
+    // SAFETY: passed on to the caller.
+    unsafe { sleep(py, module, &*pending) }?;
+    Ok(Ok(pending.take_answer().unwrap_or(CallbackResult::Lost)))
 }
 
 /// A list of the terms for `args`.
@@ -81,7 +92,7 @@ pub(super) unsafe fn call(
 unsafe fn arguments(
     values: Values,
     py: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     args: &[*mut ffi::PyObject],
 ) -> Result<ErlNifTerm, Raised> {
@@ -94,7 +105,7 @@ unsafe fn arguments(
     for (index, arg) in args.iter().enumerate() {
         // SAFETY: live, as the caller vouches.
         let arg = unsafe { Object::from_borrowed(py, *arg) }.ok_or(Raised)?;
-        terms.push(to_term_as(values, py, frame, env, &arg, format_args!("args[{index}]"))?);
+        terms.push(to_term_as(values, py, job, env, &arg, format_args!("args[{index}]"))?);
     }
     let count = u32::try_from(terms.len()).unwrap_or(u32::MAX);
     // SAFETY: pointer and length come from one vector, and its terms are of `env`.
@@ -108,7 +119,7 @@ unsafe fn arguments(
 unsafe fn sleep(
     py: Attached<'_>,
     module: *mut ffi::PyObject,
-    pending: &Pending,
+    pending: &dyn PendingCall,
 ) -> Result<(), Raised> {
     while !pending.is_answered() {
         detached(py, || {
@@ -127,12 +138,12 @@ unsafe fn sleep(
 /// The object for what the function has returned.
 fn returned(
     py: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     value: ErlNifTerm,
     name: &str,
 ) -> Result<Object, Raised> {
-    to_python(py, frame, env, value, format_args!("the result of {name}"))
+    to_python(py, job, env, value, format_args!("the result of {name}"))
 }
 
 /// What the function has returned, or the exception it failed with.
@@ -141,22 +152,22 @@ fn returned(
 /// `module` is live and ours.
 unsafe fn result(
     py: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     module: *mut ffi::PyObject,
     name: &str,
-    answer: &Saved,
+    answer: &SavedTerm,
 ) -> Result<Object, Raised> {
     let env = answer.env();
     // SAFETY: the answer's environment is only read.
     match unsafe { elements(env, answer.term()) } {
-        [_ok, value] => returned(py, frame, env, *value, name),
+        [_ok, value] => returned(py, job, env, *value, name),
         [_raised, class, reason, text, stack] => {
-            let class = to_python(py, frame, env, *class, "class")?;
-            let reason = match try_to_python(py, frame, env, *reason, "reason") {
+            let class = to_python(py, job, env, *class, "class")?;
+            let reason = match try_to_python(py, job, env, *reason, "reason") {
                 Ok(reason) => reason,
-                Err(_) => to_python(py, frame, env, *text, "reason")?,
+                Err(_) => to_python(py, job, env, *text, "reason")?,
             };
-            let stack = to_python(py, frame, env, *stack, "stacktrace")?;
+            let stack = to_python(py, job, env, *stack, "stacktrace")?;
             // SAFETY: passed on to the caller.
             Err(unsafe { raise_error(py, module, [class, reason, stack]) })
         }
@@ -242,7 +253,7 @@ fn shown(name: &str) -> Cow<'_, str> {
 /// Whether the module can be asked for an attribute that it hasn't.
 pub(super) fn check_attribute(py: Attached<'_>, name: &Object) -> Result<(), Raised> {
     let name = text_of(py, name)?;
-    if callback_names::values(&name).is_some() {
+    if outbound().function_values(&name).is_some() {
         return Ok(());
     }
     let message = format!(

@@ -9,17 +9,13 @@ use py_runtime::object::{Attached, Object};
 use super::blocking::wait;
 use super::current_job;
 use super::values::{Raised, raise};
-use crate::outbound::output;
 
 /// Writes text (or bytes) to standard output (0) or error (1); returns how much that was.
 pub(super) fn write(py: Attached<'_>, stream: usize, text: &Object) -> Result<Object, Raised> {
-    current_job::with_voice(|voice, frame| {
-        let call = frame.map(|frame| frame.call);
-        let written = with_bytes(py, text, |bytes| {
-            output::write(&voice.lines[stream], bytes, voice, call);
-        })?;
-        if voice.tally.is_full() {
-            wait(py, frame, |stop| voice.tally.wait_for_room(stop));
+    current_job::with_output(|output, job| {
+        let written = with_bytes(py, text, |bytes| output.write(stream, bytes))?;
+        if output.is_full() {
+            wait(py, job, |stop| output.wait_for_capacity(stop));
         }
         // SAFETY: attached; the result is null or ours.
         unsafe { Object::from_owned(py, ffi::PyLong_FromSsize_t(written)) }.ok_or(Raised)
@@ -68,8 +64,6 @@ unsafe fn slice<'a>(start: *const std::ffi::c_char, length: ffi::Py_ssize_t) -> 
 
 /// Sends what has been written of an unfinished line.
 pub(super) fn flush(py: Attached<'_>, stream: usize) -> Object {
-    current_job::with_voice(|voice, frame| {
-        output::finish(&voice.lines[stream], voice, frame.map(|frame| frame.call));
-    });
+    current_job::with_output(|output, _| output.flush(stream));
     Object::none(py)
 }

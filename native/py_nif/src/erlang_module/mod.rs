@@ -1,9 +1,10 @@
 //! The built-in Python module `erlang`.
 //!
-//! Runs wherever Python imports it: as a rule once in each interpreter. It is a multi-phase module
-//! whose types are made anew for each interpreter and kept in the module's state; nothing here
-//! outlives or is shared between interpreters but the static definitions, which CPython itself shares.
-//! Where Python code drops the module and imports it again, the new one has what the first has.
+//! Uses [`crate::thread`] and what is below it. Runs wherever Python imports it: as a rule once in
+//! each interpreter. It is a multi-phase module whose types are made anew for each interpreter and
+//! kept in the module's state. Nothing here may outlive an interpreter or be shared between two,
+//! but for the static definitions, which CPython itself shares. Where Python code drops the module
+//! and imports it again, the new one has what the first has.
 
 mod blocking;
 mod call;
@@ -25,8 +26,8 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 
 use crate::erlang_types::{atom, buffer, pid_ref};
 pub(crate) use prelude::{install, sources};

@@ -20,7 +20,7 @@ use super::method_def::{END, Methods, guarded, keep, one};
 use super::state::import;
 use super::values::{Raised, raise, to_python};
 use crate::erlang_types::{atom, pid_ref};
-use crate::term::OwnedEnv;
+use crate::term::TermEnv;
 
 /// Of a type that can't be pickled, as a `memoryview` can't.
 pub(super) static COPIED: Methods<3> = Methods(UnsafeCell::new([COPY, DEEPCOPY, END]));
@@ -68,7 +68,7 @@ unsafe extern "C" fn reduce_opaque(
     _: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     guarded(|py| {
-        let env = OwnedEnv::new();
+        let env = TermEnv::new();
         // SAFETY: called by Python with a live instance; the environment is ours alone.
         let term = unsafe {
             let ptr = env.as_ptr();
@@ -121,7 +121,7 @@ pub(super) fn restore(py: Attached<'_>, args: &[*mut ffi::PyObject]) -> Result<O
     if !TAGS.iter().any(|tag| encoded.starts_with(tag)) {
         return Err(invalid(py));
     }
-    let env = OwnedEnv::new();
+    let env = TermEnv::new();
     // SAFETY: the environment is ours alone.
     let term = unsafe { Env::new(&env, env.as_ptr()) }.binary_to_term(encoded);
     let (term, _) = term.ok_or_else(|| invalid(py))?;
@@ -130,7 +130,7 @@ pub(super) fn restore(py: Attached<'_>, args: &[*mut ffi::PyObject]) -> Result<O
         // SAFETY: the class is Python's own.
         return Err(unsafe { raise(py, ffi::PyExc_ValueError, message) });
     }
-    current_job::with(|frame| to_python(py, frame, env.as_ptr(), term.as_c_arg(), "the pid"))
+    current_job::with(|job| to_python(py, job, env.as_ptr(), term.as_c_arg(), "the pid"))
 }
 
 /// Whether an identifier is of a node without a name. Decoded in one that has a name by now, it
@@ -141,7 +141,7 @@ fn is_nameless(encoded: &[u8]) -> bool {
 }
 
 /// A reference of this node as it is now.
-fn own_ref(env: &OwnedEnv) -> Term<'_> {
+fn own_ref(env: &TermEnv) -> Term<'_> {
     // SAFETY: the environment is the caller's alone.
     unsafe {
         let ptr = env.as_ptr();

@@ -12,13 +12,12 @@ use rustler::sys::{
 };
 
 use super::blocking::wait;
-use super::current_job::{self, Frame};
+use super::current_job::{self, CurrentJob};
 use super::names::{check_name, is_name, is_of};
 use super::state::state;
 use super::values::{Raised, not_running, raise, to_python, to_term};
-use crate::outbound::in_flight::{self, Sent};
-use crate::outbound::services::Service;
-use crate::term::{self, OwnedEnv, atom, elements, local_pid, pid_term, tuple};
+use crate::term::{self, TermEnv, elements, local_pid, pid_term, tuple};
+use crate::thread::host::outbound;
 
 /// Where a message goes.
 enum To {
@@ -46,18 +45,18 @@ pub(super) unsafe fn send(
         // SAFETY: the class is Python's own.
         return Err(unsafe { raise(py, ffi::PyExc_TypeError, usage) });
     }
-    current_job::with(|frame| {
-        let env = OwnedEnv::new();
-        let message = to_term(py, frame, env.as_ptr(), term, "the message")?;
-        let to_whom = to_term(py, frame, env.as_ptr(), to, "the receiver")?;
+    current_job::with(|job| {
+        let env = TermEnv::new();
+        let message = to_term(py, job, env.as_ptr(), term, "the message")?;
+        let to_whom = to_term(py, job, env.as_ptr(), to, "the receiver")?;
         // SAFETY: both are terms of our own environment, and no scheduler runs Python.
         let sent = unsafe {
             match receiver(env.as_ptr(), to_whom) {
-                To::Local(pid) => Some(send_local(py, frame, &env, pid, message)),
+                To::Local(pid) => Some(send_local(py, job, &env, pid, message)),
                 To::Name(name) => registered_pid(env.as_ptr(), name)
-                    .map(|pid| send_local(py, frame, &env, pid, message)),
+                    .map(|pid| send_local(py, job, &env, pid, message)),
                 To::Elsewhere(address) => {
-                    send_elsewhere(py, frame, &env, address, message)?;
+                    send_elsewhere(py, job, &env, address, message)?;
                     Some(true)
                 }
                 To::Nowhere => None,
@@ -129,13 +128,13 @@ unsafe fn registered_pid(env: *mut ErlNifEnv, name: ErlNifTerm) -> Option<ErlNif
 /// `message` belongs to `env`, which is this thread's, no scheduler's.
 unsafe fn send_local(
     py: Attached<'_>,
-    frame: Option<&Frame<'_>>,
-    env: &OwnedEnv,
+    job: Option<&CurrentJob<'_>>,
+    env: &TermEnv,
     pid: ErlNifPid,
     message: ErlNifTerm,
 ) -> bool {
-    if in_flight::has_sends() {
-        wait(py, frame, |stop| in_flight::wait_for_sends(stop));
+    if outbound().has_remote_sends() {
+        wait(py, job, |stop| outbound().wait_for_remote_sends(stop));
     }
     // SAFETY: as the caller vouches.
     unsafe { enif_send(null_mut(), &raw const pid, env.as_ptr(), message) != 0 }
@@ -147,27 +146,17 @@ unsafe fn send_local(
 /// `address` and `message` belong to `env`, which is this thread's, no scheduler's.
 unsafe fn send_elsewhere(
     py: Attached<'_>,
-    frame: Option<&Frame<'_>>,
-    env: &OwnedEnv,
+    job: Option<&CurrentJob<'_>>,
+    env: &TermEnv,
     address: ErlNifTerm,
     message: ErlNifTerm,
 ) -> Result<(), Raised> {
-    if in_flight::has_too_many_sends() {
-        wait(py, frame, |stop| in_flight::wait_for_room_to_send(stop));
+    if outbound().has_too_many_remote_sends() {
+        wait(py, job, |stop| outbound().wait_for_send_capacity(stop));
     }
-    in_flight::add(Sent::Send);
-    let ptr = env.as_ptr();
     // SAFETY: as the caller vouches.
-    let sent = unsafe {
-        let order = tuple(ptr, &[atom(ptr, "py_send"), in_flight::term(ptr), address, message]);
-        Service::Sender.send(ptr, order)
-    };
-    if sent {
-        Ok(())
-    } else {
-        in_flight::take_back(Sent::Send);
-        Err(not_running(py))
-    }
+    let sent = unsafe { outbound().send_remote(env, address, message) };
+    if sent { Ok(()) } else { Err(not_running(py)) }
 }
 
 /// # Safety
@@ -189,8 +178,8 @@ unsafe fn no_process(
 
 /// The process whose job runs on this thread.
 pub(super) fn caller(py: Attached<'_>) -> Result<Object, Raised> {
-    current_job::with(|frame| match frame {
-        Some(frame) => pid_object(py, Some(frame), frame.call.principal()),
+    current_job::with(|job| match job {
+        Some(job) => pid_object(py, Some(job), job.scope.request.on_behalf_of()),
         None => {
             let message = "no Erlang process's job runs on this thread: ask for erlang.self() \
                            before you start a thread, and pass it on";
@@ -203,12 +192,12 @@ pub(super) fn caller(py: Attached<'_>) -> Result<Object, Raised> {
 /// The process that is registered as `name`, or `None`.
 pub(super) fn whereis(py: Attached<'_>, name: &Object) -> Result<Object, Raised> {
     check_name(py, name)?;
-    current_job::with(|frame| {
-        let env = OwnedEnv::new();
-        let name = to_term(py, frame, env.as_ptr(), name, "the name")?;
+    current_job::with(|job| {
+        let env = TermEnv::new();
+        let name = to_term(py, job, env.as_ptr(), name, "the name")?;
         // SAFETY: a term of our own environment, and no scheduler runs Python.
         match unsafe { registered_pid(env.as_ptr(), name) } {
-            Some(pid) => pid_object(py, frame, pid),
+            Some(pid) => pid_object(py, job, pid),
             None => Ok(Object::none(py)),
         }
     })
@@ -216,11 +205,11 @@ pub(super) fn whereis(py: Attached<'_>, name: &Object) -> Result<Object, Raised>
 
 fn pid_object(
     py: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     pid: ErlNifPid,
 ) -> Result<Object, Raised> {
-    let env = OwnedEnv::new();
-    to_python(py, frame, env.as_ptr(), pid_term(pid), "the pid")
+    let env = TermEnv::new();
+    to_python(py, job, env.as_ptr(), pid_term(pid), "the pid")
 }
 
 /// Whether messages can be sent there: a `Pid`, a name, or a pair of names.

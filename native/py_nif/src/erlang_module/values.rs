@@ -10,12 +10,13 @@ use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
-use super::current_job::Frame;
+use super::current_job::CurrentJob;
 use super::state::{classes, raise_text};
 use crate::convert::{Converter, Types};
 use crate::request::error::ConvertError;
 use crate::request::flags::Values;
 use crate::settings;
+use crate::thread::host::outbound;
 
 /// A Python exception is set.
 #[derive(Clone, Copy, Debug)]
@@ -31,24 +32,24 @@ pub(super) fn raise(_: Attached<'_>, class: *mut ffi::PyObject, message: &str) -
 /// The term for an object, in an environment that is this thread's alone. `root` names the object.
 pub(super) fn to_term(
     py: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     value: &Object,
     root: impl Display,
 ) -> Result<ErlNifTerm, Raised> {
-    to_term_as(Values::Erlang, py, frame, env, value, root)
+    to_term_as(Values::Erlang, py, job, env, value, root)
 }
 
 /// As [`to_term`], for a receiver with conventions of its own.
 pub(super) fn to_term_as(
     values: Values,
     py: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     value: &Object,
     root: impl Display,
 ) -> Result<ErlNifTerm, Raised> {
-    let converted = with_converter(values, py, frame, |converter| {
+    let converted = with_converter(values, py, job, |converter| {
         // SAFETY: the callers' environments are their own.
         unsafe { converter.to_term(env, value, false) }
     });
@@ -58,25 +59,25 @@ pub(super) fn to_term_as(
 /// The object for a term of an environment that nobody changes meanwhile. `root` names the term.
 pub(super) fn to_python(
     py: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
     root: impl Display,
 ) -> Result<Object, Raised> {
-    try_to_python(py, frame, env, term, &root)
+    try_to_python(py, job, env, term, &root)
         .map_err(|error| raise_conversion(py, error, root, "Python"))
 }
 
 /// As [`to_python`], for those who have something else at hand.
 pub(super) fn try_to_python(
     py: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
     root: impl Display,
 ) -> Result<Object, ConvertError> {
     // SAFETY: the callers' environments are their own.
-    with_converter(Values::Erlang, py, frame, |converter| unsafe {
+    with_converter(Values::Erlang, py, job, |converter| unsafe {
         converter.to_python(env, term, root)
     })
 }
@@ -84,19 +85,20 @@ pub(super) fn try_to_python(
 fn with_converter<T>(
     values: Values,
     py: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    job: Option<&CurrentJob<'_>>,
     convert: impl FnOnce(&Converter<'_>) -> Result<T, ConvertError>,
 ) -> Result<T, ConvertError> {
     let max_depth = settings::max_depth();
-    match frame {
-        Some(frame) => {
-            let context = Some(frame.scope.context);
-            let types = frame.scope.local.types();
-            convert(&Converter { py, types, context, values, max_depth })
+    match job {
+        Some(job) => {
+            let handles = job.scope.host;
+            let types = &job.scope.local.types;
+            convert(&Converter { py, types, handles, values, max_depth })
         }
         None => {
+            let handles = outbound().no_context();
             let types = Types::new(classes(py).map_err(ConvertError::Python)?);
-            convert(&Converter { py, types: &types, context: None, values, max_depth })
+            convert(&Converter { py, types: &types, handles, values, max_depth })
         }
     }
 }

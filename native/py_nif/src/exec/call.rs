@@ -5,16 +5,16 @@ use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::ErlNifTerm;
 
-use super::executor::Run;
+use super::executor::Executor;
 use crate::request::decode::Namespace;
 use crate::request::error::{ConvertError, Error};
 use crate::term::Pairs;
 use crate::thread::name_cache::Name;
 
-/// How many arguments there is room for between two calls.
-const MOST_ARGUMENTS: usize = 4096;
+/// A longer buffer of arguments is freed between two calls.
+const MAX_ARGUMENTS: usize = 4096;
 
-impl Run<'_, '_> {
+impl Executor<'_> {
     pub(super) fn call(
         &mut self,
         module: ErlNifTerm,
@@ -58,7 +58,7 @@ impl Run<'_, '_> {
     ) -> Result<Object, Error> {
         let mut arguments = self.local.arguments.take();
         let result = self.call_with(callable, &mut arguments, args, kwargs);
-        if arguments.capacity() <= MOST_ARGUMENTS {
+        if arguments.capacity() <= MAX_ARGUMENTS {
             arguments.clear();
             self.local.arguments.set(arguments);
         }
@@ -84,7 +84,7 @@ impl Run<'_, '_> {
                 ffi::PyObject_VectorcallDict(callable.as_ptr(), start, arguments.len(), keywords);
             Object::from_owned(self.py, value)
         };
-        self.or_raised(result)
+        self.or_exception(result)
     }
 
     /// The function, looked up afresh each time, so that redefinitions and reloads are seen.
@@ -107,14 +107,14 @@ impl Run<'_, '_> {
             self.global(env, parts.next().expect("a name has a part"))?
         } else {
             if matches!(self.which(env), Namespace::Named) {
-                // Of no use here, but it must be one of this context's.
+                // It isn't used, but it must be one of this context's.
                 drop(self.namespace(env)?);
             }
             self.module(&module)?
         };
         for part in parts {
             let attribute = found.getattr(self.py, part);
-            found = self.or_raised(attribute)?;
+            found = self.or_exception(attribute)?;
         }
         Ok(found)
     }
@@ -129,7 +129,7 @@ impl Run<'_, '_> {
         })
     }
 
-    /// What a dictionary has under a name.
+    /// The value of a name in a dictionary.
     fn item(&self, dict: &Object, name: &Object) -> Result<Option<Object>, Error> {
         let mut value = std::ptr::null_mut();
         // SAFETY: attached; a dictionary and a `str`. Gives a reference, because without a GIL
@@ -156,7 +156,7 @@ impl Run<'_, '_> {
                 }
             }
         };
-        self.or_raised(module)
+        self.or_exception(module)
     }
 
     /// An attribute, or with a dotted name an attribute's attribute.
@@ -170,7 +170,7 @@ impl Run<'_, '_> {
         let name = unsafe { self.local.names.borrow_mut().get(self.py, self.env, name, "name") }?;
         for part in &name.parts {
             let attribute = found.getattr(self.py, part);
-            found = self.or_raised(attribute)?;
+            found = self.or_exception(attribute)?;
         }
         Ok(found)
     }
@@ -204,7 +204,7 @@ impl Run<'_, '_> {
                 Some(dict) => dict,
                 // SAFETY: attached.
                 none => none.insert(
-                    self.or_raised(unsafe { Object::from_owned(self.py, ffi::PyDict_New()) })?,
+                    self.or_exception(unsafe { Object::from_owned(self.py, ffi::PyDict_New()) })?,
                 ),
             };
             self.set_named(dict, key, value, root)?;
@@ -242,7 +242,7 @@ impl Run<'_, '_> {
                 return Err(Error::Convert(ConvertError::Unconvertible { path: path(), what }));
             }
             let done = ffi::PyDict_SetItem(dict.as_ptr(), name.whole.as_ptr(), value.as_ptr());
-            self.or_raised((done == 0).then_some(()))
+            self.or_exception((done == 0).then_some(()))
         }
     }
 }
@@ -265,7 +265,7 @@ unsafe fn is_initializing(py: Attached<'_>, module: &Object) -> bool {
     // SAFETY: attached; the flag is a live object.
     let is_set = flag.map_or(-1, |flag| unsafe { ffi::PyObject_IsTrue(flag.as_ptr()) });
     if is_set < 0 {
-        // A module without a flag that says so (put there by hand) has nothing to wait for.
+        // A module without the flag was put there by hand, and is complete.
         exception::clear(py);
     }
     is_set == 1

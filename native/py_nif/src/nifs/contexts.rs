@@ -8,12 +8,12 @@ use py_runtime::context::{Config, Context as Runtime, OnCallerDown};
 use py_runtime::mode::Mode;
 use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, ResourceArc, Term};
 
-use crate::request::error::{Death, Error};
+use crate::request::error::{Error, ExitReason};
 use crate::resources::contexts::{self, Context, ContextHandle};
-use crate::resources::owner::Process;
+use crate::resources::owner::OwnerProcess;
 use crate::resources::quarantines;
 use crate::settings;
-use crate::term::{ProcessId, Saved};
+use crate::term::{ProcessId, SavedTerm};
 
 mod atoms {
     rustler::atoms! {
@@ -25,10 +25,12 @@ mod atoms {
     }
 }
 
-/// `context_start(Ref, Options) -> Handle | {error, Reason}`, called by the context's process; then
-/// `{py_context, Ref, started | {error, Reason}}`, `{py_context, Ref, stuck}` when a job of its should
-/// have ended long ago and, when its thread is gone, `{py_context, Ref, ended}`. See [`config`] for
-/// the options.
+/// `context_start(Ref, Options) -> Handle | {error, Reason}`, called by the context's process. See
+/// [`config`] for the options. Then come:
+///
+/// - `{py_context, Ref, started | {error, Reason}}`;
+/// - `{py_context, Ref, stuck}`, when a job should have ended long ago;
+/// - `{py_context, Ref, ended}`, when the context's thread is gone.
 #[rustler::nif]
 fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> NifResult<Term<'a>> {
     let pid = env.pid();
@@ -39,8 +41,8 @@ fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> Ni
         return Ok(unsafe { Term::new(env, error.to_term(env.as_c_arg())) });
     }
     // SAFETY: the reference is a term of this NIF call.
-    let reference = unsafe { Saved::new(reference.as_c_arg()) };
-    let owner = Arc::new(Process::new(ProcessId::new(*pid.as_c_arg()), reference));
+    let reference = unsafe { SavedTerm::new(reference.as_c_arg()) };
+    let owner = Arc::new(OwnerProcess::new(ProcessId::new(*pid.as_c_arg()), reference));
     let context = Runtime::start(config, owner)
         .map_err(|_| rustler::Error::Term(Box::new(atoms::system_limit())))?;
     let handle = ResourceArc::new(ContextHandle { context });
@@ -50,9 +52,8 @@ fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> Ni
     Ok(handle.encode(env))
 }
 
-/// A context's options, complete: `#{mode, max_queue, preload, on_caller_down, stuck_after, interrupt_grace,
-/// overload, pool}`.
-/// Others are none of ours.
+/// A context's options, all of them: `#{mode, max_queue, preload, on_caller_down, stuck_after,
+/// interrupt_grace, overload, pool}`. Other keys are ignored.
 fn config(label: u64, options: Term) -> NifResult<Config> {
     const BAD: rustler::Error = rustler::Error::BadArg;
     let env = options.get_env();
@@ -94,11 +95,11 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
                 _ => return Err(BAD),
             },
         },
-        quarantine: quarantines::ward(option(atoms::pool())?.decode()?, env),
+        quarantine: quarantines::of_pool(option(atoms::pool())?.decode()?, env),
     })
 }
 
-/// `context_drain(Handle) -> ok`: what waits is run, then the thread ends.
+/// `context_drain(Handle) -> ok`: waiting jobs are run, then the thread ends.
 #[rustler::nif]
 fn context_drain(handle: ResourceArc<ContextHandle>) -> Atom {
     handle.context.drain();
@@ -119,13 +120,14 @@ fn context_kill(handle: ResourceArc<ContextHandle>, reason: Term) -> Atom {
     atoms::ok()
 }
 
-fn death(reason: Term) -> Death {
+fn death(reason: Term) -> ExitReason {
     // SAFETY: the reason is a term of this NIF call.
-    Death::Reason(Arc::new(unsafe { Saved::new(reason.as_c_arg()) }))
+    ExitReason::Reason(Arc::new(unsafe { SavedTerm::new(reason.as_c_arg()) }))
 }
 
-/// `context_replace(Handle, Ref, Preload) -> NewHandle | not_stuck | {error, Reason}`, called by the context's
-/// process: starts the context that is to take over from a stuck one. Its events come with `Ref`.
+/// `context_replace(Handle, Ref, Preload) -> NewHandle | not_stuck | {error, Reason}`, called by the
+/// context's process: starts the context that is to take over from a stuck one. Its events come with
+/// `Ref`.
 #[rustler::nif]
 fn context_replace<'a>(
     env: Env<'a>,
@@ -145,9 +147,9 @@ fn context_replace<'a>(
     }
     let pid = env.pid();
     // SAFETY: the reference is a term of this NIF call.
-    let reference = unsafe { Saved::new(reference.as_c_arg()) };
+    let reference = unsafe { SavedTerm::new(reference.as_c_arg()) };
     let preload = preload.iter().map(|source| source.as_slice().to_vec()).collect();
-    let owner = Arc::new(Process::new(ProcessId::new(*pid.as_c_arg()), reference));
+    let owner = Arc::new(OwnerProcess::new(ProcessId::new(*pid.as_c_arg()), reference));
     let Ok(context) = stuck.start_replacement(preload, owner) else {
         return Ok((atoms::error(), atoms::system_limit()).encode(env));
     };
@@ -157,8 +159,8 @@ fn context_replace<'a>(
     Ok(handle.encode(env))
 }
 
-/// `context_hand_over(Handle, NewHandle) -> boolean()`, called by the context's process, which has both.
-/// `false`: the thread has come back in time, and nothing has changed.
+/// `context_hand_over(Handle, NewHandle) -> boolean()`, called by the context's process: the new
+/// context takes over. `false`: the stuck thread has come back, and nothing has changed.
 #[rustler::nif]
 fn context_hand_over(
     env: Env,
@@ -170,15 +172,15 @@ fn context_hand_over(
     if !are_callers || std::ptr::eq(&*from, &*to) {
         return Err(rustler::Error::BadArg);
     }
-    let moved = from.context.take_over_by(&to.context, &Death::Stuck);
+    let moved = from.context.take_over_by(&to.context, &ExitReason::Stuck);
     if moved {
-        // Until here, who came through the old entry was passed on to the new context.
+        // Until here, the old context has passed requests on to the new one.
         contexts::insert(*env.pid().as_c_arg(), to);
     }
     Ok(moved)
 }
 
-/// `contexts() -> [pid()]`: of all contexts, those that are starting too.
+/// `contexts() -> [pid()]`: of all contexts, also of those that are starting.
 #[rustler::nif]
 fn contexts(env: Env) -> Vec<Term> {
     // SAFETY: pids are immediate terms, valid in any environment.
@@ -188,7 +190,7 @@ fn contexts(env: Env) -> Vec<Term> {
 /// `context_info(Ctx) -> map() | undefined`
 #[rustler::nif]
 fn context_info(env: Env, context: LocalPid) -> Term {
-    contexts::with(*context.as_c_arg(), |context| info(env, context))
+    contexts::lookup(*context.as_c_arg(), |context| info(env, context))
         .unwrap_or_else(|| atoms::undefined().encode(env))
 }
 
@@ -230,10 +232,10 @@ fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
     map.encode(env)
 }
 
-/// `quarantined(Pool) -> non_neg_integer()`: its stuck threads.
+/// `quarantined(Pool) -> non_neg_integer()`: how many of its threads are stuck.
 #[rustler::nif]
 fn quarantined(env: Env, pool: Atom) -> usize {
-    quarantines::ward(pool, env).stuck()
+    quarantines::of_pool(pool, env).stuck()
 }
 
 pub(super) fn decode_mode(mode: Atom) -> NifResult<Mode> {

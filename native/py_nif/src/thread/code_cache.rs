@@ -1,8 +1,8 @@
 //! Compiled code by source text.
 //!
 //! Each source is a file of its own to Python, `<erlang-1>`, `<preload-5f3a91c2>` …, so that its
-//! lines can be found for tracebacks and by `inspect`, see [`Lines`]; or it is part of a file, see
-//! [`places`].
+//! lines can be found for tracebacks and by `inspect`, see [`super::source_lines`];
+//! or it is part of a file, see [`source_places`].
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -16,9 +16,9 @@ use super::source_lines::Lines;
 use super::source_places;
 
 /// Compiled sources to keep per context, the longest one worth keeping, and how much in all.
-const MOST: usize = 512;
-const LONGEST: usize = 64 << 10;
-const MOST_BYTES: usize = 2 << 20;
+const MAX_SOURCES: usize = 512;
+const MAX_SOURCE: usize = 64 << 10;
+const MAX_BYTES: usize = 2 << 20;
 
 /// The code of one context.
 pub(crate) struct CodeCache {
@@ -67,7 +67,7 @@ impl CodeCache {
                 code
             }
         };
-        if source.len() <= LONGEST {
+        if source.len() <= MAX_SOURCE {
             sources.insert(source, code.clone_ref(py));
         }
         Ok(code)
@@ -91,7 +91,7 @@ impl CodeCache {
 impl Sources {
     /// Sources made up per call would fill it; starting over is cheaper than keeping score.
     fn insert(&mut self, source: &[u8], code: Object) {
-        if self.code.len() >= MOST || self.bytes + source.len() > MOST_BYTES {
+        if self.code.len() >= MAX_SOURCES || self.bytes + source.len() > MAX_BYTES {
             self.code.clear();
             self.bytes = 0;
         }

@@ -13,10 +13,10 @@ use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_is_atom};
 
 use crate::request::error::{ConvertError, Error};
-use crate::term::{self, word};
+use crate::term::{self, to_bits};
 
 /// How many atoms to remember. More than any program calls; a bound all the same.
-const MOST: usize = 4096;
+const MAX_NAMES: usize = 4096;
 
 /// A name, whole and at its dots.
 #[derive(Debug)]
@@ -50,15 +50,15 @@ impl Names {
             // SAFETY: as above.
             return Ok(Rc::new(unsafe { read(py, env, term, what, Object::text) }?));
         }
-        if let Some(name) = self.by_atom.get(&word(term)) {
+        if let Some(name) = self.by_atom.get(&to_bits(term)) {
             return Ok(Rc::clone(name));
         }
         // SAFETY: as above.
         let name = Rc::new(unsafe { read(py, env, term, what, Object::interned) }?);
-        if self.by_atom.len() >= MOST {
+        if self.by_atom.len() >= MAX_NAMES {
             self.by_atom.clear();
         }
-        self.by_atom.insert(word(term), Rc::clone(&name));
+        self.by_atom.insert(to_bits(term), Rc::clone(&name));
         Ok(name)
     }
 }
@@ -91,7 +91,7 @@ unsafe fn read(
 }
 
 /// More bytes no name has. It is copied, as a whole and in parts.
-const LONGEST: usize = 64 << 10;
+const MAX_NAME: usize = 64 << 10;
 
 /// # Safety
 /// `term` belongs to `env`, which nobody else changes meanwhile.
@@ -99,7 +99,7 @@ unsafe fn text_of(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<String> {
     // SAFETY: passed on to the caller; the bytes are copied.
     unsafe {
         match term::inspect(env, term) {
-            Some(bytes) if bytes.len() > LONGEST => None,
+            Some(bytes) if bytes.len() > MAX_NAME => None,
             Some(bytes) => std::str::from_utf8(bytes).ok().map(String::from),
             None => term::atom_name(env, term),
         }

@@ -1,8 +1,8 @@
-//! The lines of sources for those who show them: tracebacks, `logging.exception`, `inspect`.
+//! The lines of sources, for tracebacks, `logging.exception` and `inspect`.
 //!
-//! All of these ask Python's `linecache`. It is imported by whoever needs it; until then the
-//! interpreter's lines are kept in `sources`, a dictionary of the module `erlang`'s own Python
-//! code, which hands them over when `linecache` is imported.
+//! All of these ask Python's `linecache`. Until some code imports that, the interpreter's lines are
+//! kept in `sources`, a dictionary of the module `erlang`'s own Python code, which puts them into
+//! `linecache` when it is imported.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::LazyLock;
@@ -15,15 +15,15 @@ use py_runtime::object::{Attached, Object};
 
 /// How many sources of a context have their lines kept, and how many bytes they take in all. The
 /// oldest go first.
-const MOST: usize = 2048;
-const MOST_BYTES: usize = 4 << 20;
+const MAX_SOURCES: usize = 2048;
+const MAX_BYTES: usize = 4 << 20;
 /// What Python takes for a line beside its text.
 const LINE_BYTES: usize = 64;
 
 /// How many contexts of an interpreter keep the lines of a name.
 static KEPT: LazyLock<Mutex<HashMap<(i64, String), usize>>> = LazyLock::new(Mutex::default);
 
-/// The lines of one context's sources. Failing at them is no failure: no exception is left set.
+/// The lines of one context's sources. A failure here fails nothing else: no exception is left set.
 pub(super) struct Lines {
     /// Entries for `linecache` by file name, shared by the contexts of one interpreter.
     entries: Object,
@@ -37,17 +37,17 @@ impl Lines {
         Lines { entries, recent: VecDeque::new(), bytes: 0, kept: Vec::new() }
     }
 
-    /// Adds a source; older ones make room.
+    /// Adds a source. The oldest are dropped if there are too many.
     pub(super) fn add(&mut self, py: Attached<'_>, name: String, source: &[u8]) {
         let ends = source.iter().filter(|byte| **byte == b'\n').count();
         let bytes = source.len() + LINE_BYTES * (ends + 1);
-        if bytes > MOST_BYTES {
+        if bytes > MAX_BYTES {
             return;
         }
         self.put(py, &name, source);
         self.bytes += bytes;
         self.recent.push_back((name, bytes));
-        while self.recent.len() > MOST || self.bytes > MOST_BYTES {
+        while self.recent.len() > MAX_SOURCES || self.bytes > MAX_BYTES {
             let Some((oldest, bytes)) = self.recent.pop_front() else { return };
             self.bytes -= bytes;
             self.remove(py, &oldest);
@@ -62,7 +62,7 @@ impl Lines {
     }
 
     /// No longer keeps a source. `true`: no context of the interpreter does.
-    fn give_up(py: Attached<'_>, name: &str) -> bool {
+    fn release(py: Attached<'_>, name: &str) -> bool {
         let key = (interpreter_number(py), name.to_owned());
         let mut kept = KEPT.lock();
         let users = kept.get_mut(&key).map(|users| {
@@ -144,12 +144,12 @@ impl Lines {
     }
 }
 
-/// What is shared with contexts that live on must not keep the lines of one that has ended.
+/// The dictionary is shared with contexts that live on, which need not keep the lines of this one.
 impl Drop for Lines {
     fn drop(&mut self) {
         // SAFETY: dropped attached, as every `Object` is.
         let py = unsafe { Attached::assume() };
-        let unused = self.kept.iter().filter(|name| Self::give_up(py, name));
+        let unused = self.kept.iter().filter(|name| Self::release(py, name));
         let names = self.recent.iter().map(|(name, _)| name).chain(unused);
         names.for_each(|name| self.remove(py, name));
     }

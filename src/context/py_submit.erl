@@ -1,0 +1,78 @@
+%% @private Hands requests to contexts of this node, and waits for their results.
+%%
+%% Runs in the calling process, which gives the request straight to the context's thread and gets
+%% the result from it as a message: no process stands in between. It never decides where a
+%% request goes.
+-module(py_submit).
+
+-export([run/2, submit/3, submit_message/2, submit_cast/3]).
+
+%% How often a caller polls for its reply before it waits: for some µs.
+-define(MAX_POLLS, 100).
+
+%% Submits a request and waits for its result. The reference is made here, so that the compiler sees that
+%% a long message queue need not be searched for it.
+-spec run(pid(), py_request:request()) -> term().
+run(Ctx, Request) ->
+    Ref = make_ref(),
+    Native = py_request:native(Request, Ref),
+    submitted(py_nif:ask(Ctx, Native), Ref, Ctx, Native, py_request:timeout(Request)).
+
+%% Without waiting. The result comes as the message `{Key, Result}'.
+-spec submit(pid(), py_request:request(), py_nif:key()) -> py_nif:seq() | {error, term()}.
+submit(Ctx, Request, Key) ->
+    py_nif:submit(Ctx, py_request:native(Request, Key)).
+
+%% The result comes as the message `{py_result, RequestId, Result}'.
+-spec submit_message(pid(), py_request:request()) -> RequestId :: reference() | {error, term()}.
+submit_message(Ctx, Request) ->
+    py_nif:submit_message(Ctx, py_request:native(Request, make_ref())).
+
+%% The result goes nowhere, an error to the process that is registered as `Reports'.
+-spec submit_cast(pid(), py_request:request(), Reports :: atom()) ->
+    RequestId :: reference() | {error, term()}.
+submit_cast(Ctx, Request, Reports) ->
+    py_nif:submit_cast(Ctx, py_request:native(Request, make_ref()), Reports).
+
+-spec submitted(py_nif:seq() | {soon, py_nif:seq()} | {error, term()}, reference(), pid(),
+                py_nif:request(), timeout()) -> term().
+submitted({soon, Seq}, Ref, Ctx, _Native, Timeout) ->
+    poll(Ref, Ctx, Seq, Timeout, ?MAX_POLLS);
+submitted(Seq, Ref, Ctx, _Native, Timeout) when is_integer(Seq) ->
+    await(Ref, Ctx, Seq, Timeout);
+submitted(Error, Ref, Ctx, Native, Timeout) ->
+    wait_or_refuse(Error, Ref, Ctx, Native, Timeout).
+
+%% A full queue may be waited for.
+-spec wait_or_refuse({error, term()}, reference(), pid(), py_nif:request(), timeout()) -> term().
+wait_or_refuse({error, {overloaded, #{queue := _}}} = Full, Ref, Ctx, Native, Timeout) ->
+    case py_overload:submit(Ctx, Native, Full, Timeout) of
+        {error, _} = Error -> Error;
+        {Seq, Left} -> await(Ref, Ctx, Seq, Left)
+    end;
+wait_or_refuse(Error, _Ref, _Ctx, _Native, _Timeout) ->
+    Error.
+
+%% Polls for a reply that may come soon before it waits: a scheduler that has nothing else to do may
+%% go to sleep at once, and waking it takes longer than most calls. Only where nobody else uses the
+%% context, because a process that polls keeps others from its scheduler.
+-spec poll(reference(), pid(), py_nif:seq(), timeout(), non_neg_integer()) -> term().
+poll(Ref, Ctx, Seq, Timeout, Polls) when Polls =:= 0; Timeout =:= 0 ->
+    await(Ref, Ctx, Seq, Timeout);
+poll(Ref, Ctx, Seq, Timeout, Polls) ->
+    receive {Ref, Result} -> Result
+    after 0 -> poll(Ref, Ctx, Seq, Timeout, Polls - 1)
+    end.
+
+%% When the time is up the request is cancelled. Either that succeeds, and no reply will ever come;
+%% or the reply was faster, and is here or on its way.
+-spec await(reference(), pid(), py_nif:seq(), timeout()) -> term().
+await(Ref, Ctx, Seq, Timeout) ->
+    receive
+        {Ref, Result} -> Result
+    after Timeout ->
+        case py_nif:cancel(Ctx, Seq) of
+            true -> {error, timeout};
+            false -> receive {Ref, Result} -> Result end
+        end
+    end.

@@ -34,7 +34,7 @@ closings = []
 
 
 def enter():
-    """A context's thread begins. Reopens what a stop may have closed that still waits for threads."""
+    """A context's thread begins. Reopens what a stop may have closed that still waits."""
     for closing in list(closings):
         closing.reopen()
     contexts[_thread.get_ident()] = Context()
@@ -83,8 +83,8 @@ def leave():
 
 
 def _join(is_meant):
-    """Waits until such threads have ended, or are those of an executor that has nothing to do: these
-    end with it or with the application."""
+    """Waits until such threads have ended, or are those of an executor that has nothing to do:
+    these end with it or with the application."""
     idle_before = set()
     while True:
         threads = [thread for thread in threading.enumerate() if _is_python(thread)]
@@ -142,8 +142,8 @@ def end():
 
 
 def _registered(callback):
-    """The function that was passed to `threading._register_atexit`, which keeps a partial, or from 3.13
-    a lambda."""
+    """The function that was passed to `threading._register_atexit`, which keeps a partial, or from
+    3.13 a lambda."""
     names = getattr(getattr(callback, "__code__", None), "co_freevars", ())
     cells = dict(zip(names, getattr(callback, "__closure__", None) or ()))
     return cells["func"].cell_contents if "func" in cells else getattr(callback, "func", callback)
@@ -185,8 +185,8 @@ def finish():
 
 
 def _end_tracker(tracker):
-    """Ends the process by closing the pipe that it reads. It is started again when it is needed. Not by
-    the module's own function, which waits for that without a limit."""
+    """Ends the process by closing the pipe that it reads. It is started again when it is needed. Not
+    by the module's own function, which waits for that without a limit."""
     if getattr(tracker, "_fd", None) is None:
         return
     with tracker._lock:

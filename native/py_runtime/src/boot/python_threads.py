@@ -185,7 +185,7 @@ def finish():
 
 
 def _end_tracker(tracker):
-    """Ends the process by closing the pipe that it reads. It is started again when it is needed. Not
+    """Ends the process by closing the pipe that it reads. It is started again at need. Not
     by the module's own function, which waits for that without a limit."""
     if getattr(tracker, "_fd", None) is None:
         return

@@ -29,8 +29,10 @@ const NESTING_DELAY: Duration = Duration::from_micros(50);
 /// Beyond half of the limit the wait lasts this long times the cube of the levels beyond. So little
 /// at first that a job which is needed isn't delayed much.
 const NESTING_DELAY_STEP: Duration = Duration::from_millis(1);
-/// And never longer than this: a job that is needed, and isn't known to be, is delayed as long.
-const MAX_NESTING_DELAY: Duration = Duration::from_millis(50);
+/// And never longer than this, which delays a job that is needed and isn't known to be. A small
+/// bound would let unrelated callers fill the stack to its limit: with 50 ms, of 100 callers whose
+/// Erlang function took 5 s, 36 were refused; with 1 s, 5.
+const MAX_NESTING_DELAY: Duration = Duration::from_secs(10);
 
 /// Something that a job waits for.
 pub trait Wait<J> {
@@ -216,14 +218,8 @@ impl<'a, L> NestingLevel<'a, L> {
     fn enter(loop_state: &'a LoopState<'a, L>, limit: u32) -> Self {
         let level = loop_state.nesting.get() + 1;
         loop_state.nesting.set(level);
-        let beyond = level.saturating_sub(limit / 2);
-        let is_deep = beyond > 0;
-        let delay = if is_deep {
-            (NESTING_DELAY_STEP * beyond.saturating_pow(3)).min(MAX_NESTING_DELAY)
-        } else {
-            NESTING_DELAY
-        };
-        NestingLevel { loop_state, is_deep, delay }
+        let levels_beyond = level.saturating_sub(limit / 2);
+        NestingLevel { loop_state, is_deep: levels_beyond > 0, delay: nesting_delay(levels_beyond) }
     }
 
     /// Which jobs may run after so long a wait although they aren't known to be needed. On a deep
@@ -239,8 +235,31 @@ impl<'a, L> NestingLevel<'a, L> {
     }
 }
 
+/// How long a wait lasts before jobs run that aren't known to be needed, so many levels beyond half
+/// of the limit.
+fn nesting_delay(levels_beyond: u32) -> Duration {
+    match levels_beyond {
+        0 => NESTING_DELAY,
+        beyond => (NESTING_DELAY_STEP * beyond.saturating_pow(3)).min(MAX_NESTING_DELAY),
+    }
+}
+
 impl<L> Drop for NestingLevel<'_, L> {
     fn drop(&mut self) {
         self.loop_state.nesting.set(self.loop_state.nesting.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_that_are_not_needed_take_minutes_to_fill_the_stack() {
+        let levels = |limit: u32| (1..=limit).map(move |level| level.saturating_sub(limit / 2));
+        let to_fill = |limit| levels(limit).map(nesting_delay).sum::<Duration>();
+        assert!(to_fill(64) > Duration::from_secs(120), "{:?}", to_fill(64));
+        assert!(to_fill(200) > to_fill(64));
+        assert!(levels(200).all(|beyond| nesting_delay(beyond) <= MAX_NESTING_DELAY));
     }
 }

@@ -108,7 +108,7 @@ fn a_job_that_is_just_starting_can_be_answered_and_cancelled() {
 }
 
 #[test]
-fn what_a_job_tells_comes_before_its_reply_whoever_sends_that() {
+fn what_a_job_sends_comes_before_its_reply_whichever_thread_sends_that() {
     loom::model(|| {
         let state = Arc::new(ReplyState::default());
         let messages = Arc::new(Mutex::new(Vec::new()));
@@ -436,9 +436,10 @@ fn cancelled_while_closing_a_job_is_answered_at_most_once_and_never_lost() {
             })
         };
         // A job that was closed is out of the mailbox, but still to be answered.
-        let given_up = mailbox.take(seq).is_some_and(|job| job.state.cancel() != Cancel::TooLate);
+        let is_cancelled =
+            mailbox.take(seq).is_some_and(|job| job.state.cancel() != Cancel::TooLate);
         let replies = owner.join().unwrap() + closer.join().unwrap();
-        assert_eq!(replies, usize::from(!given_up));
+        assert_eq!(replies, usize::from(!is_cancelled));
     });
 }
 
@@ -529,16 +530,16 @@ fn a_job_that_waits_sees_what_it_waits_for_however_close() {
             let (mailbox, over) = (Arc::clone(&mailbox), Arc::clone(&over));
             thread::spawn(move || {
                 assert!(matches!(mailbox.next(), Next::Run(0, 1)));
-                let mut on_top = 0;
+                let mut nested = 0;
                 loop {
                     match mailbox.next_nested(|_| true, NestedPolicy::None) {
                         NestedNext::Run(..) => {
-                            on_top += 1;
+                            nested += 1;
                             mailbox.end_running();
                         }
                         NestedNext::Nothing { as_of, .. } => {
                             // What happens from here on is an event.
-                            if over.load(Ordering::Acquire) && on_top == 1 {
+                            if over.load(Ordering::Acquire) && nested == 1 {
                                 return;
                             }
                             mailbox.park_until_event(as_of, None);

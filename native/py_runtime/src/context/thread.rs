@@ -252,7 +252,7 @@ impl<J: Job> Context<J> {
         let py = loop_state.interpreter.attached();
         wakeup::notify_work();
         self.wake_waiters(1);
-        if self.claim_or_drop_orphan(&job) && job.state().start() {
+        if self.should_run(&job) && job.state().start() {
             let began = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
             // Not 0 if this job is nested in another. Only this thread writes it.
             let outer = self.busy_since.load(Ordering::Relaxed);
@@ -308,7 +308,7 @@ impl<J: Job> Context<J> {
     }
 
     /// Whether the job is to run. Cancels one whose caller is gone.
-    fn claim_or_drop_orphan(&self, job: &J) -> bool {
+    fn should_run(&self, job: &J) -> bool {
         if !job.should_stop_for_dead_caller(self.config.on_caller_down) {
             return true;
         }

@@ -33,7 +33,7 @@ impl Unbound {
     /// The thread is attached to the interpreter that the object belongs to.
     #[must_use]
     pub unsafe fn bind(self, py: Attached<'_>) -> Object {
-        // SAFETY: `unbind` gave up exactly this reference.
+        // SAFETY: `unbind` has taken exactly this reference.
         unsafe { Object::from_owned(py, self.0.as_ptr()) }.expect("not null")
     }
 

@@ -260,7 +260,7 @@ def reset():
     if _is_audited:
         raise RuntimeError("it has an audit hook")
     _restore_dict(vars(builtins), _dicts[0][1])
-    # Finalizers run when what they are of is let go of, and may change what was put back before.
+    # Finalizers run as objects are dropped, and may change what was restored before.
     for _ in range(MAX_ROUNDS):
         atexit = _imported.get("atexit")
         if atexit is not None:

@@ -2,7 +2,7 @@
 //!
 //! Putting a thread to sleep and waking it costs 5 to 20 µs; a job that follows at once would pay
 //! for both. So the thread spins for a moment first. After spins that find nothing it spins less
-//! and less, and it doesn't spin while as many contexts spin as the machine can spare cores for.
+//! and less, and it doesn't spin while as many contexts spin as half the cores.
 //!
 //! Spinning can delay the job: on a busy machine the kernel may have queued the scheduler's thread
 //! that is to send it on this core, where it runs only once this thread sleeps, and leave it there.

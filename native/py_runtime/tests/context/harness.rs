@@ -82,7 +82,7 @@ struct Inner {
     /// Whether replying that it has panicked panics too.
     cursed: bool,
     /// Whether its caller is gone.
-    orphaned: Arc<AtomicBool>,
+    caller_is_gone: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for TestJob {
@@ -102,8 +102,8 @@ impl TestJob {
     fn new(work: Work, cursed: bool) -> (Self, Receiver<Reply>) {
         let (sender, replies) = channel();
         let state = ReplyState::default();
-        let orphaned = Arc::default();
-        (TestJob(Arc::new(Inner { state, work, replies: sender, cursed, orphaned })), replies)
+        let caller_is_gone = Arc::default();
+        (TestJob(Arc::new(Inner { state, work, replies: sender, cursed, caller_is_gone })), replies)
     }
 
     fn reply(&self, reply: Reply) -> bool {
@@ -149,7 +149,7 @@ impl Job for TestJob {
     }
 
     fn should_stop_for_dead_caller(&self, policy: OnCallerDown) -> bool {
-        policy == OnCallerDown::Interrupt && self.0.orphaned.load(Ordering::Acquire)
+        policy == OnCallerDown::Interrupt && self.0.caller_is_gone.load(Ordering::Acquire)
     }
 
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome {
@@ -182,13 +182,13 @@ impl Job for TestJob {
 pub(crate) struct Submitted {
     pub(crate) seq: Seq,
     replies: Receiver<Reply>,
-    orphaned: Arc<AtomicBool>,
+    caller_is_gone: Arc<AtomicBool>,
 }
 
 impl Submitted {
     /// The caller is gone, as far as the job knows.
-    pub(crate) fn orphan(&self) {
-        self.orphaned.store(true, Ordering::Release);
+    pub(crate) fn drop_caller(&self) {
+        self.caller_is_gone.store(true, Ordering::Release);
     }
 
     /// Waits for the reply.
@@ -414,8 +414,8 @@ fn submit_to(
     cursed: bool,
 ) -> Result<Submitted, SubmitError<TestJob>> {
     let (job, replies) = TestJob::new(work, cursed);
-    let orphaned = Arc::clone(&job.0.orphaned);
-    Ok(Submitted { seq: context.submit(job)?, replies, orphaned })
+    let caller_is_gone = Arc::clone(&job.0.caller_is_gone);
+    Ok(Submitted { seq: context.submit(job)?, replies, caller_is_gone })
 }
 
 /// A job that is blocked. Dropping this releases it, too.

@@ -159,11 +159,11 @@ sys.meta_path.insert(0, Slow())
         looker.run(&source.replace("IN", &reader.as_raw_fd().to_string()));
         let first = importer.exec("import imported_slowly");
         assert_eq!(lines.next(), "in");
-        let given_up = cancelled.exec("import imported_slowly");
+        let job = cancelled.exec("import imported_slowly");
         looker.run("while waiters() != 1: time.sleep(0.001)");
         let second = waiting.exec("import imported_slowly");
         looker.run("while waiters() != 2: time.sleep(0.001)");
-        assert_eq!(cancelled.cancel(&given_up), Cancel::Running);
+        assert_eq!(cancelled.cancel(&job), Cancel::Running);
         // It is interrupted after the other.
         let endless = running_code(&looker, "while True: pass");
         assert_eq!(looker.cancel(&endless), Cancel::Running);
@@ -171,7 +171,7 @@ sys.meta_path.insert(0, Slow())
         writer.write_all(b".").unwrap();
         assert_eq!(first.only_reply(), Reply::Value(String::new()));
         assert_eq!(second.only_reply(), Reply::Value(String::new()));
-        given_up.silence();
+        job.silence();
         looker.run("sys.meta_path.pop(0); del sys.modules['imported_slowly']");
         for subject in [importer, cancelled, waiting, looker] {
             subject.end();
@@ -307,7 +307,7 @@ fn a_waiting_job_whose_caller_is_gone_never_runs() {
         subject.run("ran = False");
         let blocked = subject.block();
         let waiting = subject.exec("ran = True");
-        waiting.orphan();
+        waiting.drop_caller();
         let next = subject.eval("ran");
         blocked.release().only_reply();
         waiting.silence();
@@ -322,7 +322,7 @@ fn a_running_job_whose_caller_goes_is_stopped_without_a_reply() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         let endless = running_code(&subject, "while True: pass");
-        endless.orphan();
+        endless.drop_caller();
         endless.silence();
         assert_eq!(subject.value("'alive'"), "alive");
         assert_eq!(subject.context.counts().cancelled, 1);
@@ -338,7 +338,7 @@ fn a_context_may_finish_what_nobody_waits_for() {
             Subject::with_config(Config { on_caller_down: OnCallerDown::Finish, ..config(mode) });
         subject.started().unwrap();
         let job = subject.exec("ran = True");
-        job.orphan();
+        job.drop_caller();
         job.only_reply();
         assert_eq!(subject.value("ran"), "True");
         subject.end();

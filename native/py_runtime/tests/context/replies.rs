@@ -104,18 +104,18 @@ fn cancelling_under_load_answers_or_silences_every_job() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         let submitted: Vec<_> = (0..2000).map(|_| subject.eval("sum(range(10))")).collect();
-        let (mut given_up, mut answered) = (0, 0);
+        let (mut cancelled, mut answered) = (0, 0);
         for job in submitted.into_iter().rev() {
             if subject.cancel(&job) == py_runtime::reply_state::Cancel::TooLate {
                 assert!(is_value(&job.only_reply()));
                 answered += 1;
             } else {
                 job.silence();
-                given_up += 1;
+                cancelled += 1;
             }
         }
         assert_eq!(subject.value("'alive'"), "alive");
-        assert_eq!(subject.context.counts().timed_out, given_up);
+        assert_eq!(subject.context.counts().timed_out, cancelled);
         assert_eq!(subject.context.counts().done, answered + 1);
         subject.end();
     });

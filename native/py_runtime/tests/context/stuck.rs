@@ -58,7 +58,7 @@ fn what_waits_for_a_stuck_context_moves_in_order_and_can_still_be_cancelled() {
         fresh.run("ran = []");
         assert!(subject.context.take_over_by(&fresh.context, &"stuck"));
         assert!(!subject.context.take_over_by(&fresh.context, &"stuck"), "only once");
-        // Whoever still has the old one finds the new one behind it.
+        // A caller that still has the old one reaches the new one by it.
         let late = subject.eval("ran");
         let mut ran = Vec::new();
         for (n, job) in waiting.into_iter().enumerate() {
@@ -139,11 +139,11 @@ fn a_killed_context_that_stays_counts_until_it_goes() {
 const ENDLESS: &str = "class Endless:\n    def __del__(self):\n        while True: pass";
 
 /// A class whose instances say that they go, and then take until what this returns is dropped.
-fn define_lingering(subject: &Subject, lines: &Lines) -> (PipeWriter, PipeReader) {
+fn define_blocking(subject: &Subject, lines: &Lines) -> (PipeWriter, PipeReader) {
     let (reader, writer) = pipe().unwrap();
     let source = "\
 import os
-class Lingering:
+class Blocking:
     def __del__(self, read=os.read, write=os.write):
         write(WRITE, b'going\\n')
         read(READ, 1)
@@ -157,8 +157,8 @@ class Lingering:
 fn a_finalizer_that_does_not_return_is_replaced_with_its_context() {
     in_each_mode(|mode| {
         let (subject, lines) = (soon_stuck(mode, 8), Lines::new());
-        let lasts = define_lingering(&subject, &lines);
-        drop(handle(&subject, "Lingering()"));
+        let lasts = define_blocking(&subject, &lines);
+        drop(handle(&subject, "Blocking()"));
         assert_eq!(lines.next(), "going");
         assert!(subject.context.busy_for().is_some());
         let waiting = subject.eval("'served'");
@@ -201,8 +201,8 @@ fn a_finalizer_that_computes_for_ever_keeps_no_context_from_its_end() {
 fn a_finalizer_that_does_not_return_is_found_in_a_context_that_drains() {
     in_each_mode(|mode| {
         let (subject, lines) = (soon_stuck(mode, 8), Lines::new());
-        let lasts = define_lingering(&subject, &lines);
-        drop(handle(&subject, "Lingering()"));
+        let lasts = define_blocking(&subject, &lines);
+        drop(handle(&subject, "Blocking()"));
         assert_eq!(lines.next(), "going");
         subject.context.drain();
         subject.stuck();
@@ -217,8 +217,8 @@ fn a_finalizer_that_does_not_return_is_found_in_a_context_that_drains() {
 fn a_context_that_was_killed_and_does_not_come_to_its_end_counts_until_it_does() {
     in_each_mode(|mode| {
         let (subject, lines) = (soon_stuck(mode, 1), Lines::new());
-        let lasts = define_lingering(&subject, &lines);
-        let _held = handle(&subject, "Lingering()");
+        let lasts = define_blocking(&subject, &lines);
+        let _handle = handle(&subject, "Blocking()");
         subject.context.kill("killed");
         assert_eq!(lines.next(), "going");
         wait_until(|| subject.context.quarantine().is_full());
@@ -290,9 +290,9 @@ fn a_finalizer_that_computes_for_ever_is_interrupted_when_it_is_nested_in_a_job(
 fn a_finalizer_that_does_not_return_is_replaced_with_the_job_it_is_nested_in() {
     in_each_mode(|mode| {
         let (subject, lines) = (soon_stuck(mode, 8), Lines::new());
-        let lasts = define_lingering(&subject, &lines);
+        let lasts = define_blocking(&subject, &lines);
         let door = Arc::default();
-        let outer = waiting_with_finalizer(&subject, &lines, "Lingering()", &door);
+        let outer = waiting_with_finalizer(&subject, &lines, "Blocking()", &door);
         let next = subject.eval("'served'");
         subject.stuck();
         let fresh = subject.start_replacement();
@@ -311,9 +311,9 @@ fn a_finalizer_that_does_not_return_is_replaced_with_the_job_it_is_nested_in() {
 fn an_interrupt_of_a_waiting_job_does_not_reach_the_finalizer_nested_in_it() {
     in_each_mode(|mode| {
         let (subject, lines) = (Subject::start(mode), Lines::new());
-        let lasts = define_lingering(&subject, &lines);
+        let lasts = define_blocking(&subject, &lines);
         subject.run(
-            "class Whole(Lingering):\n    def __del__(self):\n        super().__del__()\n        \
+            "class Whole(Blocking):\n    def __del__(self):\n        super().__del__()\n        \
              done.append(sum(1 for _ in range(100000)))\ndone = []",
         );
         let outer = waiting_with_finalizer(&subject, &lines, "Whole()", &Arc::default());
@@ -436,7 +436,7 @@ fn a_finalizer_that_computes_for_ever_ends_with_the_thread_that_was_replaced() {
     in_each_mode(|mode| {
         let subject = start(later_stuck(mode));
         subject.run(ENDLESS);
-        let _held = handle(&subject, "Endless()");
+        let _handle = handle(&subject, "Endless()");
         let blocked = subject.block();
         assert_eq!(subject.cancel(blocked.submitted()), Cancel::Running);
         subject.stuck();

@@ -63,10 +63,10 @@ fn race(mode: Mode, jobs: usize) -> usize {
     others
 }
 
-/// Whoever waits for the GIL asks its holder for it after so long, which here is for ever: it gets
-/// it only from one that hands it over by itself. Each job sets it, because it may be put back
+/// A thread that waits for the GIL asks its holder for it after so long, which here is for ever: it
+/// gets it only if the holder hands it off by itself. Each job sets it, because it may be restored
 /// after each.
-const NOBODY_ASKS: &[u8] = b"import sys; sys.setswitchinterval(1000)";
+const NEVER_ASK: &[u8] = b"import sys; sys.setswitchinterval(1000)";
 
 /// Gives two busy contexts the same many jobs, and notes whose ran. Returns how many of one context
 /// ran in a row, each time that the other took over.
@@ -81,7 +81,7 @@ fn turns(mode: Mode, jobs: usize) -> Vec<usize> {
             let order = Arc::clone(&order);
             drop(subject.submit(move |scope| {
                 order.lock().unwrap().push(index);
-                code::exec(scope.py, NOBODY_ASKS, "<test>", scope.namespace)?;
+                code::exec(scope.py, NEVER_ASK, "<test>", scope.namespace)?;
                 c_work(scope)
             }));
         }

@@ -8,8 +8,9 @@
 //!   wake-up is lost.
 //!
 //! The lock is held for a few dozen instructions and never while the thread attaches to Python or
-//! detaches. Each context has its own. The file is long because all that is done under this lock,
-//! by whatever thread, stands side by side.
+//! detaches. Each context has its own.
+//!
+//! It is over 400 lines because all that is done under this lock, by any thread, stands side by side.
 
 mod nested;
 mod running;

@@ -10,7 +10,7 @@
 //! The lock is held for a few dozen instructions and never while the thread attaches to Python or
 //! detaches. Each context has its own.
 //!
-//! It is over 400 lines because all that is done under this lock, by any thread, stands side by side.
+//! It is over 400 lines because all that is done under this lock, by any thread, is side by side.
 
 mod nested;
 mod running;

@@ -70,8 +70,8 @@
   | {stream_close, key(), flags(), Stream :: reference()}
   | {gather, key(), flags(), Parked :: [reference()], timeout()}
   | {new_env, key(), flags()}.
-%% What a context can be asked; taken apart in native/py_nif/src/request/decode.rs. A pid at the end is the
-%% process that the request is made for, and `erlang.self()' in Python.
+%% What a context can be asked; taken apart in native/py_nif/src/request/decode.rs. A pid at the
+%% end is the process that the request is made for, and `erlang.self()' in Python.
 -type flags() :: non_neg_integer().
 %% What the caller wants beyond the result: a sum of bits, see py_request_flags.hrl.
 -type settings() :: #{max_depth := pos_integer(), spin_us := non_neg_integer(),
@@ -133,7 +133,8 @@ priv_dir() ->
 -spec boot(Executable :: binary() | undefined, settings()) -> ok.
 boot(_Executable, _Settings) -> ?NOT_LOADED.
 
-%% Runs what Python code has registered to be run at the end; then `py_atexit' is sent to the caller.
+%% Runs what Python code has registered to be run at the end; then `py_atexit' is sent to the
+%% caller.
 -spec run_atexit() -> ok.
 run_atexit() -> ?NOT_LOADED.
 
@@ -148,8 +149,8 @@ build_executable() -> ?NOT_LOADED.
 -spec check_mode(py_context:context_mode()) -> ok | {error, {unsupported_mode, atom(), binary()}}.
 check_mode(_Mode) -> ?NOT_LOADED.
 
-%% As `submit/2', by a caller that waits for nothing else. `soon': it was also the last one to ask, and
-%% nothing waits, so that the answer may come while it is still looking.
+%% As `submit/2', by a caller that waits for nothing else. `soon': it was also the last one to
+%% ask, and nothing waits, so that the reply may come while it polls.
 -spec ask(pid(), request()) -> seq() | {soon, seq()} | {error, term()}.
 ask(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
@@ -165,9 +166,11 @@ cancel(_Context, _Seq) -> ?NOT_LOADED.
 -spec submit_message(pid(), request()) -> RequestId :: reference() | {error, term()}.
 submit_message(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
-%% Hands a request to a context. Its result goes nowhere; of an error, the process that is registered as
-%% `Reports' when the request ends, if there is one, gets `{py_cast, Caller, Request, {error, Reason}}'.
--spec submit_cast(pid(), request(), Reports :: atom()) -> RequestId :: reference() | {error, term()}.
+%% Hands a request to a context. Its result goes nowhere; of an error, the process that is
+%% registered as `Reports' when the request ends, if there is one, gets `{py_cast, Caller,
+%% Request, {error, Reason}}'.
+-spec submit_cast(pid(), request(), Reports :: atom()) ->
+    RequestId :: reference() | {error, term()}.
 submit_cast(_Context, _Request, _Reports) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
 %% Cancels a request by its id. `true': no message will come. `sending': it is on its way.
@@ -190,12 +193,13 @@ tagged(_Tag) -> ?BEFORE_LOADING(erlang:error(badarg)).
 -spec contexts() -> [pid()].
 contexts() -> ?BEFORE_LOADING([]).
 
-%% As `submit/2', by a caller that was told that there may be room.
+%% As `submit/2', by a caller that got the message that there may be capacity.
 -spec submit_admitted(pid(), request()) -> seq() | {error, term()}.
 submit_admitted(_Context, _Request) -> ?NOT_LOADED.
 
-%% After a refusal: refused for good, or there is room by now, or the caller waits. In that case it
-%% gets one message `{Ref, room}', unless it cancels that first. The id is 0, or the one it had.
+%% After a refusal: refused for good, or there is capacity by now, or the caller waits. In that
+%% case it gets one message `{Ref, room}', unless it cancels that first. The id is 0, or the one
+%% it had.
 -spec await_room(pid(), reference(), WaiterId :: non_neg_integer()) ->
     refuse | room | {wait, WaiterId :: pos_integer(), Ms :: non_neg_integer()}.
 await_room(_Context, _Ref, _WaiterId) -> ?NOT_LOADED.
@@ -204,7 +208,7 @@ await_room(_Context, _Ref, _WaiterId) -> ?NOT_LOADED.
 -spec give_up_room(pid(), WaiterId :: pos_integer()) -> boolean().
 give_up_room(_Context, _WaiterId) -> ?NOT_LOADED.
 
-%% The caller was told of room and doesn't want it any more.
+%% The caller got that message and doesn't want the capacity any more.
 -spec pass_room_on(pid()) -> ok.
 pass_room_on(_Context) -> ?NOT_LOADED.
 
@@ -220,11 +224,12 @@ object_context(_Term) -> ?BEFORE_LOADING(undefined).
 reference_context(_Term) -> ?BEFORE_LOADING(undefined).
 
 %% Starts the thread of the calling process's context. Then `{py_context, Ref, Event}' is sent to
-%% it: `started | {error, Reason}', `stuck' when a job of its should have ended long ago, and `ended'
-%% when the thread is gone. The options are those of py_options with the pool's name or `undefined',
-%% and everything that is to be run first.
+%% it: `started | {error, Reason}', `stuck' when a job of its should have ended long ago, and
+%% `ended' when the thread is gone. The options are those of py_options with the pool's name or
+%% `undefined', and everything that is to be run first.
 -spec context_start(reference(),
-                    #{preload := [binary()], pool := atom(), atom() => term()}) -> handle() | {error, term()}.
+                    #{preload := [binary()], pool := atom(), atom() => term()}) ->
+    handle() | {error, term()}.
 context_start(_Ref, _Options) -> ?NOT_LOADED.
 
 -spec context_drain(handle()) -> ok.
@@ -252,8 +257,8 @@ quarantined(_Pool) -> ?BEFORE_LOADING(0).
 -spec context_info(pid()) -> map() | undefined.
 context_info(_Context) -> ?BEFORE_LOADING(undefined).
 
-%% `Schedulers' is how many the VM has, `Spreads' whether calls leave the contexts of their scheduler
-%% for others that are less busy.
+%% `Schedulers' is how many the VM has, `Spreads' whether calls leave the contexts of their
+%% scheduler for others that are less busy.
 -spec pool_new(Size :: pos_integer(), Schedulers :: pos_integer(), Spreads :: boolean()) -> pool().
 pool_new(_Size, _Schedulers, _Spreads) -> ?NOT_LOADED.
 
@@ -282,8 +287,8 @@ pool_context(_Pool) -> ?NOT_LOADED.
 -spec pool_context(pool(), SchedulerId :: pos_integer()) -> pid() | none.
 pool_context(_Pool, _SchedulerId) -> ?NOT_LOADED.
 
-%% As `pool_context', but for a call that is left to the pool: if the scheduler's own context is busy,
-%% that is another one, where the pool spreads.
+%% As `pool_context', but for a call that is left to the pool: if the scheduler's own context is
+%% busy, that is another one, where the pool spreads.
 -spec pool_route(pool()) -> pid() | none | unknown.
 pool_route(_Pool) -> ?NOT_LOADED.
 

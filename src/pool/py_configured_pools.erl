@@ -6,8 +6,8 @@
 
 -export([start_default/0, start_configured/0]).
 
-%% Starts pool `default' as `default_pool' says, unless it runs: then it is as whoever started it
-%% wanted it.
+%% Starts pool `default' as `default_pool' says, unless it runs: then it is as it was
+%% started.
 -spec start_default() ->
     ok | {error, py_context_router:start_error() | {pool_not_started, default}}.
 start_default() ->

@@ -35,24 +35,25 @@
 -type key() :: {Slot :: pos_integer(), integer()}.
 %% Unique per child, so that a slot that is drained and one that has taken its number differ.
 
-%% How long the error of a failed start is kept for whoever started it, in ms.
+%% How long the error of a failed start is kept for the process that started it, in ms.
 -define(AWAIT_TIMEOUT, 5_000).
 %% How long a supervisor may take to restart a pool that was killed, in ms.
 -define(RESTART_TIMEOUT, 1_000).
 
-%% Starts the process; the contexts come up on their own, see `await/2'. The options may be those that
-%% are `persisted' of the pool.
+%% Starts the process; the contexts come up on their own, see `await/2'. The options may be those
+%% that are `persisted' of the pool.
 -spec start_link(atom(), py_options:pool() | persisted) ->
     {ok, pid()} | {error, {already_started, pid()} | term()} | ignore.
 start_link(Name, Options) ->
-    gen_server:start_link({local, py_pool_table:registered_name(Name)}, ?MODULE, {Name, Options}, []).
+    Registered = py_pool_table:registered_name(Name),
+    gen_server:start_link({local, Registered}, ?MODULE, {Name, Options}, []).
 
 %% Waits until all contexts serve. `Given' are the options that the caller asked for.
 -spec await(pid(), map()) -> {ok, [pid()]} | {error, term()} | stopped | gone.
 await(Pid, Given) ->
     case ask(Pid, {await, Given}) of
         {failed, Error} ->
-            %% Its name is free again when the caller hears of it.
+            %% Its name is free again when the caller gets the error.
             Monitor = monitor(process, Pid),
             receive {'DOWN', Monitor, process, Pid, _} -> Error end;
         Outcome ->
@@ -313,8 +314,8 @@ all_started(#state{change = {growing, From, OldSize}, slots = Slots, options = O
 all_started(State) ->
     State.
 
-%% New slots are routed to from now on, and not before all of them serve: a process that follows this one
-%% takes the slots that it finds for the pool's size.
+%% New slots are routed to from now on, and not before all of them serve: a process that follows
+%% this one takes the slots that it finds for the pool's size.
 -spec open_slots(pos_integer(), pos_integer(), #state{}) -> ok.
 open_slots(OldSize, Size, #state{pool = Pool, sup = Sup, slots = Slots}) ->
     ok = py_nif:pool_resize(Pool, Size),
@@ -325,12 +326,12 @@ open_slots(OldSize, Size, #state{pool = Pool, sup = Sup, slots = Slots}) ->
 %% All or nothing: one failure undoes the rest.
 -spec start_failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 start_failed(Error, #state{change = starting, waiting = []} = State) ->
-    %% So fast that nobody has asked yet. Whoever starts it is about to, if he lives.
+    %% So fast that nobody has asked yet. The process that starts it is about to, if it lives.
     ok = stop_contexts(State),
     _ = erlang:send_after(?AWAIT_TIMEOUT, self(), nobody_awaited),
     {noreply, State#state{change = {failed, Error}}};
 start_failed(Error, #state{change = starting} = State) ->
-    %% The contexts go before the callers hear of it: nothing is left when they do.
+    %% The contexts go before the callers get the error: nothing is left then.
     ok = stop_contexts(State),
     ok = reply_all(State#state.waiting, {failed, Error}),
     ok = reply_all([From || {From, _} <- State#state.resizes], Error),
@@ -373,7 +374,8 @@ shrink(Size, #state{slots = Slots, pool = Pool, sup = Sup, options = Options} = 
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, #state{name = Name} = State) ->
-    _ = (is_crash(Reason) andalso py_pool_table:is_persisted(Name)) orelse py_pool_table:erase(Name),
+    _ = (is_crash(Reason) andalso py_pool_table:is_persisted(Name))
+        orelse py_pool_table:erase(Name),
     ok = stop_contexts(State),
     %% The application may have stopped meanwhile.
     _ = py_pool_table:is_persisted(Name) orelse py_pool_table:erase(Name),

@@ -46,7 +46,7 @@ handle_info({'DOWN', Monitor, process, _, _}, Monitor) ->
     _ = erlang:send_after(?WAIT, self(), watch),
     {noreply, Monitor};
 handle_info(watch, _Monitor) ->
-    %% If there is none yet, that is told at once.
+    %% If there is none yet, the monitor says so at once.
     {noreply, watch(), {continue, look}};
 handle_info(look, Monitor) ->
     {noreply, Monitor, {continue, look}};

@@ -12,7 +12,7 @@
 
 -export_type([parsed/0]).
 
--type parsed() :: {py_request:request(), timeout() | py_request:options()}.
+-type parsed() :: {py_request:request(), timeout() | py:options()}.
 -include("../base/py_args.hrl").
 
 %% A request, and what is still to be said about it.
@@ -175,10 +175,11 @@ complete_each([], _Options, Complete) ->
 
 %% ------------------------------------------------------------------ streams
 
-%% The request of a stream that comes as messages, and how many items at most are made before they are
-%% wanted.
+%% The request of a stream that comes as messages, and how many items at most are made before they
+%% are wanted.
 -spec complete_stream({py_request:request(), term()}) ->
-    {ok, py_request:request(), ReadAhead :: pos_integer()} | {error, {bad_option, {term(), term()}}}.
+    {ok, py_request:request(), ReadAhead :: pos_integer()}
+  | {error, {bad_option, {term(), term()}}}.
 complete_stream({_Request, #{timeout := Timeout}}) ->
     %% A stream takes as long as its consumer does.
     {error, {bad_option, {timeout, Timeout}}};

@@ -47,8 +47,8 @@ proxy(Node, Deadline) ->
 
 -spec ask(pid(), py_request:request(), py_deadline:deadline()) -> term().
 ask(Proxy, Request, Deadline) ->
-    %% Also where it answers to: when the connection is lost as it answers, that comes with the next one,
-    %% to nobody.
+    %% Also where it answers to: when the connection is lost as it answers, that comes with the
+    %% next one, to nobody.
     Ref = monitor(process, Proxy, [{alias, reply_demonitor}]),
     Sender = send(Proxy, {run, Ref, Ref, group_leader(), Request}, Deadline),
     receive
@@ -64,8 +64,8 @@ ask(Proxy, Request, Deadline) ->
         receive {Ref, Result} -> Result after 0 -> {error, timeout} end
     end.
 
-%% Where the connection is so busy that a sender is suspended, somebody else sends: a suspended process has
-%% no timeout.
+%% Where the connection is so busy that a sender is suspended, somebody else sends: a suspended
+%% process has no timeout.
 -spec send(pid(), term(), py_deadline:deadline()) -> sent | pid().
 send(Proxy, Message, infinity) ->
     _ = erlang:send(Proxy, Message),

@@ -10,20 +10,21 @@
 
 -type state() :: [{atom(), term()}].
 
-%% A process runs so many functions, and waits so many ms for the next, before it ends and takes along
-%% what can't be seen from outside: tables, timers.
+%% A process runs so many functions, and waits so many ms for the next, before it ends and takes
+%% along what can't be seen from outside: tables, timers.
 -define(MAX_CALLS, 1_000).
 -define(IDLE_TIMEOUT, 1_000).
-%% How often it looks for the next function before it waits: for some ten µs.
+%% How often it polls for the next call before it waits: for some ten µs.
 -define(MAX_POLLS, 100).
 %% How long the text of a failure's reason gets, for when Python has no form of the reason itself.
 -define(MAX_REASON_CHARS, 2_000).
 
-%% Waits for calls and runs their functions, one at a time. In a process for that; whatever happens to
-%% it, Python gets an answer.
+%% Waits for calls and runs their functions, one at a time. In a process for that; whatever
+%% happens to it, Python gets an answer.
 -spec start(py_nif:callback_ref()) -> no_return().
 start(CallbackRef) ->
-    %% It may be idle for ever, in which this module may be loaded anew twice: without a frame of it.
+    %% It may be idle for ever, in which this module may be loaded anew twice: without a frame of
+    %% it.
     erlang:hibernate(?MODULE, idle, [CallbackRef, state(), ?MAX_CALLS, infinity]).
 
 %% @private
@@ -35,9 +36,9 @@ idle(CallbackRef, Clean, Calls, Timeout) ->
     after Timeout -> leave(CallbackRef)
     end.
 
-%% Looks for the next call a while before it waits for it. Often it follows at once, and for a scheduler
-%% to go to sleep and be woken takes longer than a call does. Whoever else is ready goes first: it may
-%% well be the process that waits for the job which has just called.
+%% Polls for the next call before it waits for it. Often it follows at once, and for a scheduler
+%% to go to sleep and be woken takes longer than a call does. Other processes that are ready run
+%% first: one may be the process that waits for the job which has just called.
 -spec poll(py_nif:callback_ref(), state(), pos_integer(), non_neg_integer()) -> ok.
 poll(CallbackRef, Clean, Calls, 0) ->
     idle(CallbackRef, Clean, Calls, ?IDLE_TIMEOUT);

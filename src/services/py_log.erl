@@ -11,8 +11,8 @@
 
 -define(LEVELS, {emergency, alert, critical, error, warning, notice, info, debug}).
 
-%% In ms.
--define(IN_TIME, 100).
+%% A handler that takes longer, in ms, is slow.
+-define(SLOW_HANDLER, 100).
 %% Keys that mean something to `logger', its formatter, or Elixir's.
 -define(RESERVED, [ansi_color, crash_reason, domain, error_logger, file, gl, line, logger_formatter,
                    mfa, pid, report_cb, time]).
@@ -20,7 +20,7 @@
 -define(OWN, [context, exception, function, logger, stack_info, thread]).
 %% The beginning of the year 9999, in microseconds: after that year formatters know no dates, and
 %% where it ends depends on their time zone.
--define(TIMES_END, 253_370_764_800_000_000).
+-define(MAX_TIME, 253_370_764_800_000_000).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
@@ -33,7 +33,7 @@ report(#{event := {python, exception}, message := Message, traceback := Tracebac
 
 -spec init([]) -> {ok, undefined}.
 init([]) ->
-    %% What has come in when it is told to end is logged.
+    %% What has come in when it is to end is logged.
     _ = process_flag(trap_exit, true),
     ok = publish_level(),
     ok = py_nif:serve(py_log),
@@ -66,7 +66,7 @@ handle_info(_Message, State) ->
 %% that ends with the first that it holds up too long, until the handlers are quick again and
 %% nothing is left.
 -spec catch_up(integer(), {message_queue_len, non_neg_integer()}) -> ok.
-catch_up(Took, {message_queue_len, 0}) when Took < ?IN_TIME ->
+catch_up(Took, {message_queue_len, 0}) when Took < ?SLOW_HANDLER ->
     report_dropped(py_nif:log_caught_up());
 catch_up(_Took, _Queue) ->
     ok.
@@ -149,8 +149,8 @@ pids(none, Context, Meta) -> Meta#{context => Context, pid => Context};
 pids(Caller, none, Meta) -> Meta#{pid => Caller};
 pids(Caller, Context, Meta) -> Meta#{context => Context, pid => Caller}.
 
-%% Handlers and formatters rely on what is under `logger''s own keys, and one that crashes is removed:
-%% those take only what belongs there. A key that is no atom yet stays text.
+%% Handlers and formatters rely on what is under `logger''s own keys, and one that crashes is
+%% removed: those take only what belongs there. A key that is no atom yet stays text.
 -spec meta(binary(), term()) -> {atom() | binary(), term()}.
 meta(<<"file">>, File) when is_binary(File) ->
     case unicode:characters_to_list(File) of
@@ -159,7 +159,7 @@ meta(<<"file">>, File) when is_binary(File) ->
     end;
 meta(<<"line">>, Line) when is_integer(Line), Line >= 0 ->
     {line, Line};
-meta(<<"time">>, Time) when is_integer(Time), Time >= 0, Time < ?TIMES_END ->
+meta(<<"time">>, Time) when is_integer(Time), Time >= 0, Time < ?MAX_TIME ->
     {time, Time};
 meta(<<"logger">>, Logger) ->
     {logger, Logger};

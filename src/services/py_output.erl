@@ -42,8 +42,8 @@
 
 %% How much may come together in one request.
 -define(MAX_REQUEST_BYTES, 65_536).
-%% How much may be under way to one leader, of all jobs. A slow one with many jobs doesn't come near:
-%% each waits at 1 MiB.
+%% How much may be in flight to one leader, of all jobs. A slow one with many jobs doesn't come
+%% near: each waits at 1 MiB.
 -define(MAX_LEADER_BYTES, 67_108_864).
 %% What a request takes beside its text.
 -define(REQUEST_OVERHEAD, 500).
@@ -54,7 +54,7 @@ start_link() ->
 
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
-    %% What has come in when it is told to end is passed on.
+    %% What has come in when it is to end is passed on.
     _ = process_flag(trap_exit, true),
     ok = py_nif:serve(py_output),
     {ok, #state{}}.
@@ -70,8 +70,10 @@ handle_cast(_Message, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, 0}.
 handle_info({py_output, InFlight, Caller, Text}, State) ->
     case take_in({Caller, InFlight}, Text, State) of
-        #state{bytes = Bytes} = Full when Bytes >= ?MAX_REQUEST_BYTES -> {noreply, pass_on(Full), 0};
-        More -> {noreply, More, 0}
+        #state{bytes = Bytes} = Full when Bytes >= ?MAX_REQUEST_BYTES ->
+            {noreply, pass_on(Full), 0};
+        More ->
+            {noreply, More, 0}
     end;
 handle_info(timeout, State) ->
     {noreply, pass_on(State)};
@@ -179,8 +181,9 @@ gone(Leader, #state{requests = Requests, leaders = Leaders} = State) ->
     Left = State#state{requests = maps:without(maps:keys(Lost), Requests),
                        leaders = maps:remove(Leader, Leaders)},
     %% Not in the order of the references: on another scheduler a later one may be smaller.
-    lists:foldl(fun({_, _Order, InFlight, Text}, Sofar) -> ask_own(Leader, InFlight, Text, Sofar) end,
-                Left, lists:keysort(2, maps:values(Lost))).
+    lists:foldl(fun({_, _Order, InFlight, Text}, Sofar) ->
+                    ask_own(Leader, InFlight, Text, Sofar)
+                end, Left, lists:keysort(2, maps:values(Lost))).
 
 -spec ask_own(pid(), py_nif:in_flight(), iodata(), #state{}) -> #state{}.
 ask_own(Gone, InFlight, Text, State) ->

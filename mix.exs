@@ -6,7 +6,7 @@ defmodule PyContextRouter.MixProject do
   def project do
     [
       app: :py_context_router,
-      version: "0.1.0",
+      version: to_string(app_src(:vsn)),
       description:
         "Python inside the BEAM: contexts on threads of their own, routed by scheduler",
       elixir: "~> 1.14",
@@ -26,17 +26,17 @@ defmodule PyContextRouter.MixProject do
   def application do
     [
       mod: {:py_context_router_app, []},
-      registered: registered(),
+      registered: app_src(:registered),
       extra_applications: [:logger]
     ]
   end
 
-  # As rebar3 has them: the .app of both builds says the same.
-  defp registered do
+  # The version and the registered names stand in the .app.src, which rebar3 reads too.
+  defp app_src(key) do
     {:ok, [{:application, _, keys}]} =
       :file.consult(Path.expand("src/py_context_router.app.src", __DIR__))
 
-    Keyword.fetch!(keys, :registered)
+    Keyword.fetch!(keys, key)
   end
 
   # Only for `MIX_ENV=docs mix docs`: building and using the library fetches nothing.
@@ -46,7 +46,7 @@ defmodule PyContextRouter.MixProject do
   defp docs do
     [
       main: "readme",
-      extras: ["README.md", "CHANGELOG.md"] ++ Path.wildcard("docs/*.md"),
+      extras: ~w(README.md CHANGELOG.md CONTRIBUTING.md LICENSE) ++ Path.wildcard("docs/*.md"),
       groups_for_modules: [
         "Elixir": [~r/^Py/],
         Erlang: [:py, :py_context, :py_context_router, :py_error]
@@ -60,7 +60,8 @@ defmodule PyContextRouter.MixProject do
       links: %{"Source" => @source_url},
       files:
         ~w(src lib native/build.sh native/py_runtime native/py_nif Cargo.toml Cargo.lock) ++
-          ~w(mix.exs rebar.config docs README.md CHANGELOG.md LICENSE .formatter.exs)
+          ~w(mix.exs rebar.config docs README.md CHANGELOG.md CONTRIBUTING.md LICENSE) ++
+          ~w(.formatter.exs)
     ]
   end
 

@@ -31,7 +31,7 @@ actions() ->
      {stream_closed, 1, fun closed_stream/1},
      {stream_of_messages, 2, fun stream_of_messages/1},
      {stream_cancelled, 2, fun cancelled_stream/1},
-     {names_never_heard_of, 3, fun new_names/1},
+     {new_names, 3, fun new_names/1},
      {callback, 3, fun callback/1},
      {nested_callback, 1, fun nested/1},
      {print, 1, fun print/1},

@@ -77,8 +77,8 @@ rare() ->
      fun nested/2, fun called_by_a_thread/2, fun function_of_a_moment/2, fun asynchronous/2,
      fun program/2, fun spawned/2, fun parallel/2, fun cast/2,
      fun stream/2, fun closed_stream/2, fun stream_of_messages/2, fun cancelled_stream/2,
-     fun given_up/2, fun stopped/2, fun caller_that_dies/2, fun interrupted/2, fun killed/2,
-     fun routed/2, fun bound/2, fun resized/2, fun waiting_for_room/2, fun stuck/2}.
+     fun timed_out/2, fun stopped/2, fun caller_that_dies/2, fun interrupted/2, fun killed/2,
+     fun routed/2, fun bound/2, fun resized/2, fun waiting_for_capacity/2, fun stuck/2}.
 
 %% ------------------------------------------------------------------ values
 
@@ -223,8 +223,8 @@ cancelled_stream(_N, Ctx) ->
 
 %% ------------------------------------------------------------------ ends before the end
 
--spec given_up(pos_integer(), pid()) -> ok.
-given_up(_N, Ctx) ->
+-spec timed_out(pos_integer(), pid()) -> ok.
+timed_out(_N, Ctx) ->
     case py_context:exec(Ctx, <<"sum(range(2000))">>, 0) of
         ok -> ok;
         {error, timeout} -> ok
@@ -285,8 +285,8 @@ resized(N, _Ctx) ->
         {error, {context_died, _}} -> ok
     end.
 
--spec waiting_for_room(pos_integer(), pid()) -> ok.
-waiting_for_room(_N, _Ctx) ->
+-spec waiting_for_capacity(pos_integer(), pid()) -> ok.
+waiting_for_capacity(_N, _Ctx) ->
     Ctx = py_context_router:get_context(soak_narrow),
     Callers = [spawn_monitor(fun() -> {ok, I} = py_context:call(Ctx, builtins, abs, [-I]) end)
                || I <- lists:seq(1, 5)],

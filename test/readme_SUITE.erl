@@ -1,5 +1,5 @@
-%% README.md and docs/ say what is true: the Erlang examples give the results that are shown, and
-%% what is named is there. The Elixir examples are run by readme_test.exs.
+%% README.md and docs/ are true: the Erlang examples have the results that are shown, and files,
+%% commands, links, options and settings exist. readme_test.exs runs the Elixir examples.
 %%
 %% In a block of Erlang that begins with a prompt, each expression is one line, `N> Expression.',
 %% and the lines up to the next prompt are its result as the shell prints it. White space doesn't
@@ -26,7 +26,7 @@ all() ->
      every_environment_variable_is_described, every_feature_of_the_soak_works].
 
 init_per_suite(Config) ->
-    %% As a new user finds it: nothing is started.
+    %% The state of a new user's shell: nothing is started.
     ok = py_context_router:stop(),
     [{root, root(proplists:get_value(data_dir, Config))} | Config].
 
@@ -41,7 +41,8 @@ the_examples_give_the_results_that_are_shown(Config) ->
     ok.
 
 the_examples_of_callbacks_do_too(Config) ->
-    Examples = lists:append([examples(Block) || Block <- blocks("erlang", "docs/callbacks.md", Config)]),
+    Examples = lists:append([examples(Block)
+                             || Block <- blocks("erlang", "docs/callbacks.md", Config)]),
     ?assert(length(Examples) > 8),
     _ = lists:foldl(fun example/2, [], Examples),
     py:unregister_function(stock).
@@ -71,10 +72,27 @@ the_names_in_the_diagrams_are_files(Config) ->
                               not lists:member(Name, Files),
                               not lists:member(Name ++ ".erl", Files)]).
 
+%% A link leads to a file and, if it has an anchor, to a heading there.
 the_links_lead_somewhere(Config) ->
-    [?assert(filelib:is_regular(in_root(filename:join(filename:dirname(Page), Link), Config)), Link)
-     || Page <- ["README.md" | filelib:wildcard("docs/*.md", in_root("", Config))],
+    [?assertEqual({Page, Link, true}, {Page, Link, leads(Page, Link, Config)})
+     || Pages <- ["*.md", "docs/*.md"], Page <- filelib:wildcard(Pages, in_root("", Config)),
         Link <- links(text(Page, Config))].
+
+leads(Page, "#" ++ Anchor, Config) ->
+    is_heading(Anchor, Page, Config);
+leads(Page, Link, Config) ->
+    [File | Anchor] = string:split(Link, "#"),
+    Target = filename:join(filename:dirname(Page), File),
+    filelib:is_regular(in_root(Target, Config))
+        andalso lists:all(fun(A) -> is_heading(A, Target, Config) end, Anchor).
+
+%% As GitHub makes anchors: lower case, blanks as hyphens, no punctuation.
+is_heading(Anchor, Page, Config) ->
+    lists:member(Anchor, [lists:append(string:replace(re:replace(string:lowercase(Heading),
+                                                                 "[^a-z0-9_ -]", "",
+                                                                 [global, {return, list}]),
+                                                      " ", "-", all))
+                          || [Heading] <- matches("^#+ ([^\\n]+)$", text(Page, Config))]).
 
 the_commands_are_there(Config) ->
     Commands = matches("\\b(bin/[a-z]+)", text("README.md", Config)),
@@ -86,8 +104,8 @@ every_setting_is_described(Config) ->
     same(maps:keys(py_defaults:application()), "Application environment", Config),
     same(maps:keys(Start), "Start options", Config).
 
-%% The options of calls are the clauses of py_options:call_option/3. The list OTHERS there has these, and
-%% those that single functions take.
+%% The options of calls are the clauses of py_options:call_option/3. The list OTHERS of py_defaults
+%% has these, and those that single functions take.
 every_option_of_calls_is_described(Config) ->
     [File] = filelib:wildcard("src/**/py_options.erl", in_root("", Config)),
     Source = text(File, Config),
@@ -99,20 +117,22 @@ every_option_of_calls_is_described(Config) ->
     ?assertEqual([], OfCalls -- Others),
     same(Others, "Call options", Config).
 
-%% What a script or a test reads of the environment is in the table, and what is in the table is read
-%% somewhere. The variables of the programs in test/parity are their own.
+%% The table has each variable that a script or a test reads, and no other. The variables of the
+%% programs in test/parity are their own.
 every_environment_variable_is_described(Config) ->
     Described = described("Environment variables of the build and the tests", Config),
     Sources = [text(File, Config)
-               || Pattern <- ["bin/*", "bin/matrix.d/*", "native/build.sh", "native/fuzz/run", "mix.exs",
+               || Pattern <- ["bin/*", "bin/matrix.d/*", "native/build.sh", "native/fuzz/run",
                               "native/*/{src,tests}/**/*.rs", "src/**/*.erl", "lib/**/*.ex",
-                              "{bench,chaos}/*.erl", "examples/run", "test/common_test", "test/*.erl",
-                              "test/{consumers,packages}/*", "test/consumers/*/{mix.exs,*.script}"],
+                              "{bench,chaos}/*.erl", "examples/run", "mix.exs",
+                              "test/common_test", "test/*.erl", "test/{consumers,packages}/*",
+                              "test/consumers/*/{mix.exs,*.script}"],
                   File <- filelib:wildcard(Pattern, in_root("", Config)),
                   filelib:is_regular(in_root(File, Config))],
     Read = [Name || Source <- Sources,
                     [Name] <- matches("(?:\\$\\{|getenv\\(\"|get_env\\(\"|env::var(?:_os)?\\(\")"
-                                      "((?:PYO3|PY|TEST|OVERLOAD|PACKAGES)(?:_[A-Z_]+)?)\\b", Source)],
+                                      "((?:PYO3|PY|TEST|OVERLOAD|PACKAGES|PARITY)(?:_[A-Z_]+)?)\\b",
+                                      Source)],
     %% A doctest of Py.put_env/2.
     ?assertEqual([], lists:usort(Read) -- ["PY_DOC_COLOUR" | Described]),
     Text = lists:append(Sources),
@@ -124,14 +144,14 @@ same(Keys, Section, Config) ->
 
 %% The names in the first column of the tables of a section of docs/settings.md.
 described(Title, Config) ->
-    [Section] = [Section || "## " ++ Section <- re:split(text("docs/settings.md", Config), "^(?=## )",
-                                                         [multiline, unicode, {return, list}]),
-                            lists:prefix(Title ++ "\n", Section)],
+    Sections = re:split(text("docs/settings.md", Config), "^(?=## )",
+                        [multiline, unicode, {return, list}]),
+    [Section] = [Section || "## " ++ Section <- Sections, lists:prefix(Title ++ "\n", Section)],
     [Name || [Names] <- matches("^\\| ((?:`[A-Za-z0-9_]+`(?:, )?)+) \\|", Section),
              [Name] <- matches("`([A-Za-z0-9_]+)`", Names)].
 
-%% `bin/soak' goes through them for a quarter of an hour, on whatever Python there is. In a VM of its own,
-%% because it leaves pools and stuck threads behind.
+%% `bin/soak' runs them for a quarter of an hour, on any Python. Here they run in a VM of its own,
+%% because they leave pools and stuck threads behind.
 every_feature_of_the_soak_works(Config) ->
     File = filename:join([proplists:get_value(root, Config), "chaos", "py_soak_features.erl"]),
     {ok, py_soak_features, Code} = compile:file(File, [binary, debug_info]),
@@ -196,7 +216,7 @@ parse_term(Text) ->
     erl_parse:parse_term(Tokens).
 
 links(Text) ->
-    lists:append(matches("\\]\\(([^)#:]+)\\)", Text)).
+    lists:append(matches("\\]\\(([^)\\s:]+)\\)", Text)).
 
 %% The groups of each match.
 matches(Pattern, Text) ->

@@ -95,7 +95,7 @@
 -type buffer_options() :: #{share => boolean(), timeout => timeout(), traceback => boolean(),
                             on_caller_down => interrupt | finish}.
 -type name() :: atom() | binary() | string().
-%% A dotted Python name: `math', `'os.path'', `<<"datetime.now">>'.
+%% A dotted Python name: `math', ``'os.path''', `<<"datetime.now">>'.
 -type args() :: [term()].
 -type kwargs() :: #{name() => term()} | [{name(), term()}].
 -type locals() :: #{name() => term()} | [{name(), term()}].

@@ -1,59 +1,65 @@
 //! A request as the job of a context's thread: the only file that knows both sides, the one that
 //! talks to Erlang and the one that runs Python.
 
-use py_runtime::context::Orphans;
+use std::sync::Arc;
+
+use py_runtime::context::{OnCallerDown, WaitError};
 use py_runtime::exception::Exception;
 use py_runtime::job::{Job, Outcome, Scope};
 use py_runtime::object::{Attached, Object};
-use py_runtime::request::RequestState;
-use rustler::sys::enif_is_process_alive;
+use py_runtime::reply_state::ReplyState;
+use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_is_process_alive};
 
-use crate::convert::Remains;
+use crate::convert::DeferredDrop;
 use crate::erlang_module::{self, current_job};
 use crate::exec;
+use crate::outbound::callback::{CallbackMessage, CallingThread, PendingCallback};
+use crate::outbound::output::JobOutput;
 use crate::request::call::Call;
 use crate::request::decode::Request;
-use crate::request::error::{Death, Error};
+use crate::request::error::{Error, ExitReason};
 use crate::request::flags::Flags;
-use crate::term::{ProcessId, pid_term, word};
+use crate::term::{ProcessId, TermEnv, pid_term, to_bits};
+use crate::thread::host::{CallError, CallbackResult, ErlangCall, JobControl};
+use crate::thread::job_scope::JobScope;
 use crate::thread::local::Local;
 
 impl Job for Call {
     type Local = Local;
     /// A process that had a namespace in the context is dead.
     type Notice = ProcessId;
-    type Death = Death;
+    type ExitReason = ExitReason;
 
-    fn thread_ended() -> Death {
-        Death::ThreadEnded
+    fn thread_ended() -> ExitReason {
+        ExitReason::ThreadEnded
     }
 
-    fn prepare(at: Attached<'_>) -> Result<Local, Exception> {
+    fn prepare(py: Attached<'_>) -> Result<Local, Exception> {
         #[cfg(feature = "faults")]
         crate::testing::faults::fail_at_start();
-        erlang_module::install(at)?;
-        Ok(Local::new(erlang_module::classes(at)?, erlang_module::sources(at)?))
+        erlang_module::install(py)?;
+        Ok(Local::new(erlang_module::classes(py)?, erlang_module::sources(py)?))
     }
 
     fn preload(
-        at: Attached<'_>,
+        py: Attached<'_>,
         local: &Local,
         source: &[u8],
         namespace: &Object,
     ) -> Result<(), Exception> {
-        local.preload(at, source, namespace)
+        local.preload(py, source, namespace)
     }
 
     fn notice(_: Attached<'_>, local: &Local, dead: ProcessId) {
-        local.processes.forget(dead);
+        local.processes.remove(dead);
     }
 
-    fn state(&self) -> &RequestState {
+    fn state(&self) -> &ReplyState {
         Call::state(self)
     }
 
     fn is_same_caller(&self, other: &Self) -> bool {
-        word(pid_term(self.caller())) == word(pid_term(other.caller()))
+        to_bits(pid_term(self.caller())) == to_bits(pid_term(other.caller()))
     }
 
     fn is_same_work(&self, other: &Self) -> bool {
@@ -65,57 +71,85 @@ impl Job for Call {
         })
     }
 
-    fn is_orphan(&self, policy: Orphans) -> bool {
+    fn should_stop_for_dead_caller(&self, policy: OnCallerDown) -> bool {
         let caller = self.caller();
         // SAFETY: a native thread has no environment to give; the VM takes that for "elsewhere".
         let alive = unsafe { enif_is_process_alive(std::ptr::null_mut(), &raw const caller) };
         // SAFETY: the elements are terms of our environment.
         alive == 0
-            && unsafe { Flags::of(self.env(), self.elements()) }.orphans(policy) == Orphans::Stop
+            && unsafe { Flags::of(self.env(), self.elements()) }.on_caller_down(policy)
+                == OnCallerDown::Interrupt
     }
 
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome {
-        let scope = &*scope;
-        let mut failure = None;
         // Until after the reply: the caller need not wait for large values to be freed.
-        let mut remains = Remains::default();
-        let sent = self.reply(|env| {
-            let result =
-                current_job::enter(self, scope, || exec::run(self, scope, env, &mut remains));
-            let result = result.unwrap_or_else(|error| {
-                let error = self.explain(error);
-                // SAFETY: `reply` gives an environment of this thread.
-                let term = unsafe { error.to_term(env) };
-                failure = Some(error);
-                term
-            });
-            scope.context.note_answered();
-            result
-        });
-        match failure {
-            _ if !sent => Outcome::Unwanted,
-            None => Outcome::Done,
-            Some(Error::Interrupted) => Outcome::Interrupted,
-            Some(_) => Outcome::Failed,
-        }
+        let mut deferred = DeferredDrop::default();
+        let env = TermEnv::new();
+        let result = self.execute(scope, env.as_ptr(), &mut deferred);
+        let sent = self.send(scope, env, &result);
+        outcome(&result, sent)
     }
 
-    fn abandon(&self, why: &Death) {
+    fn reply_context_died(&self, why: &ExitReason) {
         self.reply_error(&Error::ContextDied(why.clone()));
     }
 
-    fn interrupted(&self) {
+    fn reply_interrupted(&self) {
         self.reply_error(&Error::Interrupted);
     }
 
-    fn panicked(&self) {
+    fn reply_panicked(&self) {
         self.reply_error(&Error::Panicked);
     }
 }
 
 impl Call {
+    /// Does what the request says. On return all output of the job has arrived.
+    fn execute(
+        &self,
+        scope: &Scope<'_, Self>,
+        env: *mut ErlNifEnv,
+        deferred: &mut DeferredDrop,
+    ) -> Result<ErlNifTerm, Error> {
+        let running = RunningCall { call: self, scope };
+        let job = JobScope {
+            py: scope.py,
+            namespace: scope.namespace,
+            local: scope.local,
+            host: scope.context,
+            control: &running,
+            request: self.terms(),
+        };
+        let output = JobOutput::new(Some(ProcessId::new(self.caller())));
+        let result = current_job::enter(&job, &output, || exec::run(&job, env, deferred));
+        if output.has_output() {
+            output.flush_all();
+            scope.detached(|| output.wait_until_acked());
+        }
+        result.map_err(|error| self.refine_error(error))
+    }
+
+    /// Replies. `false`: nobody wants to know any more.
+    fn send(
+        &self,
+        scope: &Scope<'_, Self>,
+        env: TermEnv,
+        result: &Result<ErlNifTerm, Error>,
+    ) -> bool {
+        // SAFETY: the environment is this thread's alone, and no scheduler runs a job.
+        unsafe {
+            let result = match result {
+                Ok(result) => *result,
+                Err(error) => error.to_term(env.as_ptr()),
+            };
+            // From here on the context doesn't count as busy with it.
+            scope.context.note_answered();
+            self.reply(env, result)
+        }
+    }
+
     /// Says what an exception means that Python can't know.
-    fn explain(&self, error: Error) -> Error {
+    fn refine_error(&self, error: Error) -> Error {
         match error {
             Error::Python(e)
                 if e.class == "KeyboardInterrupt" && self.state().was_interrupted() =>
@@ -124,5 +158,50 @@ impl Call {
             }
             other => other,
         }
+    }
+}
+
+fn outcome(result: &Result<ErlNifTerm, Error>, sent: bool) -> Outcome {
+    match result {
+        _ if !sent => Outcome::Unwanted,
+        Ok(_) => Outcome::Done,
+        Err(Error::Interrupted) => Outcome::Interrupted,
+        Err(_) => Outcome::Failed,
+    }
+}
+
+/// A call that runs, as the code that it runs sees it.
+struct RunningCall<'a> {
+    call: &'a Call,
+    scope: &'a Scope<'a, Call>,
+}
+
+impl JobControl for RunningCall<'_> {
+    fn check_depth(&self, limit: u32) -> Result<(), WaitError> {
+        self.scope.check_depth(limit)
+    }
+
+    fn call_erlang(&self, call: ErlangCall<'_>, limit: u32) -> Result<CallbackResult, CallError> {
+        let thread = CallingThread::Context(Arc::clone(self.scope.context));
+        let pending = PendingCallback::start(&CallbackMessage::new(call), thread)
+            .ok_or(CallError::NotRunning)?;
+        self.scope.wait(&pending, limit).map_err(CallError::Interrupted)?;
+        Ok(pending.take_answer().unwrap_or(CallbackResult::Lost))
+    }
+
+    fn detached(&self, work: &mut dyn FnMut()) {
+        self.scope.detached(work);
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.scope.is_interrupted()
+    }
+
+    fn note_raised(&self) {
+        self.scope.note_raised();
+    }
+
+    fn send_before_reply(&self, send: &mut dyn FnMut()) {
+        self.call.state().send_before_reply(send);
     }
 }

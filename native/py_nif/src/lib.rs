@@ -2,13 +2,17 @@
 //!
 //! The folders are layers, each of which uses those below it only:
 //!
-//! - [`nifs`]: every NIF of `py_nif.erl`. [`job`]: a request as the job of a context's thread.
+//! - [`nifs`]: every NIF of `py_nif.erl`. [`testing`]: hooks of tests.
+//! - [`job`]: a request as the job of a context's thread.
+//! - [`outbound`]: messages to Erlang's processes. [`resources`]: references that Erlang holds.
 //! - [`exec`]: what a request does. [`erlang_module`]: the Python module `erlang`.
-//! - [`thread`]: what a context's thread keeps. [`outbound`]: messages to Erlang's processes.
-//! - [`convert`]: values, both ways.
-//! - [`erlang_types`]: Python types for terms. [`resources`]: references that Erlang holds.
-//! - [`request`]: a request's data, its flags, its errors. [`settings`].
-//! - [`term`]: terms. [`scheduler`]: which scheduler runs this.
+//! - [`thread`]: what a context's thread keeps, and what it needs of the layers above (`host.rs`).
+//! - [`convert`]: values, both ways. [`erlang_types`]: Python types for terms.
+//! - [`request`]: a request's data, its flags, its errors.
+//! - [`term`]: terms. [`settings`]. [`scheduler`]: which scheduler runs this.
+//!
+//! Nothing from `exec` down knows NIFs, mailboxes or services: it sees the upper layers through the
+//! traits of `thread::host` and `convert::handles` only.
 //!
 //! A call takes this way: `nifs::requests` takes it in on the caller's scheduler and
 //! `resources::contexts` finds the context; a `request::call` waits in its mailbox (in
@@ -34,6 +38,7 @@ rustler::init!("py_nif", load = load);
 
 /// `load_nif(Path, Version)`, with the version of the runtime system.
 fn load(env: rustler::Env, version: rustler::Term) -> bool {
-    convert::know_runtime(version.decode().unwrap_or_default());
+    convert::set_otp_version(version.decode().unwrap_or_default());
+    thread::host::set_outbound(&outbound::processes::Processes);
     resources::pool::register_type(env)
 }

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! A job enters a [`mailbox`], a [`context`]'s thread takes it, runs it attached to its
-//! [`interpreter`], and the job answers for itself, once, as its [`request`] state allows.
+//! [`interpreter`], and the job answers for itself, once, as its [`reply_state`] allows.
 
 mod alloc;
 pub mod boot;
@@ -25,9 +25,9 @@ mod interrupt;
 mod sync;
 
 pub use boot::environment;
-pub use context::{export, handle as hold, job, quarantine as ward};
+pub use context::{export, handle, job, quarantine};
 pub use cpython::{code, exception, namespace, object, version};
-pub use gil::handoff as turns;
+pub use gil::handoff;
 pub use interpreter::mode;
 pub use pyo3_ffi as ffi;
-pub use sync::{mailbox, os_thread, reply_state as request, wait_queue as lobby, wakeup as alarm};
+pub use sync::{mailbox, os_thread, reply_state, wait_queue, wakeup};

@@ -12,11 +12,11 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Mutex, MutexGuard};
 use loom::thread;
 
-use py_runtime::alarm::Alarm;
-use py_runtime::lobby::Lobby;
-use py_runtime::mailbox::{Mailbox, Meanwhile, Next, Others};
-use py_runtime::request::{Cancel, RequestState};
-use py_runtime::turns::Turns;
+use py_runtime::handoff::Handoff;
+use py_runtime::mailbox::{Mailbox, NestedNext, NestedPolicy, Next};
+use py_runtime::reply_state::{Cancel, ReplyState};
+use py_runtime::wait_queue::WaitQueue;
+use py_runtime::wakeup::Wakeup;
 
 // The request state: of all who want to end a request, exactly one does.
 
@@ -28,7 +28,7 @@ enum Run {
     Replied,
 }
 
-fn run(state: &RequestState) -> Run {
+fn run(state: &ReplyState) -> Run {
     if !state.start() {
         return Run::Refused;
     }
@@ -38,7 +38,7 @@ fn run(state: &RequestState) -> Run {
 #[test]
 fn of_a_result_and_a_cancellation_exactly_one_wins() {
     loom::model(|| {
-        let state = Arc::new(RequestState::default());
+        let state = Arc::new(ReplyState::default());
         let owner = {
             let state = Arc::clone(&state);
             thread::spawn(move || run(&state))
@@ -58,7 +58,7 @@ fn of_a_result_and_a_cancellation_exactly_one_wins() {
 #[test]
 fn of_a_result_and_an_abandonment_exactly_one_replies() {
     loom::model(|| {
-        let state = Arc::new(RequestState::default());
+        let state = Arc::new(ReplyState::default());
         let owner = {
             let state = Arc::clone(&state);
             thread::spawn(move || run(&state))
@@ -72,7 +72,7 @@ fn of_a_result_and_an_abandonment_exactly_one_replies() {
 #[test]
 fn of_result_cancellation_and_abandonment_exactly_one_wins() {
     loom::model(|| {
-        let state = Arc::new(RequestState::default());
+        let state = Arc::new(ReplyState::default());
         let owner = {
             let state = Arc::clone(&state);
             thread::spawn(move || run(&state))
@@ -91,11 +91,11 @@ fn of_result_cancellation_and_abandonment_exactly_one_wins() {
 
 #[test]
 fn a_job_that_is_just_starting_can_be_answered_and_cancelled() {
-    let ends: [fn(&RequestState) -> bool; 2] =
+    let ends: [fn(&ReplyState) -> bool; 2] =
         [|state| state.claim_reply(), |state| state.cancel() != Cancel::TooLate];
     for end in ends {
         loom::model(move || {
-            let state = Arc::new(RequestState::default());
+            let state = Arc::new(ReplyState::default());
             let owner = {
                 let state = Arc::clone(&state);
                 // Blocked ever after: nobody else will answer.
@@ -110,13 +110,13 @@ fn a_job_that_is_just_starting_can_be_answered_and_cancelled() {
 #[test]
 fn what_a_job_tells_comes_before_its_reply_whoever_sends_that() {
     loom::model(|| {
-        let state = Arc::new(RequestState::default());
+        let state = Arc::new(ReplyState::default());
         let messages = Arc::new(Mutex::new(Vec::new()));
         assert!(state.start());
         let owner = {
             let (state, messages) = (Arc::clone(&state), Arc::clone(&messages));
             thread::spawn(move || {
-                state.tell(|| messages.lock().unwrap().push("told"));
+                state.send_before_reply(|| messages.lock().unwrap().push("told"));
                 state.claim_reply()
             })
         };
@@ -133,12 +133,12 @@ fn what_a_job_tells_comes_before_its_reply_whoever_sends_that() {
 #[test]
 fn a_job_that_is_telling_something_can_be_cancelled() {
     loom::model(|| {
-        let state = Arc::new(RequestState::default());
+        let state = Arc::new(ReplyState::default());
         assert!(state.start());
         let owner = {
             let state = Arc::clone(&state);
             thread::spawn(move || {
-                state.tell(|| ());
+                state.send_before_reply(|| ());
                 state.claim_reply()
             })
         };
@@ -151,7 +151,7 @@ fn a_job_that_is_telling_something_can_be_cancelled() {
 #[test]
 fn a_reply_is_there_once_the_request_is_over() {
     loom::model(|| {
-        let state = Arc::new(RequestState::default());
+        let state = Arc::new(ReplyState::default());
         let reply = Arc::new(AtomicBool::new(false));
         let owner = {
             let (state, reply) = (Arc::clone(&state), Arc::clone(&reply));
@@ -161,18 +161,18 @@ fn a_reply_is_there_once_the_request_is_over() {
                 state.replied();
             })
         };
-        if state.is_over() {
+        if state.is_settled() {
             assert!(reply.load(Ordering::Relaxed), "over before the reply was sent");
         }
         owner.join().unwrap();
-        assert!(state.is_over());
+        assert!(state.is_settled());
     });
 }
 
 #[test]
 fn of_two_cancellations_one_is_too_late() {
     loom::model(|| {
-        let state = Arc::new(RequestState::default());
+        let state = Arc::new(ReplyState::default());
         assert!(state.start());
         let other = {
             let state = Arc::clone(&state);
@@ -208,7 +208,7 @@ fn own(mailbox: &Mailbox<u32, u8>, enough: usize) -> Got {
                 got.jobs.push(job);
                 mailbox.end_running();
             }
-            Next::Release(objects) => got.releases.extend(objects),
+            Next::Control(objects) => got.releases.extend(objects),
             Next::Empty => mailbox.park(),
             Next::Closed => break,
         }
@@ -247,7 +247,7 @@ fn a_release_always_wakes_the_owner() {
         let (mailbox, owner) = owned(2);
         let releaser = {
             let mailbox = Arc::clone(&mailbox);
-            thread::spawn(move || mailbox.push_release(7).unwrap())
+            thread::spawn(move || mailbox.push_control(7).unwrap())
         };
         mailbox.push(1).unwrap();
         releaser.join().unwrap();
@@ -371,7 +371,7 @@ fn a_cancellation_that_meets_a_move_finds_the_job_on_one_side() {
 /// A job as the context sees it: a request, and whether its code ran.
 #[derive(Debug, Default)]
 struct Request {
-    state: RequestState,
+    state: ReplyState,
     ran: AtomicBool,
 }
 
@@ -389,7 +389,7 @@ fn run_jobs(mailbox: &Requests) -> usize {
                 }
                 mailbox.end_running();
             }
-            Next::Release(_) => unreachable!("nothing was released"),
+            Next::Control(_) => unreachable!("nothing was released"),
             Next::Empty => mailbox.park(),
             Next::Closed => return replies,
         }
@@ -464,7 +464,7 @@ fn a_blow_never_outlives_the_job_it_was_meant_for() {
                 parried
             })
         };
-        let struck = mailbox.strike(first, || {
+        let struck = mailbox.interrupt(first, || {
             blow.fetch_add(1, Ordering::Relaxed);
         });
         assert_eq!(owner.join().unwrap(), usize::from(struck));
@@ -478,18 +478,18 @@ fn a_blow_never_outlives_the_job_it_was_meant_for() {
 #[test]
 fn a_watcher_never_sleeps_while_somebody_works() {
     loom::model(|| {
-        let alarm = Arc::new(Alarm::new());
+        let alarm = Arc::new(Wakeup::new());
         let mailbox = Arc::new(Mailbox::<u32, ()>::new(2));
         mailbox.push(1).unwrap();
         let worker = {
             let (alarm, mailbox) = (Arc::clone(&alarm), Arc::clone(&mailbox));
             thread::spawn(move || {
                 assert!(matches!(mailbox.next(), Next::Run(..)));
-                alarm.raise();
+                alarm.notify();
             })
         };
         // As if the job that waits had been overlooked: it is the one taken up that counts.
-        alarm.sleep_unless(|| !mailbox.running().is_empty());
+        alarm.wait_unless(|| !mailbox.running().is_empty());
         worker.join().unwrap();
         assert!(mailbox.is_busy());
     });
@@ -498,7 +498,7 @@ fn a_watcher_never_sleeps_while_somebody_works() {
 #[test]
 fn of_two_who_raise_the_alarm_one_wakes_the_watcher() {
     loom::model(|| {
-        let alarm = Arc::new(Alarm::new());
+        let alarm = Arc::new(Wakeup::new());
         let mailboxes: Vec<_> = (0..2).map(|_| Arc::new(Mailbox::<u32, ()>::new(2))).collect();
         let workers: Vec<_> = mailboxes
             .iter()
@@ -507,11 +507,11 @@ fn of_two_who_raise_the_alarm_one_wakes_the_watcher() {
                 mailbox.push(1).unwrap();
                 thread::spawn(move || {
                     assert!(matches!(mailbox.next(), Next::Run(..)));
-                    alarm.raise();
+                    alarm.notify();
                 })
             })
             .collect();
-        alarm.sleep_unless(|| mailboxes.iter().any(|mailbox| !mailbox.running().is_empty()));
+        alarm.wait_unless(|| mailboxes.iter().any(|mailbox| !mailbox.running().is_empty()));
         workers.into_iter().for_each(|worker| worker.join().unwrap());
     });
 }
@@ -528,17 +528,17 @@ fn a_job_that_waits_sees_what_it_waits_for_however_close() {
                 assert!(matches!(mailbox.next(), Next::Run(0, 1)));
                 let mut on_top = 0;
                 loop {
-                    match mailbox.meanwhile(|_| true, Others::None) {
-                        Meanwhile::Run(..) => {
+                    match mailbox.next_nested(|_| true, NestedPolicy::None) {
+                        NestedNext::Run(..) => {
                             on_top += 1;
                             mailbox.end_running();
                         }
-                        Meanwhile::Nothing { as_of, .. } => {
+                        NestedNext::Nothing { as_of, .. } => {
                             // What happens after this look is news.
                             if over.load(Ordering::Acquire) && on_top == 1 {
                                 return;
                             }
-                            mailbox.park_for_news(as_of, None);
+                            mailbox.park_until_event(as_of, None);
                         }
                         other => unreachable!("{other:?}"),
                     }
@@ -550,41 +550,41 @@ fn a_job_that_waits_sees_what_it_waits_for_however_close() {
             thread::spawn(move || mailbox.push(2).unwrap())
         };
         over.store(true, Ordering::Release);
-        mailbox.nudge();
+        mailbox.wake();
         producer.join().unwrap();
         owner.join().unwrap();
     });
 }
 
-// The lobby: a caller that was refused and a thread that makes room at the same time.
+// The queue: a caller that was refused and a thread that makes room at the same time.
 
 #[test]
 fn whoever_waits_for_room_is_told_or_finds_it() {
     loom::model(|| {
         let mailbox = Arc::new(Mailbox::<u32, ()>::new(1));
-        let lobby = Arc::new(Lobby::default());
+        let queue = Arc::new(WaitQueue::default());
         mailbox.push(1).unwrap();
         let owner = {
-            let (mailbox, lobby) = (Arc::clone(&mailbox), Arc::clone(&lobby));
+            let (mailbox, queue) = (Arc::clone(&mailbox), Arc::clone(&queue));
             thread::spawn(move || {
                 assert!(matches!(mailbox.next(), Next::Run(..)));
-                if lobby.is_empty() { 0 } else { lobby.admit(1).len() }
+                if queue.is_empty() { 0 } else { queue.pop_many(1).len() }
             })
         };
-        let ticket = lobby.enter(None, ());
-        let found = mailbox.waiting() < 1 && lobby.leave(ticket);
+        let ticket = queue.push(None, ());
+        let found = mailbox.waiting() < 1 && queue.remove(ticket);
         let told = owner.join().unwrap();
         assert_eq!(told + usize::from(found), 1, "told: {told}, found: {found}");
     });
 }
 
-// Turns at the GIL, which is a mutex here. In a model nobody loses patience: one who would stay away
+// Handoff at the GIL, which is a mutex here. In a model nobody loses patience: one who would stay away
 // for ever is reported.
 
 /// The GIL, and who has had it, in order.
 #[derive(Debug, Default)]
 struct Gil {
-    turns: Turns,
+    handoff: Handoff,
     held: Mutex<Vec<usize>>,
 }
 
@@ -598,10 +598,10 @@ impl Gil {
             log.push(id);
             held.set(Some(log));
         };
-        self.turns.take(get);
-        let meanwhile = self.turns.are_wanted().then(|| {
+        self.handoff.acquire(get);
+        let meanwhile = self.handoff.has_waiters().then(|| {
             let before = turns_had(&held);
-            self.turns.hand_over(|| held.set(None), || true, get);
+            self.handoff.hand_off(|| held.set(None), || true, get);
             // Less this one's own.
             turns_had(&held) - before - 1
         });
@@ -640,9 +640,9 @@ fn whoever_hands_over_lets_the_other_in_first() {
 #[test]
 fn whoever_hands_over_does_not_stay_away_for_nobody() {
     loom::model(|| {
-        let turns = Turns::new();
-        turns.take(|| ());
-        turns.hand_over(|| (), || true, || ());
+        let handoff = Handoff::new();
+        handoff.acquire(|| ());
+        handoff.hand_off(|| (), || true, || ());
     });
 }
 

@@ -20,7 +20,7 @@ static MOST_AT_ONCE: AtomicUsize = AtomicUsize::new(128);
 const WITHOUT_LIMIT: [u32; 3] = [15, 2, 3];
 
 /// Takes the version of the runtime system, as `erlang:system_info(version)` tells it.
-pub(crate) fn know_runtime(version: &str) {
+pub(crate) fn set_otp_version(version: &str) {
     // What follows a number ("rc1") doesn't matter, and what is missing is 0.
     let mut parts = version.split(|character: char| !character.is_ascii_digit());
     let version =

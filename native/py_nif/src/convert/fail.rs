@@ -1,8 +1,8 @@
 //! A failed conversion, on its way out of the nested value.
 
 use py_runtime::exception::Exception;
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 
 use crate::request::error::ConvertError;
 
@@ -41,21 +41,21 @@ impl Fail {
 
     /// Takes the Python exception that is set.
     #[cold]
-    pub(super) fn raised(at: Attached<'_>) -> Self {
-        Fail::of(ConvertError::Python(Exception::take(at)))
+    pub(super) fn raised(py: Attached<'_>) -> Self {
+        Fail::of(ConvertError::Python(Exception::take(py)))
     }
 
     /// `MemoryError`.
     #[cold]
-    pub(super) fn no_memory(at: Attached<'_>) -> Self {
+    pub(super) fn no_memory(py: Attached<'_>) -> Self {
         // SAFETY: attached.
         unsafe { ffi::PyErr_NoMemory() };
-        Fail::raised(at)
+        Fail::raised(py)
     }
 
     /// The same failure, seen from one level further out.
     #[cold]
-    pub(super) fn under(mut self, step: impl FnOnce() -> String) -> Self {
+    pub(super) fn in_element(mut self, step: impl FnOnce() -> String) -> Self {
         if let Cause::Unconvertible { steps, .. } = &mut *self.0 {
             steps.push(step());
         }
@@ -63,7 +63,7 @@ impl Fail {
     }
 
     #[cold]
-    pub(super) fn rooted(self, root: &str, max_depth: u32) -> ConvertError {
+    pub(super) fn into_error(self, root: &str, max_depth: u32) -> ConvertError {
         match *self.0 {
             Cause::Unconvertible { steps, what } => {
                 let steps = steps.iter().rev().map(String::as_str);
@@ -80,12 +80,15 @@ impl Fail {
 ///
 /// # Safety
 /// `ptr` is a reference that the caller owns and gives up, or null with an exception set.
-pub(super) unsafe fn made(at: Attached<'_>, ptr: *mut ffi::PyObject) -> Result<Object, Fail> {
+pub(super) unsafe fn owned_or_raised(
+    py: Attached<'_>,
+    ptr: *mut ffi::PyObject,
+) -> Result<Object, Fail> {
     // SAFETY: as the caller vouches.
-    unsafe { Object::from_owned(at, ptr) }.ok_or_else(|| Fail::raised(at))
+    unsafe { Object::from_owned(py, ptr) }.ok_or_else(|| Fail::raised(py))
 }
 
-/// The room left one level further in.
-pub(super) fn deeper(room: u32) -> Result<u32, Fail> {
-    room.checked_sub(1).ok_or_else(Fail::too_deep)
+/// The depth left one level further in.
+pub(super) fn descend(depth_left: u32) -> Result<u32, Fail> {
+    depth_left.checked_sub(1).ok_or_else(Fail::too_deep)
 }

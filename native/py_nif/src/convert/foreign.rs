@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_make_ref, enif_snprintf};
 use rustler::{Encoder, Env, Resource, ResourceArc};
 
-use crate::term::OwnedEnv;
+use crate::term::TermEnv;
 
 /// In the second of a reference's numbers.
 const MARK: u64 = 1 << 17;
@@ -22,7 +22,7 @@ struct Probe;
 impl Resource for Probe {}
 
 static IS_KNOWN: LazyLock<bool> = LazyLock::new(|| {
-    let env = OwnedEnv::new();
+    let env = TermEnv::new();
     // SAFETY: the environment is ours, and both references are of it.
     unsafe {
         let plain = enif_make_ref(env.as_ptr());

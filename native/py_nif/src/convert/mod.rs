@@ -1,7 +1,8 @@
 //! Values between Erlang terms and Python objects, both ways, with nothing lost in silence.
 //!
-//! Runs on a context thread that is attached to its interpreter: never on a scheduler, because a
-//! large value takes as long as it takes. The term's environment is that thread's alone.
+//! Uses [`crate::erlang_types`] and what is below it. Runs on a context thread that is attached to
+//! its interpreter: never on a scheduler, because a large value takes as long as it takes. The
+//! term's environment is that thread's alone.
 //!
 //! It must never guess: what has no exact counterpart is an error that names the place
 //! (`args[2].x`), two keys that would become one are an error, and an atom is never minted from
@@ -10,6 +11,7 @@
 mod build_map;
 mod fail;
 mod foreign;
+mod handles;
 mod number;
 mod place;
 mod py_to_term;
@@ -23,17 +25,16 @@ mod types;
 mod writer;
 
 use std::fmt::Display;
-use std::sync::Arc;
 
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_get_list_cell, enif_get_list_length};
 
 use crate::request::error::ConvertError;
 use crate::request::flags::Values;
-use crate::resources::contexts::Context;
-use crate::term::OwnedEnv;
-pub(crate) use build_map::know_runtime;
+use crate::term::TermEnv;
+pub(crate) use build_map::set_otp_version;
 use fail::Fail;
+pub(crate) use handles::{HandleLookup, Handles, NoHandle};
 use reader::Reader;
 pub(crate) use types::Types;
 use writer::Writer;
@@ -41,12 +42,12 @@ use writer::Writer;
 /// Converts values in one interpreter.
 pub(crate) struct Converter<'a> {
     /// Proof that this thread is attached to the interpreter of `types`.
-    pub(crate) at: Attached<'a>,
+    pub(crate) py: Attached<'a>,
     /// The interpreter's types.
     pub(crate) types: &'a Types,
-    /// The context whose thread this is: it will hold what has no term. A thread that Python code
-    /// started has none, and what has no term is an error there.
-    pub(crate) context: Option<&'a Arc<Context>>,
+    /// Where objects go that have no term. A thread that Python code started has no handles, and what
+    /// has no term is an error there.
+    pub(crate) handles: &'a dyn Handles,
     /// How terms for Python's values look.
     pub(crate) values: Values,
     /// How many containers may be nested in one value, if the stack has room for so many. One level
@@ -69,9 +70,10 @@ impl Converter<'_> {
         root: impl Display,
     ) -> Result<Object, ConvertError> {
         let reader = self.reader(env);
-        let room = stack_depth::room(self.max_depth);
+        let depth_left = stack_depth::depth_left(self.max_depth);
         // SAFETY: passed on to the caller.
-        unsafe { reader.value(term, room) }.map_err(|fail| fail.rooted(&root.to_string(), room))
+        unsafe { reader.value(term, depth_left) }
+            .map_err(|fail| fail.into_error(&root.to_string(), depth_left))
     }
 
     /// Appends the objects for the elements of a proper list to `out`; they are called `args[0]`,
@@ -90,14 +92,14 @@ impl Converter<'_> {
     ) -> Result<(), ConvertError> {
         const ROOT: &str = "args";
         let reader = self.reader(env);
-        let room = stack_depth::room(self.max_depth);
+        let depth_left = stack_depth::depth_left(self.max_depth);
         let mut length = 0;
         // SAFETY: `list` belongs to `env`, as the caller vouches.
         if unsafe { enif_get_list_length(env, list, &raw mut length) } == 0 {
-            return Err(Fail::refuse("not a proper list").rooted(ROOT, room));
+            return Err(Fail::refuse("not a proper list").into_error(ROOT, depth_left));
         }
         if out.try_reserve(length as usize).is_err() {
-            return Err(Fail::no_memory(self.at).rooted(ROOT, room));
+            return Err(Fail::no_memory(self.py).into_error(ROOT, depth_left));
         }
         let (mut head, mut rest) = (list, list);
         for index in 0..length as usize {
@@ -105,9 +107,11 @@ impl Converter<'_> {
             // elements belong to `env` too.
             let value = unsafe {
                 enif_get_list_cell(env, rest, &raw mut head, &raw mut rest);
-                reader.value(head, room)
+                reader.value(head, depth_left)
             };
-            out.push(value.map_err(|fail| fail.under(|| format!("[{index}]")).rooted(ROOT, room))?);
+            out.push(value.map_err(|fail| {
+                fail.in_element(|| format!("[{index}]")).into_error(ROOT, depth_left)
+            })?);
         }
         Ok(())
     }
@@ -128,22 +132,22 @@ impl Converter<'_> {
         share: bool,
     ) -> Result<ErlNifTerm, ConvertError> {
         let mut writer = self.writer(env, false);
-        let room = stack_depth::room(self.max_depth);
+        let depth_left = stack_depth::depth_left(self.max_depth);
         // SAFETY: passed on to the caller.
-        unsafe { tensor::to_term(&mut writer, object, share, room) }
-            .map_err(|fail| fail.rooted("object", room))
+        unsafe { tensor::to_term(&mut writer, object, share, depth_left) }
+            .map_err(|fail| fail.into_error("object", depth_left))
     }
 
-    fn writer(&self, env: *mut ErlNifEnv, plainly: bool) -> Writer<'_> {
-        Writer::new(self.at, self.types, self.context, self.values, env, plainly)
+    fn writer(&self, env: *mut ErlNifEnv, by_value: bool) -> Writer<'_> {
+        Writer::new(self.py, self.types, self.handles, self.values, env, by_value)
     }
 
     fn reader(&self, env: *mut ErlNifEnv) -> Reader<'_> {
-        Reader { at: self.at, types: self.types, context: self.context, env }
+        Reader { py: self.py, types: self.types, handles: self.handles, env }
     }
 
     /// The term for a Python object, built in `env`. The object is called `result` in errors. What
-    /// has no term becomes a handle or, with `plainly`, what it stands for.
+    /// has no term becomes a handle or, with `by_value`, what it stands for.
     ///
     /// # Errors
     /// See [`ConvertError`]. `env` may then hold pieces that are no part of anything.
@@ -154,10 +158,10 @@ impl Converter<'_> {
         &self,
         env: *mut ErlNifEnv,
         value: &Object,
-        plainly: bool,
+        by_value: bool,
     ) -> Result<ErlNifTerm, ConvertError> {
         // SAFETY: passed on to the caller.
-        unsafe { self.write(&mut self.writer(env, plainly), value) }
+        unsafe { self.write(&mut self.writer(env, by_value), value) }
     }
 
     /// What stands for a Python object, whatever it is, built in `env`.
@@ -172,8 +176,8 @@ impl Converter<'_> {
         env: *mut ErlNifEnv,
         value: Object,
     ) -> Result<ErlNifTerm, ConvertError> {
-        let room = stack_depth::room(self.max_depth);
-        self.writer(env, false).handle(value).map_err(|fail| fail.rooted("result", room))
+        let depth_left = stack_depth::depth_left(self.max_depth);
+        self.writer(env, false).handle(value).map_err(|fail| fail.into_error("result", depth_left))
     }
 
     /// As [`to_term`](Self::to_term), of a value that nobody needs after. It and what else takes its
@@ -184,20 +188,20 @@ impl Converter<'_> {
     ///
     /// # Safety
     /// As for `to_term`.
-    pub(crate) unsafe fn last_to_term(
+    pub(crate) unsafe fn consume_to_term(
         &self,
         env: *mut ErlNifEnv,
         value: Object,
-        plainly: bool,
-        remains: &mut Remains,
+        by_value: bool,
+        deferred: &mut DeferredDrop,
     ) -> Result<ErlNifTerm, ConvertError> {
-        let mut writer = self.writer(env, plainly);
-        writer.given = value.as_ptr();
+        let mut writer = self.writer(env, by_value);
+        writer.consumed = value.as_ptr();
         // SAFETY: passed on to the caller.
         let term = unsafe { self.write(&mut writer, &value) };
-        remains.scratch = writer.scratch.take();
+        deferred.scratch = writer.scratch.take();
         // A failed conversion hasn't met all there is.
-        remains.value = (term.is_ok() && writer.is_plain).then_some(value);
+        deferred.value = (term.is_ok() && writer.is_plain).then_some(value);
         term
     }
 
@@ -208,9 +212,10 @@ impl Converter<'_> {
         writer: &mut Writer<'_>,
         value: &Object,
     ) -> Result<ErlNifTerm, ConvertError> {
-        let room = stack_depth::room(self.max_depth);
+        let depth_left = stack_depth::depth_left(self.max_depth);
         // SAFETY: `value` is live; the caller vouches for the environment.
-        unsafe { writer.value(value.as_ptr(), room) }.map_err(|fail| fail.rooted("result", room))
+        unsafe { writer.value(value.as_ptr(), depth_left) }
+            .map_err(|fail| fail.into_error("result", depth_left))
     }
 }
 
@@ -219,7 +224,7 @@ impl Converter<'_> {
 /// No object is among it whose end could run Python code: what a job's code says has to be heard
 /// before the job's reply.
 #[derive(Debug, Default)]
-pub(crate) struct Remains {
+pub(crate) struct DeferredDrop {
     value: Option<Object>,
-    scratch: Option<OwnedEnv>,
+    scratch: Option<TermEnv>,
 }

@@ -4,14 +4,14 @@
 //! in the external term format, never as decimal text, which is quadratic and which Python refuses
 //! beyond 4300 digits. A float never stands in for a number that it can't hold.
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifEnv, ErlNifTerm, enif_binary_to_term, enif_get_double, enif_get_int64, enif_make_double,
     enif_make_int64,
 };
 
-use super::fail::{Fail, made};
+use super::fail::{Fail, owned_or_raised};
 use super::place::type_name;
 use super::writer::Writer;
 use crate::term::Encoded;
@@ -26,7 +26,7 @@ const HEADER: usize = 7;
 /// # Safety
 /// `term` is an integer of `env`.
 pub(super) unsafe fn int_to_python(
-    at: Attached<'_>,
+    py: Attached<'_>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
 ) -> Result<Object, Fail> {
@@ -34,9 +34,9 @@ pub(super) unsafe fn int_to_python(
     // SAFETY: `term` belongs to `env`; the thread is attached.
     unsafe {
         if enif_get_int64(env, term, &raw mut small) != 0 {
-            return made(at, ffi::PyLong_FromLongLong(small));
+            return owned_or_raised(py, ffi::PyLong_FromLongLong(small));
         }
-        big_to_python(at, env, term)
+        big_to_python(py, env, term)
     }
 }
 
@@ -45,7 +45,7 @@ pub(super) unsafe fn int_to_python(
 #[cold]
 #[inline(never)]
 unsafe fn big_to_python(
-    at: Attached<'_>,
+    py: Attached<'_>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
 ) -> Result<Object, Fail> {
@@ -57,12 +57,12 @@ unsafe fn big_to_python(
         _ => return Err(Fail::refuse("integer in an unknown encoding")),
     };
     // SAFETY: attached; the bytes are those of one slice.
-    let positive = unsafe { made(at, unsigned(magnitude)) }?;
+    let positive = unsafe { owned_or_raised(py, unsigned(magnitude)) }?;
     if sign == 0 {
         return Ok(positive);
     }
     // SAFETY: an exact int, so no user code is run.
-    unsafe { made(at, ffi::PyNumber_Negative(positive.as_ptr())) }
+    unsafe { owned_or_raised(py, ffi::PyNumber_Negative(positive.as_ptr())) }
 }
 
 /// A new int from its magnitude in bytes, least significant first.
@@ -89,7 +89,7 @@ unsafe fn unsigned(magnitude: &[u8]) -> *mut ffi::PyObject {
 /// # Safety
 /// `term` is a float of `env`.
 pub(super) unsafe fn float_to_python(
-    at: Attached<'_>,
+    py: Attached<'_>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
 ) -> Result<Object, Fail> {
@@ -97,14 +97,14 @@ pub(super) unsafe fn float_to_python(
     // SAFETY: `term` belongs to `env` and is a float, so the output is written.
     unsafe {
         enif_get_double(env, term, &raw mut number);
-        made(at, ffi::PyFloat_FromDouble(number))
+        owned_or_raised(py, ffi::PyFloat_FromDouble(number))
     }
 }
 
 /// # Safety
 /// `value` is a live int, or an instance of a subclass of int, and `env` may be written to.
 pub(super) unsafe fn int_to_term(
-    at: Attached<'_>,
+    py: Attached<'_>,
     env: *mut ErlNifEnv,
     value: *mut ffi::PyObject,
 ) -> Result<ErlNifTerm, Fail> {
@@ -116,7 +116,7 @@ pub(super) unsafe fn int_to_term(
         if overflow == 0 {
             return Ok(enif_make_int64(env, small));
         }
-        big_to_term(at, env, value)
+        big_to_term(py, env, value)
     }
 }
 
@@ -150,12 +150,12 @@ pub(super) unsafe fn plain_to_term(
 #[cold]
 #[inline(never)]
 unsafe fn big_to_term(
-    at: Attached<'_>,
+    py: Attached<'_>,
     env: *mut ErlNifEnv,
     value: *mut ffi::PyObject,
 ) -> Result<ErlNifTerm, Fail> {
     // SAFETY: `value` is a live int.
-    let mut encoded = unsafe { signed(at, value) }?;
+    let mut encoded = unsafe { signed(py, value) }?;
     let negative = encoded.last().is_some_and(|byte| byte & 0x80 != 0);
     if negative {
         negate(&mut encoded[HEADER..]);
@@ -199,17 +199,17 @@ fn negate(bytes: &mut [u8]) {
 /// # Safety
 /// `value` is a live int, or an instance of a subclass, and the thread is attached.
 #[cfg(Py_3_13)]
-unsafe fn signed(at: Attached<'_>, value: *mut ffi::PyObject) -> Result<Vec<u8>, Fail> {
+unsafe fn signed(py: Attached<'_>, value: *mut ffi::PyObject) -> Result<Vec<u8>, Fail> {
     const FLAGS: std::ffi::c_int = ffi::Py_ASNATIVEBYTES_LITTLE_ENDIAN;
     // SAFETY: with no room given, the call only tells how much it wants.
     let size = unsafe { ffi::PyLong_AsNativeBytes(value, std::ptr::null_mut(), 0, FLAGS) };
-    let length = usize::try_from(size).map_err(|_| Fail::raised(at))?;
+    let length = usize::try_from(size).map_err(|_| Fail::raised(py))?;
     let mut buffer = vec![0; HEADER + length];
     // SAFETY: `size` bytes follow the header.
     let done = unsafe {
         ffi::PyLong_AsNativeBytes(value, buffer[HEADER..].as_mut_ptr().cast(), size, FLAGS)
     };
-    if done < 0 { Err(Fail::raised(at)) } else { Ok(buffer) }
+    if done < 0 { Err(Fail::raised(py)) } else { Ok(buffer) }
 }
 
 /// [`HEADER`] free bytes, then the int in two's complement, least significant byte first.
@@ -217,7 +217,7 @@ unsafe fn signed(at: Attached<'_>, value: *mut ffi::PyObject) -> Result<Vec<u8>,
 /// # Safety
 /// `value` is a live int, or an instance of a subclass, and the thread is attached.
 #[cfg(not(Py_3_13))]
-unsafe fn signed(at: Attached<'_>, value: *mut ffi::PyObject) -> Result<Vec<u8>, Fail> {
+unsafe fn signed(py: Attached<'_>, value: *mut ffi::PyObject) -> Result<Vec<u8>, Fail> {
     unsafe extern "C" {
         /// Private in CPython, but exported and unchanged up to 3.12; from 3.13 there is better.
         fn _PyLong_NumBits(value: *mut ffi::PyObject) -> usize;
@@ -225,7 +225,7 @@ unsafe fn signed(at: Attached<'_>, value: *mut ffi::PyObject) -> Result<Vec<u8>,
     // SAFETY: `value` is an int.
     let bits = unsafe { _PyLong_NumBits(value) };
     if bits == usize::MAX {
-        return Err(Fail::raised(at));
+        return Err(Fail::raised(py));
     }
     // One bit more than the magnitude, for the sign.
     let length = bits / 8 + 1;
@@ -234,7 +234,7 @@ unsafe fn signed(at: Attached<'_>, value: *mut ffi::PyObject) -> Result<Vec<u8>,
     let done = unsafe {
         ffi::_PyLong_AsByteArray(value.cast(), buffer[HEADER..].as_mut_ptr(), length, 1, 1)
     };
-    if done < 0 { Err(Fail::raised(at)) } else { Ok(buffer) }
+    if done < 0 { Err(Fail::raised(py)) } else { Ok(buffer) }
 }
 
 /// A float, or the atom for what Erlang's floats can't be.
@@ -292,25 +292,25 @@ pub(super) unsafe fn numpy_to_term(
     value: *mut ffi::PyObject,
     kind: Numpy,
 ) -> Result<ErlNifTerm, Fail> {
-    let at = writer.at;
+    let py = writer.py;
     // SAFETY: `value` is live and the thread attached; new references are owned by `Object`s.
     unsafe {
         match kind {
             Numpy::Bool => match ffi::PyObject_IsTrue(value) {
                 0 => Ok(writer.types.known.r#false),
                 1 => Ok(writer.types.known.r#true),
-                _ => Err(Fail::raised(at)),
+                _ => Err(Fail::raised(py)),
             },
             Numpy::Integer => {
-                let int = made(at, ffi::PyNumber_Index(value))?;
-                int_to_term(at, writer.env, int.as_ptr())
+                let int = owned_or_raised(py, ffi::PyNumber_Index(value))?;
+                int_to_term(py, writer.env, int.as_ptr())
             }
             Numpy::Floating => {
-                let float = made(at, ffi::PyNumber_Float(value))?;
+                let float = owned_or_raised(py, ffi::PyNumber_Float(value))?;
                 let number = ffi::PyFloat_AS_DOUBLE(float.as_ptr());
                 // A longdouble may be more than a float can hold.
                 match ffi::PyObject_RichCompareBool(value, float.as_ptr(), ffi::Py_EQ) {
-                    -1 => Err(Fail::raised(at)),
+                    -1 => Err(Fail::raised(py)),
                     0 if !number.is_nan() => {
                         Err(Fail::refuse(format!("{} that no float can hold", type_name(value))))
                     }

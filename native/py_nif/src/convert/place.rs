@@ -1,7 +1,7 @@
 //! What errors call a part of a value: where it is, and what it is.
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
 use super::text;
@@ -46,25 +46,25 @@ fn is_name(text: &str) -> bool {
 
 /// `.name` for a key that reads like one, `[key]` for others.
 #[cold]
-pub(super) fn object_step(at: Attached<'_>, key: &Object) -> String {
+pub(super) fn object_step(py: Attached<'_>, key: &Object) -> String {
     // SAFETY: `key` is live and lends its text for the moment.
     let name = unsafe {
         if ffi::PyUnicode_CheckExact(key.as_ptr()) != 0 {
-            text::utf8(at, key.as_ptr()).ok().and_then(|text| std::str::from_utf8(text).ok())
+            text::utf8(py, key.as_ptr()).ok().and_then(|text| std::str::from_utf8(text).ok())
         } else {
             None
         }
     };
     match name {
         Some(name) if is_name(name) => format!(".{name}"),
-        _ => format!("[{}]", show(at, key)),
+        _ => format!("[{}]", show(py, key)),
     }
 }
 
 /// A key for a message: numbers, text and bytes as Python prints them, of others the type, because
 /// their `repr` could be anything, also endless.
 #[cold]
-pub(super) fn show(at: Attached<'_>, key: &Object) -> String {
+pub(super) fn show(py: Attached<'_>, key: &Object) -> String {
     const LONGEST: usize = 60;
     let ptr = key.as_ptr();
     // SAFETY: `key` is live; the exact types' `repr` runs no user code.
@@ -73,10 +73,10 @@ pub(super) fn show(at: Attached<'_>, key: &Object) -> String {
             || ffi::PyBytes_CheckExact(ptr) != 0
             || ffi::PyLong_CheckExact(ptr) != 0
             || ffi::PyFloat_CheckExact(ptr) != 0;
-        let shown = if plain { Object::from_owned(at, ffi::PyObject_Repr(ptr)) } else { None };
-        let Some(shown) = shown.and_then(|shown| py_runtime::exception::lossy_text(at, &shown))
+        let shown = if plain { Object::from_owned(py, ffi::PyObject_Repr(ptr)) } else { None };
+        let Some(shown) = shown.and_then(|shown| py_runtime::exception::lossy_text(py, &shown))
         else {
-            py_runtime::exception::clear(at);
+            py_runtime::exception::clear(py);
             return type_name(ptr);
         };
         match shown.char_indices().nth(LONGEST) {

@@ -3,30 +3,30 @@
 //!
 //! Runs on a context thread, attached. Exact types first, by pointer comparison, because nearly
 //! every value is one; subclasses after. Must never turn an object that it doesn't know into
-//! something else: see [`Writer::unknown`].
+//! something else: see [`Writer::handle_or_plain`].
 //!
 //! Converting an element may run Python code (a numpy scalar's `__index__`) or let another thread
 //! in, so a container can change under our hands: an element is held by a reference of our own
 //! while it is converted, and a container that changed its size is refused. Must never make a map
 //! that is smaller than the dict it was made from.
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifTerm, enif_make_copy, enif_make_list_from_array, enif_make_map_from_arrays,
     enif_make_tuple_from_array,
 };
 
 use super::build_map::{build_map, most_at_once};
-use super::fail::{Fail, deeper};
+use super::fail::{Fail, descend};
+use super::handles::NoHandle;
 use super::place::{object_step, show, type_name};
 use super::writer::Writer;
 use super::{number, text, to_plain};
 use crate::erlang_types::{buffer, pid_ref};
 use crate::request::error::ConvertError;
 use crate::request::flags::Values;
-use crate::resources::handles::new_handle;
-use crate::term::OwnedEnv;
+use crate::term::TermEnv;
 
 /// The VM's header word for a tuple has 24 bits for the arity; what happens beyond is undefined.
 const MAX_ARITY: usize = (1 << 24) - 1;
@@ -39,7 +39,7 @@ impl Writer<'_> {
     pub(super) unsafe fn value(
         &mut self,
         value: *mut ffi::PyObject,
-        room: u32,
+        depth_left: u32,
     ) -> Result<ErlNifTerm, Fail> {
         // SAFETY: the caller keeps `value` alive; each writer below is given an object of the type
         // that it asks for.
@@ -47,7 +47,7 @@ impl Writer<'_> {
             if ffi::PyUnicode_CheckExact(value) != 0 {
                 text::str_to_term(self, value)
             } else if ffi::PyLong_CheckExact(value) != 0 {
-                number::int_to_term(self.at, self.env, value)
+                number::int_to_term(self.py, self.env, value)
             } else if ffi::PyFloat_CheckExact(value) != 0 {
                 Ok(number::float_to_term(self, ffi::PyFloat_AS_DOUBLE(value)))
             } else if value == ffi::Py_None() {
@@ -57,15 +57,15 @@ impl Writer<'_> {
             } else if value == ffi::Py_False() {
                 Ok(self.types.known.r#false)
             } else if ffi::PyList_CheckExact(value) != 0 {
-                list_to_term(self, value, deeper(room)?)
+                list_to_term(self, value, descend(depth_left)?)
             } else if ffi::PyDict_CheckExact(value) != 0 {
-                dict_to_term(self, value, deeper(room)?)
+                dict_to_term(self, value, descend(depth_left)?)
             } else if ffi::PyTuple_CheckExact(value) != 0 {
-                tuple_to_term(self, value, deeper(room)?)
+                tuple_to_term(self, value, descend(depth_left)?)
             } else if ffi::PyBytes_CheckExact(value) != 0 {
                 text::bytes_to_term(self, value)
             } else {
-                self.rarer(value, room)
+                self.uncommon_type(value, depth_left)
             }
         }
     }
@@ -75,7 +75,11 @@ impl Writer<'_> {
     /// # Safety
     /// As for [`Writer::value`].
     #[inline(never)]
-    unsafe fn rarer(&mut self, value: *mut ffi::PyObject, room: u32) -> Result<ErlNifTerm, Fail> {
+    unsafe fn uncommon_type(
+        &mut self,
+        value: *mut ffi::PyObject,
+        depth_left: u32,
+    ) -> Result<ErlNifTerm, Fail> {
         self.is_plain = false;
         // SAFETY: as for `value`; the subclass checks allow what the exact ones do.
         unsafe {
@@ -93,21 +97,21 @@ impl Writer<'_> {
             } else if ffi::PyUnicode_Check(value) != 0 {
                 text::str_to_term(self, value)
             } else if ffi::PyLong_Check(value) != 0 {
-                number::int_to_term(self.at, self.env, value)
+                number::int_to_term(self.py, self.env, value)
             } else if ffi::PyFloat_Check(value) != 0 {
                 Ok(number::float_to_term(self, ffi::PyFloat_AS_DOUBLE(value)))
             } else if ffi::PyBytes_Check(value) != 0 {
                 text::bytes_to_term(self, value)
             } else if ffi::PyList_Check(value) != 0 {
-                list_to_term(self, value, deeper(room)?)
+                list_to_term(self, value, descend(depth_left)?)
             } else if ffi::PyDict_Check(value) != 0 {
-                dict_to_term(self, value, deeper(room)?)
+                dict_to_term(self, value, descend(depth_left)?)
             } else if ffi::PyTuple_Check(value) != 0 {
-                tuple_to_term(self, value, deeper(room)?)
+                tuple_to_term(self, value, descend(depth_left)?)
             } else if let Some(kind) = number::numpy_scalar(value) {
                 number::numpy_to_term(self, value, kind)
             } else {
-                self.unknown(value, room)
+                self.handle_or_plain(value, depth_left)
             }
         }
     }
@@ -117,27 +121,34 @@ impl Writer<'_> {
     /// # Safety
     /// As for [`Writer::value`].
     #[inline(never)]
-    unsafe fn unknown(&mut self, value: *mut ffi::PyObject, room: u32) -> Result<ErlNifTerm, Fail> {
+    unsafe fn handle_or_plain(
+        &mut self,
+        value: *mut ffi::PyObject,
+        depth_left: u32,
+    ) -> Result<ErlNifTerm, Fail> {
         // SAFETY: `value` is live, and gets a reference.
-        let object = unsafe { Object::from_borrowed(self.at, value) }.expect("not null");
-        if self.plainly {
-            let plain = to_plain::stand_in(self.at, &self.types.plain, &object)?;
+        let object = unsafe { Object::from_borrowed(self.py, value) }.expect("not null");
+        if self.by_value {
+            let plain = to_plain::to_plain(self.py, &self.types.plain, &object)?;
             // SAFETY: as for `value`.
-            return unsafe { self.value(plain.as_ptr(), deeper(room)?) };
+            return unsafe { self.value(plain.as_ptr(), descend(depth_left)?) };
         }
         self.handle(object)
     }
 
     /// What stands for an object, whatever it is.
     pub(super) fn handle(&mut self, object: Object) -> Result<ErlNifTerm, Fail> {
-        let Some(context) = self.context else {
-            // SAFETY: the object is live.
-            let class = unsafe { type_name(object.as_ptr()) };
-            return Err(Fail::refuse(format!("{class} object, in a thread that is no context's")));
-        };
         // SAFETY: the environment may be written to; attached to the context's interpreter.
-        let handle = unsafe { new_handle(self.env, context, object) }
-            .ok_or_else(|| Fail::of(ConvertError::ContextEnded))?;
+        let handle = match unsafe { self.handles.new_handle(self.env, object) } {
+            Ok(handle) => handle,
+            Err(NoHandle::ContextEnded) => return Err(Fail::of(ConvertError::ContextEnded)),
+            Err(NoHandle::NoContext(object)) => {
+                // SAFETY: the object is live.
+                let class = unsafe { type_name(object.as_ptr()) };
+                let what = format!("{class} object, in a thread that is no context's");
+                return Err(Fail::refuse(what));
+            }
+        };
         Ok(match self.values {
             Values::Erlang => handle,
             Values::Elixir => self.py_object(handle),
@@ -163,7 +174,7 @@ impl Writer<'_> {
 unsafe fn list_to_term(
     writer: &mut Writer<'_>,
     list: *mut ffi::PyObject,
-    room: u32,
+    depth_left: u32,
 ) -> Result<ErlNifTerm, Fail> {
     // SAFETY: `list` is a live list; an element is looked at only through a reference of our own.
     unsafe {
@@ -173,15 +184,15 @@ unsafe fn list_to_term(
         };
         let start = writer.parts.len();
         if writer.parts.try_reserve(count as usize).is_err() {
-            return Err(Fail::no_memory(writer.at));
+            return Err(Fail::no_memory(writer.py));
         }
         for index in 0..length {
-            let Some(item) = list_item(writer.at, list, index) else { break };
+            let Some(item) = list_item(writer.py, list, index) else { break };
             let term = match number::plain_to_term(writer.env, item.as_ptr()) {
                 Some(term) => term,
-                None => match writer.value(item.as_ptr(), room) {
+                None => match writer.value(item.as_ptr(), depth_left) {
                     Ok(term) => term,
-                    Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+                    Err(fail) => return Err(fail.in_element(|| format!("[{index}]"))),
                 },
             };
             writer.parts.push(term);
@@ -200,7 +211,7 @@ unsafe fn list_to_term(
 /// # Safety
 /// `list` is a live list.
 unsafe fn list_item(
-    at: Attached<'_>,
+    py: Attached<'_>,
     list: *mut ffi::PyObject,
     index: ffi::Py_ssize_t,
 ) -> Option<Object> {
@@ -210,14 +221,14 @@ unsafe fn list_item(
         if index >= ffi::PyList_GET_SIZE(list) {
             return None;
         }
-        Object::from_borrowed(at, ffi::PyList_GET_ITEM(list, index))
+        Object::from_borrowed(py, ffi::PyList_GET_ITEM(list, index))
     }
     #[cfg(Py_GIL_DISABLED)]
     // SAFETY: the call takes its reference atomically, other threads notwithstanding.
     unsafe {
-        let item = Object::from_owned(at, ffi::PyList_GetItemRef(list, index));
+        let item = Object::from_owned(py, ffi::PyList_GetItemRef(list, index));
         if item.is_none() {
-            py_runtime::exception::clear(at);
+            py_runtime::exception::clear(py);
         }
         item
     }
@@ -228,7 +239,7 @@ unsafe fn list_item(
 unsafe fn tuple_to_term(
     writer: &mut Writer<'_>,
     tuple: *mut ffi::PyObject,
-    room: u32,
+    depth_left: u32,
 ) -> Result<ErlNifTerm, Fail> {
     // SAFETY: `tuple` is a live tuple. It never changes, so it keeps its elements alive. Theirs is the
     // tuple's reference, so that a count of one says nothing of who else has an element.
@@ -241,12 +252,12 @@ unsafe fn tuple_to_term(
         }
         let start = writer.parts.len();
         if writer.parts.try_reserve(arity as usize).is_err() {
-            return Err(Fail::no_memory(writer.at));
+            return Err(Fail::no_memory(writer.py));
         }
         for index in 0..arity {
-            let term = match writer.value(ffi::PyTuple_GET_ITEM(tuple, index), room) {
+            let term = match writer.value(ffi::PyTuple_GET_ITEM(tuple, index), depth_left) {
                 Ok(term) => term,
-                Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+                Err(fail) => return Err(fail.in_element(|| format!("[{index}]"))),
             };
             writer.parts.push(term);
         }
@@ -262,25 +273,25 @@ unsafe fn tuple_to_term(
 unsafe fn dict_to_term(
     writer: &mut Writer<'_>,
     dict: *mut ffi::PyObject,
-    room: u32,
+    depth_left: u32,
 ) -> Result<ErlNifTerm, Fail> {
     // SAFETY: as the caller vouches.
     unsafe {
         #[cfg(Py_GIL_DISABLED)]
         // Walking a dict that other threads can change needs a lock for the whole walk; a copy
         // needs it for the moment of copying.
-        let copy = made(writer.at, ffi::PyDict_Copy(dict))?;
+        let copy = owned_or_raised(writer.py, ffi::PyDict_Copy(dict))?;
         #[cfg(Py_GIL_DISABLED)]
         let dict = copy.as_ptr();
         let size = ffi::PyDict_Size(dict) as usize;
         if size <= most_at_once() || writer.in_scratch {
-            return pairs_to_term(writer, dict, size, room);
+            return pairs_to_term(writer, dict, size, depth_left);
         }
         // A map that is made key by key leaves each of its former selves behind.
-        let scratch = OwnedEnv::new();
+        let scratch = TermEnv::new();
         let env = std::mem::replace(&mut writer.env, scratch.as_ptr());
         writer.in_scratch = true;
-        let map = pairs_to_term(writer, dict, size, room);
+        let map = pairs_to_term(writer, dict, size, depth_left);
         writer.in_scratch = false;
         writer.env = env;
         let map = enif_make_copy(env, map?);
@@ -296,13 +307,13 @@ unsafe fn pairs_to_term(
     writer: &mut Writer<'_>,
     dict: *mut ffi::PyObject,
     size: usize,
-    room: u32,
+    depth_left: u32,
 ) -> Result<ErlNifTerm, Fail> {
-    let at = writer.at;
+    let py = writer.py;
     // First the keys, then the values; what their parts take comes after them and goes again.
     let start = writer.parts.len();
     if writer.parts.try_reserve(2 * size).is_err() {
-        return Err(Fail::no_memory(at));
+        return Err(Fail::no_memory(py));
     }
     writer.parts.resize(start + 2 * size, ErlNifTerm::default());
     let mut count = 0;
@@ -314,21 +325,21 @@ unsafe fn pairs_to_term(
     unsafe {
         while ffi::PyDict_Next(dict, &raw mut position, &raw mut key, &raw mut value) != 0 {
             let (Some(key), Some(value)) =
-                (Object::from_borrowed(at, key), Object::from_borrowed(at, value))
+                (Object::from_borrowed(py, key), Object::from_borrowed(py, value))
             else {
                 break;
             };
             if count == size || ffi::PyDict_Size(dict) as usize != size {
                 return Err(changed_dict());
             }
-            let term = match writer.value(key.as_ptr(), room) {
+            let term = match writer.value(key.as_ptr(), depth_left) {
                 Ok(term) => term,
-                Err(fail) => return Err(fail.under(|| format!(".key({})", show(at, &key)))),
+                Err(fail) => return Err(fail.in_element(|| format!(".key({})", show(py, &key)))),
             };
             writer.parts[start + count] = term;
-            let term = match writer.value(value.as_ptr(), room) {
+            let term = match writer.value(value.as_ptr(), depth_left) {
                 Ok(term) => term,
-                Err(fail) => return Err(fail.under(|| object_step(at, &key))),
+                Err(fail) => return Err(fail.in_element(|| object_step(py, &key))),
             };
             writer.parts[start + size + count] = term;
             count += 1;

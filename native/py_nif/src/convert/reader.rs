@@ -1,18 +1,16 @@
 //! What reading terms needs at hand.
 
-use std::sync::Arc;
-
 use py_runtime::object::Attached;
 use rustler::sys::ErlNifEnv;
 
+use super::handles::Handles;
 use super::types::Types;
-use crate::resources::contexts::Context;
 
 /// Reads terms of one environment.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
-    pub(super) at: Attached<'a>,
+    pub(super) py: Attached<'a>,
     pub(super) types: &'a Types,
-    pub(super) context: Option<&'a Arc<Context>>,
+    pub(super) handles: &'a dyn Handles,
     pub(super) env: *mut ErlNifEnv,
 }

@@ -20,7 +20,7 @@ thread_local! {
 }
 
 /// How many levels a value may have: `max_depth`, or fewer if the stack has no room for them.
-pub(super) fn room(max_depth: u32) -> u32 {
+pub(super) fn depth_left(max_depth: u32) -> u32 {
     let (lowest, size) = STACK.get().unwrap_or_else(look_up);
     let here = (&raw const max_depth).addr();
     // Code that has a stack of its own is on one that we know nothing of.

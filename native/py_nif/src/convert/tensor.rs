@@ -7,22 +7,22 @@ use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 
 use py_runtime::exception::clear;
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifTerm, enif_make_int64, enif_make_list_from_array};
 
-use super::fail::{Fail, made};
+use super::fail::{Fail, owned_or_raised};
 use super::writer::{SHARED_FROM, Writer};
 use super::{text, to_plain};
 use crate::term::{atom_map, binary};
 
 /// `numpy.dtype(dtype)`. One of Python objects would take the binary's bytes for pointers.
-fn element_type(at: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Object, Fail> {
+fn element_type(py: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Object, Fail> {
     // SAFETY: attached; live objects, and a failure is a null with an exception set.
     let (dtype, has_objects) = unsafe {
-        let class = numpy.getattr_c(at, c"dtype").ok_or_else(|| Fail::raised(at))?;
-        let dtype = made(at, ffi::PyObject_CallOneArg(class.as_ptr(), dtype.as_ptr()))?;
-        let flag = dtype.getattr_c(at, c"hasobject").ok_or_else(|| Fail::raised(at))?;
+        let class = numpy.getattr_c(py, c"dtype").ok_or_else(|| Fail::raised(py))?;
+        let dtype = owned_or_raised(py, ffi::PyObject_CallOneArg(class.as_ptr(), dtype.as_ptr()))?;
+        let flag = dtype.getattr_c(py, c"hasobject").ok_or_else(|| Fail::raised(py))?;
         (dtype, flag.as_ptr() != ffi::Py_False())
     };
     if has_objects { Err(Fail::refuse("array of Python objects")) } else { Ok(dtype) }
@@ -30,7 +30,7 @@ fn element_type(at: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Obje
 
 /// `numpy.ndarray(shape, dtype, bytes)`, which has to use all of the bytes.
 pub(super) fn array(
-    at: Attached<'_>,
+    py: Attached<'_>,
     dtype: &Object,
     shape: &Object,
     bytes: &Object,
@@ -38,9 +38,9 @@ pub(super) fn array(
 ) -> Result<Object, Fail> {
     // SAFETY: attached; each call gets live objects, and a failure is a null with an exception set.
     let (array, used) = unsafe {
-        let numpy = made(at, ffi::PyImport_ImportModule(c"numpy".as_ptr()))?;
-        let class = numpy.getattr_c(at, c"ndarray").ok_or_else(|| Fail::raised(at))?;
-        let dtype = element_type(at, &numpy, dtype)?;
+        let numpy = owned_or_raised(py, ffi::PyImport_ImportModule(c"numpy".as_ptr()))?;
+        let class = numpy.getattr_c(py, c"ndarray").ok_or_else(|| Fail::raised(py))?;
+        let dtype = element_type(py, &numpy, dtype)?;
         let call = ffi::PyObject_CallFunctionObjArgs(
             class.as_ptr(),
             shape.as_ptr(),
@@ -48,12 +48,12 @@ pub(super) fn array(
             bytes.as_ptr(),
             std::ptr::null_mut::<ffi::PyObject>(),
         );
-        let array = made(at, call)?;
-        let used = array.getattr_c(at, c"nbytes").ok_or_else(|| Fail::raised(at))?;
+        let array = owned_or_raised(py, call)?;
+        let used = array.getattr_c(py, c"nbytes").ok_or_else(|| Fail::raised(py))?;
         let used = ffi::PyLong_AsSize_t(used.as_ptr());
         (array, used)
     };
-    clear(at);
+    clear(py);
     if used == length {
         Ok(array)
     } else {
@@ -70,15 +70,15 @@ pub(super) unsafe fn to_term(
     writer: &mut Writer<'_>,
     object: &Object,
     share: bool,
-    room: u32,
+    depth_left: u32,
 ) -> Result<ErlNifTerm, Fail> {
-    let described = to_plain::describe_array(writer.at, &writer.types.array, object)?;
+    let described = to_plain::describe_array(writer.py, &writer.types.array, object)?;
     let exporter = described.as_ref().map_or(object, |(_, exporter)| exporter);
     // SAFETY: passed on to the caller; an array's exporter has the array's bytes.
     unsafe {
         let memory = memory(writer, exporter, share)?;
         let dtype = match &described {
-            Some((dtype, _)) => writer.value(dtype.as_ptr(), room)?,
+            Some((dtype, _)) => writer.value(dtype.as_ptr(), depth_left)?,
             None => binary(writer.env, memory.dtype.as_bytes()),
         };
         let shape = memory.shape;
@@ -102,7 +102,7 @@ unsafe fn memory(writer: &Writer<'_>, object: &Object, share: bool) -> Result<Me
     // dimensions as it says, none for a scalar.
     unsafe {
         if ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_FULL_RO) != 0 {
-            return Err(Fail::raised(writer.at));
+            return Err(Fail::raised(writer.py));
         }
         let view = view.assume_init_mut();
         if text::holds_objects(view) {

@@ -3,20 +3,20 @@
 //! Runs on a context thread, attached. Must never recurse on the length of a list, only on nesting,
 //! and never deeper than it is told to.
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifTerm, ErlNifTermType, enif_get_double, enif_get_int64, enif_get_list_cell,
     enif_get_list_length, enif_get_map_value, enif_get_tuple, enif_term_type,
 };
 
-use super::fail::{Fail, deeper, made};
+use super::fail::{Fail, descend, owned_or_raised};
+use super::handles::HandleLookup;
 use super::place::{key_step, type_name};
 use super::reader::Reader;
 use super::{foreign, number, tensor, text};
 use crate::erlang_types::{buffer, pid_ref};
 use crate::request::error::ConvertError;
-use crate::resources::handles::{Found, handle_object};
 use crate::term::{self, Pairs, print};
 
 impl Reader<'_> {
@@ -24,21 +24,21 @@ impl Reader<'_> {
     ///
     /// # Safety
     /// `term` belongs to this reader's environment, which nobody else changes meanwhile.
-    pub(super) unsafe fn value(self, term: ErlNifTerm, room: u32) -> Result<Object, Fail> {
+    pub(super) unsafe fn value(self, term: ErlNifTerm, depth_left: u32) -> Result<Object, Fail> {
         // SAFETY: passed on to the caller.
-        unsafe { self.typed(enif_term_type(self.env, term), term, room) }
+        unsafe { self.typed(enif_term_type(self.env, term), term, depth_left) }
     }
 
     /// As [`value`](Self::value), for a key of a map.
     ///
     /// # Safety
     /// As for `value`.
-    pub(super) unsafe fn key(self, term: ErlNifTerm, room: u32) -> Result<Object, Fail> {
+    pub(super) unsafe fn key(self, term: ErlNifTerm, depth_left: u32) -> Result<Object, Fail> {
         // SAFETY: passed on to the caller.
         unsafe {
             match enif_term_type(self.env, term) {
                 ErlNifTermType::ERL_NIF_TERM_TYPE_ATOM => text::atom_key_to_python(self, term),
-                kind => self.typed(kind, term, room),
+                kind => self.typed(kind, term, depth_left),
             }
         }
     }
@@ -53,7 +53,7 @@ impl Reader<'_> {
         self,
         like: &mut ErlNifTermType,
         term: ErlNifTerm,
-        room: u32,
+        depth_left: u32,
     ) -> Result<Object, Fail> {
         let (mut int, mut float) = (0, 0.0);
         // SAFETY: as for `value`; a term of another type is left alone.
@@ -62,16 +62,16 @@ impl Reader<'_> {
                 ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER
                     if enif_get_int64(self.env, term, &raw mut int) != 0 =>
                 {
-                    made(self.at, ffi::PyLong_FromLongLong(int))
+                    owned_or_raised(self.py, ffi::PyLong_FromLongLong(int))
                 }
                 ErlNifTermType::ERL_NIF_TERM_TYPE_FLOAT
                     if enif_get_double(self.env, term, &raw mut float) != 0 =>
                 {
-                    made(self.at, ffi::PyFloat_FromDouble(float))
+                    owned_or_raised(self.py, ffi::PyFloat_FromDouble(float))
                 }
                 _ => {
                     *like = enif_term_type(self.env, term);
-                    self.typed(*like, term, room)
+                    self.typed(*like, term, depth_left)
                 }
             }
         }
@@ -83,20 +83,20 @@ impl Reader<'_> {
         self,
         kind: ErlNifTermType,
         term: ErlNifTerm,
-        room: u32,
+        depth_left: u32,
     ) -> Result<Object, Fail> {
         use ErlNifTermType::*;
         // SAFETY: the caller vouches that `term` belongs to `env`; each reader below is given a
         // term of the type that it asks for.
         unsafe {
             match kind {
-                ERL_NIF_TERM_TYPE_INTEGER => number::int_to_python(self.at, self.env, term),
+                ERL_NIF_TERM_TYPE_INTEGER => number::int_to_python(self.py, self.env, term),
                 ERL_NIF_TERM_TYPE_BITSTRING => text::binary_to_python(self, term),
                 ERL_NIF_TERM_TYPE_ATOM => text::atom_to_python(self, term),
-                ERL_NIF_TERM_TYPE_FLOAT => number::float_to_python(self.at, self.env, term),
-                ERL_NIF_TERM_TYPE_LIST => list_to_python(self, term, deeper(room)?),
-                ERL_NIF_TERM_TYPE_TUPLE => tuple_to_python(self, term, room),
-                ERL_NIF_TERM_TYPE_MAP => map_to_python(self, term, deeper(room)?),
+                ERL_NIF_TERM_TYPE_FLOAT => number::float_to_python(self.py, self.env, term),
+                ERL_NIF_TERM_TYPE_LIST => list_to_python(self, term, descend(depth_left)?),
+                ERL_NIF_TERM_TYPE_TUPLE => tuple_to_python(self, term, depth_left),
+                ERL_NIF_TERM_TYPE_MAP => map_to_python(self, term, descend(depth_left)?),
                 ERL_NIF_TERM_TYPE_PID => self.pid_or_ref(&self.types.pid, term),
                 ERL_NIF_TERM_TYPE_REFERENCE => self.reference(term),
                 ERL_NIF_TERM_TYPE_FUN => Err(Fail::refuse("fun")),
@@ -125,15 +125,15 @@ impl Reader<'_> {
     /// As for [`Reader::value`].
     pub(super) unsafe fn object(self, term: ErlNifTerm) -> Result<Option<Object>, Fail> {
         // SAFETY: passed on to the caller; the thread is attached to the context's interpreter.
-        match unsafe { handle_object(self.at, self.context, self.env, term) } {
-            Found::Object(object) => Ok(Some(object)),
+        match unsafe { self.handles.find_object(self.py, self.env, term) } {
+            HandleLookup::Object(object) => Ok(Some(object)),
             // SAFETY: as above.
-            Found::NoHandle if unsafe { foreign::is_foreign_handle(self.env, term) } => {
+            HandleLookup::NotAHandle if unsafe { foreign::is_foreign_handle(self.env, term) } => {
                 Err(Fail::of(ConvertError::WrongContext))
             }
-            Found::NoHandle => Ok(None),
-            Found::Elsewhere => Err(Fail::of(ConvertError::WrongContext)),
-            Found::Gone => Err(Fail::of(ConvertError::ObjectGone)),
+            HandleLookup::NotAHandle => Ok(None),
+            HandleLookup::OtherInterpreter => Err(Fail::of(ConvertError::WrongContext)),
+            HandleLookup::Gone => Err(Fail::of(ConvertError::ObjectGone)),
         }
     }
 
@@ -141,8 +141,8 @@ impl Reader<'_> {
     /// As for [`Reader::value`]; `term` is a pid or a reference, and `class` the type for it.
     unsafe fn pid_or_ref(self, class: &Object, term: ErlNifTerm) -> Result<Object, Fail> {
         // SAFETY: passed on to the caller.
-        let object = unsafe { pid_ref::new(self.at, class, self.env, term) };
-        object.ok_or_else(|| Fail::raised(self.at))
+        let object = unsafe { pid_ref::new(self.py, class, self.env, term) };
+        object.ok_or_else(|| Fail::raised(self.py))
     }
 
     /// An `erlang.Buffer`. `None`: the term is no binary.
@@ -153,9 +153,9 @@ impl Reader<'_> {
         // SAFETY: passed on to the caller.
         let object = unsafe {
             term::inspect(self.env, term)?;
-            buffer::new(self.at, &self.types.buffer, term)
+            buffer::new(self.py, &self.types.buffer, term)
         };
-        Some(object.ok_or_else(|| Fail::raised(self.at)))
+        Some(object.ok_or_else(|| Fail::raised(self.py)))
     }
 
     /// An array. `None`: the three terms aren't those of one.
@@ -165,15 +165,15 @@ impl Reader<'_> {
     unsafe fn array(
         self,
         [dtype, shape, data]: [ErlNifTerm; 3],
-        room: u32,
+        depth_left: u32,
     ) -> Option<Result<Object, Fail>> {
         // SAFETY: passed on to the caller.
         unsafe {
             let length = term::inspect(self.env, data)?.len();
             Some(self.buffer(data)?.and_then(|bytes| {
-                let dtype = self.value(dtype, room)?;
-                let shape = self.value(shape, deeper(room)?)?;
-                tensor::array(self.at, &dtype, &shape, &bytes, length)
+                let dtype = self.value(dtype, depth_left)?;
+                let shape = self.value(shape, descend(depth_left)?)?;
+                tensor::array(self.py, &dtype, &shape, &bytes, length)
             }))
         }
     }
@@ -181,7 +181,11 @@ impl Reader<'_> {
 
 /// # Safety
 /// `list` is a list of the reader's environment, proper or not.
-unsafe fn list_to_python(reader: Reader<'_>, list: ErlNifTerm, room: u32) -> Result<Object, Fail> {
+unsafe fn list_to_python(
+    reader: Reader<'_>,
+    list: ErlNifTerm,
+    depth_left: u32,
+) -> Result<Object, Fail> {
     let mut length = 0;
     // SAFETY: `list` belongs to `env`, so its elements do. The new Python list has `length` empty
     // places, and each is filled once.
@@ -189,14 +193,14 @@ unsafe fn list_to_python(reader: Reader<'_>, list: ErlNifTerm, room: u32) -> Res
         if enif_get_list_length(reader.env, list, &raw mut length) == 0 {
             return Err(Fail::refuse("improper list"));
         }
-        let object = made(reader.at, ffi::PyList_New(length as ffi::Py_ssize_t))?;
+        let object = owned_or_raised(reader.py, ffi::PyList_New(length as ffi::Py_ssize_t))?;
         let (mut head, mut rest) = (list, list);
         let mut like = ErlNifTermType::ERL_NIF_TERM_TYPE_INTEGER;
         for index in 0..length as ffi::Py_ssize_t {
             enif_get_list_cell(reader.env, rest, &raw mut head, &raw mut rest);
-            let value = match reader.next_value(&mut like, head, room) {
+            let value = match reader.next_value(&mut like, head, depth_left) {
                 Ok(value) => value,
-                Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+                Err(fail) => return Err(fail.in_element(|| format!("[{index}]"))),
             };
             ffi::PyList_SET_ITEM(object.as_ptr(), index, value.into_ptr());
         }
@@ -212,17 +216,17 @@ unsafe fn list_to_python(reader: Reader<'_>, list: ErlNifTerm, room: u32) -> Res
 unsafe fn tagged_to_python(
     reader: Reader<'_>,
     elements: &[ErlNifTerm],
-    room: u32,
+    depth_left: u32,
 ) -> Option<Result<Object, Fail>> {
     let known = &reader.types.known;
     // SAFETY: passed on to the caller.
     unsafe {
         match *elements {
             [tag, binary] if tag == known.bytes => term::inspect(reader.env, binary)
-                .map(|bytes| text::bytes_to_python(reader.at, bytes)),
+                .map(|bytes| text::bytes_to_python(reader.py, bytes)),
             [tag, binary] if tag == known.buffer => reader.buffer(binary),
             [tag, dtype, shape, data] if tag == known.ndarray => {
-                reader.array([dtype, shape, data], room)
+                reader.array([dtype, shape, data], depth_left)
             }
             _ => None,
         }
@@ -236,7 +240,7 @@ unsafe fn tagged_to_python(
 unsafe fn tuple_to_python(
     reader: Reader<'_>,
     tuple: ErlNifTerm,
-    room: u32,
+    depth_left: u32,
 ) -> Result<Object, Fail> {
     let mut arity = 0;
     let mut elements = std::ptr::null();
@@ -246,15 +250,15 @@ unsafe fn tuple_to_python(
         enif_get_tuple(reader.env, tuple, &raw mut arity, &raw mut elements);
         let elements =
             if arity == 0 { &[] } else { std::slice::from_raw_parts(elements, arity as usize) };
-        if let Some(special) = tagged_to_python(reader, elements, room) {
+        if let Some(special) = tagged_to_python(reader, elements, depth_left) {
             return special;
         }
-        let room = deeper(room)?;
-        let object = made(reader.at, ffi::PyTuple_New(arity as ffi::Py_ssize_t))?;
+        let depth_left = descend(depth_left)?;
+        let object = owned_or_raised(reader.py, ffi::PyTuple_New(arity as ffi::Py_ssize_t))?;
         for (index, &element) in elements.iter().enumerate() {
-            let value = match reader.value(element, room) {
+            let value = match reader.value(element, depth_left) {
                 Ok(value) => value,
-                Err(fail) => return Err(fail.under(|| format!("[{index}]"))),
+                Err(fail) => return Err(fail.in_element(|| format!("[{index}]"))),
             };
             ffi::PyTuple_SET_ITEM(object.as_ptr(), index as ffi::Py_ssize_t, value.into_ptr());
         }
@@ -264,31 +268,35 @@ unsafe fn tuple_to_python(
 
 /// # Safety
 /// `map` is a map of the reader's environment.
-unsafe fn map_to_python(reader: Reader<'_>, map: ErlNifTerm, room: u32) -> Result<Object, Fail> {
-    let Reader { at, env, .. } = reader;
+unsafe fn map_to_python(
+    reader: Reader<'_>,
+    map: ErlNifTerm,
+    depth_left: u32,
+) -> Result<Object, Fail> {
+    let Reader { py, env, .. } = reader;
     let mut name = ErlNifTerm::default();
     // SAFETY: `map` belongs to `env`, so its keys and values do; attached.
     unsafe {
         if enif_get_map_value(env, map, reader.types.known.r#struct, &raw mut name) != 0 {
             return struct_to_python(reader, map, name);
         }
-        let dict = made(at, ffi::PyDict_New())?;
+        let dict = owned_or_raised(py, ffi::PyDict_New())?;
         for (count, (key, value)) in Pairs::new(env, map).into_iter().flatten().enumerate() {
             let place = || key_step(env, key);
-            let name = match reader.key(key, room) {
+            let name = match reader.key(key, depth_left) {
                 Ok(name) => name,
-                Err(fail) => return Err(fail.under(|| format!(".key({})", print(key)))),
+                Err(fail) => return Err(fail.in_element(|| format!(".key({})", print(key)))),
             };
-            let value = match reader.value(value, room) {
+            let value = match reader.value(value, depth_left) {
                 Ok(value) => value,
-                Err(fail) => return Err(fail.under(place)),
+                Err(fail) => return Err(fail.in_element(place)),
             };
             if ffi::PyDict_SetItem(dict.as_ptr(), name.as_ptr(), value.as_ptr()) != 0 {
-                return Err(refuse_key(at, &name).under(place));
+                return Err(refuse_key(py, &name).in_element(place));
             }
             // Equal in Python though not in Erlang: `a` and `<<"a">>`, 1 and 1.0, true and 1.
             if ffi::PyDict_Size(dict.as_ptr()) as usize != count + 1 {
-                return Err(Fail::refuse("key that equals another one in Python").under(place));
+                return Err(Fail::refuse("key that equals another one in Python").in_element(place));
             }
         }
         Ok(dict)
@@ -328,12 +336,12 @@ unsafe fn struct_to_python(
 
 /// Python keeps lists and dicts from being keys, alone or within a tuple.
 #[cold]
-fn refuse_key(at: Attached<'_>, key: &Object) -> Fail {
+fn refuse_key(py: Attached<'_>, key: &Object) -> Fail {
     // SAFETY: attached, with an exception set.
     if unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_TypeError) } == 0 {
-        return Fail::raised(at);
+        return Fail::raised(py);
     }
-    py_runtime::exception::clear(at);
+    py_runtime::exception::clear(py);
     // SAFETY: `key` is live.
     let class = unsafe { type_name(key.as_ptr()) };
     let within = if class == "tuple" { " with a list or dict in it" } else { "" };

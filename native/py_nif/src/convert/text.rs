@@ -7,13 +7,13 @@
 use std::ffi::{CStr, c_uint};
 use std::mem::MaybeUninit;
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_get_atom, enif_make_binary, enif_release_binary,
 };
 
-use super::fail::{Fail, made};
+use super::fail::{Fail, owned_or_raised};
 use super::reader::Reader;
 use super::writer::{SHARED_FROM, Writer};
 use crate::erlang_types::atom;
@@ -34,23 +34,25 @@ pub(super) unsafe fn binary_to_python(
         return Err(unsafe { refuse_bits(reader.env, term) });
     };
     if std::str::from_utf8(bytes).is_err() {
-        return bytes_to_python(reader.at, bytes);
+        return bytes_to_python(reader.py, bytes);
     }
     let Ok(length) = ffi::Py_ssize_t::try_from(bytes.len()) else {
         return Err(Fail::refuse("binary that is too large"));
     };
     // SAFETY: pointer and length are those of one slice of valid UTF-8, the same set of strings
     // for Rust as for Python.
-    unsafe { made(reader.at, ffi::PyUnicode_FromStringAndSize(bytes.as_ptr().cast(), length)) }
+    unsafe {
+        owned_or_raised(reader.py, ffi::PyUnicode_FromStringAndSize(bytes.as_ptr().cast(), length))
+    }
 }
 
 /// A `bytes` object, whatever is in it.
-pub(super) fn bytes_to_python(at: Attached<'_>, bytes: &[u8]) -> Result<Object, Fail> {
+pub(super) fn bytes_to_python(py: Attached<'_>, bytes: &[u8]) -> Result<Object, Fail> {
     let Ok(length) = ffi::Py_ssize_t::try_from(bytes.len()) else {
         return Err(Fail::refuse("binary that is too large"));
     };
     // SAFETY: pointer and length are those of one slice; attached.
-    unsafe { made(at, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length)) }
+    unsafe { owned_or_raised(py, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length)) }
 }
 
 /// Says how many bits there are, which no NIF function tells but the encoding does.
@@ -74,20 +76,20 @@ unsafe fn refuse_bits(env: *mut ErlNifEnv, term: ErlNifTerm) -> Fail {
 /// # Safety
 /// `term` is an atom of the reader's environment.
 pub(super) unsafe fn atom_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Object, Fail> {
-    let (at, known) = (reader.at, &reader.types.known);
+    let (py, known) = (reader.py, &reader.types.known);
     // SAFETY: the constants are live in every interpreter; attached; the term is passed on.
     unsafe {
         if term == known.r#true {
-            return constant(at, ffi::Py_True());
+            return constant(py, ffi::Py_True());
         }
         if term == known.r#false {
-            return constant(at, ffi::Py_False());
+            return constant(py, ffi::Py_False());
         }
         if term == known.none || term == known.nil || term == known.undefined {
-            return Ok(Object::none(at));
+            return Ok(Object::none(py));
         }
         match known.float(term) {
-            Some(number) => made(at, ffi::PyFloat_FromDouble(number)),
+            Some(number) => owned_or_raised(py, ffi::PyFloat_FromDouble(number)),
             None => atom_text_to_python(reader, term),
         }
     }
@@ -116,19 +118,25 @@ pub(super) unsafe fn atom_key_to_python(
 /// # Safety
 /// `term` is an atom of the reader's environment.
 unsafe fn atom_text_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Object, Fail> {
-    let at = reader.at;
+    let py = reader.py;
     // SAFETY: the buffer has room for the longest atom and its NUL, and the call says how much of
     // it is written.
     unsafe {
         let mut name = [MaybeUninit::<u8>::uninit(); MAX_ATOM + 1];
-        let room = name.len() as c_uint;
+        let depth_left = name.len() as c_uint;
         let buffer = name.as_mut_ptr().cast();
         // Counts the final NUL; 0 says that a character is beyond Latin-1.
-        match enif_get_atom(reader.env, term, buffer, room, ErlNifCharEncoding::ERL_NIF_LATIN1) {
+        match enif_get_atom(
+            reader.env,
+            term,
+            buffer,
+            depth_left,
+            ErlNifCharEncoding::ERL_NIF_LATIN1,
+        ) {
             0 => wide_atom_to_python(reader, term),
             written => {
                 let length = written as ffi::Py_ssize_t - 1;
-                made(at, ffi::PyUnicode_DecodeLatin1(buffer, length, std::ptr::null()))
+                owned_or_raised(py, ffi::PyUnicode_DecodeLatin1(buffer, length, std::ptr::null()))
             }
         }
     }
@@ -136,9 +144,9 @@ unsafe fn atom_text_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Ob
 
 /// # Safety
 /// `object` is live, and the thread attached.
-unsafe fn constant(at: Attached<'_>, object: *mut ffi::PyObject) -> Result<Object, Fail> {
+unsafe fn constant(py: Attached<'_>, object: *mut ffi::PyObject) -> Result<Object, Fail> {
     // SAFETY: as the caller vouches.
-    unsafe { Object::from_borrowed(at, object) }.ok_or_else(|| Fail::raised(at))
+    unsafe { Object::from_borrowed(py, object) }.ok_or_else(|| Fail::raised(py))
 }
 
 /// An atom with characters beyond Latin-1, which the NIF interface of OTP 25 can't read: only the
@@ -158,7 +166,7 @@ unsafe fn wide_atom_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Ob
     // SAFETY: pointer and length are those of one slice (of at most 1020 bytes).
     unsafe {
         let length = name.len() as ffi::Py_ssize_t;
-        made(reader.at, ffi::PyUnicode_FromStringAndSize(name.as_ptr().cast(), length))
+        owned_or_raised(reader.py, ffi::PyUnicode_FromStringAndSize(name.as_ptr().cast(), length))
     }
 }
 
@@ -170,8 +178,8 @@ pub(super) unsafe fn str_to_term(
 ) -> Result<ErlNifTerm, Fail> {
     // SAFETY: the text lives as long as `value`, which the caller keeps alive.
     unsafe {
-        let utf8 = utf8(writer.at, value)?;
-        try_binary(writer.env, utf8).ok_or_else(|| Fail::no_memory(writer.at))
+        let utf8 = utf8(writer.py, value)?;
+        try_binary(writer.env, utf8).ok_or_else(|| Fail::no_memory(writer.py))
     }
 }
 
@@ -180,7 +188,7 @@ pub(super) unsafe fn str_to_term(
 /// # Safety
 /// `value` is a live `str`, or an instance of a subclass, and outlives the slice.
 pub(super) unsafe fn utf8<'v>(
-    at: Attached<'_>,
+    py: Attached<'_>,
     value: *mut ffi::PyObject,
 ) -> Result<&'v [u8], Fail> {
     let mut length = 0;
@@ -188,19 +196,19 @@ pub(super) unsafe fn utf8<'v>(
     unsafe {
         let text = ffi::PyUnicode_AsUTF8AndSize(value, &raw mut length);
         if text.is_null() {
-            return Err(refuse_str(at));
+            return Err(refuse_str(py));
         }
         Ok(std::slice::from_raw_parts(text.cast(), length as usize))
     }
 }
 
 #[cold]
-fn refuse_str(at: Attached<'_>) -> Fail {
+fn refuse_str(py: Attached<'_>) -> Fail {
     // SAFETY: attached, with an exception set.
     if unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_UnicodeEncodeError) } == 0 {
-        return Fail::raised(at);
+        return Fail::raised(py);
     }
-    py_runtime::exception::clear(at);
+    py_runtime::exception::clear(py);
     Fail::refuse("str with a lone surrogate")
 }
 
@@ -225,7 +233,7 @@ pub(super) unsafe fn bytes_to_term(
         }
         let start = ffi::PyBytes_AsString(value).cast::<u8>();
         let bytes = std::slice::from_raw_parts(start, length);
-        try_binary(writer.env, bytes).ok_or_else(|| Fail::no_memory(writer.at))
+        try_binary(writer.env, bytes).ok_or_else(|| Fail::no_memory(writer.py))
     }
 }
 
@@ -243,7 +251,7 @@ pub(super) unsafe fn bytearray_to_term(
     // container's, which others may have.
     unsafe {
         let is_ours = cfg!(not(Py_GIL_DISABLED))
-            && value == writer.given
+            && value == writer.consumed
             && ffi::PyByteArray_CheckExact(value) != 0
             && ffi::Py_REFCNT(value) == 1;
         if is_ours
@@ -266,7 +274,7 @@ pub(super) unsafe fn memoryview_to_term(
 ) -> Result<ErlNifTerm, Fail> {
     // SAFETY: as the caller vouches.
     unsafe {
-        let object = made(writer.at, ffi::Py_NewRef(value))?;
+        let object = owned_or_raised(writer.py, ffi::Py_NewRef(value))?;
         if writer.never_changes(&object)
             && let Some(term) = writer.share(value)
         {
@@ -284,13 +292,13 @@ pub(super) unsafe fn buffer_to_term(
     writer: &Writer<'_>,
     value: *mut ffi::PyObject,
 ) -> Result<ErlNifTerm, Fail> {
-    let at = writer.at;
+    let py = writer.py;
     let mut view = MaybeUninit::<ffi::Py_buffer>::zeroed();
     // SAFETY: on success the view is filled in, and keeps its bytes in place until it is released;
     // it is released once. On failure there is nothing to release. The new binary has room for all.
     unsafe {
         if ffi::PyObject_GetBuffer(value, view.as_mut_ptr(), ffi::PyBUF_FULL_RO) != 0 {
-            return Err(Fail::raised(at));
+            return Err(Fail::raised(py));
         }
         let view = view.assume_init_mut();
         if holds_objects(view) {
@@ -299,14 +307,14 @@ pub(super) unsafe fn buffer_to_term(
         }
         let Some(mut new) = new_binary(view.len as usize) else {
             ffi::PyBuffer_Release(view);
-            return Err(Fail::no_memory(at));
+            return Err(Fail::no_memory(py));
         };
         let order = b'C' as std::ffi::c_char;
         let done = ffi::PyBuffer_ToContiguous(new.data.cast(), view, view.len, order);
         ffi::PyBuffer_Release(view);
         if done != 0 {
             enif_release_binary(&raw mut new);
-            return Err(Fail::raised(at));
+            return Err(Fail::raised(py));
         }
         Ok(enif_make_binary(writer.env, &raw mut new))
     }
@@ -340,7 +348,7 @@ pub(super) unsafe fn atom_to_term(
     value: *mut ffi::PyObject,
 ) -> Result<ErlNifTerm, Fail> {
     // SAFETY: the atom keeps its name alive, and the caller the atom.
-    let name = unsafe { utf8(writer.at, atom::name(value)) }?;
+    let name = unsafe { utf8(writer.py, atom::name(value)) }?;
     // A `str`'s UTF-8 form is valid.
     let name = std::str::from_utf8(name).unwrap_or_default();
     existing_atom(writer.env, name)

@@ -6,11 +6,11 @@ use std::ffi::CStr;
 
 use py_runtime::code;
 use py_runtime::exception::Exception;
+use py_runtime::ffi;
 use py_runtime::namespace::library_namespace;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 
-use super::fail::{Fail, made};
+use super::fail::{Fail, owned_or_raised};
 use super::place::type_name;
 use crate::request::error::ConvertError;
 
@@ -34,12 +34,12 @@ const ARRAY: Source = Source {
 };
 
 /// The value that `object` stands for; `loaded` keeps the function that says so.
-pub(super) fn stand_in(
-    at: Attached<'_>,
+pub(super) fn to_plain(
+    py: Attached<'_>,
     loaded: &OnceCell<Object>,
     object: &Object,
 ) -> Result<Object, Fail> {
-    let plain = apply(at, loaded, &PLAIN, object)?;
+    let plain = apply(py, loaded, &PLAIN, object)?;
     // SAFETY: attached; the object is live.
     unsafe {
         if plain.as_ptr() == ffi::Py_NotImplemented() {
@@ -52,19 +52,19 @@ pub(super) fn stand_in(
 /// The element type of an array of numpy's, and the object that exports its memory. `None`: the
 /// object is no such array. `loaded` keeps the function that says so.
 pub(super) fn describe_array(
-    at: Attached<'_>,
+    py: Attached<'_>,
     loaded: &OnceCell<Object>,
     object: &Object,
 ) -> Result<Option<(Object, Object)>, Fail> {
-    let pair = apply(at, loaded, &ARRAY, object)?;
+    let pair = apply(py, loaded, &ARRAY, object)?;
     // SAFETY: attached; what isn't None is a tuple of two, whose items get references of our own.
     unsafe {
         if pair.as_ptr() == ffi::Py_None() {
             return Ok(None);
         }
         let item = |index| {
-            Object::from_borrowed(at, ffi::PyTuple_GetItem(pair.as_ptr(), index))
-                .ok_or_else(|| Fail::raised(at))
+            Object::from_borrowed(py, ffi::PyTuple_GetItem(pair.as_ptr(), index))
+                .ok_or_else(|| Fail::raised(py))
         };
         let (dtype, exporter) = (item(0)?, item(1)?);
         if dtype.as_ptr() == ffi::Py_None() {
@@ -76,7 +76,7 @@ pub(super) fn describe_array(
 
 /// What a source's function says of an object.
 fn apply(
-    at: Attached<'_>,
+    py: Attached<'_>,
     loaded: &OnceCell<Object>,
     source: &Source,
     object: &Object,
@@ -84,21 +84,21 @@ fn apply(
     let function = match loaded.get() {
         Some(function) => function,
         None => {
-            let function = load(at, source)?;
+            let function = load(py, source)?;
             loaded.get_or_init(|| function)
         }
     };
     // SAFETY: attached; both are live.
-    unsafe { made(at, ffi::PyObject_CallOneArg(function.as_ptr(), object.as_ptr())) }
+    unsafe { owned_or_raised(py, ffi::PyObject_CallOneArg(function.as_ptr(), object.as_ptr())) }
 }
 
-fn load(at: Attached<'_>, source: &Source) -> Result<Object, Fail> {
-    let loaded = library_namespace(at, "py_context_router.plain").and_then(|namespace| {
-        code::exec(at, source.text, source.file, &namespace)?;
+fn load(py: Attached<'_>, source: &Source) -> Result<Object, Fail> {
+    let loaded = library_namespace(py, "py_context_router.plain").and_then(|namespace| {
+        code::exec(py, source.text, source.file, &namespace)?;
         // SAFETY: attached; the namespace is a dictionary, and the value gets a reference.
         unsafe {
             let function = ffi::PyDict_GetItemString(namespace.as_ptr(), source.function.as_ptr());
-            Object::from_borrowed(at, function).ok_or_else(|| Exception::take(at))
+            Object::from_borrowed(py, function).ok_or_else(|| Exception::take(py))
         }
     });
     loaded.map_err(|exception| Fail::of(ConvertError::Python(exception)))

@@ -1,17 +1,15 @@
 //! What writing terms needs at hand, and binaries that share a Python object's memory.
 
 use std::ffi::CStr;
-use std::sync::Arc;
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
+use super::handles::Handles;
 use super::types::Types;
 use crate::request::flags::Values;
-use crate::resources::contexts::Context;
-use crate::resources::shared_bytes;
-use crate::term::OwnedEnv;
+use crate::term::TermEnv;
 
 /// Sharing smaller values costs more than copying them.
 pub(super) const SHARED_FROM: usize = 64 << 10;
@@ -22,24 +20,24 @@ const MOST_PARTS: usize = (1 << 20) / size_of::<ErlNifTerm>();
 
 /// Writes terms into one environment.
 pub(super) struct Writer<'a> {
-    pub(super) at: Attached<'a>,
+    pub(super) py: Attached<'a>,
     pub(super) types: &'a Types,
-    pub(super) context: Option<&'a Arc<Context>>,
+    pub(super) handles: &'a dyn Handles,
     pub(super) env: *mut ErlNifEnv,
     /// The term for `None`.
     pub(super) none: ErlNifTerm,
     pub(super) values: Values,
     /// What has no term: is it to become what it stands for, instead of a handle?
-    pub(super) plainly: bool,
+    pub(super) by_value: bool,
     /// The elements of the containers that are being built, innermost last: one buffer for the
     /// whole value instead of an allocation for each list in it.
     pub(super) parts: Vec<ErlNifTerm>,
     /// Is `env` a scratch one, whose garbage is of no consequence?
     pub(super) in_scratch: bool,
     /// The last scratch environment, to be freed when nobody waits for that.
-    pub(super) scratch: Option<OwnedEnv>,
+    pub(super) scratch: Option<TermEnv>,
     /// The value itself, where the converter's caller has given up its reference to it; else null.
-    pub(super) given: *mut ffi::PyObject,
+    pub(super) consumed: *mut ffi::PyObject,
     /// Whether nothing was met so far but objects of Python's own types, whose end runs no code.
     pub(super) is_plain: bool,
 }
@@ -56,29 +54,29 @@ impl Drop for Writer<'_> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(
-        at: Attached<'a>,
+        py: Attached<'a>,
         types: &'a Types,
-        context: Option<&'a Arc<Context>>,
+        handles: &'a dyn Handles,
         values: Values,
         env: *mut ErlNifEnv,
-        plainly: bool,
+        by_value: bool,
     ) -> Self {
         let none = match values {
             Values::Erlang => types.known.none,
             Values::Elixir => types.known.nil,
         };
         Writer {
-            at,
+            py,
             types,
-            context,
+            handles,
             env,
             none,
             values,
-            plainly,
+            by_value,
             parts: types.parts.take(),
             in_scratch: false,
             scratch: None,
-            given: std::ptr::null_mut(),
+            consumed: std::ptr::null_mut(),
             is_plain: true,
         }
     }
@@ -90,8 +88,8 @@ impl<'a> Writer<'a> {
     pub(super) unsafe fn share(&self, value: *mut ffi::PyObject) -> Option<ErlNifTerm> {
         // SAFETY: passed on to the caller; attached to the context's interpreter.
         unsafe {
-            let object = Object::from_borrowed(self.at, value)?;
-            shared_bytes::share(self.at, self.context?, self.env, &object, SHARED_FROM)
+            let object = Object::from_borrowed(self.py, value)?;
+            self.handles.share(self.py, self.env, &object, SHARED_FROM)
         }
     }
 
@@ -99,7 +97,7 @@ impl<'a> Writer<'a> {
     /// `bytes`, also through views and arrays.
     pub(super) fn never_changes(&self, object: &Object) -> bool {
         const DEEPEST: u32 = 8;
-        let mut object = object.clone_ref(self.at);
+        let mut object = object.clone_ref(self.py);
         for _ in 0..DEEPEST {
             // SAFETY: attached; the object and its type are live, and the type's name ends in NUL.
             let next = unsafe {
@@ -110,8 +108,8 @@ impl<'a> Writer<'a> {
                     return true;
                 }
                 match CStr::from_ptr((*class).tp_name).to_bytes() {
-                    b"memoryview" => object.getattr_c(self.at, c"obj"),
-                    b"numpy.ndarray" => object.getattr_c(self.at, c"base"),
+                    b"memoryview" => object.getattr_c(self.py, c"obj"),
+                    b"numpy.ndarray" => object.getattr_c(self.py, c"base"),
                     _ => return false,
                 }
             };
@@ -120,7 +118,7 @@ impl<'a> Writer<'a> {
                 None => break,
             }
         }
-        py_runtime::exception::clear(self.at);
+        py_runtime::exception::clear(self.py);
         false
     }
 }

@@ -3,7 +3,7 @@
 use py_runtime::ffi;
 use py_runtime::object::Attached;
 
-use super::current_job::Frame;
+use super::current_job::CurrentJob;
 
 /// Does something without the GIL on a thread that is no context's.
 pub(super) fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
@@ -15,17 +15,18 @@ pub(super) fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Waits for this thread's tally without the GIL; an interrupted job waits no longer.
+/// Waits for this thread's in_flight without the GIL; an interrupted job waits no longer.
 pub(super) fn wait(
-    at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
-    wait: impl FnOnce(&dyn Fn() -> bool),
+    py: Attached<'_>,
+    job: Option<&CurrentJob<'_>>,
+    wait: impl Fn(&dyn Fn() -> bool),
 ) {
-    match frame {
-        Some(frame) => {
-            frame.scope.note_raised();
-            frame.scope.detached(|| wait(&|| frame.scope.is_struck()));
+    match job {
+        Some(job) => {
+            let control = job.scope.control;
+            control.note_raised();
+            control.detached(&mut || wait(&|| control.is_interrupted()));
         }
-        None => detached(at, || wait(&|| false)),
+        None => detached(py, || wait(&|| false)),
     }
 }

@@ -5,25 +5,23 @@
 
 use std::borrow::Cow;
 use std::ptr::null_mut;
-use std::sync::Arc;
 use std::time::Duration;
 
-use py_runtime::context::Interrupted;
+use py_runtime::context::WaitError;
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_make_list_from_array};
 
 use super::blocking::detached;
-use super::current_job::{self, Frame};
+use super::current_job::{self, CurrentJob};
 use super::names::text_of;
 use super::prelude;
 use super::state::state;
 use super::values::{Raised, not_running, raise, to_python, to_term_as, try_to_python};
-use crate::outbound::callback::{Answer, Pending, Request, Waiter};
-use crate::outbound::callback_names;
 use crate::request::flags::Values;
 use crate::settings;
-use crate::term::{OwnedEnv, Saved, elements};
+use crate::term::{SavedTerm, TermEnv, elements};
+use crate::thread::host::{CallError, CallbackResult, ErlangCall, PendingCall, outbound};
 
 /// How long a thread without a context sleeps before it looks whether it was asked to stop.
 const LOOK: Duration = Duration::from_millis(50);
@@ -33,45 +31,58 @@ const LOOK: Duration = Duration::from_millis(50);
 /// # Safety
 /// `module` is live and ours, `args` are live objects.
 pub(super) unsafe fn call(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     name: &Object,
     args: &[*mut ffi::PyObject],
 ) -> Result<Object, Raised> {
-    let name = text_of(at, name)?;
-    let values = callback_names::values(&name).ok_or_else(|| unknown(at, &name))?;
-    current_job::with(|frame| {
-        if let Some(frame) = frame {
-            let allowed = frame.scope.check_depth(settings::callback_depth());
-            allowed.map_err(|why| interrupted(at, why))?;
+    let name = text_of(py, name)?;
+    let values = outbound().function_values(&name).ok_or_else(|| unknown(py, &name))?;
+    current_job::with(|job| {
+        if let Some(job) = job {
+            let allowed = job.scope.control.check_depth(settings::callback_depth());
+            allowed.map_err(|why| interrupted(py, why))?;
         }
-        let env = OwnedEnv::new();
+        let env = TermEnv::new();
         // SAFETY: the environment is ours alone; the caller vouches for the objects.
-        let list = unsafe { arguments(values, at, frame, env.as_ptr(), args) }?;
-        let waiter = match frame {
-            Some(frame) => Waiter::Context(Arc::clone(frame.scope.context)),
-            None => Waiter::Thread(std::thread::current()),
-        };
-        // SAFETY: the list is a term of the environment.
-        let request = unsafe { Request::new(&name, env, list) };
-        let pending = Pending::start(&request, waiter).ok_or_else(|| not_running(at))?;
+        let list = unsafe { arguments(values, py, job, env.as_ptr(), args) }?;
+        let call = ErlangCall { name: &name, env, arguments: list };
         // SAFETY: the caller vouches for the module.
-        unsafe {
-            match frame {
-                Some(frame) => frame
-                    .scope
-                    .wait(&pending, settings::callback_depth())
-                    .map_err(|why| interrupted(at, why))?,
-                None => sleep(at, module, &pending)?,
+        let called = unsafe {
+            match job {
+                Some(job) => job.scope.control.call_erlang(call, settings::callback_depth()),
+                None => call_and_sleep(py, module, call)?,
             }
-            match pending.take_answer() {
+        };
+        // SAFETY: as above.
+        unsafe {
+            match called {
                 // It is not looked up in any environment.
-                Some(Answer::Plain(value)) => returned(at, frame, null_mut(), value, &name),
-                Some(Answer::Given(answer)) => result(at, frame, module, &name, &answer),
-                Some(Answer::Lost) | None => Err(lost(at, module)),
+                Ok(CallbackResult::Immediate(value)) => returned(py, job, null_mut(), value, &name),
+                Ok(CallbackResult::Term(answer)) => result(py, job, module, &name, &answer),
+                Ok(CallbackResult::Lost) => Err(lost(py, module)),
+                Err(CallError::Interrupted(why)) => Err(interrupted(py, why)),
+                Err(CallError::NotRunning) => Err(not_running(py)),
             }
         }
     })
+}
+
+/// Calls on a thread that is no context's. `Err`: it was asked to stop.
+///
+/// # Safety
+/// Attached; `module` is live and ours.
+unsafe fn call_and_sleep(
+    py: Attached<'_>,
+    module: *mut ffi::PyObject,
+    call: ErlangCall<'_>,
+) -> Result<Result<CallbackResult, CallError>, Raised> {
+    let Some(pending) = outbound().call_erlang(call) else {
+        return Ok(Err(CallError::NotRunning));
+    };
+    // SAFETY: passed on to the caller.
+    unsafe { sleep(py, module, &*pending) }?;
+    Ok(Ok(pending.take_answer().unwrap_or(CallbackResult::Lost)))
 }
 
 /// A list of the terms for `args`.
@@ -80,8 +91,8 @@ pub(super) unsafe fn call(
 /// `env` is the caller's alone, `args` are live objects.
 unsafe fn arguments(
     values: Values,
-    at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    py: Attached<'_>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     args: &[*mut ffi::PyObject],
 ) -> Result<ErlNifTerm, Raised> {
@@ -93,8 +104,8 @@ unsafe fn arguments(
     }
     for (index, arg) in args.iter().enumerate() {
         // SAFETY: live, as the caller vouches.
-        let arg = unsafe { Object::from_borrowed(at, *arg) }.ok_or(Raised)?;
-        terms.push(to_term_as(values, at, frame, env, &arg, format_args!("args[{index}]"))?);
+        let arg = unsafe { Object::from_borrowed(py, *arg) }.ok_or(Raised)?;
+        terms.push(to_term_as(values, py, job, env, &arg, format_args!("args[{index}]"))?);
     }
     let count = u32::try_from(terms.len()).unwrap_or(u32::MAX);
     // SAFETY: pointer and length come from one vector, and its terms are of `env`.
@@ -106,19 +117,19 @@ unsafe fn arguments(
 /// # Safety
 /// Attached; `module` is live and ours.
 unsafe fn sleep(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
-    pending: &Pending,
+    pending: &dyn PendingCall,
 ) -> Result<(), Raised> {
     while !pending.is_answered() {
-        detached(at, || {
+        detached(py, || {
             if !pending.is_answered() {
                 std::thread::park_timeout(LOOK);
             }
         });
         if !pending.is_answered() {
             // SAFETY: passed on to the caller.
-            unsafe { prelude::checkpoint(at, module) }.ok_or(Raised)?;
+            unsafe { prelude::checkpoint(py, module) }.ok_or(Raised)?;
         }
     }
     Ok(())
@@ -126,13 +137,13 @@ unsafe fn sleep(
 
 /// The object for what the function has returned.
 fn returned(
-    at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    py: Attached<'_>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     value: ErlNifTerm,
     name: &str,
 ) -> Result<Object, Raised> {
-    to_python(at, frame, env, value, format_args!("the result of {name}"))
+    to_python(py, job, env, value, format_args!("the result of {name}"))
 }
 
 /// What the function has returned, or the exception it failed with.
@@ -140,27 +151,27 @@ fn returned(
 /// # Safety
 /// `module` is live and ours.
 unsafe fn result(
-    at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    py: Attached<'_>,
+    job: Option<&CurrentJob<'_>>,
     module: *mut ffi::PyObject,
     name: &str,
-    answer: &Saved,
+    answer: &SavedTerm,
 ) -> Result<Object, Raised> {
     let env = answer.env();
     // SAFETY: the answer's environment is only read.
     match unsafe { elements(env, answer.term()) } {
-        [_ok, value] => returned(at, frame, env, *value, name),
+        [_ok, value] => returned(py, job, env, *value, name),
         [_raised, class, reason, text, stack] => {
-            let class = to_python(at, frame, env, *class, "class")?;
-            let reason = match try_to_python(at, frame, env, *reason, "reason") {
+            let class = to_python(py, job, env, *class, "class")?;
+            let reason = match try_to_python(py, job, env, *reason, "reason") {
                 Ok(reason) => reason,
-                Err(_) => to_python(at, frame, env, *text, "reason")?,
+                Err(_) => to_python(py, job, env, *text, "reason")?,
             };
-            let stack = to_python(at, frame, env, *stack, "stacktrace")?;
+            let stack = to_python(py, job, env, *stack, "stacktrace")?;
             // SAFETY: passed on to the caller.
-            Err(unsafe { raise_error(at, module, [class, reason, stack]) })
+            Err(unsafe { raise_error(py, module, [class, reason, stack]) })
         }
-        _ => Err(unknown(at, name)),
+        _ => Err(unknown(py, name)),
     }
 }
 
@@ -169,7 +180,7 @@ unsafe fn result(
 /// # Safety
 /// `module` is live and ours.
 unsafe fn raise_error(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     [class, reason, stack]: [Object; 3],
 ) -> Raised {
@@ -183,7 +194,7 @@ unsafe fn raise_error(
             stack.as_ptr(),
             null_mut::<ffi::PyObject>(),
         );
-        if let Some(error) = Object::from_owned(at, error) {
+        if let Some(error) = Object::from_owned(py, error) {
             ffi::PyErr_SetObject(state.error, error.as_ptr());
         }
     }
@@ -192,42 +203,42 @@ unsafe fn raise_error(
 
 /// # Safety
 /// `module` is live and ours.
-unsafe fn lost(at: Attached<'_>, module: *mut ffi::PyObject) -> Raised {
-    let parts = [Object::text(at, "exit"), Object::text(at, "killed")];
+unsafe fn lost(py: Attached<'_>, module: *mut ffi::PyObject) -> Raised {
+    let parts = [Object::text(py, "exit"), Object::text(py, "killed")];
     // SAFETY: attached; the result is null or ours.
-    let stack = unsafe { Object::from_owned(at, ffi::PyList_New(0)) };
+    let stack = unsafe { Object::from_owned(py, ffi::PyList_New(0)) };
     match (parts, stack) {
         // SAFETY: passed on to the caller.
         ([Some(class), Some(reason)], Some(stack)) => unsafe {
-            raise_error(at, module, [class, reason, stack])
+            raise_error(py, module, [class, reason, stack])
         },
         _ => Raised,
     }
 }
 
-fn interrupted(at: Attached<'_>, why: Interrupted) -> Raised {
+fn interrupted(py: Attached<'_>, why: WaitError) -> Raised {
     // SAFETY: attached; the classes are Python's own.
     unsafe {
         match why {
-            Interrupted::Struck => {
+            WaitError::Interrupted => {
                 ffi::PyErr_SetNone(ffi::PyExc_KeyboardInterrupt);
                 Raised
             }
-            Interrupted::TooDeep(levels) => {
+            WaitError::TooDeep(levels) => {
                 let message = format!(
                     "{levels} calls of Erlang functions are waiting on this context, each in a job \
                      that was started while another waited, and no more are allowed"
                 );
-                raise(at, ffi::PyExc_RecursionError, &message)
+                raise(py, ffi::PyExc_RecursionError, &message)
             }
         }
     }
 }
 
-fn unknown(at: Attached<'_>, name: &str) -> Raised {
+fn unknown(py: Attached<'_>, name: &str) -> Raised {
     let message = format!("no Erlang function is registered as '{}'", shown(name));
     // SAFETY: the class is Python's own.
-    unsafe { raise(at, ffi::PyExc_NameError, &message) }
+    unsafe { raise(py, ffi::PyExc_NameError, &message) }
 }
 
 /// A name for a message, which is copied a few times.
@@ -240,9 +251,9 @@ fn shown(name: &str) -> Cow<'_, str> {
 }
 
 /// Whether the module can be asked for an attribute that it hasn't.
-pub(super) fn check_attribute(at: Attached<'_>, name: &Object) -> Result<(), Raised> {
-    let name = text_of(at, name)?;
-    if callback_names::values(&name).is_some() {
+pub(super) fn check_attribute(py: Attached<'_>, name: &Object) -> Result<(), Raised> {
+    let name = text_of(py, name)?;
+    if outbound().function_values(&name).is_some() {
         return Ok(());
     }
     let message = format!(
@@ -250,5 +261,5 @@ pub(super) fn check_attribute(at: Attached<'_>, name: &Object) -> Result<(), Rai
         shown(&name)
     );
     // SAFETY: the class is Python's own.
-    Err(unsafe { raise(at, ffi::PyExc_AttributeError, &message) })
+    Err(unsafe { raise(py, ffi::PyExc_AttributeError, &message) })
 }

@@ -7,25 +7,23 @@
 use std::cell::Cell;
 
 use py_runtime::ffi;
-use py_runtime::job::Scope;
 
-use crate::outbound::output::{self, Voice};
-use crate::request::call::Call;
+use crate::thread::host::{Output, outbound};
+use crate::thread::job_scope::JobScope;
 
 /// A job that runs, on the stack of its thread.
-pub(crate) struct Frame<'a> {
-    pub(crate) call: &'a Call,
-    pub(crate) scope: &'a Scope<'a, Call>,
+pub(crate) struct CurrentJob<'a> {
+    pub(crate) scope: &'a JobScope<'a>,
     interpreter: *mut ffi::PyInterpreterState,
-    pub(crate) voice: Voice,
+    output: &'a dyn Output,
 }
 
 thread_local! {
-    static CURRENT: Cell<*const Frame<'static>> = const { Cell::new(std::ptr::null()) };
+    static CURRENT: Cell<*const CurrentJob<'static>> = const { Cell::new(std::ptr::null()) };
 }
 
-/// Puts back the frame below, also after a panic.
-struct Restore(*const Frame<'static>);
+/// Puts back the job below, also after a panic.
+struct Restore(*const CurrentJob<'static>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
@@ -33,37 +31,36 @@ impl Drop for Restore {
     }
 }
 
-/// Runs `work` as the job `call`. On return all that it has said has arrived.
-pub(crate) fn enter<T>(call: &Call, scope: &Scope<'_, Call>, work: impl FnOnce() -> T) -> T {
+/// Runs `work` as the job.
+pub(crate) fn enter<T>(scope: &JobScope<'_>, output: &dyn Output, work: impl FnOnce() -> T) -> T {
     // SAFETY: a scope means that the thread is attached.
     let interpreter = unsafe { ffi::PyInterpreterState_Get() };
-    let frame = Frame { call, scope, interpreter, voice: Voice::default() };
-    let result = {
-        let _restore = Restore(CURRENT.replace((&raw const frame).cast()));
-        work()
-    };
-    if frame.voice.has_spoken.get() {
-        frame.voice.finish_lines(Some(call));
-        scope.detached(|| frame.voice.wait_until_heard());
-    }
-    result
+    let job = CurrentJob { scope, interpreter, output };
+    let _restore = Restore(CURRENT.replace((&raw const job).cast()));
+    work()
 }
 
 /// Gives `work` the job that runs on this thread, which is attached. Python code can have one
 /// interpreter run code in another on the same thread; there it is no job's.
-pub(crate) fn with<T>(work: impl FnOnce(Option<&Frame<'_>>) -> T) -> T {
-    // SAFETY: the frame is further down this thread's stack, where it stays until `enter` returns,
+pub(crate) fn with<T>(work: impl FnOnce(Option<&CurrentJob<'_>>) -> T) -> T {
+    // SAFETY: the job is further down this thread's stack, where it stays until `enter` returns,
     // and nobody has more of it than a shared reference.
-    let frame = unsafe { CURRENT.get().as_ref() };
+    let job = unsafe { CURRENT.get().as_ref() };
     // SAFETY: the caller says that the thread is attached.
     let here = || unsafe { ffi::PyInterpreterState_Get() };
-    work(frame.filter(|frame| frame.interpreter == here()))
+    work(job.filter(|job| job.interpreter == here()))
 }
 
-/// Gives `work` the voice of the job that runs on this thread, or of the thread.
-pub(crate) fn with_voice<T>(work: impl FnOnce(&Voice, Option<&Frame<'_>>) -> T) -> T {
-    with(|frame| match frame {
-        Some(frame) => work(&frame.voice, Some(frame)),
-        None => output::with_own(|voice| work(voice, None)),
+/// Gives `work` the output of the job that runs on this thread, or of the thread.
+pub(crate) fn with_output<T>(work: impl FnOnce(&dyn Output, Option<&CurrentJob<'_>>) -> T) -> T {
+    with(|job| match job {
+        Some(job) => work(job.output, Some(job)),
+        None => {
+            let (mut work, mut result) = (Some(work), None);
+            outbound().with_thread_output(&mut |output| {
+                result = work.take().map(|work| work(output, None));
+            });
+            result.expect("the work is done once")
+        }
     })
 }

@@ -9,27 +9,23 @@ use py_runtime::object::{Attached, Object};
 use super::blocking::wait;
 use super::current_job;
 use super::values::{Raised, raise};
-use crate::outbound::output;
 
 /// Writes text (or bytes) to standard output (0) or error (1); returns how much that was.
-pub(super) fn write(at: Attached<'_>, stream: usize, text: &Object) -> Result<Object, Raised> {
-    current_job::with_voice(|voice, frame| {
-        let call = frame.map(|frame| frame.call);
-        let written = with_bytes(at, text, |bytes| {
-            output::write(&voice.lines[stream], bytes, voice, call);
-        })?;
-        if voice.tally.is_full() {
-            wait(at, frame, |stop| voice.tally.wait_for_room(stop));
+pub(super) fn write(py: Attached<'_>, stream: usize, text: &Object) -> Result<Object, Raised> {
+    current_job::with_output(|output, job| {
+        let written = with_bytes(py, text, |bytes| output.write(stream, bytes))?;
+        if output.is_full() {
+            wait(py, job, |stop| output.wait_for_capacity(stop));
         }
         // SAFETY: attached; the result is null or ours.
-        unsafe { Object::from_owned(at, ffi::PyLong_FromSsize_t(written)) }.ok_or(Raised)
+        unsafe { Object::from_owned(py, ffi::PyLong_FromSsize_t(written)) }.ok_or(Raised)
     })
 }
 
 /// Gives `work` the UTF-8 of a `str`, or the contents of `bytes`; returns the length in Python's
 /// eyes.
 fn with_bytes(
-    at: Attached<'_>,
+    py: Attached<'_>,
     text: &Object,
     work: impl FnOnce(&[u8]),
 ) -> Result<ffi::Py_ssize_t, Raised> {
@@ -42,7 +38,7 @@ fn with_bytes(
             if utf8.is_null() {
                 // A lone surrogate.
                 ffi::PyErr_Clear();
-                work(lossy_text(at, text).ok_or(Raised)?.as_bytes());
+                work(lossy_text(py, text).ok_or(Raised)?.as_bytes());
             } else {
                 work(slice(utf8, length));
             }
@@ -54,7 +50,7 @@ fn with_bytes(
             ffi::PyErr_Clear();
             let class = std::ffi::CStr::from_ptr((*ffi::Py_TYPE(ptr)).tp_name).to_string_lossy();
             let message = format!("write() argument must be str, not {class}");
-            Err(raise(at, ffi::PyExc_TypeError, &message))
+            Err(raise(py, ffi::PyExc_TypeError, &message))
         }
     }
 }
@@ -67,9 +63,7 @@ unsafe fn slice<'a>(start: *const std::ffi::c_char, length: ffi::Py_ssize_t) -> 
 }
 
 /// Sends what has been written of an unfinished line.
-pub(super) fn flush(at: Attached<'_>, stream: usize) -> Object {
-    current_job::with_voice(|voice, frame| {
-        output::finish(&voice.lines[stream], voice, frame.map(|frame| frame.call));
-    });
-    Object::none(at)
+pub(super) fn flush(py: Attached<'_>, stream: usize) -> Object {
+    current_job::with_output(|output, _| output.flush(stream));
+    Object::none(py)
 }

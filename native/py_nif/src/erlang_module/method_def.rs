@@ -63,13 +63,13 @@ pub(super) const fn one(
 /// Does what the function is for. A panic must not cross CPython's frames.
 pub(super) fn guarded(work: impl FnOnce(Attached<'_>) -> Result<Object, Raised>) -> Argument {
     // SAFETY: called by Python code, so the thread is attached.
-    let at = unsafe { Attached::assume() };
-    match catch_unwind(AssertUnwindSafe(|| work(at))) {
+    let py = unsafe { Attached::assume() };
+    match catch_unwind(AssertUnwindSafe(|| work(py))) {
         Ok(Ok(value)) => value.into_ptr(),
         Ok(Err(Raised)) => null_mut(),
         Err(_) => {
             // SAFETY: attached; the class is Python's own.
-            unsafe { raise(at, ffi::PyExc_SystemError, "the native library hit a bug") };
+            unsafe { raise(py, ffi::PyExc_SystemError, "the native library hit a bug") };
             null_mut()
         }
     }
@@ -94,7 +94,7 @@ pub(super) unsafe fn arguments<'a>(
 ///
 /// # Safety
 /// `argument` is live.
-pub(super) unsafe fn keep(at: Attached<'_>, argument: Argument) -> Result<Object, Raised> {
+pub(super) unsafe fn keep(py: Attached<'_>, argument: Argument) -> Result<Object, Raised> {
     // SAFETY: as the caller vouches.
-    unsafe { Object::from_borrowed(at, argument) }.ok_or(Raised)
+    unsafe { Object::from_borrowed(py, argument) }.ok_or(Raised)
 }

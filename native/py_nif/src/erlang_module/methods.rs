@@ -60,9 +60,9 @@ pub(super) static PRIVATE: Methods<9> = Methods(UnsafeCell::new([
 static BY_NAME: Methods<1> =
     Methods(UnsafeCell::new([keywords(c"registered", call_by_name, c"An Erlang function.")]));
 
-fn wrong(at: Attached<'_>, usage: &str) -> Raised {
+fn wrong(py: Attached<'_>, usage: &str) -> Raised {
     // SAFETY: the class is Python's own.
-    unsafe { raise(at, ffi::PyExc_TypeError, usage) }
+    unsafe { raise(py, ffi::PyExc_TypeError, usage) }
 }
 
 unsafe extern "C" fn call(
@@ -71,17 +71,17 @@ unsafe extern "C" fn call(
     count: ffi::Py_ssize_t,
     keys: Argument,
 ) -> Argument {
-    guarded(|at| {
+    guarded(|py| {
         // SAFETY: as CPython gives them.
         let args = unsafe { arguments(args, count) };
         let [name, args @ ..] = args else {
-            return Err(wrong(at, "erlang.call() takes a name and then the function's arguments"));
+            return Err(wrong(py, "erlang.call() takes a name and then the function's arguments"));
         };
         // SAFETY: live, as long as the call lasts.
         unsafe {
-            let name = keep(at, *name)?;
-            refuse_keywords(at, &name, keys)?;
-            calls::call(at, module, &name, args)
+            let name = keep(py, *name)?;
+            refuse_keywords(py, &name, keys)?;
+            calls::call(py, module, &name, args)
         }
     })
 }
@@ -93,13 +93,13 @@ unsafe extern "C" fn call_by_name(
     count: ffi::Py_ssize_t,
     keys: Argument,
 ) -> Argument {
-    guarded(|at| {
+    guarded(|py| {
         // SAFETY: `getattr` made the tuple; the rest is as CPython gives it.
         unsafe {
             let module = ffi::PyTuple_GetItem(this, 0);
-            let name = keep(at, ffi::PyTuple_GetItem(this, 1))?;
-            refuse_keywords(at, &name, keys)?;
-            calls::call(at, module, &name, arguments(args, count))
+            let name = keep(py, ffi::PyTuple_GetItem(this, 1))?;
+            refuse_keywords(py, &name, keys)?;
+            calls::call(py, module, &name, arguments(args, count))
         }
     })
 }
@@ -128,15 +128,15 @@ unsafe fn refuse_keywords(_: Attached<'_>, name: &Object, keys: Argument) -> Res
 }
 
 unsafe extern "C" fn getattr(module: Argument, name: Argument) -> Argument {
-    guarded(|at| {
+    guarded(|py| {
         // SAFETY: live, as long as the call lasts; the new function keeps the tuple.
         unsafe {
-            calls::check_attribute(at, &keep(at, name)?)?;
-            let this = Object::from_owned(at, ffi::PyTuple_Pack(2, module, name)).ok_or(Raised)?;
+            calls::check_attribute(py, &keep(py, name)?)?;
+            let this = Object::from_owned(py, ffi::PyTuple_Pack(2, module, name)).ok_or(Raised)?;
             let method = BY_NAME.0.get().cast::<ffi::PyMethodDef>();
             let function =
                 ffi::PyCFunction_NewEx(method, this.as_ptr(), null_mut::<ffi::PyObject>());
-            Object::from_owned(at, function).ok_or(Raised)
+            Object::from_owned(py, function).ok_or(Raised)
         }
     })
 }
@@ -146,13 +146,13 @@ unsafe extern "C" fn send(
     args: *mut Argument,
     count: ffi::Py_ssize_t,
 ) -> Argument {
-    guarded(|at| {
+    guarded(|py| {
         // SAFETY: as CPython gives them, live as long as the call lasts.
         unsafe {
             let [to, term] = arguments(args, count) else {
-                return Err(wrong(at, "erlang.send() takes a process and a term"));
+                return Err(wrong(py, "erlang.send() takes a process and a term"));
             };
-            sends::send(at, module, &keep(at, *to)?, &keep(at, *term)?)
+            sends::send(py, module, &keep(py, *to)?, &keep(py, *term)?)
         }
     })
 }
@@ -163,29 +163,29 @@ unsafe extern "C" fn self_(_: Argument, _: Argument) -> Argument {
 
 unsafe extern "C" fn whereis(_: Argument, name: Argument) -> Argument {
     // SAFETY: live, as long as the call lasts.
-    guarded(|at| sends::whereis(at, &unsafe { keep(at, name) }?))
+    guarded(|py| sends::whereis(py, &unsafe { keep(py, name) }?))
 }
 
 unsafe extern "C" fn restore(_: Argument, args: *mut Argument, count: ffi::Py_ssize_t) -> Argument {
     // SAFETY: as CPython gives them, live as long as the call lasts.
-    guarded(|at| pickle::restore(at, unsafe { arguments(args, count) }))
+    guarded(|py| pickle::restore(py, unsafe { arguments(args, count) }))
 }
 
 unsafe extern "C" fn write(_: Argument, args: *mut Argument, count: ffi::Py_ssize_t) -> Argument {
-    guarded(|at| {
+    guarded(|py| {
         // SAFETY: as CPython gives them, live as long as the call lasts.
         unsafe {
             let [stream, text] = arguments(args, count) else {
-                return Err(wrong(at, "write() takes text"));
+                return Err(wrong(py, "write() takes text"));
             };
-            io::write(at, stream_number(*stream), &keep(at, *text)?)
+            io::write(py, stream_number(*stream), &keep(py, *text)?)
         }
     })
 }
 
 unsafe extern "C" fn flush(_: Argument, stream: Argument) -> Argument {
     // SAFETY: live, as long as the call lasts.
-    guarded(|at| Ok(io::flush(at, unsafe { stream_number(stream) })))
+    guarded(|py| Ok(io::flush(py, unsafe { stream_number(stream) })))
 }
 
 /// # Safety
@@ -196,14 +196,14 @@ unsafe fn stream_number(stream: Argument) -> usize {
 }
 
 unsafe extern "C" fn log(_: Argument, args: *mut Argument, count: ffi::Py_ssize_t) -> Argument {
-    guarded(|at| {
+    guarded(|py| {
         // SAFETY: as CPython gives them, live as long as the call lasts.
         unsafe {
             let [severity, message, meta] = arguments(args, count) else {
-                return Err(wrong(at, "log() takes a severity, a message and metadata"));
+                return Err(wrong(py, "log() takes a severity, a message and metadata"));
             };
             let severity = ffi::PyLong_AsLong(*severity);
-            logs::log(at, severity, &keep(at, *message)?, &keep(at, *meta)?)
+            logs::log(py, severity, &keep(py, *message)?, &keep(py, *meta)?)
         }
     })
 }
@@ -213,7 +213,7 @@ unsafe extern "C" fn log_level(_: Argument, _: Argument) -> Argument {
 }
 
 unsafe extern "C" fn log_level_is_old(_: Argument, _: Argument) -> Argument {
-    guarded(|at| Ok(logs::log_level_is_old(at)))
+    guarded(|py| Ok(logs::log_level_is_old(py)))
 }
 
 unsafe extern "C" fn log_levels(_: Argument, _: Argument) -> Argument {
@@ -225,12 +225,12 @@ unsafe extern "C" fn environ(_: Argument, _: Argument) -> Argument {
     // SAFETY: attached; results are null or ours, lengths are those of the vectors, and the
     // dictionary takes its own references. As when CPython itself reads the variables, the GIL is
     // held.
-    guarded(|at| unsafe {
-        let variables = Object::from_owned(at, ffi::PyDict_New()).ok_or(Raised)?;
+    guarded(|py| unsafe {
+        let variables = Object::from_owned(py, ffi::PyDict_New()).ok_or(Raised)?;
         let bytes = |text: &[u8]| {
             let length = text.len() as ffi::Py_ssize_t;
             let bytes = ffi::PyBytes_FromStringAndSize(text.as_ptr().cast(), length);
-            Object::from_owned(at, bytes).ok_or(Raised)
+            Object::from_owned(py, bytes).ok_or(Raised)
         };
         for (name, value) in py_runtime::environment::all() {
             let (name, value) = (bytes(&name)?, bytes(&value)?);
@@ -243,10 +243,10 @@ unsafe extern "C" fn environ(_: Argument, _: Argument) -> Argument {
 }
 
 unsafe extern "C" fn namespace(_: Argument, likely: Argument) -> Argument {
-    guarded(|at| {
+    guarded(|py| {
         // SAFETY: live, as long as the call lasts.
         let likely = unsafe { ffi::PyObject_IsTrue(likely) } == 1;
-        Ok(job_namespace::namespace(at, likely))
+        Ok(job_namespace::namespace(py, likely))
     })
 }
 

@@ -1,9 +1,10 @@
 //! The built-in Python module `erlang`.
 //!
-//! Runs wherever Python imports it: as a rule once in each interpreter. It is a multi-phase module
-//! whose types are made anew for each interpreter and kept in the module's state; nothing here
-//! outlives or is shared between interpreters but the static definitions, which CPython itself shares.
-//! Where Python code drops the module and imports it again, the new one has what the first has.
+//! Uses [`crate::thread`] and what is below it. Runs wherever Python imports it: as a rule once in
+//! each interpreter. It is a multi-phase module whose types are made anew for each interpreter and
+//! kept in the module's state. Nothing here may outlive an interpreter or be shared between two,
+//! but for the static definitions, which CPython itself shares. Where Python code drops the module
+//! and imports it again, the new one has what the first has.
 
 mod blocking;
 mod call;
@@ -25,8 +26,8 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 
 use crate::erlang_types::{atom, buffer, pid_ref};
 pub(crate) use prelude::{install, sources};
@@ -91,11 +92,11 @@ unsafe extern "C" fn exec(module: *mut ffi::PyObject) -> c_int {
     // SAFETY: called by Python's import system, attached, with a new module whose state is zeroed.
     // What the state holds by the time of a failure is released with the module.
     unsafe {
-        let at = Attached::assume();
+        let py = Attached::assume();
         let dict = ffi::PyInterpreterState_GetDict(ffi::PyInterpreterState_Get());
-        let done = match Object::from_borrowed(at, first(dict)) {
+        let done = match Object::from_borrowed(py, first(dict)) {
             Some(first) => take_over(module, first.as_ptr()),
-            None => begin(at, module).and_then(|()| remember(dict, module)),
+            None => begin(py, module).and_then(|()| remember(dict, module)),
         };
         if done.and_then(|()| publish(module)).is_some() { 0 } else { -1 }
     }
@@ -128,13 +129,13 @@ unsafe fn remember(dict: *mut ffi::PyObject, module: *mut ffi::PyObject) -> Opti
 ///
 /// # Safety
 /// Attached; `module` is live and new.
-unsafe fn begin(at: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
+unsafe fn begin(py: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
     // SAFETY: as the caller vouches.
     unsafe {
         let state = state(module)?;
         state.atom = atom::make_type(module, pickle::ATOM.0.get().cast());
         let make =
-            |name, doc| pid_ref::make_type(at, module, name, doc, pickle::OPAQUE.0.get().cast());
+            |name, doc| pid_ref::make_type(py, module, name, doc, pickle::OPAQUE.0.get().cast());
         state.pid = make(c"erlang.Pid", c"The id of an Erlang process.");
         state.reference = make(c"erlang.Ref", c"An Erlang reference.");
         state.buffer = buffer::make_type(module, pickle::COPIED.0.get().cast());
@@ -144,7 +145,7 @@ unsafe fn begin(at: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
         {
             return None;
         }
-        prelude::run(at, module, state, &methods::PRIVATE)
+        prelude::run(py, module, state, &methods::PRIVATE)
     }
 }
 

@@ -6,16 +6,16 @@ use py_runtime::object::{Attached, Object};
 use super::values::{Raised, raise};
 
 /// The text of a `str` or an `erlang.Atom`.
-pub(super) fn text_of(at: Attached<'_>, name: &Object) -> Result<String, Raised> {
-    check_name(at, name)?;
+pub(super) fn text_of(py: Attached<'_>, name: &Object) -> Result<String, Raised> {
+    check_name(py, name)?;
     // SAFETY: attached; an object's `str` is one.
-    let text = unsafe { Object::from_owned(at, ffi::PyObject_Str(name.as_ptr())) };
-    text.and_then(|text| py_runtime::exception::lossy_text(at, &text)).ok_or(Raised)
+    let text = unsafe { Object::from_owned(py, ffi::PyObject_Str(name.as_ptr())) };
+    text.and_then(|text| py_runtime::exception::lossy_text(py, &text)).ok_or(Raised)
 }
 
 /// Refuses what is neither a `str` nor an `erlang.Atom`.
-pub(super) fn check_name(at: Attached<'_>, name: &Object) -> Result<(), Raised> {
-    if is_name(at, name.as_ptr()) {
+pub(super) fn check_name(py: Attached<'_>, name: &Object) -> Result<(), Raised> {
+    if is_name(py, name.as_ptr()) {
         return Ok(());
     }
     // SAFETY: attached; types' names end in NUL, and the class is Python's own.
@@ -23,7 +23,7 @@ pub(super) fn check_name(at: Attached<'_>, name: &Object) -> Result<(), Raised> 
         let class = std::ffi::CStr::from_ptr((*ffi::Py_TYPE(name.as_ptr())).tp_name);
         let message =
             format!("a name must be a str or an erlang.Atom, not {}", class.to_string_lossy());
-        Err(raise(at, ffi::PyExc_TypeError, &message))
+        Err(raise(py, ffi::PyExc_TypeError, &message))
     }
 }
 

@@ -20,7 +20,7 @@ use super::method_def::{END, Methods, guarded, keep, one};
 use super::state::import;
 use super::values::{Raised, raise, to_python};
 use crate::erlang_types::{atom, pid_ref};
-use crate::term::OwnedEnv;
+use crate::term::TermEnv;
 
 /// Of a type that can't be pickled, as a `memoryview` can't.
 pub(super) static COPIED: Methods<3> = Methods(UnsafeCell::new([COPY, DEEPCOPY, END]));
@@ -67,35 +67,35 @@ unsafe extern "C" fn reduce_opaque(
     this: *mut ffi::PyObject,
     _: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    guarded(|at| {
-        let env = OwnedEnv::new();
+    guarded(|py| {
+        let env = TermEnv::new();
         // SAFETY: called by Python with a live instance; the environment is ours alone.
         let term = unsafe {
             let ptr = env.as_ptr();
             Term::new(Env::new(&env, ptr), pid_ref::to_term(ptr, this))
         };
         let bytes = term.to_binary();
-        let module = import(at).map_err(|why| {
+        let module = import(py).map_err(|why| {
             // SAFETY: the class is Python's own.
-            unsafe { raise(at, ffi::PyExc_ImportError, &why.message) }
+            unsafe { raise(py, ffi::PyExc_ImportError, &why.message) }
         })?;
-        let restore = module.getattr_c(at, c"_restore").ok_or(Raised)?;
+        let restore = module.getattr_c(py, c"_restore").ok_or(Raised)?;
         // SAFETY: attached; pointer and length are those of one binary, which the call copies; the
         // format takes an integer, and new references to objects.
         let reduced = unsafe {
             let length = bytes.len() as ffi::Py_ssize_t;
             let bytes = ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length);
-            let bytes = Object::from_owned(at, bytes).ok_or(Raised)?;
+            let bytes = Object::from_owned(py, bytes).ok_or(Raised)?;
             ffi::Py_BuildValue(c"O(KO)".as_ptr(), restore.as_ptr(), this_vm(), bytes.as_ptr())
         };
         // SAFETY: null or ours.
-        unsafe { Object::from_owned(at, reduced) }.ok_or(Raised)
+        unsafe { Object::from_owned(py, reduced) }.ok_or(Raised)
     })
 }
 
 /// `_restore(vm, bytes)`: the pid or reference that was pickled.
-pub(super) fn restore(at: Attached<'_>, args: &[*mut ffi::PyObject]) -> Result<Object, Raised> {
-    let [vm, bytes] = args else { return Err(invalid(at)) };
+pub(super) fn restore(py: Attached<'_>, args: &[*mut ffi::PyObject]) -> Result<Object, Raised> {
+    let [vm, bytes] = args else { return Err(invalid(py)) };
     // SAFETY: live, as long as the call lasts; what is no integer is another VM's.
     let vm = unsafe {
         let vm = ffi::PyLong_AsUnsignedLongLong(*vm);
@@ -105,32 +105,32 @@ pub(super) fn restore(at: Attached<'_>, args: &[*mut ffi::PyObject]) -> Result<O
     if vm != this_vm() {
         let message = "an erlang.Pid or erlang.Ref that was pickled in another Erlang VM";
         // SAFETY: the class is Python's own.
-        return Err(unsafe { raise(at, ffi::PyExc_ValueError, message) });
+        return Err(unsafe { raise(py, ffi::PyExc_ValueError, message) });
     }
     // SAFETY: live, as long as the call lasts.
-    let bytes = unsafe { keep(at, *bytes) }?;
+    let bytes = unsafe { keep(py, *bytes) }?;
     let (mut start, mut length) = (null_mut(), 0);
     // SAFETY: attached; on success the bytes live as long as the object does.
     let encoded = unsafe {
         if ffi::PyBytes_AsStringAndSize(bytes.as_ptr(), &raw mut start, &raw mut length) != 0 {
             ffi::PyErr_Clear();
-            return Err(invalid(at));
+            return Err(invalid(py));
         }
         std::slice::from_raw_parts(start.cast::<u8>(), usize::try_from(length).unwrap_or(0))
     };
     if !TAGS.iter().any(|tag| encoded.starts_with(tag)) {
-        return Err(invalid(at));
+        return Err(invalid(py));
     }
-    let env = OwnedEnv::new();
+    let env = TermEnv::new();
     // SAFETY: the environment is ours alone.
     let term = unsafe { Env::new(&env, env.as_ptr()) }.binary_to_term(encoded);
-    let (term, _) = term.ok_or_else(|| invalid(at))?;
+    let (term, _) = term.ok_or_else(|| invalid(py))?;
     if is_nameless(encoded) && !is_nameless(own_ref(&env).to_binary().as_slice()) {
         let message = "an erlang.Pid or erlang.Ref that was pickled before this node got its name";
         // SAFETY: the class is Python's own.
-        return Err(unsafe { raise(at, ffi::PyExc_ValueError, message) });
+        return Err(unsafe { raise(py, ffi::PyExc_ValueError, message) });
     }
-    current_job::with(|frame| to_python(at, frame, env.as_ptr(), term.as_c_arg(), "the pid"))
+    current_job::with(|job| to_python(py, job, env.as_ptr(), term.as_c_arg(), "the pid"))
 }
 
 /// Whether an identifier is of a node without a name. Decoded in one that has a name by now, it
@@ -141,7 +141,7 @@ fn is_nameless(encoded: &[u8]) -> bool {
 }
 
 /// A reference of this node as it is now.
-fn own_ref(env: &OwnedEnv) -> Term<'_> {
+fn own_ref(env: &TermEnv) -> Term<'_> {
     // SAFETY: the environment is the caller's alone.
     unsafe {
         let ptr = env.as_ptr();
@@ -149,10 +149,10 @@ fn own_ref(env: &OwnedEnv) -> Term<'_> {
     }
 }
 
-fn invalid(at: Attached<'_>) -> Raised {
+fn invalid(py: Attached<'_>) -> Raised {
     let message = "erlang._restore() takes what a pickled erlang.Pid or erlang.Ref gives it";
     // SAFETY: the class is Python's own.
-    unsafe { raise(at, ffi::PyExc_ValueError, message) }
+    unsafe { raise(py, ffi::PyExc_ValueError, message) }
 }
 
 /// A number that no other VM has.

@@ -12,13 +12,12 @@ use rustler::sys::{
 };
 
 use super::blocking::wait;
-use super::current_job::{self, Frame};
+use super::current_job::{self, CurrentJob};
 use super::names::{check_name, is_name, is_of};
 use super::state::state;
 use super::values::{Raised, not_running, raise, to_python, to_term};
-use crate::outbound::in_flight::{self, Sent};
-use crate::outbound::services::Service;
-use crate::term::{self, OwnedEnv, atom, elements, local_pid, pid_term, tuple};
+use crate::term::{self, TermEnv, elements, local_pid, pid_term, tuple};
+use crate::thread::host::outbound;
 
 /// Where a message goes.
 enum To {
@@ -36,39 +35,39 @@ enum To {
 /// # Safety
 /// `module` is live and ours.
 pub(super) unsafe fn send(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     to: &Object,
     term: &Object,
 ) -> Result<Object, Raised> {
-    if !is_receiver(at, to) {
+    if !is_receiver(py, to) {
         let usage = "erlang.send() takes a Pid, a registered name, or (name, node)";
         // SAFETY: the class is Python's own.
-        return Err(unsafe { raise(at, ffi::PyExc_TypeError, usage) });
+        return Err(unsafe { raise(py, ffi::PyExc_TypeError, usage) });
     }
-    current_job::with(|frame| {
-        let env = OwnedEnv::new();
-        let message = to_term(at, frame, env.as_ptr(), term, "the message")?;
-        let to_whom = to_term(at, frame, env.as_ptr(), to, "the receiver")?;
+    current_job::with(|job| {
+        let env = TermEnv::new();
+        let message = to_term(py, job, env.as_ptr(), term, "the message")?;
+        let to_whom = to_term(py, job, env.as_ptr(), to, "the receiver")?;
         // SAFETY: both are terms of our own environment, and no scheduler runs Python.
         let sent = unsafe {
             match receiver(env.as_ptr(), to_whom) {
-                To::Local(pid) => Some(send_local(at, frame, &env, pid, message)),
+                To::Local(pid) => Some(send_local(py, job, &env, pid, message)),
                 To::Name(name) => registered_pid(env.as_ptr(), name)
-                    .map(|pid| send_local(at, frame, &env, pid, message)),
+                    .map(|pid| send_local(py, job, &env, pid, message)),
                 To::Elsewhere(address) => {
-                    send_elsewhere(at, frame, &env, address, message)?;
+                    send_elsewhere(py, job, &env, address, message)?;
                     Some(true)
                 }
                 To::Nowhere => None,
             }
         };
         match sent {
-            Some(true) => Ok(Object::none(at)),
+            Some(true) => Ok(Object::none(py)),
             // SAFETY: the caller vouches for the module.
-            Some(false) => Err(unsafe { no_process(at, module, to, "is not alive") }),
+            Some(false) => Err(unsafe { no_process(py, module, to, "is not alive") }),
             // SAFETY: as above.
-            None => Err(unsafe { no_process(at, module, to, "is not a registered name") }),
+            None => Err(unsafe { no_process(py, module, to, "is not a registered name") }),
         }
     })
 }
@@ -128,14 +127,14 @@ unsafe fn registered_pid(env: *mut ErlNifEnv, name: ErlNifTerm) -> Option<ErlNif
 /// # Safety
 /// `message` belongs to `env`, which is this thread's, no scheduler's.
 unsafe fn send_local(
-    at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
-    env: &OwnedEnv,
+    py: Attached<'_>,
+    job: Option<&CurrentJob<'_>>,
+    env: &TermEnv,
     pid: ErlNifPid,
     message: ErlNifTerm,
 ) -> bool {
-    if in_flight::has_sends() {
-        wait(at, frame, |stop| in_flight::wait_for_sends(stop));
+    if outbound().has_remote_sends() {
+        wait(py, job, |stop| outbound().wait_for_remote_sends(stop));
     }
     // SAFETY: as the caller vouches.
     unsafe { enif_send(null_mut(), &raw const pid, env.as_ptr(), message) != 0 }
@@ -146,92 +145,82 @@ unsafe fn send_local(
 /// # Safety
 /// `address` and `message` belong to `env`, which is this thread's, no scheduler's.
 unsafe fn send_elsewhere(
-    at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
-    env: &OwnedEnv,
+    py: Attached<'_>,
+    job: Option<&CurrentJob<'_>>,
+    env: &TermEnv,
     address: ErlNifTerm,
     message: ErlNifTerm,
 ) -> Result<(), Raised> {
-    if in_flight::has_too_many_sends() {
-        wait(at, frame, |stop| in_flight::wait_for_room_to_send(stop));
+    if outbound().has_too_many_remote_sends() {
+        wait(py, job, |stop| outbound().wait_for_send_capacity(stop));
     }
-    in_flight::add(Sent::Send);
-    let ptr = env.as_ptr();
     // SAFETY: as the caller vouches.
-    let sent = unsafe {
-        let order = tuple(ptr, &[atom(ptr, "py_send"), in_flight::term(ptr), address, message]);
-        Service::Sender.send(ptr, order)
-    };
-    if sent {
-        Ok(())
-    } else {
-        in_flight::take_back(Sent::Send);
-        Err(not_running(at))
-    }
+    let sent = unsafe { outbound().send_remote(env, address, message) };
+    if sent { Ok(()) } else { Err(not_running(py)) }
 }
 
 /// # Safety
 /// `module` is live and ours.
 unsafe fn no_process(
-    at: Attached<'_>,
+    py: Attached<'_>,
     module: *mut ffi::PyObject,
     to: &Object,
     what: &str,
 ) -> Raised {
     // SAFETY: attached; live objects; the state holds the class for as long as the module lives.
     unsafe {
-        let shown = Object::from_owned(at, ffi::PyObject_Repr(to.as_ptr()));
-        let shown = shown.and_then(|shown| py_runtime::exception::lossy_text(at, &shown));
+        let shown = Object::from_owned(py, ffi::PyObject_Repr(to.as_ptr()));
+        let shown = shown.and_then(|shown| py_runtime::exception::lossy_text(py, &shown));
         let Some(state) = state(module) else { return Raised };
-        raise(at, state.process_error, &format!("{} {what}", shown.unwrap_or_default()))
+        raise(py, state.process_error, &format!("{} {what}", shown.unwrap_or_default()))
     }
 }
 
 /// The process whose job runs on this thread.
-pub(super) fn caller(at: Attached<'_>) -> Result<Object, Raised> {
-    current_job::with(|frame| match frame {
-        Some(frame) => pid_object(at, Some(frame), frame.call.principal()),
+pub(super) fn caller(py: Attached<'_>) -> Result<Object, Raised> {
+    current_job::with(|job| match job {
+        Some(job) => pid_object(py, Some(job), job.scope.request.on_behalf_of()),
         None => {
             let message = "no Erlang process's job runs on this thread: ask for erlang.self() \
                            before you start a thread, and pass it on";
             // SAFETY: the class is Python's own.
-            Err(unsafe { raise(at, ffi::PyExc_RuntimeError, message) })
+            Err(unsafe { raise(py, ffi::PyExc_RuntimeError, message) })
         }
     })
 }
 
 /// The process that is registered as `name`, or `None`.
-pub(super) fn whereis(at: Attached<'_>, name: &Object) -> Result<Object, Raised> {
-    check_name(at, name)?;
-    current_job::with(|frame| {
-        let env = OwnedEnv::new();
-        let name = to_term(at, frame, env.as_ptr(), name, "the name")?;
+pub(super) fn whereis(py: Attached<'_>, name: &Object) -> Result<Object, Raised> {
+    check_name(py, name)?;
+    current_job::with(|job| {
+        let env = TermEnv::new();
+        let name = to_term(py, job, env.as_ptr(), name, "the name")?;
         // SAFETY: a term of our own environment, and no scheduler runs Python.
         match unsafe { registered_pid(env.as_ptr(), name) } {
-            Some(pid) => pid_object(at, frame, pid),
-            None => Ok(Object::none(at)),
+            Some(pid) => pid_object(py, job, pid),
+            None => Ok(Object::none(py)),
         }
     })
 }
 
 fn pid_object(
-    at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    py: Attached<'_>,
+    job: Option<&CurrentJob<'_>>,
     pid: ErlNifPid,
 ) -> Result<Object, Raised> {
-    let env = OwnedEnv::new();
-    to_python(at, frame, env.as_ptr(), pid_term(pid), "the pid")
+    let env = TermEnv::new();
+    to_python(py, job, env.as_ptr(), pid_term(pid), "the pid")
 }
 
 /// Whether messages can be sent there: a `Pid`, a name, or a pair of names.
-fn is_receiver(at: Attached<'_>, to: &Object) -> bool {
+fn is_receiver(py: Attached<'_>, to: &Object) -> bool {
     let ptr = to.as_ptr();
     // SAFETY: attached; items of a tuple are live as long as it is.
     unsafe {
         let is_pair = ffi::PyTuple_Check(ptr) != 0
             && ffi::PyTuple_Size(ptr) == 2
-            && is_name(at, ffi::PyTuple_GetItem(ptr, 0))
-            && is_name(at, ffi::PyTuple_GetItem(ptr, 1));
-        is_pair || is_name(at, ptr) || is_of(ptr, c"erlang.Pid")
+            && is_name(py, ffi::PyTuple_GetItem(ptr, 0))
+            && is_name(py, ffi::PyTuple_GetItem(ptr, 1));
+        is_pair || is_name(py, ptr) || is_of(ptr, c"erlang.Pid")
     }
 }

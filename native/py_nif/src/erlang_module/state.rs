@@ -5,8 +5,8 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use py_runtime::exception::Exception;
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 
 use crate::erlang_types::Classes;
 
@@ -18,12 +18,12 @@ pub(super) static DEFINITION: AtomicPtr<ffi::PyModuleDef> = AtomicPtr::new(null_
 
 /// Imports the module and takes the types from its state, so that it makes no difference what
 /// Python code has put in place of the attributes.
-pub(crate) fn classes(at: Attached<'_>) -> Result<Classes, Exception> {
-    let module = import(at)?;
+pub(crate) fn classes(py: Attached<'_>) -> Result<Classes, Exception> {
+    let module = import(py)?;
     // SAFETY: attached; the module is ours and in our hands, so its state and the types are live.
     unsafe {
         let state = state(module.as_ptr()).ok_or_else(not_ours)?;
-        let class = |class| Object::from_borrowed(at, class).ok_or_else(not_ours);
+        let class = |class| Object::from_borrowed(py, class).ok_or_else(not_ours);
         Ok(Classes {
             atom: class(state.atom)?,
             pid: class(state.pid)?,
@@ -34,14 +34,14 @@ pub(crate) fn classes(at: Attached<'_>) -> Result<Classes, Exception> {
 }
 
 /// The module, and not what Python code may have put in its place.
-pub(super) fn import(at: Attached<'_>) -> Result<Object, Exception> {
+pub(super) fn import(py: Attached<'_>) -> Result<Object, Exception> {
     // SAFETY: attached; whatever comes of the import is looked at only if it is a module.
     unsafe {
-        let module = Object::from_owned(at, ffi::PyImport_ImportModule(NAME.as_ptr()))
-            .ok_or_else(|| Exception::take(at))?;
+        let module = Object::from_owned(py, ffi::PyImport_ImportModule(NAME.as_ptr()))
+            .ok_or_else(|| Exception::take(py))?;
         let ours = ffi::PyModule_Check(module.as_ptr()) != 0
             && ffi::PyModule_GetDef(module.as_ptr()) == DEFINITION.load(Ordering::Acquire);
-        py_runtime::exception::clear(at);
+        py_runtime::exception::clear(py);
         if ours { Ok(module) } else { Err(not_ours()) }
     }
 }

@@ -10,12 +10,13 @@ use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
-use super::current_job::Frame;
+use super::current_job::CurrentJob;
 use super::state::{classes, raise_text};
 use crate::convert::{Converter, Types};
 use crate::request::error::ConvertError;
 use crate::request::flags::Values;
 use crate::settings;
+use crate::thread::host::outbound;
 
 /// A Python exception is set.
 #[derive(Clone, Copy, Debug)]
@@ -30,79 +31,80 @@ pub(super) fn raise(_: Attached<'_>, class: *mut ffi::PyObject, message: &str) -
 
 /// The term for an object, in an environment that is this thread's alone. `root` names the object.
 pub(super) fn to_term(
-    at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    py: Attached<'_>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     value: &Object,
     root: impl Display,
 ) -> Result<ErlNifTerm, Raised> {
-    to_term_as(Values::Erlang, at, frame, env, value, root)
+    to_term_as(Values::Erlang, py, job, env, value, root)
 }
 
 /// As [`to_term`], for a receiver with conventions of its own.
 pub(super) fn to_term_as(
     values: Values,
-    at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    py: Attached<'_>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     value: &Object,
     root: impl Display,
 ) -> Result<ErlNifTerm, Raised> {
-    let converted = with_converter(values, at, frame, |converter| {
+    let converted = with_converter(values, py, job, |converter| {
         // SAFETY: the callers' environments are their own.
         unsafe { converter.to_term(env, value, false) }
     });
-    converted.map_err(|error| raise_conversion(at, error, root, "Erlang"))
+    converted.map_err(|error| raise_conversion(py, error, root, "Erlang"))
 }
 
 /// The object for a term of an environment that nobody changes meanwhile. `root` names the term.
 pub(super) fn to_python(
-    at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    py: Attached<'_>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
     root: impl Display,
 ) -> Result<Object, Raised> {
-    try_to_python(at, frame, env, term, &root)
-        .map_err(|error| raise_conversion(at, error, root, "Python"))
+    try_to_python(py, job, env, term, &root)
+        .map_err(|error| raise_conversion(py, error, root, "Python"))
 }
 
 /// As [`to_python`], for those who have something else at hand.
 pub(super) fn try_to_python(
-    at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    py: Attached<'_>,
+    job: Option<&CurrentJob<'_>>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
     root: impl Display,
 ) -> Result<Object, ConvertError> {
     // SAFETY: the callers' environments are their own.
-    with_converter(Values::Erlang, at, frame, |converter| unsafe {
+    with_converter(Values::Erlang, py, job, |converter| unsafe {
         converter.to_python(env, term, root)
     })
 }
 
 fn with_converter<T>(
     values: Values,
-    at: Attached<'_>,
-    frame: Option<&Frame<'_>>,
+    py: Attached<'_>,
+    job: Option<&CurrentJob<'_>>,
     convert: impl FnOnce(&Converter<'_>) -> Result<T, ConvertError>,
 ) -> Result<T, ConvertError> {
     let max_depth = settings::max_depth();
-    match frame {
-        Some(frame) => {
-            let context = Some(frame.scope.context);
-            let types = frame.scope.local.types();
-            convert(&Converter { at, types, context, values, max_depth })
+    match job {
+        Some(job) => {
+            let handles = job.scope.host;
+            let types = &job.scope.local.types;
+            convert(&Converter { py, types, handles, values, max_depth })
         }
         None => {
-            let types = Types::new(classes(at).map_err(ConvertError::Python)?);
-            convert(&Converter { at, types: &types, context: None, values, max_depth })
+            let handles = outbound().no_context();
+            let types = Types::new(classes(py).map_err(ConvertError::Python)?);
+            convert(&Converter { py, types: &types, handles, values, max_depth })
         }
     }
 }
 
 fn raise_conversion(
-    at: Attached<'_>,
+    py: Attached<'_>,
     error: ConvertError,
     root: impl Display,
     side: &str,
@@ -114,28 +116,28 @@ fn raise_conversion(
                 let path =
                     path.strip_prefix("result").map_or(path.clone(), |p| format!("{root}{p}"));
                 let message = format!("{path} has no counterpart in {side}: {what}");
-                raise(at, ffi::PyExc_TypeError, &message)
+                raise(py, ffi::PyExc_TypeError, &message)
             }
             ConvertError::TooDeep(limit) => {
                 let message = format!("{root} is nested deeper than {limit} levels");
-                raise(at, ffi::PyExc_RecursionError, &message)
+                raise(py, ffi::PyExc_RecursionError, &message)
             }
             ConvertError::WrongContext => {
                 let message = format!("{root} holds a handle on an object of another interpreter");
-                raise(at, ffi::PyExc_TypeError, &message)
+                raise(py, ffi::PyExc_TypeError, &message)
             }
             ConvertError::ObjectGone => {
-                raise(at, ffi::PyExc_RuntimeError, "the context of an object has ended")
+                raise(py, ffi::PyExc_RuntimeError, "the context of an object has ended")
             }
             ConvertError::ContextEnded => {
-                raise(at, ffi::PyExc_RuntimeError, "the context has ended")
+                raise(py, ffi::PyExc_RuntimeError, "the context has ended")
             }
             ConvertError::NoTerm(class) => {
                 let message = format!("{root} has no counterpart in {side}: {class} object");
-                raise(at, ffi::PyExc_TypeError, &message)
+                raise(py, ffi::PyExc_TypeError, &message)
             }
             ConvertError::Python(Exception { class, message, .. }) => {
-                raise(at, ffi::PyExc_RuntimeError, &format!("{class}: {message}"))
+                raise(py, ffi::PyExc_RuntimeError, &format!("{class}: {message}"))
             }
         }
     }
@@ -144,7 +146,7 @@ fn raise_conversion(
 const NOT_RUNNING: &str = "the Erlang application py_context_router is not running";
 
 /// There is no process to send to.
-pub(super) fn not_running(at: Attached<'_>) -> Raised {
+pub(super) fn not_running(py: Attached<'_>) -> Raised {
     // SAFETY: the class is Python's own.
-    unsafe { raise(at, ffi::PyExc_RuntimeError, NOT_RUNNING) }
+    unsafe { raise(py, ffi::PyExc_RuntimeError, NOT_RUNNING) }
 }

@@ -2,10 +2,12 @@
 //!
 //! Runs on whatever thread Python code runs on, attached. It makes no atom in Erlang.
 
-use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::ptr::null_mut;
 
-use pyo3_ffi as ffi;
+use py_runtime::ffi;
+
+use super::{heap_type, not_implemented, slot};
 
 /// The layout of an `erlang.Atom`. Like the other types' instances it is not tracked by the cyclic
 /// garbage collector, because a `str` closes no cycle.
@@ -34,7 +36,6 @@ pub(crate) unsafe fn make_type(
     module: *mut ffi::PyObject,
     methods: *mut ffi::PyMethodDef,
 ) -> *mut ffi::PyObject {
-    let slot = |slot, pfunc| ffi::PyType_Slot { slot, pfunc };
     let doc = c"Atom(name)\n--\n\nAn Erlang atom. It must exist by the time it is sent to Erlang.";
     // Python copies these into the type.
     let mut members = [
@@ -48,7 +49,7 @@ pub(crate) unsafe fn make_type(
         ffi::PyMemberDef::default(),
     ];
     let mut slots = [
-        slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast::<c_void>()),
+        slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()),
         slot(ffi::Py_tp_members, members.as_mut_ptr().cast()),
         slot(ffi::Py_tp_methods, methods.cast()),
         slot(ffi::Py_tp_new, atom_new as *mut c_void),
@@ -59,17 +60,8 @@ pub(crate) unsafe fn make_type(
         slot(ffi::Py_tp_richcompare, atom_compare as *mut c_void),
         ffi::PyType_Slot::default(),
     ];
-    let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_IMMUTABLETYPE;
-    let mut spec = ffi::PyType_Spec {
-        name: c"erlang.Atom".as_ptr(),
-        basicsize: size_of::<Atom>() as c_int,
-        itemsize: 0,
-        flags: flags as c_uint,
-        slots: slots.as_mut_ptr(),
-    };
-    // SAFETY: the slots are of the kinds that they say and end in a zero one; only the name is
-    // kept, and it is static.
-    unsafe { ffi::PyType_FromModuleAndSpec(module, &raw mut spec, null_mut()) }
+    // SAFETY: passed on to the caller; the slots are of the kinds that they say and end in a zero one.
+    unsafe { heap_type::<Atom>(module, c"erlang.Atom", 0, &mut slots) }
 }
 
 unsafe extern "C" fn atom_new(
@@ -152,9 +144,7 @@ unsafe extern "C" fn atom_compare(
         if ffi::Py_TYPE(this) == ffi::Py_TYPE(other) {
             return ffi::PyObject_RichCompare(name(this), name(other), operation);
         }
-        let answer = ffi::Py_NotImplemented();
-        ffi::Py_INCREF(answer);
-        answer
+        not_implemented()
     }
 }
 

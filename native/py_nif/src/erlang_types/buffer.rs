@@ -3,13 +3,13 @@
 //! The object holds the binary in an environment of its own and offers its bytes through the buffer
 //! protocol, read-only.
 
-use std::ffi::{c_int, c_uint, c_void};
-use std::ptr::null_mut;
+use std::ffi::{c_int, c_void};
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_alloc_env, enif_free_env, enif_make_copy};
 
+use super::{heap_type, slot};
 use crate::term::inspect;
 
 /// The layout of an `erlang.Buffer`.
@@ -27,13 +27,13 @@ struct Buffer {
 ///
 /// # Safety
 /// `class` is this interpreter's `erlang.Buffer`; `term` is a live binary.
-pub(crate) unsafe fn new(at: Attached<'_>, class: &Object, term: ErlNifTerm) -> Option<Object> {
+pub(crate) unsafe fn new(py: Attached<'_>, class: &Object, term: ErlNifTerm) -> Option<Object> {
     // SAFETY: the type has the layout `Buffer`, and a new instance is zeroed and not known to anyone
     // yet. The copy is a reference to the same bytes; small ones lie in the new environment, which
     // nobody writes to again.
     unsafe {
         let object = ffi::PyType_GenericAlloc(class.as_ptr().cast(), 0);
-        let object = Object::from_owned(at, object)?;
+        let object = Object::from_owned(py, object)?;
         let buffer = object.as_ptr().cast::<Buffer>();
         (*buffer).env = enif_alloc_env();
         (*buffer).term = enif_make_copy((*buffer).env, term);
@@ -62,10 +62,9 @@ pub(crate) unsafe fn make_type(
     module: *mut ffi::PyObject,
     methods: *mut ffi::PyMethodDef,
 ) -> *mut ffi::PyObject {
-    let slot = |slot, pfunc| ffi::PyType_Slot { slot, pfunc };
     let doc = c"The bytes of an Erlang binary, not copied: give it to memoryview() or bytes().";
     let mut slots = [
-        slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast::<c_void>()),
+        slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()),
         slot(ffi::Py_tp_methods, methods.cast()),
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_repr, repr as *mut c_void),
@@ -73,19 +72,15 @@ pub(crate) unsafe fn make_type(
         slot(ffi::Py_bf_getbuffer, get_buffer as *mut c_void),
         ffi::PyType_Slot::default(),
     ];
-    let flags = ffi::Py_TPFLAGS_DEFAULT
-        | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
-        | ffi::Py_TPFLAGS_IMMUTABLETYPE;
-    let mut spec = ffi::PyType_Spec {
-        name: c"erlang.Buffer".as_ptr(),
-        basicsize: size_of::<Buffer>() as c_int,
-        itemsize: 0,
-        flags: flags as c_uint,
-        slots: slots.as_mut_ptr(),
-    };
-    // SAFETY: the slots are of the kinds that they say and end in a zero one; only the name is
-    // kept, and it is static.
-    unsafe { ffi::PyType_FromModuleAndSpec(module, &raw mut spec, null_mut()) }
+    // SAFETY: passed on to the caller; the slots are of the kinds that they say and end in a zero one.
+    unsafe {
+        heap_type::<Buffer>(
+            module,
+            c"erlang.Buffer",
+            ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
+            &mut slots,
+        )
+    }
 }
 
 unsafe extern "C" fn dealloc(this: *mut ffi::PyObject) {

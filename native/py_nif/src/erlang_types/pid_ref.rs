@@ -5,16 +5,16 @@
 //! what it is for as long as Python keeps it. They are immutable and can't be made in Python, but
 //! from what another was pickled to: an identity that can be forged is none.
 
-use std::ffi::{CStr, c_int, c_uint, c_void};
-use std::ptr::null_mut;
+use std::ffi::{CStr, c_int, c_void};
 
+use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifEnv, ErlNifHash, ErlNifTerm, enif_alloc_env, enif_compare, enif_free_env, enif_hash,
     enif_make_copy,
 };
 
+use super::{heap_type, not_implemented, slot};
 use crate::term::{local_pid, print};
 
 /// The layout of both types' instances.
@@ -31,7 +31,7 @@ struct Opaque {
 /// # Safety
 /// `term` is a pid or a reference of `env`, and `class` the type for it.
 pub(crate) unsafe fn new(
-    at: Attached<'_>,
+    py: Attached<'_>,
     class: &Object,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
@@ -40,7 +40,7 @@ pub(crate) unsafe fn new(
     // and not known to anyone yet; `term` belongs to `env`.
     unsafe {
         let object = ffi::PyType_GenericAlloc(class.as_ptr().cast(), 0);
-        let object = Object::from_owned(at, object)?;
+        let object = Object::from_owned(py, object)?;
         let opaque = object.as_ptr().cast::<Opaque>();
         if local_pid(env, term).is_some() {
             (*opaque).term = term;
@@ -67,9 +67,6 @@ pub(crate) unsafe fn to_term(env: *mut ErlNifEnv, value: *mut ffi::PyObject) -> 
 
 /// Makes the type `name` (`erlang.Pid`) for `module`. Null: exception set.
 ///
-/// Its instances are not tracked by the cyclic garbage collector: they refer to nothing but their
-/// type, so they close no cycle that dropping the module's dictionary doesn't open.
-///
 /// # Safety
 /// `module` is a live module and the thread is attached; `methods` are static and end in a zero
 /// one.
@@ -80,9 +77,8 @@ pub(crate) unsafe fn make_type(
     doc: &'static CStr,
     methods: *mut ffi::PyMethodDef,
 ) -> *mut ffi::PyObject {
-    let slot = |slot, pfunc| ffi::PyType_Slot { slot, pfunc };
     let mut slots = [
-        slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast::<c_void>()),
+        slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()),
         slot(ffi::Py_tp_methods, methods.cast()),
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_repr, repr as *mut c_void),
@@ -91,19 +87,8 @@ pub(crate) unsafe fn make_type(
         slot(ffi::Py_tp_richcompare, compare as *mut c_void),
         ffi::PyType_Slot::default(),
     ];
-    let flags = ffi::Py_TPFLAGS_DEFAULT
-        | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
-        | ffi::Py_TPFLAGS_IMMUTABLETYPE;
-    let mut spec = ffi::PyType_Spec {
-        name: name.as_ptr(),
-        basicsize: size_of::<Opaque>() as c_int,
-        itemsize: 0,
-        flags: flags as c_uint,
-        slots: slots.as_mut_ptr(),
-    };
-    // SAFETY: the slots are of the kinds that they say and end in a zero one; only the name is
-    // kept, and it is static.
-    unsafe { ffi::PyType_FromModuleAndSpec(module, &raw mut spec, null_mut()) }
+    // SAFETY: passed on to the caller; the slots are of the kinds that they say and end in a zero one.
+    unsafe { heap_type::<Opaque>(module, name, ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION, &mut slots) }
 }
 
 unsafe extern "C" fn dealloc(this: *mut ffi::PyObject) {
@@ -157,9 +142,7 @@ unsafe extern "C" fn compare(
     // into only when it is of the same type.
     unsafe {
         if ffi::Py_TYPE(this) != ffi::Py_TYPE(other) {
-            let answer = ffi::Py_NotImplemented();
-            ffi::Py_INCREF(answer);
-            return answer;
+            return not_implemented();
         }
         let order = enif_compare((*this.cast::<Opaque>()).term, (*other.cast::<Opaque>()).term);
         let holds = match operation {

@@ -5,16 +5,16 @@ use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::ErlNifTerm;
 
-use super::executor::Run;
+use super::executor::Executor;
 use crate::request::decode::Namespace;
 use crate::request::error::{ConvertError, Error};
 use crate::term::Pairs;
 use crate::thread::name_cache::Name;
 
-/// How many arguments there is room for between two calls.
-const MOST_ARGUMENTS: usize = 4096;
+/// A longer buffer of arguments is freed between two calls.
+const MAX_ARGUMENTS: usize = 4096;
 
-impl Run<'_, '_> {
+impl Executor<'_> {
     pub(super) fn call(
         &mut self,
         module: ErlNifTerm,
@@ -37,8 +37,8 @@ impl Run<'_, '_> {
     fn fuzz(&mut self, module: ErlNifTerm, args: ErlNifTerm) -> Option<Result<Object, Error>> {
         // SAFETY: the request's terms are read-only.
         let module =
-            unsafe { self.local.names.borrow_mut().get(self.at, self.env, module, "module") };
-        let text = |text: &Object| py_runtime::exception::lossy_text(self.at, text);
+            unsafe { self.local.names.borrow_mut().get(self.py, self.env, module, "module") };
+        let text = |text: &Object| py_runtime::exception::lossy_text(self.py, text);
         if text(&module.ok()?.whole)? != "_fuzz" {
             return None;
         }
@@ -47,7 +47,7 @@ impl Run<'_, '_> {
         unsafe { self.converter().to_arguments(self.env, args, &mut arguments) }.ok()?;
         let arguments: Vec<_> = arguments.iter().filter_map(text).collect();
         crate::testing::fuzz::run(&self.converter(), &arguments);
-        Some(Ok(Object::none(self.at)))
+        Some(Ok(Object::none(self.py)))
     }
 
     fn apply(
@@ -58,7 +58,7 @@ impl Run<'_, '_> {
     ) -> Result<Object, Error> {
         let mut arguments = self.local.arguments.take();
         let result = self.call_with(callable, &mut arguments, args, kwargs);
-        if arguments.capacity() <= MOST_ARGUMENTS {
+        if arguments.capacity() <= MAX_ARGUMENTS {
             arguments.clear();
             self.local.arguments.set(arguments);
         }
@@ -82,9 +82,9 @@ impl Run<'_, '_> {
             let start = arguments.as_ptr().cast::<*mut ffi::PyObject>();
             let value =
                 ffi::PyObject_VectorcallDict(callable.as_ptr(), start, arguments.len(), keywords);
-            Object::from_owned(self.at, value)
+            Object::from_owned(self.py, value)
         };
-        self.or_raised(result)
+        self.or_exception(result)
     }
 
     /// The function, looked up afresh each time, so that redefinitions and reloads are seen.
@@ -98,23 +98,23 @@ impl Run<'_, '_> {
         let (module, function) = unsafe {
             let mut names = self.local.names.borrow_mut();
             (
-                names.get(self.at, self.env, module, "module")?,
-                names.get(self.at, self.env, function, "function")?,
+                names.get(self.py, self.env, module, "module")?,
+                names.get(self.py, self.env, function, "function")?,
             )
         };
         let mut parts = function.parts.iter();
-        let mut found = if is_main(self.at, &module) {
+        let mut found = if is_main(self.py, &module) {
             self.global(env, parts.next().expect("a name has a part"))?
         } else {
             if matches!(self.which(env), Namespace::Named) {
-                // Of no use here, but it must be one of this context's.
+                // It isn't used, but it must be one of this context's.
                 drop(self.namespace(env)?);
             }
             self.module(&module)?
         };
         for part in parts {
-            let attribute = found.getattr(self.at, part);
-            found = self.or_raised(attribute)?;
+            let attribute = found.getattr(self.py, part);
+            found = self.or_exception(attribute)?;
         }
         Ok(found)
     }
@@ -123,22 +123,22 @@ impl Run<'_, '_> {
     fn global(&mut self, env: ErlNifTerm, name: &Object) -> Result<Object, Error> {
         let namespace = self.namespace(env)?;
         self.item(&namespace, name)?.ok_or_else(|| {
-            let name = py_runtime::exception::lossy_text(self.at, name).unwrap_or_default();
+            let name = py_runtime::exception::lossy_text(self.py, name).unwrap_or_default();
             let message = format!("name '{name}' is not defined");
             Error::Python(Exception::new("NameError", message))
         })
     }
 
-    /// What a dictionary has under a name.
+    /// The value of a name in a dictionary.
     fn item(&self, dict: &Object, name: &Object) -> Result<Option<Object>, Error> {
         let mut value = std::ptr::null_mut();
         // SAFETY: attached; a dictionary and a `str`. Gives a reference, because without a GIL
         // another thread may replace the value at any time.
         unsafe {
             if ffi::compat::PyDict_GetItemRef(dict.as_ptr(), name.as_ptr(), &raw mut value) < 0 {
-                return Err(Exception::take(self.at).into());
+                return Err(Exception::take(self.py).into());
             }
-            Ok(Object::from_owned(self.at, value))
+            Ok(Object::from_owned(self.py, value))
         }
     }
 
@@ -147,16 +147,16 @@ impl Run<'_, '_> {
     fn module(&mut self, name: &Name) -> Result<Object, Error> {
         // SAFETY: attached; the name is a `str`.
         let module = unsafe {
-            let known = Object::from_owned(self.at, ffi::PyImport_GetModule(name.whole.as_ptr()));
+            let known = Object::from_owned(self.py, ffi::PyImport_GetModule(name.whole.as_ptr()));
             match known {
-                Some(known) if !is_initializing(self.at, &known) => Some(known),
+                Some(known) if !is_initializing(self.py, &known) => Some(known),
                 _ => {
                     ffi::PyErr_Clear();
-                    Object::from_owned(self.at, ffi::PyImport_Import(name.whole.as_ptr()))
+                    Object::from_owned(self.py, ffi::PyImport_Import(name.whole.as_ptr()))
                 }
             }
         };
-        self.or_raised(module)
+        self.or_exception(module)
     }
 
     /// An attribute, or with a dotted name an attribute's attribute.
@@ -167,10 +167,10 @@ impl Run<'_, '_> {
     ) -> Result<Object, Error> {
         let mut found = self.object(object)?;
         // SAFETY: the request's terms are read-only.
-        let name = unsafe { self.local.names.borrow_mut().get(self.at, self.env, name, "name") }?;
+        let name = unsafe { self.local.names.borrow_mut().get(self.py, self.env, name, "name") }?;
         for part in &name.parts {
-            let attribute = found.getattr(self.at, part);
-            found = self.or_raised(attribute)?;
+            let attribute = found.getattr(self.py, part);
+            found = self.or_exception(attribute)?;
         }
         Ok(found)
     }
@@ -204,7 +204,7 @@ impl Run<'_, '_> {
                 Some(dict) => dict,
                 // SAFETY: attached.
                 none => none.insert(
-                    self.or_raised(unsafe { Object::from_owned(self.at, ffi::PyDict_New()) })?,
+                    self.or_exception(unsafe { Object::from_owned(self.py, ffi::PyDict_New()) })?,
                 ),
             };
             self.set_named(dict, key, value, root)?;
@@ -220,9 +220,9 @@ impl Run<'_, '_> {
         root: &str,
     ) -> Result<(), Error> {
         // SAFETY: the request's terms are read-only.
-        let name = unsafe { self.local.names.borrow_mut().get(self.at, self.env, key, root) }?;
+        let name = unsafe { self.local.names.borrow_mut().get(self.py, self.env, key, root) }?;
         let path = || {
-            let name = py_runtime::exception::lossy_text(self.at, &name.whole).unwrap_or_default();
+            let name = py_runtime::exception::lossy_text(self.py, &name.whole).unwrap_or_default();
             format!("{root}.{name}")
         };
         // SAFETY: as above.
@@ -242,13 +242,13 @@ impl Run<'_, '_> {
                 return Err(Error::Convert(ConvertError::Unconvertible { path: path(), what }));
             }
             let done = ffi::PyDict_SetItem(dict.as_ptr(), name.whole.as_ptr(), value.as_ptr());
-            self.or_raised((done == 0).then_some(()))
+            self.or_exception((done == 0).then_some(()))
         }
     }
 }
 
-fn is_main(at: Attached<'_>, module: &Name) -> bool {
-    let _ = at;
+fn is_main(py: Attached<'_>, module: &Name) -> bool {
+    let _ = py;
     // SAFETY: attached; the name is a `str`, the text ends in NUL.
     unsafe {
         ffi::PyUnicode_CompareWithASCIIString(module.whole.as_ptr(), c"__main__".as_ptr()) == 0
@@ -259,14 +259,14 @@ fn is_main(at: Attached<'_>, module: &Name) -> bool {
 ///
 /// # Safety
 /// Attached.
-unsafe fn is_initializing(at: Attached<'_>, module: &Object) -> bool {
+unsafe fn is_initializing(py: Attached<'_>, module: &Object) -> bool {
     let flag =
-        module.getattr_c(at, c"__spec__").and_then(|spec| spec.getattr_c(at, c"_initializing"));
+        module.getattr_c(py, c"__spec__").and_then(|spec| spec.getattr_c(py, c"_initializing"));
     // SAFETY: attached; the flag is a live object.
     let is_set = flag.map_or(-1, |flag| unsafe { ffi::PyObject_IsTrue(flag.as_ptr()) });
     if is_set < 0 {
-        // A module without a flag that says so (put there by hand) has nothing to wait for.
-        exception::clear(at);
+        // A module without the flag was put there by hand, and is complete.
+        exception::clear(py);
     }
     is_set == 1
 }

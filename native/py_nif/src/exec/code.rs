@@ -2,19 +2,17 @@
 
 use py_runtime::code::{self, Kind};
 use py_runtime::ffi;
-use py_runtime::hold::Held;
 use py_runtime::namespace::new_namespace;
 use py_runtime::object::Object;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
-use super::executor::Run;
+use super::executor::Executor;
 use crate::request::decode::Namespace;
-use crate::request::error::{ConvertError, Death, Error};
-use crate::resources::handles;
+use crate::request::error::{ConvertError, Error, ExitReason};
 use crate::term::{self, atom, tuple};
 use crate::thread::code_cache;
 
-impl Run<'_, '_> {
+impl Executor<'_> {
     pub(super) fn eval(
         &mut self,
         source: ErlNifTerm,
@@ -25,30 +23,30 @@ impl Run<'_, '_> {
         let globals = self.namespace(env)?;
         let globals = match self.named_values(locals, "locals")? {
             None => globals,
-            Some(locals) => self.overlaid(&globals, &locals)?,
+            Some(locals) => self.with_locals(&globals, &locals)?,
         };
-        self.or_raised(code::run(self.at, &code, &globals, &globals))
+        self.or_exception(code::run(self.py, &code, &globals, &globals))
     }
 
     pub(super) fn exec(&mut self, source: ErlNifTerm, env: ErlNifTerm) -> Result<(), Error> {
         let code = self.compiled(source, Kind::Statements)?;
         let globals = self.namespace(env)?;
-        let done = self.or_raised(code::run(self.at, &code, &globals, &globals)).map(drop);
+        let done = self.or_exception(code::run(self.py, &code, &globals, &globals)).map(drop);
         if matches!(self.which(env), Namespace::Own) {
-            self.local.processes.refresh(self.at);
+            self.local.processes.refresh(self.py);
         }
         done
     }
 
     /// A copy of `globals` with `locals` over it. Real locals would not do: the body of a lambda
     /// or comprehension inside the expression doesn't see those.
-    fn overlaid(&mut self, globals: &Object, locals: &Object) -> Result<Object, Error> {
+    fn with_locals(&mut self, globals: &Object, locals: &Object) -> Result<Object, Error> {
         // SAFETY: attached; both are dictionaries.
         let copy = unsafe {
-            let copy = Object::from_owned(self.at, ffi::PyDict_Copy(globals.as_ptr()));
+            let copy = Object::from_owned(self.py, ffi::PyDict_Copy(globals.as_ptr()));
             copy.filter(|copy| ffi::PyDict_Update(copy.as_ptr(), locals.as_ptr()) == 0)
         };
-        self.or_raised(copy)
+        self.or_exception(copy)
     }
 
     fn compiled(&mut self, source: ErlNifTerm, kind: Kind) -> Result<Object, Error> {
@@ -59,17 +57,19 @@ impl Run<'_, '_> {
                 what: "not a binary".into(),
             })
         })?;
-        // Compiling can warn, and a warning runs Python code, which can have others run on top.
+        // Compiling can warn, and a warning runs Python code, during which other jobs can run nested.
         Ok(match self.local.code.try_borrow_mut() {
-            Ok(mut cache) => cache.get(self.at, source, kind)?,
-            Err(_) => code_cache::compile(self.at, source, "<erlang>", kind)?,
+            Ok(mut cache) => cache.get(self.py, source, kind)?,
+            Err(_) => code_cache::compile(self.py, source, "<erlang>", kind)?,
         })
     }
 
     pub(super) fn new_env(&mut self, reply_env: *mut ErlNifEnv) -> Result<ErlNifTerm, Error> {
-        let held = Held::new(self.context, new_namespace(self.at)?);
-        let reference =
-            handles::new_env(reply_env, held.ok_or(Error::ContextDied(Death::ThreadEnded))?);
+        let namespace = new_namespace(self.py)?;
+        // SAFETY: the reply's environment is this thread's alone; attached to the context's
+        // interpreter.
+        let reference = unsafe { self.job.host.new_namespace(reply_env, namespace) }
+            .ok_or(Error::ContextDied(ExitReason::ThreadEnded))?;
         // SAFETY: the reply's environment is this thread's alone.
         Ok(unsafe { tuple(reply_env, &[atom(reply_env, "ok"), reference]) })
     }

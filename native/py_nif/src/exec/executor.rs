@@ -1,46 +1,45 @@
 //! One request on its way through, and what all operations need.
 
-use std::sync::Arc;
-
 use py_runtime::exception::{Exception, TracebacksWanted};
 use py_runtime::object::{Attached, Object};
-use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm};
+use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
-use crate::convert::Converter;
+use crate::convert::{Converter, HandleLookup};
 use crate::request::decode::Namespace;
-use crate::request::error::{ConvertError, Death, Error};
+use crate::request::error::{ConvertError, Error, ExitReason};
 use crate::request::flags::{Results, Values};
-use crate::resources::contexts::Context;
-use crate::resources::handles::{self, Found};
 use crate::settings;
+use crate::thread::job_scope::JobScope;
 use crate::thread::local::Local;
 
 /// One request on its way through.
-pub(super) struct Run<'a, 's> {
-    pub(super) at: Attached<'s>,
-    pub(super) context: &'s Arc<Context>,
-    pub(super) namespace: &'s Object,
+pub(super) struct Executor<'a> {
+    pub(super) job: &'a JobScope<'a>,
+    pub(super) py: Attached<'a>,
     pub(super) local: &'a Local,
-    pub(super) caller: ErlNifPid,
-    /// How the caller wants terms.
-    pub(super) values: Values,
     /// Where the request's terms live.
     pub(super) env: *mut ErlNifEnv,
+    /// How the caller wants terms.
+    pub(super) values: Values,
     pub(super) results: Results,
 }
 
-impl Run<'_, '_> {
+impl<'a> Executor<'a> {
+    pub(super) fn new(job: &'a JobScope<'a>, values: Values, results: Results) -> Self {
+        Executor { job, py: job.py, local: job.local, env: job.request.env, values, results }
+    }
+
     /// The object behind a handle.
     pub(super) fn object(&self, term: ErlNifTerm) -> Result<Object, Error> {
         // SAFETY: the request's terms are read-only; attached to the context's interpreter.
-        match unsafe { handles::handle_object(self.at, Some(self.context), self.env, term) } {
-            Found::Object(object) => Ok(object),
-            Found::NoHandle => Err(Error::Convert(ConvertError::Unconvertible {
+        match unsafe { self.job.host.find_object(self.py, self.env, term) } {
+            HandleLookup::Object(object) => Ok(object),
+            HandleLookup::NotAHandle => Err(Error::Convert(ConvertError::Unconvertible {
                 path: "object".into(),
                 what: "not a handle on a Python object".into(),
             })),
-            Found::Elsewhere => Err(ConvertError::WrongContext.into()),
-            Found::Gone => Err(Error::ContextDied(Death::NoProc)),
+            HandleLookup::OtherInterpreter => Err(ConvertError::WrongContext.into()),
+            HandleLookup::Gone => Err(Error::ContextDied(ExitReason::NoProc)),
         }
     }
 
@@ -53,13 +52,14 @@ impl Run<'_, '_> {
     /// names.
     pub(super) fn namespace(&mut self, env: ErlNifTerm) -> Result<Object, Error> {
         match self.which(env) {
-            Namespace::Own => Ok(self.namespace.clone_ref(self.at)),
+            Namespace::Own => Ok(self.job.namespace.clone_ref(self.py)),
             Namespace::Process(pid) => {
                 let processes = &self.local.processes;
-                let pid = pid.unwrap_or(self.caller);
-                Ok(processes.namespace(self.at, self.context, self.namespace, pid)?)
+                let pid = pid.unwrap_or(self.job.request.caller);
+                Ok(processes.namespace(self.py, self.job.host, self.job.namespace, pid)?)
             }
-            Namespace::Named => handles::env_namespace(self.at, self.env, env, self.context),
+            // SAFETY: the request's terms are read-only; attached to the context's interpreter.
+            Namespace::Named => unsafe { self.job.host.find_namespace(self.py, self.env, env) },
         }
     }
 
@@ -73,13 +73,13 @@ impl Run<'_, '_> {
         value: &Object,
     ) -> Result<ErlNifTerm, Error> {
         if self.results == Results::Object {
-            let value = value.clone_ref(self.at);
+            let value = value.clone_ref(self.py);
             // SAFETY: passed on to the caller.
             return Ok(unsafe { self.converter().to_handle(reply_env, value) }?);
         }
-        let plainly = self.results == Results::Terms;
+        let by_value = self.results == Results::Terms;
         // SAFETY: passed on to the caller.
-        Ok(unsafe { self.converter().to_term(reply_env, value, plainly) }?)
+        Ok(unsafe { self.converter().to_term(reply_env, value, by_value) }?)
     }
 
     /// A handle on an object, as a reference, in `reply_env`, which is this thread's alone.
@@ -89,29 +89,29 @@ impl Run<'_, '_> {
         object: Object,
     ) -> Result<ErlNifTerm, Error> {
         // SAFETY: the environment is this thread's alone; attached to the context's interpreter.
-        let handle = unsafe { handles::new_handle(reply_env, self.context, object) };
-        handle.ok_or(Error::ContextDied(Death::ThreadEnded))
+        let handle = unsafe { self.job.host.new_handle(reply_env, object) };
+        handle.map_err(|_| Error::ContextDied(ExitReason::ThreadEnded))
     }
 
     pub(super) fn converter(&self) -> Converter<'_> {
         Converter {
-            at: self.at,
+            py: self.py,
             types: &self.local.types,
-            context: Some(self.context),
+            handles: self.job.host,
             values: self.values,
             max_depth: settings::max_depth(),
         }
     }
 
-    pub(super) fn or_raised<T>(&mut self, value: Option<T>) -> Result<T, Error> {
+    pub(super) fn or_exception<T>(&mut self, value: Option<T>) -> Result<T, Error> {
         value.ok_or_else(|| {
             if TracebacksWanted::now() {
-                // A traceback that is made while this is done goes without.
+                // While the cache is borrowed, a traceback has no lines of ours.
                 if let Ok(cache) = self.local.code.try_borrow() {
-                    cache.show_lines(self.at);
+                    cache.show_lines(self.py);
                 }
             }
-            Exception::take(self.at).into()
+            Exception::take(self.py).into()
         })
     }
 }

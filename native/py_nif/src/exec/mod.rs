@@ -1,7 +1,7 @@
 //! What a request does: call, eval, exec, streams, and making a namespace.
 //!
-//! Runs on a context thread, attached. Uses [`crate::thread`] and what is below it. A failure is
-//! plain data when it leaves here, and no exception stays set.
+//! Uses [`crate::thread`] and what is below it. Runs on a context thread, attached. A failure is
+//! plain data when it leaves here, and no exception may stay set.
 
 mod call;
 mod code;
@@ -9,89 +9,136 @@ mod executor;
 mod streams;
 
 use py_runtime::exception::TracebacksWanted;
-use py_runtime::job::Scope;
+use py_runtime::object::Object;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
-use crate::convert::Remains;
-use crate::request::call::Call;
-use crate::request::decode::Request;
+use crate::convert::DeferredDrop;
+use crate::request::decode::{Request, RequestTerms};
 use crate::request::error::Error;
 use crate::request::flags::{Flags, Results};
 use crate::term::{atom, tuple};
 use crate::thread::event_loop::is_coroutine;
-use executor::Run;
+use crate::thread::job_scope::JobScope;
+use executor::Executor;
 
-/// Does what the request says and makes the result term, `ok` or `{ok, Value}`, in `reply_env`.
-/// `remains` is to be dropped when it has been sent.
+/// The reply to an operation.
+enum Reply {
+    /// `ok`.
+    Done,
+    /// `{ok, Value}`, as the caller wants the value.
+    Value(Object),
+    /// This term.
+    Term(ErlNifTerm),
+}
+
+/// Does what the request says and makes the result term in `reply_env`. `deferred` is to be dropped
+/// when that has been sent.
 pub(crate) fn run(
-    call: &Call,
-    scope: &Scope<'_, Call>,
+    job: &JobScope<'_>,
     reply_env: *mut ErlNifEnv,
-    remains: &mut Remains,
+    deferred: &mut DeferredDrop,
 ) -> Result<ErlNifTerm, Error> {
-    let Scope { at, context, namespace, local, .. } = scope;
+    let RequestTerms { env, elements, .. } = job.request;
     // SAFETY: the request's terms are read-only.
-    let flags = unsafe { Flags::of(call.env(), call.elements()) };
+    let flags = unsafe { Flags::of(env, elements) };
     let _tracebacks = TracebacksWanted::from_now(flags.tracebacks());
-    let request = Request::decode(call.elements()).ok_or(Error::Panicked)?;
+    let request = Request::decode(elements).ok_or(Error::Panicked)?;
     let results = match request {
         Request::ToTerm { .. } => Results::Terms,
         _ => flags.results(),
     };
-    let (caller, values, env) = (call.caller(), flags.values(), call.env());
-    let mut run = Run { at: *at, context, namespace, local, caller, values, env, results };
-    let value = match request {
-        Request::Call { module, function, args, kwargs, env } => {
-            Some(run.call(module, function, args, kwargs, env)?)
-        }
-        Request::Eval { source, locals, env } => Some(run.eval(source, locals, env)?),
-        Request::Exec { source, env } => {
-            run.exec(source, env)?;
-            None
-        }
-        Request::CallMethod { object, method, args, kwargs } => {
-            Some(run.call_method(object, method, args, kwargs)?)
-        }
-        Request::GetAttr { object, name } => Some(run.getattr(object, name)?),
-        Request::ToTerm { object } => Some(run.object(object)?),
-        Request::ToBuffer { object, share } => return run.buffer(reply_env, object, share),
-        Request::StreamNext { stream, most } => return run.stream_next(reply_env, stream, most),
-        Request::StreamPush(push) => return run.stream_push(reply_env, call, push),
-        Request::StreamClose { stream } => {
-            run.stream_close(stream)?;
-            None
-        }
-        Request::Gather { parked, timeout } => return run.gather(reply_env, parked, timeout),
-        Request::NewEnv => return run.new_env(reply_env),
-    };
-    let value = match value {
-        Some(value) if flags.streams() => return run.stream(reply_env, value),
-        Some(value) if is_coroutine(&value) => {
-            if flags.parks() {
-                return run.parked(reply_env, value);
-            }
-            Some(run.awaited(value)?)
-        }
-        value => value,
+    let mut run = Executor::new(job, flags.values(), results);
+    let reply = match run.operate(request, reply_env)? {
+        Reply::Value(value) => run.resolve(value, flags, reply_env)?,
+        reply => reply,
     };
     // SAFETY: the reply's environment is this thread's alone.
     unsafe {
         let ok = atom(reply_env, "ok");
-        let term = match value {
-            None => return Ok(ok),
-            Some(value) if results == Results::Object => {
-                run.converter().to_handle(reply_env, value)?
+        Ok(match reply {
+            Reply::Done => ok,
+            Reply::Term(term) => term,
+            Reply::Value(value) => {
+                let value = run.consume(value, reply_env, deferred)?;
+                tuple(reply_env, &[ok, value])
             }
-            Some(value) => {
-                let plainly = results == Results::Terms;
-                run.converter().last_to_term(reply_env, value, plainly, remains)?
-            }
-        };
-        Ok(tuple(reply_env, &[ok, term]))
+        })
     }
 }
 
-impl Run<'_, '_> {
+impl Executor<'_> {
+    fn operate(&mut self, request: Request, reply_env: *mut ErlNifEnv) -> Result<Reply, Error> {
+        Ok(match request {
+            Request::Call { module, function, args, kwargs, env } => {
+                Reply::Value(self.call(module, function, args, kwargs, env)?)
+            }
+            Request::Eval { source, locals, env } => Reply::Value(self.eval(source, locals, env)?),
+            Request::Exec { source, env } => {
+                self.exec(source, env)?;
+                Reply::Done
+            }
+            Request::CallMethod { object, method, args, kwargs } => {
+                Reply::Value(self.call_method(object, method, args, kwargs)?)
+            }
+            Request::GetAttr { object, name } => Reply::Value(self.getattr(object, name)?),
+            Request::ToTerm { object } => Reply::Value(self.object(object)?),
+            Request::ToBuffer { object, share } => {
+                Reply::Term(self.buffer(reply_env, object, share)?)
+            }
+            Request::StreamNext { stream, most } => {
+                Reply::Term(self.stream_next(reply_env, stream, most)?)
+            }
+            Request::StreamPush(push) => Reply::Term(self.stream_push(reply_env, push)?),
+            Request::StreamClose { stream } => {
+                self.stream_close(stream)?;
+                Reply::Done
+            }
+            Request::Gather { deferred, timeout } => {
+                Reply::Term(self.gather(reply_env, deferred, timeout)?)
+            }
+            Request::NewEnv => Reply::Term(self.new_env(reply_env)?),
+        })
+    }
+
+    /// Begins a stream, if the caller wants one; runs or defers a coroutine.
+    fn resolve(
+        &mut self,
+        value: Object,
+        flags: Flags,
+        reply_env: *mut ErlNifEnv,
+    ) -> Result<Reply, Error> {
+        Ok(if flags.streams() {
+            Reply::Term(self.stream(reply_env, value)?)
+        } else if !is_coroutine(&value) {
+            Reply::Value(value)
+        } else if flags.defers() {
+            Reply::Term(self.deferred(reply_env, value)?)
+        } else {
+            Reply::Value(self.awaited(value)?)
+        })
+    }
+
+    /// The term for the value, which is not used after.
+    ///
+    /// # Safety
+    /// `reply_env` is this thread's alone.
+    unsafe fn consume(
+        &self,
+        value: Object,
+        reply_env: *mut ErlNifEnv,
+        deferred: &mut DeferredDrop,
+    ) -> Result<ErlNifTerm, Error> {
+        // SAFETY: passed on to the caller.
+        Ok(unsafe {
+            if self.results == Results::Object {
+                self.converter().to_handle(reply_env, value)?
+            } else {
+                let by_value = self.results == Results::Terms;
+                self.converter().consume_to_term(reply_env, value, by_value, deferred)?
+            }
+        })
+    }
+
     fn buffer(
         &mut self,
         reply_env: *mut ErlNifEnv,
@@ -99,8 +146,8 @@ impl Run<'_, '_> {
         share: ErlNifTerm,
     ) -> Result<ErlNifTerm, Error> {
         let object = self.object(object)?;
-        // SAFETY: the reply's environment is this thread's alone; whoever asks for a share vouches
-        // for it.
+        // SAFETY: the reply's environment is this thread's alone; a caller that asks for a share
+        // vouches for it.
         unsafe {
             let share = share == atom(self.env, "true");
             let buffer = self.converter().to_buffer(reply_env, &object, share)?;

@@ -13,27 +13,26 @@ use rustler::sys::{
     enif_make_list_from_array, enif_make_uint64,
 };
 
-use super::executor::Run;
-use crate::request::call::Call;
-use crate::request::decode::Push;
+use super::executor::Executor;
+use crate::request::decode::StreamPush;
 use crate::request::error::Error;
-use crate::term::{OwnedEnv, atom, local_pid, tuple};
+use crate::term::{TermEnv, atom, local_pid, tuple};
 use crate::thread::event_loop::{Asyncio, is_coroutine};
 
-/// How long a step goes on at most, and how long while others wait.
-const STEP: Duration = Duration::from_millis(1);
-const STEP_AMONG_OTHERS: Duration = Duration::from_micros(100);
+/// How long a step takes items, and how long while other jobs wait.
+const MAX_STEP: Duration = Duration::from_millis(1);
+const MAX_STEP_WITH_WAITERS: Duration = Duration::from_micros(100);
 
-/// What becomes of an item of a stream.
-type Give<'g, R> = dyn FnMut(&mut R, &Object) -> Result<(), Error> + 'g;
+/// Takes an item of a stream.
+type ItemSink<'g, R> = dyn FnMut(&mut R, &Object) -> Result<(), Error> + 'g;
 
-impl<'a> Run<'a, '_> {
+impl<'a> Executor<'a> {
     fn asyncio(&self) -> Result<&'a Asyncio, Error> {
         if let Some(asyncio) = self.local.asyncio.get() {
             return Ok(asyncio);
         }
-        let asyncio = Asyncio::new(self.at, self.context.grace())?;
-        // Another may have come while this one was made; then that stays.
+        let asyncio = Asyncio::new(self.py, self.job.host.interrupt_grace())?;
+        // A nested job may have made one meanwhile; then that stays.
         Ok(self.local.asyncio.get_or_init(|| asyncio))
     }
 
@@ -57,13 +56,13 @@ impl<'a> Run<'a, '_> {
                 pointers.len(),
                 none,
             );
-            Object::from_owned(self.at, value)
+            Object::from_owned(self.py, value)
         };
-        self.or_raised(result)
+        self.or_exception(result)
     }
 
     /// `{parked, Handle}`: a coroutine that is to run beside others.
-    pub(super) fn parked(
+    pub(super) fn deferred(
         &mut self,
         reply_env: *mut ErlNifEnv,
         coroutine: Object,
@@ -84,8 +83,8 @@ impl<'a> Run<'a, '_> {
             if ffi::PyObject_HasAttrString(class, c"__aiter__".as_ptr()) == 1 {
                 self.apply_to(&self.asyncio()?.steps, &[&value])?
             } else {
-                let iterator = Object::from_owned(self.at, ffi::PyObject_GetIter(value.as_ptr()));
-                self.or_raised(iterator)?
+                let iterator = Object::from_owned(self.py, ffi::PyObject_GetIter(value.as_ptr()));
+                self.or_exception(iterator)?
             }
         };
         self.tagged(reply_env, "ok", iterator)
@@ -125,18 +124,17 @@ impl<'a> Run<'a, '_> {
     }
 
     /// `{ok, {more | done | {error, Reason}, Count}}`: the next items of a stream, sent to its
-    /// consumer as they come: one that is there doesn't wait for the one after it.
+    /// consumer as they come: an item doesn't wait for the next one.
     pub(super) fn stream_push(
         &mut self,
         reply_env: *mut ErlNifEnv,
-        call: &Call,
-        Push { stream, most, consumer, tag }: Push,
+        StreamPush { stream, most, consumer, tag }: StreamPush,
     ) -> Result<ErlNifTerm, Error> {
         // SAFETY: the request's terms are read-only.
         let to = unsafe { local_pid(self.env, consumer) }.ok_or(Error::Panicked)?;
         let mut count = 0;
         let state = self.step(stream, most, &mut |run, item| {
-            let env = OwnedEnv::new();
+            let env = TermEnv::new();
             let ptr = env.as_ptr();
             // SAFETY: the new environment is ours; what is sent empties it.
             unsafe {
@@ -144,10 +142,13 @@ impl<'a> Run<'a, '_> {
                 let event = tuple(ptr, &[atom(ptr, "data"), item]);
                 let tag = enif_make_copy(ptr, tag);
                 let message = tuple(ptr, &[atom(ptr, "py_stream"), tag, event]);
-                // Who has cancelled the stream gets nothing more, and nobody gets an item after the
-                // stream's end, which others tell when the context dies.
-                call.state().tell(|| {
-                    env.send(to, message);
+                // A consumer that has cancelled the stream gets nothing more. No consumer gets an item
+                // after the stream's end, which another thread sends when the context dies.
+                let mut env = Some(env);
+                run.job.control.send_before_reply(&mut || {
+                    if let Some(env) = env.take() {
+                        env.send(to, message);
+                    }
                 });
             }
             count += 1;
@@ -160,21 +161,21 @@ impl<'a> Run<'a, '_> {
         }
     }
 
-    /// Gives the next items to `give`.
+    /// Gives the next items to `sink`.
     fn step(
         &mut self,
         stream: ErlNifTerm,
         most: ErlNifTerm,
-        give: &mut Give<'_, Self>,
+        sink: &mut ItemSink<'_, Self>,
     ) -> Result<&'static str, Error> {
         let iterator = self.object(stream)?;
         let mut limit = 1;
         // SAFETY: the request's terms are read-only; what is no number leaves the limit as it is.
         unsafe { enif_get_uint64(self.env, most, &raw mut limit) };
         if self.is_steps(&iterator) {
-            self.take_async(&iterator, limit, give)
+            self.take_async(&iterator, limit, sink)
         } else {
-            self.take(&iterator, limit, give)
+            self.take(&iterator, limit, sink)
         }
     }
 
@@ -188,20 +189,22 @@ impl<'a> Run<'a, '_> {
         &mut self,
         iterator: &Object,
         most: u64,
-        give: &mut Give<'_, Self>,
+        sink: &mut ItemSink<'_, Self>,
     ) -> Result<&'static str, Error> {
         let began = Instant::now();
         for _ in 0..most {
             // SAFETY: attached; an iterator.
-            let item = unsafe { Object::from_owned(self.at, ffi::PyIter_Next(iterator.as_ptr())) };
+            let item = unsafe { Object::from_owned(self.py, ffi::PyIter_Next(iterator.as_ptr())) };
             let Some(item) = item else {
                 // SAFETY: attached.
                 let is_end = unsafe { ffi::PyErr_Occurred() }.is_null();
-                return if is_end { Ok("done") } else { Err(Exception::take(self.at).into()) };
+                return if is_end { Ok("done") } else { Err(Exception::take(self.py).into()) };
             };
-            give(self, &item)?;
+            sink(self, &item)?;
             let lasted = began.elapsed();
-            if lasted > STEP || (lasted > STEP_AMONG_OTHERS && self.context.has_work()) {
+            if lasted > MAX_STEP
+                || (lasted > MAX_STEP_WITH_WAITERS && self.job.host.has_waiting_jobs())
+            {
                 break;
             }
         }
@@ -213,12 +216,12 @@ impl<'a> Run<'a, '_> {
         &mut self,
         steps: &Object,
         most: u64,
-        give: &mut Give<'_, Self>,
+        sink: &mut ItemSink<'_, Self>,
     ) -> Result<&'static str, Error> {
         // SAFETY: attached; `take` returns a tuple of a list and a bool, whose items are borrowed
         // while it lives.
         unsafe {
-            let budget = STEP.as_secs_f64();
+            let budget = MAX_STEP.as_secs_f64();
             let taken = ffi::PyObject_CallMethod(
                 steps.as_ptr(),
                 c"take".as_ptr(),
@@ -226,21 +229,21 @@ impl<'a> Run<'a, '_> {
                 most,
                 budget,
             );
-            let taken = Object::from_owned(self.at, taken);
-            let taken = self.or_raised(taken)?;
+            let taken = Object::from_owned(self.py, taken);
+            let taken = self.or_exception(taken)?;
             let list = ffi::PyTuple_GetItem(taken.as_ptr(), 0);
             for index in 0..ffi::PyList_Size(list) {
-                let item = Object::from_borrowed(self.at, ffi::PyList_GetItem(list, index));
-                let item = self.or_raised(item)?;
-                give(self, &item)?;
+                let item = Object::from_borrowed(self.py, ffi::PyList_GetItem(list, index));
+                let item = self.or_exception(item)?;
+                sink(self, &item)?;
             }
             if ffi::PyTuple_GetItem(taken.as_ptr(), 1) != ffi::Py_True() {
                 return Ok("more");
             }
             let outcome =
                 ffi::PyObject_CallMethod(steps.as_ptr(), c"outcome".as_ptr(), std::ptr::null());
-            let outcome = Object::from_owned(self.at, outcome);
-            self.or_raised(outcome)?;
+            let outcome = Object::from_owned(self.py, outcome);
+            self.or_exception(outcome)?;
         }
         Ok("done")
     }
@@ -256,44 +259,44 @@ impl<'a> Run<'a, '_> {
             }
             let closed =
                 ffi::PyObject_CallMethod(iterator.as_ptr(), c"close".as_ptr(), std::ptr::null());
-            Object::from_owned(self.at, closed)
+            Object::from_owned(self.py, closed)
         };
-        self.or_raised(closed).map(drop)
+        self.or_exception(closed).map(drop)
     }
 
-    /// `{ok, [{ok, Value} | {error, Reason}]}` of coroutines that were parked, run side by side.
+    /// `{ok, [{ok, Value} | {error, Reason}]}` of coroutines that were deferred, run side by side.
     pub(super) fn gather(
         &mut self,
         reply_env: *mut ErlNifEnv,
-        parked: ErlNifTerm,
+        deferred: ErlNifTerm,
         timeout: ErlNifTerm,
     ) -> Result<ErlNifTerm, Error> {
         let gather = &self.asyncio()?.gather;
         // SAFETY: attached, live objects; the request's terms are read-only, the reply's
         // environment is this thread's alone.
         unsafe {
-            let coroutines = Object::from_owned(self.at, ffi::PyList_New(0));
-            let coroutines = self.or_raised(coroutines)?;
-            let (mut head, mut rest) = (parked, parked);
+            let coroutines = Object::from_owned(self.py, ffi::PyList_New(0));
+            let coroutines = self.or_exception(coroutines)?;
+            let (mut head, mut rest) = (deferred, deferred);
             while enif_get_list_cell(self.env, rest, &raw mut head, &raw mut rest) != 0 {
                 let coroutine = self.object(head)?;
                 let done = ffi::PyList_Append(coroutines.as_ptr(), coroutine.as_ptr());
-                self.or_raised((done == 0).then_some(()))?;
+                self.or_exception((done == 0).then_some(()))?;
             }
             let mut ms = 0;
             let timeout = if enif_get_uint64(self.env, timeout, &raw mut ms) == 0 {
-                Object::none(self.at)
+                Object::none(self.py)
             } else {
                 let seconds = Duration::from_millis(ms).as_secs_f64();
-                let seconds = Object::from_owned(self.at, ffi::PyFloat_FromDouble(seconds));
-                self.or_raised(seconds)?
+                let seconds = Object::from_owned(self.py, ffi::PyFloat_FromDouble(seconds));
+                self.or_exception(seconds)?
             };
             let tasks = self.apply_to(gather, &[&coroutines, &timeout])?;
             let mut results = Vec::new();
             for index in 0..ffi::PyList_Size(tasks.as_ptr()) {
                 let pair =
-                    Object::from_borrowed(self.at, ffi::PyList_GetItem(tasks.as_ptr(), index));
-                let pair = self.or_raised(pair)?;
+                    Object::from_borrowed(self.py, ffi::PyList_GetItem(tasks.as_ptr(), index));
+                let pair = self.or_exception(pair)?;
                 results.push(self.task_result(reply_env, &pair));
             }
             let count = u32::try_from(results.len()).expect("a request is shorter");
@@ -312,8 +315,8 @@ impl<'a> Run<'a, '_> {
             }
             let task = ffi::PyTuple_GetItem(pair.as_ptr(), 0);
             let value = ffi::PyObject_CallMethod(task, c"result".as_ptr(), std::ptr::null());
-            let value = Object::from_owned(self.at, value);
-            let term = self.or_raised(value).and_then(|value| self.result(reply_env, &value));
+            let value = Object::from_owned(self.py, value);
+            let term = self.or_exception(value).and_then(|value| self.result(reply_env, &value));
             match term {
                 Ok(term) => tuple(reply_env, &[atom(reply_env, "ok"), term]),
                 Err(error) => error.to_term(reply_env),
@@ -335,7 +338,7 @@ unsafe fn stepped(
     unsafe {
         let state = match state {
             Ok(state) => atom(env, state),
-            // Whoever interrupted it wants no items.
+            // An interrupted stream's consumer wants no items.
             Err(Error::Python(e)) if e.class == "KeyboardInterrupt" => return Err(e.into()),
             Err(error) => error.to_term(env),
         };

@@ -1,19 +1,19 @@
-//! The NIFs with which a caller waits for room in a full queue. See `py_overload`.
+//! The NIFs with which a caller waits for capacity in a full queue. See `py_overload`.
 
-use py_runtime::context::Room;
+use py_runtime::context::Capacity;
 use rustler::sys::{ErlNifEnv, ErlNifTerm, c_int, enif_make_uint64};
 use rustler::{Atom, Encoder, Env, LocalPid, Term};
 
 use super::copying;
 use super::requests::submit_by;
 use crate::resources::contexts::{self, Context};
-use crate::term::{OwnedEnv, ProcessId, Saved, atom, tuple};
+use crate::term::{ProcessId, SavedTerm, TermEnv, atom, tuple};
 
 mod atoms {
     rustler::atoms! { ok, refuse, room, wait }
 }
 
-/// `submit_admitted(Ctx, Request) -> Seq | {error, Reason}`: by a caller that was told of room.
+/// `submit_admitted(Ctx, Request) -> Seq | {error, Reason}`: by a caller that was woken.
 extern "C" fn submit_admitted(
     env: *mut ErlNifEnv,
     argc: c_int,
@@ -24,7 +24,9 @@ extern "C" fn submit_admitted(
     unsafe {
         let moved = copying::elsewhere(env, c"submit_admitted", nif, (argc, argv), *argv.add(1));
         moved.unwrap_or_else(|| {
-            submit_by(env, argv, Context::submit_admitted, |seq| enif_make_uint64(env, seq))
+            submit_by(env, argv, Context::submit_bypassing_waiters, |seq| {
+                enif_make_uint64(env, seq)
+            })
         })
     }
 }
@@ -36,46 +38,46 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
     raw_func: submit_admitted,
 });
 
-/// `await_room(Ctx, Ref, Ticket) -> refuse | room | {wait, Ticket, Ms}`; after the last `{Ref, room}`
-/// is sent to the caller, once, unless `give_up_room/2` comes first. `Ticket` is 0 at first.
+/// `await_room(Ctx, Ref, WaiterId) -> refuse | room | {wait, WaiterId, Ms}`. `WaiterId` is 0 at first.
+/// After `wait`, `{Ref, room}` is sent to the caller once, unless `give_up_room/2` comes first.
 #[rustler::nif]
-fn await_room<'a>(env: Env<'a>, context: LocalPid, reference: Term<'a>, ticket: u64) -> Term<'a> {
+fn await_room<'a>(env: Env<'a>, context: LocalPid, reference: Term<'a>, waiter: u64) -> Term<'a> {
     let caller = ProcessId::new(*env.pid().as_c_arg());
     // SAFETY: the reference is a term of this NIF call.
-    let reference = unsafe { Saved::new(reference.as_c_arg()) };
-    let waiting = contexts::with(*context.as_c_arg(), |context| {
-        let patience = context.patience()?;
-        let ticket = (ticket > 0).then_some(ticket);
-        let admit = Box::new(move || tell(caller, &reference));
-        Some((context.await_room(ticket, admit), patience))
+    let reference = unsafe { SavedTerm::new(reference.as_c_arg()) };
+    let waiting = contexts::lookup(*context.as_c_arg(), |context| {
+        let patience = context.overload_wait()?;
+        let waiter = (waiter > 0).then_some(waiter);
+        let admit = Box::new(move || wake(caller, &reference));
+        Some((context.wait_for_capacity(waiter, admit), patience))
     });
     match waiting {
-        Some(Some((Room::Later(ticket), patience))) => {
+        Some(Some((Capacity::Wait(waiter), patience))) => {
             let ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-            (atoms::wait(), ticket, ms).encode(env)
+            (atoms::wait(), waiter, ms).encode(env)
         }
-        // A context that is gone says so to whoever tries again.
-        Some(Some((Room::Now, _))) | None => atoms::room().encode(env),
+        // A caller that tries again learns that the context is gone.
+        Some(Some((Capacity::Available, _))) | None => atoms::room().encode(env),
         Some(None) => atoms::refuse().encode(env),
     }
 }
 
-/// `give_up_room(Ctx, Ticket) -> boolean()`; `false`: the message has been sent, or is about to be.
+/// `give_up_room(Ctx, WaiterId) -> boolean()`; `false`: the message has been sent, or is about to be.
 #[rustler::nif]
-fn give_up_room(context: LocalPid, ticket: u64) -> bool {
-    contexts::with(*context.as_c_arg(), |context| context.give_up_room(ticket)).unwrap_or(false)
+fn give_up_room(context: LocalPid, waiter: u64) -> bool {
+    contexts::lookup(*context.as_c_arg(), |context| context.cancel_wait(waiter)).unwrap_or(false)
 }
 
-/// `pass_room_on(Ctx) -> ok`: the caller was told of room, and doesn't want it any more.
+/// `pass_room_on(Ctx) -> ok`: the caller was woken and doesn't submit; the next waiter is woken.
 #[rustler::nif]
 fn pass_room_on(context: LocalPid) -> Atom {
-    contexts::with(*context.as_c_arg(), |context| context.pass_room_on());
+    contexts::lookup(*context.as_c_arg(), |context| context.wake_next_waiter());
     atoms::ok()
 }
 
-/// Tells a caller that there may be room. On a native thread.
-fn tell(caller: ProcessId, reference: &Saved) {
-    let env = OwnedEnv::new();
+/// Wakes a caller, because there may be capacity. On a native thread.
+fn wake(caller: ProcessId, reference: &SavedTerm) {
+    let env = TermEnv::new();
     let ptr = env.as_ptr();
     // SAFETY: the environment is ours alone; this is no scheduler.
     unsafe {

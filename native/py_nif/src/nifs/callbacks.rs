@@ -1,10 +1,10 @@
-//! The NIFs with which Erlang processes answer what Python calls. See `py_callback`.
+//! The NIFs with which Erlang processes answer what Python calls. See `py_callback_worker`.
 
 use rustler::sys::{ErlNifEnv, ErlNifTerm, c_int};
 use rustler::{Atom, Encoder, Env, LocalPid, NifResult, ResourceArc, Term};
 
 use super::copying;
-use crate::outbound::callback::{self, Ticket};
+use crate::outbound::callback::{self, CallbackRef};
 use crate::outbound::callback_names;
 use crate::request::flags::Values;
 
@@ -20,22 +20,23 @@ fn registered(names: Vec<(String, Atom)>) -> Atom {
     atoms::ok()
 }
 
-/// `callback_ticket() -> Ticket | enough`: for a process that is to stand by, if there are too few.
+/// `callback_ticket() -> CallbackRef | enough`: for one more worker that is to wait for calls.
 #[rustler::nif]
 fn callback_ticket(env: Env) -> Term {
-    callback::new_ticket().map_or_else(|| atoms::enough().encode(env), |ticket| ticket.encode(env))
+    callback::new_ref()
+        .map_or_else(|| atoms::enough().encode(env), |reference| reference.encode(env))
 }
 
-/// `callback_stand_by(Ticket, Pid) -> ok`: the process has the ticket and waits for a call.
+/// `callback_stand_by(CallbackRef, Pid) -> ok`: the worker has the reference and waits for a call.
 #[rustler::nif]
-fn callback_stand_by(ticket: ResourceArc<Ticket>, pid: LocalPid) -> Atom {
-    callback::stand_by(ticket, *pid.as_c_arg());
+fn callback_stand_by(reference: ResourceArc<CallbackRef>, pid: LocalPid) -> Atom {
+    callback::worker_idle(reference, *pid.as_c_arg());
     atoms::ok()
 }
 
-/// `callback_answer_and_stand_by(Ticket, Answer) -> boolean()`: answers as `callback_answer`, and the
-/// calling process waits for its next call, before Python can make that. `false`: nothing was done,
-/// because enough stand by or there is nothing to answer.
+/// `callback_answer_and_stand_by(CallbackRef, Answer) -> boolean()`: answers as `callback_answer`, and
+/// the calling process is an idle worker before Python can make its next call. `false`: nothing was
+/// done, because enough workers are idle or there is nothing to answer.
 extern "C" fn callback_answer_and_stand_by(
     env: *mut ErlNifEnv,
     argc: c_int,
@@ -46,9 +47,9 @@ extern "C" fn callback_answer_and_stand_by(
     unsafe {
         copying::elsewhere(env, name, nif, (argc, argv), *argv.add(1)).unwrap_or_else(|| {
             copying::body(env, (argc, argv), |env, arguments| match arguments {
-                [ticket, answer] => {
-                    let (ticket, pid) = (ticket.decode()?, *env.pid().as_c_arg());
-                    Ok(callback::answer_and_stand_by(ticket, pid, *answer).encode(env))
+                [reference, answer] => {
+                    let (reference, pid) = (reference.decode()?, *env.pid().as_c_arg());
+                    Ok(callback::answer_and_idle(reference, pid, *answer).encode(env))
                 }
                 _ => Err(rustler::Error::BadArg),
             })
@@ -63,21 +64,21 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
     raw_func: callback_answer_and_stand_by,
 });
 
-/// `callback_retire(Ticket) -> boolean()`: whoever has the ticket doesn't stand by any more, and another
-/// may. `false`: it didn't, so a call may be on its way.
+/// `callback_retire(CallbackRef) -> boolean()`: the worker with the reference gets no more calls.
+/// `false`: it was not idle, so a call may be on its way to it.
 #[rustler::nif]
-fn callback_retire(ticket: ResourceArc<Ticket>) -> bool {
-    callback::retire(&ticket)
+fn callback_retire(reference: ResourceArc<CallbackRef>) -> bool {
+    callback::worker_leaves(&reference)
 }
 
-/// `callback_begin(Ticket) -> ok`: the calling process is going to run the function.
+/// `callback_begin(CallbackRef) -> ok`: the calling process is going to run the function.
 #[rustler::nif]
-fn callback_begin(env: Env, ticket: ResourceArc<Ticket>) -> NifResult<Atom> {
-    let begins = ticket.begin(*env.pid().as_c_arg());
+fn callback_begin(env: Env, reference: ResourceArc<CallbackRef>) -> NifResult<Atom> {
+    let begins = reference.begin(*env.pid().as_c_arg());
     if begins { Ok(atoms::ok()) } else { Err(rustler::Error::BadArg) }
 }
 
-/// `callback_answer(Ticket, Answer) -> ok`; the first one counts, and the ticket is void.
+/// `callback_answer(CallbackRef, Answer) -> ok`. The first answer counts, and the reference is spent.
 extern "C" fn callback_answer(
     env: *mut ErlNifEnv,
     argc: c_int,
@@ -88,8 +89,8 @@ extern "C" fn callback_answer(
     unsafe {
         copying::elsewhere(env, name, nif, (argc, argv), *argv.add(1)).unwrap_or_else(|| {
             copying::body(env, (argc, argv), |env, arguments| match arguments {
-                [ticket, answer] => {
-                    ticket.decode::<ResourceArc<Ticket>>()?.answer(*answer);
+                [reference, answer] => {
+                    reference.decode::<ResourceArc<CallbackRef>>()?.answer(*answer);
                     Ok(atoms::ok().encode(env))
                 }
                 _ => Err(rustler::Error::BadArg),

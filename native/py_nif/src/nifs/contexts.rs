@@ -2,19 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use py_runtime::context::{Config, Context as Runtime, Orphans};
+use py_runtime::context::{Config, Context as Runtime, OnCallerDown};
 use py_runtime::mode::Mode;
 use rustler::{Atom, Binary, Encoder, Env, LocalPid, NifResult, ResourceArc, Term};
 
-use crate::request::error::{Death, Error};
+use crate::request::error::{Error, ExitReason};
 use crate::resources::contexts::{self, Context, ContextHandle};
-use crate::resources::owner::Process;
+use crate::resources::owner::OwnerProcess;
 use crate::resources::quarantines;
 use crate::settings;
-use crate::term::{ProcessId, Saved};
+use crate::term::{ProcessId, SavedTerm};
 
 mod atoms {
     rustler::atoms! {
@@ -26,22 +25,24 @@ mod atoms {
     }
 }
 
-/// `context_start(Ref, Options) -> Handle | {error, Reason}`, called by the context's process; then
-/// `{py_context, Ref, started | {error, Reason}}`, `{py_context, Ref, stuck}` when a job of its should
-/// have ended long ago and, when its thread is gone, `{py_context, Ref, ended}`. See [`config`] for
-/// the options.
+/// `context_start(Ref, Options) -> Handle | {error, Reason}`, called by the context's process. See
+/// [`config`] for the options. Then come:
+///
+/// - `{py_context, Ref, started | {error, Reason}}`;
+/// - `{py_context, Ref, stuck}`, when a job should have ended long ago;
+/// - `{py_context, Ref, ended}`, when the context's thread is gone.
 #[rustler::nif]
 fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> NifResult<Term<'a>> {
     let pid = env.pid();
     let config = config(ProcessId::new(*pid.as_c_arg()).bits() as u64, options)?;
-    if config.ward.is_full() {
-        let error = Error::quarantined(&config.ward);
+    if config.quarantine.is_full() {
+        let error = Error::quarantined(&config.quarantine);
         // SAFETY: the NIF call's own environment.
         return Ok(unsafe { Term::new(env, error.to_term(env.as_c_arg())) });
     }
     // SAFETY: the reference is a term of this NIF call.
-    let reference = unsafe { Saved::new(reference.as_c_arg()) };
-    let owner = Arc::new(Process::new(ProcessId::new(*pid.as_c_arg()), reference));
+    let reference = unsafe { SavedTerm::new(reference.as_c_arg()) };
+    let owner = Arc::new(OwnerProcess::new(ProcessId::new(*pid.as_c_arg()), reference));
     let context = Runtime::start(config, owner)
         .map_err(|_| rustler::Error::Term(Box::new(atoms::system_limit())))?;
     let handle = ResourceArc::new(ContextHandle { context });
@@ -51,15 +52,8 @@ fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> Ni
     Ok(handle.encode(env))
 }
 
-/// A number that no context of this VM has had.
-fn next_id() -> u64 {
-    static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-    NEXT_ID.fetch_add(1, Ordering::Relaxed)
-}
-
-/// A context's options, complete: `#{mode, max_queue, preload, on_caller_down, stuck_after, interrupt_grace,
-/// overload, pool}`.
-/// Others are none of ours.
+/// A context's options, all of them: `#{mode, max_queue, preload, on_caller_down, stuck_after,
+/// interrupt_grace, overload, pool}`. Other keys are ignored.
 fn config(label: u64, options: Term) -> NifResult<Config> {
     const BAD: rustler::Error = rustler::Error::BadArg;
     let env = options.get_env();
@@ -74,13 +68,12 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
         }
     };
     let orphans = match option(atoms::on_caller_down())?.decode::<Atom>()? {
-        finish if finish == atoms::finish() => Orphans::Finish,
-        interrupt if interrupt == atoms::interrupt() => Orphans::Stop,
+        finish if finish == atoms::finish() => OnCallerDown::Finish,
+        interrupt if interrupt == atoms::interrupt() => OnCallerDown::Interrupt,
         _ => return Err(BAD),
     };
     Ok(Config {
-        id: next_id(),
-        label,
+        owner_id: label,
         mode: decode_mode(option(atoms::mode())?.decode()?)?,
         max_queue: match max_queue.decode::<Atom>() {
             Ok(infinity) if infinity == atoms::infinity() => usize::MAX,
@@ -92,21 +85,21 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
             .map(|source| source.as_slice().to_vec())
             .collect(),
         spin: settings::spin(),
-        orphans,
+        on_caller_down: orphans,
         stuck_after: timeout(atoms::stuck_after())?,
         interrupt_grace: timeout(atoms::interrupt_grace())?,
-        patience: match overload.decode::<Atom>() {
+        overload_wait: match overload.decode::<Atom>() {
             Ok(refuse) if refuse == atoms::refuse() => None,
             _ => match overload.decode::<(Atom, u32)>()? {
                 (wait, ms) if wait == atoms::wait() => Some(Duration::from_millis(ms.into())),
                 _ => return Err(BAD),
             },
         },
-        ward: quarantines::ward(option(atoms::pool())?.decode()?, env),
+        quarantine: quarantines::of_pool(option(atoms::pool())?.decode()?, env),
     })
 }
 
-/// `context_drain(Handle) -> ok`: what waits is run, then the thread ends.
+/// `context_drain(Handle) -> ok`: waiting jobs are run, then the thread ends.
 #[rustler::nif]
 fn context_drain(handle: ResourceArc<ContextHandle>) -> Atom {
     handle.context.drain();
@@ -127,13 +120,14 @@ fn context_kill(handle: ResourceArc<ContextHandle>, reason: Term) -> Atom {
     atoms::ok()
 }
 
-fn death(reason: Term) -> Death {
+fn death(reason: Term) -> ExitReason {
     // SAFETY: the reason is a term of this NIF call.
-    Death::Reason(Arc::new(unsafe { Saved::new(reason.as_c_arg()) }))
+    ExitReason::Reason(Arc::new(unsafe { SavedTerm::new(reason.as_c_arg()) }))
 }
 
-/// `context_replace(Handle, Ref, Preload) -> NewHandle | not_stuck | {error, Reason}`, called by the context's
-/// process: starts the context that is to take over from a stuck one. Its events come with `Ref`.
+/// `context_replace(Handle, Ref, Preload) -> NewHandle | not_stuck | {error, Reason}`, called by the
+/// context's process: starts the context that is to take over from a stuck one. Its events come with
+/// `Ref`.
 #[rustler::nif]
 fn context_replace<'a>(
     env: Env<'a>,
@@ -142,21 +136,21 @@ fn context_replace<'a>(
     preload: Vec<Binary<'a>>,
 ) -> NifResult<Term<'a>> {
     let stuck = &handle.context;
-    if !stuck.is_stuck() {
+    if !stuck.check_stuck() {
         return Ok(atoms::not_stuck().encode(env));
     }
-    if stuck.ward().is_full() {
+    if stuck.quarantine().is_full() {
         // SAFETY: the NIF call's own environment.
         return Ok(unsafe {
-            Term::new(env, Error::quarantined(stuck.ward()).to_term(env.as_c_arg()))
+            Term::new(env, Error::quarantined(stuck.quarantine()).to_term(env.as_c_arg()))
         });
     }
     let pid = env.pid();
     // SAFETY: the reference is a term of this NIF call.
-    let reference = unsafe { Saved::new(reference.as_c_arg()) };
+    let reference = unsafe { SavedTerm::new(reference.as_c_arg()) };
     let preload = preload.iter().map(|source| source.as_slice().to_vec()).collect();
-    let owner = Arc::new(Process::new(ProcessId::new(*pid.as_c_arg()), reference));
-    let Ok(context) = stuck.start_replacement(next_id(), preload, owner) else {
+    let owner = Arc::new(OwnerProcess::new(ProcessId::new(*pid.as_c_arg()), reference));
+    let Ok(context) = stuck.start_replacement(preload, owner) else {
         return Ok((atoms::error(), atoms::system_limit()).encode(env));
     };
     let handle = ResourceArc::new(ContextHandle { context });
@@ -165,8 +159,8 @@ fn context_replace<'a>(
     Ok(handle.encode(env))
 }
 
-/// `context_hand_over(Handle, NewHandle) -> boolean()`, called by the context's process, which has both.
-/// `false`: the thread has come back in time, and nothing has changed.
+/// `context_hand_over(Handle, NewHandle) -> boolean()`, called by the context's process: the new
+/// context takes over. `false`: the stuck thread has come back, and nothing has changed.
 #[rustler::nif]
 fn context_hand_over(
     env: Env,
@@ -174,19 +168,19 @@ fn context_hand_over(
     to: ResourceArc<ContextHandle>,
 ) -> NifResult<bool> {
     let caller = ProcessId::new(*env.pid().as_c_arg()).bits() as u64;
-    let are_callers = [&from, &to].iter().all(|handle| handle.context.label() == caller);
+    let are_callers = [&from, &to].iter().all(|handle| handle.context.owner_id() == caller);
     if !are_callers || std::ptr::eq(&*from, &*to) {
         return Err(rustler::Error::BadArg);
     }
-    let moved = from.context.hand_over(&to.context, &Death::Stuck);
+    let moved = from.context.take_over_by(&to.context, &ExitReason::Stuck);
     if moved {
-        // Until here, who came through the old entry was passed on to the new context.
+        // Until here, the old context has passed requests on to the new one.
         contexts::insert(*env.pid().as_c_arg(), to);
     }
     Ok(moved)
 }
 
-/// `contexts() -> [pid()]`: of all contexts, those that are starting too.
+/// `contexts() -> [pid()]`: of all contexts, also of those that are starting.
 #[rustler::nif]
 fn contexts(env: Env) -> Vec<Term> {
     // SAFETY: pids are immediate terms, valid in any environment.
@@ -196,7 +190,7 @@ fn contexts(env: Env) -> Vec<Term> {
 /// `context_info(Ctx) -> map() | undefined`
 #[rustler::nif]
 fn context_info(env: Env, context: LocalPid) -> Term {
-    contexts::with(*context.as_c_arg(), |context| info(env, context))
+    contexts::lookup(*context.as_c_arg(), |context| info(env, context))
         .unwrap_or_else(|| atoms::undefined().encode(env))
 }
 
@@ -221,12 +215,12 @@ fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
         (atoms::interp_id(), context.id()),
         (atoms::thread_id(), context.native_thread_id()),
         (atoms::queue(), context.waiting() as u64),
-        (atoms::held_objects(), context.held() as u64),
+        (atoms::held_objects(), context.handle_count() as u64),
         (atoms::done(), counts.done),
         (atoms::failed(), counts.failed),
         (atoms::timed_out(), counts.timed_out),
         (atoms::cancelled(), counts.cancelled),
-        (atoms::quarantined(), context.left_behind() as u64),
+        (atoms::quarantined(), context.abandoned_threads() as u64),
     ];
     let mut map: HashMap<Atom, Term> =
         numbers.into_iter().map(|(key, number)| (key, number.encode(env))).collect();
@@ -238,10 +232,10 @@ fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
     map.encode(env)
 }
 
-/// `quarantined(Pool) -> non_neg_integer()`: its stuck threads.
+/// `quarantined(Pool) -> non_neg_integer()`: how many of its threads are stuck.
 #[rustler::nif]
 fn quarantined(env: Env, pool: Atom) -> usize {
-    quarantines::ward(pool, env).stuck()
+    quarantines::of_pool(pool, env).stuck()
 }
 
 pub(super) fn decode_mode(mode: Atom) -> NifResult<Mode> {

@@ -1,13 +1,13 @@
 //! On which scheduler a NIF copies what it was given.
 //!
 //! A term that leaves its process is copied in one go, which the VM can't interrupt: the copy of a
-//! million numbers holds a scheduler for tens of milliseconds. So a NIF that copies a term weighs
-//! it first, by a walk that ends as soon as the term is known to be large. A term that isn't large
-//! is copied at once, and the process is charged reductions for it. For a large one the NIF is run
-//! again on a dirty scheduler, where no process waits for its turn.
+//! million numbers keeps a scheduler busy for tens of milliseconds. So a NIF that copies a term
+//! weighs it first, by a walk that ends as soon as the term is known to be large. A term that isn't
+//! large is copied at once, and the process is charged reductions for it. For a large one the NIF is
+//! run again on a dirty scheduler, where no process waits for its turn.
 //!
-//! The term isn't handed over in the external format, encoded by the process and decoded on the
-//! context's thread: before OTP 27.3 a large map can't be decoded there (otp#8208).
+//! The term isn't sent in the external format, encoded by the process and decoded on the context's
+//! thread: before OTP 27.3 a large map can't be decoded there (otp#8208).
 
 use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
@@ -21,21 +21,21 @@ use rustler::sys::{
 use rustler::{Env, NifResult, Term};
 
 use crate::scheduler;
-use crate::term::{Pairs, elements, word};
+use crate::term::{Pairs, elements, to_bits};
 
 /// A NIF as the VM calls it.
 pub(crate) type RawNif =
     unsafe extern "C" fn(*mut ErlNifEnv, c_int, *const ErlNifTerm) -> ErlNifTerm;
 
-/// What a scheduler copies at most, in weights, each about a word. That takes some 0.1 ms, and
+/// How much a scheduler copies, in weights, each about a word. That takes some 0.1 ms, and
 /// several times as long where memory for the copy has to come from the system.
-const MOST_ON_SCHEDULER: u32 = 20_000;
+const MAX_ON_SCHEDULER: u32 = 20_000;
 
 /// How much weight is one percent of a timeslice, which is some 1 ms.
 const WEIGHT_PER_PERCENT: u32 = 500;
 
-/// How many levels are looked at. What is deeper counts as large.
-const MOST_LEVELS: u32 = 64;
+/// How many levels are walked. A term with more counts as large.
+const MAX_LEVELS: u32 = 64;
 
 /// Weights of terms that are more than a word. How long an integer beyond 64 bits is can't be
 /// asked; most are keys and hashes.
@@ -92,17 +92,17 @@ pub(crate) unsafe fn body(
     }
 }
 
-/// How much there is to copy; `None`: more than [`MOST_ON_SCHEDULER`].
+/// How much there is to copy; `None`: more than [`MAX_ON_SCHEDULER`].
 ///
 /// # Safety
 /// `term` belongs to `env`, which belongs to the current thread.
 unsafe fn weight(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<u32> {
     // SAFETY: passed on to the caller.
     let immediate = unsafe { immediate_tag(env, term) };
-    let mut scale = Scale { env, immediate, left: MOST_ON_SCHEDULER };
+    let mut scale = Scale { env, immediate, left: MAX_ON_SCHEDULER };
     // SAFETY: as above.
-    unsafe { scale.put(term, MOST_LEVELS)? };
-    Some(MOST_ON_SCHEDULER - scale.left)
+    unsafe { scale.put(term, MAX_LEVELS)? };
+    Some(MAX_ON_SCHEDULER - scale.left)
 }
 
 /// The tag of terms that are one word, read off a request or an answer: a tuple that begins with an
@@ -120,15 +120,15 @@ unsafe fn immediate_tag(env: *mut ErlNifEnv, tuple: ErlNifTerm) -> usize {
     }
 }
 
-/// What [`tag`] never says.
+/// No term has this [`tag`].
 const NO_TAG: usize = usize::MAX;
 
-/// The lowest two bits of a term, in which the VM says whether it is one word
-/// (`TAG_PRIMARY_IMMED1`). It doesn't promise that: if it ever does otherwise, weights are wrong,
-/// and nothing else is.
+/// The lowest two bits of a term, which tell whether it is one word
+/// (`TAG_PRIMARY_IMMED1`). The VM doesn't promise that: should it change, weights are wrong, and
+/// nothing else is.
 #[inline(always)]
 fn tag(term: ErlNifTerm) -> usize {
-    word(term) & 3
+    to_bits(term) & 3
 }
 
 struct Scale {

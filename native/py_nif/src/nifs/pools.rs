@@ -19,7 +19,7 @@ extern "C" fn pool_context(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTer
     unsafe { choose(env, *argv, Pool::context) }
 }
 
-/// `pool_route(Pool) -> pid() | none | unknown`, where a call goes that is left to the pool; `unknown`
+/// `pool_route(Pool) -> pid() | none | unknown`, for a call that leaves the choice to the pool; `unknown`
 /// as above.
 extern "C" fn pool_route(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: as above.
@@ -90,15 +90,15 @@ fn scheduler_id(env: Env) -> Term {
 }
 
 /// As `py_options` bounds the contexts of a pool.
-const MOST_SLOTS: usize = 65_536;
+const MAX_SLOTS: usize = 65_536;
 
-/// More the VM can't have.
-const MOST_SCHEDULERS: usize = 1024;
+/// As many as the VM can have.
+const MAX_SCHEDULERS: usize = 1024;
 
 /// `pool_new(Size, Schedulers, Spreads) -> Pool`
 #[rustler::nif]
 fn pool_new(env: Env, size: usize, schedulers: usize, spreads: bool) -> NifResult<Term> {
-    if !(1..=MOST_SLOTS).contains(&size) || !(1..=MOST_SCHEDULERS).contains(&schedulers) {
+    if !(1..=MAX_SLOTS).contains(&size) || !(1..=MAX_SCHEDULERS).contains(&schedulers) {
         return Err(rustler::Error::BadArg);
     }
     let pool = Pool::new(size, schedulers, spreads);
@@ -145,7 +145,7 @@ fn pool_leave(env: Env, pool: Term, slot: usize) -> NifResult<Atom> {
 #[rustler::nif]
 fn pool_resize(pool: Term, size: usize) -> NifResult<Atom> {
     let pool = decode_pool(pool)?;
-    if !(1..=MOST_SLOTS).contains(&size) {
+    if !(1..=MAX_SLOTS).contains(&size) {
         return Err(rustler::Error::BadArg);
     }
     pool.resize(size);

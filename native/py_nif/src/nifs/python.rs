@@ -1,10 +1,11 @@
-//! The NIFs about Python as a whole: starting it, its version, the modes it can do.
+//! The NIFs about Python as a whole: starting it, its version, the modes that it supports, and where sources stand.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use py_runtime::boot::{self, BootError};
+use py_runtime::os_thread;
 use rustler::{Atom, Binary, Encoder, Env, NifResult, OwnedEnv, Term};
 
 use super::contexts::decode_mode;
@@ -39,7 +40,7 @@ fn boot(env: Env, executable: Term, settings: Settings) -> NifResult<Atom> {
             variables,
             modules: &[(erlang_module::NAME, erlang_module::init)],
         });
-        // The caller may be gone; then nobody waits.
+        // The caller may be gone.
         let _ = OwnedEnv::new().send_and_clear(&caller, |env| {
             (
                 atoms::py_boot(),
@@ -50,9 +51,7 @@ fn boot(env: Env, executable: Term, settings: Settings) -> NifResult<Atom> {
             )
         });
     };
-    std::thread::Builder::new()
-        .name("py_boot".into())
-        .spawn(boot)
+    os_thread::spawn("py_boot", boot)
         .map_err(|_| rustler::Error::Term(Box::new(atoms::system_limit())))?;
     Ok(atoms::ok())
 }
@@ -73,13 +72,11 @@ fn run_atexit(env: Env) -> NifResult<Atom> {
     let caller = env.pid();
     let run = move || {
         py_runtime::interpreter::run_atexit();
-        output::say_last_words();
-        // The caller may have lost its patience.
+        output::flush_thread_output();
+        // The caller may have stopped waiting.
         let _ = OwnedEnv::new().send_and_clear(&caller, |env| atoms::py_atexit().encode(env));
     };
-    std::thread::Builder::new()
-        .name("py_atexit".into())
-        .spawn(run)
+    os_thread::spawn_python("py_atexit", run)
         .map_err(|_| rustler::Error::Term(Box::new(atoms::system_limit())))?;
     Ok(atoms::ok())
 }
@@ -108,7 +105,7 @@ fn check_mode(env: Env, mode: Atom) -> NifResult<Term> {
     })
 }
 
-/// `locate(Source, File, Line) -> ok`
+/// `locate(Source, File, Line) -> ok`: the source stands there in a file.
 #[rustler::nif]
 fn locate(source: Binary, file: &str, line: u32) -> Atom {
     source_places::note(&source, file, line);

@@ -2,30 +2,30 @@
 //!
 //! `ask/2` and `submit/2` are on the hot path and written against the raw interface.
 
-use py_runtime::mailbox::Refused;
-use py_runtime::request::Cancel;
+use py_runtime::context::SubmitError;
+use py_runtime::reply_state::Cancel;
 use rustler::sys::{
     ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_make_badarg, enif_make_uint64, enif_self,
 };
 use rustler::{Atom, Encoder, Env, LocalPid, NifResult, ResourceArc, Term};
 
 use super::copying;
-use crate::request::call::{Answer, Call};
-use crate::request::error::{Death, Error};
+use crate::request::call::{Call, ReplyMode};
+use crate::request::error::{Error, ExitReason};
 use crate::resources::contexts::{self, Context};
-use crate::resources::handles::{EnvHandle, ObjectHandle};
-use crate::resources::request_id::{GivenUp, Tag, Ticket};
-use crate::term::{ProcessId, elements, from_word, local_pid, pid_term, tuple, word};
+use crate::resources::handles::{NamespaceHandle, ObjectHandle};
+use crate::resources::request_id::{CancelOutcome, ProcessRef, RequestId};
+use crate::term::{ProcessId, elements, from_bits, local_pid, pid_term, to_bits, tuple};
 
 mod atoms {
     rustler::atoms! { ok, undefined, r#true = "true", sending, sent, not_running, soon }
 }
 
-/// `ask(Ctx, Request) -> Seq | {soon, Seq} | {error, Reason}`; `soon`: the caller has the context to
-/// itself.
+/// `ask(Ctx, Request) -> Seq | {soon, Seq} | {error, Reason}`, by a caller that waits for the reply.
+/// `soon`: the context has no other caller, so that polling for the reply may be worth it.
 extern "C" fn ask(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     let submit = |context: &Context, call: Call| {
-        let soon = context.is_left_to(word(pid_term(call.caller())));
+        let soon = context.note_caller(to_bits(pid_term(call.caller())));
         context.submit(call).map(|seq| (seq, soon))
     };
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
@@ -70,7 +70,7 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
 pub(super) unsafe fn submit_by<T>(
     env: *mut ErlNifEnv,
     argv: *const ErlNifTerm,
-    submit: impl FnOnce(&Context, Call) -> Result<T, Refused<Call>>,
+    submit: impl FnOnce(&Context, Call) -> Result<T, SubmitError<Call>>,
     answer: impl FnOnce(T) -> ErlNifTerm,
 ) -> ErlNifTerm {
     // SAFETY: passed on to the caller.
@@ -80,22 +80,22 @@ pub(super) unsafe fn submit_by<T>(
             return enif_make_badarg(env);
         }
         let Some(pid) = local_pid(env, context) else {
-            return Error::ContextDied(Death::NoProc).to_term(env);
+            return Error::ContextDied(ExitReason::NoProc).to_term(env);
         };
-        let submitted = contexts::with(pid, |context| {
+        let submitted = contexts::lookup(pid, |context| {
             let call = Call::new(caller(env), request);
             submit(context, call).map_err(|refused| refusal(&refused, context))
         });
         match submitted {
             Some(Ok(taken)) => answer(taken),
             Some(Err(error)) => error.to_term(env),
-            None => Error::ContextDied(Death::NoProc).to_term(env),
+            None => Error::ContextDied(ExitReason::NoProc).to_term(env),
         }
     }
 }
 
-/// Whether it begins as all requests do, with an operation, a reference and flags: without the reference
-/// nobody could be answered. The rest is looked at on the context's thread.
+/// Whether a term begins as all requests do, with an operation, a reference and flags: without the
+/// reference there would be no reply. The rest is checked on the context's thread.
 ///
 /// # Safety
 /// `term` belongs to `env`, that of the running NIF call.
@@ -115,17 +115,18 @@ unsafe fn caller(env: *mut ErlNifEnv) -> ErlNifPid {
     }
 }
 
-fn refusal(refused: &Refused<Call>, context: &Context) -> Error {
+fn refusal(refused: &SubmitError<Call>, context: &Context) -> Error {
     match refused {
-        Refused::Overloaded { queue, .. } => {
+        SubmitError::Overloaded { queue, .. } => {
             Error::Overloaded { queue: *queue, max_queue: context.max_queue() }
         }
-        Refused::Quarantined(_) => Error::quarantined(context.ward()),
-        Refused::Closed(_) => Error::ContextDied(Death::NoProc),
+        SubmitError::Quarantined(_) => Error::quarantined(context.quarantine()),
+        SubmitError::Closed(_) => Error::ContextDied(ExitReason::NoProc),
     }
 }
 
-/// `submit_message(Ctx, Request) -> Ticket | {error, Reason}`; then `{py_result, Ticket, Result}`.
+/// `submit_message(Ctx, Request) -> RequestId | {error, Reason}`; the reply is
+/// `{py_result, RequestId, Result}`.
 extern "C" fn submit_message(
     env: *mut ErlNifEnv,
     argc: c_int,
@@ -138,8 +139,8 @@ extern "C" fn submit_message(
         moved.unwrap_or_else(|| {
             copying::body(env, (argc, argv), |env, arguments| {
                 let [context, request] = arguments else { return Err(rustler::Error::BadArg) };
-                let answer = |ticket: Term| Answer::Message(ticket.as_c_arg());
-                submit_answered(env, context.decode()?, *request, answer)
+                let mode = |id: Term| ReplyMode::Message(id.as_c_arg());
+                submit_with_mode(env, context.decode()?, *request, mode)
             })
         })
     }
@@ -152,8 +153,8 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
     raw_func: submit_message,
 });
 
-/// `submit_cast(Ctx, Request, Reports) -> Ticket | {error, Reason}`; an error of the request's own is
-/// sent to the process that is registered as `Reports` by then, as `{py_cast, Caller, Request, Error}`.
+/// `submit_cast(Ctx, Request, Reports) -> RequestId | {error, Reason}`. If the request fails,
+/// `{py_cast, Caller, Request, Error}` is sent to the process that is registered as `Reports` then.
 extern "C" fn submit_cast(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: the VM calls this with its three arguments and the calling process's environment.
     unsafe {
@@ -165,8 +166,8 @@ extern "C" fn submit_cast(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifT
                     return Err(rustler::Error::BadArg);
                 };
                 let reports = reports.decode::<Atom>()?.as_c_arg();
-                let answer = |_: Term| Answer::Report(reports);
-                submit_answered(env, context.decode()?, *request, answer)
+                let mode = |_: Term| ReplyMode::ErrorsTo(reports);
+                submit_with_mode(env, context.decode()?, *request, mode)
             })
         })
     }
@@ -179,65 +180,65 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
     raw_func: submit_cast,
 });
 
-fn submit_answered<'a>(
+fn submit_with_mode<'a>(
     env: Env<'a>,
     context: LocalPid,
     request: Term<'a>,
-    answer: impl FnOnce(Term<'a>) -> Answer,
+    mode: impl FnOnce(Term<'a>) -> ReplyMode,
 ) -> NifResult<Term<'a>> {
     // SAFETY: a term of this NIF call.
     if !unsafe { is_request(env.as_c_arg(), request.as_c_arg()) } {
         return Err(rustler::Error::BadArg);
     }
-    let ticket = ResourceArc::new(Ticket::default());
-    let reference = ticket.encode(env);
-    let answer = answer(reference);
-    // SAFETY: the request and the ticket are terms of this NIF call.
-    let call = unsafe { Call::answered_by(caller(env.as_c_arg()), request.as_c_arg(), answer) };
-    let submitted = contexts::with(*context.as_c_arg(), |context| {
+    let id = ResourceArc::new(RequestId::default());
+    let reference = id.encode(env);
+    let mode = mode(reference);
+    // SAFETY: the request and its id are terms of this NIF call.
+    let call = unsafe { Call::with_reply_mode(caller(env.as_c_arg()), request.as_c_arg(), mode) };
+    let submitted = contexts::lookup(*context.as_c_arg(), |context| {
         let seq = context.submit(call.clone()).map_err(|refused| refusal(&refused, context))?;
-        ticket.validate(context, seq, call.downgrade());
+        id.bind(context, seq, call.downgrade());
         Ok(())
     });
-    match submitted.unwrap_or(Err(Error::ContextDied(Death::NoProc))) {
+    match submitted.unwrap_or(Err(Error::ContextDied(ExitReason::NoProc))) {
         Ok(()) => Ok(reference),
         // SAFETY: the NIF call's own environment.
         Err(error) => Ok(unsafe { Term::new(env, error.to_term(env.as_c_arg())) }),
     }
 }
 
-/// `tag(Pid) -> reference()`, which stands for the process.
+/// `tag(Pid) -> reference()`: a reference that stands for the process.
 #[rustler::nif]
-fn tag(pid: LocalPid) -> ResourceArc<Tag> {
-    ResourceArc::new(Tag(ProcessId::new(*pid.as_c_arg())))
+fn tag(pid: LocalPid) -> ResourceArc<ProcessRef> {
+    ResourceArc::new(ProcessRef(ProcessId::new(*pid.as_c_arg())))
 }
 
-/// `tagged(Tag) -> pid()`
+/// `tagged(ProcessRef) -> pid()`
 #[rustler::nif]
-fn tagged(tag: ResourceArc<Tag>) -> LocalPid {
-    LocalPid::from_c_arg(tag.0.pid())
+fn tagged(process: ResourceArc<ProcessRef>) -> LocalPid {
+    LocalPid::from_c_arg(process.0.pid())
 }
 
-/// `give_up(Ticket) -> true | sending | sent`; `true`: no message will come.
+/// `give_up(RequestId) -> true | sending | sent`; `true`: no message will come.
 #[rustler::nif]
-fn give_up(ticket: ResourceArc<Ticket>) -> Atom {
-    match ticket.give_up() {
-        GivenUp::Yes => atoms::r#true(),
-        GivenUp::Sending => atoms::sending(),
-        GivenUp::Sent => atoms::sent(),
+fn give_up(id: ResourceArc<RequestId>) -> Atom {
+    match id.cancel() {
+        CancelOutcome::Cancelled => atoms::r#true(),
+        CancelOutcome::Replying => atoms::sending(),
+        CancelOutcome::Replied => atoms::sent(),
     }
 }
 
-/// `is_over(Ticket) -> boolean()`
+/// `is_over(RequestId) -> boolean()`
 #[rustler::nif]
-fn is_over(ticket: ResourceArc<Ticket>) -> bool {
-    ticket.is_over()
+fn is_over(id: ResourceArc<RequestId>) -> bool {
+    id.is_settled()
 }
 
 /// `cancel(Ctx, Seq) -> boolean()`; `true`: no reply will come.
 #[rustler::nif]
 fn cancel(context: LocalPid, seq: u64) -> bool {
-    let outcome = contexts::with(*context.as_c_arg(), |context| context.cancel(seq));
+    let outcome = contexts::lookup(*context.as_c_arg(), |context| context.cancel(seq));
     // A context that is gone has answered, or is about to.
     matches!(outcome, Some(Cancel::Waiting | Cancel::Running))
 }
@@ -245,7 +246,7 @@ fn cancel(context: LocalPid, seq: u64) -> bool {
 /// `interrupt(Ctx) -> ok | not_running | undefined`
 #[rustler::nif]
 fn interrupt(context: LocalPid) -> Atom {
-    match contexts::with(*context.as_c_arg(), Context::interrupt) {
+    match contexts::lookup(*context.as_c_arg(), Context::interrupt) {
         Some(true) => atoms::ok(),
         Some(false) => atoms::not_running(),
         None => atoms::undefined(),
@@ -257,21 +258,22 @@ fn interrupt(context: LocalPid) -> Atom {
 #[rustler::nif]
 fn object_context<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
     let handle = term.decode::<ResourceArc<ObjectHandle>>();
-    encode_owner(env, handle.ok().map(|handle| handle.context().label()))
+    encode_owner(env, handle.ok().map(|handle| handle.context().owner_id()))
 }
 
 /// `reference_context(Term) -> pid() | undefined`: of a handle or an environment.
 #[rustler::nif]
 fn reference_context<'a>(env: Env<'a>, term: Term<'a>) -> Term<'a> {
-    let object = || Some(term.decode::<ResourceArc<ObjectHandle>>().ok()?.context().label());
-    let namespace = || Some(term.decode::<ResourceArc<EnvHandle>>().ok()?.context().label());
+    let object = || Some(term.decode::<ResourceArc<ObjectHandle>>().ok()?.context().owner_id());
+    let namespace =
+        || Some(term.decode::<ResourceArc<NamespaceHandle>>().ok()?.context().owner_id());
     encode_owner(env, object().or_else(namespace))
 }
 
 fn encode_owner(env: Env, label: Option<u64>) -> Term {
     match label {
-        // SAFETY: a context's label is the word of a local pid.
-        Some(label) => unsafe { Term::new(env, from_word(label as usize)) },
+        // SAFETY: a context's owner_id is the word of a local pid.
+        Some(label) => unsafe { Term::new(env, from_bits(label as usize)) },
         None => atoms::undefined().encode(env),
     }
 }

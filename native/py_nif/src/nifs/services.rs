@@ -9,7 +9,7 @@ mod atoms {
     rustler::atoms! { ok, py_callbacks, py_output, py_log, py_sender }
 }
 
-/// `serve(Service) -> ok`: the calling process does, from now on.
+/// `serve(Service) -> ok`: the calling process serves from now on.
 #[rustler::nif]
 fn serve(env: Env, service: Atom) -> NifResult<Atom> {
     let service = match service {
@@ -20,7 +20,7 @@ fn serve(env: Env, service: Atom) -> NifResult<Atom> {
         _ => return Err(rustler::Error::BadArg),
     };
     if matches!(service, Service::Callbacks) {
-        callback::forget_standing_by();
+        callback::drop_idle_workers();
     }
     if matches!(service, Service::Log) {
         in_flight::log_caught_up();
@@ -29,25 +29,25 @@ fn serve(env: Env, service: Atom) -> NifResult<Atom> {
     Ok(atoms::ok())
 }
 
-/// `handled(Tally, Messages, Sends, Bytes) -> ok`
+/// `handled(InFlight, Messages, Sends, Bytes) -> ok`: so much has been passed on.
 #[rustler::nif]
 fn handled(
-    tally: ResourceArc<in_flight::Tally>,
+    in_flight: ResourceArc<in_flight::InFlight>,
     messages: usize,
     sends: usize,
     bytes: usize,
 ) -> Atom {
-    tally.subtract(messages, sends, bytes);
+    in_flight.ack(messages, sends, bytes);
     atoms::ok()
 }
 
-/// `log_caught_up() -> Dropped :: non_neg_integer()`
+/// `log_caught_up() -> Dropped :: non_neg_integer()`: no event waits to be passed on any more.
 #[rustler::nif]
 fn log_caught_up() -> usize {
     in_flight::log_caught_up()
 }
 
-/// `log_level(Severity :: -1..8) -> ok`
+/// `log_level(Severity :: -1..8) -> ok`: `logger` lets these pass.
 #[rustler::nif]
 fn log_level(severity: i64) -> NifResult<Atom> {
     if level::set(severity) { Ok(atoms::ok()) } else { Err(rustler::Error::BadArg) }

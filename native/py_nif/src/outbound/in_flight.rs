@@ -1,10 +1,11 @@
-//! What a thread or job has sent to the processes of [`crate::outbound::services`] and they haven't dealt with yet.
+//! How much a thread or job has sent to the processes of [`super::services`] that they have not
+//! acknowledged: the in-flight window.
 //!
-//! It bounds what can pile up in their mailboxes: who is too far ahead waits. And it tells when a
-//! job's output has reached its destination, before which the job isn't answered.
+//! It bounds their mailboxes: a thread with too many messages in flight waits. And it tells when a
+//! job's output has arrived, before which the job isn't answered.
 //!
-//! Text is counted per job, because it is the leader of that job's caller that may take its time, or
-//! never answer; the rest per thread.
+//! Text is counted per job, because the group leader of that job's caller may be slow or never
+//! answer. Everything else is counted per thread.
 
 use std::cell::{Cell, OnceCell};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,104 +17,105 @@ use rustler::{Encoder, Env, Resource, ResourceArc};
 
 use super::services;
 
-/// How many messages of each kind, and bytes of text, may be on their way.
-const MOST_MESSAGES: usize = 5_000;
-const MOST_BYTES: usize = 1 << 20;
-/// How long a job waits for its log events to be passed on, and a thread with too many on their way
-/// for one of them to be.
-const LOG_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a thread waits before it looks whether it has been interrupted.
-const LOOK: Duration = Duration::from_millis(20);
+/// How many messages of each kind, and bytes of text, may be in flight.
+const MAX_MESSAGES: usize = 5_000;
+const MAX_BYTES: usize = 1 << 20;
+/// How long a job waits for its log events to be passed on, and a thread with too many of them in
+/// flight for the next one.
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a thread that waits checks whether it has been interrupted.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Whether a handler of `logger` has held somebody up for [`LOG_PATIENCE`]. Until the process that
-/// passes events on has caught up nobody waits for it.
+/// Whether a handler of `logger` has kept a thread waiting for [`LOG_TIMEOUT`]. Until the process that
+/// passes events on has caught up, no thread waits for it.
 static LOG_IS_LATE: AtomicBool = AtomicBool::new(false);
 /// How many events were dropped meanwhile.
 static DROPPED_EVENTS: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts of what is on its way.
+/// How much is in flight.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+struct Unacked {
     /// Texts or log events that haven't been passed on.
     messages: usize,
     /// Messages to other nodes that haven't been passed on.
     sends: usize,
     /// Text that its group leader hasn't acknowledged.
     bytes: usize,
-    /// Of [`services::generation`].
+    /// The [`services::generation`] in which it was sent.
     generation: usize,
 }
 
 /// The counts of one thread, or of one job's text.
-pub(crate) struct Tally {
-    counts: Mutex<Counts>,
+pub(crate) struct InFlight {
+    unacked: Mutex<Unacked>,
     changed: Condvar,
 }
 
 #[rustler::resource_impl]
-impl Resource for Tally {}
+impl Resource for InFlight {}
 
 // A panic leaves the counts as they were: each change is one addition.
-impl std::panic::RefUnwindSafe for Tally {}
+impl std::panic::RefUnwindSafe for InFlight {}
 
 thread_local! {
-    static OWN: ResourceArc<Tally> = ResourceArc::new(Tally::new());
+    static OWN: ResourceArc<InFlight> = ResourceArc::new(InFlight::new());
     /// Whether this thread has ever sent anything.
     static USED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// One more thing on its way, of a thread.
+/// A message of a thread that is counted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Sent {
-    Event,
-    Send,
+pub(crate) enum MessageKind {
+    LogEvent,
+    RemoteSend,
 }
 
-/// This thread's tally as a term, for a message that is going to be counted. A thread that is just
+/// This thread's counts as a term, for a message that is going to be counted. A thread that is just
 /// ending may have none any more, and doesn't wait for anything either.
 pub(crate) fn term(env: *mut ErlNifEnv) -> ErlNifTerm {
-    let tally = OWN.try_with(ResourceArc::clone).unwrap_or_else(|_| ResourceArc::new(Tally::new()));
-    to_term(&tally, env)
+    let in_flight =
+        OWN.try_with(ResourceArc::clone).unwrap_or_else(|_| ResourceArc::new(InFlight::new()));
+    to_term(&in_flight, env)
 }
 
-fn to_term(tally: &ResourceArc<Tally>, env: *mut ErlNifEnv) -> ErlNifTerm {
+fn to_term(in_flight: &ResourceArc<InFlight>, env: *mut ErlNifEnv) -> ErlNifTerm {
     // SAFETY: the callers' environments belong to the current thread.
-    tally.encode(unsafe { Env::new(&env, env) }).as_c_arg()
+    in_flight.encode(unsafe { Env::new(&env, env) }).as_c_arg()
 }
 
-/// Counts what is about to be sent.
-pub(crate) fn add(sent: Sent) {
+/// Counts a message that is about to be sent.
+pub(crate) fn add(sent: MessageKind) {
     USED.set(true);
-    let _ = OWN.try_with(|tally| {
-        let mut counts = tally.counts();
+    let _ = OWN.try_with(|in_flight| {
+        let mut unacked = in_flight.unacked();
         match sent {
-            Sent::Event => counts.messages += 1,
-            Sent::Send => counts.sends += 1,
+            MessageKind::LogEvent => unacked.messages += 1,
+            MessageKind::RemoteSend => unacked.sends += 1,
         }
     });
 }
 
-/// Takes back what was counted: it could not be sent.
-pub(crate) fn take_back(sent: Sent) {
+/// Uncounts a message: it could not be sent.
+pub(crate) fn uncount(sent: MessageKind) {
     let (messages, sends) = match sent {
-        Sent::Event => (1, 0),
-        Sent::Send => (0, 1),
+        MessageKind::LogEvent => (1, 0),
+        MessageKind::RemoteSend => (0, 1),
     };
-    let _ = OWN.try_with(|tally| tally.subtract(messages, sends, 0));
+    let _ = OWN.try_with(|in_flight| in_flight.ack(messages, sends, 0));
 }
 
-/// Whether this thread is too far ahead with messages to other nodes.
+/// Whether this thread has too many messages to other nodes in flight.
 pub(crate) fn has_too_many_sends() -> bool {
-    USED.get() && OWN.with(|tally| tally.counts().sends > MOST_MESSAGES)
+    USED.get() && OWN.with(|in_flight| in_flight.unacked().sends > MAX_MESSAGES)
 }
 
-/// Whether this thread is too far ahead with log events.
+/// Whether this thread has too many log events in flight.
 pub(crate) fn has_too_many_events() -> bool {
-    USED.get() && OWN.with(|tally| tally.counts().messages > MOST_MESSAGES)
+    USED.get() && OWN.with(|in_flight| in_flight.unacked().messages > MAX_MESSAGES)
 }
 
-/// Whether an event is to be dropped, and counts it then: this thread is too far ahead, and the log
-/// late.
+/// Whether an event is to be dropped, and counts it then: this thread has too many in flight, and the
+/// log is late.
 pub(crate) fn drops_event() -> bool {
     let drops = log_is_late() && has_too_many_events();
     if drops {
@@ -122,7 +124,7 @@ pub(crate) fn drops_event() -> bool {
     drops
 }
 
-/// Whether nobody should wait for the log.
+/// Whether no thread should wait for the log.
 pub(crate) fn log_is_late() -> bool {
     LOG_IS_LATE.load(Ordering::Acquire)
 }
@@ -134,72 +136,72 @@ pub(crate) fn log_caught_up() -> usize {
     DROPPED_EVENTS.swap(0, Ordering::Relaxed)
 }
 
-/// Whether messages to other nodes are on their way.
+/// Whether this thread has messages to other nodes in flight.
 pub(crate) fn has_sends() -> bool {
-    USED.get() && OWN.with(|tally| tally.counts().sends > 0)
+    USED.get() && OWN.with(|in_flight| in_flight.unacked().sends > 0)
 }
 
-/// Waits until this thread isn't too far ahead with messages to other nodes, or `stop`. Not
+/// Waits until this thread has not too many messages to other nodes in flight, or `stop`. Not
 /// attached.
-pub(crate) fn wait_for_room_to_send(stop: impl Fn() -> bool) {
-    OWN.with(|tally| tally.wait(|counts| counts.sends <= MOST_MESSAGES, stop));
+pub(crate) fn wait_for_send_capacity(stop: impl Fn() -> bool) {
+    OWN.with(|in_flight| in_flight.wait(|unacked| unacked.sends <= MAX_MESSAGES, stop));
 }
 
-/// The same for log events, which are waited for only as long as some are passed on. Not attached.
-pub(crate) fn wait_for_room_in_log(stop: impl Fn() -> bool) {
+/// The same for log events. It waits only as long as some are passed on. Not attached.
+pub(crate) fn wait_for_log_capacity(stop: impl Fn() -> bool) {
     let fewest = Cell::new((usize::MAX, Instant::now()));
-    let done = |counts: &Counts| {
-        if counts.messages < fewest.get().0 {
-            fewest.set((counts.messages, Instant::now()));
-        } else if fewest.get().1.elapsed() > LOG_PATIENCE {
+    let done = |unacked: &Unacked| {
+        if unacked.messages < fewest.get().0 {
+            fewest.set((unacked.messages, Instant::now()));
+        } else if fewest.get().1.elapsed() > LOG_TIMEOUT {
             LOG_IS_LATE.store(true, Ordering::Release);
         }
-        counts.messages <= MOST_MESSAGES
+        unacked.messages <= MAX_MESSAGES
     };
-    OWN.with(|tally| tally.wait(done, || stop() || log_is_late()));
+    OWN.with(|in_flight| in_flight.wait(done, || stop() || log_is_late()));
 }
 
 /// Waits until all messages to other nodes have been passed on, or `stop`. Not attached.
 pub(crate) fn wait_for_sends(stop: impl Fn() -> bool) {
-    OWN.with(|tally| tally.wait(|counts| counts.sends == 0, stop));
+    OWN.with(|in_flight| in_flight.wait(|unacked| unacked.sends == 0, stop));
 }
 
-/// Waits until log events have been passed on; not for ever. Whether they have. Not attached.
+/// Waits until log events have been passed on, but at most so long. `true`: they have. Not attached.
 pub(crate) fn wait_for_events(at_most: Duration) -> bool {
     let began = Instant::now();
-    OWN.with(|tally| {
+    OWN.with(|in_flight| {
         let stop = || log_is_late() || began.elapsed() > at_most;
-        tally.wait(|counts| counts.messages == 0, stop);
-        tally.counts().messages == 0
+        in_flight.wait(|unacked| unacked.messages == 0, stop);
+        in_flight.unacked().messages == 0
     })
 }
 
-/// The same at a job's end. Once that has been in vain, nobody waits until the log has caught up.
+/// The same at a job's end. After a wait in vain, no thread waits until the log has caught up.
 pub(crate) fn wait_for_last_events() {
-    if !wait_for_events(LOG_PATIENCE) {
+    if !wait_for_events(LOG_TIMEOUT) {
         LOG_IS_LATE.store(true, Ordering::Release);
     }
 }
 
-/// The tally of a job's text, which counts nothing before it is used.
+/// The counts of a job's text, made when the job first prints.
 #[derive(Default)]
-pub(crate) struct TextTally(OnceCell<ResourceArc<Tally>>);
+pub(crate) struct OutputInFlight(OnceCell<ResourceArc<InFlight>>);
 
-impl TextTally {
-    fn get(&self) -> &ResourceArc<Tally> {
-        self.0.get_or_init(|| ResourceArc::new(Tally::new()))
+impl OutputInFlight {
+    fn get(&self) -> &ResourceArc<InFlight> {
+        self.0.get_or_init(|| ResourceArc::new(InFlight::new()))
     }
 
     /// Counts text that is about to be sent.
     pub(crate) fn add(&self, bytes: usize) {
-        let mut counts = self.get().counts();
-        counts.messages += 1;
-        counts.bytes += bytes;
+        let mut unacked = self.get().unacked();
+        unacked.messages += 1;
+        unacked.bytes += bytes;
     }
 
-    /// Takes back what was counted: it could not be sent.
-    pub(crate) fn take_back(&self, bytes: usize) {
-        self.get().subtract(1, 0, bytes);
+    /// Uncounts text: it could not be sent.
+    pub(crate) fn uncount(&self, bytes: usize) {
+        self.get().ack(1, 0, bytes);
     }
 
     /// Itself as a term, for a message with text that is counted.
@@ -207,73 +209,73 @@ impl TextTally {
         to_term(self.get(), env)
     }
 
-    /// Whether too much is on its way.
+    /// Whether too much is in flight.
     pub(crate) fn is_full(&self) -> bool {
-        self.0.get().is_some_and(|tally| tally.counts().is_full())
+        self.0.get().is_some_and(|in_flight| in_flight.unacked().is_full())
     }
 
     /// Waits until it isn't, or `stop`. Not attached.
-    pub(crate) fn wait_for_room(&self, stop: impl Fn() -> bool) {
-        self.get().wait(|counts| !counts.is_full(), stop);
+    pub(crate) fn wait_for_capacity(&self, stop: impl Fn() -> bool) {
+        self.get().wait(|unacked| !unacked.is_full(), stop);
     }
 
-    /// Waits until all text has been passed on; not for ever. Not attached.
+    /// Waits until all text has been passed on, but at most so long. Not attached.
     pub(crate) fn wait_for_messages(&self, at_most: Duration) {
-        if let Some(tally) = self.0.get() {
-            tally.wait_for_messages(at_most);
+        if let Some(in_flight) = self.0.get() {
+            in_flight.wait_for_messages(at_most);
         }
     }
 }
 
-impl Counts {
+impl Unacked {
     /// Of a job's text.
     fn is_full(&self) -> bool {
-        self.messages > MOST_MESSAGES || self.bytes > MOST_BYTES
+        self.messages > MAX_MESSAGES || self.bytes > MAX_BYTES
     }
 }
 
-impl Tally {
+impl InFlight {
     fn new() -> Self {
-        Tally { counts: Mutex::new(Counts::default()), changed: Condvar::new() }
+        InFlight { unacked: Mutex::new(Unacked::default()), changed: Condvar::new() }
     }
 
-    /// The counts, none of them in the name of a process that no longer serves.
-    fn counts(&self) -> parking_lot::MutexGuard<'_, Counts> {
-        let mut counts = self.counts.lock();
-        counts.renew();
-        counts
+    /// The counts, without messages to a process that no longer serves.
+    fn unacked(&self) -> parking_lot::MutexGuard<'_, Unacked> {
+        let mut unacked = self.unacked.lock();
+        unacked.reset_if_restarted();
+        unacked
     }
 
-    fn wait(&self, done: impl Fn(&Counts) -> bool, stop: impl Fn() -> bool) {
-        let mut counts = self.counts();
-        while !done(&counts) && !stop() {
-            self.changed.wait_for(&mut counts, LOOK);
-            counts.renew();
+    fn wait(&self, done: impl Fn(&Unacked) -> bool, stop: impl Fn() -> bool) {
+        let mut unacked = self.unacked();
+        while !done(&unacked) && !stop() {
+            self.changed.wait_for(&mut unacked, CHECK_INTERVAL);
+            unacked.reset_if_restarted();
         }
     }
 
     fn wait_for_messages(&self, at_most: Duration) {
         let began = Instant::now();
-        self.wait(|counts| counts.messages == 0, || began.elapsed() > at_most);
+        self.wait(|unacked| unacked.messages == 0, || began.elapsed() > at_most);
     }
 
     /// So much has been passed on.
-    pub(crate) fn subtract(&self, messages: usize, sends: usize, bytes: usize) {
-        let mut counts = self.counts.lock();
-        counts.messages = counts.messages.saturating_sub(messages);
-        counts.sends = counts.sends.saturating_sub(sends);
-        counts.bytes = counts.bytes.saturating_sub(bytes);
-        drop(counts);
+    pub(crate) fn ack(&self, messages: usize, sends: usize, bytes: usize) {
+        let mut unacked = self.unacked.lock();
+        unacked.messages = unacked.messages.saturating_sub(messages);
+        unacked.sends = unacked.sends.saturating_sub(sends);
+        unacked.bytes = unacked.bytes.saturating_sub(bytes);
+        drop(unacked);
         self.changed.notify_all();
     }
 }
 
-impl Counts {
-    /// Starts over if a process has begun to serve since: what its predecessor had is lost.
-    fn renew(&mut self) {
+impl Unacked {
+    /// Starts over if a process has begun to serve since: its predecessor's mailbox is lost.
+    fn reset_if_restarted(&mut self) {
         let generation = services::generation();
         if self.generation != generation {
-            *self = Counts { generation, ..Counts::default() };
+            *self = Unacked { generation, ..Unacked::default() };
         }
     }
 }

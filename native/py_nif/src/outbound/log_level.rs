@@ -1,4 +1,4 @@
-//! What `logger` lets through, as far as is known here.
+//! The level of `logger`, as it was last reported.
 //!
 //! Severities are those of syslog, from 0 (emergency) to 7 (debug), by which `logger` compares its
 //! levels too.
@@ -28,7 +28,7 @@ pub(crate) fn for_python() -> i64 {
     }
 }
 
-/// Takes the least severe level that passes: -1 for none. `false`: it is no level.
+/// Sets the least severe level that passes: -1 for none. `false`: it is no level.
 pub(crate) fn set(severity: i64) -> bool {
     let is_level = (-1..=8).contains(&severity);
     if is_level {

@@ -1,12 +1,14 @@
 //! Messages to Erlang's processes: calls of Erlang functions, output, log events; and how many of
-//! them are on their way.
+//! them are in flight.
 //!
-//! Uses [`crate::resources`] and what is below it. It must never touch Python: most of it runs on a
-//! thread that has detached from its interpreter.
+//! Implements what [`crate::thread`] needs of them (`processes.rs`), and uses [`crate::resources`]
+//! and what is below it. It must never touch Python: most of it runs on a thread that has detached
+//! from its interpreter.
 
 pub(crate) mod callback;
 pub(crate) mod callback_names;
 pub(crate) mod in_flight;
 pub(crate) mod log_level;
 pub(crate) mod output;
+pub(crate) mod processes;
 pub(crate) mod services;

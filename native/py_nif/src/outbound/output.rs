@@ -7,145 +7,199 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use rustler::sys::ErlNifTerm;
+use rustler::sys::{ErlNifTerm, enif_make_uint64};
 
-use super::in_flight::{self, TextTally};
+use super::in_flight::{self, MessageKind, OutputInFlight};
 use super::services::Service;
-use crate::request::call::Call;
-use crate::term::{OwnedEnv, atom, binary, pid_term, tuple};
+use crate::term::{ProcessId, TermEnv, atom, binary, pid_term, tuple};
+use crate::thread::host::Output;
 
 /// An unfinished line: bytes of UTF-8, unless Python code wrote other bytes.
-pub(crate) type Lines = Vec<u8>;
+type LineBuffer = Vec<u8>;
 
 /// The longest line that is kept together.
-const LONGEST_LINE: usize = 64 << 10;
+const MAX_LINE: usize = 64 << 10;
 
-/// How much text is taken in at once: copies of a longer one would take as much memory as it likes.
-const MOST_AT_ONCE: usize = 1 << 20;
+/// How much text is taken in at once, because it is copied.
+const MAX_PIECE: usize = 1 << 20;
 
-/// How long a job waits for its last output to be passed on. Nothing that passes it on ever waits
-/// itself, so this is for a VM in trouble. (Handlers of `logger` may wait: see [`tally`].)
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long a job waits for its last output to be passed on. The process that does so never blocks, so
+/// this is for a VM in trouble. (Handlers of `logger` may block: see [`in_flight`].)
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a job, or a thread without one, has begun to say.
-#[derive(Default)]
-pub(crate) struct Voice {
+/// What a job, or a thread without one, has printed and logged.
+pub(crate) struct JobOutput {
+    /// Whose job it is.
+    caller: Option<ProcessId>,
     /// Unfinished lines of standard output and of standard error.
-    pub(crate) lines: [RefCell<Lines>; 2],
+    lines: [RefCell<LineBuffer>; 2],
     /// What has been sent of them.
-    pub(crate) tally: TextTally,
+    in_flight: OutputInFlight,
     /// Whether anything was sent that has to arrive before the job is answered.
-    pub(crate) has_spoken: Cell<bool>,
+    has_output: Cell<bool>,
     /// When `logger`'s level was last asked for.
-    pub(crate) asked_level: Cell<Option<Instant>>,
+    level_asked_at: Cell<Option<Instant>>,
 }
 
-impl Voice {
-    /// Sends what is left of unfinished lines.
-    pub(crate) fn finish_lines(&self, call: Option<&Call>) {
-        for lines in &self.lines {
-            finish(lines, self, call);
+impl JobOutput {
+    pub(crate) fn new(caller: Option<ProcessId>) -> Self {
+        JobOutput {
+            caller,
+            lines: Default::default(),
+            in_flight: OutputInFlight::default(),
+            has_output: Cell::new(false),
+            level_asked_at: Cell::new(None),
         }
     }
 
-    /// Waits until all that was said has been passed on; not for ever. Not attached.
-    pub(crate) fn wait_until_heard(&self) {
-        self.tally.wait_for_messages(LAST_WORDS);
+    /// Whether there is anything to flush or to wait for.
+    pub(crate) fn has_output(&self) -> bool {
+        self.has_output.get()
+    }
+
+    /// Sends what is left of unfinished lines.
+    pub(crate) fn flush_all(&self) {
+        for stream in 0..self.lines.len() {
+            self.flush(stream);
+        }
+    }
+
+    /// Waits until everything sent has been passed on, but at most [`FLUSH_TIMEOUT`]. Not attached.
+    pub(crate) fn wait_until_acked(&self) {
+        self.in_flight.wait_for_messages(FLUSH_TIMEOUT);
         in_flight::wait_for_last_events();
     }
-}
 
-/// A thread's own voice. Its last words are said when it ends.
-struct OwnVoice(Voice);
+    fn write_piece(&self, stream: usize, text: &[u8]) {
+        self.has_output.set(true);
+        let mut lines = self.lines[stream].borrow_mut();
+        match text.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) if lines.is_empty() => {
+                self.send(&text[..=end]);
+                lines.extend_from_slice(&text[end + 1..]);
+            }
+            Some(end) => {
+                lines.extend_from_slice(&text[..=end]);
+                self.send(&lines);
+                lines.clear();
+                lines.extend_from_slice(&text[end + 1..]);
+            }
+            None => lines.extend_from_slice(text),
+        }
+        if lines.len() > MAX_LINE {
+            self.send(&lines);
+            lines.clear();
+        }
+    }
 
-impl Drop for OwnVoice {
-    fn drop(&mut self) {
-        self.0.finish_lines(None);
+    /// `{py_output, InFlight, Caller | none, Text}`. Without a service the text is lost: it
+    /// could go nowhere else.
+    fn send(&self, text: &[u8]) {
+        let text = String::from_utf8_lossy(text);
+        let env = TermEnv::new();
+        let ptr = env.as_ptr();
+        self.in_flight.add(text.len());
+        // SAFETY: the environment is ours alone, and this is no scheduler's thread.
+        let sent = unsafe {
+            let (in_flight, caller) = (self.in_flight.term(ptr), self.caller(&env));
+            let text = binary(ptr, text.as_bytes());
+            let message = tuple(ptr, &[atom(ptr, "py_output"), in_flight, caller, text]);
+            Service::Output.send(ptr, message)
+        };
+        if !sent {
+            self.in_flight.uncount(text.len());
+        }
+    }
+
+    /// The pid of the job's caller, or `none`.
+    fn caller(&self, env: &TermEnv) -> ErlNifTerm {
+        match self.caller {
+            Some(caller) => pid_term(caller.pid()),
+            // SAFETY: the environment is the caller's alone.
+            None => unsafe { atom(env.as_ptr(), "none") },
+        }
     }
 }
 
-/// Says what the thread without a job has begun to say. It would when it ends, which may be too late.
-pub(crate) fn say_last_words() {
-    OWN.with(|own| own.0.finish_lines(None));
+impl Output for JobOutput {
+    fn write(&self, stream: usize, mut text: &[u8]) {
+        while text.len() > MAX_PIECE {
+            // Not within a character.
+            let ends = (MAX_PIECE - 3..=MAX_PIECE).rev().find(|end| text[*end] & 0xC0 != 0x80);
+            let (piece, rest) = text.split_at(ends.unwrap_or(MAX_PIECE));
+            self.write_piece(stream, piece);
+            text = rest;
+        }
+        self.write_piece(stream, text);
+    }
+
+    fn flush(&self, stream: usize) {
+        let mut lines = self.lines[stream].borrow_mut();
+        if !lines.is_empty() {
+            self.has_output.set(true);
+            self.send(&lines);
+            lines.clear();
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.in_flight.is_full()
+    }
+
+    fn wait_for_capacity(&self, stop: &dyn Fn() -> bool) {
+        self.in_flight.wait_for_capacity(stop);
+    }
+
+    unsafe fn log(
+        &self,
+        env: &TermEnv,
+        severity: u64,
+        [message, meta]: [ErlNifTerm; 2],
+        context: Option<ErlNifTerm>,
+    ) {
+        let ptr = env.as_ptr();
+        self.has_output.set(true);
+        in_flight::add(MessageKind::LogEvent);
+        // SAFETY: passed on to the caller.
+        let sent = unsafe {
+            let severity = enif_make_uint64(ptr, severity);
+            let context = context.unwrap_or_else(|| atom(ptr, "none"));
+            let (in_flight, caller) = (in_flight::term(ptr), self.caller(env));
+            let event = tuple(
+                ptr,
+                &[atom(ptr, "py_log"), in_flight, severity, message, meta, caller, context],
+            );
+            Service::Log.send(ptr, event)
+        };
+        if !sent {
+            in_flight::uncount(MessageKind::LogEvent);
+        }
+    }
+
+    fn level_asked_at(&self) -> &Cell<Option<Instant>> {
+        &self.level_asked_at
+    }
+}
+
+/// The output of a thread without a job. What is left of its lines is sent when it ends.
+struct ThreadOutput(JobOutput);
+
+impl Drop for ThreadOutput {
+    fn drop(&mut self) {
+        self.0.flush_all();
+    }
 }
 
 thread_local! {
-    static OWN: OwnVoice = OwnVoice(Voice::default());
+    static OWN: ThreadOutput = ThreadOutput(JobOutput::new(None));
 }
 
-/// Gives `work` the voice of a thread without a job.
-pub(crate) fn with_own<T>(work: impl FnOnce(&Voice) -> T) -> T {
+/// Gives `work` the output of a thread without a job.
+pub(crate) fn with_thread_output<T>(work: impl FnOnce(&JobOutput) -> T) -> T {
     OWN.with(|own| work(&own.0))
 }
 
-/// Takes in `text`, and sends the lines that are finished with it.
-pub(crate) fn write(lines: &RefCell<Lines>, mut text: &[u8], voice: &Voice, call: Option<&Call>) {
-    while text.len() > MOST_AT_ONCE {
-        // Not within a character.
-        let ends = (MOST_AT_ONCE - 3..=MOST_AT_ONCE).rev().find(|end| text[*end] & 0xC0 != 0x80);
-        let (piece, rest) = text.split_at(ends.unwrap_or(MOST_AT_ONCE));
-        write_piece(lines, piece, voice, call);
-        text = rest;
-    }
-    write_piece(lines, text, voice, call);
-}
-
-fn write_piece(lines: &RefCell<Lines>, text: &[u8], voice: &Voice, call: Option<&Call>) {
-    voice.has_spoken.set(true);
-    let mut lines = lines.borrow_mut();
-    match text.iter().rposition(|byte| *byte == b'\n') {
-        Some(end) if lines.is_empty() => {
-            send(&text[..=end], voice, call);
-            lines.extend_from_slice(&text[end + 1..]);
-        }
-        Some(end) => {
-            lines.extend_from_slice(&text[..=end]);
-            send(&lines, voice, call);
-            lines.clear();
-            lines.extend_from_slice(&text[end + 1..]);
-        }
-        None => lines.extend_from_slice(text),
-    }
-    if lines.len() > LONGEST_LINE {
-        send(&lines, voice, call);
-        lines.clear();
-    }
-}
-
-/// Sends an unfinished line as it is.
-pub(crate) fn finish(lines: &RefCell<Lines>, voice: &Voice, call: Option<&Call>) {
-    let mut lines = lines.borrow_mut();
-    if !lines.is_empty() {
-        voice.has_spoken.set(true);
-        send(&lines, voice, call);
-        lines.clear();
-    }
-}
-
-/// `{py_output, Tally, Caller | none, Text}`. If nobody serves, the text is lost: there is nowhere
-/// else that it could go.
-fn send(text: &[u8], voice: &Voice, call: Option<&Call>) {
-    let text = String::from_utf8_lossy(text);
-    let env = OwnedEnv::new();
-    let ptr = env.as_ptr();
-    voice.tally.add(text.len());
-    // SAFETY: the environment is ours alone, and this is no scheduler's thread.
-    let arrived = unsafe {
-        let caller = caller(&env, call);
-        let text = binary(ptr, text.as_bytes());
-        let message = tuple(ptr, &[atom(ptr, "py_output"), voice.tally.term(ptr), caller, text]);
-        Service::Output.send(ptr, message)
-    };
-    if !arrived {
-        voice.tally.take_back(text.len());
-    }
-}
-
-/// The pid of the job's caller, or `none`.
-pub(crate) fn caller(env: &OwnedEnv, call: Option<&Call>) -> ErlNifTerm {
-    match call {
-        Some(call) => pid_term(call.caller()),
-        // SAFETY: the environment is the caller's alone.
-        None => unsafe { atom(env.as_ptr(), "none") },
-    }
+/// Sends what is left of this thread's lines. The thread's end would, which may be too late.
+pub(crate) fn flush_thread_output() {
+    with_thread_output(JobOutput::flush_all);
 }

@@ -1,14 +1,14 @@
 //! The Erlang processes that Python talks to.
 //!
-//! Each says here that it serves, so that any thread can send to it without looking anything up.
-//! Who starts anew after a crash serves from then on; what lay in its mailbox is lost, and whoever
-//! waits for that to be handled sees by the generation that it never will be.
+//! Each registers here, so that any thread can send to it without a look-up. A process that restarts
+//! after a crash registers again. Its old mailbox is lost: a thread that waits for a message of that
+//! to be passed on sees a new generation, and stops waiting.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_send};
 
-use crate::term::{from_word, local_pid, pid_term, word};
+use crate::term::{from_bits, local_pid, pid_term, to_bits};
 
 /// What a process does for Python.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ static PIDS: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
 static GENERATION: AtomicUsize = AtomicUsize::new(0);
 
 impl Service {
-    /// Sends a message, which empties `env`. `false`: nobody serves.
+    /// Sends a message, which empties `env`. `false`: there is no such process.
     ///
     /// # Safety
     /// `message` belongs to `env`, which belongs to the current thread, no scheduler's.
@@ -38,20 +38,20 @@ impl Service {
         }
         // SAFETY: the word is that of a local pid; the rest is passed on to the caller.
         unsafe {
-            local_pid(env, from_word(pid)).is_some_and(|pid| {
+            local_pid(env, from_bits(pid)).is_some_and(|pid| {
                 enif_send(std::ptr::null_mut(), &raw const pid, env, message) != 0
             })
         }
     }
 }
 
-/// Has a process serve, from now on.
+/// Registers a process for a service.
 pub(crate) fn register(service: Service, pid: ErlNifPid) {
-    PIDS[service as usize].store(word(pid_term(pid)), Ordering::Release);
+    PIDS[service as usize].store(to_bits(pid_term(pid)), Ordering::Release);
     GENERATION.fetch_add(1, Ordering::AcqRel);
 }
 
-/// Changes whenever a process begins to serve.
+/// Changes whenever a process is registered.
 pub(crate) fn generation() -> usize {
     GENERATION.load(Ordering::Acquire)
 }

@@ -2,56 +2,56 @@
 //!
 //! Made on the caller's scheduler by [`Call::new`], which copies the request's terms into an
 //! environment of their own; run on the context thread; answered from there or, when the context
-//! dies first, from a native thread backstage. Whoever wins [`RequestState`] sends.
+//! dies first, from a native background thread. The one that wins [`ReplyState`] sends.
 
 use std::sync::{Arc, Weak};
 
-use py_runtime::request::RequestState;
+use py_runtime::reply_state::ReplyState;
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_make_copy, enif_whereis_pid};
 
-use super::decode::REFERENCE;
+use super::decode::{REFERENCE, RequestTerms};
 use super::error::Error;
-use crate::term::{OwnedEnv, atom, elements, first_is, local_pid, pid_term, tuple};
+use crate::term::{TermEnv, atom, elements, is_tagged, pid_term, tuple};
 
-/// A request, shared between the mailbox and whoever might have to answer it.
+/// A request, shared by the mailbox and the threads that may have to answer it.
 #[derive(Clone, Debug)]
-pub(crate) struct Call(Arc<Inner>);
+pub(crate) struct Call(Arc<CallData>);
 
 #[derive(Debug)]
-pub(crate) struct Inner {
-    state: RequestState,
+pub(crate) struct CallData {
+    state: ReplyState,
     caller: ErlNifPid,
     /// See [`crate::request::decode`]. Read-only.
     request: ErlNifTerm,
-    answer: Answer,
+    mode: ReplyMode,
     /// Holds `request`. Not used for the reply: what came with a large request need not travel
     /// back with a small answer.
-    env: OwnedEnv,
+    env: TermEnv,
 }
 
 /// What becomes of the result. Terms are of the call's own environment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Answer {
+pub(crate) enum ReplyMode {
     /// `{Ref, Result}` to the caller, with the request's `Ref`: it waits.
-    Reply,
+    Sync,
     /// `{py_result, Ref, Result}` to the caller: it does something else meanwhile.
     Message(ErlNifTerm),
     /// Nothing; `{py_cast, Caller, Request, Error}` if it is an error, to the process that is registered
     /// under this name when the call ends: another one than when it began, or none.
-    Report(ErlNifTerm),
+    ErrorsTo(ErlNifTerm),
 }
 
-impl Inner {
+impl CallData {
     /// Whether nothing will be sent any more.
-    pub(crate) fn is_over(&self) -> bool {
-        self.state.is_over()
+    pub(crate) fn is_settled(&self) -> bool {
+        self.state.is_settled()
     }
 }
 
 // SAFETY: a pid is a plain word.
-unsafe impl Send for Inner {}
+unsafe impl Send for CallData {}
 // SAFETY: as above; the environment is only read once the call is made.
-unsafe impl Sync for Inner {}
+unsafe impl Sync for CallData {}
 
 impl Call {
     /// Copies the request out of the caller's heap.
@@ -60,45 +60,42 @@ impl Call {
     /// `request` is a valid term of the NIF call that runs on this thread.
     pub(crate) unsafe fn new(caller: ErlNifPid, request: ErlNifTerm) -> Self {
         // SAFETY: passed on to the caller.
-        unsafe { Self::answered_by(caller, request, Answer::Reply) }
+        unsafe { Self::with_reply_mode(caller, request, ReplyMode::Sync) }
     }
 
-    /// As `new`, with another answer, whose term is copied too.
+    /// As `new`, with a mode of reply whose term is copied too.
     ///
     /// # Safety
     /// As for `new`.
-    pub(crate) unsafe fn answered_by(
+    pub(crate) unsafe fn with_reply_mode(
         caller: ErlNifPid,
         request: ErlNifTerm,
-        answer: Answer,
+        mode: ReplyMode,
     ) -> Self {
-        let env = OwnedEnv::new();
+        let env = TermEnv::new();
         // SAFETY: the new environment is ours, the caller vouches for the terms.
         unsafe {
             let request = enif_make_copy(env.as_ptr(), request);
-            let answer = match answer {
-                Answer::Message(ticket) => Answer::Message(enif_make_copy(env.as_ptr(), ticket)),
+            let mode = match mode {
+                ReplyMode::Message(id) => ReplyMode::Message(enif_make_copy(env.as_ptr(), id)),
                 other => other,
             };
-            Call(Arc::new(Inner { state: RequestState::default(), caller, request, answer, env }))
+            Call(Arc::new(CallData { state: ReplyState::default(), caller, request, mode, env }))
         }
     }
 
-    /// The process that the request is made for: the caller, unless a pid at the request's end says
-    /// that the caller works for another.
-    pub(crate) fn principal(&self) -> ErlNifPid {
-        // SAFETY: the elements are terms of our environment.
-        let named = self.elements().last().and_then(|last| unsafe { local_pid(self.env(), *last) });
-        named.unwrap_or(self.caller())
+    /// The request's terms.
+    pub(crate) fn terms(&self) -> RequestTerms<'_> {
+        RequestTerms { env: self.env(), elements: self.elements(), caller: self.caller() }
     }
 
-    /// The call without keeping it.
-    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+    /// A reference that doesn't keep the call alive.
+    pub(crate) fn downgrade(&self) -> Weak<CallData> {
         Arc::downgrade(&self.0)
     }
 
     /// Who may still answer.
-    pub(crate) fn state(&self) -> &RequestState {
+    pub(crate) fn state(&self) -> &ReplyState {
         &self.0.state
     }
 
@@ -119,20 +116,20 @@ impl Call {
         unsafe { elements(self.env(), self.0.request) }
     }
 
-    /// Sends the result that `build` makes in the way that the caller wants it, unless somebody else has answered or
-    /// nobody waits any more. Consumes the right to answer; `false`: there was none.
+    /// Sends the result in the way that the caller wants it, unless somebody else has answered or
+    /// nobody waits any more. `false`: it was not sent.
     ///
-    /// The result is made before the right is claimed: a caller whose time runs out during a long
+    /// The result is made before the state changes: a caller whose time runs out during a long
     /// conversion doesn't have to wait for its end.
     ///
-    /// Not on a scheduler: there `enif_send` needs the calling process.
-    pub(crate) fn reply(&self, build: impl FnOnce(*mut ErlNifEnv) -> ErlNifTerm) -> bool {
-        let env = OwnedEnv::new();
-        let result = build(env.as_ptr());
+    /// # Safety
+    /// `result` is a term of `env`, and this is no scheduler's thread: there `enif_send` needs the
+    /// calling process.
+    pub(crate) unsafe fn reply(&self, env: TermEnv, result: ErlNifTerm) -> bool {
         if !self.0.state.claim_reply() {
             return false;
         }
-        // SAFETY: the environment is ours alone.
+        // SAFETY: passed on to the caller.
         unsafe {
             if let Some((to, message)) = self.message(env.as_ptr(), result) {
                 // A caller that is gone needs no answer.
@@ -143,7 +140,7 @@ impl Call {
         true
     }
 
-    /// Whom to send what.
+    /// The receiver of the reply, and the message.
     ///
     /// # Safety
     /// `env` belongs to the current thread, and `result` to it.
@@ -155,17 +152,17 @@ impl Call {
         let caller = self.0.caller;
         // SAFETY: passed on to the caller; the call's own terms are read-only.
         unsafe {
-            match self.0.answer {
-                Answer::Reply => {
+            match self.0.mode {
+                ReplyMode::Sync => {
                     let reference = enif_make_copy(env, *self.elements().get(REFERENCE)?);
                     Some((caller, tuple(env, &[reference, result])))
                 }
-                Answer::Message(ticket) => {
-                    let ticket = enif_make_copy(env, ticket);
-                    Some((caller, tuple(env, &[atom(env, "py_result"), ticket, result])))
+                ReplyMode::Message(id) => {
+                    let id = enif_make_copy(env, id);
+                    Some((caller, tuple(env, &[atom(env, "py_result"), id, result])))
                 }
-                Answer::Report(name) => {
-                    if !first_is(env, result, "error") {
+                ReplyMode::ErrorsTo(name) => {
+                    if !is_tagged(env, result, "error") {
                         return None;
                     }
                     let to = registered(name)?;
@@ -177,9 +174,14 @@ impl Call {
         }
     }
 
-    pub(crate) fn reply_error(&self, error: &Error) -> bool {
-        // SAFETY: `reply` gives an environment of this thread.
-        self.reply(|env| unsafe { error.to_term(env) })
+    /// As [`reply`](Self::reply), with an error.
+    pub(crate) fn reply_error(&self, error: &Error) {
+        let env = TermEnv::new();
+        // SAFETY: the environment is ours alone. This is never called on a scheduler.
+        unsafe {
+            let result = error.to_term(env.as_ptr());
+            self.reply(env, result);
+        }
     }
 }
 

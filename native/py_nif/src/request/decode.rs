@@ -1,7 +1,7 @@
-//! What a context can be asked: the shapes of `py_nif:submit/2`, and their one decoding.
+//! The shapes of requests, see `py_nif:request()`, and their one decoding.
 //!
-//! `{Operation, Ref, Flags, …}`. The boundary copies the tuple as it is; it is taken apart on the
-//! context thread, where nobody waits for it.
+//! `{Operation, Ref, Flags, …}`. NIFs copy the tuple as it is; it is taken apart on the context
+//! thread, so that no scheduler spends time on that.
 
 use std::sync::LazyLock;
 
@@ -9,16 +9,34 @@ use rustler::sys::{
     ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_is_identical,
 };
 
-use crate::term::{self, atom, local_pid, word};
+use crate::term::{self, atom, local_pid, to_bits};
 
-/// Place of the caller's reference, by which it knows the reply.
+/// Place of the caller's reference, which comes back with the reply.
 pub(crate) const REFERENCE: usize = 1;
 
 /// Place of its [flags](crate::request::flags).
 pub(super) const FLAGS: usize = 2;
 
-/// How much of two sources is compared.
+/// How many bytes of two sources are compared.
 const COMPARED: usize = 4 << 10;
+
+/// The terms of a request, which are only read, and who has made it.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestTerms<'a> {
+    pub(crate) env: *mut ErlNifEnv,
+    pub(crate) elements: &'a [ErlNifTerm],
+    pub(crate) caller: ErlNifPid,
+}
+
+impl RequestTerms<'_> {
+    /// The process that the request is made for: the caller, unless a pid at the request's end says
+    /// that the caller works for another.
+    pub(crate) fn on_behalf_of(&self) -> ErlNifPid {
+        // SAFETY: the elements are terms of the environment.
+        let named = self.elements.last().and_then(|last| unsafe { local_pid(self.env, *last) });
+        named.unwrap_or(self.caller)
+    }
+}
 
 /// An operation and its terms.
 #[derive(Clone, Copy)]
@@ -46,18 +64,18 @@ pub(crate) enum Request {
     /// The next items of a stream.
     StreamNext { stream: ErlNifTerm, most: ErlNifTerm },
     /// The next items of a stream, each sent to the stream's consumer.
-    StreamPush(Push),
+    StreamPush(StreamPush),
     /// The end of a stream, before its time.
     StreamClose { stream: ErlNifTerm },
-    /// Coroutines that were parked, side by side.
-    Gather { parked: ErlNifTerm, timeout: ErlNifTerm },
+    /// Coroutines that were deferred, side by side.
+    Gather { deferred: ErlNifTerm, timeout: ErlNifTerm },
     /// A fresh namespace.
     NewEnv,
 }
 
 /// The terms of a request to send items.
 #[derive(Clone, Copy)]
-pub(crate) struct Push {
+pub(crate) struct StreamPush {
     pub(crate) stream: ErlNifTerm,
     pub(crate) most: ErlNifTerm,
     pub(crate) consumer: ErlNifTerm,
@@ -76,12 +94,12 @@ pub(crate) enum Namespace {
 }
 
 impl Namespace {
-    /// What a request's environment says: `none | process | pid() | reference()`.
+    /// Decodes a request's environment: `none | process | pid() | reference()`.
     ///
     /// # Safety
     /// The term belongs to `env`.
     pub(crate) unsafe fn decode(env: *mut ErlNifEnv, term: ErlNifTerm) -> Self {
-        match word(term) {
+        match to_bits(term) {
             term if term == ATOMS.none => Namespace::Own,
             term if term == ATOMS.process => Namespace::Process(None),
             // SAFETY: passed on to the caller.
@@ -115,7 +133,7 @@ static ATOMS: LazyLock<Atoms> = LazyLock::new(|| {
     // SAFETY: the environment is made for this and freed after; an atom doesn't live in it.
     unsafe {
         let env = enif_alloc_env();
-        let known = |name| word(atom(env, name));
+        let known = |name| to_bits(atom(env, name));
         let atoms = Atoms {
             none: known("none"),
             process: known("process"),
@@ -139,7 +157,7 @@ static ATOMS: LazyLock<Atoms> = LazyLock::new(|| {
 
 impl Request {
     /// Whether both run the same code, with whatever arguments. Sources that begin alike and are of
-    /// one length count as the same: this is asked of many, and nobody is served meanwhile.
+    /// one length count as the same: many are compared, while no job runs.
     ///
     /// # Safety
     /// The terms of both belong to their environments, which nobody else changes meanwhile.
@@ -173,7 +191,7 @@ impl Request {
     /// Takes a request's elements apart. `None`: it has no such shape.
     pub(crate) fn decode(elements: &[ErlNifTerm]) -> Option<Self> {
         let &[operation, _reference, _flags, ref rest @ ..] = elements else { return None };
-        let (operation, known) = (word(operation), &*ATOMS);
+        let (operation, known) = (to_bits(operation), &*ATOMS);
         match *rest {
             [module, function, args, kwargs, env] if operation == known.call => {
                 Some(Request::Call { module, function, args, kwargs, env })
@@ -194,11 +212,11 @@ impl Request {
                 Some(Request::StreamNext { stream, most })
             }
             [stream, most, tag, consumer] if operation == known.stream_push => {
-                Some(Request::StreamPush(Push { stream, most, consumer, tag }))
+                Some(Request::StreamPush(StreamPush { stream, most, consumer, tag }))
             }
             [stream] if operation == known.stream_close => Some(Request::StreamClose { stream }),
-            [parked, timeout] if operation == known.gather => {
-                Some(Request::Gather { parked, timeout })
+            [deferred, timeout] if operation == known.gather => {
+                Some(Request::Gather { deferred, timeout })
             }
             [] if operation == known.new_env => Some(Request::NewEnv),
             _ => None,

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use py_runtime::exception::{Class, Exception, Traceback};
-use py_runtime::ward::Ward;
+use py_runtime::quarantine::Quarantine;
 use rustler::sys::{
     ErlNifEnv, ErlNifTerm, enif_make_int64, enif_make_list_from_array, enif_make_uint64,
 };
 
-use crate::term::{Saved, atom, atom_map, binary, try_binary, tuple};
+use crate::term::{SavedTerm, atom, atom_map, binary, try_binary, tuple};
 
-/// What a caller is told instead of a result. Rendered as `{error, Reason}` by [`Error::to_term`].
+/// What a caller gets instead of a result. Rendered as `{error, Reason}` by [`Error::to_term`].
 #[derive(Clone, Debug)]
 pub(crate) enum Error {
     /// Python raised.
@@ -20,14 +20,14 @@ pub(crate) enum Error {
     /// Somebody asked for the job to be interrupted.
     Interrupted,
     /// The context is gone.
-    ContextDied(Death),
+    ContextDied(ExitReason),
     /// The context's queue is full.
     Overloaded { queue: usize, max_queue: usize },
     /// Too many threads of the context's pool are stuck.
     Quarantined { stuck: usize, limit: usize },
     /// An object or environment belongs to another context.
     WrongContext(&'static str),
-    /// A bug of ours, contained.
+    /// A panic, which is a bug of ours.
     Panicked,
 }
 
@@ -47,9 +47,9 @@ pub(crate) enum ConvertError {
     WrongContext,
     /// A handle on an object whose context has ended.
     ObjectGone,
-    /// The context that does this has ended, and can keep no object for a handle.
+    /// The context that converts has ended, and can keep no object for a handle.
     ContextEnded,
-    /// `to_term` was asked for, and an object of this type stands for nothing else.
+    /// `to_term` was asked for, and an object of this type has no value as a term.
     NoTerm(String),
     /// Python raised an exception on the way, e.g. `MemoryError`.
     Python(Exception),
@@ -57,9 +57,9 @@ pub(crate) enum ConvertError {
 
 /// Why a context is gone.
 #[derive(Clone, Debug)]
-pub(crate) enum Death {
-    /// There is no such context (any more). Said only where it has not taken the request in, or the
-    /// request is about an object that has gone with it: whoever is told so tries another context.
+pub(crate) enum ExitReason {
+    /// There is no such context (any more). Only for requests that it has not accepted, or that are
+    /// about an object that has gone with it: the caller may try another context.
     NoProc,
     /// Its process was killed.
     Killed,
@@ -68,7 +68,7 @@ pub(crate) enum Death {
     /// Its thread did not come back from C code, and was replaced.
     Stuck,
     /// The reason its process gave.
-    Reason(Arc<Saved>),
+    Reason(Arc<SavedTerm>),
 }
 
 impl From<ConvertError> for Error {
@@ -87,9 +87,9 @@ impl From<Exception> for Error {
 }
 
 impl Error {
-    /// That a pool takes no new work.
-    pub(crate) fn quarantined(ward: &Ward) -> Self {
-        Error::Quarantined { stuck: ward.stuck(), limit: ward.limit() }
+    /// The error of a pool that takes no new work.
+    pub(crate) fn quarantined(pool: &Quarantine) -> Self {
+        Error::Quarantined { stuck: pool.stuck(), limit: pool.limit() }
     }
 
     /// `{error, Reason}`.
@@ -116,13 +116,13 @@ impl Error {
                 Error::Convert(ConvertError::TooDeep(limit)) => {
                     tuple(env, &[atom(env, "too_deep"), enif_make_uint64(env, u64::from(*limit))])
                 }
-                // Not that a context has died: whoever is told so of a call takes it for the one that
-                // he called, and tries another.
+                // Not `context_died`: a caller would take that for the context that it has called,
+                // and try another.
                 Error::Convert(ConvertError::WrongContext | ConvertError::ObjectGone) => {
                     tuple(env, &[atom(env, "wrong_context"), atom(env, "object")])
                 }
                 Error::Convert(ConvertError::ContextEnded) => {
-                    Error::ContextDied(Death::ThreadEnded).reason(env)
+                    Error::ContextDied(ExitReason::ThreadEnded).reason(env)
                 }
                 Error::Convert(ConvertError::NoTerm(class)) => {
                     tuple(env, &[atom(env, "no_term"), binary(env, class.as_bytes())])
@@ -156,18 +156,18 @@ unsafe fn overloaded(env: *mut ErlNifEnv, figures: [(&str, usize); 2]) -> ErlNif
     }
 }
 
-impl Death {
+impl ExitReason {
     /// # Safety
     /// `env` belongs to the current thread.
     unsafe fn to_term(&self, env: *mut ErlNifEnv) -> ErlNifTerm {
         // SAFETY: passed on to the caller.
         unsafe {
             match self {
-                Death::NoProc => atom(env, "noproc"),
-                Death::Killed => atom(env, "killed"),
-                Death::ThreadEnded => atom(env, "thread_ended"),
-                Death::Stuck => atom(env, "stuck"),
-                Death::Reason(reason) => reason.copy_to(env),
+                ExitReason::NoProc => atom(env, "noproc"),
+                ExitReason::Killed => atom(env, "killed"),
+                ExitReason::ThreadEnded => atom(env, "thread_ended"),
+                ExitReason::Stuck => atom(env, "stuck"),
+                ExitReason::Reason(reason) => reason.copy_to(env),
             }
         }
     }
@@ -193,7 +193,7 @@ unsafe fn python(env: *mut ErlNifEnv, exception: &Exception) -> ErlNifTerm {
     }
 }
 
-/// A text that Python code has made, as long as it likes.
+/// A text of any length, which Python code has made.
 ///
 /// # Safety
 /// `env` belongs to the current thread.

@@ -1,11 +1,11 @@
 //! What a caller wants of a request beyond its result, as bits.
 
-use py_runtime::context::Orphans;
+use py_runtime::context::OnCallerDown;
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_get_uint};
 
 use super::decode::FLAGS;
 
-/// Whose conventions terms follow that are made from Python's values. The other way, both are read.
+/// The conventions for terms that are made from Python's values. The other way, both are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Values {
     /// `None` is `none`, and a handle on an object a reference.
@@ -20,14 +20,14 @@ pub(crate) enum Values {
 pub(crate) enum Results {
     /// A handle on each of them.
     Handles,
-    /// What they stand for.
+    /// Their values.
     Terms,
     /// One handle on the whole result, whatever it is.
     Object,
 }
 
 /// What the caller wants of a request beyond its result: a sum of the bits that
-/// `py_options:call_option/3` and `py_call` set.
+/// `py_options:call_option/3` and `py_request` set. `py_request_flags.hrl` has the same names.
 #[derive(Clone, Copy)]
 pub(crate) struct Flags(u32);
 
@@ -62,8 +62,8 @@ impl Flags {
         self.0 & Self::STREAM != 0
     }
 
-    /// Whether a coroutine is not to be run but parked.
-    pub(crate) fn parks(self) -> bool {
+    /// Whether a coroutine is not to be run but deferred.
+    pub(crate) fn defers(self) -> bool {
         self.0 & Self::DEFER != 0
     }
 
@@ -81,11 +81,11 @@ impl Flags {
         self.0 & Self::TRACEBACK != 0
     }
 
-    /// What becomes of the request when its caller is gone, if it doesn't say so `policy`.
-    pub(crate) fn orphans(self, policy: Orphans) -> Orphans {
+    /// What becomes of the request when its caller is gone: `policy`, if no flag says.
+    pub(crate) fn on_caller_down(self, policy: OnCallerDown) -> OnCallerDown {
         match self.0 {
-            bits if bits & Self::FINISH_ON_CALLER_DOWN != 0 => Orphans::Finish,
-            bits if bits & Self::INTERRUPT_ON_CALLER_DOWN != 0 => Orphans::Stop,
+            bits if bits & Self::FINISH_ON_CALLER_DOWN != 0 => OnCallerDown::Finish,
+            bits if bits & Self::INTERRUPT_ON_CALLER_DOWN != 0 => OnCallerDown::Interrupt,
             _ => policy,
         }
     }

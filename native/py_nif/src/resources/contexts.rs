@@ -2,7 +2,7 @@
 //!
 //! Read by every call on every scheduler, written when a context starts or dies: readers take a
 //! snapshot without a lock or a shared counter, writers replace it. It is in parts, because a snapshot is
-//! copied whole to be changed: with thousands of contexts that is a part of a hundredth.
+//! copied whole to be changed: with thousands of contexts that is a shard of a hundredth.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -12,8 +12,8 @@ use rustler::sys::{ErlNifPid, ErlNifTerm};
 use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
 
 use crate::request::call::Call;
-use crate::request::error::Death;
-use crate::term::{from_word, pid_term, word};
+use crate::request::error::ExitReason;
+use crate::term::{from_bits, pid_term, to_bits};
 
 /// A context as the router knows it.
 pub(crate) type Context = py_runtime::context::Context<Call>;
@@ -35,7 +35,7 @@ impl Resource for ContextHandle {
     /// changes nothing; else it was killed.
     fn down<'a>(&'a self, _: Env<'a>, pid: LocalPid, _: Monitor) {
         remove(*pid.as_c_arg());
-        self.context.kill(Death::Killed);
+        self.context.kill(ExitReason::Killed);
     }
 }
 
@@ -44,7 +44,7 @@ impl Resource for ContextHandle {
 /// tells a stuck thread again what it has been told.
 impl Drop for ContextHandle {
     fn drop(&mut self) {
-        self.context.kill(Death::Killed);
+        self.context.kill(ExitReason::Killed);
     }
 }
 
@@ -54,54 +54,54 @@ pub(crate) struct Entry {
     _handle: ResourceArc<ContextHandle>,
 }
 
-type Part = HashMap<ErlNifTerm, Arc<Entry>>;
+type Shard = HashMap<ErlNifTerm, Arc<Entry>>;
 
 /// A power of two.
-const PARTS: usize = 128;
+const SHARDS: usize = 128;
 
-static DIRECTORY: LazyLock<[ArcSwap<Part>; PARTS]> =
+static CONTEXTS: LazyLock<[ArcSwap<Shard>; SHARDS]> =
     LazyLock::new(|| std::array::from_fn(|_| ArcSwap::default()));
 
-/// The part with a pid. The lowest four bits of a local pid say that it is one.
-fn part(pid: ErlNifTerm) -> &'static ArcSwap<Part> {
-    &DIRECTORY[(word(pid) >> 4) % PARTS]
+/// The shard with a pid. The lowest four bits of a local pid say that it is one.
+fn shard(pid: ErlNifTerm) -> &'static ArcSwap<Shard> {
+    &CONTEXTS[(to_bits(pid) >> 4) % SHARDS]
 }
 
 /// Lists a context under its process.
 pub(crate) fn insert(pid: ErlNifPid, handle: ResourceArc<ContextHandle>) {
     let pid = pid_term(pid);
     let entry = Arc::new(Entry { context: Arc::clone(&handle.context), _handle: handle });
-    part(pid).rcu(|part| {
-        let mut part = Part::clone(part);
-        part.insert(pid, Arc::clone(&entry));
-        part
+    shard(pid).rcu(|shard| {
+        let mut shard = Shard::clone(shard);
+        shard.insert(pid, Arc::clone(&entry));
+        shard
     });
 }
 
 /// Forgets the context of a process that has died.
 pub(crate) fn remove(pid: ErlNifPid) {
     let pid = pid_term(pid);
-    part(pid).rcu(|part| {
-        let mut part = Part::clone(part);
-        part.remove(&pid);
-        part
+    shard(pid).rcu(|shard| {
+        let mut shard = Shard::clone(shard);
+        shard.remove(&pid);
+        shard
     });
 }
 
 /// The processes of all contexts.
 pub(crate) fn pids() -> Vec<ErlNifTerm> {
-    DIRECTORY.iter().flat_map(|part| part.load().keys().copied().collect::<Vec<_>>()).collect()
+    CONTEXTS.iter().flat_map(|shard| shard.load().keys().copied().collect::<Vec<_>>()).collect()
 }
 
 /// Does something with the context of a process.
-pub(crate) fn with<T>(pid: ErlNifPid, f: impl FnOnce(&Arc<Context>) -> T) -> Option<T> {
+pub(crate) fn lookup<T>(pid: ErlNifPid, f: impl FnOnce(&Arc<Context>) -> T) -> Option<T> {
     let pid = pid_term(pid);
-    part(pid).load().get(&pid).map(|entry| f(&entry.context))
+    shard(pid).load().get(&pid).map(|entry| f(&entry.context))
 }
 
 /// The context of a process, given as the word of its pid.
 pub(crate) fn context_of(pid: usize) -> Option<Arc<Context>> {
     // SAFETY: only looked up, as a number.
-    let pid = unsafe { from_word(pid) };
-    part(pid).load().get(&pid).map(|entry| Arc::clone(&entry.context))
+    let pid = unsafe { from_bits(pid) };
+    shard(pid).load().get(&pid).map(|entry| Arc::clone(&entry.context))
 }

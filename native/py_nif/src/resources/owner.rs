@@ -4,22 +4,22 @@ use py_runtime::context::{Owner, StartError};
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
 use crate::request::error::Error;
-use crate::term::{OwnedEnv, ProcessId, Saved, atom, binary, tuple};
+use crate::term::{ProcessId, SavedTerm, TermEnv, atom, binary, tuple};
 
 /// Tells the context's process how its thread fares: `{py_context, Ref, Event}`.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub(crate) struct OwnerProcess {
     pid: ProcessId,
-    reference: Saved,
+    reference: SavedTerm,
 }
 
-impl Process {
-    pub(crate) fn new(pid: ProcessId, reference: Saved) -> Self {
-        Process { pid, reference }
+impl OwnerProcess {
+    pub(crate) fn new(pid: ProcessId, reference: SavedTerm) -> Self {
+        OwnerProcess { pid, reference }
     }
 
-    fn tell(&self, event: impl FnOnce(*mut ErlNifEnv) -> ErlNifTerm) {
-        let env = OwnedEnv::new();
+    fn send(&self, event: impl FnOnce(*mut ErlNifEnv) -> ErlNifTerm) {
+        let env = TermEnv::new();
         let ptr = env.as_ptr();
         let event = event(ptr);
         // SAFETY: the environment is ours alone; this is a native thread, as `Owner` promises.
@@ -31,10 +31,10 @@ impl Process {
     }
 }
 
-impl Owner for Process {
+impl Owner for OwnerProcess {
     fn started(&self, outcome: Result<(), StartError>) {
-        // SAFETY: `tell` gives an environment of this thread.
-        self.tell(|env| unsafe {
+        // SAFETY: `send` gives an environment of this thread.
+        self.send(|env| unsafe {
             match outcome {
                 Ok(()) => atom(env, "started"),
                 Err(StartError::Python(exception)) => Error::Python(exception).to_term(env),
@@ -50,12 +50,12 @@ impl Owner for Process {
     }
 
     fn stuck(&self) {
-        // SAFETY: `tell` gives an environment of this thread.
-        self.tell(|env| unsafe { atom(env, "stuck") });
+        // SAFETY: `send` gives an environment of this thread.
+        self.send(|env| unsafe { atom(env, "stuck") });
     }
 
     fn ended(&self) {
-        // SAFETY: `tell` gives an environment of this thread.
-        self.tell(|env| unsafe { atom(env, "ended") });
+        // SAFETY: `send` gives an environment of this thread.
+        self.send(|env| unsafe { atom(env, "ended") });
     }
 }

@@ -1,8 +1,8 @@
 //! A pool: an array of slots, each with the pid of its context, and the choice among them.
 //!
 //! A slot's pid is one word, read and replaced atomically, so that routing takes no lock and a
-//! restarted context changes nothing but its slot: the term in `persistent_term` stays the same. Who
-//! changes anything takes a lock, because a resize copies the slots.
+//! restarted context changes nothing but its slot: the term in `persistent_term` stays the same. Every
+//! change takes a lock, because a resize copies the slots.
 //!
 //! Two ways to choose a context for a scheduler: [`Pool::context`] keeps to the scheduler's own
 //! slots, [`Pool::spread`] leaves them for any other slot as soon as they are busy.
@@ -21,21 +21,21 @@ use rustler::sys::{
 };
 
 use crate::resources::contexts::{self, Context};
-use crate::term::{from_word, local_pid, pid_term, word};
+use crate::term::{from_bits, local_pid, pid_term, to_bits};
 
 /// A slot that has never had a context.
 const NOBODY: usize = 0;
 
-/// How many slots are looked at for one call at most. Beyond that a busy call would cost its
-/// scheduler more than the balance is worth; the slots begin at another place each time.
+/// How many slots are examined for one call. More would cost the scheduler more than the balance is
+/// worth. Each call begins with another slot.
 const MAX_EXAMINED: usize = 64;
 
 /// The slots of a pool. Resizing replaces the array, which is rare; reading it is not.
 pub(crate) struct Pool {
     slots: ArcSwap<Vec<Slot>>,
-    /// Held by who changes a slot or the array, never by who reads.
+    /// Locked to change a slot or the array, never to read.
     changing: Mutex<()>,
-    /// It is to be stopped: a process that finds it after a crash doesn't go on with it.
+    /// Whether it is to be stopped: a supervisor that restarts doesn't go on with it.
     closed: AtomicBool,
     /// How many schedulers the VM has: slots that far apart belong to one scheduler.
     schedulers: usize,
@@ -43,7 +43,7 @@ pub(crate) struct Pool {
     spreads: bool,
 }
 
-/// A place for a context.
+/// The place of one context.
 struct Slot {
     /// The word of its pid.
     pid: AtomicUsize,
@@ -150,7 +150,7 @@ impl Pool {
     /// `env` is that of the running NIF call.
     pub(crate) unsafe fn into_term(self, env: *mut ErlNifEnv) -> ErlNifTerm {
         // SAFETY: the type is registered before any NIF runs; the VM's memory is aligned for a
-        // pointer, which is what a `Pool` is; the term holds the object once we let go.
+        // pointer, which is what a `Pool` is; the term holds the object once our reference is released.
         unsafe {
             let object = enif_alloc_resource(POOL_TYPE.load(Ordering::Acquire), size_of::<Pool>());
             object.cast::<Pool>().write(self);
@@ -198,7 +198,7 @@ impl Pool {
         let _changing = self.changing.lock();
         if let Some(slot) = self.slots.load().get(slot) {
             slot.leaving.store(false, Ordering::Release);
-            slot.pid.store(word(pid_term(pid)), Ordering::Release);
+            slot.pid.store(to_bits(pid_term(pid)), Ordering::Release);
             slot.context.store(None);
             slot.find_context();
         }
@@ -208,7 +208,7 @@ impl Pool {
     pub(crate) fn leave(&self, slot: usize, pid: ErlNifPid) {
         let _changing = self.changing.lock();
         if let Some(slot) = self.slots.load().get(slot)
-            && slot.pid() == word(pid_term(pid))
+            && slot.pid() == to_bits(pid_term(pid))
         {
             slot.leaving.store(true, Ordering::Release);
         }
@@ -267,7 +267,7 @@ impl Pool {
         // SAFETY: passed on to the caller.
         unsafe {
             if slots[own].load() == 0 && slots[own].serves(env) {
-                return Some(from_word(slots[own].pid()));
+                return Some(from_bits(slots[own].pid()));
             }
             let start = rotating(slots.len());
             let others = slots[start..].iter().chain(&slots[..start]);
@@ -280,7 +280,7 @@ impl Pool {
         let slots = self.slots.load();
         let pids = slots.iter().map(Slot::pid).filter(|pid| *pid != NOBODY);
         // SAFETY: slots hold pids.
-        pids.map(|pid| unsafe { from_word(pid) }).collect()
+        pids.map(|pid| unsafe { from_bits(pid) }).collect()
     }
 }
 
@@ -304,7 +304,7 @@ unsafe fn least_loaded<'a>(
         }
     }
     // SAFETY: a slot that serves has a pid.
-    chosen.map(|slot| unsafe { from_word(slot.pid()) })
+    chosen.map(|slot| unsafe { from_bits(slot.pid()) })
 }
 
 /// The first slot from `first` on that serves. While none does, the first that has ever been filled.
@@ -317,7 +317,7 @@ unsafe fn next_serving(env: *mut ErlNifEnv, slots: &[Slot], first: usize) -> Opt
     let serving = after.clone().find(|slot| unsafe { slot.serves(env) });
     let slot = serving.or_else(|| after.find(|slot| slot.pid() != NOBODY))?;
     // SAFETY: what is not nobody is a pid.
-    Some(unsafe { from_word(slot.pid()) })
+    Some(unsafe { from_bits(slot.pid()) })
 }
 
 /// A number below `size`, the next one each time this thread asks: where several slots are equally
@@ -337,7 +337,7 @@ fn rotating(size: usize) -> usize {
 unsafe fn is_alive(env: *mut ErlNifEnv, pid: usize) -> bool {
     // SAFETY: a local pid's word is a pid in every environment; the rest is passed on.
     unsafe {
-        local_pid(env, from_word(pid))
+        local_pid(env, from_bits(pid))
             .is_some_and(|pid| enif_is_process_alive(env, &raw const pid) != 0)
     }
 }

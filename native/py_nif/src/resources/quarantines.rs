@@ -4,25 +4,26 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
 
 use parking_lot::Mutex;
-use py_runtime::ward::Ward;
+use py_runtime::quarantine::Quarantine;
 use rustler::{Atom, Encoder, Env};
 
 use crate::settings;
-use crate::term::word;
+use crate::term::to_bits;
 
-/// The ward of each pool that has contexts or stuck threads, by the word of the pool's name. A pool
-/// that is stopped and started again finds the threads of its former life.
-static WARDS: LazyLock<Mutex<HashMap<usize, Weak<Ward>>>> = LazyLock::new(Mutex::default);
+/// The quarantine of each pool that has contexts or stuck threads, by the word of the pool's name. A
+/// pool that is stopped and started again finds its stuck threads counted.
+static QUARANTINES: LazyLock<Mutex<HashMap<usize, Weak<Quarantine>>>> =
+    LazyLock::new(Mutex::default);
 
-/// The ward of a pool (an atom; `undefined` for contexts that are in none).
-pub(crate) fn ward(pool: Atom, env: Env) -> Arc<Ward> {
-    let mut wards = WARDS.lock();
-    let pool = word(pool.encode(env).as_c_arg());
-    if let Some(ward) = wards.get(&pool).and_then(Weak::upgrade) {
-        return ward;
+/// The quarantine of a pool (an atom; `undefined` for contexts that are in none).
+pub(crate) fn of_pool(pool: Atom, env: Env) -> Arc<Quarantine> {
+    let mut quarantines = QUARANTINES.lock();
+    let pool = to_bits(pool.encode(env).as_c_arg());
+    if let Some(quarantine) = quarantines.get(&pool).and_then(Weak::upgrade) {
+        return quarantine;
     }
-    wards.retain(|_, ward| ward.strong_count() > 0);
-    let ward = Arc::new(Ward::new(settings::quarantine_limit()));
-    wards.insert(pool, Arc::downgrade(&ward));
-    ward
+    quarantines.retain(|_, quarantine| quarantine.strong_count() > 0);
+    let quarantine = Arc::new(Quarantine::new(settings::quarantine_limit()));
+    quarantines.insert(pool, Arc::downgrade(&quarantine));
+    quarantine
 }

@@ -13,10 +13,10 @@ use super::contexts::Context;
 use crate::request::call::Call;
 
 /// Bytes of a Python object that binaries refer to.
-struct Shared(Export<Call>);
+struct SharedBytes(Export<Call>);
 
 #[rustler::resource_impl]
-impl Resource for Shared {}
+impl Resource for SharedBytes {}
 
 /// A binary that shares the memory of `object`, if that has `at_least` so many bytes. `None`: it can't
 /// be shared, and no exception is set.
@@ -25,21 +25,21 @@ impl Resource for Shared {}
 /// The thread is attached to the context's interpreter, nobody changes the object's bytes from now
 /// on, and `env` may be written to.
 pub(crate) unsafe fn share(
-    at: Attached<'_>,
+    py: Attached<'_>,
     context: &Arc<Context>,
     env: *mut ErlNifEnv,
     object: &Object,
     at_least: usize,
 ) -> Option<ErlNifTerm> {
     // SAFETY: passed on to the caller.
-    let Some(export) = (unsafe { Export::new(context, at, object) }) else {
-        py_runtime::exception::clear(at);
+    let Some(export) = (unsafe { Export::new(context, py, object) }) else {
+        py_runtime::exception::clear(py);
         return None;
     };
     if export.bytes().len() < at_least {
         return None;
     }
-    let shared = ResourceArc::new(Shared(export));
+    let shared = ResourceArc::new(SharedBytes(export));
     // SAFETY: `env` belongs to the current thread.
     let env = unsafe { Env::new(&env, env) };
     Some(shared.make_binary(env, |shared| shared.0.bytes()).to_term(env).as_c_arg())

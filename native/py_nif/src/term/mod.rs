@@ -19,24 +19,24 @@ use rustler::sys::{
 pub(crate) use build::{atom, atom_map, binary, new_binary, try_binary, tuple};
 pub(crate) use read::{
     ATOM_UTF8, BIT_BINARY, Encoded, MAX_ATOM, Pairs, SMALL_ATOM_UTF8, VERSION, atom_name, elements,
-    existing_atom, first_is, inspect, is_plain, print,
+    existing_atom, inspect, is_immediate, is_tagged, print,
 };
 
 /// An immediate term (an atom or local pid) as a word that can be kept: it is the same in every
 /// environment and needs none.
 #[inline(always)]
-pub(crate) fn word(term: ErlNifTerm) -> usize {
+pub(crate) fn to_bits(term: ErlNifTerm) -> usize {
     // SAFETY: a term is a transparent machine word.
     unsafe { std::mem::transmute::<ErlNifTerm, usize>(term) }
 }
 
-/// The term that [`word`] took.
+/// The term that [`to_bits`] took.
 ///
 /// # Safety
 /// The word is that of an immediate term.
-pub(crate) unsafe fn from_word(word: usize) -> ErlNifTerm {
+pub(crate) unsafe fn from_bits(bits: usize) -> ErlNifTerm {
     // SAFETY: as above; the caller says that it is a valid term.
-    unsafe { std::mem::transmute::<usize, ErlNifTerm>(word) }
+    unsafe { std::mem::transmute::<usize, ErlNifTerm>(bits) }
 }
 
 /// A local pid as a term, which it is in every environment.
@@ -47,18 +47,18 @@ pub(crate) fn pid_term(pid: ErlNifPid) -> ErlNifTerm {
 
 /// A process-independent environment, freed with its terms when dropped.
 #[derive(Debug)]
-pub(crate) struct OwnedEnv(*mut ErlNifEnv);
+pub(crate) struct TermEnv(*mut ErlNifEnv);
 
-// SAFETY: a process-independent environment may be used by any thread, one at a time; `&OwnedEnv`
+// SAFETY: a process-independent environment may be used by any thread, one at a time; `&TermEnv`
 // only hands out the pointer, whose users say why they are alone or only read.
-unsafe impl Send for OwnedEnv {}
+unsafe impl Send for TermEnv {}
 // SAFETY: as above.
-unsafe impl Sync for OwnedEnv {}
+unsafe impl Sync for TermEnv {}
 
-impl OwnedEnv {
+impl TermEnv {
     pub(crate) fn new() -> Self {
         // SAFETY: no preconditions; the VM aborts rather than return null.
-        OwnedEnv(unsafe { enif_alloc_env() })
+        TermEnv(unsafe { enif_alloc_env() })
     }
 
     pub(crate) fn as_ptr(&self) -> *mut ErlNifEnv {
@@ -77,7 +77,7 @@ impl OwnedEnv {
     }
 }
 
-impl Drop for OwnedEnv {
+impl Drop for TermEnv {
     fn drop(&mut self) {
         // SAFETY: allocated in `new`, freed once.
         unsafe { enif_free_env(self.0) };
@@ -86,21 +86,21 @@ impl Drop for OwnedEnv {
 
 /// A term that outlives the call it came with. Read-only once made.
 #[derive(Debug)]
-pub(crate) struct Saved {
+pub(crate) struct SavedTerm {
     term: ErlNifTerm,
-    env: OwnedEnv,
+    env: TermEnv,
 }
 
-impl Saved {
+impl SavedTerm {
     /// Copies `term`.
     ///
     /// # Safety
     /// `term` is valid in an environment of the current thread.
     pub(crate) unsafe fn new(term: ErlNifTerm) -> Self {
-        let env = OwnedEnv::new();
+        let env = TermEnv::new();
         // SAFETY: the new environment is ours; the caller vouches for the term.
         let term = unsafe { enif_make_copy(env.as_ptr(), term) };
-        Saved { term, env }
+        SavedTerm { term, env }
     }
 
     /// The term, which lives as long as `self`.
@@ -153,7 +153,7 @@ impl ProcessId {
 
     /// The word of the pid, by which contexts are labelled and processes compared.
     pub(crate) fn bits(self) -> usize {
-        word(pid_term(self.0))
+        to_bits(pid_term(self.0))
     }
 }
 

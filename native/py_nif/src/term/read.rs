@@ -12,7 +12,7 @@ use rustler::sys::{
 };
 
 use super::build::atom;
-use super::word;
+use super::to_bits;
 
 /// Tags of the external term format.
 pub(crate) const VERSION: u8 = 131;
@@ -28,7 +28,7 @@ pub(crate) const MAX_ATOM: usize = 255;
 ///
 /// # Safety
 /// `term` belongs to `env`, which belongs to the current thread.
-pub(crate) unsafe fn is_plain(env: *mut ErlNifEnv, term: ErlNifTerm) -> bool {
+pub(crate) unsafe fn is_immediate(env: *mut ErlNifEnv, term: ErlNifTerm) -> bool {
     /// Integers from here to there are immediate terms: 60 bits, as the efficiency guide says, on
     /// the 64-bit systems that there are.
     const SMALL: std::ops::Range<i64> = -(1 << 59)..1 << 59;
@@ -59,11 +59,11 @@ pub(crate) unsafe fn elements<'a>(env: *mut ErlNifEnv, term: ErlNifTerm) -> &'a 
 ///
 /// # Safety
 /// `term` belongs to `env`, which belongs to the current thread.
-pub(crate) unsafe fn first_is(env: *mut ErlNifEnv, term: ErlNifTerm, name: &str) -> bool {
+pub(crate) unsafe fn is_tagged(env: *mut ErlNifEnv, term: ErlNifTerm, name: &str) -> bool {
     // SAFETY: passed on to the caller; a tuple's elements are read while it lives.
     unsafe {
         let first = elements(env, term).first();
-        first.is_some_and(|first| word(*first) == word(atom(env, name)))
+        first.is_some_and(|first| to_bits(*first) == to_bits(atom(env, name)))
     }
 }
 

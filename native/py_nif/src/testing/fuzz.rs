@@ -12,8 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 // For its library; of the crate itself nothing is used.
 use libfuzzer_sys as _;
+use py_runtime::ffi;
 use py_runtime::object::Object;
-use pyo3_ffi as ffi;
 use rustler::sys::{
     ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_is_identical, enif_is_ref, enif_make_double,
     enif_make_existing_atom_len, enif_make_int64, enif_make_list_cell, enif_make_list_from_array,
@@ -22,7 +22,7 @@ use rustler::sys::{
 
 use crate::convert::Converter;
 use crate::request::error::ConvertError;
-use crate::term::{OwnedEnv, binary, tuple};
+use crate::term::{TermEnv, binary, tuple};
 
 unsafe extern "C" {
     /// libFuzzer's entry for programs with a `main` of their own. Ends the process when it is done.
@@ -82,7 +82,7 @@ extern "C" fn one_input(start: *const u8, length: usize) -> c_int {
 
 fn try_input(converter: &Converter<'_>, input: &[u8]) {
     let Some((&how, rest)) = input.split_first() else { return };
-    let env = OwnedEnv::new();
+    let env = TermEnv::new();
     let mut front = Front { env: env.as_ptr(), rest, large_left: 2 };
     let Some(term) = front.term(0) else { return };
     // SAFETY: the environments are this thread's alone.
@@ -90,22 +90,22 @@ fn try_input(converter: &Converter<'_>, input: &[u8]) {
         let Ok(object) = converter.to_python(env.as_ptr(), term, "input") else { return };
         let object = disguised(converter, object, how);
         if how & 0x80 != 0 {
-            let scratch = OwnedEnv::new();
+            let scratch = TermEnv::new();
             let _ = converter.to_buffer(scratch.as_ptr(), &object, false);
         }
-        let plainly = how & 0x40 != 0;
-        let Some(first) = there(converter, env.as_ptr(), &object, plainly) else { return };
+        let by_value = how & 0x40 != 0;
+        let Some(first) = there(converter, env.as_ptr(), &object, by_value) else { return };
         if enif_is_ref(env.as_ptr(), first) != 0 {
             // Each handle is its own.
             return;
         }
         let again = match converter.to_python(env.as_ptr(), first, "again") {
             Ok(again) => again,
-            Err(ConvertError::Unconvertible { .. }) if plainly => return,
+            Err(ConvertError::Unconvertible { .. }) if by_value => return,
             Err(error) => panic!("what came from Python was refused: {error:?}"),
         };
         let second =
-            there(converter, env.as_ptr(), &again, plainly).expect("it has crossed before");
+            there(converter, env.as_ptr(), &again, by_value).expect("it has crossed before");
         assert!(enif_is_identical(first, second) != 0, "it changed on the second way");
     }
 }
@@ -116,10 +116,10 @@ unsafe fn there(
     converter: &Converter<'_>,
     env: *mut ErlNifEnv,
     object: &Object,
-    plainly: bool,
+    by_value: bool,
 ) -> Option<ErlNifTerm> {
     // SAFETY: passed on to the caller.
-    match unsafe { converter.to_term(env, object, plainly) } {
+    match unsafe { converter.to_term(env, object, by_value) } {
         Ok(term) => Some(term),
         Err(ConvertError::Python(exception)) => panic!("raised {exception:?}"),
         Err(_) => None,
@@ -128,7 +128,7 @@ unsafe fn there(
 
 /// The object, or something else that is made of it.
 fn disguised(converter: &Converter<'_>, object: Object, how: u8) -> Object {
-    let at = converter.at;
+    let py = converter.py;
     // SAFETY: attached; what can't be made raises, and the object stays as it is.
     let other = unsafe {
         let ptr = object.as_ptr();
@@ -145,9 +145,9 @@ fn disguised(converter: &Converter<'_>, object: Object, how: u8) -> Object {
             9 => ffi::PyDict_Keys(ptr),
             _ => std::ptr::null_mut(),
         };
-        Object::from_owned(at, made)
+        Object::from_owned(py, made)
     };
-    py_runtime::exception::clear(at);
+    py_runtime::exception::clear(py);
     other.unwrap_or(object)
 }
 

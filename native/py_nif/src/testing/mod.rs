@@ -1,7 +1,8 @@
 //! What tests have the library do, behind Cargo features that are never shipped: `fuzz` and
 //! `faults`.
 //!
-//! It may use everything. Nothing depends on it but the two places that call it.
+//! Uses [`crate::convert`] and what is below it. Nothing depends on it but the places that call it,
+//! under the same features.
 
 #[cfg(feature = "faults")]
 pub(crate) mod faults;

@@ -1,8 +1,8 @@
 //! Compiled code by source text.
 //!
 //! Each source is a file of its own to Python, `<erlang-1>`, `<preload-5f3a91c2>` …, so that its
-//! lines can be found for tracebacks and by `inspect`, see [`Lines`]; or it is part of a file, see
-//! [`places`].
+//! lines can be found for tracebacks and by `inspect`, see [`super::source_lines`];
+//! or it is part of a file, see [`source_places`].
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -16,9 +16,9 @@ use super::source_lines::Lines;
 use super::source_places;
 
 /// Compiled sources to keep per context, the longest one worth keeping, and how much in all.
-const MOST: usize = 512;
-const LONGEST: usize = 64 << 10;
-const MOST_BYTES: usize = 2 << 20;
+const MAX_SOURCES: usize = 512;
+const MAX_SOURCE: usize = 64 << 10;
+const MAX_BYTES: usize = 2 << 20;
 
 /// The code of one context.
 pub(crate) struct CodeCache {
@@ -43,7 +43,7 @@ impl CodeCache {
     /// The code of a source, compiled at need.
     pub(crate) fn get(
         &mut self,
-        at: Attached<'_>,
+        py: Attached<'_>,
         source: &[u8],
         kind: Kind,
     ) -> Result<Object, Exception> {
@@ -52,46 +52,46 @@ impl CodeCache {
             Kind::Statements => &mut self.statements,
         };
         if let Some(code) = sources.code.get(source) {
-            return Ok(code.clone_ref(at));
+            return Ok(code.clone_ref(py));
         }
         let code = match source_places::find(source) {
             Some(place) => {
-                let code = compile(at, &moved_down(source, kind, place.line), &place.file, kind)?;
-                self.lines.place(at, &place.file, place.line, source);
+                let code = compile(py, &moved_down(source, kind, place.line), &place.file, kind)?;
+                self.lines.place(py, &place.file, place.line, source);
                 code
             }
             None => {
                 let name = new_name();
-                let code = compile(at, source, &name, kind)?;
-                self.lines.add(at, name, source);
+                let code = compile(py, source, &name, kind)?;
+                self.lines.add(py, name, source);
                 code
             }
         };
-        if source.len() <= LONGEST {
-            sources.insert(source, code.clone_ref(at));
+        if source.len() <= MAX_SOURCE {
+            sources.insert(source, code.clone_ref(py));
         }
         Ok(code)
     }
 
     /// Compiles what a context begins with. Its lines are kept as long as the context.
-    pub(crate) fn preload(&mut self, at: Attached<'_>, source: &[u8]) -> Result<Object, Exception> {
+    pub(crate) fn preload(&mut self, py: Attached<'_>, source: &[u8]) -> Result<Object, Exception> {
         let name = preload_name(source);
-        let code = code::compile(at, source, &name, Kind::Statements)?;
-        self.lines.keep(at, name, source);
+        let code = code::compile(py, source, &name, Kind::Statements)?;
+        self.lines.keep(py, name, source);
         Ok(code)
     }
 
     /// Gives `linecache` the lines again, should they not be there any more. Called with an
     /// exception set, which it leaves in its place.
-    pub(crate) fn show_lines(&self, at: Attached<'_>) {
-        self.lines.show(at);
+    pub(crate) fn show_lines(&self, py: Attached<'_>) {
+        self.lines.show(py);
     }
 }
 
 impl Sources {
     /// Sources made up per call would fill it; starting over is cheaper than keeping score.
     fn insert(&mut self, source: &[u8], code: Object) {
-        if self.code.len() >= MOST || self.bytes + source.len() > MOST_BYTES {
+        if self.code.len() >= MAX_SOURCES || self.bytes + source.len() > MAX_BYTES {
             self.code.clear();
             self.bytes = 0;
         }
@@ -116,17 +116,17 @@ fn moved_down(source: &[u8], kind: Kind, line: u32) -> Vec<u8> {
 /// Compiles, an expression as Python's `eval` takes it. Says so where statements were given for
 /// one.
 pub(crate) fn compile(
-    at: Attached<'_>,
+    py: Attached<'_>,
     source: &[u8],
     name: &str,
     kind: Kind,
 ) -> Result<Object, Exception> {
     let source = without_indent(source, kind);
-    code::compile(at, source, name, kind).map_err(|error| {
+    code::compile(py, source, name, kind).map_err(|error| {
         let is_syntax = kind == Kind::Expression && error.class == "SyntaxError";
         if is_syntax
             && !is_empty(source)
-            && code::compile(at, source, name, Kind::Statements).is_ok()
+            && code::compile(py, source, name, Kind::Statements).is_ok()
         {
             let message = error.message + STATEMENTS_HINT;
             return Exception { message, ..error };

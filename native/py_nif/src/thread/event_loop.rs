@@ -23,26 +23,26 @@ pub(crate) struct Asyncio {
 
 impl Asyncio {
     /// `grace` is how long what is interrupted may clean up. `None`: for ever.
-    pub(crate) fn new(at: Attached<'_>, grace: Option<Duration>) -> Result<Self, Exception> {
-        let namespace = library_namespace(at, "py_context_router.asyncio")?;
+    pub(crate) fn new(py: Attached<'_>, grace: Option<Duration>) -> Result<Self, Exception> {
+        let namespace = library_namespace(py, "py_context_router.asyncio")?;
         let seconds = grace.map_or(f64::INFINITY, |grace| grace.as_secs_f64());
         // SAFETY: attached; the namespace is a dictionary, and takes a reference.
         unsafe {
-            let seconds = Object::from_owned(at, ffi::PyFloat_FromDouble(seconds))
-                .ok_or_else(|| Exception::take(at))?;
+            let seconds = Object::from_owned(py, ffi::PyFloat_FromDouble(seconds))
+                .ok_or_else(|| Exception::take(py))?;
             let name = c"INTERRUPT_GRACE".as_ptr();
             if ffi::PyDict_SetItemString(namespace.as_ptr(), name, seconds.as_ptr()) != 0 {
-                return Err(Exception::take(at));
+                return Err(Exception::take(py));
             }
         }
-        code::exec(at, SOURCE, "<asyncio of the context>", &namespace)?;
+        code::exec(py, SOURCE, "<asyncio of the context>", &namespace)?;
         let function = |name: &std::ffi::CStr| {
             // SAFETY: attached; the namespace is a dictionary, and the value gets a reference.
             unsafe {
                 let value = ffi::PyDict_GetItemString(namespace.as_ptr(), name.as_ptr());
-                Object::from_borrowed(at, value)
+                Object::from_borrowed(py, value)
             }
-            .ok_or_else(|| Exception::take(at))
+            .ok_or_else(|| Exception::take(py))
         };
         Ok(Asyncio {
             run: function(c"run")?,
@@ -56,11 +56,11 @@ impl Asyncio {
 impl Drop for Asyncio {
     fn drop(&mut self) {
         // SAFETY: an `Asyncio` is dropped attached, as every `Object` is.
-        let at = unsafe { Attached::assume() };
+        let py = unsafe { Attached::assume() };
         // SAFETY: as above. What goes wrong at the very end is nobody's to hear.
-        let ended = unsafe { Object::from_owned(at, ffi::PyObject_CallNoArgs(self.end.as_ptr())) };
+        let ended = unsafe { Object::from_owned(py, ffi::PyObject_CallNoArgs(self.end.as_ptr())) };
         if ended.is_none() {
-            exception::clear(at);
+            exception::clear(py);
         }
     }
 }

@@ -10,12 +10,12 @@ use super::code_cache::CodeCache;
 use super::event_loop::Asyncio;
 use super::loop_slot::LoopSlot;
 use super::name_cache::Names;
-use super::process_namespaces::Processes;
+use super::process_namespaces::ProcessNamespaces;
 use crate::convert::Types;
 use crate::erlang_types::Classes;
 
-/// What the jobs of one context share on its thread. A job that calls Erlang has others run on top
-/// of it, so whatever is borrowed while Python code may run need not be had.
+/// What the jobs of one context share on its thread. While a job waits for an Erlang function, others
+/// run nested, so a cell that is borrowed while Python code may run can't be borrowed by them.
 pub(crate) struct Local {
     pub(crate) types: Types,
     pub(crate) names: RefCell<Names>,
@@ -23,7 +23,7 @@ pub(crate) struct Local {
     /// The event loop, once there was a coroutine.
     pub(crate) asyncio: OnceCell<Asyncio>,
     /// The namespaces of processes.
-    pub(crate) processes: Processes,
+    pub(crate) processes: ProcessNamespaces,
     /// The event loop of code that runs in the context's own namespace.
     pub(crate) event_loop: LoopSlot,
     /// Scratch space for arguments, empty between calls. Taken while it is in use.
@@ -37,25 +37,21 @@ impl Local {
             names: RefCell::default(),
             code: RefCell::new(CodeCache::new(sources)),
             asyncio: OnceCell::new(),
-            processes: Processes::default(),
+            processes: ProcessNamespaces::default(),
             event_loop: LoopSlot::default(),
             arguments: Cell::default(),
         }
     }
 
-    pub(crate) fn types(&self) -> &Types {
-        &self.types
-    }
-
     /// Runs what the context begins with.
     pub(crate) fn preload(
         &self,
-        at: Attached<'_>,
+        py: Attached<'_>,
         source: &[u8],
         namespace: &Object,
     ) -> Result<(), Exception> {
-        let code = self.code.borrow_mut().preload(at, source)?;
-        let done = code::run(at, &code, namespace, namespace);
-        done.map(drop).ok_or_else(|| Exception::take(at))
+        let code = self.code.borrow_mut().preload(py, source)?;
+        let done = code::run(py, &code, namespace, namespace);
+        done.map(drop).ok_or_else(|| Exception::take(py))
     }
 }

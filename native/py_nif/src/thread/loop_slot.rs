@@ -15,19 +15,19 @@ pub(crate) struct LoopSlot(OnceCell<Object>);
 
 impl LoopSlot {
     /// The list, made at need. `None`: exception set.
-    pub(crate) fn list(&self, at: Attached<'_>) -> Option<Object> {
+    pub(crate) fn list(&self, py: Attached<'_>) -> Option<Object> {
         if let Some(list) = self.0.get() {
-            return Some(list.clone_ref(at));
+            return Some(list.clone_ref(py));
         }
         // SAFETY: attached; a new list takes a reference to each None.
         let list = unsafe {
-            let list = Object::from_owned(at, ffi::PyList_New(2))?;
+            let list = Object::from_owned(py, ffi::PyList_New(2))?;
             for place in 0..2 {
-                ffi::PyList_SET_ITEM(list.as_ptr(), place, Object::none(at).into_ptr());
+                ffi::PyList_SET_ITEM(list.as_ptr(), place, Object::none(py).into_ptr());
             }
             list
         };
-        Some(self.0.get_or_init(|| list).clone_ref(at))
+        Some(self.0.get_or_init(|| list).clone_ref(py))
     }
 }
 
@@ -38,13 +38,13 @@ impl Drop for LoopSlot {
         // SAFETY: dropped attached, as every `Object` is; Python code may have changed the list,
         // and what it has in it is live.
         unsafe {
-            let at = Attached::assume();
-            let made = Object::from_borrowed(at, ffi::PyList_GetItem(list.as_ptr(), 1));
-            let close = made.and_then(|made| made.getattr_c(at, c"close"));
+            let py = Attached::assume();
+            let made = Object::from_borrowed(py, ffi::PyList_GetItem(list.as_ptr(), 1));
+            let close = made.and_then(|made| made.getattr_c(py, c"close"));
             drop(close.and_then(|close| {
-                Object::from_owned(at, ffi::PyObject_CallNoArgs(close.as_ptr()))
+                Object::from_owned(py, ffi::PyObject_CallNoArgs(close.as_ptr()))
             }));
-            exception::clear(at);
+            exception::clear(py);
         }
     }
 }

@@ -13,10 +13,10 @@ use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_is_atom};
 
 use crate::request::error::{ConvertError, Error};
-use crate::term::{self, word};
+use crate::term::{self, to_bits};
 
 /// How many atoms to remember. More than any program calls; a bound all the same.
-const MOST: usize = 4096;
+const MAX_NAMES: usize = 4096;
 
 /// A name, whole and at its dots.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Names {
     /// `term` belongs to `env`, which nobody else changes meanwhile.
     pub(crate) unsafe fn get(
         &mut self,
-        at: Attached<'_>,
+        py: Attached<'_>,
         env: *mut ErlNifEnv,
         term: ErlNifTerm,
         what: &str,
@@ -48,17 +48,17 @@ impl Names {
         // SAFETY: the caller vouches for the term.
         if unsafe { enif_is_atom(env, term) } == 0 {
             // SAFETY: as above.
-            return Ok(Rc::new(unsafe { read(at, env, term, what, Object::text) }?));
+            return Ok(Rc::new(unsafe { read(py, env, term, what, Object::text) }?));
         }
-        if let Some(name) = self.by_atom.get(&word(term)) {
+        if let Some(name) = self.by_atom.get(&to_bits(term)) {
             return Ok(Rc::clone(name));
         }
         // SAFETY: as above.
-        let name = Rc::new(unsafe { read(at, env, term, what, Object::interned) }?);
-        if self.by_atom.len() >= MOST {
+        let name = Rc::new(unsafe { read(py, env, term, what, Object::interned) }?);
+        if self.by_atom.len() >= MAX_NAMES {
             self.by_atom.clear();
         }
-        self.by_atom.insert(word(term), Rc::clone(&name));
+        self.by_atom.insert(to_bits(term), Rc::clone(&name));
         Ok(name)
     }
 }
@@ -66,7 +66,7 @@ impl Names {
 /// # Safety
 /// `term` belongs to `env`, which nobody else changes meanwhile.
 unsafe fn read(
-    at: Attached<'_>,
+    py: Attached<'_>,
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
     what_for: &str,
@@ -85,13 +85,13 @@ unsafe fn read(
         let what = format!("Elixir's {alias}, which is no name in Python: write it as Python does");
         return Err(Error::Convert(ConvertError::Unconvertible { path: what_for.into(), what }));
     }
-    let made = |part| make(at, part).ok_or_else(|| Exception::take(at));
+    let made = |part| make(py, part).ok_or_else(|| Exception::take(py));
     let parts = text.split('.').map(made).collect::<Result<_, _>>()?;
     Ok(Name { whole: made(&text)?, parts })
 }
 
 /// More bytes no name has. It is copied, as a whole and in parts.
-const LONGEST: usize = 64 << 10;
+const MAX_NAME: usize = 64 << 10;
 
 /// # Safety
 /// `term` belongs to `env`, which nobody else changes meanwhile.
@@ -99,7 +99,7 @@ unsafe fn text_of(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<String> {
     // SAFETY: passed on to the caller; the bytes are copied.
     unsafe {
         match term::inspect(env, term) {
-            Some(bytes) if bytes.len() > LONGEST => None,
+            Some(bytes) if bytes.len() > MAX_NAME => None,
             Some(bytes) => std::str::from_utf8(bytes).ok().map(String::from),
             None => term::atom_name(env, term),
         }

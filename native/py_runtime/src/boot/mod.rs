@@ -111,8 +111,8 @@ fn initialise(options: &Options) -> Result<(), BootError> {
     }
     initialise_from_config(options.executable.as_deref())?;
     // SAFETY: a successful initialisation leaves this thread attached to the main interpreter.
-    let at = unsafe { Attached::assume() };
-    let prepared = prepare_main(at);
+    let py = unsafe { Attached::assume() };
+    let prepared = prepare_main(py);
     // SAFETY: attached; the state stays with this thread.
     unsafe { ffi::PyEval_SaveThread() };
     prepared.map_err(|e| BootError::Failed(format!("{}: {}", e.class, e.message)))
@@ -215,18 +215,13 @@ pub(crate) fn status_text(status: &ffi::PyStatus) -> String {
 }
 
 /// The few things the main interpreter needs before the first context.
-fn prepare_main(at: Attached<'_>) -> Result<(), Exception> {
+fn prepare_main(py: Attached<'_>) -> Result<(), Exception> {
     // `threading` takes the thread that first imports it for the main one (up to 3.12).
-    // SAFETY: attached; the module name is a C string.
-    let threading =
-        unsafe { Object::from_owned(at, ffi::PyImport_ImportModule(c"threading".as_ptr())) };
-    if threading.is_none() {
-        return Err(Exception::take(at));
-    }
-    async_exc::find_place(at);
+    Object::import(py, c"threading").ok_or_else(|| Exception::take(py))?;
+    async_exc::find_offset(py);
     // SAFETY: no precondition.
-    async_exc::take_back(at, unsafe { libc::pthread_self() } as u64);
-    python_threads::install(at)?;
-    switch_interval::bound(at)?;
-    switch_interval::set(at)
+    async_exc::clear(py, unsafe { libc::pthread_self() } as u64);
+    python_threads::install(py)?;
+    switch_interval::bound(py)?;
+    switch_interval::set(py)
 }

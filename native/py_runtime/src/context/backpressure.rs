@@ -1,68 +1,64 @@
-//! Waiting for room in a context's queue, where its option says so.
+//! Callers that wait for capacity in a context's queue, where its `overload` option has them wait.
 
-use super::{Admit, Context, Waiter};
-use crate::context::job::Job;
-use crate::sync::background::SOON;
-use crate::sync::mailbox::{Refused, Seq};
-use crate::sync::wait_queue::Ticket;
+use super::job::Job;
+use super::{Context, SubmitError, Waiter, WakeWaiter};
+use crate::sync::background::BACKGROUND;
+use crate::sync::mailbox::Seq;
+use crate::sync::wait_queue::WaiterId;
 
-/// What a caller that was refused does next.
+/// What a caller does next whose job was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// There is room by now: try again.
-    Now,
-    /// Wait to be told, once, unless [`Context::give_up_room`] comes first.
-    Later(Ticket),
+pub enum Capacity {
+    /// There is capacity by now: try again.
+    Available,
+    /// Wait to be woken, once, unless [`Context::cancel_wait`] comes first.
+    Wait(WaiterId),
 }
 
 impl<J: Job> Context<J> {
-    /// Submits the job of a caller that was told of room, past those who still wait for it.
+    /// Submits the job of a caller that was woken, before those who still wait for capacity.
     ///
     /// # Errors
     /// As [`Context::submit`].
-    pub fn submit_admitted(&self, job: J) -> Result<Seq, Refused<J>> {
-        if self.config.ward.is_full() {
-            return Err(Refused::Quarantined(job));
-        }
-        match self.mailbox.push(job) {
-            Err(Refused::Closed(job)) => match self.successor() {
-                Some(successor) => successor.submit_admitted(job),
-                None => Err(Refused::Closed(job)),
-            },
-            submitted => submitted,
-        }
+    pub fn submit_bypassing_waiters(&self, job: J) -> Result<Seq, SubmitError<J>> {
+        self.push(job)
     }
 
-    /// Has the caller wait for room, in its old place if it has a ticket.
-    pub fn await_room(&self, ticket: Option<Ticket>, admit: Admit) -> Room {
-        let ticket = self.lobby.enter(ticket, Waiter(admit));
-        // Room that was made before that was told to nobody.
-        let is_room = self.mailbox.waiting() < self.config.max_queue || self.mailbox.is_closed();
-        if is_room && self.lobby.leave(ticket) { Room::Now } else { Room::Later(ticket) }
-    }
-
-    /// The caller doesn't wait any longer. `false`: it has been told, or is about to be.
-    pub fn give_up_room(&self, ticket: Ticket) -> bool {
-        self.lobby.leave(ticket)
-    }
-
-    /// A caller that was told doesn't want its room any more: the next one may.
-    pub fn pass_room_on(&self) {
-        self.admit_soon(1);
-    }
-
-    /// Tells the first of those who wait. Any thread that isn't a scheduler.
-    pub(super) fn admit(&self, most: usize) {
-        if !self.lobby.is_empty() {
-            self.lobby.admit(most).into_iter().for_each(|Waiter(admit)| admit());
+    /// Has the caller wait for capacity, in its old place if it has a number.
+    pub fn wait_for_capacity(&self, id: Option<WaiterId>, wake: WakeWaiter) -> Capacity {
+        let id = self.waiters.push(id, Waiter(wake));
+        // Capacity that was freed before that has woken nobody.
+        let is_available =
+            self.mailbox.waiting() < self.config.max_queue || self.mailbox.is_closed();
+        if is_available && self.waiters.remove(id) {
+            Capacity::Available
+        } else {
+            Capacity::Wait(id)
         }
     }
 
-    /// As `admit`, for whatever thread.
-    pub(super) fn admit_soon(&self, most: usize) {
-        if !self.lobby.is_empty() {
-            let admitted = self.lobby.admit(most);
-            SOON.run(move || admitted.into_iter().for_each(|Waiter(admit)| admit()));
+    /// The caller doesn't wait any longer. `false`: it has been woken, or is about to be.
+    pub fn cancel_wait(&self, id: WaiterId) -> bool {
+        self.waiters.remove(id)
+    }
+
+    /// A caller that was woken doesn't want its capacity any more: wakes the next one.
+    pub fn wake_next_waiter(&self) {
+        self.wake_waiters_in_background(1);
+    }
+
+    /// Wakes the first callers, `max` at most. Any thread that isn't a scheduler.
+    pub(super) fn wake_waiters(&self, max: usize) {
+        if !self.waiters.is_empty() {
+            self.waiters.pop_many(max).into_iter().for_each(|Waiter(wake)| wake());
+        }
+    }
+
+    /// As [`Context::wake_waiters`], on any thread.
+    pub(super) fn wake_waiters_in_background(&self, max: usize) {
+        if !self.waiters.is_empty() {
+            let popped = self.waiters.pop_many(max);
+            BACKGROUND.spawn(move || popped.into_iter().for_each(|Waiter(wake)| wake()));
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Memory of Python objects that somebody outside reads without a copy.
+//! Exports: memory of Python objects that code outside reads without a copy.
 //!
-//! An [`Export`] is a buffer (PEP 3118) of an object, which it keeps alive and in place. The bytes
-//! stay valid as long as it lives, also after its context has ended. Dropping one, on whatever thread,
-//! hands it to the context's mailbox, or, after the end of its context, to the table of its exports.
+//! An [`Export`] is a buffer (PEP 3118) of an object, which it keeps alive and in place. The bytes stay
+//! valid as long as it lives, also after its context has ended. Dropping one, on any thread, sends it to
+//! the context's mailbox, or, after the end of its context, to its [export table](super::export_table).
 
 use std::sync::Arc;
 
-use crate::context::Context;
-use crate::context::export_table::{Buffer, release_late};
-use crate::context::job::Job;
+use super::Context;
+use super::export_table::{PyBuffer, defer_release};
+use super::job::Job;
 use crate::cpython::object::{Attached, Object};
 
 /// The bytes of an object, readable by anybody as long as this lives.
@@ -16,7 +16,7 @@ use crate::cpython::object::{Attached, Object};
 pub struct Export<J: Job> {
     context: Arc<Context<J>>,
     /// Taken by the destructor only.
-    buffer: Option<Buffer>,
+    buffer: Option<PyBuffer>,
 }
 
 impl<J: Job> Export<J> {
@@ -28,15 +28,15 @@ impl<J: Job> Export<J> {
     /// long as the export lives.
     pub unsafe fn new(
         context: &Arc<Context<J>>,
-        at: Attached<'_>,
+        py: Attached<'_>,
         object: &Object,
     ) -> Option<Self> {
         if !context.exports().add() {
             return None;
         }
-        let buffer = Buffer::get(at, object);
+        let buffer = PyBuffer::get(py, object);
         if buffer.is_none() {
-            context.exports().take_back();
+            context.exports().cancel_add();
         }
         Some(Export { context: Arc::clone(context), buffer: Some(buffer?) })
     }
@@ -44,7 +44,7 @@ impl<J: Job> Export<J> {
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.buffer.as_ref().map_or(&[], Buffer::bytes)
+        self.buffer.as_ref().map_or(&[], PyBuffer::bytes)
     }
 }
 
@@ -53,7 +53,7 @@ impl<J: Job> Drop for Export<J> {
         if let Some(buffer) = self.buffer.take()
             && let Err(buffer) = self.context.release_export(buffer)
         {
-            release_late(self.context.exports(), buffer);
+            defer_release(self.context.exports(), buffer);
         }
     }
 }

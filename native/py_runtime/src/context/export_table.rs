@@ -13,25 +13,25 @@ use pyo3_ffi as ffi;
 
 use crate::cpython::object::{Attached, Object};
 use crate::interpreter::mode::Mode;
-use crate::interpreter::parked::Vacant;
-use crate::interpreter::{Interpreter, visit_main};
+use crate::interpreter::parked::ParkedInterpreter;
+use crate::interpreter::{Interpreter, with_main_attached};
 use crate::sync::os_thread;
 
 /// A buffer on its way to a thread that may release it. Dropping it anywhere else leaks it.
-pub(crate) struct Buffer(Box<ffi::Py_buffer>);
+pub(crate) struct PyBuffer(Box<ffi::Py_buffer>);
 
-impl std::fmt::Debug for Buffer {
+impl std::fmt::Debug for PyBuffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Buffer").field(&self.0.len).finish()
+        f.debug_tuple("PyBuffer").field(&self.0.len).finish()
     }
 }
 
 // SAFETY: the structure is only read, or released by `release`, whose caller vouches for the thread.
-unsafe impl Send for Buffer {}
+unsafe impl Send for PyBuffer {}
 // SAFETY: as above.
-unsafe impl Sync for Buffer {}
+unsafe impl Sync for PyBuffer {}
 
-impl Buffer {
+impl PyBuffer {
     /// A contiguous buffer of `object`, which it keeps alive. `None`: exception set.
     pub(crate) fn get(_: Attached<'_>, object: &Object) -> Option<Self> {
         let mut view = Box::new(MaybeUninit::<ffi::Py_buffer>::zeroed());
@@ -39,7 +39,8 @@ impl Buffer {
         unsafe {
             let got =
                 ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_SIMPLE);
-            (got == 0).then(|| Buffer(Box::from_raw(Box::into_raw(view).cast::<ffi::Py_buffer>())))
+            (got == 0)
+                .then(|| PyBuffer(Box::from_raw(Box::into_raw(view).cast::<ffi::Py_buffer>())))
         }
     }
 
@@ -62,29 +63,29 @@ impl Buffer {
 
 /// The exports of one context.
 #[derive(Debug, Default)]
-pub(crate) struct Exports(Mutex<State>);
+pub(crate) struct ExportTable(Mutex<ExportState>);
 
 #[derive(Debug, Default)]
-struct State {
-    /// Exports that live, wherever they are.
+struct ExportState {
+    /// ExportTable that live, wherever they are.
     live: usize,
-    /// Those of them that were handed over since the mailbox ended.
-    late: Vec<Buffer>,
-    /// Whether a thread has been started for what is late.
+    /// Those of them that were dropped since the mailbox ended.
+    after_end: Vec<PyBuffer>,
+    /// Whether a thread has been started to release those.
     has_thread: bool,
-    fate: Fate,
+    fate: InterpreterFate,
 }
 
-/// Whose the interpreter is.
+/// What has become of the interpreter.
 #[derive(Debug, Default)]
-enum Fate {
-    /// The context thread's, which will look at what is late before it ends it.
+enum InterpreterFate {
+    /// The context thread has it, and releases what was dropped late before it ends it.
     #[default]
-    Served,
-    /// Nobody's, or in the hands of the thread for what is late.
-    Left(Place),
+    Running,
+    /// No thread is in it, or the one that releases exports.
+    Abandoned(Place),
     /// It has been ended.
-    Over,
+    Ended,
 }
 
 /// Where the objects of a context without a thread are.
@@ -92,28 +93,28 @@ enum Fate {
 enum Place {
     /// The main interpreter, which stays.
     Main,
-    /// An interpreter that waits for its last export to go.
-    Lingering(Vacant),
+    /// An interpreter that waits for its last export to be released.
+    Parked(ParkedInterpreter),
 }
 
 impl Place {
     /// Not attached.
-    fn release(&self, buffer: Buffer) {
-        // SAFETY: the visits below attach this thread to the interpreter of the buffer's object.
+    fn release(&self, buffer: PyBuffer) {
+        // SAFETY: both branches attach this thread to the interpreter of the buffer's object.
         let release = || unsafe { buffer.release() };
         match self {
-            // SAFETY: not attached, says the caller.
-            Place::Main => unsafe { visit_main(release) },
-            Place::Lingering(vacant) => vacant.visit(release),
+            // SAFETY: not attached, as the caller vouches.
+            Place::Main => unsafe { with_main_attached(release) },
+            Place::Parked(parked) => parked.with_attached(release),
         }
     }
 }
 
-impl Exports {
+impl ExportTable {
     /// Counts one in. `false`: the interpreter is, or may be, gone.
     pub(crate) fn add(&self) -> bool {
         let mut state = self.0.lock();
-        let open = matches!(state.fate, Fate::Served);
+        let open = matches!(state.fate, InterpreterFate::Running);
         state.live += usize::from(open);
         open
     }
@@ -123,8 +124,8 @@ impl Exports {
         self.0.lock().live
     }
 
-    /// Counts one out that was never made.
-    pub(crate) fn take_back(&self) {
+    /// Undoes [`ExportTable::add`]: the export couldn't be made.
+    pub(crate) fn cancel_add(&self) {
         self.0.lock().live -= 1;
     }
 
@@ -132,21 +133,21 @@ impl Exports {
     ///
     /// # Safety
     /// The thread is attached to the context's interpreter.
-    pub(crate) unsafe fn release(&self, buffer: Buffer) {
-        // SAFETY: passed on to the caller.
+    pub(crate) unsafe fn release(&self, buffer: PyBuffer) {
+        // SAFETY: as the caller vouches.
         unsafe { buffer.release() };
         self.0.lock().live -= 1;
     }
 
-    /// Releases what is late on the context thread, which is attached; the state is after that.
+    /// Releases what was dropped late on the context thread, which is attached. Returns the state, locked.
     ///
     /// # Safety
-    /// As for [`Exports::release`].
-    unsafe fn release_late(&self) -> MutexGuard<'_, State> {
+    /// As for [`ExportTable::release`].
+    unsafe fn release_deferred(&self) -> MutexGuard<'_, ExportState> {
         let mut state = self.0.lock();
-        while let Some(buffer) = state.late.pop() {
+        while let Some(buffer) = state.after_end.pop() {
             // Without the lock: finalizers are Python code.
-            // SAFETY: passed on to the caller.
+            // SAFETY: as the caller vouches.
             MutexGuard::unlocked(&mut state, || unsafe { buffer.release() });
             state.live -= 1;
         }
@@ -154,64 +155,71 @@ impl Exports {
     }
 }
 
-/// Ends the interpreter of a context whose thread is done, or leaves it for its exports.
-pub(crate) fn settle(exports: &Arc<Exports>, interpreter: Interpreter) {
+/// Ends the interpreter of a context whose thread is done, or keeps it for its exports.
+pub(crate) fn end_or_keep_interpreter(exports: &Arc<ExportTable>, interpreter: Interpreter) {
     // SAFETY: attached, see `Interpreter`.
-    let mut state = unsafe { exports.release_late() };
+    let mut state = unsafe { exports.release_deferred() };
     if interpreter.mode() == Mode::Worker {
-        state.fate = Fate::Left(Place::Main);
+        state.fate = InterpreterFate::Abandoned(Place::Main);
         return;
     }
     if state.live == 0 {
-        state.fate = Fate::Over;
+        state.fate = InterpreterFate::Ended;
         return;
     }
     drop(state);
-    // Without the lock: leaving runs Python code. What is handed over meanwhile is kept for later.
-    let Some(vacant) = interpreter.vacate() else { return };
+    // Without the lock: parking runs Python code. What is dropped meanwhile is kept for later.
+    let Some(parked) = interpreter.park() else { return };
     let mut state = exports.0.lock();
-    state.fate = Fate::Left(Place::Lingering(vacant));
-    see_to_late(exports, state);
+    state.fate = InterpreterFate::Abandoned(Place::Parked(parked));
+    spawn_releaser(exports, state);
 }
 
-/// Lets go of one whose context has no thread any more. Any thread; never waits.
-pub(crate) fn release_late(exports: &Arc<Exports>, buffer: Buffer) {
+/// Has an export released whose context has no thread any more. Any thread; never waits.
+pub(crate) fn defer_release(exports: &Arc<ExportTable>, buffer: PyBuffer) {
     let mut state = exports.0.lock();
-    state.late.push(buffer);
-    see_to_late(exports, state);
+    state.after_end.push(buffer);
+    spawn_releaser(exports, state);
 }
 
-/// Starts the thread for what is late, if there is anything that it may do and it isn't at it.
-fn see_to_late(exports: &Arc<Exports>, mut state: MutexGuard<'_, State>) {
-    if state.has_thread || state.late.is_empty() || !matches!(state.fate, Fate::Left(_)) {
+/// Starts the release thread unless it runs or has nothing to release.
+fn spawn_releaser(exports: &Arc<ExportTable>, mut state: MutexGuard<'_, ExportState>) {
+    if state.has_thread
+        || state.after_end.is_empty()
+        || !matches!(state.fate, InterpreterFate::Abandoned(_))
+    {
         return;
     }
     state.has_thread = true;
     drop(state);
     let shared = Arc::clone(exports);
-    if os_thread::spawn_python("py_late", move || let_go_of_late(&shared)).is_err() {
-        // The next one that is late tries again.
+    if os_thread::spawn_python("py_release", move || release_after_end(&shared)).is_err() {
+        // The next export that is dropped tries again.
         exports.0.lock().has_thread = false;
     }
 }
 
 /// On a thread of its own. With the last export it ends the interpreter, too.
-fn let_go_of_late(exports: &Exports) {
+fn release_after_end(exports: &ExportTable) {
     let mut state = exports.0.lock();
-    let Fate::Left(place) = std::mem::replace(&mut state.fate, Fate::Over) else { return };
-    while let Some(buffer) = state.late.pop() {
-        // Who comes now finds that there is a thread, and leaves it to that.
+    let InterpreterFate::Abandoned(place) =
+        std::mem::replace(&mut state.fate, InterpreterFate::Ended)
+    else {
+        return;
+    };
+    while let Some(buffer) = state.after_end.pop() {
+        // What is dropped now is left to this thread.
         MutexGuard::unlocked(&mut state, || place.release(buffer));
         state.live -= 1;
     }
     match place {
-        Place::Lingering(vacant) if state.live == 0 => {
+        Place::Parked(parked) if state.live == 0 => {
             drop(state);
             // Entering it makes it end here.
-            drop(vacant.enter());
+            drop(parked.enter());
         }
         place => {
-            state.fate = Fate::Left(place);
+            state.fate = InterpreterFate::Abandoned(place);
             state.has_thread = false;
         }
     }

@@ -1,7 +1,7 @@
-//! What a context's thread runs that is no job: its preload, and what finalizers do.
+//! Code on a context's thread that is no job: preload, finalizers, teardown.
 //!
-//! Nobody waits for such code by name, so nobody can cancel it; but it may loop for ever, and be in the
-//! way of jobs, or of the end of its context. So the watcher looks after it as it does after jobs.
+//! No caller waits for such code, so none can cancel it. But it may loop for ever, and block jobs or the
+//! end of its context. So the watchdog checks it as it checks jobs.
 
 use std::time::{Duration, Instant};
 
@@ -9,125 +9,132 @@ use parking_lot::Mutex;
 
 /// A kind of such code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Chore {
-    /// The preload. It goes with its context when that is killed.
+pub(crate) enum Housekeeping {
+    /// The preload. It is interrupted when the context is killed.
     Preload,
-    /// Letting go of what was handed back: finalizers of objects that somebody outside has held.
-    Release,
-    /// Letting go of everything at the end: as above, and whatever an interpreter does then.
-    Ending,
+    /// Control messages: finalizers of objects that had handles or exports.
+    Finalizers,
+    /// The end of the thread: finalizers of all that is left, and what an interpreter runs at its end.
+    Teardown,
 }
 
+/// Housekeeping that runs.
 #[derive(Debug)]
-struct Running {
-    chore: Chore,
+struct RunningCode {
+    kind: Housekeeping,
     began: Instant,
-    /// How many there have been before it.
-    number: u64,
-    /// Since when it is struck at.
-    struck: Option<Instant>,
-    /// It is to raise `KeyboardInterrupt`, and if it waits it hasn't yet.
-    interrupted: bool,
-    /// When it was first seen to be in the way of anything.
-    in_the_way: Option<Instant>,
+    /// Its number within the context.
+    id: u64,
+    /// When it was first to be interrupted.
+    interrupted_at: Option<Instant>,
+    /// It has still to raise `KeyboardInterrupt`, as far as is known.
+    interrupt_pending: bool,
+    /// When it was first seen to block jobs or the end of the context.
+    blocking_since: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// Innermost last: a finalizer that waits for Erlang may have others run meanwhile.
-    running: Vec<Running>,
+struct HousekeepingInner {
+    /// Innermost last: while a finalizer waits for Erlang others may run, nested.
+    running: Vec<RunningCode>,
     killed: bool,
-    /// It is to end when it has nothing to do.
+    /// The context is to end when it has nothing to do.
     draining: bool,
-    /// How many there have been.
+    /// How many have begun.
     count: u64,
 }
 
-impl State {
-    /// Notes that what runs is to stop, as far as it is one of these.
-    fn stop(&mut self, chores: &[Chore]) -> bool {
-        let mut stops = false;
+impl HousekeepingInner {
+    /// Marks what runs of these kinds as to be interrupted. `false`: nothing does.
+    fn mark(&mut self, kinds: &[Housekeeping]) -> bool {
+        let mut any = false;
         for running in &mut self.running {
-            if chores.contains(&running.chore) {
-                running.struck.get_or_insert_with(Instant::now);
-                stops = true;
+            if kinds.contains(&running.kind) {
+                running.interrupted_at.get_or_insert_with(Instant::now);
+                any = true;
             }
         }
-        stops
+        any
     }
 }
 
-/// Which of them runs, and whether it may. Any thread.
+/// What runs, and whether it may. Any thread.
 #[derive(Debug, Default)]
-pub(crate) struct Chores(Mutex<State>);
+pub(crate) struct HousekeepingState(Mutex<HousekeepingInner>);
 
-impl Chores {
+impl HousekeepingState {
     /// Before the code runs. `false`: the context was killed; preload code must not run.
-    pub(crate) fn begin(&self, chore: Chore) -> bool {
+    pub(crate) fn begin(&self, kind: Housekeeping) -> bool {
         let mut state = self.0.lock();
-        let allowed = chore != Chore::Preload || !state.killed;
+        let allowed = kind != Housekeeping::Preload || !state.killed;
         if allowed {
-            let (began, number) = (Instant::now(), state.count);
-            let (struck, interrupted, in_the_way) = (None, false, None);
-            state.running.push(Running { chore, began, number, struck, interrupted, in_the_way });
+            let (began, id) = (Instant::now(), state.count);
+            let (interrupted_at, interrupt_pending, blocking_since) = (None, false, None);
+            state.running.push(RunningCode {
+                kind,
+                began,
+                id,
+                interrupted_at,
+                interrupt_pending,
+                blocking_since,
+            });
             state.count += 1;
         }
         allowed
     }
 
-    /// After it. `true`: it was to be stopped, and the blow may still be pending.
+    /// After the code. `true`: it was interrupted, and may not have raised the exception.
     pub(crate) fn end(&self) -> bool {
-        self.0.lock().running.pop().is_some_and(|ended| ended.struck.is_some())
+        self.0.lock().running.pop().is_some_and(|ended| ended.interrupted_at.is_some())
     }
 
-    /// The thread ends, be it by a panic, which leaves some behind.
+    /// The thread ends, perhaps by a panic, which leaves entries behind.
     pub(crate) fn end_all(&self) {
         self.0.lock().running.clear();
     }
 
-    /// The context is killed. `true`: something runs that has to be struck, and wasn't before. What is let
-    /// go of at the end has its time.
+    /// The context is killed. `true`: something is newly to be interrupted. Teardown is not.
     pub(crate) fn kill(&self) -> bool {
-        const STOPPED: [Chore; 2] = [Chore::Preload, Chore::Release];
+        const INTERRUPTED: [Housekeeping; 2] = [Housekeeping::Preload, Housekeeping::Finalizers];
         let mut state = self.0.lock();
         state.killed = true;
-        let is_new =
-            |running: &Running| running.struck.is_none() && STOPPED.contains(&running.chore);
-        state.running.iter().any(is_new) && state.stop(&STOPPED)
+        let is_new = |running: &RunningCode| {
+            running.interrupted_at.is_none() && INTERRUPTED.contains(&running.kind)
+        };
+        state.running.iter().any(is_new) && state.mark(&INTERRUPTED)
     }
 
-    /// The context is to end once it has nothing to do, and what runs is in the way of that.
+    /// The context is to end once it has nothing to do: what runs blocks that.
     pub(crate) fn drain(&self) {
         self.0.lock().draining = true;
     }
 
-    /// Something is asked for that has to wait for what runs. `true`: finalizers have been running for
-    /// so long, and have to be struck.
-    pub(crate) fn stop(&self, for_so_long: Duration) -> bool {
+    /// Marks finalizers as to be interrupted, if they have been running for `age`. `false`: not so.
+    pub(crate) fn interrupt_if_older(&self, age: Duration) -> bool {
         let mut state = self.0.lock();
-        let long = state.running.last().is_some_and(|last| last.began.elapsed() >= for_so_long);
-        long && state.stop(&[Chore::Release])
+        let is_older = state.running.last().is_some_and(|last| last.began.elapsed() >= age);
+        is_older && state.mark(&[Housekeeping::Finalizers])
     }
 
-    /// As [`Chores::stop`], if what runs is in the way, of jobs that wait or of the end of the context, and
-    /// was so for the first time longer than `grace` ago: jobs whose callers have less patience than that
-    /// would be given up one after the other. Asked now and then.
-    pub(crate) fn stop_overdue(&self, grace: Duration, jobs_wait: bool) -> bool {
+    /// Marks what runs as to be interrupted, if it was first seen longer than `grace` ago to block jobs
+    /// that wait, or the end of the context. The first time counts, because the jobs of callers with
+    /// shorter timeouts are cancelled one after the other. `false`: not so. Called now and then.
+    pub(crate) fn interrupt_if_blocking(&self, grace: Duration, jobs_wait: bool) -> bool {
         let mut state = self.0.lock();
-        let in_the_way = state.killed || state.draining || jobs_wait;
+        let is_blocking = state.killed || state.draining || jobs_wait;
         let Some(running) = state.running.last_mut() else { return false };
-        if running.chore == Chore::Preload {
+        if running.kind == Housekeeping::Preload {
             return false;
         }
-        if !in_the_way {
+        if !is_blocking {
             return false;
         }
-        let since = *running.in_the_way.get_or_insert_with(Instant::now);
-        let overdue = running.struck.is_none() && since.elapsed() > grace;
-        if overdue {
-            running.struck = Some(Instant::now());
+        let since = *running.blocking_since.get_or_insert_with(Instant::now);
+        let is_overdue = running.interrupted_at.is_none() && since.elapsed() > grace;
+        if is_overdue {
+            running.interrupted_at = Some(Instant::now());
         }
-        overdue
+        is_overdue
     }
 
     /// Whether something runs.
@@ -135,61 +142,66 @@ impl Chores {
         self.running_for().is_some()
     }
 
-    /// For how long it has been running.
+    /// How long the innermost has been running.
     pub(crate) fn running_for(&self) -> Option<Duration> {
         self.0.lock().running.last().map(|running| running.began.elapsed())
     }
 
-    /// For how long it has been running although it was to stop.
-    pub(crate) fn struck_for(&self) -> Option<Duration> {
-        let struck = self.0.lock().running.last().and_then(|running| running.struck);
-        struck.map(|struck| struck.elapsed())
+    /// How long ago the innermost was first to be interrupted.
+    pub(crate) fn interrupted_for(&self) -> Option<Duration> {
+        let interrupted_at =
+            self.0.lock().running.last().and_then(|running| running.interrupted_at);
+        interrupted_at.map(|interrupted_at| interrupted_at.elapsed())
     }
 
-    /// The number of the one that runs.
-    pub(crate) fn number(&self) -> u64 {
-        self.0.lock().running.last().map_or(0, |running| running.number)
+    /// The number of the innermost.
+    pub(crate) fn current_id(&self) -> u64 {
+        self.0.lock().running.last().map_or(0, |running| running.id)
     }
 
-    /// Whether anything is to stop.
-    pub(crate) fn aim(&self) -> bool {
-        self.0.lock().running.iter().any(|running| running.struck.is_some())
+    /// Whether anything is to be interrupted.
+    pub(crate) fn any_interrupted(&self) -> bool {
+        self.0.lock().running.iter().any(|running| running.interrupted_at.is_some())
     }
 
-    /// Runs `blow` if what runs is to stop and no job is on top of it; under the lock, so that it can't
-    /// end in between. Those below are only told. `true`: the blow was struck.
-    pub(crate) fn strike(&self, on_top: bool, blow: impl FnOnce()) -> bool {
+    /// Calls `set` if the innermost is to be interrupted and no job is nested in it (`is_innermost`), under
+    /// the lock, so that it can't end in between. Outer ones are only marked. `true`: `set` was called.
+    pub(crate) fn deliver(&self, is_innermost: bool, set: impl FnOnce()) -> bool {
         let mut state = self.0.lock();
         for running in &mut state.running {
-            running.interrupted |= running.struck.is_some();
+            running.interrupt_pending |= running.interrupted_at.is_some();
         }
-        let strikes = on_top && state.running.last().is_some_and(|running| running.interrupted);
-        if strikes {
-            blow();
+        let is_due =
+            is_innermost && state.running.last().is_some_and(|running| running.interrupt_pending);
+        if is_due {
+            set();
         }
-        strikes
+        is_due
     }
 
     /// The thread has no asynchronous exception to raise: the innermost has raised what was meant for it.
     pub(crate) fn note_raised(&self) {
         if let Some(innermost) = self.0.lock().running.last_mut() {
-            innermost.interrupted = false;
+            innermost.interrupt_pending = false;
         }
     }
 
     /// Whether any has still to raise an exception that was meant for it.
     pub(crate) fn has_to_raise(&self) -> bool {
-        self.0.lock().running.iter().any(|running| running.interrupted)
+        self.0.lock().running.iter().any(|running| running.interrupt_pending)
     }
 
-    /// Whether the innermost was told to stop. Forgets it: whoever asks raises the exception.
-    pub(crate) fn take_strike(&self) -> bool {
+    /// Whether the innermost was interrupted. Forgets it: the caller raises the exception.
+    pub(crate) fn take_interrupt(&self) -> bool {
         let mut state = self.0.lock();
-        state.running.last_mut().is_some_and(|running| std::mem::take(&mut running.interrupted))
+        state
+            .running
+            .last_mut()
+            .is_some_and(|running| std::mem::take(&mut running.interrupt_pending))
     }
 
-    /// Whether the innermost was told to stop.
-    pub(crate) fn is_struck(&self) -> bool {
-        self.0.lock().running.last().is_some_and(|running| running.interrupted)
+    /// Whether the innermost was interrupted and hasn't raised the exception.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.0.lock().running.last().is_some_and(|running| running.interrupt_pending)
     }
 }

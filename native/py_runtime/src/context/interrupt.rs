@@ -1,37 +1,37 @@
-//! Stopping what a context's thread runs, from other threads.
+//! A context's side of being interrupted, and of being checked by the watchdog.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Context;
-use crate::context::job::Job;
-use crate::context::watchdog::Watched;
+use super::job::Job;
+use super::watchdog::WatchTarget;
 use crate::cpython::async_exc;
 use crate::cpython::object::Attached;
 use crate::gil::drop_request::GilHolder;
 use crate::interpreter;
 use crate::interpreter::mode::Mode;
-use crate::interrupt::interrupter::{self, Gil, Target, Victim};
+use crate::interrupt::interrupter::{self, Gil, Interruptible, Target};
 use crate::interrupt::lock_recovery;
 use crate::sync::reply_state::Cancel;
 
 impl<J: Job> Context<J> {
     /// Interrupts the target until it ends, on another thread.
     pub(super) fn interrupt_in_background(self: &Arc<Self>, target: Target) {
-        let victim: Arc<dyn Victim> = Arc::clone(self) as _;
-        interrupter::strike(victim, target, false);
+        let context: Arc<dyn Interruptible> = Arc::clone(self) as _;
+        interrupter::schedule(context, target, false);
     }
 
-    /// As above, and once more now if it has been interrupted already.
+    /// As [`Context::interrupt_in_background`], and at once if the target has been interrupted already.
     pub(super) fn interrupt_now(self: &Arc<Self>, target: Target) {
-        let victim: Arc<dyn Victim> = Arc::clone(self) as _;
-        interrupter::strike(victim, target, true);
+        let context: Arc<dyn Interruptible> = Arc::clone(self) as _;
+        interrupter::schedule(context, target, true);
     }
 
     /// Something that was interrupted has ended.
     pub(super) fn forget_interrupts(&self) {
-        interrupter::ended(std::ptr::from_ref(self).cast(), Victim::gil(self));
+        interrupter::forget_ended(std::ptr::from_ref(self).cast(), Interruptible::gil(self));
     }
 
     /// Whether the thread has still to raise an exception that was set on it. `None`: it isn't known. The
@@ -44,62 +44,64 @@ impl<J: Job> Context<J> {
         if state.is_null() {
             return Some(false);
         }
-        // SAFETY: attached, says the caller. The thread takes its state away under the GIL that
-        // this one has, before it ends it.
+        // SAFETY: attached, as the caller vouches. The thread removes its state from here under the GIL
+        // that this thread has, before it ends it.
         unsafe { async_exc::is_pending(state) }
     }
 
     /// The caller is attached to the context's interpreter.
-    fn is_among_import_locks(&self) -> bool {
+    fn is_in_importlib(&self) -> bool {
         let state = self.state.load(Ordering::Relaxed);
-        // SAFETY: attached, says the caller. The thread takes its state away under the GIL that
-        // this one has, before it ends it.
-        !state.is_null() && unsafe { lock_recovery::is_among_them(Attached::assume(), state) }
+        // SAFETY: attached, as the caller vouches. The thread removes its state from here under the GIL
+        // that this thread has, before it ends it.
+        !state.is_null() && unsafe { lock_recovery::is_in_importlib(Attached::assume(), state) }
     }
 }
 
-impl<J: Job> Victim for Context<J> {
-    fn aim(&self, target: Target) -> bool {
+impl<J: Job> Interruptible for Context<J> {
+    fn mark_and_check(&self, target: Target) -> bool {
         match target {
-            Target::Job(seq) => self.mailbox.aim(seq),
-            Target::Chore => self.chores.aim(),
+            Target::Job(seq) => self.mailbox.mark_interrupt(seq),
+            Target::Housekeeping => self.housekeeping.any_interrupted(),
         }
     }
 
-    fn strike(&self, target: Target) -> bool {
-        if self.is_among_import_locks() {
-            // It is tried again soon; a thread that waits there wouldn't feel it anyway.
+    fn deliver(&self, target: Target) -> bool {
+        if self.is_in_importlib() {
+            // It is tried again soon; a thread that waits there wouldn't raise it anyway.
             return false;
         }
-        // SAFETY: the caller says so.
-        let at = unsafe { Attached::assume() };
-        let blow = || {
-            self.hit.store(true, Ordering::Relaxed);
-            async_exc::set(at, self.ident.load(Ordering::Acquire));
+        // SAFETY: as the caller vouches.
+        let py = unsafe { Attached::assume() };
+        let set = || {
+            self.interrupt_pending.store(true, Ordering::Relaxed);
+            async_exc::set(py, self.ident.load(Ordering::Acquire));
         };
-        let struck = match target {
-            Target::Job(seq) => self.mailbox.strike(seq, blow),
-            Target::Chore => self.mailbox.strike_other(|on_top| self.chores.strike(on_top, blow)),
+        let is_set = match target {
+            Target::Job(seq) => self.mailbox.interrupt(seq, set),
+            Target::Housekeeping => self.mailbox.interrupt_housekeeping(|is_innermost| {
+                self.housekeeping.deliver(is_innermost, set)
+            }),
         };
-        if struck {
-            async_exc::spare_tracers(at);
+        if is_set {
+            async_exc::clear_flag_for_tracers(py);
         }
         true
     }
 
     fn has_to_raise(&self, target: Target) -> bool {
         let pending = self.is_exception_pending();
-        let innermost = self.mailbox.innermost();
+        let innermost = self.mailbox.current();
         match target {
             Target::Job(seq) if innermost != Some(seq) => self.mailbox.has_to_raise(seq),
             Target::Job(_) if pending == Some(false) => {
                 self.mailbox.note_raised();
                 false
             }
-            Target::Chore if innermost.is_some() => self.chores.has_to_raise(),
-            Target::Chore if pending == Some(false) => {
-                self.chores.note_raised();
-                self.chores.has_to_raise()
+            Target::Housekeeping if innermost.is_some() => self.housekeeping.has_to_raise(),
+            Target::Housekeeping if pending == Some(false) => {
+                self.housekeeping.note_raised();
+                self.housekeeping.has_to_raise()
             }
             _ => pending == Some(true),
         }
@@ -109,20 +111,20 @@ impl<J: Job> Victim for Context<J> {
         self.config.grace()
     }
 
-    fn is_to_end(&self) -> bool {
+    fn is_closing(&self) -> bool {
         self.mailbox.is_closed()
     }
 
-    fn attached(&self, blow: &mut dyn FnMut()) {
-        let gate = self.gate.lock();
+    fn with_attached(&self, work: &mut dyn FnMut()) {
+        let gate = self.interpreter_gate.lock();
         if let Some(interpreter) = *gate {
             // SAFETY: the open gate keeps the interpreter alive; this is a thread without a state.
-            unsafe { interpreter::visit(interpreter, blow) };
+            unsafe { interpreter::with_attached(interpreter, work) };
         }
     }
 
     fn gil(&self) -> Gil {
-        if self.config.mode.shares_gil() { Gil::Main } else { Gil::Own(self.config.id) }
+        if self.config.mode.shares_gil() { Gil::Main } else { Gil::Own(self.id) }
     }
 
     fn is_in_main(&self) -> bool {
@@ -130,27 +132,29 @@ impl<J: Job> Victim for Context<J> {
     }
 }
 
-impl<J: Job> Watched for Context<J> {
+impl<J: Job> WatchTarget for Context<J> {
     fn is_busy(&self) -> bool {
-        self.mailbox.is_busy() || self.chores.is_running()
+        self.mailbox.is_busy() || self.housekeeping.is_running()
     }
 
-    fn look_after(self: Arc<Self>) {
+    fn check(self: Arc<Self>) {
         for (seq, job) in self.mailbox.running() {
-            if job.is_orphan(self.config.orphans) && job.state().cancel() == Cancel::Running {
+            if job.should_stop_for_dead_caller(self.config.on_caller_down)
+                && job.state().cancel() == Cancel::Running
+            {
                 self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
                 self.interrupt_in_background(Target::Job(seq));
             }
         }
         if let Some(grace) = self.config.stuck_after
-            && self.mailbox.innermost().is_none()
-            // A job that waits below it can't go on either.
-            && self.chores.stop_overdue(grace, self.mailbox.is_busy())
+            && self.mailbox.current().is_none()
+            // A job that waits, in which it is nested, can't go on either.
+            && self.housekeeping.interrupt_if_blocking(grace, self.mailbox.is_busy())
         {
-            self.interrupt_now(Target::Chore);
+            self.interrupt_now(Target::Housekeeping);
         }
-        if self.is_stuck() {
-            self.note_stuck();
+        if self.check_stuck() {
+            self.report_stuck();
         }
     }
 
@@ -161,14 +165,14 @@ impl<J: Job> Watched for Context<J> {
 
 impl<J: Job> GilHolder for Context<J> {
     fn busy_for(&self) -> Option<Duration> {
-        self.running_for().or_else(|| self.chores.running_for())
+        self.job_age().or_else(|| self.housekeeping.running_for())
     }
 
     fn interpreter_number(&self) -> i64 {
         self.interpreter_number()
     }
 
-    fn visit(&self, work: &mut dyn FnMut()) {
-        self.attached(work);
+    fn with_attached(&self, work: &mut dyn FnMut()) {
+        Interruptible::with_attached(self, work);
     }
 }

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use super::Context;
-use super::loop_state::Desk;
+use super::loop_state::LoopState;
 use crate::cpython::code;
 use crate::cpython::exception::Exception;
 use crate::cpython::object::{Attached, Object};
-use crate::sync::reply_state::RequestState;
+use crate::sync::reply_state::ReplyState;
 
 /// A unit of work that answers for itself.
 pub trait Job: Clone + Send + Sync + 'static {
@@ -18,63 +18,63 @@ pub trait Job: Clone + Send + Sync + 'static {
     /// before the interpreter ends.
     type Local: 'static;
 
-    /// What the thread is told beside its jobs, ahead of those that wait.
+    /// A message to the thread beside its jobs, ahead of those that wait.
     type Notice: std::fmt::Debug + Send + 'static;
 
-    /// Why a context is gone, as its callers are told.
-    type Death: Clone + Send + 'static;
+    /// Why a context is gone, as its callers learn.
+    type ExitReason: Clone + Send + 'static;
 
-    /// What callers are told when the thread ends on its own, which is a bug of ours.
-    fn thread_ended() -> Self::Death;
+    /// The reason when the thread ends on its own, which is a bug of ours.
+    fn thread_ended() -> Self::ExitReason;
 
     /// Makes the thread's `Local`, attached, before the first job.
-    fn prepare(at: Attached<'_>) -> Result<Self::Local, Exception>;
+    fn prepare(py: Attached<'_>) -> Result<Self::Local, Exception>;
 
     /// Runs a source that the context begins with, attached, in the context's own namespace.
     fn preload(
-        at: Attached<'_>,
+        py: Attached<'_>,
         local: &Self::Local,
         source: &[u8],
         namespace: &Object,
     ) -> Result<(), Exception> {
         let _ = local;
-        code::exec(at, source, "<preload>", namespace)
+        code::exec(py, source, "<preload>", namespace)
     }
 
-    /// Takes note, attached, on the context thread. No exception stays set.
-    fn notice(at: Attached<'_>, local: &Self::Local, notice: Self::Notice);
+    /// Handles a notice, attached, on the context thread. No exception stays set.
+    fn notice(py: Attached<'_>, local: &Self::Local, notice: Self::Notice);
 
-    /// Who may still answer.
-    fn state(&self) -> &RequestState;
+    /// Which thread may still reply.
+    fn state(&self) -> &ReplyState;
 
-    /// Whether its caller is gone and nobody wants it done all the same; `policy` is for jobs that
-    /// don't say. Asked before each job and of long ones now and then, on native threads.
-    fn is_orphan(&self, policy: Orphans) -> bool;
+    /// Whether its caller is gone and the job is to stop for that; `policy` applies to jobs without a
+    /// setting of their own. Called before each job and for long ones now and then, on native threads.
+    fn should_stop_for_dead_caller(&self, policy: OnCallerDown) -> bool;
 
-    /// Whether both have one caller, which may count on their order.
+    /// Whether both have one caller, which may rely on their order.
     fn is_same_caller(&self, other: &Self) -> bool;
 
-    /// Whether both run the same code, as far as that is to be seen from outside.
+    /// Whether both run the same code, as far as that can be seen from outside.
     fn is_same_work(&self, other: &Self) -> bool;
 
     /// Does the work, attached, on the context thread, and replies.
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome;
 
-    /// Replies that the context is gone, unless somebody has replied. Never on a scheduler.
-    fn abandon(&self, why: &Self::Death);
+    /// Replies that the context is gone, unless the job has been answered. Never on a scheduler.
+    fn reply_context_died(&self, why: &Self::ExitReason);
 
-    /// Replies that the job was interrupted, unless somebody has replied. Never on a scheduler.
-    fn interrupted(&self);
+    /// Replies that the job was interrupted, unless it has been answered. Never on a scheduler.
+    fn reply_interrupted(&self);
 
-    /// Replies that the job hit a bug of ours. On the context thread.
-    fn panicked(&self);
+    /// Replies that the job met a bug of ours. On the context thread.
+    fn reply_panicked(&self);
 }
 
 /// What becomes of a job whose caller is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Orphans {
+pub enum OnCallerDown {
     /// It doesn't run, or is interrupted.
-    Stop,
+    Interrupt,
     /// It runs all the same.
     Finish,
 }
@@ -88,7 +88,7 @@ pub enum Outcome {
     Failed,
     /// It was interrupted on request, and replied so.
     Interrupted,
-    /// Nobody wanted its result any more.
+    /// Its caller didn't want the result any more.
     Unwanted,
 }
 
@@ -96,13 +96,13 @@ pub enum Outcome {
 #[allow(missing_debug_implementations, reason = "`Local` needs none")]
 pub struct Scope<'a, J: Job> {
     /// Proof of being attached.
-    pub at: Attached<'a>,
+    pub py: Attached<'a>,
     /// The context that runs it.
     pub context: &'a Arc<Context<J>>,
     /// The context's own namespace, a `dict`.
     pub namespace: &'a Object,
-    /// See [`Job::Local`]. Shared, because a job that waits has others run meanwhile.
+    /// See [`Job::Local`]. Shared, because other jobs run while one waits.
     pub local: &'a J::Local,
-    /// Where the thread serves from.
-    pub(crate) desk: &'a Desk<'a, J::Local>,
+    /// The state of the thread's loop.
+    pub(crate) loop_state: &'a LoopState<'a, J::Local>,
 }

@@ -1,6 +1,6 @@
 //! A context: one OS thread, one mailbox, one interpreter or namespace.
 //!
-//! Holds what jobs are, the thread that runs them, and what becomes of a context: this is the top layer,
+//! HandleTable what jobs are, the thread that runs them, and what becomes of a context: this is the top layer,
 //! which uses all others. What its other threads see never waits for Python.
 //!
 //! [`Context::start`] makes the thread; the thread makes its interpreter, serves the mailbox and
@@ -33,35 +33,33 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use pyo3_ffi as ffi;
 
-use crate::context::export_table::{Buffer, Exports};
-use crate::context::handle_table::Holds;
-use crate::context::housekeeping::Chores;
-use crate::context::job::Job;
-pub use crate::context::job::Orphans;
-use crate::context::quarantine::{Bed, Ward};
 use crate::cpython::exception::Exception;
 use crate::interpreter::InterpreterPtr;
 use crate::interpreter::mode::Mode;
 use crate::interrupt::interrupter::Target;
-use crate::sync::background::SOON;
-use crate::sync::mailbox::{Mailbox, Refused, Seq};
+use crate::sync::background::BACKGROUND;
+use crate::sync::mailbox::{Mailbox, PushError, Seq};
 use crate::sync::os_thread;
 use crate::sync::reply_state::Cancel;
-use crate::sync::wait_queue::Lobby;
-pub use backpressure::Room;
-pub use nesting::{Interrupted, Wait};
+use crate::sync::wait_queue::WaitQueue;
+pub use backpressure::Capacity;
+use export_table::{ExportTable, PyBuffer};
+use handle_table::HandleTable;
+use housekeeping::HousekeepingState;
+use job::Job;
+pub use job::OnCallerDown;
+pub use nesting::{Wait, WaitError};
+use quarantine::{Membership, Quarantine};
 
 /// From when on a finalizer between two jobs is taken to hold the next one up. They mostly take
 /// microseconds, and an interrupt spent on those would miss the job that it was meant for.
-const HOLDS_UP: Duration = Duration::from_millis(5);
+const MIN_INTERRUPTIBLE_AGE: Duration = Duration::from_millis(5);
 
 /// How a context is to be made.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its unique number.
-    pub id: u64,
     /// By what its owner knows it.
-    pub label: u64,
+    pub owner_id: u64,
     /// How it gets its Python.
     pub mode: Mode,
     /// How many jobs may wait.
@@ -71,16 +69,16 @@ pub struct Config {
     /// How long the idle thread spins before it sleeps.
     pub spin: Duration,
     /// What becomes of jobs whose callers are gone, unless they say otherwise.
-    pub orphans: Orphans,
+    pub on_caller_down: OnCallerDown,
     /// How long an interrupted job may take to end before the context is taken for stuck.
     pub stuck_after: Option<Duration>,
     /// How long an interrupted job may clean up before it is interrupted again. Never longer than
     /// `stuck_after`, see [`Config::grace`].
     pub interrupt_grace: Option<Duration>,
     /// Where its thread is counted when it is stuck.
-    pub ward: Arc<Ward>,
+    pub quarantine: Arc<Quarantine>,
     /// How long callers may wait for room in a full queue. `None`: they are refused.
-    pub patience: Option<Duration>,
+    pub overload_wait: Option<Duration>,
 }
 
 impl Config {
@@ -89,6 +87,22 @@ impl Config {
     pub fn grace(&self) -> Option<Duration> {
         [self.interrupt_grace, self.stuck_after].into_iter().flatten().min()
     }
+}
+
+/// Why a job was not taken in. The job comes back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SubmitError<J> {
+    /// The queue is full, or others wait for capacity in it.
+    Overloaded {
+        /// The job.
+        job: J,
+        /// Jobs waiting now.
+        queue: usize,
+    },
+    /// The context takes no more jobs.
+    Closed(J),
+    /// Too many threads of the pool are stuck.
+    Quarantined(J),
 }
 
 /// Why a context didn't start.
@@ -112,7 +126,7 @@ pub trait Owner: fmt::Debug + Send + Sync + 'static {
 
 /// Jobs that ended in each way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct JobCounts {
     /// With a result.
     pub done: u64,
     /// With an error.
@@ -131,25 +145,25 @@ struct Counters {
     timed_out: AtomicU64,
     cancelled: AtomicU64,
     /// Former threads that are stuck.
-    left_behind: Arc<AtomicUsize>,
+    abandoned_threads: Arc<AtomicUsize>,
 }
 
 /// What only the context thread may let go of.
 #[derive(Debug)]
-pub(crate) enum Release<N> {
+pub(crate) enum Control<N> {
     /// A held object, by number.
-    Hold(usize),
+    DropHandle(usize),
     /// A buffer that was read from outside.
-    Export(Buffer),
+    ReleaseBuffer(PyBuffer),
     /// Whatever a notice is about.
     Notice(N),
 }
 
 /// Tells a caller that there may be room. On a native thread.
-pub type Admit = Box<dyn FnOnce() + Send>;
+pub type WakeWaiter = Box<dyn FnOnce() + Send>;
 
 /// A caller that waits for room.
-struct Waiter(Admit);
+struct Waiter(WakeWaiter);
 
 impl fmt::Debug for Waiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,13 +174,14 @@ impl fmt::Debug for Waiter {
 /// A context, as everybody but its own thread sees it.
 #[derive(Debug)]
 pub struct Context<J: Job> {
+    id: u64,
     config: Config,
-    mailbox: Mailbox<J, Release<J::Notice>>,
-    holds: Holds,
-    exports: Arc<Exports>,
-    chores: Chores,
+    mailbox: Mailbox<J, Control<J::Notice>>,
+    handles: HandleTable,
+    exports: Arc<ExportTable>,
+    housekeeping: HousekeepingState,
     /// Open while the interpreter may be struck; the thread closes it before it ends.
-    gate: Mutex<Option<InterpreterPtr>>,
+    interpreter_gate: Mutex<Option<InterpreterPtr>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// `pthread_self`, by which Python knows the thread too.
     ident: AtomicU64,
@@ -174,20 +189,20 @@ pub struct Context<J: Job> {
     /// alive meanwhile.
     state: AtomicPtr<ffi::PyThreadState>,
     /// Whether a blow was struck that the thread may not have raised yet.
-    hit: AtomicBool,
+    interrupt_pending: AtomicBool,
     native_id: AtomicU64,
     interpreter_number: AtomicI64,
     owner: Arc<dyn Owner>,
     counters: Arc<Counters>,
     /// What the owner has been told is stuck: one more than the number of the job, or the greatest
     /// numbers for what is none.
-    stuck_at: AtomicU64,
+    reported_stuck: AtomicU64,
     /// Whether it is counted as stuck.
-    bed: Mutex<Bed>,
+    quarantined: Mutex<Membership>,
     successor: OnceLock<Arc<Context<J>>>,
-    lobby: Lobby<Waiter>,
-    /// See [`Context::is_left_to`].
-    last_asked_by: AtomicUsize,
+    waiters: WaitQueue<Waiter>,
+    /// See [`Context::note_caller`].
+    last_caller: AtomicUsize,
     /// When the running job began, in µs since `born`, plus one; 0 while idle.
     busy_since: AtomicU64,
     born: Instant,
@@ -196,35 +211,37 @@ pub struct Context<J: Job> {
 impl<J: Job> Context<J> {
     /// Starts the thread. It reports through `owner` whether the interpreter came up.
     pub fn start(config: Config, owner: Arc<dyn Owner>) -> std::io::Result<Arc<Self>> {
-        Self::start_counting(config, owner, Arc::default())
+        Self::start_with_counters(config, owner, Arc::default())
     }
 
-    fn start_counting(
+    fn start_with_counters(
         config: Config,
         owner: Arc<dyn Owner>,
         counters: Arc<Counters>,
     ) -> std::io::Result<Arc<Self>> {
         // It needs a thread to end on.
-        SOON.be_ready()?;
+        BACKGROUND.ensure_started()?;
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let context = Arc::new(Context {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             mailbox: Mailbox::new(config.max_queue),
-            holds: Holds::default(),
+            handles: HandleTable::default(),
             exports: Arc::default(),
-            chores: Chores::default(),
-            gate: Mutex::new(None),
+            housekeeping: HousekeepingState::default(),
+            interpreter_gate: Mutex::new(None),
             thread: Mutex::new(None),
             ident: AtomicU64::new(0),
             state: AtomicPtr::default(),
-            hit: AtomicBool::new(false),
+            interrupt_pending: AtomicBool::new(false),
             native_id: AtomicU64::new(0),
             interpreter_number: AtomicI64::new(-1),
             owner,
             counters,
-            stuck_at: AtomicU64::new(0),
-            bed: Mutex::default(),
+            reported_stuck: AtomicU64::new(0),
+            quarantined: Mutex::default(),
             successor: OnceLock::new(),
-            lobby: Lobby::default(),
-            last_asked_by: AtomicUsize::new(0),
+            waiters: WaitQueue::default(),
+            last_caller: AtomicUsize::new(0),
             busy_since: AtomicU64::new(0),
             born: Instant::now(),
             config,
@@ -232,7 +249,7 @@ impl<J: Job> Context<J> {
         let on_thread = Arc::clone(&context);
         // Held over the spawn, so that the thread finds its own handle however fast it ends.
         let mut thread = context.thread.lock();
-        let name = format!("py_ctx_{}", context.config.id);
+        let name = format!("py_ctx_{}", context.id);
         let spawned = os_thread::spawn_python(name, move || on_thread.thread_main())?;
         *thread = Some(spawned);
         drop(thread);
@@ -240,12 +257,25 @@ impl<J: Job> Context<J> {
     }
 
     /// Submits a job. Any thread; never waits.
-    pub fn submit(&self, job: J) -> Result<Seq, Refused<J>> {
-        if !self.lobby.is_empty() {
-            // Nobody goes past those who wait for room.
-            return Err(Refused::Overloaded { job, queue: self.waiting() });
+    pub fn submit(&self, job: J) -> Result<Seq, SubmitError<J>> {
+        if !self.waiters.is_empty() {
+            // Nobody goes past those who wait for capacity.
+            return Err(SubmitError::Overloaded { job, queue: self.waiting() });
         }
-        self.submit_admitted(job)
+        self.push(job)
+    }
+
+    fn push(&self, job: J) -> Result<Seq, SubmitError<J>> {
+        if self.config.quarantine.is_full() {
+            return Err(SubmitError::Quarantined(job));
+        }
+        self.mailbox.push(job).or_else(|refused| match refused {
+            PushError::Full { job, queue } => Err(SubmitError::Overloaded { job, queue }),
+            PushError::Closed(job) => match self.successor() {
+                Some(successor) => successor.push(job),
+                None => Err(SubmitError::Closed(job)),
+            },
+        })
     }
 
     /// The caller of job `seq` gives up. After [`Cancel::Waiting`] or [`Cancel::Running`] nothing
@@ -256,7 +286,7 @@ impl<J: Job> Context<J> {
         };
         let outcome = job.state().cancel();
         if outcome == Cancel::Waiting {
-            self.admit_soon(1);
+            self.wake_waiters_in_background(1);
         }
         if outcome != Cancel::TooLate {
             self.counters.timed_out.fetch_add(1, Ordering::Relaxed);
@@ -269,7 +299,7 @@ impl<J: Job> Context<J> {
         outcome
     }
 
-    /// Interrupts the running job, whose caller gets the error, and a finalizer that holds it or the next
+    /// Interrupts the running job, whose caller gets the error, and a finalizer that handles it or the next
     /// one up. Of jobs on top of one another that is the innermost whose caller hasn't given up.
     /// `false`: nothing runs.
     pub fn interrupt(self: &Arc<Self>) -> bool {
@@ -278,10 +308,11 @@ impl<J: Job> Context<J> {
         }
         let mut innermost_first = self.mailbox.running().into_iter().rev();
         let job = innermost_first.find(|(_, job)| job.state().interrupt());
-        let held_up_for = if job.is_some() { Duration::ZERO } else { HOLDS_UP };
-        let finalizes = self.mailbox.innermost().is_none() && self.chores.stop(held_up_for);
+        let held_up_for = if job.is_some() { Duration::ZERO } else { MIN_INTERRUPTIBLE_AGE };
+        let finalizes =
+            self.mailbox.current().is_none() && self.housekeeping.interrupt_if_older(held_up_for);
         if finalizes {
-            self.interrupt_now(Target::Chore);
+            self.interrupt_now(Target::Housekeeping);
         }
         if let Some((seq, _)) = job {
             self.interrupt_now(Target::Job(seq));
@@ -291,84 +322,84 @@ impl<J: Job> Context<J> {
 
     /// Refuses new jobs and has the waiting ones answered. The running one may finish; then the
     /// thread ends. Any thread; never waits.
-    pub fn close(&self, why: J::Death) {
+    pub fn close(&self, why: J::ExitReason) {
         let jobs = self.mailbox.close();
-        self.admit_soon(usize::MAX);
+        self.wake_waiters_in_background(usize::MAX);
         if !jobs.is_empty() {
-            SOON.run(move || jobs.iter().for_each(|job| job.abandon(&why)));
+            BACKGROUND.spawn(move || jobs.iter().for_each(|job| job.reply_context_died(&why)));
         }
     }
 
     /// Refuses new jobs, runs the waiting ones, then the thread ends. Any thread; never waits.
     pub fn drain(&self) {
-        self.chores.drain();
+        self.housekeeping.drain();
         self.mailbox.drain();
-        self.admit_soon(usize::MAX);
+        self.wake_waiters_in_background(usize::MAX);
     }
 
     /// As [`Context::close`], but the running jobs are answered too, and interrupted; so is the
     /// preload.
-    pub fn kill(self: &Arc<Self>, why: J::Death) {
+    pub fn kill(self: &Arc<Self>, why: J::ExitReason) {
         self.close(why.clone());
         for (seq, job) in self.mailbox.running() {
             let (context, why) = (Arc::clone(self), why.clone());
-            SOON.run(move || {
+            BACKGROUND.spawn(move || {
                 // In this order: a job that is struck first would answer with an exception.
-                job.abandon(&why);
+                job.reply_context_died(&why);
                 context.interrupt_in_background(Target::Job(seq));
             });
         }
-        if self.chores.kill() {
-            self.interrupt_now(Target::Chore);
+        if self.housekeeping.kill() {
+            self.interrupt_now(Target::Housekeeping);
         }
     }
 
     /// Has the thread see that something has happened that a job of it waits for, see [`Wait`].
     /// Any thread.
-    pub fn nudge_waiting(&self) {
-        self.mailbox.nudge();
+    pub fn wake_waiting_job(&self) {
+        self.mailbox.wake();
     }
 
     /// Has the context thread let go of a held object. One whose context has ended has gone with it.
-    pub(crate) fn release_hold(&self, number: usize) {
-        let _ = self.mailbox.push_release(Release::Hold(number));
+    pub(crate) fn release_handle(&self, number: usize) {
+        let _ = self.mailbox.push_control(Control::DropHandle(number));
     }
 
     /// Has the context thread release an export, or gives it back when the context has ended.
-    pub(crate) fn release_export(&self, buffer: Buffer) -> Result<(), Buffer> {
-        match self.mailbox.push_release(Release::Export(buffer)) {
-            Err(Release::Export(buffer)) => Err(buffer),
+    pub(crate) fn release_export(&self, buffer: PyBuffer) -> Result<(), PyBuffer> {
+        match self.mailbox.push_control(Control::ReleaseBuffer(buffer)) {
+            Err(Control::ReleaseBuffer(buffer)) => Err(buffer),
             _ => Ok(()),
         }
     }
 
-    pub(crate) fn holds(&self) -> &Holds {
-        &self.holds
+    pub(crate) fn handles(&self) -> &HandleTable {
+        &self.handles
     }
 
-    pub(crate) fn exports(&self) -> &Arc<Exports> {
+    pub(crate) fn exports(&self) -> &Arc<ExportTable> {
         &self.exports
     }
 
-    /// Objects of the context that somebody outside holds.
-    pub fn held(&self) -> usize {
-        self.holds.count()
+    /// Objects of the context that somebody outside handles.
+    pub fn handle_count(&self) -> usize {
+        self.handles.count()
     }
 
     /// Tells the thread something, ahead of the jobs that wait. A context that has ended has
     /// nothing left that it could be about. Any thread; never waits.
     pub fn notify(&self, notice: J::Notice) {
-        let _ = self.mailbox.push_release(Release::Notice(notice));
+        let _ = self.mailbox.push_control(Control::Notice(notice));
     }
 
     /// The context's number.
     pub fn id(&self) -> u64 {
-        self.config.id
+        self.id
     }
 
     /// By what its owner knows it.
-    pub fn label(&self) -> u64 {
-        self.config.label
+    pub fn owner_id(&self) -> u64 {
+        self.config.owner_id
     }
 
     /// Its mode.
@@ -382,8 +413,8 @@ impl<J: Job> Context<J> {
     }
 
     /// How long callers may wait for room in a full queue.
-    pub fn patience(&self) -> Option<Duration> {
-        self.config.patience
+    pub fn overload_wait(&self) -> Option<Duration> {
+        self.config.overload_wait
     }
 
     /// Jobs waiting.
@@ -407,8 +438,8 @@ impl<J: Job> Context<J> {
     }
 
     /// Its former threads that are stuck.
-    pub fn left_behind(&self) -> usize {
-        self.counters.left_behind.load(Ordering::Relaxed)
+    pub fn abandoned_threads(&self) -> usize {
+        self.counters.abandoned_threads.load(Ordering::Relaxed)
     }
 
     /// How long an interrupted job may clean up, see [`Config::grace`].
@@ -417,8 +448,8 @@ impl<J: Job> Context<J> {
     }
 
     /// Where stuck threads are counted.
-    pub fn ward(&self) -> &Ward {
-        &self.config.ward
+    pub fn quarantine(&self) -> &Quarantine {
+        &self.config.quarantine
     }
 
     /// Whether there seems to be something to do next: a hint, for a job that can stop early.
@@ -428,10 +459,10 @@ impl<J: Job> Context<J> {
 
     /// Whether this caller was the last to ask so too, and nothing waits: it seems to be the only
     /// one, and its next job will be run at once.
-    pub fn is_left_to(&self, caller: usize) -> bool {
-        let same = self.last_asked_by.load(Ordering::Relaxed) == caller;
+    pub fn note_caller(&self, caller: usize) -> bool {
+        let same = self.last_caller.load(Ordering::Relaxed) == caller;
         if !same {
-            self.last_asked_by.store(caller, Ordering::Relaxed);
+            self.last_caller.store(caller, Ordering::Relaxed);
         }
         same && !self.has_work()
     }
@@ -444,17 +475,17 @@ impl<J: Job> Context<J> {
     /// How long the current job has been running, or what runs between jobs. Not once the job has been
     /// answered: to its caller it is over then.
     pub fn busy_for(&self) -> Option<Duration> {
-        if self.mailbox.innermost().is_none() {
-            return self.chores.running_for();
+        if self.mailbox.current().is_none() {
+            return self.housekeeping.running_for();
         }
         match self.mailbox.running().last() {
             Some((_, job)) if job.state().is_replying() => None,
-            _ => self.running_for(),
+            _ => self.job_age(),
         }
     }
 
     /// How long the thread has been at its current job.
-    fn running_for(&self) -> Option<Duration> {
+    fn job_age(&self) -> Option<Duration> {
         let since = self.busy_since.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.born.elapsed().saturating_sub(Duration::from_micros(since)))
     }
@@ -470,8 +501,8 @@ impl<J: Job> Context<J> {
     }
 
     /// How its jobs ended.
-    pub fn counts(&self) -> Counts {
-        Counts {
+    pub fn counts(&self) -> JobCounts {
+        JobCounts {
             done: self.counters.done.load(Ordering::Relaxed),
             failed: self.counters.failed.load(Ordering::Relaxed),
             timed_out: self.counters.timed_out.load(Ordering::Relaxed),

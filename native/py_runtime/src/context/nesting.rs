@@ -1,39 +1,43 @@
-//! A job that waits: its thread serves the mailbox meanwhile.
+//! A job that waits: its thread runs other jobs meanwhile, nested.
 //!
-//! What the job waits for may itself need this context: an Erlang function that Python has called
-//! may call Python again, directly or through any other process, so every waiting job may be the
-//! one that lets it go on. It would never run if the thread just slept. So the thread runs jobs
-//! *on top* of the one that waits. That has a price: a wait that is over can't go on before the job
-//! on top of it has ended. Therefore a job that is known to be needed ([`Wait::needs`]) runs at
-//! once, and others only when the wait has lasted a little; the deeper the stack already is, the
-//! longer that takes, so that callers who have nothing to do with each other don't pile up to the
-//! limit, where the next one to wait is refused. What does the same as the job that waits would probably
-//! wait too, and comes after what doesn't.
+//! What the job waits for may itself need this context: an Erlang function that Python has called may
+//! call Python again, directly or through any other process. So every waiting job may be the one that
+//! ends the wait, and it would never run if the thread just slept. So the thread runs jobs *nested* in
+//! the one that waits (a re-entrant event loop). That has a price: a wait that is over can't return
+//! before the nested job has ended. Therefore:
+//!
+//! - A job that is known to be needed ([`Wait::needs`]) runs at once.
+//! - Others run when the wait has lasted a little. The deeper the stack already is, the longer that
+//!   takes, so that unrelated callers don't fill the stack to its limit, where the next job that waits
+//!   is refused.
+//! - A job that does the same as the one that waits would probably wait too, and runs after others.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::loop_state::Desk;
-use super::saved_state::{self, Aside};
-use super::{Context, Release};
-use crate::context::housekeeping::Chore;
-use crate::context::job::{Job, Scope};
+use super::housekeeping::Housekeeping;
+use super::job::{Job, Scope};
+use super::loop_state::LoopState;
+use super::saved_state::{self, SavedState};
+use super::{Context, Control};
 use crate::cpython::async_exc;
-use crate::sync::mailbox::{Kinship, Meanwhile, Others};
+use crate::sync::mailbox::{JobRelation, NestedNext, NestedPolicy};
 
-/// How long a wait lasts before jobs run that it may have nothing to do with. An answer that takes
-/// no longer finds its thread at hand.
-const PATIENCE: Duration = Duration::from_micros(50);
-/// Once half of the levels are taken: times the cube of the levels beyond. So little at first that
-/// what is needed isn't held up much, so much in the end that the limit is out of reach for what
-/// isn't.
-const DEEP_PATIENCE: Duration = Duration::from_millis(1);
+/// How long a wait lasts before jobs run that aren't known to be needed. An answer that takes no longer
+/// finds the thread waiting.
+const NESTING_DELAY: Duration = Duration::from_micros(50);
+/// Beyond half of the limit the wait lasts this long times the cube of the levels beyond. So little at
+/// first that a job which is needed isn't delayed much.
+const NESTING_DELAY_STEP: Duration = Duration::from_millis(1);
+/// And never longer than this: a job that is needed, and isn't known to be, is delayed as long.
+const MAX_NESTING_DELAY: Duration = Duration::from_millis(50);
 
 /// Something that a job waits for.
 pub trait Wait<J> {
-    /// Whether it has happened. Whoever makes it happen calls [`Context::nudge_waiting`] after.
+    /// Whether it has happened. The thread that makes it happen then calls
+    /// [`Context::wake_waiting_job`].
     ///
-    /// [`Context::nudge_waiting`]: super::Context::nudge_waiting
+    /// [`Context::wake_waiting_job`]: super::Context::wake_waiting_job
     fn is_over(&self) -> bool;
 
     /// Whether it is known to need this job to be run.
@@ -42,188 +46,201 @@ pub trait Wait<J> {
 
 /// Why a wait ended without what was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interrupted {
-    /// The job was struck: it should raise `KeyboardInterrupt`.
-    Struck,
-    /// There are so many jobs waiting on the thread already, each on top of the one before.
+pub enum WaitError {
+    /// The job was interrupted: it should raise `KeyboardInterrupt`.
+    Interrupted,
+    /// So many jobs wait on the thread already, each nested in the one before.
     TooDeep(u32),
 }
 
 impl<J: Job> Scope<'_, J> {
-    /// Waits, at most as the `limit`th on this thread.
-    pub fn wait(&self, wait: &impl Wait<J>, limit: u32) -> Result<(), Interrupted> {
+    /// Waits, as the `limit`th on this thread at most.
+    pub fn wait(&self, wait: &impl Wait<J>, limit: u32) -> Result<(), WaitError> {
         self.check_depth(limit)?;
         let mailbox = &self.context.mailbox;
-        let level = Level::enter(self.desk, limit);
+        let level = NestingLevel::enter(self.loop_state, limit);
         self.note_raised();
         let mut since = Instant::now();
         loop {
             if wait.is_over() {
                 return Ok(());
             }
-            if self.desk.releasing.get() && self.take_strike() {
-                return Err(self.struck());
+            if self.loop_state.in_finalizer.get() && self.take_interrupt() {
+                return Err(self.interrupted());
             }
             let waited = since.elapsed();
-            match mailbox.meanwhile(|job| wait.needs(job), level.others(waited)) {
-                Meanwhile::Struck => return Err(self.struck()),
-                Meanwhile::Run(_, job) => {
-                    self.run_on_top(job);
-                    // This job's turn to be interrupted, if that was asked for meanwhile.
-                    if self.take_strike() {
-                        return Err(self.struck());
+            match mailbox.next_nested(|job| wait.needs(job), level.policy(waited)) {
+                NestedNext::Interrupted => return Err(self.interrupted()),
+                NestedNext::Run(_, job) => {
+                    self.run_nested(job);
+                    // Now this job is to be interrupted, if that was requested meanwhile.
+                    if self.take_interrupt() {
+                        return Err(self.interrupted());
                     }
                     since = Instant::now();
                 }
-                Meanwhile::Release(released) => {
-                    self.let_go_on_top(released);
-                    if self.take_strike() {
-                        return Err(self.struck());
+                NestedNext::Control(messages) => {
+                    self.run_nested_finalizers(messages);
+                    if self.take_interrupt() {
+                        return Err(self.interrupted());
                     }
                 }
-                Meanwhile::Nothing { as_of, jobs } => {
-                    let at_most = jobs.then(|| level.patience.saturating_sub(waited));
-                    self.sleep(wait, as_of, at_most);
+                NestedNext::Nothing { as_of, jobs } => {
+                    let max = jobs.then(|| level.delay.saturating_sub(waited));
+                    self.sleep(wait, as_of, max);
                 }
             }
         }
     }
 
     /// Whether [`Scope::wait`] would be allowed.
-    pub fn check_depth(&self, limit: u32) -> Result<(), Interrupted> {
-        let waiting = self.desk.waiting.get();
-        if waiting < limit { Ok(()) } else { Err(Interrupted::TooDeep(waiting)) }
+    pub fn check_depth(&self, limit: u32) -> Result<(), WaitError> {
+        let nesting = self.loop_state.nesting.get();
+        if nesting < limit { Ok(()) } else { Err(WaitError::TooDeep(nesting)) }
     }
 
-    /// Whether the job, or the finalizer on top of it, was struck and hasn't raised
-    /// `KeyboardInterrupt` for it yet.
-    pub fn is_struck(&self) -> bool {
-        let Context { mailbox, chores, .. } = &**self.context;
-        if self.desk.releasing.get() { chores.is_struck() } else { mailbox.is_struck() }
+    /// Whether the job, or the finalizer nested in it, was interrupted and hasn't raised
+    /// `KeyboardInterrupt` yet.
+    pub fn is_interrupted(&self) -> bool {
+        let Context { mailbox, housekeeping, .. } = &**self.context;
+        if self.loop_state.in_finalizer.get() {
+            housekeeping.is_interrupted()
+        } else {
+            mailbox.is_interrupted()
+        }
     }
 
-    /// Notes that the interrupt of what runs has been raised, if it has: code that cleans up after it may
+    /// Notes that the code which runs has raised its interrupt, if it has: cleaning up after it, it may
     /// wait.
     pub fn note_raised(&self) {
-        let Context { mailbox, chores, hit, .. } = &**self.context;
+        let Context { mailbox, housekeeping, interrupt_pending, .. } = &**self.context;
         // SAFETY: attached, and the state is this thread's.
-        let is_pending = || unsafe { async_exc::is_pending(self.desk.interpreter.state()) };
-        if !hit.load(Ordering::Relaxed) || is_pending() != Some(false) {
+        let is_pending = || unsafe { async_exc::is_pending(self.loop_state.interpreter.state()) };
+        if !interrupt_pending.load(Ordering::Relaxed) || is_pending() != Some(false) {
             return;
         }
-        if self.desk.releasing.get() {
-            chores.note_raised();
+        if self.loop_state.in_finalizer.get() {
+            housekeeping.note_raised();
         } else {
             mailbox.note_raised();
         }
     }
 
-    fn take_strike(&self) -> bool {
-        let Context { mailbox, chores, .. } = &**self.context;
-        if self.desk.releasing.get() { chores.take_strike() } else { mailbox.take_strike() }
+    fn take_interrupt(&self) -> bool {
+        let Context { mailbox, housekeeping, .. } = &**self.context;
+        if self.loop_state.in_finalizer.get() {
+            housekeeping.take_interrupt()
+        } else {
+            mailbox.take_interrupt()
+        }
     }
 
-    /// Does something without the GIL that touches nothing of Python.
+    /// Runs `work`, which touches nothing of Python, detached.
     pub fn detached<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.desk.interpreter.detached(work)
+        self.loop_state.interpreter.detached(work)
     }
 
-    fn sleep(&self, wait: &impl Wait<J>, as_of: usize, at_most: Option<Duration>) {
+    fn sleep(&self, wait: &impl Wait<J>, as_of: usize, max: Option<Duration>) {
         let mailbox = &self.context.mailbox;
         self.detached(|| {
-            self.desk.spin.borrow_mut().wait_until(
-                || wait.is_over() || mailbox.has_news(as_of),
-                || mailbox.park_for_news(as_of, at_most),
+            self.loop_state.spin.borrow_mut().wait_until(
+                || wait.is_over() || mailbox.has_event_since(as_of),
+                || mailbox.park_until_event(as_of, max),
             );
         });
     }
 
-    fn run_on_top(&self, job: J) {
-        let aside = Aside::put(self.at);
-        let below = self.desk.releasing.replace(false);
-        self.context.run(job, self.desk);
-        self.desk.releasing.set(below);
-        if self.desk.struck.get() {
-            saved_state::forget_running(self.at);
+    fn run_nested(&self, job: J) {
+        let saved = SavedState::save(self.py);
+        let outer = self.loop_state.in_finalizer.replace(false);
+        self.context.run_job(job, self.loop_state);
+        self.loop_state.in_finalizer.set(outer);
+        if self.loop_state.needs_repair.get() {
+            saved_state::clear_running_loop(self.py);
         }
-        aside.restore(self.at);
+        saved.restore(self.py);
     }
 
-    fn let_go_on_top(&self, released: Vec<Release<J::Notice>>) {
-        let _on_top = Releasing::begin(self);
-        self.context.let_go(self.desk.interpreter, self.desk.local, released);
+    fn run_nested_finalizers(&self, messages: Vec<Control<J::Notice>>) {
+        let _guard = FinalizerGuard::begin(self);
+        let LoopState { interpreter, local, .. } = self.loop_state;
+        self.context.handle_control(interpreter, Some(local), messages);
     }
 
-    /// Takes back the blow, which would hit the job after the exception that it raises itself. An earlier
-    /// one may have hit it.
-    fn struck(&self) -> Interrupted {
-        self.context.parry(self.at);
-        self.desk.struck.set(true);
-        Interrupted::Struck
+    /// Clears the asynchronous exception, which the job would raise after the one that it raises itself.
+    /// It may have raised an earlier one.
+    fn interrupted(&self) -> WaitError {
+        self.context.clear_interrupt(self.py);
+        self.loop_state.needs_repair.set(true);
+        WaitError::Interrupted
     }
 }
 
-/// Finalizers run on top of what waits, and are looked after by themselves. Also after a panic the wait
-/// goes on as it was.
-struct Releasing<'s, 'a, J: Job> {
+/// Finalizers run nested in the job that waits, and are interrupted by themselves. A guard: after a panic,
+/// too, the wait goes on as it was.
+struct FinalizerGuard<'s, 'a, J: Job> {
     scope: &'s Scope<'a, J>,
-    below: bool,
+    outer: bool,
 }
 
-impl<'s, 'a, J: Job> Releasing<'s, 'a, J> {
+impl<'s, 'a, J: Job> FinalizerGuard<'s, 'a, J> {
     fn begin(scope: &'s Scope<'a, J>) -> Self {
-        scope.context.begin(Chore::Release);
-        Releasing { scope, below: scope.desk.releasing.replace(true) }
+        scope.context.begin_housekeeping(Housekeeping::Finalizers);
+        FinalizerGuard { scope, outer: scope.loop_state.in_finalizer.replace(true) }
     }
 }
 
-impl<J: Job> Drop for Releasing<'_, '_, J> {
+impl<J: Job> Drop for FinalizerGuard<'_, '_, J> {
     fn drop(&mut self) {
-        let Scope { at, context, desk, .. } = self.scope;
-        if context.chores.end() {
-            context.parry(*at);
+        let Scope { py, context, loop_state, .. } = self.scope;
+        if context.housekeeping.end() {
+            context.clear_interrupt(*py);
             context.forget_interrupts();
-            // What the job that waits has locked it still needs.
-            desk.struck.set(true);
+            // Locks that the waiting job owns it still needs.
+            loop_state.needs_repair.set(true);
         }
-        context.mailbox.end_release();
-        desk.releasing.set(self.below);
+        context.mailbox.end_control();
+        loop_state.in_finalizer.set(self.outer);
     }
 }
 
 /// One job's wait, counted among those of its thread.
-struct Level<'a, L> {
-    desk: &'a Desk<'a, L>,
+struct NestingLevel<'a, L> {
+    loop_state: &'a LoopState<'a, L>,
     is_deep: bool,
-    /// How long it has to last until jobs run that aren't known to be needed.
-    patience: Duration,
+    /// How long it lasts before jobs run that aren't known to be needed.
+    delay: Duration,
 }
 
-impl<'a, L> Level<'a, L> {
-    fn enter(desk: &'a Desk<'a, L>, limit: u32) -> Self {
-        let waiting = desk.waiting.get() + 1;
-        desk.waiting.set(waiting);
-        let beyond = waiting.saturating_sub(limit / 2);
+impl<'a, L> NestingLevel<'a, L> {
+    fn enter(loop_state: &'a LoopState<'a, L>, limit: u32) -> Self {
+        let level = loop_state.nesting.get() + 1;
+        loop_state.nesting.set(level);
+        let beyond = level.saturating_sub(limit / 2);
         let is_deep = beyond > 0;
-        let patience = if is_deep { DEEP_PATIENCE * beyond.pow(3) } else { PATIENCE };
-        Level { desk, is_deep, patience }
+        let delay = if is_deep {
+            (NESTING_DELAY_STEP * beyond.saturating_pow(3)).min(MAX_NESTING_DELAY)
+        } else {
+            NESTING_DELAY
+        };
+        NestingLevel { loop_state, is_deep, delay }
     }
 
-    /// Which jobs may run after so long a wait although they may not be needed. In the deep the
-    /// newest first: what is needed has come because others wait, and who has been waiting for long
-    /// is more probably somebody who has nothing to do with it.
-    fn others<J: Job>(&self, waited: Duration) -> Others<J> {
-        let kinship = Kinship { same_caller: J::is_same_caller, same_work: J::is_same_work };
-        match (waited >= self.patience, self.is_deep) {
-            (false, _) => Others::None,
-            (true, false) => Others::OldestFirst(kinship),
-            (true, true) => Others::NewestFirst(kinship),
+    /// Which jobs may run after so long a wait although they aren't known to be needed. On a deep stack
+    /// the newest first: a job that is needed has come since the others wait, and one that was there
+    /// before them has more probably nothing to do with them.
+    fn policy<J: Job>(&self, waited: Duration) -> NestedPolicy<J> {
+        let relation = JobRelation { same_caller: J::is_same_caller, same_work: J::is_same_work };
+        match (waited >= self.delay, self.is_deep) {
+            (false, _) => NestedPolicy::None,
+            (true, false) => NestedPolicy::OldestFirst(relation),
+            (true, true) => NestedPolicy::NewestFirst(relation),
         }
     }
 }
 
-impl<L> Drop for Level<'_, L> {
+impl<L> Drop for NestingLevel<'_, L> {
     fn drop(&mut self) {
-        self.desk.waiting.set(self.desk.waiting.get() - 1);
+        self.loop_state.nesting.set(self.loop_state.nesting.get() - 1);
     }
 }

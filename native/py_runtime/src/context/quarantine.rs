@@ -1,6 +1,6 @@
-//! Threads that are stuck in C code and have been left to themselves, counted per pool.
+//! The quarantine: threads that are stuck in C code and have been abandoned, counted per pool.
 //!
-//! Nothing ends such a thread but its own return. So that they don't pile up, a ward has a limit,
+//! Nothing ends such a thread but its own return. So that they don't pile up, a quarantine has a limit,
 //! and while it is full its contexts take no new work.
 
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The count of one pool, or of all contexts that are in none.
 #[derive(Debug)]
-pub struct Ward {
+pub struct Quarantine {
     stuck: AtomicUsize,
     limit: usize,
 }
 
-impl Ward {
+impl Quarantine {
     /// An empty one.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Ward { stuck: AtomicUsize::new(0), limit }
+        Quarantine { stuck: AtomicUsize::new(0), limit }
     }
 
     /// Threads that are stuck.
@@ -26,7 +26,7 @@ impl Ward {
         self.stuck.load(Ordering::Relaxed)
     }
 
-    /// From how many on no new work is taken.
+    /// The number from which on no new work is taken.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit
@@ -39,45 +39,45 @@ impl Ward {
     }
 }
 
-/// A thread's place in its ward.
+/// Whether a thread is counted in its quarantine.
 #[derive(Debug, Default)]
-pub(crate) enum Bed {
+pub(crate) enum Membership {
     /// It isn't stuck.
     #[default]
-    Free,
+    Outside,
     /// It is.
-    Taken(#[expect(dead_code, reason = "held for its count")] Patient),
+    Inside(#[expect(dead_code, reason = "a guard")] QuarantineGuard),
     /// It has ended, and isn't counted any more however late it is found stuck.
-    Gone,
+    Ended,
 }
 
-impl Bed {
+impl Membership {
     /// Counts the thread, once, unless it has ended.
-    pub(crate) fn take(&mut self, ward: &Arc<Ward>, own: &Arc<AtomicUsize>) {
-        if let Bed::Free = self {
-            *self = Bed::Taken(Patient::admit(ward, own));
+    pub(crate) fn enter(&mut self, quarantine: &Arc<Quarantine>, own: &Arc<AtomicUsize>) {
+        if let Membership::Outside = self {
+            *self = Membership::Inside(QuarantineGuard::new(quarantine, own));
         }
     }
 }
 
-/// A stuck thread, counted as long as this exists: in its ward, and with its context's process.
+/// A stuck thread, counted as long as this exists: in its quarantine, and with its context's process.
 #[derive(Debug)]
-pub(crate) struct Patient {
-    ward: Arc<Ward>,
+pub(crate) struct QuarantineGuard {
+    quarantine: Arc<Quarantine>,
     own: Arc<AtomicUsize>,
 }
 
-impl Patient {
-    fn admit(ward: &Arc<Ward>, own: &Arc<AtomicUsize>) -> Self {
-        ward.stuck.fetch_add(1, Ordering::Relaxed);
+impl QuarantineGuard {
+    fn new(quarantine: &Arc<Quarantine>, own: &Arc<AtomicUsize>) -> Self {
+        quarantine.stuck.fetch_add(1, Ordering::Relaxed);
         own.fetch_add(1, Ordering::Relaxed);
-        Patient { ward: Arc::clone(ward), own: Arc::clone(own) }
+        QuarantineGuard { quarantine: Arc::clone(quarantine), own: Arc::clone(own) }
     }
 }
 
-impl Drop for Patient {
+impl Drop for QuarantineGuard {
     fn drop(&mut self) {
-        self.ward.stuck.fetch_sub(1, Ordering::Relaxed);
+        self.quarantine.stuck.fetch_sub(1, Ordering::Relaxed);
         self.own.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,64 +1,64 @@
-//! A start that fails in an interpreter which another context has had before: is it that interpreter's fault?
+//! A start that fails in an interpreter which another context has used before: is that the cause?
 //!
-//! It is tried once more in a new interpreter. If that works, the first one is ended; if not, it goes back
-//! to those that are kept.
+//! The start is tried once more in a new interpreter. If that works, the first one is ended. If not, it is
+//! parked again.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use parking_lot::Mutex;
 
+use super::job::Job;
 use super::{Context, StartError};
-use crate::context::job::Job;
 use crate::interpreter::Interpreter;
 use crate::interpreter::mode::Mode;
-use crate::interpreter::parked::{self, Vacant};
+use crate::interpreter::parked::{self, ParkedInterpreter};
 use crate::interpreter::reset;
 
-/// An interpreter in which a context couldn't start, if it could be reset. Unless it is found to be at
-/// fault it is used again.
-pub(super) struct Suspect(Option<Vacant>);
+/// An interpreter in which a context couldn't start, if it could be reset. It is parked again when this is
+/// dropped, unless it is found to be the cause.
+pub(super) struct FailedStart(Option<ParkedInterpreter>);
 
-impl Suspect {
+impl FailedStart {
     /// The interpreter that a context has just failed to start in, whose thread goes on without it.
     pub(super) fn new(interpreter: Interpreter) -> Self {
-        Suspect(interpreter.reclaim())
+        FailedStart(interpreter.end_or_park())
     }
 
-    /// The context has started in another one: it was this one's fault.
+    /// The context has started in another one: this one was the cause.
     fn end(mut self) {
-        if let Some(vacant) = self.0.take() {
-            vacant.end();
+        if let Some(parked) = self.0.take() {
+            parked.end();
         }
     }
 }
 
-impl Drop for Suspect {
+impl Drop for FailedStart {
     fn drop(&mut self) {
-        if let Some(vacant) = self.0.take() {
-            parked::put(vacant);
+        if let Some(parked) = self.0.take() {
+            parked::put(parked);
         }
     }
 }
 
 impl<J: Job> Context<J> {
-    /// Whether a start that has failed in a kept interpreter is tried again in a new one. Not when somebody
-    /// outside has got hold of objects in this one, by a function that the preload has called.
-    pub(super) fn is_worth_a_retry(&self, started: &Result<(), StartError>) -> bool {
+    /// Counts a start that has failed in a reused interpreter, and returns whether to try again in a new
+    /// one. Not if there are handles or exports of this one, by a function that the preload has called.
+    pub(super) fn should_retry_start(&self, started: &Result<(), StartError>) -> bool {
         matches!(started, Err(StartError::Python(_)))
             && !self.mailbox.is_closed()
-            && self.holds.count() == 0
+            && self.handles.count() == 0
             && self.exports.count() == 0
-            && is_worth_a_new_one(self.preload_hash())
+            && count_failure(self.preload_hash())
     }
 
     /// The context serves.
-    pub(super) fn has_started(&self, suspect: Option<Suspect>) {
-        if reset::KEPT && self.config.mode != Mode::Worker {
-            has_started(self.preload_hash());
+    pub(super) fn note_started(&self, failed: Option<FailedStart>) {
+        if reset::REUSES_INTERPRETERS && self.config.mode != Mode::Worker {
+            forget_failures(self.preload_hash());
         }
-        if let Some(suspect) = suspect {
-            suspect.end();
+        if let Some(failed) = failed {
+            failed.end();
         }
     }
 
@@ -69,19 +69,19 @@ impl<J: Job> Context<J> {
     }
 }
 
-/// How often in a row contexts with a certain preload have failed to start in kept interpreters, by the
-/// hash of that.
+/// How often in a row contexts with a certain preload have failed to start in reused interpreters, by the
+/// preload's hash.
 static FAILURES: Mutex<Option<HashMap<u64, u32>>> = Mutex::new(None);
-/// More preloads than that don't fail at once; if they do, counting begins anew.
-const MOST_COUNTED: usize = 1000;
+/// If more preloads than that fail, counting begins anew.
+const MAX_COUNTED: usize = 1000;
 
-/// A context with this preload has failed to start in a kept interpreter. Whether to try a new one: each
-/// that is made is kept, so that a preload which never works must not make one every time. The first
-/// failure in a row is worth one, then the second, fourth, eighth ...
-pub(crate) fn is_worth_a_new_one(preload: u64) -> bool {
+/// Counts a context with this preload that has failed to start in a reused interpreter. Returns whether to
+/// try a new one. Each that is made is kept, so a preload which never works must not make one every time:
+/// the first failure in a row makes one, then the second, fourth, eighth ...
+fn count_failure(preload: u64) -> bool {
     let mut failures = FAILURES.lock();
     let failures = failures.get_or_insert_default();
-    if failures.len() >= MOST_COUNTED {
+    if failures.len() >= MAX_COUNTED {
         failures.clear();
     }
     let count = failures.entry(preload).or_default();
@@ -90,7 +90,7 @@ pub(crate) fn is_worth_a_new_one(preload: u64) -> bool {
 }
 
 /// A context with this preload has started.
-pub(crate) fn has_started(preload: u64) {
+fn forget_failures(preload: u64) {
     if let Some(failures) = &mut *FAILURES.lock() {
         failures.remove(&preload);
     }
@@ -102,10 +102,10 @@ mod tests {
 
     #[test]
     fn a_preload_that_never_works_takes_a_new_interpreter_ever_less_often() {
-        let failures = (1..=100).filter(|_| is_worth_a_new_one(1)).count();
+        let failures = (1..=100).filter(|_| count_failure(1)).count();
         assert_eq!(failures, 7);
-        has_started(1);
-        assert!(is_worth_a_new_one(1));
-        assert!(is_worth_a_new_one(2), "one doesn't count for another");
+        forget_failures(1);
+        assert!(count_failure(1));
+        assert!(count_failure(2), "one doesn't count for another");
     }
 }

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use pyo3_ffi as ffi;
 
-use super::loop_state::Desk;
-use super::start_retry::Suspect;
-use super::{Context, Release, StartError, saved_state};
+use super::export_table;
+use super::housekeeping::Housekeeping;
+use super::job::{Job, Outcome, Scope};
+use super::loop_state::LoopState;
+use super::quarantine::Membership;
+use super::start_retry::FailedStart;
+use super::watchdog;
+use super::{Context, Control, StartError, saved_state};
 use crate::boot::python_threads;
-use crate::context::export_table;
-use crate::context::housekeeping::Chore;
-use crate::context::job::{Job, Outcome, Scope};
-use crate::context::quarantine::Bed;
-use crate::context::watchdog;
 use crate::cpython::async_exc;
 use crate::cpython::exception::Exception;
 use crate::cpython::namespace::{MainModule, new_namespace};
@@ -27,57 +27,57 @@ use crate::gil;
 use crate::interpreter::Interpreter;
 use crate::interpreter::mode::Mode;
 use crate::interrupt::lock_recovery;
-use crate::sync::adaptive_spin::Spin;
-use crate::sync::background::SOON;
+use crate::sync::adaptive_spin::AdaptiveSpin;
+use crate::sync::background::BACKGROUND;
 use crate::sync::mailbox::Next;
 use crate::sync::reply_state::Cancel;
 use crate::sync::wakeup;
 
-/// How long callers that wait for room may be kept waiting by others that are gone.
-const SOON_AGAIN: Duration = Duration::from_millis(1);
+/// How long the thread sleeps while callers wait for capacity: those that were woken may be gone.
+const MAX_PARK_WITH_WAITERS: Duration = Duration::from_millis(1);
 
 type Prepared<J> = (Option<MainModule>, Object, <J as Job>::Local);
 
 impl<J: Job> Context<J> {
     pub(super) fn thread_main(self: Arc<Self>) {
-        let served = catch_unwind(AssertUnwindSafe(|| self.serve()));
+        let served = catch_unwind(AssertUnwindSafe(|| self.run_interpreter()));
         if served.is_err() {
             log_panic("a context thread");
         }
         self.kill(J::thread_ended());
         self.busy_since.store(0, Ordering::Relaxed);
-        self.chores.end_all();
+        self.housekeeping.end_all();
         self.forget_interrupts();
         let handle = self.thread.lock().take();
-        SOON.run(move || {
+        BACKGROUND.spawn(move || {
             // A panic was contained and logged on the thread itself.
             let _ = handle.map(JoinHandle::join);
-            *self.bed.lock() = Bed::Gone;
+            *self.quarantined.lock() = Membership::Ended;
             self.owner.ended();
         });
     }
 
-    fn serve(self: &Arc<Self>) {
+    fn run_interpreter(self: &Arc<Self>) {
         // SAFETY: no preconditions; the value is an integer on every supported platform.
         let ident = unsafe { libc::pthread_self() } as u64;
         self.ident.store(ident, Ordering::Release);
         self.native_id.store(native_thread_id(), Ordering::Relaxed);
-        let watched: Weak<Self> = Arc::downgrade(self);
-        watchdog::watch(watched);
+        let target: Weak<Self> = Arc::downgrade(self);
+        watchdog::register(target);
         let first = Interpreter::enter(self.config.mode);
-        if let Some(suspect) = self.serve_in(first, None) {
-            self.serve_in(Interpreter::enter_new(self.config.mode), Some(suspect));
+        if let Some(failed) = self.serve_in(first, None) {
+            self.serve_in(Interpreter::enter_new(self.config.mode), Some(failed));
         }
     }
 
-    /// Starts in the interpreter and serves there to the end. If it can't start because of what may have
-    /// been left in the interpreter, it gives that back, not to be used before it has started in another
-    /// one: `suspect`.
+    /// Starts in the interpreter and serves there to the end. If it can't start in an interpreter that
+    /// another context has used before, returns that: the caller tries another one, and passes this as
+    /// `failed`.
     fn serve_in(
         self: &Arc<Self>,
         interpreter: Result<Interpreter, String>,
-        suspect: Option<Suspect>,
-    ) -> Option<Suspect> {
+        failed: Option<FailedStart>,
+    ) -> Option<FailedStart> {
         let interpreter = match interpreter {
             Ok(interpreter) => interpreter,
             Err(why) => {
@@ -86,40 +86,40 @@ impl<J: Job> Context<J> {
             }
         };
         self.open_gate(&interpreter);
-        let may_retry = suspect.is_none() && interpreter.is_used();
+        let may_retry = failed.is_none() && interpreter.is_reused();
         let served = catch_unwind(AssertUnwindSafe(|| match Self::prepare(&interpreter) {
             Ok((_main, namespace, local)) => {
                 let preloaded = self.run_preloads(interpreter.attached(), &local, &namespace);
-                if may_retry && self.is_worth_a_retry(&preloaded) {
-                    self.begin(Chore::Release);
+                if may_retry && self.should_retry_start(&preloaded) {
+                    self.begin_housekeeping(Housekeeping::Finalizers);
                     return true;
                 }
                 let serves = preloaded.is_ok();
                 if serves {
-                    self.has_started(suspect);
+                    self.note_started(failed);
                 }
                 self.owner.started(preloaded);
                 if serves {
-                    self.serve_mailbox(&Desk {
+                    self.serve_mailbox(&LoopState {
                         interpreter: &interpreter,
                         namespace: &namespace,
                         local: &local,
-                        spin: RefCell::new(Spin::new(self.config.spin)),
-                        waiting: Cell::new(0),
-                        releasing: Cell::new(false),
-                        struck: Cell::new(false),
+                        spin: RefCell::new(AdaptiveSpin::new(self.config.spin)),
+                        nesting: Cell::new(0),
+                        in_finalizer: Cell::new(false),
+                        needs_repair: Cell::new(false),
                     });
                 } else {
-                    self.chores.drain();
+                    self.housekeeping.drain();
                 }
-                // Finalizers of what is let go of from here on may take long, too.
-                self.begin(Chore::Ending);
+                // Finalizers of what is dropped from here on may take long, too.
+                self.begin_housekeeping(Housekeeping::Teardown);
                 false
             }
             Err(error) => {
                 let failed = Err(StartError::Python(error));
-                if may_retry && self.is_worth_a_retry(&failed) {
-                    self.begin(Chore::Release);
+                if may_retry && self.should_retry_start(&failed) {
+                    self.begin_housekeeping(Housekeeping::Finalizers);
                     return true;
                 }
                 self.owner.started(failed);
@@ -127,26 +127,26 @@ impl<J: Job> Context<J> {
             }
         }));
         if let Ok(true) = served {
-            self.end_chore(interpreter.attached());
+            self.end_housekeeping(interpreter.attached());
             stop_tracing(interpreter.attached());
             self.close_gate(&interpreter);
-            self.parry(interpreter.attached());
-            return Some(Suspect::new(interpreter));
+            self.clear_interrupt(interpreter.attached());
+            return Some(FailedStart::new(interpreter));
         }
         self.close(J::thread_ended());
         stop_tracing(interpreter.attached());
-        self.let_go_last(&interpreter);
-        for object in self.holds.end() {
-            // SAFETY: attached, and only this interpreter's objects are held here.
-            drop(unsafe { object.recover(interpreter.attached()) });
+        self.handle_control(&interpreter, None, self.mailbox.end());
+        for object in self.handles.close() {
+            // SAFETY: attached, and only this interpreter's objects are in the table.
+            drop(unsafe { object.bind(interpreter.attached()) });
         }
         if self.config.mode == Mode::Worker {
             python_threads::leave(interpreter.attached());
         }
-        // After a panic too: a blow in an interpreter that is gone would be undefined.
+        // After a panic too: to set an exception in an interpreter that is gone would be undefined.
         self.close_gate(&interpreter);
-        self.parry(interpreter.attached());
-        export_table::settle(&self.exports, interpreter);
+        self.clear_interrupt(interpreter.attached());
+        export_table::end_or_keep_interpreter(&self.exports, interpreter);
         if let Err(panic) = served {
             resume_unwind(panic);
         }
@@ -156,7 +156,7 @@ impl<J: Job> Context<J> {
     fn open_gate(&self, interpreter: &Interpreter) {
         self.interpreter_number.store(interpreter.number(), Ordering::Relaxed);
         self.state.store(interpreter.state(), Ordering::Relaxed);
-        *self.gate.lock() = Some(interpreter.pointer());
+        *self.interpreter_gate.lock() = Some(interpreter.pointer());
         match self.config.mode {
             Mode::SubInterpreter => gil::enable_drop_requests(),
             Mode::Worker => python_threads::enter(interpreter.attached()),
@@ -167,69 +167,70 @@ impl<J: Job> Context<J> {
     /// The context's namespace, which is that of the module `__main__` where the interpreter is its
     /// own, and what its jobs share. To be dropped from the last to the first.
     fn prepare(interpreter: &Interpreter) -> Result<Prepared<J>, Exception> {
-        let at = interpreter.attached();
+        let py = interpreter.attached();
         let (main, namespace) = match interpreter.mode() {
-            Mode::Worker => (None, new_namespace(at)?),
+            Mode::Worker => (None, new_namespace(py)?),
             Mode::SubInterpreter | Mode::OwnGil => {
-                let (main, namespace) = MainModule::install(at)?;
+                let (main, namespace) = MainModule::install(py)?;
                 (Some(main), namespace)
             }
         };
-        Ok((main, namespace, J::prepare(at)?))
+        Ok((main, namespace, J::prepare(py)?))
     }
 
     fn run_preloads(
         &self,
-        at: Attached<'_>,
+        py: Attached<'_>,
         local: &J::Local,
         namespace: &Object,
     ) -> Result<(), StartError> {
         let mut sources = self.config.preload.iter();
-        sources.try_for_each(|source| self.run_preload(at, local, source, namespace))
+        sources.try_for_each(|source| self.run_preload(py, local, source, namespace))
     }
 
     fn run_preload(
         &self,
-        at: Attached<'_>,
+        py: Attached<'_>,
         local: &J::Local,
         source: &[u8],
         namespace: &Object,
     ) -> Result<(), StartError> {
-        if !self.begin(Chore::Preload) {
+        if !self.begin_housekeeping(Housekeeping::Preload) {
             return Err(StartError::Interpreter("it was killed while it started".into()));
         }
-        let done = J::preload(at, local, source, namespace);
-        self.end_chore(at);
+        let done = J::preload(py, local, source, namespace);
+        self.end_housekeeping(py);
         done.map_err(StartError::Python)
     }
 
-    /// Begins something that is no job, and is looked after like one. `false`: it may not run.
-    pub(super) fn begin(&self, chore: Chore) -> bool {
-        let allowed = self.chores.begin(chore);
-        wakeup::note_work();
+    /// Begins code that is no job, and that the watchdog checks like one. `false`: it may not run.
+    pub(super) fn begin_housekeeping(&self, kind: Housekeeping) -> bool {
+        let allowed = self.housekeeping.begin(kind);
+        wakeup::notify_work();
         allowed
     }
 
-    fn end_chore(&self, at: Attached<'_>) {
-        if self.chores.end() {
-            self.parry(at);
+    fn end_housekeeping(&self, py: Attached<'_>) {
+        if self.housekeeping.end() {
+            self.clear_interrupt(py);
             self.forget_interrupts();
-            mend(at);
+            repair_after_interrupt(py);
         }
     }
 
-    fn serve_mailbox(self: &Arc<Self>, desk: &Desk<'_, J::Local>) {
+    fn serve_mailbox(self: &Arc<Self>, loop_state: &LoopState<'_, J::Local>) {
         loop {
             match self.mailbox.next() {
-                Next::Run(_, job) => self.run(job, desk),
-                Next::Release(released) => {
-                    self.begin(Chore::Release);
-                    self.let_go(desk.interpreter, desk.local, released);
-                    self.end_chore(desk.interpreter.attached());
+                Next::Run(_, job) => self.run_job(job, loop_state),
+                Next::Control(messages) => {
+                    self.begin_housekeeping(Housekeeping::Finalizers);
+                    self.handle_control(loop_state.interpreter, Some(loop_state.local), messages);
+                    self.end_housekeeping(loop_state.interpreter.attached());
                 }
-                Next::Empty => desk.interpreter.detached(|| {
-                    self.admit(self.config.max_queue);
-                    desk.spin
+                Next::Empty => loop_state.interpreter.detached(|| {
+                    self.wake_waiters(self.config.max_queue);
+                    loop_state
+                        .spin
                         .borrow_mut()
                         .wait_until(|| !self.mailbox.looks_empty(), || self.park());
                 }),
@@ -239,72 +240,76 @@ impl<J: Job> Context<J> {
     }
 
     fn park(&self) {
-        if self.lobby.is_empty() {
+        if self.waiters.is_empty() {
             self.mailbox.park();
         } else {
-            // All who were told of room may be gone; then the next ones are told.
-            self.mailbox.park_at_most(SOON_AGAIN);
+            // All callers that were woken may be gone; then the next ones are woken.
+            self.mailbox.park_at_most(MAX_PARK_WITH_WAITERS);
         }
     }
 
-    pub(super) fn run(self: &Arc<Self>, job: J, desk: &Desk<'_, J::Local>) {
-        let at = desk.interpreter.attached();
-        wakeup::note_work();
-        self.admit(1);
-        if self.is_wanted(&job) && job.state().start() {
+    pub(super) fn run_job(self: &Arc<Self>, job: J, loop_state: &LoopState<'_, J::Local>) {
+        let py = loop_state.interpreter.attached();
+        wakeup::notify_work();
+        self.wake_waiters(1);
+        if self.claim_or_drop_orphan(&job) && job.state().start() {
             let began = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
-            // Not 0 if this job runs while another waits. Nobody else writes it.
+            // Not 0 if this job is nested in another. Only this thread writes it.
             let outer = self.busy_since.load(Ordering::Relaxed);
             self.busy_since.store(began, Ordering::Relaxed);
-            let (namespace, local) = (desk.namespace, desk.local);
-            let mut scope = Scope { at, context: self, namespace, local, desk };
+            let (namespace, local) = (loop_state.namespace, loop_state.local);
+            let mut scope = Scope { py, context: self, namespace, local, loop_state };
             let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut scope)));
             self.busy_since.store(outer, Ordering::Relaxed);
             if outcome.is_err() {
                 log_panic("a job");
-                // What it left unfinished may have left an exception, which the next job would meet.
-                crate::cpython::exception::clear(at);
-                job.panicked();
+                // It may have left an exception set, which the next job would meet.
+                crate::cpython::exception::clear(py);
+                job.reply_panicked();
             }
             self.count(outcome.unwrap_or(Outcome::Failed));
         }
         if self.mailbox.end_running() {
-            self.parry(at);
+            self.clear_interrupt(py);
             self.forget_interrupts();
-            desk.struck.set(true);
+            loop_state.needs_repair.set(true);
         }
-        // A job that waits below may have taken locks which it still needs.
-        if desk.waiting.get() == 0 && desk.struck.take() {
-            self.begin(Chore::Release);
-            stop_tracing(at);
-            self.end_chore(at);
-            mend(at);
+        // An outer job that waits may own locks which it still needs.
+        if loop_state.nesting.get() == 0 && loop_state.needs_repair.take() {
+            self.begin_housekeeping(Housekeeping::Finalizers);
+            stop_tracing(py);
+            self.end_housekeeping(py);
+            repair_after_interrupt(py);
         }
-        // Its terms are freed before the next job's turn, not while others wait.
+        // Its terms are freed before the next job begins.
         drop(job);
-        desk.interpreter.take_turns();
+        loop_state.interpreter.maybe_yield_gil();
     }
 
-    /// Lets go of what was handed back.
-    pub(super) fn let_go(
+    /// Handles control messages. Without the thread's `Local`, notices are about nothing any more.
+    pub(super) fn handle_control(
         &self,
         interpreter: &Interpreter,
-        local: &J::Local,
-        released: Vec<Release<J::Notice>>,
+        local: Option<&J::Local>,
+        messages: Vec<Control<J::Notice>>,
     ) {
-        for release in released {
-            match release {
-                Release::Hold(number) => self.let_go_of_held(interpreter, number),
+        for message in messages {
+            match message {
+                Control::DropHandle(id) => self.drop_handle(interpreter, id),
                 // SAFETY: attached, and only this interpreter's buffers are exported here.
-                Release::Export(buffer) => unsafe { self.exports.release(buffer) },
-                Release::Notice(notice) => J::notice(interpreter.attached(), local, notice),
+                Control::ReleaseBuffer(buffer) => unsafe { self.exports.release(buffer) },
+                Control::Notice(notice) => {
+                    if let Some(local) = local {
+                        J::notice(interpreter.attached(), local, notice);
+                    }
+                }
             }
         }
     }
 
-    /// Whether the job is to run. One whose caller is gone is dropped here.
-    fn is_wanted(&self, job: &J) -> bool {
-        if !job.is_orphan(self.config.orphans) {
+    /// Whether the job is to run. Cancels one whose caller is gone.
+    fn claim_or_drop_orphan(&self, job: &J) -> bool {
+        if !job.should_stop_for_dead_caller(self.config.on_caller_down) {
             return true;
         }
         if job.state().cancel() != Cancel::TooLate {
@@ -313,38 +318,26 @@ impl<J: Job> Context<J> {
         false
     }
 
-    /// Lets go of what was handed back too late to be looked at; what notices are about went with
-    /// the thread's `Local`.
-    fn let_go_last(&self, interpreter: &Interpreter) {
-        for release in self.mailbox.end() {
-            match release {
-                Release::Hold(number) => self.let_go_of_held(interpreter, number),
-                // SAFETY: as in `let_go`.
-                Release::Export(buffer) => unsafe { self.exports.release(buffer) },
-                Release::Notice(_) => (),
-            }
+    fn drop_handle(&self, interpreter: &Interpreter, id: usize) {
+        let object = self.handles.remove(id);
+        // SAFETY: attached, and only this interpreter's objects are in the table.
+        drop(object.map(|object| unsafe { object.bind(interpreter.attached()) }));
+    }
+
+    /// Clears an asynchronous exception that was set after the job's last bytecode, so that the next job
+    /// doesn't raise it.
+    pub(super) fn clear_interrupt(&self, py: Attached<'_>) {
+        if self.interrupt_pending.swap(false, Ordering::Relaxed) {
+            async_exc::clear(py, self.ident.load(Ordering::Relaxed));
         }
+        crate::cpython::exception::clear(py);
     }
 
-    fn let_go_of_held(&self, interpreter: &Interpreter, number: usize) {
-        let object = self.holds.remove(number);
-        // SAFETY: attached, and only this interpreter's objects are held here.
-        drop(object.map(|object| unsafe { object.recover(interpreter.attached()) }));
-    }
-
-    /// Clears a blow that came after the job's last bytecode, so that it doesn't hit the next.
-    pub(super) fn parry(&self, at: Attached<'_>) {
-        if self.hit.swap(false, Ordering::Relaxed) {
-            async_exc::take_back(at, self.ident.load(Ordering::Relaxed));
-        }
-        crate::cpython::exception::clear(at);
-    }
-
-    /// Only this thread adds to the first two, so that a load and a store will do. A job that returns
-    /// in the very moment in which another thread takes over may take back what that one counts first.
+    /// Only this thread writes the first two counters, so that a load and a store will do. A job that
+    /// returns just when another thread takes over may undo what that thread counts first.
     fn count(&self, outcome: Outcome) {
         if self.successor().is_some() {
-            // They are another thread's now.
+            // The counters belong to another thread now.
             return;
         }
         let counter = match outcome {
@@ -359,15 +352,15 @@ impl<J: Job> Context<J> {
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// Waits for a thread that is just striking, without the GIL that it needs.
+    /// Waits for a thread that is just delivering an interrupt, without the GIL that it needs.
     fn close_gate(&self, interpreter: &Interpreter) {
         self.state.store(std::ptr::null_mut(), Ordering::Relaxed);
-        interpreter.detached(|| *self.gate.lock() = None);
+        interpreter.detached(|| *self.interpreter_gate.lock() = None);
     }
 }
 
-/// Takes away what traces and profiles the code of this thread. What a job has set that was interrupted
-/// could break the next one, or keep the context from its end; letting go of it may run finalizers.
+/// Removes this thread's trace and profile functions. Those of an interrupted job could break the next
+/// one, or block the end of the context. Dropping them may run finalizers.
 fn stop_tracing(_: Attached<'_>) {
     // SAFETY: attached; a function that is null takes no argument.
     unsafe {
@@ -376,10 +369,10 @@ fn stop_tracing(_: Attached<'_>) {
     }
 }
 
-/// Undoes what code may leave in Python itself that was interrupted in the middle of it. Where none waits.
-fn mend(at: Attached<'_>) {
-    lock_recovery::give_back(at);
-    saved_state::forget_running(at);
+/// Repairs what interrupted code may leave behind in Python itself. Not while an outer job waits.
+fn repair_after_interrupt(py: Attached<'_>) {
+    lock_recovery::release_owned(py);
+    saved_state::clear_running_loop(py);
 }
 
 fn native_thread_id() -> u64 {
@@ -389,6 +382,6 @@ fn native_thread_id() -> u64 {
 }
 
 fn log_panic(whose: &str) {
-    // The panic hook has written the message and place; this says what became of it.
+    // The panic hook has written the message and place; this adds the outcome.
     eprintln!("py_context_router: {whose} panicked; the panic was contained and answered");
 }

@@ -1,9 +1,9 @@
-//! Looking after jobs that run long: is their caller still there, are they stuck, does the holder
-//! of the GIL hear those who wait.
+//! The watchdog: polls all contexts for jobs that run long. Is their caller still there, are they stuck,
+//! does the holder of the GIL see that others wait.
 //!
-//! None of this is worth a clock or a monitor per job, most of which take microseconds. So one
-//! thread looks at all contexts now and then while any of them works, and sleeps while none does.
-//! It never waits for Python: what has to is left to other threads.
+//! None of this is worth a clock or a monitor per job, most of which take microseconds. So one thread
+//! polls all contexts now and then while any of them works, and sleeps while none does. It never waits
+//! for Python: other threads do what has to.
 
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
@@ -12,43 +12,42 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::gil;
-use crate::gil::drop_request;
-use crate::gil::drop_request::GilHolder;
+use crate::gil::drop_request::{self, GilHolder};
 use crate::interpreter;
 use crate::sync::os_thread;
 use crate::sync::wakeup;
 
-/// A context, as the watcher sees it.
-pub(crate) trait Watched: GilHolder {
+/// A context, as the watchdog sees it.
+pub(crate) trait WatchTarget: GilHolder {
     /// Whether it has anything to do. Takes the lock under which it takes things up.
     fn is_busy(&self) -> bool;
-    /// Sees to the jobs it runs. Must not wait.
-    fn look_after(self: Arc<Self>);
-    /// Whether it takes turns on the main interpreter's GIL.
+    /// Checks the jobs that it runs. Must not wait.
+    fn check(self: Arc<Self>);
+    /// Whether it shares the main interpreter's GIL.
     fn shares_gil(&self) -> bool;
 }
 
-/// How often the watcher looks, and from what age on a job is looked after.
-const LOOK: Duration = Duration::from_millis(5);
-/// How often while there are only jobs that have been running for longer than `OLD`.
-const SELDOM: Duration = Duration::from_millis(50);
-const OLD: Duration = Duration::from_secs(1);
-/// How long it stays awake while nothing works. Calls that come now and then needn't wake it.
-const LINGER: Duration = Duration::from_millis(500);
+/// The time between two polls, and the age from which on a job is checked.
+const POLL: Duration = Duration::from_millis(5);
+/// The time between two polls while all jobs have been running for longer than `SLOW_AFTER`.
+const SLOW_POLL: Duration = Duration::from_millis(50);
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+/// How long it keeps polling while no context works. So calls that come now and then needn't wake it.
+const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 
-static WATCHED: Mutex<List> = Mutex::new(List { contexts: Vec::new(), clean_at: 0 });
-static RUNS: Mutex<bool> = Mutex::new(false);
+static TARGETS: Mutex<List> = Mutex::new(List { contexts: Vec::new(), clean_at: 0 });
+static IS_RUNNING: Mutex<bool> = Mutex::new(false);
 
 /// The contexts that are watched, and some that are gone.
 struct List {
-    contexts: Vec<Weak<dyn Watched>>,
-    /// From what length on those that are gone are taken out: twice what was left the last time, so that
-    /// many contexts don't look through all of them each.
+    contexts: Vec<Weak<dyn WatchTarget>>,
+    /// The length from which on those that are gone are removed: twice what was left the last time, so that
+    /// each of many contexts doesn't go through all of them.
     clean_at: usize,
 }
 
 impl List {
-    fn add(&mut self, context: Weak<dyn Watched>) {
+    fn add(&mut self, context: Weak<dyn WatchTarget>) {
         if self.contexts.len() >= self.clean_at {
             self.contexts.retain(|context| context.strong_count() > 0);
             self.clean_at = 2 * self.contexts.len() + 8;
@@ -57,13 +56,13 @@ impl List {
     }
 }
 
-/// Keeps an eye on a context as long as it exists.
-pub(crate) fn watch(context: Weak<dyn Watched>) {
-    WATCHED.lock().add(context);
-    let mut runs = RUNS.lock();
+/// Watches a context as long as it exists.
+pub(crate) fn register(context: Weak<dyn WatchTarget>) {
+    TARGETS.lock().add(context);
+    let mut runs = IS_RUNNING.lock();
     if !*runs {
-        let spawned = os_thread::spawn("py_watch", watch_all);
-        // Without a thread to spare now, the next context tries again.
+        let spawned = os_thread::spawn("py_watchdog", run);
+        // Without a thread now, the next context tries again.
         *runs = spawned.is_ok();
     }
 }
@@ -80,61 +79,61 @@ impl GilHolder for Main {
         0
     }
 
-    fn visit(&self, work: &mut dyn FnMut()) {
+    fn with_attached(&self, work: &mut dyn FnMut()) {
         // SAFETY: a thread of ours that isn't attached.
-        unsafe { interpreter::visit_main(work) };
+        unsafe { interpreter::with_main_attached(work) };
     }
 }
 
-/// Whether there is somebody to look after. By the watcher, as it falls asleep.
+/// Whether there is work for the watchdog. Called as it falls asleep.
 fn is_work() -> bool {
     fence(Ordering::SeqCst);
-    (gil::needs_drop_requests() && gil::is_wanted())
-        || watched().iter().any(|context| context.is_busy())
+    (gil::needs_drop_requests() && gil::has_waiters())
+        || targets().iter().any(|context| context.is_busy())
 }
 
-fn watched() -> Vec<Arc<dyn Watched>> {
-    WATCHED.lock().contexts.iter().filter_map(Weak::upgrade).collect()
+fn targets() -> Vec<Arc<dyn WatchTarget>> {
+    TARGETS.lock().contexts.iter().filter_map(Weak::upgrade).collect()
 }
 
-fn watch_all() {
-    let mut worked = Instant::now();
+fn run() {
+    let mut worked_at = Instant::now();
     loop {
-        let pause = look();
+        let pause = poll();
         if pause.is_some() {
-            worked = Instant::now();
-        } else if worked.elapsed() > LINGER {
-            wakeup::WATCHDOG.sleep_unless(is_work);
-            worked = Instant::now();
+            worked_at = Instant::now();
+        } else if worked_at.elapsed() > IDLE_TIMEOUT {
+            wakeup::WATCHDOG.wait_unless(is_work);
+            worked_at = Instant::now();
         }
-        std::thread::sleep(pause.unwrap_or(LOOK));
+        std::thread::sleep(pause.unwrap_or(POLL));
     }
 }
 
-/// Looks once. How long until the next look, or `None` when nothing runs.
-fn look() -> Option<Duration> {
+/// Polls once. The time until the next poll, or `None` when nothing runs.
+fn poll() -> Option<Duration> {
     let mut pause = None;
-    let watched = watched();
-    if gil::needs_drop_requests() && gil::is_wanted() {
-        pause = Some(drop_request::LONG);
-        if drop_request::is_stalled() {
+    let targets = targets();
+    if gil::needs_drop_requests() && gil::has_waiters() {
+        pause = Some(drop_request::LONG_JOB);
+        if drop_request::check_stalled() {
             let main: Arc<dyn GilHolder> = Arc::new(Main);
-            let sharing = watched.iter().filter(|context| context.shares_gil()).cloned();
+            let sharing = targets.iter().filter(|context| context.shares_gil()).cloned();
             let sharing = sharing.map(|context| -> Arc<dyn GilHolder> { context });
-            drop_request::nudge_all(sharing.chain([main]));
+            drop_request::watch_all(sharing.chain([main]));
         }
     }
-    for context in watched {
+    for context in targets {
         let Some(busy) = context.busy_for() else { continue };
-        let seldom = if busy > OLD { SELDOM } else { LOOK };
-        let often = context.shares_gil() && gil::needs_drop_requests();
-        if often && busy > drop_request::LONG {
-            drop_request::nudge_in_background(Arc::clone(&context) as _);
+        let slow = if busy > SLOW_AFTER { SLOW_POLL } else { POLL };
+        let needs_requests = context.shares_gil() && gil::needs_drop_requests();
+        if needs_requests && busy > drop_request::LONG_JOB {
+            drop_request::watch_holder(Arc::clone(&context) as _);
         }
-        if busy > LOOK {
-            context.look_after();
+        if busy > POLL {
+            context.check();
         }
-        let next = if often { drop_request::LONG } else { seldom };
+        let next = if needs_requests { drop_request::LONG_JOB } else { slow };
         pause = Some(pause.map_or(next, |pause: Duration| pause.min(next)));
     }
     pause

@@ -19,7 +19,7 @@ pub enum Kind {
 
 /// Compiles UTF-8 source. A NUL inside is a `ValueError`, as for Python's own `compile`.
 pub fn compile(
-    at: Attached<'_>,
+    py: Attached<'_>,
     source: &[u8],
     filename: &str,
     kind: Kind,
@@ -32,9 +32,9 @@ pub fn compile(
     };
     // SAFETY: attached; both texts end in NUL.
     let code = unsafe {
-        Object::from_owned(at, ffi::Py_CompileString(source.as_ptr(), filename.as_ptr(), start))
+        Object::from_owned(py, ffi::Py_CompileString(source.as_ptr(), filename.as_ptr(), start))
     };
-    code.ok_or_else(|| Exception::take(at))
+    code.ok_or_else(|| Exception::take(py))
 }
 
 /// A copy of a source, whose length comes from whoever has it run.
@@ -55,23 +55,23 @@ fn null_bytes() -> Exception {
 
 /// Runs compiled code. `None`: it raised.
 #[must_use]
-pub fn run(at: Attached<'_>, code: &Object, globals: &Object, locals: &Object) -> Option<Object> {
+pub fn run(py: Attached<'_>, code: &Object, globals: &Object, locals: &Object) -> Option<Object> {
     // SAFETY: attached; `code` is a code object and the namespaces are mappings.
     unsafe {
         let value = ffi::PyEval_EvalCode(code.as_ptr(), globals.as_ptr(), locals.as_ptr());
-        Object::from_owned(at, value)
+        Object::from_owned(py, value)
     }
 }
 
 /// Compiles and runs statements.
 pub fn exec(
-    at: Attached<'_>,
+    py: Attached<'_>,
     source: &[u8],
     filename: &str,
     namespace: &Object,
 ) -> Result<(), Exception> {
-    let code = compile(at, source, filename, Kind::Statements)?;
-    run(at, &code, namespace, namespace).map(drop).ok_or_else(|| Exception::take(at))
+    let code = compile(py, source, filename, Kind::Statements)?;
+    run(py, &code, namespace, namespace).map(drop).ok_or_else(|| Exception::take(py))
 }
 
 /// Statements of the library's own, which are compiled once. What is kept is the text that CPython would
@@ -91,28 +91,28 @@ impl Source {
     }
 
     /// Runs them.
-    pub fn exec(&self, at: Attached<'_>, namespace: &Object) -> Result<(), Exception> {
-        let code = self.code(at)?;
-        run(at, &code, namespace, namespace).map(drop).ok_or_else(|| Exception::take(at))
+    pub fn exec(&self, py: Attached<'_>, namespace: &Object) -> Result<(), Exception> {
+        let code = self.code(py)?;
+        run(py, &code, namespace, namespace).map(drop).ok_or_else(|| Exception::take(py))
     }
 
     /// Their code object, of the interpreter that the thread is attached to.
-    pub fn code(&self, at: Attached<'_>) -> Result<Object, Exception> {
+    pub fn code(&self, py: Attached<'_>) -> Result<Object, Exception> {
         if let Some(bytes) = self.marshalled.get() {
             let length = bytes.len() as ffi::Py_ssize_t;
             // SAFETY: attached; pointer and length are those of one vector.
             let code = unsafe {
                 let code = ffi::PyMarshal_ReadObjectFromString(bytes.as_ptr().cast(), length);
-                Object::from_owned(at, code)
+                Object::from_owned(py, code)
             };
-            return code.ok_or_else(|| Exception::take(at));
+            return code.ok_or_else(|| Exception::take(py));
         }
-        let code = compile(at, self.text, self.filename, Kind::Statements)?;
+        let code = compile(py, self.text, self.filename, Kind::Statements)?;
         // SAFETY: attached; the code object is live, and a marshalled object is a `bytes`.
         unsafe {
             let version = ffi::Py_MARSHAL_VERSION;
             let bytes = ffi::PyMarshal_WriteObjectToString(code.as_ptr(), version);
-            let bytes = Object::from_owned(at, bytes).ok_or_else(|| Exception::take(at))?;
+            let bytes = Object::from_owned(py, bytes).ok_or_else(|| Exception::take(py))?;
             let length = usize::try_from(ffi::PyBytes_Size(bytes.as_ptr())).unwrap_or(0);
             let start = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>();
             let _ = self.marshalled.set(std::slice::from_raw_parts(start, length).to_vec());

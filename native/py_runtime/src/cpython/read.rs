@@ -7,8 +7,8 @@ use pyo3_ffi as ffi;
 use crate::cpython::object::{Attached, Object};
 
 /// An integer of an object. `None`: it has none of that name, and an exception may be set.
-pub(crate) fn integer_attribute(at: Attached<'_>, object: &Object, name: &CStr) -> Option<i64> {
-    let value = object.getattr_c(at, name)?;
+pub(crate) fn integer_attribute(py: Attached<'_>, object: &Object, name: &CStr) -> Option<i64> {
+    let value = object.getattr_c(py, name)?;
     // SAFETY: attached; `value` is live, and looked into only if it is an int.
     unsafe {
         if ffi::PyLong_Check(value.as_ptr()) == 0 {
@@ -23,7 +23,7 @@ pub(crate) fn integer_attribute(at: Attached<'_>, object: &Object, name: &CStr) 
 /// The text of a `str` as UTF-8; lone surrogates come out as `\udcXX` escapes instead of failing. `None`:
 /// an exception is set, which is `MemoryError` if there is no memory for a copy.
 #[must_use]
-pub fn lossy_text(at: Attached<'_>, text: &Object) -> Option<String> {
+pub fn lossy_text(py: Attached<'_>, text: &Object) -> Option<String> {
     const UTF8: &CStr = c"utf-8";
     const ESCAPE: &CStr = c"backslashreplace";
     let mut len = 0;
@@ -39,7 +39,7 @@ pub fn lossy_text(at: Attached<'_>, text: &Object) -> Option<String> {
     // SAFETY: `text` is live; a non-`str` makes the call fail with a TypeError, not misbehave.
     let bytes = unsafe {
         Object::from_owned(
-            at,
+            py,
             ffi::PyUnicode_AsEncodedString(text.as_ptr(), UTF8.as_ptr(), ESCAPE.as_ptr()),
         )
     }?;

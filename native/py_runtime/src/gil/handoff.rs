@@ -1,147 +1,148 @@
-//! Taking turns at what one thread at a time can hold, when whoever lets go of it and asks again at
-//! once would nearly always get it back.
+//! Fair handoff of what one thread at a time can hold, here the GIL. A holder that releases it and asks
+//! again at once would nearly always get it back.
 //!
-//! Whoever waits is counted, and whoever has got it turns a generation, as its holder. A thread that
-//! hands over stays away until the generation has turned: somebody else has had it then. Should
-//! nobody be waiting any more there is nothing to stay away for.
+//! Waiters increment `waiters`; each new holder increments `generation`. A thread that hands off waits
+//! until the generation has changed, because another thread has had the lock then, or until no thread
+//! waits any more.
 //!
-//! A thread that waits inside CPython wakes at each switch interval to ask the holder to let go: a thousand of
-//! them keep all cores busy with that. So only a few wait there at a time. The others sleep outside, in the
-//! order in which they came, each until one who was inside has had its turn.
+//! A thread that waits inside CPython wakes at each switch interval to ask the holder to release the
+//! GIL: a thousand of them would keep all cores busy with that. So only a few wait there at a time. The
+//! others sleep outside, in the order in which they came, each until a thread that was inside has had the
+//! lock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, Thread, current, park, yield_now};
 
-/// How many threads wait inside CPython at most: enough that one is ready whenever the holder lets go. In a
-/// model of three threads one of them sleeps.
-const MOST_INSIDE: usize = if cfg!(feature = "loom") { 2 } else { 4 };
+/// How many threads wait inside CPython at most: enough that one is ready whenever the lock is released.
+/// In a model of three threads one of them sleeps.
+const MAX_INSIDE: usize = if cfg!(feature = "loom") { 2 } else { 4 };
 
-/// Who waits, and whose turn it has been.
+/// Who waits, and how often the lock has changed hands.
 #[derive(Debug)]
-pub struct Turns {
+pub struct Handoff {
     waiters: AtomicUsize,
     generation: AtomicUsize,
     outside: Mutex<Outside>,
 }
 
-/// Those who may not wait inside yet.
+/// The threads that may not wait inside yet.
 #[derive(Debug)]
 struct Outside {
     /// In the order in which they came.
     sleepers: VecDeque<Arc<Sleeper>>,
-    /// How many have been admitted before they slept.
-    admitted: usize,
+    /// How many were woken before they slept.
+    woken_early: usize,
 }
 
 #[derive(Debug)]
 struct Sleeper {
     thread: Thread,
-    is_admitted: AtomicBool,
+    may_enter: AtomicBool,
 }
 
 impl Outside {
-    const NOBODY: Self = Outside { sleepers: VecDeque::new(), admitted: 0 };
+    const NOBODY: Self = Outside { sleepers: VecDeque::new(), woken_early: 0 };
 }
 
-impl Turns {
-    /// Nobody waits.
+impl Handoff {
+    /// No thread waits.
     #[cfg(not(feature = "loom"))]
     pub const fn new() -> Self {
-        Turns {
+        Handoff {
             waiters: AtomicUsize::new(0),
             generation: AtomicUsize::new(0),
             outside: Mutex::new(Outside::NOBODY),
         }
     }
 
-    /// Nobody waits.
+    /// No thread waits.
     #[cfg(feature = "loom")]
     pub fn new() -> Self {
-        Turns {
+        Handoff {
             waiters: AtomicUsize::new(0),
             generation: AtomicUsize::new(0),
             outside: Mutex::new(Outside::NOBODY),
         }
     }
 
-    /// Waits for it by `get`, and is counted meanwhile.
-    pub fn take(&self, get: impl FnOnce()) {
-        if self.waiters.fetch_add(1, Ordering::SeqCst) >= MOST_INSIDE {
+    /// Waits for the lock by calling `get`, and is counted meanwhile.
+    pub fn acquire(&self, get: impl FnOnce()) {
+        if self.waiters.fetch_add(1, Ordering::SeqCst) >= MAX_INSIDE {
             self.sleep_outside();
         }
         get();
         self.generation.fetch_add(1, Ordering::SeqCst);
-        if self.waiters.fetch_sub(1, Ordering::SeqCst) > MOST_INSIDE {
-            self.admit_one();
+        if self.waiters.fetch_sub(1, Ordering::SeqCst) > MAX_INSIDE {
+            self.wake_one();
         }
     }
 
-    /// Sleeps until [`Turns::admit_one`] is called for this thread. There is one call for each sleep, in
+    /// Sleeps until [`Handoff::wake_one`] is called for this thread. There is one call for each sleep, in
     /// whichever order: the waiters are counted up and down by one atomic, which decides on both.
     #[cold]
     fn sleep_outside(&self) {
-        let sleeper = Arc::new(Sleeper { thread: current(), is_admitted: AtomicBool::new(false) });
+        let sleeper = Arc::new(Sleeper { thread: current(), may_enter: AtomicBool::new(false) });
         {
             let mut outside = self.outside.lock();
-            if outside.admitted > 0 {
-                outside.admitted -= 1;
+            if outside.woken_early > 0 {
+                outside.woken_early -= 1;
                 return;
             }
             outside.sleepers.push_back(Arc::clone(&sleeper));
         }
-        while !sleeper.is_admitted.load(Ordering::Acquire) {
+        while !sleeper.may_enter.load(Ordering::Acquire) {
             park();
         }
     }
 
     #[cold]
-    fn admit_one(&self) {
+    fn wake_one(&self) {
         let mut outside = self.outside.lock();
         match outside.sleepers.pop_front() {
-            None => outside.admitted += 1,
+            None => outside.woken_early += 1,
             Some(sleeper) => {
                 drop(outside);
-                sleeper.is_admitted.store(true, Ordering::Release);
+                sleeper.may_enter.store(true, Ordering::Release);
                 sleeper.thread.unpark();
             }
         }
     }
 
-    /// Changes whenever somebody has got it.
+    /// Changes whenever a thread has got the lock after waiting for it.
     pub fn generation(&self) -> usize {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// Whether anybody waits who is counted.
-    pub fn are_wanted(&self) -> bool {
+    /// Whether a thread waits that is counted.
+    pub fn has_waiters(&self) -> bool {
         self.waiters.load(Ordering::Relaxed) > 0
     }
 
-    /// Lets go by `let_go`, lets one who waits have it, or loses patience, and takes it again. By the
-    /// holder.
-    pub fn hand_over(
+    /// Releases the lock by calling `release`, waits until another thread has had it or `may_wait`
+    /// returns `false`, and takes it again. Called by the holder.
+    pub fn hand_off(
         &self,
-        let_go: impl FnOnce(),
-        patience: impl Fn() -> bool,
+        release: impl FnOnce(),
+        may_wait: impl Fn() -> bool,
         get: impl FnOnce(),
     ) {
         let generation = self.generation.load(Ordering::SeqCst);
-        let_go();
+        release();
         while self.generation.load(Ordering::SeqCst) == generation
             && self.waiters.load(Ordering::SeqCst) > 0
-            && patience()
+            && may_wait()
         {
             yield_now();
         }
-        self.take(get);
+        self.acquire(get);
     }
 }
 
-impl Default for Turns {
+impl Default for Handoff {
     fn default() -> Self {
-        Turns::new()
+        Handoff::new()
     }
 }
 
@@ -150,23 +151,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_crowd_only_a_few_wait_inside_and_all_have_their_turn() {
-        let (turns, inside) = (Turns::new(), AtomicUsize::new(0));
-        let held = Mutex::new(0);
+    fn of_many_threads_only_a_few_wait_inside_and_all_get_the_lock() {
+        let (handoff, inside) = (Handoff::new(), AtomicUsize::new(0));
+        let acquired = Mutex::new(0);
         std::thread::scope(|scope| {
             for _ in 0..64 {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        turns.take(|| {
-                            assert!(inside.fetch_add(1, Ordering::SeqCst) < MOST_INSIDE);
-                            *held.lock() += 1;
+                        handoff.acquire(|| {
+                            assert!(inside.fetch_add(1, Ordering::SeqCst) < MAX_INSIDE);
+                            *acquired.lock() += 1;
                             inside.fetch_sub(1, Ordering::SeqCst);
                         });
                     }
                 });
             }
         });
-        assert_eq!(*held.lock(), 6400);
-        assert!(!turns.are_wanted());
+        assert_eq!(*acquired.lock(), 6400);
+        assert!(!handoff.has_waiters());
     }
 }

@@ -30,19 +30,19 @@ sys.setswitchinterval = _bounded(sys.setswitchinterval)
 ";
 
 /// Bounds what Python code of this interpreter can set it to.
-pub(crate) fn bound(at: Attached<'_>) -> Result<(), Exception> {
-    let namespace = library_namespace(at, "py_context_router.switch_interval")?;
-    code::exec(at, BOUND, "<switch interval>", &namespace)
+pub(crate) fn bound(py: Attached<'_>) -> Result<(), Exception> {
+    let namespace = library_namespace(py, "py_context_router.switch_interval")?;
+    code::exec(py, BOUND, "<switch interval>", &namespace)
 }
 
 /// Sets it to [`SWITCH_INTERVAL`], for all that share the GIL.
-pub(crate) fn set(at: Attached<'_>) -> Result<(), Exception> {
+pub(crate) fn set(py: Attached<'_>) -> Result<(), Exception> {
     // SAFETY: attached; `sys` exists, and its function takes one float.
     let set = unsafe {
         let function = ffi::PySys_GetObject(c"setswitchinterval".as_ptr().cast_mut());
-        let function = Object::from_borrowed(at, function);
+        let function = Object::from_borrowed(py, function);
         let seconds =
-            Object::from_owned(at, ffi::PyFloat_FromDouble(SWITCH_INTERVAL.as_secs_f64()));
+            Object::from_owned(py, ffi::PyFloat_FromDouble(SWITCH_INTERVAL.as_secs_f64()));
         match (function, seconds) {
             (Some(function), Some(seconds)) => {
                 let call = ffi::PyObject_CallFunctionObjArgs(
@@ -50,10 +50,10 @@ pub(crate) fn set(at: Attached<'_>) -> Result<(), Exception> {
                     seconds.as_ptr(),
                     std::ptr::null_mut::<ffi::PyObject>(),
                 );
-                Object::from_owned(at, call)
+                Object::from_owned(py, call)
             }
             _ => None,
         }
     };
-    set.map(drop).ok_or_else(|| Exception::take(at))
+    set.map(drop).ok_or_else(|| Exception::take(py))
 }

@@ -32,14 +32,14 @@ impl Interpreter {
             return Err("Python has not been started".into());
         }
         match parked::take(mode) {
-            Some(spare) => spare.enter(),
+            Some(parked) => parked.enter(),
             None => Self::enter_new(mode),
         }
     }
 
     /// As [`Interpreter::enter`], which has been called before, but not one that was set aside.
     pub(crate) fn enter_new(mode: Mode) -> Result<Self, String> {
-        let _turn = (mode == Mode::SubInterpreter).then(Creation::take_turn);
+        let _turn = (mode == Mode::SubInterpreter).then(CreationTurn::wait);
         // SAFETY: Python runs, see above, and is never finalized. The main interpreter is where every thread
         // starts from.
         let main = unsafe { new_main_state(mode) }?;
@@ -57,8 +57,8 @@ impl Interpreter {
         if mode != Mode::Worker && switch_interval::bound(new.attached()).is_err() {
             return Err("the interval at which threads switch can't be bounded".into());
         }
-        if mode != Mode::Worker && reset::KEPT {
-            new.reset = reset::note(new.attached());
+        if mode != Mode::Worker && reset::REUSES_INTERPRETERS {
+            new.reset = reset::snapshot(new.attached());
         }
         Ok(new)
     }
@@ -66,30 +66,30 @@ impl Interpreter {
 
 /// The turn to create an interpreter under the shared GIL. What CPython imports into each lets go of the GIL
 /// with every file: of a hundred threads that do so side by side each waits for the GIL thousands of times.
-struct Creation {
+struct CreationTurn {
     _turn: Option<MutexGuard<'static, ()>>,
 }
 
 static CREATING: Mutex<()> = Mutex::new(());
 static CREATED: AtomicUsize = AtomicUsize::new(0);
 
-impl Creation {
+impl CreationTurn {
     /// How long to wait for one creation: what an installation imports at start may block.
-    const PATIENCE: Duration = Duration::from_secs(1);
+    const MAX_WAIT: Duration = Duration::from_secs(1);
 
     /// The thread isn't attached.
-    fn take_turn() -> Self {
+    fn wait() -> Self {
         loop {
             let created = CREATED.load(Ordering::Relaxed);
-            let turn = CREATING.try_lock_for(Self::PATIENCE);
+            let turn = CREATING.try_lock_for(Self::MAX_WAIT);
             if turn.is_some() || created == CREATED.load(Ordering::Relaxed) {
-                return Creation { _turn: turn };
+                return CreationTurn { _turn: turn };
             }
         }
     }
 }
 
-impl Drop for Creation {
+impl Drop for CreationTurn {
     fn drop(&mut self) {
         CREATED.fetch_add(1, Ordering::Relaxed);
     }
@@ -119,7 +119,7 @@ unsafe fn new_main_state(mode: Mode) -> Result<*mut ffi::PyThreadState, String> 
     if mode == Mode::Worker {
         return new();
     }
-    let made = os_thread::spawn("py_begin", move || {
+    let made = os_thread::spawn("py_tstate", move || {
         // As an address, because a pointer stays on its thread.
         new().map(|state| state.expose_provenance())
     });
@@ -137,7 +137,7 @@ unsafe fn create(
     main: *mut ffi::PyThreadState,
 ) -> Result<*mut ffi::PyThreadState, String> {
     #[cfg(not(Py_3_13))]
-    settle_statics();
+    init_shared_statics();
     // SAFETY: passed on.
     let created = unsafe { new_interpreter(mode) };
     // The bootstrap state has to go: while two states share one thread id, an asynchronous
@@ -153,7 +153,7 @@ unsafe fn create(
                 ffi::PyThreadState_DeleteCurrent();
                 gil::attach(tstate, mode.shares_gil());
                 #[cfg(not(Py_3_13))]
-                hide_modules_of_one();
+                block_single_interpreter_modules();
                 #[cfg(all(Py_3_11, not(Py_3_12)))]
                 limit_digits();
                 Ok(tstate)
@@ -170,18 +170,18 @@ unsafe fn create(
 /// Before 3.13 `datetime` keeps what parses its times in a static, from whichever interpreter needed it
 /// first. The main one never ends.
 #[cfg(not(Py_3_13))]
-fn settle_statics() {
-    static SETTLED: AtomicBool = AtomicBool::new(false);
-    if SETTLED.load(Ordering::Relaxed) {
+fn init_shared_statics() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.load(Ordering::Relaxed) {
         return;
     }
     // SAFETY: the caller is attached to the main interpreter.
-    let at = unsafe { Attached::assume() };
+    let py = unsafe { Attached::assume() };
     const SOURCE: &[u8] = b"import datetime\ndatetime.datetime.strptime('2000', '%Y')";
     // An installation without `datetime` has nothing to settle.
-    let _ = library_namespace(at, "py_context_router.interpreter")
-        .and_then(|namespace| code::exec(at, SOURCE, "<statics>", &namespace));
-    SETTLED.store(true, Ordering::Relaxed);
+    let _ = library_namespace(py, "py_context_router.interpreter")
+        .and_then(|namespace| code::exec(py, SOURCE, "<statics>", &namespace));
+    DONE.store(true, Ordering::Relaxed);
 }
 
 /// Before 3.13 (`_asyncio`: 3.12) these modules in C keep in statics what belongs to one interpreter: classes
@@ -192,7 +192,7 @@ fn settle_statics() {
 /// # Safety
 /// The thread is attached to a new interpreter.
 #[cfg(not(Py_3_13))]
-unsafe fn hide_modules_of_one() {
+unsafe fn block_single_interpreter_modules() {
     // SAFETY: attached; `sys.modules` is a dictionary, and takes a reference.
     unsafe {
         let modules = ffi::PyImport_GetModuleDict();
@@ -216,10 +216,10 @@ unsafe fn limit_digits() {
         if digits < 0: digits = sys.int_info.default_max_str_digits\n\
         sys.set_int_max_str_digits(digits)";
     // SAFETY: as the caller vouches.
-    let at = unsafe { Attached::assume() };
+    let py = unsafe { Attached::assume() };
     // Should it fail the interpreter is what CPython has made.
-    let _ = library_namespace(at, "py_context_router.digits")
-        .and_then(|namespace| code::exec(at, SOURCE, "<digits>", &namespace));
+    let _ = library_namespace(py, "py_context_router.digits")
+        .and_then(|namespace| code::exec(py, SOURCE, "<digits>", &namespace));
 }
 
 /// # Safety

@@ -7,11 +7,12 @@ use pyo3_ffi as ffi;
 
 use super::exit_functions::{collect_garbage, run_exit_functions};
 use super::mode::Mode;
-use super::parked::{self, Vacant};
-use super::{Interpreter, new_state, reset, visit_main};
+use super::parked::{self, ParkedInterpreter};
+use super::{Interpreter, new_state, reset, with_main_attached};
 use crate::boot::{self, python_threads};
 #[cfg(not(Py_3_12))]
 use crate::cpython::code;
+use crate::cpython::exception::clear;
 #[cfg(not(Py_3_12))]
 use crate::cpython::namespace::library_namespace;
 use crate::cpython::object::{Attached, Object};
@@ -36,9 +37,9 @@ impl Interpreter {
     /// aborts the process then ("not the last thread"). Such an interpreter is left behind.
     fn end_interpreter(&mut self) {
         self.join_python_threads();
-        if self.is_as_new() {
-            match self.leave() {
-                Ok(vacant) => parked::put(vacant),
+        if self.try_reset() {
+            match self.detach_for_good() {
+                Ok(parked) => parked::put(parked),
                 Err(why) => eprintln!("py_context_router: an interpreter is left behind: {why}"),
             }
             return;
@@ -65,22 +66,22 @@ impl Interpreter {
     /// functions, and the finalizers of what is garbage by now. And before 3.12 an `atexit` callback may
     /// start a thread, and CPython looks for threads only after it has run them.
     fn run_last_code(&self) {
-        let at = self.attached();
-        run_exit_functions(at);
+        let py = self.attached();
+        run_exit_functions(py);
         #[cfg(Py_3_12)]
         self.join_python_threads();
         #[cfg(not(Py_3_12))]
-        join_late_threads(at);
-        collect_garbage(at);
+        join_late_threads(py);
+        collect_garbage(py);
     }
 
     /// As dropping it, but an interpreter that is as new again is given back instead of being set aside
     /// for the next context.
-    pub(crate) fn reclaim(self) -> Option<Vacant> {
+    pub(crate) fn end_or_park(self) -> Option<ParkedInterpreter> {
         let mut this = std::mem::ManuallyDrop::new(self);
         this.join_python_threads();
-        if this.is_as_new() {
-            return this.leave().ok();
+        if this.try_reset() {
+            return this.detach_for_good().ok();
         }
         // Threads are joined again, of which there are none, and it isn't reset again.
         this.reset = None;
@@ -89,14 +90,14 @@ impl Interpreter {
     }
 
     /// Leaves the interpreter to whoever gets it next; this thread is detached. `None`: it is lost.
-    pub(crate) fn vacate(self) -> Option<Vacant> {
+    pub(crate) fn park(self) -> Option<ParkedInterpreter> {
         let mut this = std::mem::ManuallyDrop::new(self);
         this.join_python_threads();
-        this.leave().ok()
+        this.detach_for_good().ok()
     }
 
     /// Makes the interpreter as new, if it is to be kept. `false`: it isn't, or can't be.
-    fn is_as_new(&mut self) -> bool {
+    fn try_reset(&mut self) -> bool {
         // Resetting runs Python code, so threads are looked for before and after.
         if self.reset.is_none() || !self.is_last_thread() || !self.renew_state() {
             return false;
@@ -124,18 +125,11 @@ impl Interpreter {
 
     /// What Python does at its own exit: waits for the threads that aren't daemons.
     fn join_python_threads(&self) {
-        let at = self.attached();
-        // SAFETY: attached; the name is an owned `str`, and only what is imported is looked at.
-        unsafe {
-            let joined = Object::text(at, "threading")
-                .and_then(|name| Object::from_owned(at, ffi::PyImport_GetModule(name.as_ptr())))
-                .and_then(|threading| threading.getattr_c(at, c"_shutdown"))
-                .and_then(|shutdown| {
-                    Object::from_owned(at, ffi::PyObject_CallNoArgs(shutdown.as_ptr()))
-                });
-            drop(joined);
-            ffi::PyErr_Clear();
-        }
+        let py = self.attached();
+        let shutdown = Object::imported(py, "threading")
+            .and_then(|threading| threading.getattr_c(py, c"_shutdown"));
+        drop(shutdown.and_then(|shutdown| shutdown.call0(py)));
+        clear(py);
     }
 
     /// Whether Python code that others run too keeps pointers to its built-in methods: in CPython 3.12,
@@ -157,15 +151,15 @@ impl Interpreter {
 
 /// Waits for the threads that `atexit` callbacks have started: `threading` itself waits only once.
 #[cfg(not(Py_3_12))]
-fn join_late_threads(at: Attached<'_>) {
+fn join_late_threads(py: Attached<'_>) {
     const SOURCE: &[u8] = b"import sys\n\
         threading = sys.modules.get('threading')\n\
         if threading is not None:\n \
             for thread in threading.enumerate():\n  \
                 if thread is not threading.current_thread() and not thread.daemon: thread.join()";
     // Who raises here is left behind as a thread, or has ended.
-    let _ = library_namespace(at, "py_context_router.interpreter")
-        .and_then(|namespace| code::exec(at, SOURCE, "<threads>", &namespace));
+    let _ = library_namespace(py, "py_context_router.interpreter")
+        .and_then(|namespace| code::exec(py, SOURCE, "<threads>", &namespace));
 }
 
 /// Before 3.12 `Py_EndInterpreter` leaves the GIL held with no thread state.
@@ -185,7 +179,7 @@ unsafe fn release_leftover_gil() {
 }
 
 /// How long `atexit` callbacks wait for the threads that Python code has started in the main interpreter.
-const THREADS_PATIENCE: Duration = Duration::from_secs(4);
+const MAX_THREADS_WAIT: Duration = Duration::from_secs(4);
 
 /// Ends the threads that Python code has started in the main interpreter, and runs its `atexit` callbacks,
 /// once each. They may take as long as they like, so this is for a thread of its own; one that has nothing to
@@ -197,20 +191,20 @@ pub fn run_atexit() {
     let (ended, end) = mpsc::channel();
     let end_threads = move || {
         // SAFETY: this thread has nothing to do with Python; attached by the visit.
-        unsafe { visit_main(|| python_threads::end(Attached::assume())) };
+        unsafe { with_main_attached(|| python_threads::end(Attached::assume())) };
         // Nobody may wait any more.
         let _ = ended.send(());
     };
     // In a thread of its own: what doesn't end keeps the callbacks waiting only for so long.
     if os_thread::spawn("py_threads", end_threads).is_ok() {
-        let _ = end.recv_timeout(THREADS_PATIENCE);
+        let _ = end.recv_timeout(MAX_THREADS_WAIT);
     }
     let run_last_code = || {
         // SAFETY: attached by the visit.
-        let at = unsafe { Attached::assume() };
-        run_exit_functions(at);
-        python_threads::finish(at);
+        let py = unsafe { Attached::assume() };
+        run_exit_functions(py);
+        python_threads::finish(py);
     };
     // SAFETY: says the caller.
-    unsafe { visit_main(run_last_code) };
+    unsafe { with_main_attached(run_last_code) };
 }

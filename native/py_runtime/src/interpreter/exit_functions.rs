@@ -7,15 +7,11 @@ use crate::cpython::object::{Attached, Object};
 
 /// Runs the `atexit` callbacks of the interpreter that the thread is attached to, once each. What they
 /// raise CPython reports itself.
-pub(crate) fn run_exit_functions(at: Attached<'_>) {
-    // SAFETY: attached; the name is a C string.
-    let done = unsafe {
-        Object::from_owned(at, ffi::PyImport_ImportModule(c"atexit".as_ptr()))
-            .and_then(|atexit| atexit.getattr_c(at, c"_run_exitfuncs"))
-            .and_then(|run| Object::from_owned(at, ffi::PyObject_CallNoArgs(run.as_ptr())))
-    };
-    drop(done);
-    clear(at);
+pub(crate) fn run_exit_functions(py: Attached<'_>) {
+    let run =
+        Object::import(py, c"atexit").and_then(|atexit| atexit.getattr_c(py, c"_run_exitfuncs"));
+    drop(run.and_then(|run| run.call0(py)));
+    clear(py);
 }
 
 /// Collects garbage, whose finalizers run.

@@ -33,11 +33,11 @@ pub struct Interpreter {
     tstate: *mut ffi::PyThreadState,
     attached_since: Cell<Instant>,
     /// How often this thread has let in those who aren't counted as waiting.
-    let_in: Cell<u32>,
+    yields: Cell<u32>,
     /// Makes the interpreter as new for the next context, where interpreters are kept.
     reset: Option<Object>,
     /// Another context has had it before.
-    is_used: bool,
+    is_reused: bool,
 }
 
 /// The interpreter as seen by a thread that wants to strike a blow in it.
@@ -50,8 +50,8 @@ unsafe impl Send for InterpreterPtr {}
 
 impl Interpreter {
     fn attached_with(tstate: *mut ffi::PyThreadState, mode: Mode) -> Self {
-        let (attached_since, let_in) = (Cell::new(Instant::now()), Cell::new(0));
-        Interpreter { mode, tstate, attached_since, let_in, reset: None, is_used: false }
+        let (attached_since, yields) = (Cell::new(Instant::now()), Cell::new(0));
+        Interpreter { mode, tstate, attached_since, yields, reset: None, is_reused: false }
     }
 
     /// How it gets its Python.
@@ -73,27 +73,27 @@ impl Interpreter {
     }
 
     /// Hands the GIL on if another thread has waited for it long enough.
-    pub(crate) fn take_turns(&self) {
+    pub(crate) fn maybe_yield_gil(&self) {
         let held = self.attached_since.get().elapsed();
-        if self.mode.shares_gil() && gil::is_turn_over(held) {
+        if self.mode.shares_gil() && gil::must_hand_off(held) {
             // SAFETY: attached, with our own state.
-            unsafe { gil::hand_over(self.tstate) };
+            unsafe { gil::hand_off(self.tstate) };
             self.attached_since.set(Instant::now());
-        } else if gil::is_turn_of_others(held) {
-            let times = self.let_in.get();
-            self.let_in.set(times.wrapping_add(1));
+        } else if gil::must_yield(held) {
+            let times = self.yields.get();
+            self.yields.set(times.wrapping_add(1));
             // SAFETY: as above.
-            unsafe { gil::let_others_in(self.tstate, self.mode.shares_gil(), times) };
+            unsafe { gil::yield_gil(self.tstate, self.mode.shares_gil(), times) };
             self.attached_since.set(Instant::now());
         }
     }
 
     /// Whether another context has had it before, and may have left something in it.
-    pub(crate) fn is_used(&self) -> bool {
-        self.is_used
+    pub(crate) fn is_reused(&self) -> bool {
+        self.is_reused
     }
 
-    /// The pointer for [`visit`].
+    /// The pointer for [`with_attached`].
     pub(crate) fn pointer(&self) -> InterpreterPtr {
         // SAFETY: the state is alive.
         InterpreterPtr(unsafe { ffi::PyThreadState_GetInterpreter(self.tstate) })
@@ -137,16 +137,16 @@ impl Drop for Detached<'_> {
 ///
 /// # Safety
 /// The current thread is not attached to any interpreter.
-pub(crate) unsafe fn visit_main(f: impl FnOnce()) {
+pub(crate) unsafe fn with_main_attached(f: impl FnOnce()) {
     // SAFETY: Python runs and is never finalized.
-    unsafe { visit(InterpreterPtr(ffi::PyInterpreterState_Main()), f) };
+    unsafe { with_attached(InterpreterPtr(ffi::PyInterpreterState_Main()), f) };
 }
 
 /// Runs `f` attached to `interpreter`, from a thread that has nothing to do with it.
 ///
 /// # Safety
 /// The interpreter is not ended meanwhile, and the current thread is not attached to any.
-pub(crate) unsafe fn visit(interpreter: InterpreterPtr, f: impl FnOnce()) {
+pub(crate) unsafe fn with_attached(interpreter: InterpreterPtr, f: impl FnOnce()) {
     // SAFETY: the caller keeps the interpreter alive; the state is made, used and ended here.
     unsafe {
         let state = ffi::PyThreadState_New(interpreter.0);

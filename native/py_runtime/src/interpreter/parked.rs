@@ -4,8 +4,9 @@ use parking_lot::Mutex;
 use pyo3_ffi as ffi;
 
 use super::mode::Mode;
-use super::{Interpreter, InterpreterPtr, new_state, visit};
-use crate::cpython::unbound::Escaped;
+use super::{Interpreter, InterpreterPtr, new_state, with_attached};
+use crate::cpython::object::Object;
+use crate::cpython::unbound::Unbound;
 use crate::gil;
 use crate::sync::os_thread;
 
@@ -13,16 +14,16 @@ use crate::sync::os_thread;
 /// a state in an interpreter that has none ("thread state already initialized", and aborts).
 #[derive(Debug)]
 #[must_use = "nobody else can end it"]
-pub(crate) struct Vacant {
+pub(crate) struct ParkedInterpreter {
     mode: Mode,
-    keeper: *mut ffi::PyThreadState,
-    reset: Option<Escaped>,
+    parked_state: *mut ffi::PyThreadState,
+    reset: Option<Unbound>,
 }
 
 // SAFETY: the state is never attached; it only changes hands, and whoever has it may delete it.
-unsafe impl Send for Vacant {}
+unsafe impl Send for ParkedInterpreter {}
 
-impl Vacant {
+impl ParkedInterpreter {
     /// Its mode.
     pub(crate) fn mode(&self) -> Mode {
         self.mode
@@ -30,21 +31,21 @@ impl Vacant {
 
     /// Attaches this thread to it, which owns it from now on.
     pub(crate) fn enter(self) -> Result<Interpreter, String> {
-        let Vacant { mode, keeper, reset } = self;
-        // SAFETY: a vacant interpreter is alive, and no thread's but ours from now on.
+        let ParkedInterpreter { mode, parked_state, reset } = self;
+        // SAFETY: a parked interpreter is alive, and no thread's but ours from now on.
         let tstate =
-            unsafe { new_state(InterpreterPtr(ffi::PyThreadState_GetInterpreter(keeper))) }?;
-        // SAFETY: the new state is of this thread and not attached; the keeper's is nobody's, and
+            unsafe { new_state(InterpreterPtr(ffi::PyThreadState_GetInterpreter(parked_state))) }?;
+        // SAFETY: the new state is of this thread and not attached; the parked_state's is nobody's, and
         // while it stayed, a blow meant for a thread might find it instead.
         unsafe {
             gil::attach(tstate, mode.shares_gil());
-            ffi::PyThreadState_Clear(keeper);
-            ffi::PyThreadState_Delete(keeper);
+            ffi::PyThreadState_Clear(parked_state);
+            ffi::PyThreadState_Delete(parked_state);
         }
         let mut entered = Interpreter::attached_with(tstate, mode);
         // SAFETY: attached to the interpreter that the function belongs to.
-        entered.reset = reset.map(|reset| unsafe { reset.recover(entered.attached()) });
-        entered.is_used = true;
+        entered.reset = reset.map(|reset| unsafe { reset.bind(entered.attached()) });
+        entered.is_reused = true;
         Ok(entered)
     }
 
@@ -59,37 +60,39 @@ impl Vacant {
         let _ = os_thread::spawn_python("py_end", end);
     }
 
-    /// Runs `f` attached to it, and leaves it vacant.
-    pub(crate) fn visit(&self, f: impl FnOnce()) {
-        // SAFETY: a vacant interpreter is alive, and stays so while we have it.
-        unsafe { visit(InterpreterPtr(ffi::PyThreadState_GetInterpreter(self.keeper)), f) };
+    /// Runs `f` attached to it, and leaves it parked.
+    pub(crate) fn with_attached(&self, f: impl FnOnce()) {
+        // SAFETY: a parked interpreter is alive, and stays so while we have it.
+        unsafe {
+            with_attached(InterpreterPtr(ffi::PyThreadState_GetInterpreter(self.parked_state)), f)
+        };
     }
 }
 
 impl Interpreter {
     /// Detaches for good and leaves only a state that keeps the interpreter.
-    pub(super) fn leave(&mut self) -> Result<Vacant, String> {
-        let reset = self.reset.take().map(Escaped::new);
+    pub(super) fn detach_for_good(&mut self) -> Result<ParkedInterpreter, String> {
+        let reset = self.reset.take().map(Object::unbind);
         // SAFETY: the interpreter is alive. The thread is attached with its own state, which goes.
         unsafe {
-            let keeper = new_state(self.pointer());
+            let parked_state = new_state(self.pointer());
             ffi::PyThreadState_Clear(self.tstate);
             ffi::PyThreadState_DeleteCurrent();
-            Ok(Vacant { mode: self.mode, keeper: keeper?, reset })
+            Ok(ParkedInterpreter { mode: self.mode, parked_state: parked_state?, reset })
         }
     }
 }
 
-static SPARES: Mutex<Vec<Vacant>> = Mutex::new(Vec::new());
+static PARKED: Mutex<Vec<ParkedInterpreter>> = Mutex::new(Vec::new());
 
 /// Sets a reset interpreter aside.
-pub(crate) fn put(vacant: Vacant) {
-    SPARES.lock().push(vacant);
+pub(crate) fn put(parked: ParkedInterpreter) {
+    PARKED.lock().push(parked);
 }
 
 /// Takes one of a mode that was set aside.
-pub(crate) fn take(mode: Mode) -> Option<Vacant> {
-    let mut spares = SPARES.lock();
-    let place = spares.iter().rposition(|spare| spare.mode() == mode)?;
-    Some(spares.swap_remove(place))
+pub(crate) fn take(mode: Mode) -> Option<ParkedInterpreter> {
+    let mut parked = PARKED.lock();
+    let place = parked.iter().rposition(|one| one.mode() == mode)?;
+    Some(parked.swap_remove(place))
 }

@@ -1,15 +1,13 @@
 //! Waiting for the next job: spin a little, then sleep.
 //!
 //! Putting a thread to sleep and waking it costs 5 to 20 µs; a job that follows at once would pay for
-//! both. So the thread looks around for a moment first. Not when it is pointless: after spins in
-//! vain it spins less and less, and while as many contexts spin as there are cores to spare it
-//! doesn't spin at all.
+//! both. So the thread spins for a moment first. After spins that find nothing it spins less and less,
+//! and it doesn't spin while as many contexts spin as the machine can spare cores for.
 //!
-//! In vain is also what keeps away what is waited for. On a busy machine the kernel may put the
-//! scheduler's thread that is to answer on this thread's own core, where it runs only once this one
-//! sleeps, and leave it there. Then the answer comes soon after the spin, however short that is. So
-//! whoever has given up spinning tries it again now and then, once, and less often each time that it
-//! was in vain: who is waited for pays for each.
+//! Spinning can delay the job: on a busy machine the kernel may have queued the scheduler's thread that
+//! is to send it on this core, where it runs only once this thread sleeps, and leave it there. Then the
+//! job comes soon after the spin, however short that is. So after failed spins we retry rarely, and
+//! less often after each that fails.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,95 +15,95 @@ use std::time::{Duration, Instant};
 
 static SPINNING: AtomicUsize = AtomicUsize::new(0);
 
-/// A spin shorter than this is none.
-const LEAST: Duration = Duration::from_micros(1);
-/// After so many short waits without a spin another one is tried, and after twice as many each time
-/// that it was in vain, but not more than so many.
-const RESTS: u32 = 16;
-const MOST_RESTS: u32 = 512;
+/// A spin shorter than this is not worth it.
+const MIN_SPIN: Duration = Duration::from_micros(1);
+/// After so many short waits without a spin one is tried again, and after twice as many each time that
+/// it fails, up to the maximum.
+const FIRST_RETRY_AFTER: u32 = 16;
+const MAX_RETRY_AFTER: u32 = 512;
 
-/// How long to spin, learnt from the last waits.
+/// How long to spin, adapted to the last waits.
 #[derive(Debug)]
-pub(crate) struct Spin {
-    most: Duration,
-    now: Duration,
-    /// Short waits since a spin was worth trying.
-    rests: u32,
-    /// So many until it is again.
-    enough_rests: u32,
+pub(crate) struct AdaptiveSpin {
+    max: Duration,
+    limit: Duration,
+    /// Short waits since the last spin.
+    sleeps: u32,
+    /// A spin is tried again after so many.
+    retry_after: u32,
 }
 
-/// What became of a spin.
+/// The result of a spin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spun {
+enum SpinResult {
     Found,
-    InVain,
-    /// None was due, or others spin.
-    Not,
+    TimedOut,
+    /// None was due, or other contexts spin.
+    Skipped,
 }
 
-impl Spin {
-    pub(crate) fn new(most: Duration) -> Self {
-        Spin { most, now: most, rests: 0, enough_rests: RESTS }
+impl AdaptiveSpin {
+    pub(crate) fn new(max: Duration) -> Self {
+        AdaptiveSpin { max, limit: max, sleeps: 0, retry_after: FIRST_RETRY_AFTER }
     }
 
-    /// Returns once `ready` says so or `sleep`, which waits for the same thing, returns.
+    /// Returns once `ready` returns `true` or `sleep`, which waits for the same thing, returns.
     pub(crate) fn wait_until(&mut self, ready: impl Fn() -> bool, sleep: impl FnOnce()) {
         let start = Instant::now();
         let spun = self.spin(start, &ready);
-        if spun != Spun::Found {
+        if spun != SpinResult::Found {
             sleep();
         }
-        self.learn(spun, || start.elapsed());
+        self.adapt(spun, || start.elapsed());
     }
 
-    fn learn(&mut self, spun: Spun, waited: impl FnOnce() -> Duration) {
+    fn adapt(&mut self, spun: SpinResult, waited: impl FnOnce() -> Duration) {
         match spun {
-            Spun::Found => *self = Spin::new(self.most),
-            Spun::InVain if self.rests == self.enough_rests => {
-                self.now = Duration::ZERO;
-                self.rests = 0;
-                self.enough_rests = (self.enough_rests * 2).min(MOST_RESTS);
+            SpinResult::Found => *self = AdaptiveSpin::new(self.max),
+            SpinResult::TimedOut if self.sleeps == self.retry_after => {
+                self.limit = Duration::ZERO;
+                self.sleeps = 0;
+                self.retry_after = (self.retry_after * 2).min(MAX_RETRY_AFTER);
             }
-            Spun::InVain => {
-                let less = self.now / 2;
-                self.now = if less < LEAST { Duration::ZERO } else { less };
+            SpinResult::TimedOut => {
+                let less = self.limit / 2;
+                self.limit = if less < MIN_SPIN { Duration::ZERO } else { less };
             }
-            Spun::Not if self.now.is_zero() && waited() < self.most * 2 => {
-                self.rests += 1;
-                if self.rests == self.enough_rests {
-                    self.now = self.most;
+            SpinResult::Skipped if self.limit.is_zero() && waited() < self.max * 2 => {
+                self.sleeps += 1;
+                if self.sleeps == self.retry_after {
+                    self.limit = self.max;
                 }
             }
-            Spun::Not => (),
+            SpinResult::Skipped => (),
         }
     }
 
-    fn spin(&self, start: Instant, ready: &impl Fn() -> bool) -> Spun {
+    fn spin(&self, start: Instant, ready: &impl Fn() -> bool) -> SpinResult {
         if ready() {
-            return Spun::Found;
+            return SpinResult::Found;
         }
-        if self.now.is_zero() {
-            return Spun::Not;
+        if self.limit.is_zero() {
+            return SpinResult::Skipped;
         }
-        if SPINNING.fetch_add(1, Ordering::Relaxed) >= spare_cores() {
+        if SPINNING.fetch_add(1, Ordering::Relaxed) >= max_spinners() {
             SPINNING.fetch_sub(1, Ordering::Relaxed);
-            return Spun::Not;
+            return SpinResult::Skipped;
         }
         let mut found = false;
-        while !found && start.elapsed() < self.now {
+        while !found && start.elapsed() < self.limit {
             std::hint::spin_loop();
             found = ready();
         }
         SPINNING.fetch_sub(1, Ordering::Relaxed);
-        if found { Spun::Found } else { Spun::InVain }
+        if found { SpinResult::Found } else { SpinResult::TimedOut }
     }
 }
 
-/// Half the cores, at least one: the others are for the schedulers whose calls we wait for.
-fn spare_cores() -> usize {
-    static SPARE: OnceLock<usize> = OnceLock::new();
-    *SPARE.get_or_init(|| {
+/// Half the cores, at least one: the others are for the schedulers that send the jobs.
+fn max_spinners() -> usize {
+    static MAX: OnceLock<usize> = OnceLock::new();
+    *MAX.get_or_init(|| {
         std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
     })
 }
@@ -114,62 +112,71 @@ fn spare_cores() -> usize {
 mod tests {
     use super::*;
 
-    const MOST: Duration = Duration::from_micros(20);
+    const MAX: Duration = Duration::from_micros(20);
 
-    fn after(spins: &[(Spun, u64)]) -> Duration {
-        let mut spin = Spin::new(MOST);
+    fn after(spins: &[(SpinResult, u64)]) -> Duration {
+        let mut spin = AdaptiveSpin::new(MAX);
         for (spun, waited) in spins {
-            spin.learn(*spun, || Duration::from_micros(*waited));
+            spin.adapt(*spun, || Duration::from_micros(*waited));
         }
-        spin.now
+        spin.limit
     }
 
     #[test]
-    fn spins_in_vain_get_shorter_until_there_is_none() {
-        assert_eq!(after(&[(Spun::InVain, 25)]), MOST / 2);
-        assert_eq!(after(&[(Spun::InVain, 25); 5]), Duration::ZERO);
-        assert_eq!(after(&[(Spun::InVain, 25), (Spun::InVain, 25), (Spun::Found, 1)]), MOST);
+    fn spins_that_fail_get_shorter_until_there_is_none() {
+        assert_eq!(after(&[(SpinResult::TimedOut, 25)]), MAX / 2);
+        assert_eq!(after(&[(SpinResult::TimedOut, 25); 5]), Duration::ZERO);
+        assert_eq!(
+            after(&[
+                (SpinResult::TimedOut, 25),
+                (SpinResult::TimedOut, 25),
+                (SpinResult::Found, 1)
+            ]),
+            MAX
+        );
     }
 
     #[test]
     fn after_some_short_waits_another_spin_is_tried() {
-        let vain = [(Spun::InVain, 25); 5];
-        let rests = |waited, many| after(&[&vain[..], &vec![(Spun::Not, waited); many]].concat());
-        assert_eq!(rests(8, 15), Duration::ZERO);
-        assert_eq!(rests(8, 16), MOST);
-        assert_eq!(rests(1000, 100), Duration::ZERO);
+        let failed = [(SpinResult::TimedOut, 25); 5];
+        let waits = |waited, many| {
+            after(&[&failed[..], &vec![(SpinResult::Skipped, waited); many]].concat())
+        };
+        assert_eq!(waits(8, 15), Duration::ZERO);
+        assert_eq!(waits(8, 16), MAX);
+        assert_eq!(waits(1000, 100), Duration::ZERO);
     }
 
     #[test]
-    fn a_spin_tried_again_in_vain_is_tried_less_often_until_one_finds_something() {
-        let mut spins = vec![(Spun::InVain, 25); 5];
-        for rests in [16, 32, 64, 128, 256, 512, 512] {
-            spins.extend(vec![(Spun::Not, 8); rests - 1]);
+    fn a_retry_that_fails_is_tried_less_often_until_one_finds_something() {
+        let mut spins = vec![(SpinResult::TimedOut, 25); 5];
+        for sleeps in [16, 32, 64, 128, 256, 512, 512] {
+            spins.extend(vec![(SpinResult::Skipped, 8); sleeps - 1]);
             assert_eq!(after(&spins), Duration::ZERO);
-            spins.push((Spun::Not, 8));
-            assert_eq!(after(&spins), MOST);
-            spins.push((Spun::InVain, 25));
+            spins.push((SpinResult::Skipped, 8));
+            assert_eq!(after(&spins), MAX);
+            spins.push((SpinResult::TimedOut, 25));
         }
-        spins.extend(vec![(Spun::Not, 8); 512]);
-        spins.push((Spun::Found, 1));
-        spins.extend([(Spun::InVain, 25); 5]);
+        spins.extend(vec![(SpinResult::Skipped, 8); 512]);
+        spins.push((SpinResult::Found, 1));
+        spins.extend([(SpinResult::TimedOut, 25); 5]);
         assert_eq!(after(&spins), Duration::ZERO);
-        spins.extend([(Spun::Not, 8); 16]);
-        assert_eq!(after(&spins), MOST);
+        spins.extend([(SpinResult::Skipped, 8); 16]);
+        assert_eq!(after(&spins), MAX);
     }
 
     #[test]
-    fn others_that_spin_teach_nothing() {
-        assert_eq!(after(&[(Spun::Not, 25); 100]), MOST);
+    fn spins_that_are_skipped_change_nothing() {
+        assert_eq!(after(&[(SpinResult::Skipped, 25); 100]), MAX);
     }
 
     #[test]
-    fn who_never_spins_sleeps() {
-        let mut spin = Spin::new(Duration::ZERO);
+    fn without_a_spin_time_it_sleeps() {
+        let mut spin = AdaptiveSpin::new(Duration::ZERO);
         let mut slept = 0;
         for _ in 0..50 {
             spin.wait_until(|| false, || slept += 1);
         }
-        assert_eq!((slept, spin.now), (50, Duration::ZERO));
+        assert_eq!((slept, spin.limit), (50, Duration::ZERO));
     }
 }

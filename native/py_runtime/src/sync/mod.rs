@@ -24,7 +24,7 @@ mod imp {
     pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
     pub use loom::thread::{Thread, current, park, yield_now};
 
-    /// In a model no time passes: whoever sleeps must be woken.
+    /// In a model no time passes: a thread that sleeps must be woken.
     pub fn park_timeout(_: std::time::Duration) {
         park();
     }

@@ -1,4 +1,4 @@
-//! The state of one request: who may still answer it.
+//! The state of one reply: who may still send it.
 //!
 //! ```text
 //! waiting ──start──▶ running ──claim──▶ replying ──sent──▶ sent
@@ -7,14 +7,14 @@
 //!    ╰──cancel──▶ cancelled ◀──cancel──╯
 //! ```
 //!
-//! Each arrow but the last is one compare-and-swap, so of a caller that gives up, a thread that has the
-//! result and an owner that dies, exactly one wins. Whoever reaches `replying` sends the one reply;
-//! after `cancelled` no reply is ever sent. Any thread may call any of these, but for what is said
-//! below.
+//! Each arrow but the last is one compare-and-swap. So of a caller that cancels, a thread that has the
+//! result and an owner that dies, exactly one wins. The one that reaches `replying` sends the one reply;
+//! after `cancelled` no reply is ever sent. Any thread may call any of these methods, except where
+//! another rule is given.
 //!
-//! What a running job sends before its reply has to come before it, also if the reply is another
-//! thread's. So for the moment of sending it is not `running` but `telling`: it can be cancelled as
-//! before, but whoever claims its reply waits for the end of that.
+//! What a running job sends before its reply has to arrive before it, also if another thread sends the
+//! reply. So for the moment of sending the state is not `running` but `sending`: the job can be cancelled
+//! as before, but a thread that claims its reply waits for the end of that.
 
 use crate::sync::{AtomicBool, AtomicU8, Ordering, yield_now};
 
@@ -23,7 +23,7 @@ const RUNNING: u8 = 1;
 const REPLYING: u8 = 2;
 const CANCELLED: u8 = 3;
 const SENT: u8 = 4;
-const TELLING: u8 = 5;
+const SENDING: u8 = 5;
 
 /// What a cancellation found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,60 +38,60 @@ pub enum Cancel {
 
 /// The state machine above. Starts as waiting.
 #[derive(Debug)]
-pub struct RequestState {
+pub struct ReplyState {
     state: AtomicU8,
     interrupted: AtomicBool,
 }
 
-impl Default for RequestState {
+impl Default for ReplyState {
     fn default() -> Self {
-        RequestState { state: AtomicU8::new(WAITING), interrupted: AtomicBool::new(false) }
+        ReplyState { state: AtomicU8::new(WAITING), interrupted: AtomicBool::new(false) }
     }
 }
 
-impl RequestState {
+impl ReplyState {
     /// Takes the job up. `false`: it was cancelled or answered and must not run.
     pub fn start(&self) -> bool {
         self.state.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Claims the right to send the one reply. `false`: somebody else has it, or nobody wants it. Not
-    /// on a scheduler: it waits while the job [tells](Self::tell) something.
+    /// Claims the right to send the one reply. `false`: another thread has it, or no caller wants it. Not
+    /// on a scheduler: it waits while the job [sends](Self::send_before_reply) something.
     pub fn claim_reply(&self) -> bool {
         loop {
-            match self.leave(REPLYING, &[WAITING, RUNNING]) {
+            match self.transition(REPLYING, &[WAITING, RUNNING]) {
                 Ok(_) => return true,
-                Err(TELLING) => yield_now(),
+                Err(SENDING) => yield_now(),
                 Err(_) => return false,
             }
         }
     }
 
-    /// The one reply has been sent. For whoever claimed it.
+    /// The one reply has been sent. For the thread that claimed it.
     pub fn replied(&self) {
         self.state.store(SENT, Ordering::Release);
     }
 
-    /// Sends something ahead of the reply, unless that is claimed already or nobody wants it. For the
+    /// Sends something ahead of the reply, unless that is claimed already or no caller wants it. For the
     /// thread that runs the job; `send` must not wait.
-    pub fn tell(&self, send: impl FnOnce()) {
-        if self.leave(TELLING, &[RUNNING]).is_ok() {
+    pub fn send_before_reply(&self, send: impl FnOnce()) {
+        if self.transition(SENDING, &[RUNNING]).is_ok() {
             send();
             // Unless it was cancelled meanwhile.
-            let _ = self.leave(RUNNING, &[TELLING]);
+            let _ = self.transition(RUNNING, &[SENDING]);
         }
     }
 
-    /// Gives up: no reply will be sent, unless it is too late.
+    /// The caller cancels: no reply will be sent, unless it is too late.
     pub fn cancel(&self) -> Cancel {
-        match self.leave(CANCELLED, &[WAITING, RUNNING, TELLING]) {
+        match self.transition(CANCELLED, &[WAITING, RUNNING, SENDING]) {
             Ok(WAITING) => Cancel::Waiting,
             Ok(_) => Cancel::Running,
             Err(_) => Cancel::TooLate,
         }
     }
 
-    /// Whether the request was given up.
+    /// Whether the caller has cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.state.load(Ordering::Acquire) == CANCELLED
     }
@@ -102,29 +102,29 @@ impl RequestState {
     }
 
     /// Whether nothing will be sent any more: the one reply has been, or never will be.
-    pub fn is_over(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         matches!(self.state.load(Ordering::Acquire), SENT | CANCELLED)
     }
 
-    /// Notes that somebody asked for the job to be interrupted, so that the exception it ends with
-    /// is told apart from one that Python code raised itself. `false`: it has no use any more, the
-    /// job is not running or has its outcome.
+    /// Notes that the job is interrupted on request, so that the exception it ends with is
+    /// distinguished from one that Python code has raised itself. `false`: the job doesn't run, or has
+    /// its outcome.
     pub fn interrupt(&self) -> bool {
-        let runs = matches!(self.state.load(Ordering::Acquire), RUNNING | TELLING);
+        let runs = matches!(self.state.load(Ordering::Acquire), RUNNING | SENDING);
         if runs {
             self.interrupted.store(true, Ordering::Release);
         }
         runs
     }
 
-    /// Whether somebody asked for the job to be interrupted.
+    /// Whether the job was interrupted on request.
     pub fn was_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Acquire)
     }
 
-    /// Leaves whichever of these states it is in. One atomic step: were it two, a `start` between
-    /// them would make a claim fail although nobody else had claimed.
-    fn leave(&self, end: u8, open: &[u8]) -> Result<u8, u8> {
+    /// Goes from one of the states `open` to `end`. One atomic step: were it two, a `start` between them
+    /// would make a claim fail although no other thread had claimed.
+    fn transition(&self, end: u8, open: &[u8]) -> Result<u8, u8> {
         self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
             open.contains(&state).then_some(end)
         })
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_cancelled_request_neither_runs_nor_replies() {
-        let state = RequestState::default();
+        let state = ReplyState::default();
         assert_eq!(state.cancel(), Cancel::Waiting);
         assert!(!state.start());
         assert!(!state.claim_reply());
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_reply_is_claimed_once() {
-        let state = RequestState::default();
+        let state = ReplyState::default();
         assert!(state.start());
         assert!(state.claim_reply());
         assert!(!state.claim_reply());
@@ -155,39 +155,39 @@ mod tests {
 
     #[test]
     fn a_request_is_over_when_its_reply_is_sent_or_never_will_be() {
-        let state = RequestState::default();
+        let state = ReplyState::default();
         assert!(state.claim_reply());
-        assert!(!state.is_over());
+        assert!(!state.is_settled());
         state.replied();
-        assert!(state.is_over() && state.is_replying());
+        assert!(state.is_settled() && state.is_replying());
         assert_eq!(state.cancel(), Cancel::TooLate);
-        let state = RequestState::default();
+        let state = ReplyState::default();
         state.cancel();
-        assert!(state.is_over());
+        assert!(state.is_settled());
     }
 
     #[test]
-    fn a_job_tells_something_only_while_its_reply_is_open() {
-        let tells = |state: &RequestState| {
-            let mut told = false;
-            state.tell(|| told = true);
-            told
+    fn a_job_sends_something_only_while_its_reply_is_open() {
+        let sends = |state: &ReplyState| {
+            let mut sent = false;
+            state.send_before_reply(|| sent = true);
+            sent
         };
-        let state = RequestState::default();
-        assert!(!tells(&state), "it doesn't run yet");
+        let state = ReplyState::default();
+        assert!(!sends(&state), "it doesn't run yet");
         assert!(state.start());
-        assert!(tells(&state) && tells(&state));
+        assert!(sends(&state) && sends(&state));
         assert!(state.claim_reply());
-        assert!(!tells(&state));
-        let state = RequestState::default();
+        assert!(!sends(&state));
+        let state = ReplyState::default();
         assert!(state.start());
-        state.tell(|| assert_eq!(state.cancel(), Cancel::Running));
-        assert!(state.is_cancelled() && !tells(&state));
+        state.send_before_reply(|| assert_eq!(state.cancel(), Cancel::Running));
+        assert!(state.is_cancelled() && !sends(&state));
     }
 
     #[test]
     fn only_a_running_request_is_interrupted() {
-        let state = RequestState::default();
+        let state = ReplyState::default();
         assert!(!state.interrupt() && !state.was_interrupted());
         assert!(state.start());
         assert!(state.interrupt() && state.was_interrupted());
@@ -196,16 +196,16 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_telling_something_can_be_interrupted() {
-        let state = RequestState::default();
+    fn a_job_that_is_sending_something_can_be_interrupted() {
+        let state = ReplyState::default();
         assert!(state.start());
-        state.tell(|| assert!(state.interrupt()));
+        state.send_before_reply(|| assert!(state.interrupt()));
         assert!(state.was_interrupted());
     }
 
     #[test]
-    fn a_running_request_can_be_given_up() {
-        let state = RequestState::default();
+    fn a_running_request_can_be_cancelled() {
+        let state = ReplyState::default();
         assert!(state.start());
         assert_eq!(state.cancel(), Cancel::Running);
         assert!(!state.claim_reply());

@@ -1,71 +1,71 @@
-//! Callers that wait for room in a full queue, in order.
+//! Callers that wait for capacity in a full queue, first in, first out.
 //!
-//! They wait with their arguments in their own heaps: what is here is a number and a way to tell
-//! each that its turn has come. It then submits its job like anybody, past those who wait here. If it
-//! finds the queue full all the same, it keeps its number, and with it its place.
+//! They wait with their arguments in their own heaps: an entry here is a number and a function that wakes
+//! the caller. A caller that is woken submits its job before those that still wait here. If it finds the
+//! queue full all the same, it keeps its number, and with it its place.
 //!
-//! Nothing is reserved for whoever was told, because it may be gone. What that could cost is made up
-//! for when the context has nothing to do: then as many are told as there is room.
+//! Nothing is reserved for a caller that was woken, because it may be gone. When the context has nothing
+//! to do, as many callers are woken as there is capacity, so that none waits for one that is gone.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 
-/// A place in the order. No two are alike, of whatever contexts: one context may have taken another's
-/// place while a caller waited.
-pub type Ticket = u64;
+/// A waiting caller's number, which is its place in the order. Unique among all contexts: one context may
+/// take another's place while a caller waits.
+pub type WaiterId = u64;
 
-static NEXT: AtomicU64 = AtomicU64::new(1);
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// The waiting callers of one context. `W` tells one that there is room.
+/// The waiting callers of one context. `W` wakes one.
 #[derive(Debug)]
-pub struct Lobby<W> {
-    /// In the order of their tickets.
-    waiting: Mutex<VecDeque<(Ticket, W)>>,
+pub struct WaitQueue<W> {
+    /// In the order of their numbers.
+    waiting: Mutex<VecDeque<(WaiterId, W)>>,
     /// How many wait, readable without the lock.
     count: AtomicUsize,
 }
 
-impl<W> Default for Lobby<W> {
+impl<W> Default for WaitQueue<W> {
     fn default() -> Self {
-        Lobby { waiting: Mutex::new(VecDeque::new()), count: AtomicUsize::new(0) }
+        WaitQueue { waiting: Mutex::new(VecDeque::new()), count: AtomicUsize::new(0) }
     }
 }
 
-impl<W> Lobby<W> {
-    /// Whether anybody waits.
+impl<W> WaitQueue<W> {
+    /// Whether no caller waits.
     pub fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
 
-    /// Takes a caller in, in the place that `ticket` gives it, or last. Whoever makes room *after*
-    /// this will see it: the caller has to look once more whether there is room already.
-    pub fn enter(&self, ticket: Option<Ticket>, waiter: W) -> Ticket {
+    /// Adds a caller, in the place that `id` gives it, or last. A thread that frees capacity *after* this
+    /// finds the caller: so the caller has to check once more whether there is capacity already.
+    pub fn push(&self, id: Option<WaiterId>, waiter: W) -> WaiterId {
         let mut waiting = self.waiting.lock();
-        let ticket = ticket.unwrap_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed));
-        let place = waiting.partition_point(|(other, _)| *other < ticket);
-        waiting.insert(place, (ticket, waiter));
+        let id = id.unwrap_or_else(|| NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        let place = waiting.partition_point(|(other, _)| *other < id);
+        waiting.insert(place, (id, waiter));
         self.count.store(waiting.len(), Ordering::Relaxed);
-        ticket
+        id
     }
 
-    /// Takes a caller out. `false`: it has been taken out already, to be told.
-    pub fn leave(&self, ticket: Ticket) -> bool {
+    /// Removes a caller. `false`: it has been removed already, to be woken.
+    pub fn remove(&self, id: WaiterId) -> bool {
         let mut waiting = self.waiting.lock();
-        let place = waiting.binary_search_by_key(&ticket, |(other, _)| *other);
-        let is_in = place.ok().and_then(|place| waiting.remove(place)).is_some();
+        let place = waiting.binary_search_by_key(&id, |(other, _)| *other);
+        let was_in = place.ok().and_then(|place| waiting.remove(place)).is_some();
         self.count.store(waiting.len(), Ordering::Relaxed);
-        is_in
+        was_in
     }
 
-    /// Takes out the first so many, to be told.
-    pub fn admit(&self, most: usize) -> Vec<W> {
+    /// Removes the first ones, `max` at most, to be woken.
+    pub fn pop_many(&self, max: usize) -> Vec<W> {
         let mut waiting = self.waiting.lock();
-        let most = most.min(waiting.len());
-        let admitted = waiting.drain(..most).map(|(_, waiter)| waiter).collect();
+        let max = max.min(waiting.len());
+        let popped = waiting.drain(..max).map(|(_, waiter)| waiter).collect();
         self.count.store(waiting.len(), Ordering::Relaxed);
-        admitted
+        popped
     }
 }
 
@@ -74,26 +74,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn callers_are_admitted_in_the_order_of_their_tickets() {
-        let lobby = Lobby::default();
-        let first = lobby.enter(None, 'a');
-        lobby.enter(None, 'b');
-        lobby.enter(None, 'c');
-        assert_eq!(lobby.admit(1), ['a']);
+    fn callers_are_woken_in_the_order_of_their_numbers() {
+        let queue = WaitQueue::default();
+        let first = queue.push(None, 'a');
+        queue.push(None, 'b');
+        queue.push(None, 'c');
+        assert_eq!(queue.pop_many(1), ['a']);
         // It came too late after all, and waits again before the others.
-        assert_eq!(lobby.enter(Some(first), 'a'), first);
-        assert_eq!(lobby.admit(2), ['a', 'b']);
-        assert_eq!(lobby.admit(9), ['c']);
-        assert!(lobby.is_empty());
+        assert_eq!(queue.push(Some(first), 'a'), first);
+        assert_eq!(queue.pop_many(2), ['a', 'b']);
+        assert_eq!(queue.pop_many(9), ['c']);
+        assert!(queue.is_empty());
     }
 
     #[test]
-    fn whoever_leaves_is_not_told() {
-        let lobby = Lobby::default();
-        let tickets = ['a', 'b'].map(|waiter| lobby.enter(None, waiter));
-        assert!(lobby.leave(tickets[0]));
-        assert!(!lobby.leave(tickets[0]));
-        assert_eq!(lobby.admit(9), ['b']);
-        assert!(!lobby.leave(tickets[1]), "it has been told");
+    fn a_caller_that_was_removed_is_not_woken() {
+        let queue = WaitQueue::default();
+        let ids = ['a', 'b'].map(|waiter| queue.push(None, waiter));
+        assert!(queue.remove(ids[0]));
+        assert!(!queue.remove(ids[0]));
+        assert_eq!(queue.pop_many(9), ['b']);
+        assert!(!queue.remove(ids[1]), "it has been woken");
     }
 }

@@ -1,37 +1,37 @@
-//! Waking a watcher that sleeps while nobody works, at no cost to those who do.
+//! Waking a thread that sleeps while there is no work, at no cost to the threads that work.
 //!
-//! A worker takes its work up under a lock, and the watcher looks for work under the same lock.
-//! That is what makes a plain load enough in [`Alarm::raise`]: either the watcher looks after the
-//! worker has taken its work up, and sees it; or it looked before, and then the worker, which got
-//! the lock after it, sees that it sleeps.
+//! A worker takes its work up under a lock, and the sleeper checks for work under the same lock. That is
+//! what makes a plain load enough in [`Wakeup::notify`]. Either the sleeper checks after the worker has
+//! taken its work up, and sees it. Or it has checked before, and then the worker, which gets the lock
+//! after it, sees that it sleeps.
 
 use std::sync::atomic::fence;
 
 use crate::sync::{AtomicBool, Mutex, Ordering, Thread, current, park};
 
-/// Where one watcher sleeps.
+/// Where one thread sleeps.
 #[derive(Debug)]
-pub struct Alarm {
+pub struct Wakeup {
     asleep: AtomicBool,
     sleeper: Mutex<Option<Thread>>,
 }
 
-impl Alarm {
-    /// One that nobody sleeps by yet.
+impl Wakeup {
+    /// No thread sleeps yet.
     #[cfg(not(feature = "loom"))]
     pub const fn new() -> Self {
-        Alarm { asleep: AtomicBool::new(false), sleeper: Mutex::new(None) }
+        Wakeup { asleep: AtomicBool::new(false), sleeper: Mutex::new(None) }
     }
 
-    /// One that nobody sleeps by yet.
+    /// No thread sleeps yet.
     #[cfg(feature = "loom")]
     pub fn new() -> Self {
-        Alarm { asleep: AtomicBool::new(false), sleeper: Mutex::new(None) }
+        Wakeup { asleep: AtomicBool::new(false), sleeper: Mutex::new(None) }
     }
 
-    /// Wakes the watcher if it sleeps. By a worker that has just taken something up under a lock
+    /// Wakes the thread if it sleeps. Called by a worker that has just taken something up under a lock
     /// that `is_work` takes too.
-    pub fn raise(&self) {
+    pub fn notify(&self) {
         if self.asleep.load(Ordering::Relaxed) {
             self.wake();
         }
@@ -45,12 +45,12 @@ impl Alarm {
         }
     }
 
-    /// Sleeps until the alarm is raised, unless there is work already. By the one watcher.
-    pub fn sleep_unless(&self, is_work: impl FnOnce() -> bool) {
+    /// Sleeps until [`Wakeup::notify`] is called, unless there is work already. For the one thread.
+    pub fn wait_unless(&self, is_work: impl FnOnce() -> bool) {
         *self.sleeper.lock() = Some(current());
         self.asleep.store(true, Ordering::Release);
         if is_work() {
-            // Whoever raises it meanwhile has done the same.
+            // A worker that notifies meanwhile has done the same.
             self.wake();
         }
         while self.asleep.load(Ordering::Acquire) {
@@ -59,27 +59,28 @@ impl Alarm {
     }
 }
 
-/// What the watchdog sleeps by. Raised below it, too: by contexts that wait for the GIL.
+/// Wakes the watchdog. It is here because contexts that wait for the GIL use it, which is below the
+/// watchdog.
 #[cfg(not(feature = "loom"))]
-pub(crate) static WATCHDOG: Alarm = Alarm::new();
+pub(crate) static WATCHDOG: Wakeup = Wakeup::new();
 // loom's types can't be made at compile time. No model gets here.
 #[cfg(feature = "loom")]
-pub(crate) static WATCHDOG: std::sync::LazyLock<Alarm> = std::sync::LazyLock::new(Alarm::new);
+pub(crate) static WATCHDOG: std::sync::LazyLock<Wakeup> = std::sync::LazyLock::new(Wakeup::new);
 
 /// A context has just taken something up.
-pub(crate) fn note_work() {
-    WATCHDOG.raise();
+pub(crate) fn notify_work() {
+    WATCHDOG.notify();
 }
 
-/// A context waits for the GIL, and is counted as doing so.
-pub(crate) fn note_wait() {
-    // Before the look at the alarm: the watchdog looks for those who wait once it has set that.
+/// A context waits for the GIL, and is counted as a waiter.
+pub(crate) fn notify_wait() {
+    // Before the flag is read: the watchdog checks for waiters once it has set the flag.
     fence(Ordering::SeqCst);
-    WATCHDOG.raise();
+    WATCHDOG.notify();
 }
 
-impl Default for Alarm {
+impl Default for Wakeup {
     fn default() -> Self {
-        Alarm::new()
+        Wakeup::new()
     }
 }

@@ -6,23 +6,23 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, PipeWriter, pipe};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use py_runtime::boot;
 use py_runtime::code::{self, Kind};
-use py_runtime::context::{Config, Context, Owner, StartError};
+use py_runtime::context::{Config, Context, Owner, StartError, SubmitError};
 use py_runtime::exception::{Exception, lossy_text};
 use py_runtime::ffi;
-use py_runtime::hold::Held;
-use py_runtime::job::{Job, Orphans, Outcome, Scope};
-use py_runtime::mailbox::{Refused, Seq};
+use py_runtime::handle::Handle;
+use py_runtime::job::{Job, OnCallerDown, Outcome, Scope};
+use py_runtime::mailbox::Seq;
 use py_runtime::mode::Mode;
 use py_runtime::object::{Attached, Object};
-use py_runtime::request::{Cancel, RequestState};
-use py_runtime::ward::Ward;
+use py_runtime::quarantine::Quarantine;
+use py_runtime::reply_state::{Cancel, ReplyState};
 
 /// Longer than anything takes, even under valgrind. Only a failing test waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -67,16 +67,16 @@ pub(crate) enum Reply {
 }
 
 /// What a job gives back: text, or the exception.
-pub(crate) type Answer = Result<String, Exception>;
+pub(crate) type JobResult = Result<String, Exception>;
 
-type Work = Box<dyn Fn(&mut Scope<'_, TestJob>) -> Answer + Send + Sync>;
+type Work = Box<dyn Fn(&mut Scope<'_, TestJob>) -> JobResult + Send + Sync>;
 
 /// A job made of a closure. Its reply channel closes when the last handle on it is gone.
 #[derive(Clone)]
 pub(crate) struct TestJob(Arc<Inner>);
 
 struct Inner {
-    state: RequestState,
+    state: ReplyState,
     work: Work,
     replies: Sender<Reply>,
     /// Whether being told of a panic panics too.
@@ -94,14 +94,14 @@ impl fmt::Debug for TestJob {
 impl TestJob {
     /// A job whose reply nobody waits for.
     pub(crate) fn unheard(
-        work: impl Fn(&mut Scope<'_, TestJob>) -> Answer + Send + Sync + 'static,
+        work: impl Fn(&mut Scope<'_, TestJob>) -> JobResult + Send + Sync + 'static,
     ) -> Self {
         Self::new(Box::new(work), false).0
     }
 
     fn new(work: Work, cursed: bool) -> (Self, Receiver<Reply>) {
         let (sender, replies) = channel();
-        let state = RequestState::default();
+        let state = ReplyState::default();
         let orphaned = Arc::default();
         (TestJob(Arc::new(Inner { state, work, replies: sender, cursed, orphaned })), replies)
     }
@@ -109,7 +109,7 @@ impl TestJob {
     fn reply(&self, reply: Reply) -> bool {
         let won = self.0.state.claim_reply();
         if won {
-            // A test that dropped its ticket doesn't want to know.
+            // A test that dropped its submitted doesn't want to know.
             let _ = self.0.replies.send(reply);
         }
         won
@@ -121,24 +121,22 @@ impl Job for TestJob {
     type Local = Object;
     /// A name to put into it.
     type Notice = &'static std::ffi::CStr;
-    type Death = &'static str;
+    type ExitReason = &'static str;
 
     fn thread_ended() -> &'static str {
         "thread ended"
     }
 
-    fn prepare(at: Attached<'_>) -> Result<Object, Exception> {
+    fn prepare(py: Attached<'_>) -> Result<Object, Exception> {
         // SAFETY: attached; the result is null or ours.
-        unsafe { Object::from_owned(at, ffi::PyDict_New()) }.ok_or_else(|| Exception::take(at))
+        unsafe { Object::from_owned(py, ffi::PyDict_New()) }.ok_or_else(|| Exception::take(py))
     }
 
-    fn notice(at: Attached<'_>, local: &Object, notice: &'static std::ffi::CStr) {
-        let none = Object::none(at);
-        // SAFETY: attached; the local is a dictionary.
-        unsafe { ffi::PyDict_SetItemString(local.as_ptr(), notice.as_ptr(), none.as_ptr()) };
+    fn notice(py: Attached<'_>, local: &Object, notice: &'static std::ffi::CStr) {
+        local.set_item(py, notice, &Object::none(py)).unwrap();
     }
 
-    fn state(&self) -> &RequestState {
+    fn state(&self) -> &ReplyState {
         &self.0.state
     }
 
@@ -150,8 +148,8 @@ impl Job for TestJob {
         false
     }
 
-    fn is_orphan(&self, policy: Orphans) -> bool {
-        policy == Orphans::Stop && self.0.orphaned.load(Ordering::Acquire)
+    fn should_stop_for_dead_caller(&self, policy: OnCallerDown) -> bool {
+        policy == OnCallerDown::Interrupt && self.0.orphaned.load(Ordering::Acquire)
     }
 
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome {
@@ -165,15 +163,15 @@ impl Job for TestJob {
         if self.reply(reply) { outcome } else { Outcome::Unwanted }
     }
 
-    fn abandon(&self, why: &&'static str) {
+    fn reply_context_died(&self, why: &&'static str) {
         self.reply(Reply::Died(why));
     }
 
-    fn interrupted(&self) {
+    fn reply_interrupted(&self) {
         self.reply(Reply::Interrupted);
     }
 
-    fn panicked(&self) {
+    fn reply_panicked(&self) {
         assert!(!self.0.cursed, "on purpose: a panic while answering for a panic");
         self.reply(Reply::Panicked);
     }
@@ -181,13 +179,13 @@ impl Job for TestJob {
 
 /// The caller's side of one job.
 #[derive(Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct Submitted {
     pub(crate) seq: Seq,
     replies: Receiver<Reply>,
     orphaned: Arc<AtomicBool>,
 }
 
-impl Ticket {
+impl Submitted {
     /// The caller is gone, as far as the job can tell.
     pub(crate) fn orphan(&self) {
         self.orphaned.store(true, Ordering::Release);
@@ -244,23 +242,17 @@ impl Owner for Reporter {
 /// How contexts under test are made, unless a test wants it otherwise.
 pub(crate) fn config(mode: Mode) -> Config {
     Config {
-        id: next_id(),
-        label: 0,
+        owner_id: 0,
         mode,
         max_queue: 1 << 20,
         preload: Vec::new(),
         spin: Duration::from_micros(20),
-        orphans: Orphans::Stop,
+        on_caller_down: OnCallerDown::Interrupt,
         stuck_after: None,
         interrupt_grace: Some(Duration::from_millis(20)),
-        ward: Arc::new(Ward::new(usize::MAX)),
-        patience: None,
+        quarantine: Arc::new(Quarantine::new(usize::MAX)),
+        overload_wait: None,
     }
-}
-
-fn next_id() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// A context under test.
@@ -320,9 +312,8 @@ impl Subject {
     /// Starts the context that is to take over from this one, and waits until it serves.
     pub(crate) fn start_replacement(&self) -> Self {
         let (sender, events) = crossbeam::channel::unbounded();
-        let id = next_id();
         let context =
-            self.context.start_replacement(id, Vec::new(), Arc::new(Reporter(sender))).unwrap();
+            self.context.start_replacement(Vec::new(), Arc::new(Reporter(sender))).unwrap();
         let replacement = Subject { context, events };
         replacement.started().unwrap();
         replacement
@@ -337,36 +328,36 @@ impl Subject {
 
     pub(crate) fn try_submit(
         &self,
-        work: impl Fn(&mut Scope<'_, TestJob>) -> Answer + Send + Sync + 'static,
-    ) -> Result<Ticket, Refused<TestJob>> {
+        work: impl Fn(&mut Scope<'_, TestJob>) -> JobResult + Send + Sync + 'static,
+    ) -> Result<Submitted, SubmitError<TestJob>> {
         submit_to(&self.context, Box::new(work), false)
     }
 
     pub(crate) fn submit(
         &self,
-        work: impl Fn(&mut Scope<'_, TestJob>) -> Answer + Send + Sync + 'static,
-    ) -> Ticket {
+        work: impl Fn(&mut Scope<'_, TestJob>) -> JobResult + Send + Sync + 'static,
+    ) -> Submitted {
         self.try_submit(work).unwrap()
     }
 
     /// A job that panics, and panics again when it is told so.
-    pub(crate) fn submit_cursed(&self) -> Ticket {
+    pub(crate) fn submit_cursed(&self) -> Submitted {
         submit_to(&self.context, Box::new(|_| panic!("on purpose")), true).unwrap()
     }
 
     /// Submits statements.
-    pub(crate) fn exec(&self, source: &str) -> Ticket {
+    pub(crate) fn exec(&self, source: &str) -> Submitted {
         let source = source.to_owned();
         self.submit(move |scope| {
-            code::exec(scope.at, source.as_bytes(), "<test>", scope.namespace)?;
+            code::exec(scope.py, source.as_bytes(), "<test>", scope.namespace)?;
             Ok(String::new())
         })
     }
 
     /// Submits an expression; the reply is its `str`.
-    pub(crate) fn eval(&self, source: &str) -> Ticket {
+    pub(crate) fn eval(&self, source: &str) -> Submitted {
         let source = source.to_owned();
-        self.submit(move |scope| eval(scope.at, scope.namespace, &source))
+        self.submit(move |scope| eval(scope.py, scope.namespace, &source))
     }
 
     /// Runs statements and waits for their end.
@@ -382,8 +373,8 @@ impl Subject {
         }
     }
 
-    pub(crate) fn cancel(&self, ticket: &Ticket) -> Cancel {
-        self.context.cancel(ticket.seq)
+    pub(crate) fn cancel(&self, submitted: &Submitted) -> Cancel {
+        self.context.cancel(submitted.seq)
     }
 
     /// Submits a job that blocks in "C", detached, until it is let go, and waits until it does.
@@ -391,56 +382,56 @@ impl Subject {
         let (entered, is_in) = channel();
         let (go, gone) = channel::<()>();
         let gone = Mutex::new(gone);
-        let ticket = self.submit(move |scope| {
+        let submitted = self.submit(move |scope| {
             entered.send(()).unwrap();
-            detached(scope.at, || {
+            detached(scope.py, || {
                 // Ends with an error too: when the test is over.
                 let _ = gone.lock().unwrap_or_else(PoisonError::into_inner).recv();
             });
-            eval(scope.at, scope.namespace, "'let go'")
+            eval(scope.py, scope.namespace, "'let go'")
         });
         is_in.recv_timeout(PATIENCE).expect("the job should be running");
-        Blocked { ticket, go }
+        Blocked { submitted, go }
     }
 }
 
 /// Submits statements and waits until they run.
-pub(crate) fn running_code(subject: &Subject, source: &str) -> Ticket {
+pub(crate) fn running_code(subject: &Subject, source: &str) -> Submitted {
     let (running, is_running) = channel();
     let source = source.to_owned();
-    let ticket = subject.submit(move |scope| {
+    let submitted = subject.submit(move |scope| {
         running.send(()).unwrap();
-        code::exec(scope.at, source.as_bytes(), "<test>", scope.namespace)?;
+        code::exec(scope.py, source.as_bytes(), "<test>", scope.namespace)?;
         Ok(String::new())
     });
     is_running.recv_timeout(PATIENCE).expect("the job should be running");
-    ticket
+    submitted
 }
 
 fn submit_to(
     context: &Context<TestJob>,
     work: Work,
     cursed: bool,
-) -> Result<Ticket, Refused<TestJob>> {
+) -> Result<Submitted, SubmitError<TestJob>> {
     let (job, replies) = TestJob::new(work, cursed);
     let orphaned = Arc::clone(&job.0.orphaned);
-    Ok(Ticket { seq: context.submit(job)?, replies, orphaned })
+    Ok(Submitted { seq: context.submit(job)?, replies, orphaned })
 }
 
 /// A job that is blocked. Dropping this lets it go, too.
 pub(crate) struct Blocked {
-    ticket: Ticket,
+    submitted: Submitted,
     go: Sender<()>,
 }
 
 impl Blocked {
-    pub(crate) fn ticket(&self) -> &Ticket {
-        &self.ticket
+    pub(crate) fn submitted(&self) -> &Submitted {
+        &self.submitted
     }
 
-    pub(crate) fn let_go(self) -> Ticket {
+    pub(crate) fn let_go(self) -> Submitted {
         self.go.send(()).unwrap();
-        self.ticket
+        self.submitted
     }
 }
 
@@ -464,36 +455,36 @@ pub(crate) fn take_out<T: Send + 'static>(
 ) -> T {
     let (sender, taken): (_, Receiver<T>) = channel();
     let source = source.to_owned();
-    let ticket = subject.submit(move |scope| {
-        let value = object(scope.at, scope.namespace, &source)?;
+    let submitted = subject.submit(move |scope| {
+        let value = object(scope.py, scope.namespace, &source)?;
         sender.send(make(scope, value)).unwrap();
         Ok(String::new())
     });
-    assert_eq!(ticket.only_reply(), Reply::Value(String::new()));
+    assert_eq!(submitted.only_reply(), Reply::Value(String::new()));
     taken.recv().unwrap()
 }
 
 /// Has the context evaluate `source`, and holds the value.
-pub(crate) fn hold(subject: &Subject, source: &str) -> Held<TestJob> {
-    take_out(subject, source, |scope, value| Held::new(scope.context, value).unwrap())
+pub(crate) fn handle(subject: &Subject, source: &str) -> Handle<TestJob> {
+    take_out(subject, source, |scope, value| Handle::new(scope.context, value).unwrap())
 }
 
 /// The value of an expression, as an object.
 pub(crate) fn object(
-    at: Attached<'_>,
+    py: Attached<'_>,
     globals: &Object,
     source: &str,
 ) -> Result<Object, Exception> {
-    let code = code::compile(at, source.as_bytes(), "<test>", Kind::Expression)?;
-    code::run(at, &code, globals, globals).ok_or_else(|| Exception::take(at))
+    let code = code::compile(py, source.as_bytes(), "<test>", Kind::Expression)?;
+    code::run(py, &code, globals, globals).ok_or_else(|| Exception::take(py))
 }
 
 /// The `str` of an expression's value.
-pub(crate) fn eval(at: Attached<'_>, globals: &Object, source: &str) -> Answer {
-    let value = object(at, globals, source)?;
+pub(crate) fn eval(py: Attached<'_>, globals: &Object, source: &str) -> JobResult {
+    let value = object(py, globals, source)?;
     // SAFETY: attached, and the object is live.
-    let text = unsafe { Object::from_owned(at, ffi::PyObject_Str(value.as_ptr())) };
-    text.and_then(|text| lossy_text(at, &text)).ok_or_else(|| Exception::take(at))
+    let text = unsafe { Object::from_owned(py, ffi::PyObject_Str(value.as_ptr())) };
+    text.and_then(|text| lossy_text(py, &text)).ok_or_else(|| Exception::take(py))
 }
 
 /// The names of this process's threads that belong to contexts.

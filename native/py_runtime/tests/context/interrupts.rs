@@ -7,13 +7,13 @@ use std::sync::mpsc::channel;
 use py_runtime::code;
 use py_runtime::context::Config;
 use py_runtime::exception::TracebacksWanted;
-use py_runtime::job::Orphans;
+use py_runtime::job::OnCallerDown;
 use py_runtime::mode::Mode;
-use py_runtime::request::Cancel;
+use py_runtime::reply_state::Cancel;
 
 use crate::harness::{
-    Lines, PATIENCE, Reply, Subject, Ticket, config, context_threads, eval, hold, in_each_mode,
-    in_mode, running_code, wait_for_no_threads, wait_until,
+    Lines, PATIENCE, Reply, Subject, Submitted, config, context_threads, eval, handle,
+    in_each_mode, in_mode, running_code, wait_for_no_threads, wait_until,
 };
 
 #[test]
@@ -61,7 +61,7 @@ class Endless(Exception):
         for with_traceback in [false, true] {
             let hog = subject.submit(move |scope| {
                 let _wanted = TracebacksWanted::from_now(with_traceback);
-                code::exec(scope.at, b"raise Endless", "<test>", scope.namespace)?;
+                code::exec(scope.py, b"raise Endless", "<test>", scope.namespace)?;
                 Ok(String::new())
             });
             assert_eq!(lines.next(), "asked");
@@ -193,30 +193,30 @@ fn a_raised_keyboard_interrupt_is_an_exception_like_others() {
 const LENGTHS: [u64; 5] = [0, 100, 1000, 10_000, u64::MAX];
 
 /// Submits a job that counts so far, and waits until it runs.
-fn running_count(subject: &Subject, length: u64) -> Ticket {
+fn running_count(subject: &Subject, length: u64) -> Submitted {
     let (running, is_running) = channel();
     let source = format!("sum(1 for _ in range({length}))");
-    let ticket = subject.submit(move |scope| {
+    let submitted = subject.submit(move |scope| {
         running.send(()).unwrap();
-        eval(scope.at, scope.namespace, &source)
+        eval(scope.py, scope.namespace, &source)
     });
     is_running.recv_timeout(PATIENCE).expect("the job should be running");
-    ticket
+    submitted
 }
 
 /// A job that runs no Python code from when it is interrupted to its end: the exception is left over. It has
 /// taken an import lock, which is given back after it by code that the exception would hit first.
-fn ends_before_it_raises(subject: &Subject) -> Ticket {
+fn ends_before_it_raises(subject: &Subject) -> Submitted {
     let (running, is_running) = channel();
-    let ticket = subject.submit(move |scope| {
+    let submitted = subject.submit(move |scope| {
         let lock = b"import _imp\n_imp.acquire_lock()";
-        code::exec(scope.at, lock, "<test>", scope.namespace)?;
+        code::exec(scope.py, lock, "<test>", scope.namespace)?;
         running.send(()).unwrap();
-        scope.detached(|| wait_until(|| scope.is_struck()));
+        scope.detached(|| wait_until(|| scope.is_interrupted()));
         Ok("too late".into())
     });
     is_running.recv_timeout(PATIENCE).expect("the job should be running");
-    ticket
+    submitted
 }
 
 #[test]
@@ -333,7 +333,8 @@ fn a_running_job_whose_caller_goes_is_stopped_in_silence() {
 #[test]
 fn a_context_may_finish_what_nobody_waits_for() {
     in_each_mode(|mode| {
-        let subject = Subject::with_config(Config { orphans: Orphans::Finish, ..config(mode) });
+        let subject =
+            Subject::with_config(Config { on_caller_down: OnCallerDown::Finish, ..config(mode) });
         subject.started().unwrap();
         let job = subject.exec("ran = True");
         job.orphan();
@@ -357,7 +358,7 @@ fn jobs_stopped_at_once_need_one_thread_per_gil() {
         let gils = if mode.shares_gil() { 1 } else { subjects.len() };
         let strikers = context_threads().iter().filter(|name| name.starts_with("py_int")).count();
         assert!(strikers <= gils, "{strikers} threads for {gils} GILs");
-        hogs.into_iter().for_each(Ticket::silence);
+        hogs.into_iter().for_each(Submitted::silence);
         subjects.into_iter().for_each(Subject::end);
         wait_for_no_threads();
     });
@@ -434,7 +435,7 @@ class Endless:
 ";
         subject.run(&source.replace("FD", &lines.write_end().to_string()));
         assert!(!subject.context.interrupt());
-        drop(hold(&subject, "Endless()"));
+        drop(handle(&subject, "Endless()"));
         assert_eq!(lines.next(), "going");
         let next = subject.eval("1 + 1");
         wait_until(|| subject.context.interrupt());
@@ -463,7 +464,7 @@ class Endless:
             write(FD, b'done\\n')
 ";
         subject.run(&source.replace("FD", &lines.write_end().to_string()));
-        drop(hold(&subject, "Endless()"));
+        drop(handle(&subject, "Endless()"));
         assert_eq!(lines.next(), "going");
         wait_until(|| subject.context.interrupt());
         assert_eq!(lines.next(), "done");
@@ -479,7 +480,7 @@ fn an_interrupt_is_not_spent_on_what_is_tidied_up_between_jobs() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         for _ in 0..400 {
-            drop(hold(&subject, "object()"));
+            drop(handle(&subject, "object()"));
             // What the one before it has left is tidied up after its reply.
             let hog = subject.exec("while True: pass");
             wait_until(|| subject.context.interrupt());
@@ -528,7 +529,7 @@ fn code_that_traces_runs_beside_one_that_does_not_come_back() {
         let (subject, other) = (Subject::start(mode), Subject::start(mode));
         let blocked = other.block();
         let hog = running_code(&subject, "while True: pass");
-        assert_eq!(other.cancel(blocked.ticket()), Cancel::Running);
+        assert_eq!(other.cancel(blocked.submitted()), Cancel::Running);
         // Where both have one GIL they are struck in this order.
         assert_eq!(subject.cancel(&hog), Cancel::Running);
         hog.silence();

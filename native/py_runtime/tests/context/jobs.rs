@@ -4,9 +4,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use py_runtime::context::Room;
+use py_runtime::context::{Capacity, SubmitError};
 use py_runtime::ffi;
-use py_runtime::mailbox::Refused;
 use py_runtime::mode::Mode;
 
 use crate::harness::{PATIENCE, Reply, Subject, detached, in_each_mode};
@@ -27,10 +26,10 @@ fn jobs_run_in_order_on_the_contexts_own_thread() {
         let subject = Subject::start(mode);
         subject.run("import threading; seen = []");
         let note = "seen.append((INDEX, threading.get_native_id()))";
-        let tickets: Vec<_> =
+        let submitted: Vec<_> =
             (0..500).map(|i| subject.exec(&note.replace("INDEX", &i.to_string()))).collect();
-        for ticket in tickets {
-            assert_eq!(ticket.only_reply(), Reply::Value(String::new()));
+        for submitted in submitted {
+            assert_eq!(submitted.only_reply(), Reply::Value(String::new()));
         }
         let thread = subject.context.native_thread_id();
         let expected = format!("seen == [(i, {thread}) for i in range(500)]");
@@ -58,8 +57,8 @@ fn the_threads_local_lasts_from_job_to_job() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         for expected in 1..=3 {
-            let ticket = subject.submit(move |scope| {
-                let key = scope.namespace.clone_ref(scope.at);
+            let submitted = subject.submit(move |scope| {
+                let key = scope.namespace.clone_ref(scope.py);
                 // SAFETY: attached; live objects, an int for a key, and a dict of our own.
                 let size = unsafe {
                     let key = ffi::PyObject_Length(key.as_ptr()) + expected;
@@ -70,7 +69,7 @@ fn the_threads_local_lasts_from_job_to_job() {
                 };
                 Ok(size.to_string())
             });
-            assert_eq!(ticket.only_reply(), Reply::Value(expected.to_string()));
+            assert_eq!(submitted.only_reply(), Reply::Value(expected.to_string()));
         }
         subject.end();
     });
@@ -136,12 +135,12 @@ fn a_panic_is_answered_and_the_context_goes_on() {
 fn a_panic_with_an_exception_set_does_not_hit_the_next_job() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
-        let ticket = subject.submit(|_| {
+        let submitted = subject.submit(|_| {
             // SAFETY: attached, as every job is; the class is live and the text ends in NUL.
             unsafe { ffi::PyErr_SetString(ffi::PyExc_ValueError, c"left behind".as_ptr()) };
             panic!("on purpose");
         });
-        assert_eq!(ticket.only_reply(), Reply::Panicked);
+        assert_eq!(submitted.only_reply(), Reply::Panicked);
         assert_eq!(subject.value("len(str(12))"), "2");
         subject.end();
     });
@@ -155,13 +154,13 @@ fn a_full_queue_refuses_and_says_how_full_it_is() {
         let blocked = subject.block();
         let waiting = [subject.eval("1"), subject.eval("2")];
         match subject.try_submit(|_| Ok(String::new())) {
-            Err(Refused::Overloaded { queue: 2, .. }) => (),
+            Err(SubmitError::Overloaded { queue: 2, .. }) => (),
             other => panic!("{other:?}"),
         }
         assert_eq!(subject.context.waiting(), 2);
         assert!(subject.context.busy_for().is_some());
         assert_eq!(blocked.let_go().only_reply(), Reply::Value("let go".into()));
-        let [one, two] = waiting.map(|ticket| ticket.only_reply());
+        let [one, two] = waiting.map(|submitted| submitted.only_reply());
         assert_eq!((one, two), (Reply::Value("1".into()), Reply::Value("2".into())));
         subject.end();
     });
@@ -171,12 +170,12 @@ fn a_full_queue_refuses_and_says_how_full_it_is() {
 fn a_context_is_left_to_who_asked_last_unless_something_waits() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
-        let is_left_to = |caller| subject.context.is_left_to(caller);
-        assert_eq!([1, 1, 2, 1, 1].map(is_left_to), [false, true, false, false, true]);
+        let note_caller = |caller| subject.context.note_caller(caller);
+        assert_eq!([1, 1, 2, 1, 1].map(note_caller), [false, true, false, false, true]);
         let blocked = subject.block();
-        assert!(is_left_to(1));
+        assert!(note_caller(1));
         let waiting = subject.eval("1");
-        assert!(!is_left_to(1));
+        assert!(!note_caller(1));
         blocked.let_go().only_reply();
         assert_eq!(waiting.only_reply(), Reply::Value("1".into()));
         subject.end();
@@ -194,22 +193,22 @@ fn whoever_waits_for_room_is_told_when_a_job_is_taken_up() {
         let gone = Mutex::new(gone);
         let waiting = subject.submit(move |scope| {
             entered.send(()).unwrap();
-            detached(scope.at, || {
+            detached(scope.py, || {
                 let _ = gone.lock().unwrap().recv();
             });
             Ok(String::new())
         });
         assert!(matches!(
             subject.try_submit(|_| Ok(String::new())),
-            Err(Refused::Overloaded { .. })
+            Err(SubmitError::Overloaded { .. })
         ));
         let (tell, told) = channel();
         // A test that has failed doesn't want to know.
         let admit = Box::new(move || {
             let _ = tell.send(());
         });
-        let room = subject.context.await_room(None, admit);
-        assert!(matches!(room, Room::Later(_)), "{room:?}");
+        let room = subject.context.wait_for_capacity(None, admit);
+        assert!(matches!(room, Capacity::Wait(_)), "{room:?}");
         running.let_go().only_reply();
         is_in.recv_timeout(PATIENCE).expect("the job that waited should run");
         told.recv_timeout(PATIENCE)

@@ -90,11 +90,11 @@ fn the_thread_is_joined_before_the_owner_hears_of_the_end() {
             let subject = Subject::start(mode);
             let gone = Arc::new(AtomicBool::new(false));
             let flag = Arc::clone(&gone);
-            let ticket = subject.submit(move |_| {
+            let submitted = subject.submit(move |_| {
                 LAST.set(Some(Last(Arc::clone(&flag))));
                 Ok(String::new())
             });
-            ticket.only_reply();
+            submitted.only_reply();
             assert!(!gone.load(Ordering::Acquire));
             subject.context.close("closed");
             subject.ended();
@@ -105,7 +105,7 @@ fn the_thread_is_joined_before_the_owner_hears_of_the_end() {
 
 /// How many interpreters there are.
 fn interpreters(subject: &Subject) -> usize {
-    let ticket = subject.submit(|_| {
+    let submitted = subject.submit(|_| {
         let mut count = 0;
         // SAFETY: attached; no other test runs and makes or ends an interpreter meanwhile.
         unsafe {
@@ -117,7 +117,7 @@ fn interpreters(subject: &Subject) -> usize {
         }
         Ok(count.to_string())
     });
-    match ticket.only_reply() {
+    match submitted.only_reply() {
         Reply::Value(count) => count.parse().unwrap(),
         other => panic!("{other:?}"),
     }

@@ -6,7 +6,9 @@ use std::os::fd::AsRawFd;
 use py_runtime::export::Export;
 use py_runtime::mode::Mode;
 
-use crate::harness::{Lines, Subject, TestJob, hold, in_each_mode, take_out, wait_for_no_threads};
+use crate::harness::{
+    Lines, Subject, TestJob, handle, in_each_mode, take_out, wait_for_no_threads,
+};
 
 /// A class whose instances say, when they go, in which thread that is.
 fn define_teller(subject: &Subject, lines: &Lines) {
@@ -50,7 +52,7 @@ class Waiter(bytes):
 fn export(subject: &Subject, source: &str) -> Export<TestJob> {
     take_out(subject, source, |scope, value| {
         // SAFETY: on the context's thread, attached; nobody changes the value.
-        unsafe { Export::new(scope.context, scope.at, &value) }.unwrap()
+        unsafe { Export::new(scope.context, scope.py, &value) }.unwrap()
     })
 }
 
@@ -61,7 +63,7 @@ fn released_elsewhere_an_object_goes_on_its_own_thread() {
         define_teller(&subject, &lines);
         let owner = subject.context.native_thread_id().to_string();
         for _ in 0..100 {
-            let held = hold(&subject, "Teller()");
+            let held = handle(&subject, "Teller()");
             std::thread::scope(|scope| {
                 scope.spawn(|| drop(held));
             });
@@ -77,7 +79,7 @@ fn a_release_is_one_reference_of_many() {
         let subject = Subject::start(mode);
         subject
             .run("import sys\nclass Thing: pass\nkept = Thing()\nbefore = sys.getrefcount(kept)");
-        let many: Vec<_> = (0..100).map(|_| hold(&subject, "kept")).collect();
+        let many: Vec<_> = (0..100).map(|_| handle(&subject, "kept")).collect();
         assert_eq!(subject.value("sys.getrefcount(kept) - before"), "100");
         drop(many);
         assert_eq!(subject.value("sys.getrefcount(kept) - before"), "0");
@@ -91,7 +93,7 @@ fn released_while_the_context_finishes_an_object_goes_on_its_own_thread() {
         let (subject, lines) = (Subject::start(mode), Lines::new());
         define_teller(&subject, &lines);
         let owner = subject.context.native_thread_id().to_string();
-        let held = hold(&subject, "Teller()");
+        let held = handle(&subject, "Teller()");
         let blocked = subject.block();
         subject.context.close("closed");
         drop(held);
@@ -107,8 +109,8 @@ fn what_is_still_held_goes_with_its_context() {
         let (subject, lines) = (Subject::start(mode), Lines::new());
         define_teller(&subject, &lines);
         let owner = subject.context.native_thread_id().to_string();
-        let held = hold(&subject, "Teller()");
-        assert_eq!(subject.context.held(), 1);
+        let held = handle(&subject, "Teller()");
+        assert_eq!(subject.context.handle_count(), 1);
         subject.end();
         assert_eq!(lines.next(), owner);
         wait_for_no_threads();
@@ -158,10 +160,10 @@ fn exported_bytes_outlive_their_context_and_are_freed_in_the_end() {
         wait_for_no_threads();
         assert!(one.bytes().iter().all(|byte| *byte == b'x'));
         drop(one);
-        assert_eq!(lines.next(), "py_late");
+        assert_eq!(lines.next(), "py_release");
         assert!(other.bytes().iter().all(|byte| *byte == b'y'));
         drop(other);
-        assert_eq!(lines.next(), "py_late");
+        assert_eq!(lines.next(), "py_release");
         // The interpreter has been ended, or kept as new; either way the next one serves.
         let next = Subject::start(mode);
         assert_eq!(next.value("'alive'"), "alive");
@@ -172,7 +174,7 @@ fn exported_bytes_outlive_their_context_and_are_freed_in_the_end() {
 fn goes_before_the_waiter(data: Export<TestJob>, lines: &Lines, opener: PipeWriter) {
     assert_eq!(lines.next(), "begun");
     drop(data);
-    assert_eq!(lines.next(), "py_late");
+    assert_eq!(lines.next(), "py_release");
     drop(opener);
     assert_eq!(lines.next(), "over");
 }
@@ -228,7 +230,7 @@ fn late_exports_of_one_context_go_one_by_one() {
         drop(opener);
         assert_eq!(lines.next(), "over");
         for _ in 0..100 {
-            assert_eq!(lines.next(), "py_late");
+            assert_eq!(lines.next(), "py_release");
         }
         Subject::start(mode).end();
     });
@@ -240,8 +242,8 @@ fn what_offers_no_bytes_is_not_exported() {
         let subject = Subject::start(mode);
         let none = take_out(&subject, "3", |scope, value| {
             // SAFETY: on the context's thread, attached.
-            let export = unsafe { Export::new(scope.context, scope.at, &value) };
-            py_runtime::exception::clear(scope.at);
+            let export = unsafe { Export::new(scope.context, scope.py, &value) };
+            py_runtime::exception::clear(scope.py);
             export.is_none()
         });
         assert!(none);
@@ -257,7 +259,7 @@ fn a_finaliser_that_raises_does_not_hit_the_next_job() {
             "import sys\nsys.unraisablehook = lambda _: None\n\
              class Bad:\n  def __del__(self): raise ValueError('on purpose')",
         );
-        let held = hold(&subject, "Bad()");
+        let held = handle(&subject, "Bad()");
         drop(held);
         assert_eq!(subject.value("'alive'"), "alive");
         subject.run("sys.unraisablehook = sys.__unraisablehook__");

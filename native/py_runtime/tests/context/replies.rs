@@ -2,10 +2,10 @@
 
 use std::sync::mpsc::channel;
 
-use py_runtime::mailbox::Refused;
+use py_runtime::context::SubmitError;
 use py_runtime::mode::Mode;
 
-use crate::harness::{Reply, Subject, Ticket, eval, in_each_mode, wait_for_no_threads};
+use crate::harness::{Reply, Subject, Submitted, eval, in_each_mode, wait_for_no_threads};
 
 const CALLERS: usize = 4;
 const JOBS: usize = 1000;
@@ -17,7 +17,7 @@ fn under_load(mode: Mode, end: impl FnOnce(&Subject)) -> (Vec<Reply>, usize) {
     let (some_ran, wait_for_some) = channel();
     // Which job it is that lets the end begin: somewhere in the middle.
     let trigger = CALLERS * JOBS / 3;
-    let (tickets, refused) = std::thread::scope(|scope| {
+    let (submitted, refused) = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS)
             .map(|caller| {
                 let (subject, some_ran) = (&subject, some_ran.clone());
@@ -29,14 +29,14 @@ fn under_load(mode: Mode, end: impl FnOnce(&Subject)) -> (Vec<Reply>, usize) {
         end(&subject);
         let mut all = (Vec::new(), 0);
         for caller in callers {
-            let (tickets, refused) = caller.join().unwrap();
-            all.0.extend(tickets);
+            let (submitted, refused) = caller.join().unwrap();
+            all.0.extend(submitted);
             all.1 += refused;
         }
         all
     });
-    assert_eq!(tickets.len() + refused, CALLERS * JOBS);
-    let replies = tickets.into_iter().map(Ticket::only_reply).collect();
+    assert_eq!(submitted.len() + refused, CALLERS * JOBS);
+    let replies = submitted.into_iter().map(Submitted::only_reply).collect();
     subject.ended();
     wait_for_no_threads();
     (replies, refused)
@@ -47,24 +47,24 @@ fn submit_jobs(
     caller: usize,
     trigger: usize,
     some_ran: &std::sync::mpsc::Sender<()>,
-) -> (Vec<Ticket>, usize) {
-    let mut tickets = Vec::with_capacity(JOBS);
+) -> (Vec<Submitted>, usize) {
+    let mut submitted = Vec::with_capacity(JOBS);
     for job in 0..JOBS {
         let is_trigger = caller == 0 && job == trigger / CALLERS;
         let some_ran = is_trigger.then(|| some_ran.clone());
-        let submitted = subject.try_submit(move |scope| {
+        let result = subject.try_submit(move |scope| {
             if let Some(some_ran) = &some_ran {
                 some_ran.send(()).unwrap();
             }
-            eval(scope.at, scope.namespace, "sum(range(10))")
+            eval(scope.py, scope.namespace, "sum(range(10))")
         });
-        match submitted {
-            Ok(ticket) => tickets.push(ticket),
-            Err(Refused::Closed(_)) => return (tickets, JOBS - job),
+        match result {
+            Ok(job) => submitted.push(job),
+            Err(SubmitError::Closed(_)) => return (submitted, JOBS - job),
             Err(other) => panic!("there is room for all: {other:?}"),
         }
     }
-    (tickets, 0)
+    (submitted, 0)
 }
 
 fn is_value(reply: &Reply) -> bool {
@@ -103,14 +103,14 @@ fn draining_under_load_runs_every_accepted_job() {
 fn cancelling_under_load_answers_or_silences_every_job() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
-        let tickets: Vec<_> = (0..2000).map(|_| subject.eval("sum(range(10))")).collect();
+        let submitted: Vec<_> = (0..2000).map(|_| subject.eval("sum(range(10))")).collect();
         let (mut given_up, mut answered) = (0, 0);
-        for ticket in tickets.into_iter().rev() {
-            if subject.cancel(&ticket) == py_runtime::request::Cancel::TooLate {
-                assert!(is_value(&ticket.only_reply()));
+        for job in submitted.into_iter().rev() {
+            if subject.cancel(&job) == py_runtime::reply_state::Cancel::TooLate {
+                assert!(is_value(&job.only_reply()));
                 answered += 1;
             } else {
-                ticket.silence();
+                job.silence();
                 given_up += 1;
             }
         }
@@ -129,7 +129,7 @@ fn a_killed_context_answers_its_running_job_at_once() {
         let waiting = subject.eval("1");
         subject.context.kill("killed");
         // The job is still blocked: these are answered without its help.
-        assert_eq!(blocked.ticket().reply(), Reply::Died("killed"));
+        assert_eq!(blocked.submitted().reply(), Reply::Died("killed"));
         assert_eq!(waiting.only_reply(), Reply::Died("killed"));
         blocked.let_go().silence();
         subject.ended();

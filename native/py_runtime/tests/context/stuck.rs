@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use py_runtime::context::Config;
-use py_runtime::mailbox::Refused;
+use py_runtime::context::SubmitError;
 use py_runtime::mode::Mode;
-use py_runtime::request::Cancel;
-use py_runtime::ward::Ward;
+use py_runtime::quarantine::Quarantine;
+use py_runtime::reply_state::Cancel;
 
 use crate::harness::{
-    Lines, Reply, Subject, Ticket, config, detached, hold, in_each_mode, running_code,
+    Lines, Reply, Subject, Submitted, config, detached, handle, in_each_mode, running_code,
     wait_for_no_threads, wait_until,
 };
 use crate::waits::{Door, value, waiting};
@@ -21,8 +21,8 @@ use crate::waits::{Door, value, waiting};
 /// A context that is taken for stuck almost at once, but not while it ends as others do.
 fn impatient(mode: Mode, limit: usize) -> Subject {
     let stuck_after = Some((4 * time_to_end(mode)).max(Duration::from_millis(30)));
-    let ward = Arc::new(Ward::new(limit));
-    start(Config { stuck_after, ward, ..config(mode) })
+    let quarantine = Arc::new(Quarantine::new(limit));
+    start(Config { stuck_after, quarantine, ..config(mode) })
 }
 
 /// What the end of a context takes here, which is a second where everything is slow.
@@ -51,13 +51,13 @@ fn what_waits_for_a_stuck_context_moves_in_order_and_can_still_be_cancelled() {
         let blocked = subject.block();
         let waiting: Vec<_> =
             (0..3).map(|n| subject.eval(&format!("ran.append({n}) or ran"))).collect();
-        assert_eq!(subject.cancel(blocked.ticket()), Cancel::Running);
+        assert_eq!(subject.cancel(blocked.submitted()), Cancel::Running);
         subject.stuck();
         assert!(subject.context.is_stuck());
         let fresh = subject.start_replacement();
         fresh.run("ran = []");
-        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
-        assert!(!subject.context.hand_over(&fresh.context, &"stuck"), "only once");
+        assert!(subject.context.take_over_by(&fresh.context, &"stuck"));
+        assert!(!subject.context.take_over_by(&fresh.context, &"stuck"), "only once");
         // Whoever still has the old one finds the new one behind it.
         let late = subject.eval("ran");
         let mut ran = Vec::new();
@@ -71,11 +71,11 @@ fn what_waits_for_a_stuck_context_moves_in_order_and_can_still_be_cancelled() {
         assert_eq!(subject.cancel(&moved), Cancel::Waiting);
         moved.silence();
         second.let_go().only_reply();
-        assert_eq!((fresh.context.ward().stuck(), fresh.context.left_behind()), (1, 1));
+        assert_eq!((fresh.context.quarantine().stuck(), fresh.context.abandoned_threads()), (1, 1));
         // It comes back to nothing, and ends.
         blocked.let_go().silence();
         subject.ended();
-        assert_eq!((fresh.context.ward().stuck(), fresh.context.left_behind()), (0, 0));
+        assert_eq!((fresh.context.quarantine().stuck(), fresh.context.abandoned_threads()), (0, 0));
         assert_eq!(fresh.context.counts().timed_out, 2);
         fresh.end();
         wait_for_no_threads();
@@ -90,8 +90,8 @@ fn whoever_waits_for_a_stuck_job_is_told() {
         assert!(subject.context.interrupt());
         subject.stuck();
         let fresh = subject.start_replacement();
-        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
-        assert_eq!(blocked.ticket().reply(), Reply::Interrupted);
+        assert!(subject.context.take_over_by(&fresh.context, &"stuck"));
+        assert_eq!(blocked.submitted().reply(), Reply::Interrupted);
         blocked.let_go().silence();
         subject.ended();
         fresh.end();
@@ -104,14 +104,14 @@ fn a_thread_that_comes_back_in_time_keeps_its_context() {
         let subject = impatient(mode, 8);
         subject.run("kept = 'kept'");
         let blocked = subject.block();
-        assert_eq!(subject.cancel(blocked.ticket()), Cancel::Running);
+        assert_eq!(subject.cancel(blocked.submitted()), Cancel::Running);
         subject.stuck();
         let fresh = subject.start_replacement();
         blocked.let_go().silence();
         assert_eq!(subject.value("kept"), "kept");
-        assert!(!subject.context.hand_over(&fresh.context, &"stuck"));
+        assert!(!subject.context.take_over_by(&fresh.context, &"stuck"));
         assert_eq!(subject.value("kept"), "kept");
-        assert_eq!(fresh.context.ward().stuck(), 0);
+        assert_eq!(fresh.context.quarantine().stuck(), 0);
         fresh.end();
         subject.end();
     });
@@ -123,15 +123,15 @@ fn a_killed_context_that_stays_counts_until_it_goes() {
         let subject = impatient(mode, 1);
         let blocked = subject.block();
         subject.context.kill("killed");
-        assert_eq!(blocked.ticket().reply(), Reply::Died("killed"));
-        wait_until(|| subject.context.ward().is_full());
+        assert_eq!(blocked.submitted().reply(), Reply::Died("killed"));
+        wait_until(|| subject.context.quarantine().is_full());
         // Others of its pool take nothing new meanwhile, and go on with what they have.
         let refused = subject.try_submit(|_| Ok(String::new()));
-        assert!(matches!(refused, Err(Refused::Quarantined(_))));
+        assert!(matches!(refused, Err(SubmitError::Quarantined(_))));
         blocked.let_go().silence();
         subject.stuck();
         subject.ended();
-        assert_eq!(subject.context.ward().stuck(), 0);
+        assert_eq!(subject.context.quarantine().stuck(), 0);
         wait_for_no_threads();
     });
 }
@@ -158,18 +158,18 @@ fn a_finalizer_that_does_not_return_is_replaced_with_its_context() {
     in_each_mode(|mode| {
         let (subject, lines) = (impatient(mode, 8), Lines::new());
         let lasts = define_lingering(&subject, &lines);
-        drop(hold(&subject, "Lingering()"));
+        drop(handle(&subject, "Lingering()"));
         assert_eq!(lines.next(), "going");
         assert!(subject.context.busy_for().is_some());
         let waiting = subject.eval("'served'");
         subject.stuck();
         let fresh = subject.start_replacement();
-        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
+        assert!(subject.context.take_over_by(&fresh.context, &"stuck"));
         assert_eq!(waiting.only_reply(), Reply::Value("served".into()));
-        assert_eq!(fresh.context.ward().stuck(), 1);
+        assert_eq!(fresh.context.quarantine().stuck(), 1);
         drop(lasts);
         subject.ended();
-        assert_eq!(fresh.context.ward().stuck(), 0);
+        assert_eq!(fresh.context.quarantine().stuck(), 0);
         fresh.end();
         wait_for_no_threads();
     });
@@ -180,7 +180,7 @@ fn a_finalizer_that_computes_for_ever_is_struck_when_jobs_wait() {
     in_each_mode(|mode| {
         let subject = start(less_impatient(mode));
         subject.run(ENDLESS);
-        drop(hold(&subject, "Endless()"));
+        drop(handle(&subject, "Endless()"));
         assert_eq!(subject.value("1 + 1"), "2");
         subject.end();
     });
@@ -191,7 +191,7 @@ fn a_finalizer_that_computes_for_ever_keeps_no_context_from_its_end() {
     in_each_mode(|mode| {
         let subject = start(less_impatient(mode));
         subject.run(ENDLESS);
-        drop(hold(&subject, "Endless()"));
+        drop(handle(&subject, "Endless()"));
         subject.end();
         wait_for_no_threads();
     });
@@ -202,13 +202,13 @@ fn a_finalizer_that_does_not_return_is_found_in_a_context_that_drains() {
     in_each_mode(|mode| {
         let (subject, lines) = (impatient(mode, 8), Lines::new());
         let lasts = define_lingering(&subject, &lines);
-        drop(hold(&subject, "Lingering()"));
+        drop(handle(&subject, "Lingering()"));
         assert_eq!(lines.next(), "going");
         subject.context.drain();
         subject.stuck();
         drop(lasts);
         subject.ended();
-        assert_eq!(subject.context.ward().stuck(), 0);
+        assert_eq!(subject.context.quarantine().stuck(), 0);
         wait_for_no_threads();
     });
 }
@@ -218,14 +218,14 @@ fn a_context_that_was_killed_and_does_not_come_to_its_end_counts_until_it_does()
     in_each_mode(|mode| {
         let (subject, lines) = (impatient(mode, 1), Lines::new());
         let lasts = define_lingering(&subject, &lines);
-        let _held = hold(&subject, "Lingering()");
+        let _held = handle(&subject, "Lingering()");
         subject.context.kill("killed");
         assert_eq!(lines.next(), "going");
-        wait_until(|| subject.context.ward().is_full());
+        wait_until(|| subject.context.quarantine().is_full());
         drop(lasts);
         subject.stuck();
         subject.ended();
-        assert_eq!(subject.context.ward().stuck(), 0);
+        assert_eq!(subject.context.quarantine().stuck(), 0);
         wait_for_no_threads();
     });
 }
@@ -243,15 +243,15 @@ class Endless:
 }
 
 /// A context with a job that computes for ever.
-fn hog_beside(mode: Mode) -> (Subject, Ticket) {
+fn hog_beside(mode: Mode) -> (Subject, Submitted) {
     let other = Subject::start(mode);
     let hog = running_code(&other, "while True: pass");
     (other, hog)
 }
 
 /// A job that waits, with a finalizer on top of it that is in the middle of its work.
-fn waiting_below(subject: &Subject, lines: &Lines, what: &str, door: &Arc<Door>) -> Ticket {
-    let held = hold(subject, what);
+fn waiting_below(subject: &Subject, lines: &Lines, what: &str, door: &Arc<Door>) -> Submitted {
+    let held = handle(subject, what);
     let below = waiting(subject, door);
     drop(held);
     assert_eq!(lines.next(), "going");
@@ -259,7 +259,7 @@ fn waiting_below(subject: &Subject, lines: &Lines, what: &str, door: &Arc<Door>)
 }
 
 /// A context with a job that waits, and a finalizer on top of it that computes for ever.
-fn endless_on_top(mode: Mode) -> (Subject, Ticket) {
+fn endless_on_top(mode: Mode) -> (Subject, Submitted) {
     let (subject, lines) = (Subject::start(mode), Lines::new());
     define_endless(&subject, &lines);
     let below = waiting_below(&subject, &lines, "Endless()", &Arc::default());
@@ -291,7 +291,7 @@ fn a_finalizer_that_does_not_return_is_replaced_with_the_job_that_waits_below_it
         let next = subject.eval("'served'");
         subject.stuck();
         let fresh = subject.start_replacement();
-        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
+        assert!(subject.context.take_over_by(&fresh.context, &"stuck"));
         assert_eq!(next.only_reply(), value("served"));
         assert_eq!(below.reply(), Reply::Died("stuck"));
         door.open(&subject.context);
@@ -350,7 +350,7 @@ fn a_finalizer_is_struck_that_is_in_the_way_of_one_impatient_caller_after_the_ot
     in_each_mode(|mode| {
         let subject = start(less_impatient(mode));
         subject.run(ENDLESS);
-        drop(hold(&subject, "Endless()"));
+        drop(handle(&subject, "Endless()"));
         let patience = Duration::from_millis(200);
         wait_until(|| {
             let next = subject.eval("1 + 1");
@@ -377,9 +377,9 @@ fn a_context_that_was_not_stuck_for_a_moment_is_found_stuck_again() {
         let stubborn = subject.submit(move |scope| {
             let block = || gone.lock().unwrap().recv().unwrap();
             entered.send(()).unwrap();
-            detached(scope.at, block);
+            detached(scope.py, block);
             while scope.wait(&*before, 64).is_err() {}
-            detached(scope.at, block);
+            detached(scope.py, block);
             Ok(String::new())
         });
         is_in.recv().unwrap();
@@ -388,13 +388,13 @@ fn a_context_that_was_not_stuck_for_a_moment_is_found_stuck_again() {
         let fresh = subject.start_replacement();
         go.send(()).unwrap();
         let on_top = subject.block();
-        assert!(!subject.context.hand_over(&fresh.context, &"stuck"));
+        assert!(!subject.context.take_over_by(&fresh.context, &"stuck"));
         fresh.end();
         on_top.let_go().only_reply();
         door.open(&subject.context);
         subject.stuck();
         let fresh = subject.start_replacement();
-        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
+        assert!(subject.context.take_over_by(&fresh.context, &"stuck"));
         go.send(()).unwrap();
         stubborn.silence();
         subject.ended();
@@ -409,15 +409,15 @@ fn a_job_below_a_stuck_one_ends_as_soon_as_that_has_returned() {
         let subject = impatient(mode, 8);
         let below = waiting(&subject, &Arc::default());
         let blocked = subject.block();
-        assert_eq!(subject.cancel(blocked.ticket()), Cancel::Running);
+        assert_eq!(subject.cancel(blocked.submitted()), Cancel::Running);
         subject.stuck();
         let fresh = subject.start_replacement();
-        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
+        assert!(subject.context.take_over_by(&fresh.context, &"stuck"));
         assert_eq!(below.reply(), Reply::Died("stuck"));
         blocked.let_go().silence();
         below.silence();
         subject.ended();
-        assert_eq!(fresh.context.ward().stuck(), 0);
+        assert_eq!(fresh.context.quarantine().stuck(), 0);
         fresh.end();
         wait_for_no_threads();
     });
@@ -428,12 +428,12 @@ fn a_finalizer_that_computes_for_ever_ends_with_the_thread_that_was_replaced() {
     in_each_mode(|mode| {
         let subject = start(less_impatient(mode));
         subject.run(ENDLESS);
-        let _held = hold(&subject, "Endless()");
+        let _held = handle(&subject, "Endless()");
         let blocked = subject.block();
-        assert_eq!(subject.cancel(blocked.ticket()), Cancel::Running);
+        assert_eq!(subject.cancel(blocked.submitted()), Cancel::Running);
         subject.stuck();
         let fresh = subject.start_replacement();
-        assert!(subject.context.hand_over(&fresh.context, &"stuck"));
+        assert!(subject.context.take_over_by(&fresh.context, &"stuck"));
         blocked.let_go().silence();
         subject.ended();
         fresh.end();

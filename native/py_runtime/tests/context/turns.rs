@@ -12,18 +12,19 @@ use py_runtime::ffi;
 use py_runtime::job::Scope;
 use py_runtime::mode::Mode;
 use py_runtime::object::Object;
-use py_runtime::request::Cancel;
+use py_runtime::reply_state::Cancel;
 
 use crate::harness::{
-    Answer, Lines, PATIENCE, Reply, Subject, TestJob, in_each_mode, running_code, supported_modes,
+    JobResult, Lines, PATIENCE, Reply, Subject, TestJob, in_each_mode, running_code,
+    supported_modes,
 };
 
 /// Some 10 µs in one C function, which never lets go of the GIL by itself.
-fn c_work(scope: &mut Scope<'_, TestJob>) -> Answer {
-    let at = scope.at;
+fn c_work(scope: &mut Scope<'_, TestJob>) -> JobResult {
+    let py = scope.py;
     // SAFETY: attached; the list is live between its creation and its drop.
     let sorted = unsafe {
-        let list = Object::from_owned(at, ffi::PyList_New(0)).ok_or_else(|| Exception::take(at))?;
+        let list = Object::from_owned(py, ffi::PyList_New(0)).ok_or_else(|| Exception::take(py))?;
         for number in 0..200 {
             let number = ffi::PyLong_FromLong(number * 7919 % 211);
             ffi::PyList_Append(list.as_ptr(), number);
@@ -79,7 +80,7 @@ fn turns(mode: Mode, jobs: usize) -> Vec<usize> {
             let order = Arc::clone(&order);
             drop(subject.submit(move |scope| {
                 order.lock().unwrap().push(index);
-                code::exec(scope.at, NOBODY_ASKS, "<test>", scope.namespace)?;
+                code::exec(scope.py, NOBODY_ASKS, "<test>", scope.namespace)?;
                 c_work(scope)
             }));
         }
@@ -181,7 +182,7 @@ fn keep_busy(subject: &Subject) -> Arc<AtomicBool> {
             }
             answer
         });
-        // Refused only when the test has failed and ends.
+        // SubmitError only when the test has failed and ends.
         let _ = context.submit(job);
     }
     let more = Arc::new(AtomicBool::new(true));
@@ -303,7 +304,7 @@ fn a_switch_interval_is_bounded_and_neither_calls_nor_interrupts_wait_for_it() {
     });
 }
 
-/// Of which the library doesn't know that it runs. Before CPython 3.13 it isn't asked to let go of the GIL by
+/// Of which the library doesn't know that it runs. Replaced CPython 3.13 it isn't asked to let go of the GIL by
 /// those who wait in other interpreters.
 #[test]
 fn a_thread_that_python_started_lets_other_interpreters_in() {

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 
 use py_runtime::code;
-use py_runtime::context::{Context, Interrupted, Wait};
+use py_runtime::context::{Context, Wait, WaitError};
 use py_runtime::exception::Exception;
 use py_runtime::ffi;
 use py_runtime::job::Scope;
-use py_runtime::request::Cancel;
+use py_runtime::reply_state::Cancel;
 
-use crate::harness::{Answer, Reply, Subject, TestJob, Ticket, eval, in_each_mode};
+use crate::harness::{JobResult, Reply, Subject, Submitted, TestJob, eval, in_each_mode};
 
 const LIMIT: u32 = 64;
 
@@ -26,7 +26,7 @@ pub(crate) struct Door {
 impl Door {
     pub(crate) fn open(&self, context: &Context<TestJob>) {
         self.open.store(true, Ordering::Release);
-        context.nudge_waiting();
+        context.wake_waiting_job();
     }
 }
 
@@ -43,22 +43,22 @@ impl Wait<TestJob> for Door {
 /// Waits as Python code sees it: an interrupted wait raises.
 fn wait(scope: &Scope<'_, TestJob>, door: &Door, limit: u32) -> Result<(), Exception> {
     scope.wait(door, limit).map_err(|interrupted| match interrupted {
-        Interrupted::Struck => Exception::new("KeyboardInterrupt", ""),
-        Interrupted::TooDeep(levels) => Exception::new("RecursionError", levels.to_string()),
+        WaitError::Interrupted => Exception::new("KeyboardInterrupt", ""),
+        WaitError::TooDeep(levels) => Exception::new("RecursionError", levels.to_string()),
     })
 }
 
 /// A job that waits before the door, and says when it does.
-pub(crate) fn waiting(subject: &Subject, door: &Arc<Door>) -> Ticket {
+pub(crate) fn waiting(subject: &Subject, door: &Arc<Door>) -> Submitted {
     let (reached, is_there) = channel();
     let door = Arc::clone(door);
-    let ticket = subject.submit(move |scope| {
+    let submitted = subject.submit(move |scope| {
         reached.send(()).unwrap();
         wait(scope, &door, LIMIT)?;
-        eval(scope.at, scope.namespace, "'waited'")
+        eval(scope.py, scope.namespace, "'waited'")
     });
     is_there.recv().unwrap();
-    ticket
+    submitted
 }
 
 pub(crate) fn value(text: &str) -> Reply {
@@ -69,9 +69,9 @@ pub(crate) fn value(text: &str) -> Reply {
 fn a_waiting_job_goes_on_when_it_is_told_to() {
     in_each_mode(|mode| {
         let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
-        let ticket = waiting(&subject, &door);
+        let submitted = waiting(&subject, &door);
         door.open(&subject.context);
-        assert_eq!(ticket.only_reply(), value("waited"));
+        assert_eq!(submitted.only_reply(), value("waited"));
         subject.end();
     });
 }
@@ -80,7 +80,7 @@ fn a_waiting_job_goes_on_when_it_is_told_to() {
 fn others_run_while_a_job_waits_and_may_be_what_it_waits_for() {
     in_each_mode(|mode| {
         let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
-        let ticket = waiting(&subject, &door);
+        let submitted = waiting(&subject, &door);
         assert_eq!(subject.value("1 + 1"), "2");
         subject
             .submit(move |scope| {
@@ -88,13 +88,18 @@ fn others_run_while_a_job_waits_and_may_be_what_it_waits_for() {
                 Ok("opened".into())
             })
             .only_reply();
-        assert_eq!(ticket.only_reply(), value("waited"));
+        assert_eq!(submitted.only_reply(), value("waited"));
         subject.end();
     });
 }
 
 /// A job that, on top of the one that waits for it, submits the next and waits in turn.
-fn descend(scope: &Scope<'_, TestJob>, left: u64, limit: u32, deepest: &Arc<AtomicU64>) -> Answer {
+fn descend(
+    scope: &Scope<'_, TestJob>,
+    left: u64,
+    limit: u32,
+    deepest: &Arc<AtomicU64>,
+) -> JobResult {
     deepest.fetch_add(1, Ordering::Relaxed);
     if left == 0 {
         return Ok("bottom".into());
@@ -134,9 +139,9 @@ fn waits_are_stacked_to_the_limit_and_no_further() {
 fn a_wait_is_interrupted_and_the_next_job_is_not() {
     in_each_mode(|mode| {
         let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
-        let ticket = waiting(&subject, &door);
+        let submitted = waiting(&subject, &door);
         assert!(subject.context.interrupt());
-        assert_eq!(ticket.only_reply(), Reply::Interrupted);
+        assert_eq!(submitted.only_reply(), Reply::Interrupted);
         assert_eq!(subject.value("sum(range(1000))"), "499500");
         subject.end();
     });
@@ -146,9 +151,9 @@ fn a_wait_is_interrupted_and_the_next_job_is_not() {
 fn a_cancelled_wait_ends() {
     in_each_mode(|mode| {
         let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
-        let ticket = waiting(&subject, &door);
-        assert_eq!(subject.cancel(&ticket), Cancel::Running);
-        ticket.silence();
+        let submitted = waiting(&subject, &door);
+        assert_eq!(subject.cancel(&submitted), Cancel::Running);
+        submitted.silence();
         subject.end();
     });
 }
@@ -159,7 +164,7 @@ fn an_interrupt_reaches_the_job_below_one_whose_caller_has_given_up() {
         let subject = Subject::start(mode);
         let below = waiting(&subject, &Arc::new(Door::default()));
         let above = subject.block();
-        assert_eq!(subject.cancel(above.ticket()), Cancel::Running);
+        assert_eq!(subject.cancel(above.submitted()), Cancel::Running);
         assert!(subject.context.interrupt());
         above.let_go().silence();
         assert_eq!(below.only_reply(), Reply::Interrupted);
@@ -181,8 +186,8 @@ fn a_blow_for_a_waiting_job_spares_the_one_on_top_of_it() {
                 // Ends with an error too: when the test is over.
                 let _ = gone.lock().unwrap().recv();
             });
-            code::exec(scope.at, b"for _ in range(100000): pass", "<test>", scope.namespace)?;
-            eval(scope.at, scope.namespace, "'unharmed'")
+            code::exec(scope.py, b"for _ in range(100000): pass", "<test>", scope.namespace)?;
+            eval(scope.py, scope.namespace, "'unharmed'")
         });
         is_in.recv().unwrap();
         // Even if what it waits for happens too.
@@ -218,10 +223,10 @@ fn a_killed_context_ends_while_its_job_waits() {
 fn a_closed_context_lets_its_job_wait_to_the_end() {
     in_each_mode(|mode| {
         let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
-        let ticket = waiting(&subject, &door);
+        let submitted = waiting(&subject, &door);
         subject.context.close("closed");
         door.open(&subject.context);
-        assert_eq!(ticket.only_reply(), value("waited"));
+        assert_eq!(submitted.only_reply(), value("waited"));
         subject.ended();
     });
 }
@@ -231,8 +236,8 @@ fn a_job_on_top_does_not_see_the_exception_that_is_handled_below() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         let door = Arc::new(Door { needs_all: true, ..Door::default() });
-        let ticket = subject.submit(move |scope| {
-            let at = scope.at;
+        let submitted = subject.submit(move |scope| {
+            let py = scope.py;
             // SAFETY: attached; a live exception, which becomes the one that is being handled.
             unsafe {
                 let text = ffi::PyUnicode_FromString(c"below".as_ptr());
@@ -244,7 +249,7 @@ fn a_job_on_top_does_not_see_the_exception_that_is_handled_below() {
             let opener = Arc::clone(&door);
             let (seen, sight) = channel();
             let above = TestJob::unheard(move |scope| {
-                let handled = eval(scope.at, scope.namespace, "__import__('sys').exc_info()");
+                let handled = eval(scope.py, scope.namespace, "__import__('sys').exc_info()");
                 seen.send(handled).unwrap();
                 opener.open(scope.context);
                 Ok(String::new())
@@ -252,7 +257,7 @@ fn a_job_on_top_does_not_see_the_exception_that_is_handled_below() {
             scope.context.submit(above).unwrap();
             wait(scope, &door, LIMIT)?;
             let above = sight.recv().unwrap()?;
-            let own = eval(at, scope.namespace, "str(__import__('sys').exc_info()[1])")?;
+            let own = eval(py, scope.namespace, "str(__import__('sys').exc_info()[1])")?;
             // SAFETY: attached; nothing is being handled any more.
             unsafe {
                 ffi::PyErr_SetExcInfo(
@@ -263,18 +268,18 @@ fn a_job_on_top_does_not_see_the_exception_that_is_handled_below() {
             }
             Ok(format!("{above} {own}"))
         });
-        assert_eq!(ticket.only_reply(), value("(None, None, None) below"));
+        assert_eq!(submitted.only_reply(), value("(None, None, None) below"));
         subject.end();
     });
 }
 
 /// A job that runs statements and then an endless loop; in which it is.
-fn hog_after(subject: &Subject, source: &'static [u8]) -> Ticket {
+fn hog_after(subject: &Subject, source: &'static [u8]) -> Submitted {
     let (reached, is_there) = channel();
     let hog = subject.submit(move |scope| {
-        code::exec(scope.at, source, "<test>", scope.namespace)?;
+        code::exec(scope.py, source, "<test>", scope.namespace)?;
         reached.send(()).unwrap();
-        code::exec(scope.at, b"while True: pass", "<test>", scope.namespace)?;
+        code::exec(scope.py, b"while True: pass", "<test>", scope.namespace)?;
         Ok("never".into())
     });
     is_there.recv().unwrap();
@@ -341,7 +346,7 @@ fn a_job_that_is_struck_in_its_wait_leaves_no_import_lock_behind() {
         let (subject, other) = (Subject::start(mode), Subject::start(mode));
         let (reached, is_there) = channel();
         let waiting = subject.submit(move |scope| {
-            eval(scope.at, scope.namespace, "__import__('_imp').acquire_lock()")?;
+            eval(scope.py, scope.namespace, "__import__('_imp').acquire_lock()")?;
             reached.send(()).unwrap();
             wait(scope, &Door::default(), LIMIT)?;
             Ok("never".into())

@@ -1,8 +1,8 @@
 //! The class of an exception, as plain data.
 //!
-//! What tells a built-in class from another one is which object it is, not its name: a user's
-//! `ConnectionError` isn't Python's. The built-in classes are static, and so the same objects in
-//! all interpreters, but for `ExceptionGroup`, which each interpreter makes for itself.
+//! A built-in class is known by its address, not by its name: a user's `ConnectionError` isn't Python's.
+//! The built-in classes are static, and so the same objects in all interpreters, but for
+//! `ExceptionGroup`, which each interpreter makes for itself.
 
 use std::fmt;
 
@@ -24,16 +24,16 @@ pub enum Class {
 
 impl Class {
     /// That of a raised exception.
-    pub(super) fn of(at: Attached<'_>, raised: &Object) -> Self {
+    pub(super) fn of(py: Attached<'_>, raised: &Object) -> Self {
         // SAFETY: `raised` is live, so its type is.
         let class = unsafe { ffi::Py_TYPE(raised.as_ptr()) };
         match built_in(class.cast()) {
             Some(name) => Class::BuiltIn(name),
             // SAFETY: as above.
-            None if unsafe { is_exception_group(at, class) } => Class::BuiltIn("ExceptionGroup"),
+            None if unsafe { is_exception_group(py, class) } => Class::BuiltIn("ExceptionGroup"),
             // SAFETY: as above.
-            None => match unsafe { Object::from_borrowed(at, class.cast()) } {
-                Some(class) => Class::Other(qualified_name(at, &class)),
+            None => match unsafe { Object::from_borrowed(py, class.cast()) } {
+                Some(class) => Class::Other(qualified_name(py, &class)),
                 None => Class::BuiltIn("Exception"),
             },
         }
@@ -57,11 +57,11 @@ impl PartialEq<&str> for Class {
 }
 
 /// `module.Class`, as Python prints it: without a module for classes of `__main__`.
-fn qualified_name(at: Attached<'_>, class: &Object) -> String {
+fn qualified_name(py: Attached<'_>, class: &Object) -> String {
     let text = |name| {
-        let text = class.getattr_c(at, name).and_then(|text| lossy_text(at, &text));
+        let text = class.getattr_c(py, name).and_then(|text| lossy_text(py, &text));
         if text.is_none() {
-            clear(at);
+            clear(py);
         }
         text
     };
@@ -168,13 +168,13 @@ unsafe extern "C" {
 /// # Safety
 /// Attached, and `class` is live.
 #[cfg(Py_3_11)]
-unsafe fn is_exception_group(at: Attached<'_>, class: *mut ffi::PyTypeObject) -> bool {
+unsafe fn is_exception_group(py: Attached<'_>, class: *mut ffi::PyTypeObject) -> bool {
     // SAFETY: as the caller vouches; a type's name ends in NUL. A failure is a null that ends it.
     unsafe {
         if std::ffi::CStr::from_ptr((*class).tp_name) != c"ExceptionGroup" {
             return false;
         }
-        let member = Object::from_owned(at, ffi::PyObject_CallNoArgs(ffi::PyExc_Exception));
+        let member = Object::from_owned(py, ffi::PyObject_CallNoArgs(ffi::PyExc_Exception));
         let group = member.and_then(|member| {
             let group = ffi::PyObject_CallFunction(
                 ffi::PyExc_BaseExceptionGroup,
@@ -182,10 +182,10 @@ unsafe fn is_exception_group(at: Attached<'_>, class: *mut ffi::PyTypeObject) ->
                 c"".as_ptr(),
                 member.as_ptr(),
             );
-            Object::from_owned(at, group)
+            Object::from_owned(py, group)
         });
         if group.is_none() {
-            clear(at);
+            clear(py);
         }
         group.is_some_and(|group| ffi::Py_TYPE(group.as_ptr()) == class)
     }

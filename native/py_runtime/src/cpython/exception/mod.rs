@@ -17,7 +17,7 @@ use raised::take_raised;
 
 pub use super::read::lossy_text;
 pub use class::Class;
-pub use raised::{aside, clear};
+pub use raised::{clear, preserving_exception};
 pub use traceback::{Frame, Traceback, TracebacksWanted};
 
 /// What is left of a Python exception once it leaves its thread.
@@ -43,39 +43,39 @@ impl Exception {
     /// A C function that failed without setting one (a bug in an extension) still yields an error:
     /// `SystemError`, as CPython itself would report it.
     #[must_use]
-    pub fn take(at: Attached<'_>) -> Self {
-        match take_raised(at) {
-            Some(raised) => Self::describe(at, &raised),
+    pub fn take(py: Attached<'_>) -> Self {
+        match take_raised(py) {
+            Some(raised) => Self::describe(py, &raised),
             None => Exception::new("SystemError", "a call failed without setting an exception"),
         }
     }
 
-    fn describe(at: Attached<'_>, raised: &Object) -> Self {
-        match message(at, raised) {
+    fn describe(py: Attached<'_>, raised: &Object) -> Self {
+        match message(py, raised) {
             Ok(mut message) => {
-                if let Some(hint) = refusal::hint(at, raised)
+                if let Some(hint) = refusal::hint(py, raised)
                     && message.try_reserve(hint.len()).is_ok()
                 {
                     message.push_str(hint);
                 }
-                Self::with_message(at, raised, message)
+                Self::with_message(py, raised, message)
             }
             // Code that was interrupted, if only as it was to say what had happened to it.
             Err(Some(second)) if is_interrupt(&second) => {
-                Self::with_message(at, &second, String::new())
+                Self::with_message(py, &second, String::new())
             }
             Err(second) => {
                 let second =
-                    second.map_or_else(String::new, |second| Class::of(at, &second).to_string());
+                    second.map_or_else(String::new, |second| Class::of(py, &second).to_string());
                 let message = format!("<the exception's __str__ raised {second}>");
-                Self::with_message(at, raised, message)
+                Self::with_message(py, raised, message)
             }
         }
     }
 
-    fn with_message(at: Attached<'_>, raised: &Object, message: String) -> Self {
-        let traceback = TracebacksWanted::now().then(|| Box::new(traceback::describe(at, raised)));
-        Exception { class: Class::of(at, raised), message, traceback }
+    fn with_message(py: Attached<'_>, raised: &Object, message: String) -> Self {
+        let traceback = TracebacksWanted::now().then(|| Box::new(traceback::describe(py, raised)));
+        Exception { class: Class::of(py, raised), message, traceback }
     }
 }
 

@@ -5,11 +5,11 @@ use pyo3_ffi as ffi;
 use crate::cpython::object::{Attached, Object};
 
 /// Takes the raised exception object from the thread state.
-pub(super) fn take_raised(at: Attached<'_>) -> Option<Object> {
+pub(super) fn take_raised(py: Attached<'_>) -> Option<Object> {
     #[cfg(Py_3_12)]
     // SAFETY: attached; the call hands over its reference.
     unsafe {
-        Object::from_owned(at, ffi::PyErr_GetRaisedException())
+        Object::from_owned(py, ffi::PyErr_GetRaisedException())
     }
     #[cfg(not(Py_3_12))]
     // SAFETY: attached; `PyErr_Fetch` hands over three references (or nulls), which
@@ -22,9 +22,9 @@ pub(super) fn take_raised(at: Attached<'_>) -> Option<Object> {
         if !value.is_null() && !trace.is_null() {
             ffi::PyException_SetTraceback(value, trace);
         }
-        drop(Object::from_owned(at, class));
-        drop(Object::from_owned(at, trace));
-        Object::from_owned(at, value)
+        drop(Object::from_owned(py, class));
+        drop(Object::from_owned(py, trace));
+        Object::from_owned(py, value)
     }
 }
 
@@ -34,11 +34,11 @@ pub fn clear(_: Attached<'_>) {
     unsafe { ffi::PyErr_Clear() };
 }
 
-/// Does something that may raise while an exception is set, which stays in its place.
-pub fn aside(at: Attached<'_>, f: impl FnOnce()) {
-    let raised = take_raised(at);
+/// Runs `f`, which may raise, while an exception is set, and sets that again.
+pub fn preserving_exception(py: Attached<'_>, f: impl FnOnce()) {
+    let raised = take_raised(py);
     f();
-    clear(at);
+    clear(py);
     if let Some(raised) = raised {
         restore(raised);
     }

@@ -1,8 +1,8 @@
 //! Extension modules that refuse an interpreter: what to do about it, which they don't say.
 //!
-//! Some allow the main interpreter only, others the first one that imports them, whichever that is, for as
-//! long as the OS process lives. Each says so in words of its own, and packages that need such a module
-//! often raise an error of their own about that.
+//! Some allow the main interpreter only. Others allow only the first interpreter that imports them, as
+//! long as the OS process lives. Each has its own message, and packages that need such a module often
+//! raise an error of their own about that.
 
 use std::ffi::CStr;
 
@@ -13,11 +13,11 @@ use super::message::message;
 use super::raised::clear;
 use crate::cpython::object::{Attached, Object};
 
-/// How many causes of an exception are looked at.
-const MOST_CAUSES: usize = 10;
+/// How many causes of an exception are followed.
+const MAX_CAUSES: usize = 10;
 
-/// What those that refuse say: CPython for them, PyO3, Cython, numpy.
-const WORDS: [&str; 7] = [
+/// Parts of the messages: CPython's for such modules, PyO3's, Cython's, numpy's.
+const MESSAGES: [&str; 7] = [
     "subinterpreter",
     "sub-interpreter",
     "more than once per process",
@@ -38,8 +38,8 @@ const IS_TAKEN: &str = "\n(An extension module that allows one interpreter per p
     py_context_router:register_pool/2.)";
 
 /// The hint for an exception that is, or was caused by, such a refusal.
-pub(super) fn hint(at: Attached<'_>, raised: &Object) -> Option<&'static str> {
-    if !is_of_an_import(at, raised) || !is_refusal(at, raised) {
+pub(super) fn hint(py: Attached<'_>, raised: &Object) -> Option<&'static str> {
+    if !is_of_an_import(py, raised) || !is_refusal(py, raised) {
         return None;
     }
     // SAFETY: attached; neither call can fail.
@@ -48,30 +48,30 @@ pub(super) fn hint(at: Attached<'_>, raised: &Object) -> Option<&'static str> {
 }
 
 /// Whether it is an `ImportError`, or what PyO3 makes of a module's that fails in another module.
-fn is_of_an_import(at: Attached<'_>, raised: &Object) -> bool {
+fn is_of_an_import(py: Attached<'_>, raised: &Object) -> bool {
     // SAFETY: attached; both are live.
     let is_import =
         unsafe { ffi::PyObject_TypeCheck(raised.as_ptr(), ffi::PyExc_ImportError.cast()) } != 0;
     is_import
-        || matches!(Class::of(at, raised), Class::Other(name) if name.ends_with("PanicException"))
+        || matches!(Class::of(py, raised), Class::Other(name) if name.ends_with("PanicException"))
 }
 
-fn is_refusal(at: Attached<'_>, raised: &Object) -> bool {
-    let mut next = Some(raised.clone_ref(at));
-    for _ in 0..MOST_CAUSES {
+fn is_refusal(py: Attached<'_>, raised: &Object) -> bool {
+    let mut next = Some(raised.clone_ref(py));
+    for _ in 0..MAX_CAUSES {
         let Some(exception) = next else { return false };
-        let said = message(at, &exception).unwrap_or_default();
-        if WORDS.iter().any(|words| said.contains(words)) {
+        let text = message(py, &exception).unwrap_or_default();
+        if MESSAGES.iter().any(|part| text.contains(part)) {
             return true;
         }
-        next = related(at, &exception, c"__cause__")
-            .or_else(|| related(at, &exception, c"__context__"));
+        next = related(py, &exception, c"__cause__")
+            .or_else(|| related(py, &exception, c"__context__"));
     }
     false
 }
 
-fn related(at: Attached<'_>, exception: &Object, how: &CStr) -> Option<Object> {
-    let related = exception.getattr_c(at, how);
-    clear(at);
-    related.filter(|related| related.as_ptr() != Object::none(at).as_ptr())
+fn related(py: Attached<'_>, exception: &Object, how: &CStr) -> Option<Object> {
+    let related = exception.getattr_c(py, how);
+    clear(py);
+    related.filter(|related| !related.is_none())
 }

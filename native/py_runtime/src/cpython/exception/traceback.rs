@@ -11,7 +11,7 @@ use super::raised::clear;
 use crate::cpython::object::{Attached, Object};
 use crate::cpython::read::{integer_attribute, lossy_text};
 
-/// The way of an exception through the code.
+/// The calls that an exception has passed through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traceback {
     /// The calls that led to it, the outermost first.
@@ -35,7 +35,7 @@ thread_local! {
     static WANTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// As long as it lives, exceptions that are taken on this thread keep their tracebacks, or don't.
+/// As long as it lives, exceptions that are taken on this thread keep their tracebacks, or don't. A guard.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct TracebacksWanted {
@@ -61,27 +61,27 @@ impl Drop for TracebacksWanted {
     }
 }
 
-/// Takes down what is known of `raised`. Nothing in here may fail: what can't be had is left out.
-pub(super) fn describe(at: Attached<'_>, raised: &Object) -> Traceback {
+/// The traceback of `raised`. Nothing in here may fail: what can't be read is left out.
+pub(super) fn describe(py: Attached<'_>, raised: &Object) -> Traceback {
     // What is taken meanwhile is no exception of the user's.
     let _meanwhile = TracebacksWanted::from_now(false);
-    let formatted = format(at, raised).unwrap_or_default();
-    clear(at);
-    let frames = frames(at, raised);
-    clear(at);
+    let formatted = format(py, raised).unwrap_or_default();
+    clear(py);
+    let frames = frames(py, raised);
+    clear(py);
     Traceback { frames, formatted }
 }
 
 /// `"".join(traceback.format_exception(type(raised), raised, raised.__traceback__))`
-fn format(at: Attached<'_>, raised: &Object) -> Option<String> {
+fn format(py: Attached<'_>, raised: &Object) -> Option<String> {
     // SAFETY: attached; each call gets live objects, and a failure is a null that ends the chain.
     unsafe {
-        let module = Object::from_owned(at, ffi::PyImport_ImportModule(c"traceback".as_ptr()))?;
-        let function = module.getattr_c(at, c"format_exception")?;
-        let class = Object::from_borrowed(at, ffi::Py_TYPE(raised.as_ptr()).cast())?;
-        let trace = raised.getattr_c(at, c"__traceback__")?;
+        let module = Object::import(py, c"traceback")?;
+        let function = module.getattr_c(py, c"format_exception")?;
+        let class = Object::from_borrowed(py, ffi::Py_TYPE(raised.as_ptr()).cast())?;
+        let trace = raised.getattr_c(py, c"__traceback__")?;
         let lines = Object::from_owned(
-            at,
+            py,
             ffi::PyObject_CallFunctionObjArgs(
                 function.as_ptr(),
                 class.as_ptr(),
@@ -90,29 +90,24 @@ fn format(at: Attached<'_>, raised: &Object) -> Option<String> {
                 std::ptr::null_mut::<ffi::PyObject>(),
             ),
         )?;
-        let nothing = Object::text(at, "")?;
-        let text = Object::from_owned(at, ffi::PyUnicode_Join(nothing.as_ptr(), lines.as_ptr()))?;
-        lossy_text(at, &text)
+        let nothing = Object::text(py, "")?;
+        let text = Object::from_owned(py, ffi::PyUnicode_Join(nothing.as_ptr(), lines.as_ptr()))?;
+        lossy_text(py, &text)
     }
 }
 
-fn frames(at: Attached<'_>, raised: &Object) -> Vec<Frame> {
+fn frames(py: Attached<'_>, raised: &Object) -> Vec<Frame> {
     // Python prints no more of an endless recursion either.
-    const MOST: usize = 1000;
-    let step = |trace: &Object| trace.getattr_c(at, c"tb_next").filter(|next| !is_none(next));
-    let first = raised.getattr_c(at, c"__traceback__").filter(|trace| !is_none(trace));
+    const MAX_FRAMES: usize = 1000;
+    let step = |trace: &Object| trace.getattr_c(py, c"tb_next").filter(|next| !next.is_none());
+    let first = raised.getattr_c(py, c"__traceback__").filter(|trace| !trace.is_none());
     std::iter::successors(first, step)
-        .take(MOST)
+        .take(MAX_FRAMES)
         .filter_map(|trace| {
-            let line = integer_attribute(at, &trace, c"tb_lineno")?;
-            let code = trace.getattr_c(at, c"tb_frame")?.getattr_c(at, c"f_code")?;
-            let text = |name| code.getattr_c(at, name).and_then(|text| lossy_text(at, &text));
+            let line = integer_attribute(py, &trace, c"tb_lineno")?;
+            let code = trace.getattr_c(py, c"tb_frame")?.getattr_c(py, c"f_code")?;
+            let text = |name| code.getattr_c(py, name).and_then(|text| lossy_text(py, &text));
             Some(Frame { file: text(c"co_filename")?, line, function: text(c"co_name")? })
         })
         .collect()
-}
-
-fn is_none(object: &Object) -> bool {
-    // SAFETY: `None` is live in every interpreter.
-    object.as_ptr() == unsafe { ffi::Py_None() }
 }

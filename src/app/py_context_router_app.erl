@@ -33,7 +33,7 @@ start_tree() ->
 %% tree has been killed the processes below it have gone without erasing what they had written.
 -spec stop(term()) -> ok.
 stop(_State) ->
-    ok = py_pool:forget_dead(),
+    ok = py_pool_stop:forget_dead(),
     ok = py_registry:forget(),
     ok = py_context_setup:forget(),
     ok = py_callback_registry:forget(),

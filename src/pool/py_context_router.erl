@@ -171,7 +171,7 @@ join(Pid, Pool, Given, Options) ->
 %% their threads are gone. Idempotent.
 -spec stop_pool(pool_name()) -> ok.
 stop_pool(Pool) when is_atom(Pool) ->
-    py_pool:stop(Pool);
+    py_pool_stop:stop(Pool);
 stop_pool(Pool) ->
     ?BADARG([Pool], {argument, 1, <<"not an atom">>}).
 

@@ -11,7 +11,7 @@
 
 -behaviour(gen_server).
 
--export([start_link/2, await/2, stop/1, resize/2, info/1, forget_dead/0]).
+-export([start_link/2, await/2, resize/2, info/1, is_crash/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -37,8 +37,6 @@
 
 %% How long the error of a failed start is kept for the process that started it, in ms.
 -define(AWAIT_TIMEOUT, 5_000).
-%% How long a supervisor may take to restart a pool that was killed, in ms.
--define(RESTART_TIMEOUT, 1_000).
 
 %% Starts the process; the contexts come up on their own, see `await/2'. The options may be those
 %% that are `persisted' of the pool.
@@ -60,78 +58,6 @@ await(Pid, Given) ->
             Outcome
     end.
 
-%% Stops it; returns when its contexts and their threads are gone. Idempotent.
--spec stop(atom()) -> ok.
-stop(Name) ->
-    Pool = py_pool_table:lookup(Name),
-    %% Its process may just have been killed, and be about to be restarted.
-    _ = [py_nif:pool_close(Pool) || Pool =/= undefined],
-    ok = unlink_from(py_pool_table:whereis_pool(Name)),
-    try
-        %% It takes nobody along, see `py_context_server:stop/1'.
-        gen_server:stop(py_pool_table:registered_name(Name), normal, infinity)
-    catch
-        exit:Reason -> not_stopped(Reason, Name, Pool)
-    end.
-
-%% It was dead, or has just been killed, or another one stops it.
--spec not_stopped(term(), atom(), undefined | py_nif:pool()) -> ok.
-not_stopped({Reason, {sys, terminate, _}}, Name, Pool) ->
-    not_stopped(Reason, Name, Pool);
-not_stopped(Reason, Name, Pool) ->
-    IsKilled = Reason =/= noproc andalso is_crash(Reason),
-    case IsKilled andalso (Pool =:= undefined orelse not py_pool_table:is_published(Name, Pool)) of
-        true ->
-            %% As it ended, when its entry was erased: a process that is started in its place can't
-            %% know that it is to end.
-            ok = await_process(Name, ?RESTART_TIMEOUT),
-            stop(Name);
-        false ->
-            forget(Name, Pool)
-    end.
-
--spec await_process(atom(), non_neg_integer()) -> ok.
-await_process(Name, Ms) ->
-    case py_pool_table:whereis_pool(Name) of
-        undefined when Ms > 0 -> receive after 1 -> await_process(Name, Ms - 1) end;
-        _ -> ok
-    end.
-
-%% The end that was asked for must not take the caller along who started the pool.
--spec unlink_from(pid() | undefined) -> ok.
-unlink_from(undefined) -> ok;
-unlink_from(Pid) -> py_context_server:unlink_flush(Pid, ok).
-
-%% Its process was dead: its contexts are dying, and a process that is started in its place finds it
-%% closed, erases the entry and ends; in a tree that doesn't restart it nobody does.
--spec forget(atom(), undefined | py_nif:pool()) -> ok.
-forget(_Name, undefined) ->
-    ok;
-forget(Name, Pool) ->
-    case py_pool_table:is_published(Name, Pool) of
-        true ->
-            lists:foreach(fun await_death/1, py_nif:pool_contexts(Pool)),
-            await_restart(Name, Pool, ?RESTART_TIMEOUT);
-        false ->
-            ok
-    end.
-
--spec await_death(pid()) -> ok.
-await_death(Pid) ->
-    Monitor = monitor(process, Pid),
-    receive {'DOWN', Monitor, process, Pid, _} -> ok end.
-
--spec await_restart(atom(), py_nif:pool(), non_neg_integer()) -> ok.
-await_restart(Name, Pool, Ms) ->
-    case py_pool_table:is_published(Name, Pool) of
-        true when Ms > 0 ->
-            receive after 1 -> await_restart(Name, Pool, Ms - 1) end;
-        true ->
-            py_pool_table:erase(Name);
-        false ->
-            ok
-    end.
-
 -spec resize(atom(), pos_integer()) -> ok | {error, term()} | stopped | gone.
 resize(Name, Size) ->
     ask(py_pool_table:registered_name(Name), {resize, Size}).
@@ -149,18 +75,6 @@ ask(Server, Request) ->
         exit:{normal, _} -> stopped;
         exit:_ -> gone
     end.
-
-%% When the application has stopped, a pool that has just crashed is not restarted any more, and one
-%% that had lost its supervisor is waited for like the others.
--spec forget_dead() -> ok.
-forget_dead() ->
-    Persisted = py_pool_table:persisted(),
-    lists:foreach(fun py_pool_table:forget/1, Persisted),
-    Ending = [Pid || Name <- Persisted, Pid <- [py_pool_table:whereis_pool(Name)], is_pid(Pid)],
-    lists:foreach(fun await_death/1, Ending),
-    lists:foreach(fun py_pool_table:erase/1,
-                  [Name || Name <- py_pool_table:names(),
-                           py_pool_table:whereis_pool(Name) =:= undefined]).
 
 -spec init({atom(), py_options:pool() | persisted}) -> {ok, #state{}} | ignore.
 init({Name, persisted}) ->
@@ -182,7 +96,7 @@ init({Name, Options}) ->
                     ok = py_pool_table:erase(Name),
                     {ok, started(undefined, Name, Options)};
                 {true, _} ->
-                    %% Stopped after its process had been killed, see `forget/2'.
+                    %% Stopped after its process had been killed, see py_pool_stop.
                     ok = py_pool_table:erase(Name),
                     ignore
             end
@@ -381,7 +295,7 @@ terminate(Reason, #state{name = Name} = State) ->
     _ = py_pool_table:is_persisted(Name) orelse py_pool_table:erase(Name),
     ok.
 
-%% After which it is started again.
+%% Whether a process that ended for this reason is started again.
 -spec is_crash(term()) -> boolean().
 is_crash(normal) -> false;
 is_crash(shutdown) -> false;

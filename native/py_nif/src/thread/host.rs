@@ -90,7 +90,7 @@ pub(crate) struct ErlangCall<'a> {
 pub(crate) enum CallbackResult {
     /// The value in `{ok, Value}`, if it is the same in every environment.
     Immediate(ErlNifTerm),
-    /// See `py_callback:answer/2`.
+    /// See `py_callback_worker:answer/2`.
     Term(SavedTerm),
     /// Whoever was to answer is gone.
     Lost,

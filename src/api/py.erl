@@ -401,16 +401,16 @@ opened(Parsed) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc The next items of a stream, at most `Most', and whether there may be `more', it is `done',
+%% @doc The next items of a stream, at most `Max', and whether there may be `more', it is `done',
 %% or it ended with an error after these items. They may be fewer, also none, while there are
 %% more.
--spec stream_next(py_stream:stream(), Most :: pos_integer()) ->
+-spec stream_next(py_stream:stream(), Max :: pos_integer()) ->
     {more | done | {error, error()}, [term()]}.
-stream_next(Stream, Most) when is_integer(Most), Most > 0 ->
-    ok = check_stream(Stream, [Stream, Most]),
-    py_stream:next(Stream, Most);
-stream_next(Stream, Most) ->
-    ?BADARG([Stream, Most], {argument, 2, <<"not a number of items">>}).
+stream_next(Stream, Max) when is_integer(Max), Max > 0 ->
+    ok = check_stream(Stream, [Stream, Max]),
+    py_stream:next(Stream, Max);
+stream_next(Stream, Max) ->
+    ?BADARG([Stream, Max], {argument, 2, <<"not a number of items">>}).
 
 %% @doc Ends a stream before its time. One that is dropped is closed when its handle is garbage
 %% collected.

@@ -64,8 +64,8 @@
   | {getattr, key(), flags(), Object :: term(), name()}
   | {to_term, key(), flags(), Object :: term()}
   | {to_buffer, key(), flags(), Object :: term(), Share :: boolean()}
-  | {stream_next, key(), flags(), Stream :: reference(), Most :: pos_integer()}
-  | {stream_push, key(), flags(), Stream :: reference(), Most :: pos_integer(),
+  | {stream_next, key(), flags(), Stream :: reference(), Max :: pos_integer()}
+  | {stream_push, key(), flags(), Stream :: reference(), Max :: pos_integer(),
      Tag :: reference(), Consumer :: pid()}
   | {stream_close, key(), flags(), Stream :: reference()}
   | {gather, key(), flags(), Parked :: [reference()], timeout()}

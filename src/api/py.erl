@@ -77,7 +77,7 @@
 
 -export_type([target/0, options/0, result/0, error/0]).
 
--include("../base/py_args.hrl").
+-include("../base/py_check.hrl").
 
 -define(TAKEN, <<"a name that Python's module erlang has itself, and so would never find">>).
 -define(NOT_A_TIMEOUT, <<"neither a number of ms nor infinity">>).

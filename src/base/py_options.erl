@@ -10,7 +10,7 @@
 
 -export_type([context/0, pool/0, call/0, error/0]).
 
--include("py_args.hrl").
+-include("py_check.hrl").
 -include("py_request_flags.hrl").
 
 -type context() :: #{mode := py_context:context_mode(),

@@ -129,7 +129,7 @@
                | {no_library, node()}
                | {bad_option, {term(), term()}}.
 
--include("../base/py_args.hrl").
+-include("../base/py_check.hrl").
 
 -define(IS_ENV(E), (E =:= none orelse is_reference(E))).
 -define(IS_NAME(N), (is_atom(N) orelse is_binary(N))).

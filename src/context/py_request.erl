@@ -20,7 +20,7 @@
 
 -export_type([request/0, target/0, work/0]).
 
--include("../base/py_args.hrl").
+-include("../base/py_check.hrl").
 -include("../base/py_request_flags.hrl").
 
 -record(request, {

@@ -70,7 +70,7 @@
 %% `application_failed': this application, or one that it needs, didn't start. `system_limit': the
 %% operating system gave no more threads. `killed': the pool's process was, as it started.
 
--include("../base/py_args.hrl").
+-include("../base/py_check.hrl").
 
 %% Where a process keeps its binding. One atom for the default pool: it is read on every call.
 -define(IS_NAME(Name), (is_atom(Name) orelse is_binary(Name))).

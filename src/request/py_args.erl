@@ -13,7 +13,7 @@
 -export_type([parsed/0]).
 
 -type parsed() :: {py_request:request(), timeout() | py:options()}.
--include("../base/py_args.hrl").
+-include("../base/py_check.hrl").
 
 %% A request, and what is still to be said about it.
 

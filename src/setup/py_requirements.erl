@@ -10,7 +10,7 @@
 
 -export([check/2, arguments/1, stamp/1]).
 
--include("../base/py_args.hrl").
+-include("../base/py_check.hrl").
 
 -type seen() :: #{binary() => []}.
 %% The requirement files that have been read.

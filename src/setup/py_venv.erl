@@ -10,7 +10,7 @@
 
 -export_type([requirements/0, options/0, error/0]).
 
--include("../base/py_args.hrl").
+-include("../base/py_check.hrl").
 
 -type requirements() :: [binary() | string()] | binary() | string().
 %% What `pip install' takes, one in each: `[<<"numpy>=2">>, "requests", "./a_project"]'; or the

@@ -29,8 +29,8 @@ start_tree() ->
             receive {'DOWN', Monitor, process, Sup, _} -> Error end
     end.
 
-%% All contexts are gone by now, and what they ran at their ends with them. When the top of the
-%% tree has been killed the processes below it have gone without erasing what they had written.
+%% All contexts have ended by now. If the top of the tree was killed, the processes below it have
+%% ended without erasing what they had written: it is erased here.
 -spec stop(term()) -> ok.
 stop(_State) ->
     ok = py_pool_stop:forget_dead(),

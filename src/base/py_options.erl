@@ -80,7 +80,7 @@ hide(Options) ->
 -spec reveal(Options) -> Options when Options :: map().
 reveal(#{preload := Hidden} = Options) when is_reference(Hidden) ->
     try Options#{preload := py_nif:reveal(Hidden)}
-    %% Somebody else's reference: a bad value.
+    %% A reference that isn't ours is a bad value.
     catch error:_ -> Options
     end;
 reveal(Options) ->

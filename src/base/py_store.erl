@@ -67,7 +67,7 @@ init(#{publish := Publish} = Store) ->
     {reply, ok, store(Value)}.
 handle_call({update, Change}, _From, #{key := Key, publish := Publish} = Store) ->
     New = Change(read(Store)),
-    %% Does nothing if it is what is there.
+    %% Does nothing if the value is the same.
     ok = persistent_term:put(Key, New),
     {reply, Publish(New), Store}.
 

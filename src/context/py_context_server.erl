@@ -141,13 +141,14 @@ stop_soon(Pid) ->
 drain(Pid) ->
     gen_server:cast(Pid, drain).
 
-%% Keeps what a reference stands for alive for a process on another node, as long as that lives.
+%% Keeps the object or namespace behind a reference alive for a process on another node, as long as
+%% that process lives.
 -spec keep_ref(pid(), py_context:env() | py_context:object(), pid()) -> ok.
 keep_ref(Pid, Ref, User) ->
     try
         gen_server:call(Pid, {keep_ref, Ref, User}, infinity)
     catch
-        %% Then what the reference stands for is gone as well.
+        %% The context is dead, and the object with it.
         exit:_ -> ok
     end.
 
@@ -176,7 +177,7 @@ start_thread(#state{options = Options} = State) ->
             State#state{ref = Ref, handle = Handle, status = starting}
     end.
 
-%% What a new context runs first.
+%% The Python sources that a new context runs before it serves.
 -spec sources(#state{}) -> [binary()].
 sources(#state{options = Options}) ->
     #{preload := Preload, venv := Venv} = py_options:reveal(Options),
@@ -209,8 +210,8 @@ handle_cast(drain, #state{status = serving, handle = Handle} = State) ->
         false -> {noreply, Draining}
     end;
 handle_cast(drain, #state{status = starting, handle = Handle} = State) when Handle =/= undefined ->
-    %% Nobody waits for it, and what it runs first may take any time: the pool, which stops this
-    %% process now, would wait for that.
+    %% No caller waits for this context, and its setup may take any time. The pool, which stops
+    %% this process now, would wait for it.
     {noreply, abandon(shutdown, State#state{status = draining})};
 handle_cast(drain, State) ->
     ok = notify_owner(drained, State),
@@ -227,7 +228,7 @@ handle_info({py_context, Ref, {error, _} = Error}, #state{ref = Ref, status = st
         false -> failed(Error, State)
     end;
 handle_info({py_context, Ref, ended}, #state{ref = Ref, status = starting} = State) ->
-    %% Without a word: a bug of ours, which the thread has logged.
+    %% The thread has ended without an event, by a bug of ours, and has logged it.
     failed({error, {context_died, thread_ended}}, State#state{handle = undefined});
 handle_info({py_context, Ref, ended}, #state{ref = Ref, status = serving} = State) ->
     {stop, thread_ended, State#state{handle = undefined}};
@@ -238,7 +239,7 @@ handle_info({py_context, Ref, ended}, #state{ref = Ref} = State) ->
     %% It was stopped, or never served.
     {noreply, State#state{handle = undefined}};
 handle_info({py_context, Ref, ended}, #state{ending = Ending} = State) ->
-    %% Of a replacement, or left by an attempt to start before this one.
+    %% It was a replacement's thread, or one of an earlier attempt to start.
     {noreply, State#state{ending = lists:delete(Ref, Ending)}};
 handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = serving} = State) ->
     {noreply, replace(State)};
@@ -259,20 +260,19 @@ handle_info(retry, #state{status = retrying} = State) ->
 handle_info(nobody_awaited, #state{status = {failed, _}} = State) ->
     {stop, normal, State};
 handle_info({'DOWN', Monitor, process, _User, _Reason}, #state{remote_refs = Refs} = State) ->
-    %% A reference that lies about as garbage here would keep its object for ever.
+    %% Hibernation collects garbage: a dead reference on this heap would keep its object alive.
     {noreply, State#state{remote_refs = maps:remove(Monitor, Refs)}, hibernate};
 handle_info({'EXIT', _From, normal}, State) ->
     {noreply, State};
 handle_info({'EXIT', _From, Reason}, State) ->
     {stop, Reason, State};
 handle_info(_Message, State) ->
-    %% What was under way from a replacement that isn't needed any more, or somebody's stray
-    %% message.
+    %% An event of a replacement that isn't needed any more, or a stray message.
     {noreply, State}.
 
-%% It is stuck as it drains, and what waits behind it would wait for ever. The thread is
-%% abandoned: the pool, which stops this process now, would wait for it in vain. Replacements that
-%% are on their way out may take their time, too.
+%% The running job is stuck while the context drains, so the jobs behind it would wait for ever.
+%% The thread is abandoned, because the pool, which stops this process now, would wait for it in
+%% vain. Threads of replacements that are ending are not waited for either.
 -spec abandon(stuck | shutdown, #state{}) -> #state{}.
 abandon(Why, #state{handle = Handle} = State) ->
     ok = py_nif:context_kill(Handle, Why),
@@ -349,7 +349,7 @@ started(State) ->
     ok = report_recovery(State),
     State#state{status = serving, waiting = [], failures = 0}.
 
-%% A thread that takes long to end is waited for when stopping.
+%% The thread itself may end later: a stop waits for it.
 -spec failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 failed({error, _} = Error, #state{slot = undefined, waiting = []} = State) ->
     %% So fast that nobody has asked yet. The process that starts it is about to, if it lives.
@@ -413,7 +413,7 @@ begin_stop(Why, State) ->
     ok = close(Why, State),
     (drop_replacement(State))#state{status = stopping, deadline = start_grace(grace(State))}.
 
-%% It is for jobs: what a context runs before it serves is none.
+%% The grace is for jobs, and a context's setup is no job.
 -spec grace(#state{}) -> timeout().
 grace(#state{status = starting}) -> 0;
 grace(#state{options = #{shutdown := Grace}}) -> Grace.
@@ -422,7 +422,7 @@ grace(#state{options = #{shutdown := Grace}}) -> Grace.
 close(_Why, #state{handle = undefined}) -> ok;
 close(Why, #state{handle = Handle}) -> py_nif:context_close(Handle, Why).
 
-%% While its grace runs the process is alive, but no caller should be sent to it any more.
+%% During the grace the process is alive, but no caller is routed to it any more.
 -spec leave_slot(#state{}) -> ok.
 leave_slot(#state{slot = undefined}) ->
     ok;
@@ -442,7 +442,7 @@ start_grace(Grace) ->
 -spec await_end(term(), #state{}) -> ok.
 await_end(Reason, #state{ending = Ending, deadline = Deadline} = State) ->
     ok = await_thread(Reason, State),
-    %% They are ending already.
+    %% The threads of replacements are ending already.
     _ = [ended_within(Ref, py_deadline:left(last(Deadline, State)), State) || Ref <- Ending],
     ok.
 
@@ -459,8 +459,8 @@ await_thread(Reason, #state{handle = Handle, ref = Ref, deadline = Deadline} = S
             ok
     end.
 
-%% What was interrupted when the grace was over may clean up. A thread that is stuck in C sees the
-%% interrupt only when it returns; it ends then. The time is one for all contexts of a pool.
+%% A job that was interrupted at the end of the grace may clean up. A thread that is stuck in C
+%% sees the interrupt only when it returns, and ends then. All contexts of a pool share this time.
 -spec last(py_deadline:deadline(), #state{}) -> py_deadline:deadline().
 last(infinity, _State) -> infinity;
 last(Deadline, State) -> Deadline + clean_up(State) + ?END_TIMEOUT.
@@ -472,8 +472,8 @@ clean_up(#state{options = #{interrupt_grace := Grace, stuck_after := StuckAfter}
         Ms -> Ms
     end.
 
-%% In a pool only as long as that lives: when it has been killed nobody waits for the end, its
-%% supervisor goes from one context to the next, and all of them have been replaced.
+%% A context of a pool waits only as long as the pool's process lives. When that was killed, nobody
+%% waits for the end of its contexts, and new ones have replaced them.
 -spec ended_within(reference(), timeout(), #state{}) -> boolean().
 ended_within(Ref, Timeout, #state{slot = undefined}) ->
     ended_within(Ref, Timeout);

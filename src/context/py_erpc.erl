@@ -29,8 +29,9 @@ on_node(Node, Module, Func, Args, Timeout) ->
 apply(Node, Module, Func, Args, infinity) ->
     outcome(Node, Module, Func, Args);
 apply(Node, Module, Func, Args, Timeout) ->
-    %% In a process of its own: to reach a node that doesn't answer may take any time, and when
-    %% that process is killed the other node, if it ever answers again, sees that nobody waits.
+    %% In a process of its own: to reach a node that doesn't answer may take any time. When
+    %% this process is killed, the other node, if it ever answers again, sees that no process
+    %% waits.
     {Pid, Monitor} = spawn_monitor(?MODULE, exit_with_outcome, [Node, Module, Func, Args]),
     receive
         {'DOWN', Monitor, process, Pid, {outcome, Outcome}} -> Outcome;
@@ -79,7 +80,7 @@ die_with(Caller) ->
 watch(Caller, Worker) ->
     CallerMonitor = monitor(process, Caller),
     WorkerMonitor = monitor(process, Worker),
-    %% Without a frame of this module, which may be loaded anew twice meanwhile.
+    %% Hibernation leaves no frame of this module, which may be loaded anew twice meanwhile.
     erlang:hibernate(?MODULE, watching, [CallerMonitor, WorkerMonitor, Worker]).
 
 %% @private

@@ -143,11 +143,11 @@ start_or_join(Pool, Given, Options) ->
     try py_pool_sup:start_pool(Pool, Options) of
         {ok, Pid} -> join(Pid, Pool, Given, Options);
         {error, {already_started, Pid}} -> join(Pid, Pool, Given, Options);
-        %% As it began; nobody has stopped it.
+        %% The pool's process was killed as it began; nobody has stopped it.
         {error, killed} -> restart_checked(Pool, Given, Options);
         {error, _} = Error -> Error
     catch
-        %% It has just died, and with it what it was about to start.
+        %% The supervisor has just died, and the pool that it was about to start with it.
         exit:{_, {gen_server, call, [py_pool_sup | _]}} ->
             restart_checked(Pool, Given, Options)
     end.
@@ -161,7 +161,7 @@ restart_checked(Pool, Given, Options) ->
     {ok, [pid()]} | {error, start_error()}.
 join(Pid, Pool, Given, Options) ->
     case py_pool:await(Pid, Given) of
-        %% It was just being stopped; this start comes after that.
+        %% The pool was just being stopped; this start comes after that.
         Ended when is_atom(Ended) -> start_or_join(Pool, Given, Options);
         Outcome -> Outcome
     end.
@@ -249,11 +249,11 @@ start_linked(Name, #{mode := Mode} = Options) ->
 -spec await_linked({ok, pid()} | {error, term()} | ignore) ->
     {ok, pid()} | {error, start_error()} | ignore.
 await_linked(ignore) ->
-    %% The restart of a pool that was stopped between its death and this.
+    %% A restart, of a pool that was stopped between its death and now.
     ignore;
 await_linked({ok, Pid}) ->
-    %% It is ours, and there is nothing to compare: one that is restarted has the size that it was
-    %% resized to, not the specified one.
+    %% No options to compare: a pool that is restarted has the size that it was resized to, not
+    %% the specified one.
     case py_pool:await(Pid, #{}) of
         {ok, _Contexts} -> {ok, Pid};
         {error, _} = Error -> py_context_server:unlink_flush(Pid, Error);
@@ -514,8 +514,8 @@ info() ->
     maps:from_list([{Pool, Info} || Pool <- pools(), Info <- [info(Pool)], Info =/= #{}]).
 
 %% @doc What is known of a pool: `mode', `size' (slots), `alive' (contexts), `restarts' (times a
-%% slot has been filled again), `quarantined' (threads that are stuck in C code and have been left
-%% to themselves) and `quarantine_limit' (as many, and the pool takes no new calls), its other
+%% slot has been filled again), `quarantined' (threads that are stuck in C code and have been
+%% abandoned) and `quarantine_limit' (as many, and the pool takes no new calls), its other
 %% options, and `contexts': a list with {@link py_context:info/1} of each, in slot order. `#{}'
 %% when it isn't started.
 %%

@@ -92,7 +92,8 @@ init({Name, Options}) ->
                 {false, true} ->
                     {ok, started(Pool, Name, Options)};
                 {false, false} ->
-                    %% Of one that was killed in somebody else's hands, who hasn't started it again.
+                    %% What is left of a pool that was killed in a user's tree
+                    %% and not started again there.
                     ok = py_pool_table:erase(Name),
                     {ok, started(undefined, Name, Options)};
                 {true, _} ->
@@ -112,8 +113,9 @@ fill(undefined, #state{options = #{contexts := Size, route := Route}} = State) -
     Pool = py_nif:pool_new(Size, erlang:system_info(schedulers), Route =:= spread),
     (add_slots(1, Size, State#state{pool = Pool}))#state{change = starting};
 fill(Pool, #state{options = Options} = State) ->
-    %% A killed pool that has come back: nobody waits, its slots fill as they can. They are those of
-    %% its earlier life, resized as they may have been; then the entry needn't change.
+    %% A pool that was killed and is started again: no caller waits, and its slots fill as they
+    %% can. They are the native slots of before, at the size they had, so the entry needn't
+    %% change.
     Size = length(py_nif:pool_contexts(Pool)),
     Known = State#state{pool = Pool, options = Options#{contexts := Size}},
     ok = py_pool_table:persist(State#state.name, Known#state.options),
@@ -160,7 +162,7 @@ handle_cast(_Message, State) ->
 handle_info(nobody_awaited, State) ->
     {stop, normal, State};
 handle_info(_Message, #state{change = {failed, _}} = State) ->
-    %% Of contexts that are gone.
+    %% An event of a context that is gone.
     {noreply, State};
 handle_info({slot, {N, _} = Key, Pid, Event}, #state{slots = Slots} = State) ->
     case Slots of
@@ -191,7 +193,7 @@ slot_event({error, Reason, Before}, {N, _} = Key, _Pid, #state{pending = Pending
         true ->
             start_failed({error, Reason}, State);
         false ->
-            %% A slot that had been filled: its context keeps trying.
+            %% The slot had been filled before, and its context keeps trying.
             ok = report_failure(N, Reason, Before, State),
             {noreply, State}
     end;
@@ -207,8 +209,8 @@ report_failure(Slot, Reason, 0, #state{name = Name}) ->
 report_failure(_Slot, _Reason, _Before, _State) ->
     ok.
 
-%% A slot that a resize has removed: it is drained, or was killed while it drained and has come
-%% back. Either way it goes now.
+%% An event of a slot that a resize has removed: its context is drained, or was killed while it
+%% drained and has been restarted. The slot is removed now.
 -spec old_slot_event(term(), key(), #state{}) -> #state{}.
 old_slot_event(_Event, Key, #state{sup = Sup} = State) ->
     ok = py_slot_sup:stop_slot(Sup, Key),
@@ -291,7 +293,7 @@ terminate(Reason, #state{name = Name} = State) ->
     _ = (is_crash(Reason) andalso py_pool_table:is_persisted(Name))
         orelse py_pool_table:erase(Name),
     ok = stop_contexts(State),
-    %% The application may have stopped meanwhile.
+    %% The application may have stopped meanwhile, and then nothing starts it again.
     _ = py_pool_table:is_persisted(Name) orelse py_pool_table:erase(Name),
     ok.
 
@@ -302,7 +304,8 @@ is_crash(shutdown) -> false;
 is_crash({shutdown, _}) -> false;
 is_crash(_Reason) -> true.
 
-%% All at once first, then one after the other in the supervisor's way: the grace is one for all.
+%% All contexts begin to stop at once; then the supervisor terminates them one after the other. So
+%% they share one grace.
 -spec stop_contexts(#state{}) -> ok.
 stop_contexts(#state{sup = Sup}) ->
     try [py_context_server:stop_soon(Pid)

@@ -18,13 +18,14 @@ stop(Name) ->
     _ = [py_nif:pool_close(Pool) || Pool =/= undefined],
     ok = unlink_from(py_pool_table:whereis_pool(Name)),
     try
-        %% It takes nobody along, see `py_context_server:stop/1'.
+        %% A normal exit ends no process that is linked to it, see
+        %% `py_context_server:stop/1'.
         gen_server:stop(py_pool_table:registered_name(Name), normal, infinity)
     catch
         exit:Reason -> not_stopped(Reason, Name, Pool)
     end.
 
-%% It was dead, or has just been killed, or another one stops it.
+%% The process was dead, or has just been killed, or another process stops it.
 -spec not_stopped(term(), atom(), undefined | py_nif:pool()) -> ok.
 not_stopped({Reason, {sys, terminate, _}}, Name, Pool) ->
     not_stopped(Reason, Name, Pool);
@@ -32,8 +33,8 @@ not_stopped(Reason, Name, Pool) ->
     IsKilled = Reason =/= noproc andalso py_pool:is_crash(Reason),
     case IsKilled andalso (Pool =:= undefined orelse not py_pool_table:is_published(Name, Pool)) of
         true ->
-            %% As it ended, when its entry was erased: a process that is started in its place can't
-            %% know that it is to end.
+            %% It was killed as it ended, when its entry was erased: a process that is
+            %% started in its place can't know that it is to end.
             ok = await_process(Name, ?RESTART_TIMEOUT),
             stop(Name);
         false ->
@@ -47,13 +48,14 @@ await_process(Name, Ms) ->
         _ -> ok
     end.
 
-%% The end that was asked for must not take the caller along who started the pool.
+%% The caller may be the one that started the pool, and must survive the end that it asked for.
 -spec unlink_from(pid() | undefined) -> ok.
 unlink_from(undefined) -> ok;
 unlink_from(Pid) -> py_context_server:unlink_flush(Pid, ok).
 
-%% Its process was dead: its contexts are dying, and a process that is started in its place finds it
-%% closed, erases the entry and ends; in a tree that doesn't restart it nobody does.
+%% The pool's process was dead and its contexts are dying. A process that is started in its place
+%% finds the native pool closed, erases the entry and ends. If its tree doesn't restart it, the
+%% entry is erased here.
 -spec forget(atom(), undefined | py_nif:pool()) -> ok.
 forget(_Name, undefined) ->
     ok;
@@ -82,7 +84,7 @@ await_restart(Name, Pool, Ms) ->
             ok
     end.
 
-%% When the application has stopped, a pool that has just crashed is not restarted any more, and one
+%% After the application's stop: a pool that has just crashed is not restarted any more, and one
 %% that had lost its supervisor is waited for like the others.
 -spec forget_dead() -> ok.
 forget_dead() ->

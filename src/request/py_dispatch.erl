@@ -9,7 +9,7 @@
 -export([run/1]).
 %% Without waiting for it.
 -export([submit/2, submit_waiting/2, submit_spread/3]).
-%% Just choosing the context.
+%% Only choosing the context.
 -export([resolve/1, resolve_waiting/2, wait_for_context/1]).
 
 %% How long to wait before looking for a dead context's replacement again, in ms: at first, at most.
@@ -62,7 +62,7 @@ run_in_binding(Pool, Ctx, Request) ->
             ok = py_context_router:unbind_context(Pool),
             run_in_replacement(Pool, Ctx, Request);
         {error, {context_died, noconnection}} = Lost ->
-            %% It may have run.
+            %% The request may have run before the connection was lost.
             ok = py_context_router:unbind_context(Pool),
             Lost;
         Result ->

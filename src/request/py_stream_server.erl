@@ -55,7 +55,7 @@
 %% `{py_stream, Ref, done}' or `{py_stream, Ref, {error, Reason}}'.
 -spec start(py_request:request(), read_ahead()) -> {ok, Ref :: reference()}.
 start(Request, ReadAhead) ->
-    %% Chosen here: it depends on the process.
+    %% Resolved here, because the context depends on the calling process.
     Resolved = py_dispatch:resolve(Request),
     Consumer = self(),
     Pid = proc_lib:spawn(?MODULE, begin_stream, [Consumer, Resolved, Request, ReadAhead]),
@@ -125,18 +125,18 @@ handle_info({'DOWN', Monitor, process, _, _}, #state{monitor = Monitor} = State)
 handle_info(_TimeoutOrStray, State) ->
     recheck(State).
 
-%% What a report of this process's end shows: not the request, with its arguments.
+%% A crash report never shows the request, with its arguments.
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
     maps:map(fun(state, #state{} = State) -> State#state{request = undefined};
                 (_Key, Value) -> Value
              end, Status).
 
-%% What was waited for may be there.
+%% Checks whether the awaited context or consumer is ready.
 -spec recheck(#state{}) -> next().
 recheck(#state{phase = {waiting, Wait}, request = Request} = State) ->
-    %% Whichever context is first to be back will do: what the consumer had bound or had its state
-    %% in is gone.
+    %% Any context will do: the one that the consumer had bound, or that had its state, is
+    %% gone.
     open(py_dispatch:resolve(Request), min(2 * Wait, ?MAX_INTERVAL), State);
 recheck(#state{phase = {polling, Stream, 0, Wait}} = State) ->
     poll(Stream, 0, min(2 * Wait, ?MAX_INTERVAL), State);
@@ -230,7 +230,7 @@ unread(Polls, #state{consumer = Consumer, ref = Ref, read_ahead = ReadAhead}) ->
                 undefined -> ReadAhead
             end;
         undefined ->
-            %% Its death is on its way.
+            %% The message of the consumer's death is on its way.
             ReadAhead
     end.
 
@@ -247,7 +247,7 @@ cancelled(_Other, #state{phase = Phase} = State) ->
     ok = leave(Phase),
     send_last({error, cancelled}, State).
 
-%% Nobody wants more.
+%% No process wants more items.
 -spec stop(#state{}) -> {stop, normal, #state{}}.
 stop(#state{phase = Phase} = State) ->
     ok = leave(Phase),

@@ -33,7 +33,7 @@ report(#{event := {python, exception}, message := Message, traceback := Tracebac
 
 -spec init([]) -> {ok, undefined}.
 init([]) ->
-    %% What has come in when it is to end is logged.
+    %% Trapped, so that events that have come in are logged before the end.
     _ = process_flag(trap_exit, true),
     ok = publish_level(),
     ok = py_nif:serve(py_log),
@@ -62,9 +62,8 @@ handle_info({py_level, InFlight}, State) ->
 handle_info(_Message, State) ->
     {noreply, State}.
 
-%% A handler that takes long is waited for by the job that logs, but not by one after the other:
-%% that ends with the first that it holds up too long, until the handlers are quick again and
-%% nothing is left.
+%% A job that logs waits for a slow handler, but not job after job: once one has waited too long,
+%% jobs wait no more until the handlers are quick again and no event is left.
 -spec catch_up(integer(), {message_queue_len, non_neg_integer()}) -> ok.
 catch_up(Took, {message_queue_len, 0}) when Took < ?SLOW_HANDLER ->
     report_dropped(py_nif:log_caught_up());
@@ -93,8 +92,8 @@ severity(Level) -> severity(Level, tuple_to_list(?LEVELS), 0).
 severity(Level, [Level | _], Severity) -> Severity;
 severity(Level, [_ | Levels], Severity) -> severity(Level, Levels, Severity + 1).
 
-%% An event that can't be logged as what it is meant to be is logged as the term that it is: if it
-%% ended this process, a few more in a row would end the application.
+%% An event whose logging raises is logged as a plain term. If it ended this process, a few more in
+%% a row would end the application.
 -spec log_anyhow(non_neg_integer(), term(), term(), pid() | none, pid() | none) -> ok.
 log_anyhow(Severity, Message, Meta, Caller, Context) ->
     try

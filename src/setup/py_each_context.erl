@@ -49,8 +49,9 @@ restore(_Key, Step) -> py_context_setup:put(Step).
 
 %% ------------------------------------------------------------------ running contexts
 
-%% Runs statements in every context's own namespace, in all at once. The first error is returned;
-%% a context that dies meanwhile is none: its successor starts with what is set up by then.
+%% Runs statements in the own namespace of every context, in all at once. The first error is
+%% returned; the death of a context is no error, because its successor runs the steps when it
+%% starts.
 -spec run(binary()) -> ok | {error, term()}.
 run(Source) ->
     Requests = [py_request:exec_shared(Ctx, Source) || Ctx <- py_nif:contexts()],

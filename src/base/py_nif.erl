@@ -66,8 +66,8 @@
   | {getattr, key(), flags(), Object :: term(), name()}
   | {to_term, key(), flags(), Object :: term()}
   | {to_buffer, key(), flags(), Object :: term(), Share :: boolean()}
-  | {stream_next, key(), flags(), Stream :: reference(), Most :: pos_integer()}
-  | {stream_push, key(), flags(), Stream :: reference(), Most :: pos_integer(),
+  | {stream_next, key(), flags(), Stream :: reference(), Max :: pos_integer()}
+  | {stream_push, key(), flags(), Stream :: reference(), Max :: pos_integer(),
      Tag :: reference(), Consumer :: pid()}
   | {stream_close, key(), flags(), Stream :: reference()}
   | {gather, key(), flags(), Parked :: [reference()], timeout()}
@@ -135,7 +135,8 @@ priv_dir() ->
 -spec boot(Executable :: binary() | undefined, settings()) -> ok.
 boot(_Executable, _Settings) -> ?NOT_LOADED.
 
-%% Runs what Python code has registered to be run at the end; then `py_atexit' is sent to the caller.
+%% Runs what Python code has registered to be run at the end; then `py_atexit' is sent to the
+%% caller.
 -spec run_atexit() -> ok.
 run_atexit() -> ?NOT_LOADED.
 
@@ -223,11 +224,12 @@ object_context(_Term) -> ?BEFORE_LOADING(undefined).
 reference_context(_Term) -> ?BEFORE_LOADING(undefined).
 
 %% Starts the thread of the calling process's context. Then `{py_context, Ref, Event}' is sent to
-%% it: `started | {error, Reason}', `stuck' when a job of its should have ended long ago, and `ended'
-%% when the thread is gone. The options are those of py_options with the pool's name or `undefined',
-%% and everything that is to be run first.
+%% it: `started | {error, Reason}', `stuck' when a job of its should have ended long ago, and
+%% `ended' when the thread is gone. The options are those of py_options with the pool's name or
+%% `undefined', and everything that is to be run first.
 -spec context_start(reference(),
-                    #{preload := [binary()], pool := atom(), atom() => term()}) -> handle() | {error, term()}.
+                    #{preload := [binary()], pool := atom(), atom() => term()}) ->
+    handle() | {error, term()}.
 context_start(_Ref, _Options) -> ?NOT_LOADED.
 
 -spec context_drain(handle()) -> ok.
@@ -255,8 +257,8 @@ quarantined(_Pool) -> ?BEFORE_LOADING(0).
 -spec context_info(pid()) -> map() | undefined.
 context_info(_Context) -> ?BEFORE_LOADING(undefined).
 
-%% `Schedulers' is how many the VM has, `Spreads' whether calls leave the contexts of their scheduler
-%% for others that are less busy.
+%% `Schedulers' is how many the VM has, `Spreads' whether calls leave the contexts of their
+%% scheduler for others that are less busy.
 -spec pool_new(Size :: pos_integer(), Schedulers :: pos_integer(), Spreads :: boolean()) -> pool().
 pool_new(_Size, _Schedulers, _Spreads) -> ?NOT_LOADED.
 
@@ -285,8 +287,8 @@ pool_context(_Pool) -> ?NOT_LOADED.
 -spec pool_context(pool(), SchedulerId :: pos_integer()) -> pid() | none.
 pool_context(_Pool, _SchedulerId) -> ?NOT_LOADED.
 
-%% As `pool_context', but for a call that is left to the pool: if the scheduler's own context is busy,
-%% that is another one, where the pool spreads.
+%% As `pool_context', but for a call that is left to the pool: if the scheduler's own context is
+%% busy, that is another one, where the pool spreads.
 -spec pool_route(pool()) -> pid() | none | unknown.
 pool_route(_Pool) -> ?NOT_LOADED.
 

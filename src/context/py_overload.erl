@@ -18,8 +18,8 @@
     until :: undefined | integer()
 }).
 
-%% Submits the request once there is capacity: its number, and what is left of the call's timeout. `Full'
-%% is the refusal, which stands when the context's option is to refuse or its time is up.
+%% Submits the request once there is capacity: its number, and what is left of the call's timeout.
+%% `Full' is the refusal, which stands when the context's option is to refuse or its time is up.
 -spec submit(pid(), py_nif:request(), Full :: {error, term()}, timeout()) ->
     {py_nif:seq(), timeout()} | {error, term()}.
 submit(Ctx, Request, Full, Timeout) ->

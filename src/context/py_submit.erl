@@ -10,8 +10,8 @@
 %% How often a caller polls for its reply before it waits: for some µs.
 -define(MAX_POLLS, 100).
 
-%% Submits a request and waits for its result. The reference is made here, so that the compiler sees that
-%% a long message queue need not be searched for it.
+%% Submits a request and waits for its result. The reference is made here, so that the compiler
+%% sees that a long message queue need not be searched for it.
 -spec run(pid(), py_request:request()) -> term().
 run(Ctx, Request) ->
     Ref = make_ref(),

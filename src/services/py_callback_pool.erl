@@ -11,8 +11,8 @@
 -export([start_link/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
-%% In words. The less often they collect garbage, the less often what came from another thread is
-%% given back to it, each time by waking a thread of the VM.
+%% The workers' initial heap, in words. Each garbage collection frees memory that a context's
+%% thread has allocated, which wakes a thread of the VM; with a large heap that is rare.
 -define(MIN_HEAP_SIZE, 4_096).
 
 -type running() :: #{pid() => py_nif:callback_ref()}.
@@ -24,7 +24,7 @@ start_link() ->
 -spec init([]) -> {ok, running()}.
 init([]) ->
     _ = process_flag(trap_exit, true),
-    %% Python waits for each of its steps.
+    %% Python waits for each step of this process.
     _ = process_flag(priority, high),
     ok = py_nif:register_service(py_callbacks),
     {ok, fill(#{})}.
@@ -80,6 +80,6 @@ answer_for_the_dead(Reason, CallbackRef) ->
     py_nif:callback_answer(CallbackRef, {raised, exit, Reason, text(Reason), []}).
 
 -spec text(term()) -> binary().
-%% As nearly all end, once they have answered.
+%% Nearly all workers end for this reason, once they have answered.
 text(normal) -> <<"normal">>;
 text(Reason) -> unicode:characters_to_binary(io_lib:format("~0tP", [Reason, 20])).

@@ -42,8 +42,8 @@
 
 %% How much may come together in one request.
 -define(MAX_REQUEST_BYTES, 65_536).
-%% How much may be under way to one leader, of all jobs. A slow one with many jobs doesn't come near:
-%% each waits at 1 MiB.
+%% How much may be in flight to one leader, of all jobs. A slow one with many jobs doesn't come
+%% near: each waits at 1 MiB.
 -define(MAX_LEADER_BYTES, 67_108_864).
 %% What a request takes beside its text.
 -define(REQUEST_OVERHEAD, 500).
@@ -54,7 +54,7 @@ start_link() ->
 
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
-    %% What has come in when it is told to end is passed on.
+    %% Trapped, so that text that has come in is passed on before the end.
     _ = process_flag(trap_exit, true),
     ok = py_nif:register_service(py_output),
     {ok, #state{}}.
@@ -70,8 +70,10 @@ handle_cast(_Message, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, 0}.
 handle_info({py_output, InFlight, Caller, Text}, State) ->
     case take_in({Caller, InFlight}, Text, State) of
-        #state{bytes = Bytes} = Full when Bytes >= ?MAX_REQUEST_BYTES -> {noreply, pass_on(Full), 0};
-        More -> {noreply, More, 0}
+        #state{bytes = Bytes} = Full when Bytes >= ?MAX_REQUEST_BYTES ->
+            {noreply, pass_on(Full), 0};
+        More ->
+            {noreply, More, 0}
     end;
 handle_info(timeout, State) ->
     {noreply, pass_on(State)};
@@ -141,7 +143,7 @@ known(Pid, Leaders) ->
 memory(Text) ->
     iolist_size(Text) + ?REQUEST_OVERHEAD.
 
-%% Elsewhere, because a handler of `logger' may wait for just that leader.
+%% In a process of its own, because a handler of `logger' may wait for that very leader.
 -spec report_dropped(pid(), leader()) -> ok.
 report_dropped(Pid, #leader{dropping = false}) ->
     _ = spawn(logger, warning, [#{event => {py_output, dropped}, leader => Pid},
@@ -171,16 +173,18 @@ request_done(Pid, Memory, #state{leaders = Leaders} = State) ->
             State#state{leaders = Leaders#{Pid := Less}}
     end.
 
-%% A leader that is gone has perhaps not written what it was asked to: the application's own does,
-%% if it isn't the one that is gone.
+%% A dead leader may not have written its text: the application's own leader gets it, unless that
+%% is the dead one.
 -spec gone(pid(), #state{}) -> #state{}.
 gone(Leader, #state{requests = Requests, leaders = Leaders} = State) ->
     Lost = maps:filter(fun(_Ref, {To, _, _, _}) -> To =:= Leader end, Requests),
     Left = State#state{requests = maps:without(maps:keys(Lost), Requests),
                        leaders = maps:remove(Leader, Leaders)},
-    %% Not in the order of the references: on another scheduler a later one may be smaller.
-    lists:foldl(fun({_, _Order, InFlight, Text}, Sofar) -> ask_own(Leader, InFlight, Text, Sofar) end,
-                Left, lists:keysort(2, maps:values(Lost))).
+    %% Sorted by `Order': a later reference may be smaller, if it was made on another
+    %% scheduler.
+    lists:foldl(fun({_, _Order, InFlight, Text}, Sofar) ->
+                    ask_own(Leader, InFlight, Text, Sofar)
+                end, Left, lists:keysort(2, maps:values(Lost))).
 
 -spec ask_own(pid(), py_nif:in_flight(), iodata(), #state{}) -> #state{}.
 ask_own(Gone, InFlight, Text, State) ->

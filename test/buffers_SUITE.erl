@@ -51,8 +51,8 @@ end_per_group(_Group, _Config) ->
 
 init_per_testcase(_Case, Config) ->
     {ok, Ctx} = py_context:new(#{mode => proplists:get_value(mode, Config, worker)}),
-    %% Where the bytes of an object are, by Python's own account. In CPython 3.12 ctypes refuses to be
-    %% imported where there is a GIL of its own.
+    %% Where the bytes of an object are, by Python's own account. In CPython 3.12 ctypes refuses
+    %% to be imported where there is a GIL of its own.
     HasCtypes = py_context:exec(Ctx, <<"import ctypes\n"
                                 "def address(x):\n"
                                 "  class View(ctypes.Structure):\n"

@@ -1,6 +1,6 @@
-%% Whatever the native functions get, they return or raise `badarg', and the VM goes on: no module of this
-%% application is trusted with what it hands over. The functions are read from py_nif, so that new ones are
-%% included. In a VM of their own, which a crash would end.
+%% Whatever the native functions get, they return or raise `badarg', and the VM goes on: no module
+%% of this application is trusted with what it passes. The functions are read from py_nif, so that
+%% new ones are included. In a VM of their own, which a crash would end.
 -module(fuzz_nif_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -12,7 +12,7 @@
 
 -define(SEED, 42).
 %% For an answer, on a busy machine.
--define(PATIENCE, 30_000).
+-define(DEADLINE, 30_000).
 
 all() ->
     [native_functions_return_or_raise_badarg, requests_of_any_shape_are_answered,
@@ -65,7 +65,7 @@ accepts(_MFA, {error, badarg, _}) -> true;
 accepts(_MFA, _Outcome) -> false.
 
 serves(Ctx) ->
-    {ok, 2} =:= py_context:eval(Ctx, <<"1 + 1">>, #{}, ?PATIENCE) orelse no_answer.
+    {ok, 2} =:= py_context:eval(Ctx, <<"1 + 1">>, #{}, ?DEADLINE) orelse no_answer.
 
 samples(Ctx) ->
     #{{builtin, pid} => fun() -> Ctx end,
@@ -156,7 +156,7 @@ asked(Ctx, {Shape, N, Wrong}, Progress) ->
                   {Whole, 0} -> Whole;
                   {Whole, _} -> setelement(N, Whole, Wrong)
               end,
-    ok = file:write_file(Progress, io_lib:format("~0tP~n", [Request, 50])),
+    ok = file:write_file(Progress, io_lib:format("~0tP~n", [Request, 50]), [raw]),
     Answers = [{Asked, catch_badarg(fun() -> result(Asked, Ctx, Request) end)}
                || Asked <- [submit, submit_sync, submit_as_waiter, submit_async, submit_cast]],
     case {[Answer || {_, Result} = Answer <- Answers, not is_right(Result)], serves(Ctx)} of
@@ -181,7 +181,7 @@ answer(_Asked) ->
         {py_result, _RequestId, Result} -> Result;
         {py_stream, _Tag, {data, _}} -> answer(next);
         {_Ref, Result} -> Result
-    after ?PATIENCE -> no_answer
+    after ?DEADLINE -> no_answer
     end.
 
 catch_badarg(Fun) ->

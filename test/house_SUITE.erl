@@ -16,8 +16,8 @@
 -define(MAX_LINES, 400).
 -define(HEAD_LINES, 40).
 
-%% Words that name a thing by a picture where the field has a word of its own. They are found as whole
-%% words in text, and as parts of names in snake_case and CamelCase.
+%% Words that name a thing by a picture where the field has a word of its own. They are found as
+%% whole words in text, and as parts of names in snake_case and CamelCase.
 -define(BANNED, ["blow", "blows", "strike", "strikes", "striking", "struck", "parry", "parries",
                  "parried", "victim", "victims", "lobby", "lobbies", "desk", "desks", "ward", "wards",
                  "bed", "beds", "backstage", "chore", "chores", "nudge", "nudges", "nudged", "nudging",

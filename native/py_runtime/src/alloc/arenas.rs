@@ -76,18 +76,34 @@ extern "C" fn free(_: *mut c_void, arena: *mut c_void, size: usize) {
 mod tests {
     use super::*;
 
+    const SIZE: usize = 1 << 20;
+    const NOBODY: *mut c_void = std::ptr::null_mut();
+
     #[test]
     fn an_arena_that_was_freed_is_given_out_again() {
-        const SIZE: usize = 1 << 20;
-        let none = std::ptr::null_mut();
-        let arena = alloc(none, SIZE);
-        free(none, arena, SIZE);
-        assert_eq!(alloc(none, SIZE), arena);
-        let arenas: Vec<_> = (0..40).map(|_| alloc(none, SIZE)).collect();
+        let arena = alloc(NOBODY, SIZE);
+        assert!(!arena.is_null());
+        // SAFETY: a new arena has that size, and nobody else uses it.
+        unsafe { arena.write_bytes(7, SIZE) };
+        free(NOBODY, arena, SIZE);
+        assert!(CACHE.lock().arenas.contains(&(arena as usize)));
+        assert_eq!(alloc(NOBODY, SIZE), arena);
+        let arenas: Vec<_> = (0..40).map(|_| alloc(NOBODY, SIZE)).collect();
         for other in arenas {
-            free(none, other, SIZE);
+            free(NOBODY, other, SIZE);
         }
         assert_eq!(CACHE.lock().arenas.len() * SIZE, MAX_CACHED);
-        free(none, arena, SIZE);
+        free(NOBODY, arena, SIZE);
+    }
+
+    #[test]
+    fn python_takes_its_arenas_from_here_once_it_is_told() {
+        let mut allocator =
+            ffi::PyObjectArenaAllocator { ctx: std::ptr::null_mut(), alloc: None, free: None };
+        install();
+        // SAFETY: the structure is filled in; Python isn't running.
+        unsafe { ffi::PyObject_GetArenaAllocator(&raw mut allocator) };
+        let own: extern "C" fn(*mut c_void, usize) -> *mut c_void = alloc;
+        assert_eq!(allocator.alloc.map(|alloc| alloc as usize), Some(own as usize));
     }
 }

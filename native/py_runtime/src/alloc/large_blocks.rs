@@ -172,4 +172,31 @@ mod tests {
         free(NONE, malloc(NONE, 0));
         free(NONE, NONE);
     }
+
+    #[test]
+    fn blocks_are_kept_if_they_are_large_and_given_out_again() {
+        let is_kept =
+            |start: *mut c_void| KEPT.lock().iter().any(|block| block.start == start as usize);
+        let small = malloc(NOBODY, LARGE / 2);
+        assert!(!small.is_null());
+        free(NOBODY, small);
+        assert!(!is_kept(small));
+        // Of a size that no other test asks for.
+        let large = malloc(NOBODY, 40 * LARGE);
+        free(NOBODY, large);
+        assert!(is_kept(large));
+        assert_eq!(malloc(NOBODY, 40 * LARGE), large);
+        assert!(!is_kept(large));
+        free(NOBODY, large);
+        assert_eq!(calloc(NOBODY, 40, LARGE), large);
+        free(NOBODY, large);
+    }
+
+    #[cfg(not(Py_3_13))]
+    #[test]
+    fn allocations_are_not_traced_while_they_come_from_here() {
+        assert!(are_traced());
+        install();
+        assert!(!are_traced());
+    }
 }

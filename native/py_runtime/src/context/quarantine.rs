@@ -82,3 +82,26 @@ impl Drop for QuarantineGuard {
         self.own.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stuck_thread_is_counted_once_and_until_it_ends() {
+        let (quarantine, own) = (Arc::new(Quarantine::new(2)), Arc::default());
+        let counts = || (quarantine.stuck(), AtomicUsize::load(&own, Ordering::Relaxed));
+        let [mut one, mut other] = [Membership::default(), Membership::default()];
+        for _ in 0..2 {
+            one.enter(&quarantine, &own);
+            assert_eq!((counts(), quarantine.is_full()), ((1, 1), false));
+        }
+        other.enter(&quarantine, &own);
+        assert_eq!((counts(), quarantine.is_full()), ((2, 2), true));
+        one = Membership::Ended;
+        one.enter(&quarantine, &own);
+        assert_eq!((counts(), quarantine.is_full()), ((1, 1), false));
+        drop(other);
+        assert_eq!((counts(), quarantine.limit()), ((0, 0), 2));
+    }
+}

@@ -171,4 +171,94 @@ mod tests {
         assert_eq!(*acquired.lock(), 6400);
         assert!(!handoff.has_waiters());
     }
+
+    use std::sync::mpsc::channel;
+    use std::time::{Duration, Instant};
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    fn eventually(what: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !what() {
+            assert!(start.elapsed() < DEADLINE, "it never happens");
+            yield_now();
+        }
+    }
+
+    #[test]
+    fn those_that_are_too_many_sleep_until_one_inside_has_had_the_lock() {
+        let handoff = Handoff::new();
+        let (inside, may_get) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (done, is_done) = channel();
+        std::thread::scope(|scope| {
+            for _ in 0..MAX_INSIDE + 2 {
+                let done = done.clone();
+                let (handoff, inside, may_get) = (&handoff, &inside, &may_get);
+                scope.spawn(move || {
+                    handoff.acquire(|| {
+                        inside.fetch_add(1, Ordering::SeqCst);
+                        eventually(|| may_get.load(Ordering::SeqCst));
+                    });
+                    done.send(()).unwrap();
+                });
+            }
+            let sleeping = || handoff.outside.lock().sleepers.len();
+            eventually(|| sleeping() == 2 && inside.load(Ordering::SeqCst) == MAX_INSIDE);
+            assert!(handoff.has_waiters());
+            may_get.store(true, Ordering::SeqCst);
+            for _ in 0..MAX_INSIDE + 2 {
+                is_done.recv_timeout(DEADLINE).expect("a thread was never woken");
+            }
+        });
+        assert_eq!(handoff.generation(), MAX_INSIDE + 2);
+        assert_eq!(handoff.outside.lock().woken_early, 0);
+        assert!(!handoff.has_waiters());
+    }
+
+    #[test]
+    fn a_thread_that_was_woken_before_it_slept_does_not_sleep() {
+        let handoff = Arc::new(Handoff::new());
+        handoff.wake_one();
+        handoff.wake_one();
+        assert_eq!(handoff.outside.lock().woken_early, 2);
+        let (done, is_done) = channel();
+        let sleepers = Arc::clone(&handoff);
+        std::thread::spawn(move || {
+            sleepers.sleep_outside();
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(DEADLINE).expect("it sleeps");
+        assert_eq!(handoff.outside.lock().woken_early, 1);
+    }
+
+    #[test]
+    fn a_holder_that_hands_off_waits_until_another_thread_has_had_the_lock() {
+        let handoff = Handoff::new();
+        let (asked, has_had) = (AtomicUsize::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Only once the holder waits for it.
+                handoff.acquire(|| eventually(|| asked.load(Ordering::SeqCst) > 1));
+                has_had.store(true, Ordering::SeqCst);
+            });
+            eventually(|| handoff.has_waiters());
+            let start = Instant::now();
+            let may_wait = || {
+                asked.fetch_add(1, Ordering::SeqCst);
+                start.elapsed() < DEADLINE
+            };
+            let generation = handoff.generation();
+            handoff.hand_off(|| (), may_wait, || assert!(handoff.generation() > generation));
+        });
+        assert!(has_had.into_inner());
+    }
+
+    #[test]
+    fn a_holder_that_hands_off_to_nobody_takes_the_lock_back_at_once() {
+        let handoff = Handoff::new();
+        let steps = Mutex::new(Vec::new());
+        let step = |what| steps.lock().push(what);
+        handoff.hand_off(|| step("released"), || panic!("it waits"), || step("taken"));
+        assert_eq!(*steps.lock(), ["released", "taken"]);
+    }
 }

@@ -179,4 +179,33 @@ mod tests {
         }
         assert_eq!((slept, spin.limit), (50, Duration::ZERO));
     }
+
+    #[test]
+    fn a_spin_of_the_least_length_is_made_and_no_wait_that_is_too_long_counts() {
+        let mut spin = AdaptiveSpin::new(2 * MIN_SPIN);
+        spin.adapt(SpinResult::TimedOut, Duration::default);
+        assert_eq!(spin.limit, MIN_SPIN);
+        let failed = [(SpinResult::TimedOut, 25); 5];
+        let waits = |waited| after(&[&failed[..], &[(SpinResult::Skipped, waited); 16]].concat());
+        assert_eq!([waits(39), waits(40)], [MAX, Duration::ZERO]);
+    }
+
+    #[test]
+    fn as_many_spin_as_may_and_each_until_it_finds_something_or_its_time_is_over() {
+        let spin = AdaptiveSpin::new(Duration::from_millis(5));
+        let spins = |ready: &dyn Fn() -> bool| spin.spin(Instant::now(), &ready);
+        assert_eq!(spins(&|| true), SpinResult::Found);
+        let start = Instant::now();
+        assert_eq!(spins(&|| false), SpinResult::TimedOut);
+        assert!(start.elapsed() >= spin.limit);
+        let asked = AtomicUsize::new(0);
+        let long = AdaptiveSpin::new(Duration::from_secs(60));
+        let found = long.spin(Instant::now(), &|| asked.fetch_add(1, Ordering::Relaxed) == 1);
+        assert_eq!(found, SpinResult::Found);
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert!((1..=cores.div_ceil(2)).contains(&max_spinners()));
+        SPINNING.fetch_add(max_spinners(), Ordering::Relaxed);
+        assert_eq!(spins(&|| false), SpinResult::Skipped);
+        SPINNING.fetch_sub(max_spinners(), Ordering::Relaxed);
+    }
 }

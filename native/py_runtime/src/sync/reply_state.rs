@@ -210,4 +210,12 @@ mod tests {
         assert_eq!(state.cancel(), Cancel::Running);
         assert!(!state.claim_reply());
     }
+
+    #[test]
+    fn a_request_that_runs_is_neither_cancelled_nor_answered() {
+        let state = ReplyState::default();
+        assert!(!state.is_cancelled() && !state.is_replying() && !state.is_settled());
+        assert!(state.start());
+        assert!(!state.is_cancelled() && !state.is_replying() && !state.is_settled());
+    }
 }

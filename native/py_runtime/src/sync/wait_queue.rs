@@ -81,6 +81,7 @@ mod tests {
         let first = queue.push(None, 'a');
         queue.push(None, 'b');
         queue.push(None, 'c');
+        assert!(!queue.is_empty());
         assert_eq!(queue.pop_many(1), ['a']);
         // It came too late after all, and waits again before the others.
         assert_eq!(queue.push(Some(first), 'a'), first);

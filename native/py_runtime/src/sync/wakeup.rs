@@ -84,3 +84,44 @@ impl Default for Wakeup {
         Wakeup::new()
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_thread_sleeps_until_it_is_notified() {
+        static WAKEUP: Wakeup = Wakeup::new();
+        let (woken, is_woken) = channel();
+        std::thread::spawn(move || {
+            WAKEUP.wait_unless(|| false);
+            woken.send(()).unwrap();
+        });
+        let start = Instant::now();
+        while !WAKEUP.asleep.load(Ordering::Acquire) {
+            assert!(start.elapsed() < DEADLINE, "it doesn't sleep");
+            std::thread::yield_now();
+        }
+        assert!(is_woken.try_recv().is_err());
+        WAKEUP.notify();
+        is_woken.recv_timeout(DEADLINE).expect("it was not woken");
+        // It sleeps no more, and there is nobody to wake.
+        assert!(WAKEUP.sleeper.lock().is_none());
+        WAKEUP.notify();
+    }
+
+    #[test]
+    fn a_thread_with_work_does_not_sleep() {
+        let (woken, is_woken) = channel();
+        std::thread::spawn(move || {
+            Wakeup::new().wait_unless(|| true);
+            woken.send(()).unwrap();
+        });
+        is_woken.recv_timeout(DEADLINE).expect("it sleeps");
+    }
+}

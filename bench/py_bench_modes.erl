@@ -100,7 +100,7 @@ aside(Ctx, Other, What, Pause, #{rounds := Rounds} = Scale) ->
     Pairs = py_bench_stats:rounds(Rounds, fun() -> {Round(), beside([Other], Round)} end),
     {Alone, Beside} = lists:unzip(Pairs),
     [row(owngil, [What, ", alone"], Alone, none),
-     row(owngil, [What, ", one busy"], Beside, none),
+     row(owngil, [What, ", 1 busy"], Beside, none),
      py_bench_stats:row("owngil:   p99, beside it / alone",
                         py_bench_stats:summary([p99(With) / p99(None) || {None, With} <- Pairs]),
                         {at_most, 2.0}, fun show_factor/1)].
@@ -111,8 +111,8 @@ aside(Ctx, Other, What, Pause, #{rounds := Rounds} = Scale) ->
 among(Mode, Ctx, Busy, Scale) ->
     Beside = beside(Busy, fun() -> short_calls(Ctx, ?PAUSE_MS, Scale) end),
     {Word, Median, Longest} = case Busy of
-                                  [_] -> {"one busy", {at_most, 1_500_000}, none};
-                                  [_, _] -> {"two busy", none, {at_most, 25_000_000}}
+                                  [_] -> {"1 busy", {at_most, 1_500_000}, none};
+                                  [_, _] -> {"2 busy", none, {at_most, 25_000_000}}
                               end,
     [row(Mode, ["calls now and then, ", Word], Beside, Median),
      py_bench_stats:figure([atom_to_list(Mode), ":   the longest of these"],

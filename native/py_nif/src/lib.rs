@@ -2,7 +2,7 @@
 //!
 //! The folders are layers, each of which uses those below it only:
 //!
-//! - [`nifs`]: every NIF of `py_nif.erl`. [`testing`]: hooks of tests.
+//! - [`nifs`]: every NIF of `py_nif.erl`. `testing`: hooks of tests (behind features).
 //! - [`job`]: a request as the job of a context's thread.
 //! - [`outbound`]: messages to Erlang's processes. [`resources`]: references that Erlang holds.
 //! - [`exec`]: what a request does. [`erlang_module`]: the Python module `erlang`.

@@ -77,23 +77,23 @@ mod tests {
     use super::*;
 
     const SIZE: usize = 1 << 20;
-    const NOBODY: *mut c_void = std::ptr::null_mut();
+    const NONE: *mut c_void = std::ptr::null_mut();
 
     #[test]
     fn an_arena_that_was_freed_is_given_out_again() {
-        let arena = alloc(NOBODY, SIZE);
+        let arena = alloc(NONE, SIZE);
         assert!(!arena.is_null());
         // SAFETY: a new arena has that size, and nobody else uses it.
         unsafe { arena.write_bytes(7, SIZE) };
-        free(NOBODY, arena, SIZE);
+        free(NONE, arena, SIZE);
         assert!(CACHE.lock().arenas.contains(&(arena as usize)));
-        assert_eq!(alloc(NOBODY, SIZE), arena);
-        let arenas: Vec<_> = (0..40).map(|_| alloc(NOBODY, SIZE)).collect();
+        assert_eq!(alloc(NONE, SIZE), arena);
+        let arenas: Vec<_> = (0..40).map(|_| alloc(NONE, SIZE)).collect();
         for other in arenas {
-            free(NOBODY, other, SIZE);
+            free(NONE, other, SIZE);
         }
         assert_eq!(CACHE.lock().arenas.len() * SIZE, MAX_CACHED);
-        free(NOBODY, arena, SIZE);
+        free(NONE, arena, SIZE);
     }
 
     #[test]

@@ -176,20 +176,20 @@ mod tests {
     #[test]
     fn blocks_are_kept_if_they_are_large_and_given_out_again() {
         let is_kept =
-            |start: *mut c_void| KEPT.lock().iter().any(|block| block.start == start as usize);
-        let small = malloc(NOBODY, LARGE / 2);
+            |start: *mut c_void| CACHE.lock().iter().any(|block| block.start == start as usize);
+        let small = malloc(NONE, LARGE / 2);
         assert!(!small.is_null());
-        free(NOBODY, small);
+        free(NONE, small);
         assert!(!is_kept(small));
         // Of a size that no other test asks for.
-        let large = malloc(NOBODY, 40 * LARGE);
-        free(NOBODY, large);
+        let large = malloc(NONE, 40 * LARGE);
+        free(NONE, large);
         assert!(is_kept(large));
-        assert_eq!(malloc(NOBODY, 40 * LARGE), large);
+        assert_eq!(malloc(NONE, 40 * LARGE), large);
         assert!(!is_kept(large));
-        free(NOBODY, large);
-        assert_eq!(calloc(NOBODY, 40, LARGE), large);
-        free(NOBODY, large);
+        free(NONE, large);
+        assert_eq!(calloc(NONE, 40, LARGE), large);
+        free(NONE, large);
     }
 
     #[cfg(not(Py_3_13))]

@@ -13,8 +13,8 @@
 -define(INTERFACE, [py, py_context, py_context_router, py_context_sup, py_error]).
 
 %% Others, in which the interface speaks to processes that all share.
--define(SHARED, [py_async, py_callback_registry, py_options, py_pool, py_registry, py_context_setup,
-                 py_each_context, py_args, py_stream, py_stream_server]).
+-define(SHARED, [py_async, py_callback_registry, py_options, py_pool, py_pool_stop, py_registry,
+                 py_context_setup, py_each_context, py_args, py_stream, py_stream_server]).
 
 all() ->
     [functions_for_users_answer_or_raise_badarg, no_function_takes_the_application_down].

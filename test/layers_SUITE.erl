@@ -12,7 +12,8 @@
 -export([the_edges_of_rust_are_found/1, every_folder_says_what_it_holds/1,
          erlang_folders_call_downwards/1, no_circle_between_erlang_modules/1,
          py_runtime_imports_downwards/1, no_circle_between_files_of_py_runtime/1,
-         py_nif_imports_downwards/1, no_circle_between_files_of_py_nif/1]).
+         py_nif_imports_downwards/1, no_circle_between_files_of_py_nif/1,
+         what_executes_knows_no_call/1]).
 
 suite() ->
     [{timetrap, {minutes, 2}}].
@@ -21,7 +22,7 @@ all() ->
     [the_edges_of_rust_are_found, every_folder_says_what_it_holds,
      erlang_folders_call_downwards, no_circle_between_erlang_modules,
      py_runtime_imports_downwards, no_circle_between_files_of_py_runtime,
-     py_nif_imports_downwards, no_circle_between_files_of_py_nif].
+     py_nif_imports_downwards, no_circle_between_files_of_py_nif, what_executes_knows_no_call].
 
 %% ------------------------------------------------------------------ the order
 
@@ -48,18 +49,19 @@ layers(py_runtime) ->
      {sync, []}];
 layers(py_nif) ->
     [{lib, [nifs]},
-     {nifs, [job, scheduler]},
-     {job, [exec, erlang_module]},
-     {exec, [thread, testing]},
-     {erlang_module, [thread, outbound]},
+     {nifs, [job]},
+     {job, [outbound, exec, erlang_module]},
      {outbound, [resources]},
-     {thread, [convert]},
+     %% Implements traits of the two below, so that these need not know of handles and contexts.
+     {resources, [thread]},
+     {exec, [thread, testing]},
+     {erlang_module, [thread]},
      {testing, [convert]},
-     {convert, [erlang_types, resources]},
-     {erlang_types, [term]},
-     {resources, [request, settings]},
+     {thread, [convert]},
+     {convert, [erlang_types]},
+     {erlang_types, [request]},
      {request, [term]},
-     {term, []},
+     {term, [settings, scheduler]},
      {settings, []},
      {scheduler, []}].
 
@@ -75,7 +77,8 @@ pairs(_Crate) ->
 %% The reader of Rust, on a crate of four files.
 the_edges_of_rust_are_found(_Config) ->
     Crate = #{"lib.rs" => <<"mod a; pub mod b;\npub use b::c::Deep;">>,
-              "a.rs" => <<"use crate::{b::{self, c::{One, Two}}, Deep};\n// crate::lib\nfn f() {}">>,
+              "a.rs" => <<"use crate::{b::{self, c::{One, Two}}, Deep};\n"
+                            "// crate::lib\nfn f() {}">>,
               "b/mod.rs" => <<"mod c;\npub(crate) use self::c::One;\nfn f() -> c::Two {}">>,
               "b/c.rs" => <<"fn f() { super::g(); crate::a::f() }\n"
                             "#[cfg(test)]\nmod tests { use crate::d::X; }">>},
@@ -84,9 +87,11 @@ the_edges_of_rust_are_found(_Config) ->
                  edges_of_crate(Crate)).
 
 every_folder_says_what_it_holds(_Config) ->
-    ?assertEqual([], [Folder || Folder <- filelib:wildcard(in_root("src/*")), filelib:is_dir(Folder),
+    Folders = [Folder || Folder <- filelib:wildcard(in_root("src/*")), filelib:is_dir(Folder)],
+    ?assertEqual([], [Folder || Folder <- Folders,
                                 not filelib:is_regular(filename:join(Folder, "README.md"))]),
-    ?assertEqual([], [Head || Crate <- [py_runtime, py_nif], {Head, Text} <- maps:to_list(crate(Crate)),
+    Files = maps:to_list(crate(py_runtime)) ++ maps:to_list(crate(py_nif)),
+    ?assertEqual([], [Head || {Head, Text} <- Files,
                               filename:basename(Head) =:= "mod.rs",
                               re:run(Text, "^//! ") =:= nomatch]).
 
@@ -110,6 +115,13 @@ py_nif_imports_downwards(_Config) ->
 
 no_circle_between_files_of_py_nif(_Config) ->
     rust_has_no_circle(py_nif).
+
+%% What runs a request and converts its values can become a crate of its own: it sees the call,
+%% with its caller and its reply, through traits only.
+what_executes_knows_no_call(_Config) ->
+    Cut = [exec, erlang_module, thread, convert, erlang_types],
+    ?assertEqual([], [Edge || {From, "request/call.rs"} = Edge <- edges_of_crate(crate(py_nif)),
+                              lists:member(folder(From), Cut)]).
 
 rust_imports_downwards(Crate) ->
     assert_downwards([{folder(From), folder(To), {From, To}}
@@ -187,7 +199,8 @@ folder(File) ->
     list_to_atom(filename:rootname(hd(filename:split(File)))).
 
 edges_of_crate(Files) ->
-    Modules = maps:from_list([{module_path(File), code(Text)} || {File, Text} <- maps:to_list(Files)]),
+    Modules = maps:from_list([{module_path(File), code(Text)}
+                              || {File, Text} <- maps:to_list(Files)]),
     Names = maps:from_list([{module_path(File), File} || File <- maps:keys(Files)]),
     Exports = maps:map(fun exports/2, Modules),
     lists:usort([{maps:get(From, Names), maps:get(To, Names)}
@@ -205,7 +218,8 @@ module_path(File) ->
 
 %% Without comments and texts, and without tests, which come last.
 code(Text) ->
-    without(Text, ["//[^\n]*|(?s:/\\*.*?\\*/)|r#\"(?s:.*?)\"#|\"(?:[^\"\\\\]|\\\\(?s:.))*\"|'(?:[^'\\\\]|\\\\.)'",
+    without(Text, ["//[^\n]*|(?s:/\\*.*?\\*/)|r#\"(?s:.*?)\"#"
+                   "|\"(?:[^\"\\\\]|\\\\(?s:.))*\"|'(?:[^'\\\\]|\\\\.)'",
                    "#\\[cfg\\((?:all\\()?test[^\\]]*\\]\\s*mod\\s+\\w+\\s*\\{(?s:.*)"]).
 
 without(Text, Patterns) ->
@@ -217,7 +231,8 @@ paths(Code, Here) ->
     Used = without(Code, ["\\bpub(?:\\([a-z ]+\\))?\\s+use\\s[^;]*;"]),
     Imports = [Path || {Path, _Name} <- imports(Used)],
     Others = [binary:split(Path, <<"::">>, [global])
-              || [Path] <- matches(without(Used, ["\\buse\\s[^;]*;"]), "(?<![\\w:])((?:\\w+::)+\\w+)")],
+              || [Path] <- matches(without(Used, ["\\buse\\s[^;]*;"]),
+                                   "(?<![\\w:])((?:\\w+::)+\\w+)")],
     [Absolute || Path <- Imports ++ Others, {path, Absolute} <- [absolute(Path, Here, Code)]].
 
 %% The names that a module and those below it can use as its own, and what they stand for.

@@ -165,7 +165,7 @@ an_await_that_is_over_with_the_calls_own_limit_leaves_no_message(Config) ->
     end),
     receive
         {limit, Ref, {spawn_call, Asker}, _Deadline, _Wait} ->
-            true = py_nif:give_up(Ref),
+            true = py_nif:cancel_request(Ref),
             Asker ! cancelled,
             receive
                 {'$gen_call', From, _} ->
@@ -233,15 +233,15 @@ a_limit_that_is_far_away_keeps_nothing_of_a_call_that_has_ended(Config) ->
     [Ctx] = start(1, Config),
     Far = erlang:monotonic_time(millisecond) + 3_600_000,
     Runs = py:spawn_call(Ctx, builtins, exec, ?LOOP, #{timeout => 3_600_000}),
-    ?assertNot(py_nif:is_over(Runs)),
+    ?assertNot(py_nif:request_is_settled(Runs)),
     ?assertEqual(1, looks_to_come({limit, Runs, {spawn_call, self()}, Far, 1000})),
     %% What is looked at before its time is cancelled when that is over.
     py_async ! {limit, Runs, {spawn_call, self()}, erlang:monotonic_time(millisecond) + 50, 1000},
     ?assertEqual({error, timeout}, py:await(Runs, infinity)),
-    ?assert(py_nif:is_over(Runs)),
+    ?assert(py_nif:request_is_settled(Runs)),
     Done = py:spawn_call(Ctx, math, sqrt, [16], #{timeout => 3_600_000}),
     ?assertEqual({ok, 4.0}, py:await(Done)),
-    _ = test_helpers:eventually(fun() -> py_nif:is_over(Done) end),
+    _ = test_helpers:eventually(fun() -> py_nif:request_is_settled(Done) end),
     ?assertEqual(0, looks_to_come({limit, Done, {spawn_call, self()}, Far, 1000})).
 
 %% How many timers the process that keeps limits starts for a look.

@@ -16,11 +16,14 @@
 %% from then on its calls into that pool go to that one; {@link py_context_router:bind_context/1}
 %% goes before that. When that context dies the state is gone and the process is routed anew.
 %%
-%% Results are `{ok, Value}' (or `ok') or `{error, Reason}' with the reasons of {@link py_context},
-%% `{pool_not_started, Pool}' and `{bad_option, {Key, Value}}'. Calls that are routed by pool take
-%% 30 s at most unless told otherwise, those into a named context as long as they take. While a pool
-%% has no living context, they wait, in their time, for one to be back. An argument of the wrong type
-%% is a `badarg'.
+%% Results are `{ok, Value}' (or `ok') or `{error, Reason}' with the reasons of {@link
+%% py_context}, `{pool_not_started, Pool}' and `{bad_option, {Key, Value}}'. Calls that are routed
+%% by pool take 30 s at most by default, those into a named context as long as they take. While a
+%% pool has no living context, they wait, in their time, for one to be back. An argument of the
+%% wrong type is a `badarg'.
+%%
+%% The file is over 400 lines because it is the front's documentation: a spec and a text for each
+%% shape of each function, and next to no code.
 -module(py).
 
 %% Running Python.
@@ -51,7 +54,20 @@
 
 -type target() :: pid() | py_context_router:pool_name().
 %% Where: a context, or a pool.
--type options() :: py_request:options().
+-type options() :: #{kwargs => py_context:kwargs(),
+                     timeout => timeout(),
+                     env => process | none | py_context:env(),
+                     traceback => boolean(),
+                     values => erlang | elixir,
+                     on_caller_down => interrupt | finish,
+                     result => auto | term | object}.
+%% `kwargs': keyword arguments. `timeout': in ms. `env': whose variables are used: the calling
+%% process's (`process', the default), the context's own (`none'), or those of an environment made
+%% by `py_context:create_local_env/1'. `traceback': whether an exception comes with its traceback.
+%% `values': with `elixir', `None' is `nil' and a handle on an object the struct `Py.Object' in
+%% the result, at any depth; with `erlang', the default, they are `none' and a reference.
+%% `on_caller_down': what becomes of the call when the calling process dies. `result': as in
+%% `py_context:call_options()'; of streams, for each item; not of `exec'.
 -type result() :: {ok, term()} | {error, error()}.
 -type error() :: py_context:error()
                | {pool_not_started, py_context_router:pool_name()}
@@ -61,7 +77,7 @@
 
 -export_type([target/0, options/0, result/0, error/0]).
 
--include("../base/py_args.hrl").
+-include("../base/py_check.hrl").
 
 -define(TAKEN, <<"a name that Python's module erlang has itself, and so would never find">>).
 -define(NOT_A_TIMEOUT, <<"neither a number of ms nor infinity">>).
@@ -73,17 +89,17 @@
 call(Module, Func, Args) ->
     run(py_args:call([Module, Func, Args])).
 
-%% @doc `call(Module, Func, Args, Kwargs)', or `call(Target, Module, Func, Args)' with a context or a
-%% pool. With a pool, `Func' is an atom or a binary: a string would look like arguments.
+%% @doc `call(Module, Func, Args, Kwargs)', or `call(Target, Module, Func, Args)' with a context
+%% or a pool. With a pool, `Func' is an atom or a binary: a string would look like arguments.
 -spec call(target() | py_context:name(), py_context:name(), py_context:name() | py_context:args(),
            py_context:args() | py_context:kwargs()) -> result().
 call(A, B, C, D) ->
     run(py_args:call([A, B, C, D])).
 
-%% @doc `call(Module, Func, Args, Kwargs, Timeout)', with a map of options in the timeout's place if
-%% need be; `call(Ctx, Module, Func, Args, Options)', with `kwargs' and `timeout' among them; or
-%% `call(Pool, Module, Func, Args, Kwargs)'. Keyword arguments come in one of these places: the option
-%% `kwargs' beside others is a `{bad_option, _}'.
+%% @doc `call(Module, Func, Args, Kwargs, Timeout)', with a map of options in the timeout's place
+%% if need be; `call(Ctx, Module, Func, Args, Options)', with `kwargs' and `timeout' among them;
+%% or `call(Pool, Module, Func, Args, Kwargs)'. Keyword arguments come in one of these places: the
+%% option `kwargs' beside others is a `{bad_option, _}'.
 -spec call(target() | py_context:name(), py_context:name(), py_context:name() | py_context:args(),
            py_context:args() | py_context:kwargs(), timeout() | options() | py_context:kwargs()) ->
     result().
@@ -181,8 +197,8 @@ await(Ref) ->
     await(Ref, 30_000).
 
 %% @doc Waits for the result of a `spawn_call' of this process. When the time is up the call is
-%% stopped, as with `call/5', and no message comes later. Like any `receive' of a message that may have
-%% come already, it looks through the process's message queue; `call' and `parallel' don't.
+%% stopped, as with `call/5', and no message comes later. Like any `receive' of a message that may
+%% have come already, it looks through the process's message queue; `call' and `parallel' don't.
 -spec await(reference(), timeout()) -> result().
 await(Ref, Timeout) when is_reference(Ref), ?IS_TIMEOUT(Timeout) ->
     py_async:await(Ref, Timeout);
@@ -191,9 +207,9 @@ await(Ref, Timeout) when is_reference(Ref) ->
 await(Ref, Timeout) ->
     ?BADARG([Ref, Timeout], {argument, 1, <<"not a reference">>}).
 
-%% @doc Calls as `call/3' does, and forgets it: `ok' once it is queued, or while its pool has no living
-%% context. What goes wrong later is logged. It runs also when this process dies meanwhile, unless an
-%% option says otherwise.
+%% @doc Calls as `call/3' does, and forgets it: `ok' once it is queued, or while its pool has no
+%% living context. What goes wrong later is logged. It runs also when this process dies meanwhile,
+%% unless an option says otherwise.
 -spec cast(py_context:name(), py_context:name(), py_context:args()) -> ok | {error, error()}.
 cast(Module, Func, Args) ->
     forgotten(py_args:call([Module, Func, Args])).
@@ -204,8 +220,8 @@ cast(Module, Func, Args) ->
 cast(A, B, C, D) ->
     forgotten(py_args:call([A, B, C, D])).
 
-%% @doc In the shapes of `call/5'. A timeout stops it, and with `on_caller_down => interrupt' so does the
-%% death of this process.
+%% @doc In the shapes of `call/5'. A timeout stops it, and with `on_caller_down => interrupt' so
+%% does the death of this process.
 -spec cast(target() | py_context:name(), py_context:name(), py_context:name() | py_context:args(),
            py_context:args() | py_context:kwargs(),
            timeout() | options() | py_context:kwargs()) -> ok | {error, error()}.
@@ -301,12 +317,13 @@ collected(Parsed) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc Starts a stream whose items come as messages: `{py_stream, Ref, {data, Item}}' for each, then
-%% `{py_stream, Ref, done}' or `{py_stream, Ref, {error, Reason}}'.
+%% @doc Starts a stream whose items come as messages: `{py_stream, Ref, {data, Item}}' for each,
+%% then `{py_stream, Ref, done}' or `{py_stream, Ref, {error, Reason}}'.
 %%
 %% A slow consumer slows the generator: no more than 100 items (option `read_ahead') wait in its
-%% message queue. Taking one out acknowledges it; there is nothing else to do. The generator is closed
-%% when this process dies. When another process cancels the stream, the reason is `cancelled'.
+%% message queue. Taking one out acknowledges it; there is nothing else to do. The generator is
+%% closed when this process dies. When another process cancels the stream, the reason is
+%% `cancelled'.
 -spec stream_start(py_context:name(), py_context:name(), py_context:args()) ->
     {ok, Ref :: reference()} | {error, error()}.
 stream_start(Module, Func, Args) ->
@@ -344,9 +361,10 @@ streaming(Parsed) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc Ends a stream: on return its generator is closed (its `finally' has run), and no message of
-%% the stream is left with the caller. Idempotent. When the caller isn't the process that has started
-%% the stream, that one gets `{py_stream, Ref, {error, cancelled}}' after the items that it has.
+%% @doc Ends a stream: on return its generator is closed (its `finally' has run), and no message
+%% of the stream is left with the caller. Idempotent. When the caller isn't the process that has
+%% started the stream, that one gets `{py_stream, Ref, {error, cancelled}}' after the items that
+%% it has.
 -spec stream_cancel(reference()) -> ok.
 stream_cancel(Ref) ->
     try py_stream_server:cancel(Ref)
@@ -383,15 +401,16 @@ opened(Parsed) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc The next items of a stream, at most `Most', and whether there may be `more', it is `done', or
-%% it ended with an error after these items. They may be fewer, also none, while there are more.
--spec stream_next(py_stream:stream(), Most :: pos_integer()) ->
+%% @doc The next items of a stream, at most `Max', and whether there may be `more', it is `done',
+%% or it ended with an error after these items. They may be fewer, also none, while there are
+%% more.
+-spec stream_next(py_stream:stream(), Max :: pos_integer()) ->
     {more | done | {error, error()}, [term()]}.
-stream_next(Stream, Most) when is_integer(Most), Most > 0 ->
-    ok = check_stream(Stream, [Stream, Most]),
-    py_stream:next(Stream, Most);
-stream_next(Stream, Most) ->
-    ?BADARG([Stream, Most], {argument, 2, <<"not a number of items">>}).
+stream_next(Stream, Max) when is_integer(Max), Max > 0 ->
+    ok = check_stream(Stream, [Stream, Max]),
+    py_stream:next(Stream, Max);
+stream_next(Stream, Max) ->
+    ?BADARG([Stream, Max], {argument, 2, <<"not a number of items">>}).
 
 %% @doc Ends a stream before its time. One that is dropped is closed when its handle is garbage
 %% collected.
@@ -532,7 +551,8 @@ import(Module) ->
     Name = py_check:module_name(Module, [Module]),
     set_up({import, Name}, py_context_setup:import(Name)).
 
-%% @doc Puts a folder at the front of Python's path in every context, also in those that start later.
+%% @doc Puts a folder at the front of Python's path in every context, also in those that start
+%% later.
 -spec add_path(file:name_all()) -> ok | {error, error()}.
 add_path(Path) ->
     Folder = filename:absname(py_check:path(Path, 1, [Path])),
@@ -551,7 +571,7 @@ reload(Module) ->
     Name = py_check:module_name(Module, [Module]),
     Code = <<"__import__('importlib').reload(__import__('sys').modules[name]) and True "
              "if name in __import__('sys').modules else False">>,
-    case py_each_context:in_each_interpreter(fun(Ctx) -> py_request:eval_shared(Ctx, Code, #{name => Name}) end) of
+    case py_each_context:in_each_interpreter(Code, #{name => Name}) of
         {ok, _} -> ok;
         {error, _} = Error -> Error
     end.
@@ -560,7 +580,7 @@ reload(Module) ->
 -spec gc() -> {ok, non_neg_integer()} | {error, error()}.
 gc() ->
     Code = <<"__import__('gc').collect()">>,
-    case py_each_context:in_each_interpreter(fun(Ctx) -> py_request:eval_shared(Ctx, Code, #{}) end) of
+    case py_each_context:in_each_interpreter(Code, #{}) of
         {ok, Collected} -> {ok, lists:sum([N || {_, N} <- Collected])};
         {error, _} = Error -> Error
     end.
@@ -573,7 +593,7 @@ gc() ->
 memory_stats() ->
     Code = <<"(lambda gc, sys: (sys.getallocatedblocks(), list(gc.get_count()),"
              " list(gc.get_threshold()), gc.get_stats()))(__import__('gc'), __import__('sys'))">>,
-    case py_each_context:in_each_interpreter(fun(Ctx) -> py_request:eval_shared(Ctx, Code, #{}) end) of
+    case py_each_context:in_each_interpreter(Code, #{}) of
         {ok, Values} ->
             Each = [#{contexts => Contexts, allocated_blocks => Blocks, gc_count => Count,
                       gc_threshold => Threshold, gc_stats => Stats}
@@ -592,11 +612,12 @@ memory_stats() ->
 ensure_venv(Path, Requirements) ->
     ensure_venv(Path, Requirements, #{}).
 
-%% @doc `Requirements' is a list of what `pip install' takes, or the path of a `requirements.txt' or
-%% of a project. If it is what was installed last time, nothing is installed: the files that it names (also
-%% those behind `-r' and `-c', and those of projects) are compared, too. A path at which there are files
-%% already that are no virtual environment is `{error, {not_a_venv, Path}}'. Takes as long as it
-%% takes, in the calling process. For the options see {@link py_venv:options()}.
+%% @doc `Requirements' is a list of what `pip install' takes, or the path of a `requirements.txt'
+%% or of a project. If it is what was installed last time, nothing is installed: the files that it
+%% names (also those behind `-r' and `-c', and those of projects) are compared, too. A path at
+%% which there are files already that are no virtual environment is `{error, {not_a_venv, Path}}'.
+%% Takes as long as it takes, in the calling process. For the options see {@link
+%% py_venv:options()}.
 -spec ensure_venv(file:name_all(), py_venv:requirements(), py_venv:options()) ->
     ok | {error, py_venv:error()}.
 ensure_venv(Path, Requirements, Options) when is_map(Options) ->
@@ -610,9 +631,10 @@ ensure_venv(Path, Requirements, Options) when is_map(Options) ->
 ensure_venv(Path, Requirements, Options) ->
     ?BADARG([Path, Requirements, Options], {argument, 3, <<"not a map">>}).
 
-%% @doc Has every context use the packages of a virtual environment, also those that start later: its
-%% `site-packages' go to the front of Python's path. It must be of the same minor version of Python.
-%% One takes the place of another. Contexts that were started with a `venv' of their own keep that.
+%% @doc Has every context use the packages of a virtual environment, also those that start later:
+%% its `site-packages' go to the front of Python's path. It must be of the same minor version of
+%% Python. One takes the place of another. Contexts that were started with a `venv' of their own
+%% keep that.
 -spec activate_venv(file:name_all()) -> ok | {error, error()}.
 activate_venv(Path) ->
     Folder = py_check:path(Path, 1, [Path]),
@@ -641,7 +663,7 @@ venv_info() ->
 %% ------------------------------------------------------------------ environment variables
 
 %% @doc Sets an environment variable for Erlang (`os:getenv') and for Python: in `os.environ' of
-%% every interpreter, of those that start later, and for their children. Neither side hears of what
+%% every interpreter, of those that start later, and for their children. Neither side sees what
 %% the other one sets by itself. A context in mode `subinterp' or `owngil' that is busy is waited
 %% for.
 -spec putenv(Name :: unicode:chardata(), Value :: unicode:chardata()) -> ok | {error, error()}.
@@ -798,7 +820,8 @@ unregister_function(Name) ->
         _ -> py_callback_registry:unregister(Known)
     end.
 
--spec register_checked(py_callback_registry:name(), py_callback_registry:target(), term(), py_error:called()) -> ok.
+-spec register_checked(py_callback_registry:name(), py_callback_registry:target(), term(),
+                       py_error:called()) -> ok.
 register_checked(Name, Function, Options, {_, _, Args} = Called) ->
     Known = py_check:function_name(Name, Called),
     _ = py_callback_registry:is_taken(Known) andalso ?BADARG(Called, {argument, 1, ?TAKEN}),

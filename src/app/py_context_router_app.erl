@@ -10,8 +10,10 @@
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
-    maybe_ok([fun py_config:check/0, fun hear_of_children/0, fun py_boot:start/0],
-             fun start_tree/0).
+    case py_steps:run([fun py_config:check/0, fun set_sigchld/0, fun py_boot:start/0]) of
+        ok -> start_tree();
+        {error, _} = Error -> Error
+    end.
 
 %% A pool that can't start stops the start, and nothing is left of it.
 -spec start_tree() -> {ok, pid()} | {error, term()}.
@@ -27,11 +29,11 @@ start_tree() ->
             receive {'DOWN', Monitor, process, Sup, _} -> Error end
     end.
 
-%% All contexts are gone by now, and what they ran at their ends with them. When the top of the tree has
-%% been killed the processes below it have gone without erasing what they had written.
+%% All contexts have ended by now. If the top of the tree was killed, the processes below it have
+%% ended without erasing what they had written: it is erased here.
 -spec stop(term()) -> ok.
 stop(_State) ->
-    ok = py_pool:forget_dead(),
+    ok = py_pool_stop:forget_dead(),
     ok = py_registry:forget(),
     ok = py_context_setup:forget(),
     ok = py_callback_registry:forget(),
@@ -39,18 +41,9 @@ stop(_State) ->
 
 %% The VM ignores SIGCHLD, and the OS then forgets how a child process has ended: Python's
 %% subprocess would wait for ever, or take every program for a success.
--spec hear_of_children() -> ok.
-hear_of_children() ->
+-spec set_sigchld() -> ok.
+set_sigchld() ->
     case py_config:value(sigchld) of
         default -> os:set_signal(sigchld, default);
         leave -> ok
-    end.
-
--spec maybe_ok([fun(() -> ok | {error, term()})], fun(() -> Result)) -> Result | {error, term()}.
-maybe_ok([], Last) ->
-    Last();
-maybe_ok([Step | Steps], Last) ->
-    case Step() of
-        ok -> maybe_ok(Steps, Last);
-        {error, _} = Error -> Error
     end.

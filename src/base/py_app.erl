@@ -42,7 +42,7 @@ start() ->
         {error, {Application, Reason}} -> {error, {application_failed, Application, Reason}}
     end.
 
-%% For functions whose return type has no room for an error.
+%% For functions whose return type has no error.
 -spec ensure_started_or_exit() -> ok.
 ensure_started_or_exit() ->
     case ensure_started() of

@@ -19,7 +19,7 @@
 %% `python_already_running': started earlier in this VM, as another executable. CPython can't be
 %% started twice in one OS process.
 
-%% What the native side is told.
+%% The settings that the native side gets.
 -define(SETTINGS, [quarantine_limit, max_depth, spin_us, callback_depth, redirect_output]).
 %% How long Python's `atexit' callbacks may take when the application stops, in ms.
 -define(ATEXIT_TIMEOUT, 5_000).
@@ -48,7 +48,8 @@ stop(Services) ->
     end,
     lists:foreach(fun end_service/1, Services).
 
-%% What they print and log goes where that of nobody's job goes. Their services have gone with the tree.
+%% What they print and log goes where that of nobody's job goes. Their services have gone with the
+%% tree.
 -spec run_atexit([module()]) -> ok.
 run_atexit(Services) ->
     _ = [Service:start_link() || Service <- Services],

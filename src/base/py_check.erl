@@ -7,7 +7,7 @@
 -export([name/3, named/3, text/3, utf8/3, without_nul/3, path/3]).
 -export([module_name/2, function_name/2]).
 
--include("py_args.hrl").
+-include("py_check.hrl").
 
 -define(IS_NAME(N), (is_atom(N) orelse is_binary(N))).
 -define(NOT_PAIRS, <<"neither a map nor a list of pairs">>).

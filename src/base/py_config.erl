@@ -25,7 +25,7 @@
 %% process has ended, and Python's subprocess then never learns of it.
 %% `default_pool': options of the pool `default' when it starts on first use; default `#{}'.
 %% `pools': options by name, of pools that start with the application; default `#{}'.
-%% `quarantine_limit': how many threads of a pool may be stuck in C code, left to themselves, before
+%% `quarantine_limit': how many threads of a pool may be stuck in C code, abandoned, before
 %% the pool takes no new work; default 32.
 %% `logging': levels of Python's loggers by their names, a map of binaries, strings or atoms to
 %% levels of `logger', `all' or `none': `#{<<"urllib3">> => warning, <<"root">> => info}'. A logger
@@ -36,12 +36,13 @@
 %% those that `os:putenv' has set, changed or taken away; default false: with those that the VM was
 %% started with. Python starts once in the life of the VM, and so they are copied once.
 
-%% A new key also needs a default in py_defaults, a line above, one in `is_valid/2', and docs/settings.md.
+%% A new key also needs a default in py_defaults, a line above, one in `is_valid/2', and
+%% docs/settings.md.
 
-%% How deep a conversion may go at most: what the stack of a context thread has room for.
--define(DEEPEST, 4000).
+%% How deep a conversion may go at most, because a context thread's stack is bounded.
+-define(MAX_DEPTH, 4000).
 %% How deep calls may go at most, for the same reason.
--define(DEEPEST_CALLBACK, 200).
+-define(MAX_CALLBACK_DEPTH, 200).
 
 %% Python has `critical' where Erlang has three levels; from 1 on it shows everything.
 -define(LEVELS, #{none => 100, emergency => 100, alert => 100, critical => 50, error => 40,
@@ -50,9 +51,10 @@
 %% Checks every key.
 -spec check() -> ok | {error, {bad_option, {atom(), term()}}}.
 check() ->
-    ok = tell_unknown([Key || {Key, _} <- application:get_all_env(py_context_router),
-                              not is_map_key(Key, py_defaults:application()), Key =/= included_applications]),
-    check(lists:sort(maps:keys(py_defaults:application()))).
+    Known = py_defaults:application(),
+    ok = report_unknown([Key || {Key, _} <- application:get_all_env(py_context_router),
+                                not is_map_key(Key, Known), Key =/= included_applications]),
+    check(lists:sort(maps:keys(Known))).
 
 -spec check([key()]) -> ok | {error, {bad_option, {atom(), term()}}}.
 check([]) ->
@@ -64,10 +66,10 @@ check([Key | Keys]) ->
         false -> {error, {bad_option, {Key, culprit(Key, Value)}}}
     end.
 
--spec tell_unknown([atom()]) -> ok.
-tell_unknown([]) ->
+-spec report_unknown([atom()]) -> ok.
+report_unknown([]) ->
     ok;
-tell_unknown(Keys) ->
+report_unknown(Keys) ->
     logger:warning(#{event => {py_config, unknown_keys}, unknown => lists:sort(Keys),
                      known => lists:sort(maps:keys(py_defaults:application()))},
                    #{report_cb => fun py_error:report/1}).
@@ -110,10 +112,10 @@ is_valid(python, undefined) -> true;
 is_valid(python, Path) when Path =:= <<>>; Path =:= "" -> false;
 is_valid(python, Path) when is_binary(Path) -> is_binary(unicode:characters_to_binary(Path));
 is_valid(python, Path) -> io_lib:printable_unicode_list(Path);
-is_valid(max_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST;
+is_valid(max_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?MAX_DEPTH;
 is_valid(spin_us, N) -> is_integer(N) andalso N >= 0 andalso N =< 1000;
 is_valid(quarantine_limit, N) -> is_integer(N) andalso N > 0 andalso N =< 10_000;
-is_valid(callback_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?DEEPEST_CALLBACK;
+is_valid(callback_depth, N) -> is_integer(N) andalso N > 0 andalso N =< ?MAX_CALLBACK_DEPTH;
 is_valid(redirect_output, Value) -> is_boolean(Value);
 is_valid(copy_env, Value) -> is_boolean(Value);
 is_valid(sigchld, Value) -> Value =:= default orelse Value =:= leave;
@@ -130,7 +132,8 @@ bad_pools(Pools) ->
     [Pool || {Name, Options} = Pool <- lists:sort(maps:to_list(Pools)),
              py_options:pool_name(Name) =/= ok orelse not is_valid(default_pool, Options)].
 
-%% What is bad of a value. The rest of a pool's options may hold secrets, and this goes into a report.
+%% What is bad of a value. The rest of a pool's options may hold secrets, and this goes into a
+%% report.
 -spec culprit(key(), term()) -> term().
 culprit(default_pool, Options) when is_map(Options) ->
     {error, {bad_option, {Key, Value}}} = py_options:pool(Options),

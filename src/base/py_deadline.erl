@@ -7,7 +7,7 @@
 
 -export_type([deadline/0]).
 
--include("py_args.hrl").
+-include("py_check.hrl").
 
 -type deadline() :: integer() | infinity.
 

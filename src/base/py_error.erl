@@ -166,5 +166,6 @@ report(#{event := {py_config, unknown_keys}, unknown := Unknown, known := Known}
 report(#{event := {py_log, dropped}, count := Count}) ->
     {"Handlers of logger held up Python's log events, and ~b of them were dropped", [Count]};
 report(#{event := {py_output, dropped}, leader := Leader}) ->
-    {"The group leader ~0tp doesn't answer; what Python code prints for it is dropped until it does",
+    {"The group leader ~0tp doesn't answer; "
+     "what Python code prints for it is dropped until it does",
      [Leader]}.

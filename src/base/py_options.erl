@@ -10,7 +10,7 @@
 
 -export_type([context/0, pool/0, call/0, error/0]).
 
--include("py_args.hrl").
+-include("py_check.hrl").
 -include("py_request_flags.hrl").
 
 -type context() :: #{mode := py_context:context_mode(),
@@ -21,20 +21,11 @@
                      on_caller_down := interrupt | finish,
                      stuck_after := timeout(),
                      interrupt_grace := timeout(),
-                     overload := refuse | {wait, non_neg_integer()}}.
+                     overload := py_context:overload()}.
 %% The options of one context, complete.
--type pool() :: #{contexts := pos_integer(),
-                  mode := py_context:context_mode(),
-                  max_queue := pos_integer() | infinity,
-                  preload := source() | undefined,
-                  venv := binary() | undefined,
-                  shutdown := timeout(),
-                  on_caller_down := interrupt | finish,
-                  stuck_after := timeout(),
-                  interrupt_grace := timeout(),
-                  overload := refuse | {wait, non_neg_integer()},
-                  route := spread | affinity}.
-%% The options of a pool, complete.
+-type pool() :: #{contexts := pos_integer(), route := spread | affinity,
+                  mode := py_context:context_mode(), atom() := term()}.
+%% The options of a pool, complete: with these, those of each context.
 -type source() :: binary() | py_nif:hidden().
 %% Of options that are hidden, a reference.
 -type call() :: {timeout(), py_nif:env(), py_nif:flags()}.
@@ -42,11 +33,11 @@
 -type error() :: {bad_option, {Key :: term(), Value :: term()}}.
 
 %% More contexts than this is a mistake: each has an OS thread.
--define(MOST_CONTEXTS, 65_536).
+-define(MAX_CONTEXTS, 65_536).
 %% The pool's process is registered under the name with a prefix, and an atom has 255 characters.
--define(LONGEST_NAME, 240).
+-define(MAX_NAME_LENGTH, 240).
 %% The largest number the native side takes; practically no bound.
--define(LONGEST_QUEUE, 1_000_000_000).
+-define(MAX_QUEUE, 1_000_000_000).
 
 %% The flags of `result'.
 -define(RESULTS, (?FLAG_TERMS bor ?FLAG_OBJECT)).
@@ -64,7 +55,7 @@ pool(Options) ->
 %% Checks a pool's name.
 -spec pool_name(term()) -> ok | {error, error()}.
 pool_name(Name) when is_atom(Name), Name =/= undefined ->
-    case length(atom_to_list(Name)) =< ?LONGEST_NAME of
+    case length(atom_to_list(Name)) =< ?MAX_NAME_LENGTH of
         true -> ok;
         false -> {error, {bad_option, {name, Name}}}
     end;
@@ -89,7 +80,7 @@ hide(Options) ->
 -spec reveal(Options) -> Options when Options :: map().
 reveal(#{preload := Hidden} = Options) when is_reference(Hidden) ->
     try Options#{preload := py_nif:reveal(Hidden)}
-    %% Somebody else's reference: a bad value.
+    %% A reference that isn't ours is a bad value.
     catch error:_ -> Options
     end;
 reveal(Options) ->
@@ -128,14 +119,15 @@ call_option(timeout, Timeout, {_, Env, Flags}) when ?IS_TIMEOUT(Timeout) -> {Tim
 call_option(env, Env, {Timeout, _, Flags}) when Env =:= none; is_reference(Env) ->
     {Timeout, Env, Flags};
 call_option(traceback, true, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor ?FLAG_TRACEBACK};
-call_option(traceback, false, {Timeout, Env, Flags}) -> {Timeout, Env, Flags band bnot ?FLAG_TRACEBACK};
+call_option(traceback, false, {Timeout, Env, Flags}) ->
+    {Timeout, Env, Flags band bnot ?FLAG_TRACEBACK};
 call_option(values, erlang, {Timeout, Env, Flags}) ->
     {Timeout, Env, Flags band bnot ?FLAG_ELIXIR};
 call_option(values, elixir, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor ?FLAG_ELIXIR};
 call_option(on_caller_down, finish, {Timeout, Env, Flags}) ->
-    {Timeout, Env, Flags bor ?FLAG_FINISH_ORPHAN};
+    {Timeout, Env, Flags bor ?FLAG_FINISH_ON_CALLER_DOWN};
 call_option(on_caller_down, interrupt, {Timeout, Env, Flags}) ->
-    {Timeout, Env, Flags bor ?FLAG_STOP_ORPHAN};
+    {Timeout, Env, Flags bor ?FLAG_INTERRUPT_ON_CALLER_DOWN};
 call_option(result, auto, {Timeout, Env, Flags}) -> {Timeout, Env, Flags band bnot ?RESULTS};
 call_option(result, term, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor ?FLAG_TERMS};
 call_option(result, object, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor ?FLAG_OBJECT};
@@ -157,10 +149,10 @@ check_each([{Key, Value} | Rest], Known, Checked) ->
     end.
 
 -spec value(atom(), term()) -> {ok, term()} | false.
-value(contexts, N) when is_integer(N), N > 0, N =< ?MOST_CONTEXTS -> {ok, N};
+value(contexts, N) when is_integer(N), N > 0, N =< ?MAX_CONTEXTS -> {ok, N};
 value(mode, Mode) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil -> {ok, Mode};
 value(max_queue, infinity) -> {ok, infinity};
-value(max_queue, N) when is_integer(N), N > 0, N =< ?LONGEST_QUEUE -> {ok, N};
+value(max_queue, N) when is_integer(N), N > 0, N =< ?MAX_QUEUE -> {ok, N};
 value(shutdown, Timeout) when ?IS_TIMEOUT(Timeout) -> {ok, Timeout};
 value(route, Route) when Route =:= spread; Route =:= affinity -> {ok, Route};
 value(overload, refuse) -> {ok, refuse};
@@ -170,7 +162,8 @@ value(interrupt_grace, Timeout) when ?IS_TIMEOUT(Timeout) -> {ok, Timeout};
 value(on_caller_down, What) when What =:= interrupt; What =:= finish -> {ok, What};
 value(preload, undefined) -> {ok, undefined};
 value(venv, undefined) -> {ok, undefined};
-value(venv, Path) when is_binary(Path), Path =/= <<>>; is_list(Path), Path =/= [] -> path(text(Path));
+value(venv, Path) when is_binary(Path), Path =/= <<>>; is_list(Path), Path =/= [] ->
+    path(text(Path));
 value(preload, Source) when is_binary(Source); is_list(Source) -> text(Source);
 value(_Key, _Value) -> false.
 

@@ -10,71 +10,73 @@
 
 -type outcome() :: {exit_status() | timeout | file:posix(), Output :: binary()}.
 -type exit_status() :: non_neg_integer().
--type tell() :: fun((Line :: binary()) -> ok).
+-type on_line() :: fun((Line :: binary()) -> ok).
 %% Lines, last first, and the beginning of the next one.
 -type output() :: {[binary()], binary()}.
 
 %% How much of a line comes at once, in bytes.
--define(PART, 4096).
+-define(MAX_LINE_PART, 4096).
 %% How long the rest of the output may take once the program has ended, in ms: a child that it left
 %% behind may have the pipe open for as long as it likes.
 -define(REST_TIMEOUT, 1_000).
 
-%% The program's status and what it said; `Tell' gets each line of that as it comes. A program that
+%% The program's status and its output; `OnLine' gets each line of that as it comes. A program that
 %% takes longer than the timeout is ended.
--spec run(file:name_all(), [binary() | string()], tell(), timeout()) -> outcome().
-run(Program, Args, Tell, Timeout) ->
-    Options = [{args, Args}, exit_status, eof, binary, {line, ?PART}, stderr_to_stdout, hide],
+-spec run(file:name_all(), [binary() | string()], on_line(), timeout()) -> outcome().
+run(Program, Args, OnLine, Timeout) ->
+    Options = [{args, Args}, exit_status, eof, binary, {line, ?MAX_LINE_PART}, stderr_to_stdout,
+               hide],
     try open_port({spawn_executable, Program}, Options) of
-        Port -> follow_to_end(Port, Tell, py_deadline:from_timeout(Timeout))
+        Port -> follow_to_end(Port, OnLine, py_deadline:from_timeout(Timeout))
     catch
         error:Reason -> {Reason, <<>>}
     end.
 
--spec follow_to_end(port(), tell(), py_deadline:deadline()) -> outcome().
-follow_to_end(Port, Tell, Deadline) ->
+-spec follow_to_end(port(), on_line(), py_deadline:deadline()) -> outcome().
+follow_to_end(Port, OnLine, Deadline) ->
     try
-        {Status, Output} = follow(Port, {[], <<>>}, Tell, Deadline),
-        {Status, text(Output, Tell)}
+        {Status, Output} = follow(Port, {[], <<>>}, OnLine, Deadline),
+        {Status, text(Output, OnLine)}
     after
         close(Port)
     end.
 
--spec follow(port(), output(), tell(), py_deadline:deadline()) -> {exit_status() | timeout, output()}.
-follow(Port, Output, Tell, Deadline) ->
+-spec follow(port(), output(), on_line(), py_deadline:deadline()) ->
+    {exit_status() | timeout, output()}.
+follow(Port, Output, OnLine, Deadline) ->
     receive
         {Port, {data, Data}} ->
-            follow(Port, add(Data, Output, Tell), Tell, Deadline);
+            follow(Port, add(Data, Output, OnLine), OnLine, Deadline);
         {Port, {exit_status, Status}} ->
-            {Status, rest(Port, Output, Tell, py_deadline:from_timeout(?REST_TIMEOUT))}
+            {Status, rest(Port, Output, OnLine, py_deadline:from_timeout(?REST_TIMEOUT))}
     after py_deadline:left(Deadline) ->
         ok = kill(Port),
         {timeout, Output}
     end.
 
 %% The status comes before a last line that has no end.
--spec rest(port(), output(), tell(), integer()) -> output().
-rest(Port, Output, Tell, Deadline) ->
+-spec rest(port(), output(), on_line(), integer()) -> output().
+rest(Port, Output, OnLine, Deadline) ->
     receive
-        {Port, {data, Data}} -> rest(Port, add(Data, Output, Tell), Tell, Deadline);
+        {Port, {data, Data}} -> rest(Port, add(Data, Output, OnLine), OnLine, Deadline);
         {Port, eof} -> Output
     after py_deadline:left(Deadline) ->
         Output
     end.
 
--spec add({eol | noeol, binary()}, output(), tell()) -> output().
-add({noeol, Part}, {Lines, Begun}, _Tell) ->
+-spec add({eol | noeol, binary()}, output(), on_line()) -> output().
+add({noeol, Part}, {Lines, Begun}, _OnLine) ->
     {Lines, <<Begun/binary, Part/binary>>};
-add({eol, Part}, {Lines, Begun}, Tell) ->
+add({eol, Part}, {Lines, Begun}, OnLine) ->
     Line = <<Begun/binary, Part/binary>>,
-    ok = Tell(Line),
+    ok = OnLine(Line),
     {[Line | Lines], <<>>}.
 
--spec text(output(), tell()) -> binary().
-text({Lines, <<>>}, _Tell) ->
+-spec text(output(), on_line()) -> binary().
+text({Lines, <<>>}, _OnLine) ->
     string:trim(iolist_to_binary(lists:join(<<"\n">>, lists:reverse(Lines))));
-text(Output, Tell) ->
-    text(add({eol, <<>>}, Output, Tell), Tell).
+text(Output, OnLine) ->
+    text(add({eol, <<>>}, Output, OnLine), OnLine).
 
 -spec kill(port()) -> ok.
 kill(Port) ->

@@ -62,8 +62,8 @@ erase(Name) ->
 persist(Name, Options) ->
     persistent_term:put(?START_KEY(Name), {supervisor(), Options}).
 
-%% The application's own pools that have served. It starts them again whatever happens to them, unless
-%% they are stopped; a user's supervisor may not.
+%% The application's own pools that have served. It starts them again whatever happens to them,
+%% unless they are stopped; a user's supervisor may not.
 -spec persisted() -> [atom()].
 persisted() ->
     [Name || {?START_KEY(Name), {py_pool_sup, _}} <- persistent_term:get()].
@@ -79,8 +79,8 @@ persisted_options(Name) ->
 is_persisted(Name) ->
     persisted_options(Name) =/= undefined.
 
-%% Whether what is left of a pool of this name is that of the one which is started again here, by the
-%% calling process.
+%% Whether what is left of a pool of this name is that of the one which is started again here, by
+%% the calling process.
 -spec is_restart(atom()) -> boolean().
 is_restart(Name) ->
     case persistent_term:get(?START_KEY(Name), undefined) of
@@ -88,8 +88,8 @@ is_restart(Name) ->
         undefined -> false
     end.
 
-%% What starts the calling process, now or again. Of the application's supervisor the name: it may be
-%% the next one.
+%% What starts the calling process, now or again. Of the application's supervisor the name: it may
+%% be the next one.
 -spec supervisor() -> py_pool_sup | pid().
 supervisor() ->
     case hd(get('$ancestors')) of

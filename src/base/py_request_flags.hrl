@@ -3,15 +3,16 @@
 
 %% An exception comes with its traceback.
 -define(FLAG_TRACEBACK, 1).
-%% What becomes of the request when its caller is gone. Without either, as the context's option says.
--define(FLAG_FINISH_ORPHAN, 4).
--define(FLAG_STOP_ORPHAN, 8).
+%% What becomes of the request when its caller is gone. Without either, as the context's option
+%% says.
+-define(FLAG_FINISH_ON_CALLER_DOWN, 4).
+-define(FLAG_INTERRUPT_ON_CALLER_DOWN, 8).
 %% `None' is `nil', and a handle on an object the struct `Py.Object'.
 -define(FLAG_ELIXIR, 16).
 %% The result comes as a handle on an iterator.
 -define(FLAG_STREAM, 32).
 %% A coroutine is not run, but comes as `{parked, Handle}'.
--define(FLAG_PARK, 64).
+-define(FLAG_DEFER, 64).
 %% What objects in the result become that have no term: what they stand for; or the whole result one
 %% handle. Without either, handles.
 -define(FLAG_TERMS, 128).

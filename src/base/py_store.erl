@@ -15,7 +15,8 @@
 
 -type store(Value) :: #{key := term(),
                         empty := Value,
-                        %% What is to be done with each new value, and with the one of a crashed process.
+                        %% What is to be done with each new value, and with the one of a crashed
+                        %% process.
                         publish := fun((Value) -> ok)}.
 
 %% How long a process that has died may take to be restarted, in ms.
@@ -29,8 +30,8 @@ start_link(Name, Store) ->
 read(#{key := Key, empty := Empty}) ->
     persistent_term:get(Key, Empty).
 
-%% Changes the value, in the process of that name. One that has just died is waited for: it starts with
-%% what had been written. A change can be made twice without harm.
+%% Changes the value, in the process of that name. One that has just died is waited for: it starts
+%% with what had been written. A change can be made twice without harm.
 -spec update(Name :: atom(), fun((Value) -> Value)) -> ok.
 update(Name, Change) ->
     update(Name, Change, ?RESTART_TIMEOUT).
@@ -66,7 +67,7 @@ init(#{publish := Publish} = Store) ->
     {reply, ok, store(Value)}.
 handle_call({update, Change}, _From, #{key := Key, publish := Publish} = Store) ->
     New = Change(read(Store)),
-    %% Does nothing if it is what is there.
+    %% Does nothing if the value is the same.
     ok = persistent_term:put(Key, New),
     {reply, Publish(New), Store}.
 

@@ -23,10 +23,13 @@
 %% <li>`{no_library, Node}': the context is of a node that hasn't this application.</li>
 %% </ul>
 %%
-%% Timeouts are in ms or `infinity'; `0' doesn't wait. With a context on another node, the same call
-%% runs there through `erpc', with the same results; a lost connection is
-%% `{error, {context_died, noconnection}}'. A timeout is over in its time also when that node doesn't
+%% Timeouts are in ms or `infinity'; `0' doesn't wait. With a context on another node, the same
+%% call runs there through `erpc', with the same results; a lost connection is `{error,
+%% {context_died, noconnection}}'. A timeout is over in its time also when that node doesn't
 %% answer; what it has begun it stops itself. An argument of the wrong type is a `badarg'.
+%%
+%% The file is over 400 lines because it is a public interface: types, a spec and a text for each
+%% arity.
 -module(py_context).
 
 %% Lifecycle.
@@ -44,7 +47,8 @@
 %% For py.
 -export([home/1, home/2]).
 
--export_type([context_mode/0, options/0, call_options/0, object_options/0, buffer_options/0]).
+-export_type([context_mode/0, options/0, overload/0]).
+-export_type([call_options/0, object_options/0, buffer_options/0]).
 -export_type([name/0, args/0, kwargs/0, locals/0, env/0,
               source/0, object/0, buffer/0, python_error/0, traceback/0, error/0]).
 
@@ -59,28 +63,31 @@
                      on_caller_down => interrupt | finish,
                      stuck_after => timeout(),
                      interrupt_grace => timeout(),
-                     overload => refuse | {wait, non_neg_integer()}}.
-%% `mode': default `worker'. `max_queue': how many jobs may wait, default 10 000. `preload': Python
-%% source that is run once in the new context. `venv': a virtual environment whose packages it uses
-%% (workers share theirs, as they share the interpreter). `shutdown': ms that a running job has to
-%% finish when the context stops, default 5 000; then it is interrupted. `on_caller_down': whether a
-%% job whose caller is gone is given up, default, or done all the same. `stuck_after': ms
-%% that an interrupted job may take to end, default 5 000; then its thread, which must be stuck in C
-%% code, is left to itself and a fresh one takes over behind the same pid. `interrupt_grace': ms that
-%% an interrupted job may clean up before it is interrupted again, default 1 000, at most `stuck_after'.
-%% `overload': what becomes of a call when the queue is full: it is refused at once, default, or waits for room for so many
-%% ms, first come, first served (only calls that wait for their results do).
+                     overload => overload()}.
+%% `mode': default `worker'. `max_queue': how many jobs may wait, default 10 000. `preload':
+%% Python source that is run once in the new context. `venv': a virtual environment whose packages
+%% it uses (workers share theirs, as they share the interpreter). `shutdown': ms that a running
+%% job has to finish when the context stops, default 5 000; then it is interrupted.
+%% `on_caller_down': whether a job whose caller is gone is cancelled (a waiting one never runs, a
+%% running one is interrupted), default, or done all the same. `stuck_after': ms that an
+%% interrupted job may take to end, default 5 000; then its thread, which must be stuck in C code,
+%% is abandoned and a fresh one takes over behind the same pid. `interrupt_grace': ms that an
+%% interrupted job may clean up before it is interrupted again, default 1 000, at most
+%% `stuck_after'. `overload': whether a call is refused at once when the queue is full, default,
+%% or waits so many ms for capacity, first come, first served (only calls that wait for their
+%% results do).
+-type overload() :: refuse | {wait, non_neg_integer()}.
 -type call_options() :: #{timeout => timeout(), env => env() | none, traceback => boolean(),
                           values => erlang | elixir,
                           on_caller_down => interrupt | finish,
                           result => auto | term | object}.
 %% `timeout': in ms, default `infinity'. `env': an environment made by `create_local_env/1'.
-%% `traceback': whether an exception comes with its traceback; default false.
-%% `on_caller_down': whether the job is given up or done all the same when the calling process dies;
-%% default as the context's option. `values': with `elixir', `None' is `nil' and a handle on an
-%% object the struct `Py.Object' in the result, at any depth; default `erlang', `none' and a reference.
-%% `result': what objects in the result become that have no term: handles (`auto', the default), what
-%% they stand for as `to_term/1' says (`term'), or the whole result one handle, whatever it is
+%% `traceback': whether an exception comes with its traceback; default false. `on_caller_down':
+%% whether the job is cancelled or done all the same when the calling process dies; default as the
+%% context's option. `values': with `elixir', `None' is `nil' and a handle on an object the struct
+%% `Py.Object' in the result, at any depth; default `erlang', `none' and a reference. `result':
+%% what objects in the result become that have no term: handles (`auto', the default), what they
+%% stand for as `to_term/1' says (`term'), or the whole result one handle, whatever it is
 %% (`object'); not of `exec', which has no result.
 -type object_options() :: #{timeout => timeout(), traceback => boolean(),
                             values => erlang | elixir, on_caller_down => interrupt | finish}.
@@ -122,7 +129,7 @@
                | {no_library, node()}
                | {bad_option, {term(), term()}}.
 
--include("../base/py_args.hrl").
+-include("../base/py_check.hrl").
 
 -define(IS_ENV(E), (E =:= none orelse is_reference(E))).
 -define(IS_NAME(N), (is_atom(N) orelse is_binary(N))).
@@ -289,7 +296,8 @@ exec_checked([Ctx, Source | _] = All, Options) ->
 
 %% ------------------------------------------------------------------ objects
 
-%% @doc Calls a method of the object behind a handle: `Object.Method(*Args)'. `Method' may be dotted.
+%% @doc Calls a method of the object behind a handle: `Object.Method(*Args)'. `Method' may be
+%% dotted.
 -spec call_method(pid(), object(), name(), args()) -> {ok, term()} | {error, error()}.
 call_method(Ctx, Object, Method, Args) ->
     call_method(Ctx, Object, Method, Args, #{}, #{}).
@@ -341,7 +349,7 @@ to_term(Object) ->
 %% @doc With a timeout, in ms, default `infinity'; or with options.
 -spec to_term(object(), timeout() | object_options()) -> {ok, term()} | {error, error()}.
 to_term(Object, Options) when is_reference(Object), node(Object) =/= node() ->
-    py_erpc:on_node(node(Object), ?MODULE, to_term, [Object, Options], patience(Options));
+    py_erpc:on_node(node(Object), ?MODULE, to_term, [Object, Options], timeout_in(Options));
 to_term(Object, Options) ->
     Called = {?MODULE, to_term, [Object, Options]},
     with_home(Object, Called, fun(Ctx) ->
@@ -350,8 +358,8 @@ to_term(Object, Options) ->
         end)
     end).
 
-%% @doc The memory of an object that offers the buffer protocol, such as a numpy array:
-%% `#{dtype, shape, data}', which `{ndarray, DType, Shape, Data}' as an argument makes an array again.
+%% @doc The memory of an object that offers the buffer protocol, such as a numpy array: `#{dtype,
+%% shape, data}', which `{ndarray, DType, Shape, Data}' as an argument makes an array again.
 %% @equiv to_buffer(Object, #{})
 -spec to_buffer(object()) -> {ok, buffer()} | {error, error()}.
 to_buffer(Object) ->
@@ -364,7 +372,7 @@ to_buffer(Object) ->
 %% memory that can't change is shared.
 -spec to_buffer(object(), timeout() | buffer_options()) -> {ok, buffer()} | {error, error()}.
 to_buffer(Object, Options) when is_reference(Object), node(Object) =/= node() ->
-    py_erpc:on_node(node(Object), ?MODULE, to_buffer, [Object, Options], patience(Options));
+    py_erpc:on_node(node(Object), ?MODULE, to_buffer, [Object, Options], timeout_in(Options));
 to_buffer(Object, Options) ->
     Called = {?MODULE, to_buffer, [Object, Options]},
     with_home(Object, Called, fun(Ctx) ->
@@ -448,12 +456,12 @@ is_subinterp(Ctx) ->
         {error, _} -> false
     end.
 
-%% @doc What is known of a context, without asking its thread:
-%% `mode'; `interp_id' (as `get_interp_id/1'); `python_interp' (CPython's own number of the
-%% interpreter, 0 is the main one); `thread_id' (the OS's); `state' (`idle', `busy', `stuck' or `closing');
-%% `queue' (jobs waiting) and `max_queue'; `busy_ms' (how long the running job has been running, or
-%% `undefined'); and how its jobs ended: `done', `failed', `timed_out', `cancelled' (interrupted, or
-%% their callers were gone); `quarantined' (its former threads that are stuck in C code).
+%% @doc What is known of a context, without asking its thread: `mode'; `interp_id' (as
+%% `get_interp_id/1'); `python_interp' (CPython's own number of the interpreter, 0 is the main
+%% one); `thread_id' (the OS's); `state' (`idle', `busy', `stuck' or `closing'); `queue' (jobs
+%% waiting) and `max_queue'; `busy_ms' (how long the running job has been running, or
+%% `undefined'); and how its jobs ended: `done', `failed', `timed_out', `cancelled' (interrupted,
+%% or their callers were gone); `quarantined' (its former threads that are stuck in C code).
 -spec info(pid()) -> map() | {error, {context_died, term()}}.
 info(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
     case alive_or_died(py_nif:context_info(Ctx)) of
@@ -505,7 +513,7 @@ run(_Ctx, _Work, {Timeout, _, _}, {_Module, _Func, Args} = Called) ->
     ?BADARG(Called, {argument, N, <<"the timeout is neither a number of ms nor infinity">>}).
 
 %% Of options that the other node checks.
--spec patience(term()) -> timeout().
-patience(Timeout) when ?IS_TIMEOUT(Timeout) -> Timeout;
-patience(#{timeout := Timeout}) when ?IS_TIMEOUT(Timeout) -> Timeout;
-patience(_) -> infinity.
+-spec timeout_in(term()) -> timeout().
+timeout_in(Timeout) when ?IS_TIMEOUT(Timeout) -> Timeout;
+timeout_in(#{timeout := Timeout}) when ?IS_TIMEOUT(Timeout) -> Timeout;
+timeout_in(_) -> infinity.

@@ -6,7 +6,7 @@
 %%      |                    |  ^
 %%      | error in a slot    |  | stuck: a replacement thread takes over
 %%      v                    +--+
-%%   waiting --retry--> starting       any --stop--> stopping --ended--> (terminated)
+%%   retrying --retry--> starting      any --stop--> stopping --ended--> (terminated)
 %%      (alone: failed, until its starter has the error)
 %%
 %% It starts its thread without waiting for it, so that the contexts of a pool start side by
@@ -32,8 +32,8 @@
 -export_type([slot/0]).
 
 -type slot() :: #{pool := atom(), slot := pos_integer(), key := term(), owner := pid()}.
-%% Where in which pool, and whom to tell `{slot, Key, Pid, Event}': `starting', `started', `drained', or
-%% `{error, Reason, FailuresBefore}'.
+%% Where in which pool, and the process that gets `{slot, Key, Pid, Event}': `starting',
+%% `started', `drained', or `{error, Reason, FailuresBefore}'.
 
 -record(state, {
     id :: term(),
@@ -41,9 +41,9 @@
     slot :: undefined | slot(),
     handle :: undefined | py_nif:handle(),
     ref :: undefined | reference(),
-    status = starting :: starting | serving | waiting | draining | stopping | {failed, term()},
-    %% What is to take over from a thread that is stuck, while it starts; `waiting' for another try.
-    replacement :: undefined | waiting | {reference(), py_nif:handle()},
+    status = starting :: starting | serving | retrying | draining | stopping | {failed, term()},
+    %% What is to take over from a thread that is stuck, while it starts; `retrying' later.
+    replacement :: undefined | retrying | {reference(), py_nif:handle()},
     %% Threads of replacements that weren't needed, until they have ended.
     ending = [] :: [reference()],
     %% When the running job's grace is over, once stopping has begun; in monotonic ms.
@@ -52,15 +52,15 @@
     waiting = [] :: [gen_server:from()],
     %% Failed starts in a row.
     failures = 0 :: non_neg_integer(),
-    %% Namespaces in use on other nodes, by the monitors of their users.
+    %% Objects and namespaces in use on other nodes, by the monitors of their users.
     remote_refs = #{} :: #{reference() => py_context:env() | py_context:object()}
 }).
 
 %% The back-off of a slot whose context can't start, in ms.
 -define(FIRST_BACKOFF, 50).
 -define(MAX_BACKOFF, 5_000).
-%% How long a thread may take to end that has nothing more to run, or has had its time to clean up, in
-%% ms; then it is left to itself.
+%% How long a thread may take to end that has nothing more to run, or has had its time to clean
+%% up, in ms; then it is abandoned.
 -define(END_TIMEOUT, 1_000).
 %% How long a stop waits for a job that may clean up for ever, in ms.
 -define(MAX_CLEAN_UP, 5_000).
@@ -75,8 +75,8 @@ start_link(Id, Options) ->
 start_link_slot(Id, Options, Slot) ->
     gen_server:start_link(?MODULE, {Id, Options, Slot}, []).
 
-%% As start_link/2, for a process whose message queue may be long: OTP's functions look through all of it
-%% for what `init' answers.
+%% As start_link/2, for a process whose message queue may be long: OTP's functions look through
+%% all of it for what `init' answers.
 -spec spawn_link(Id :: term(), py_options:context()) -> {ok, pid()}.
 spawn_link(Id, Options) ->
     {ok, proc_lib:spawn_link(?MODULE, begin_alone, [Id, Options])}.
@@ -108,9 +108,9 @@ await({ok, Pid}) ->
 await({error, _} = Error) ->
     Error.
 
-%% Releases a process whose start has failed, or which the caller stops: a caller that traps exits needs
-%% no message about it. There can be one only if the process has ended already; else the caller's message
-%% queue, which may be long, need not be searched.
+%% Releases a process whose start has failed, or which the caller stops: a caller that traps exits
+%% needs no message about it. There can be one only if the process has ended already; else the
+%% caller's message queue, which may be long, need not be searched.
 -spec unlink_flush(pid(), Error) -> Error.
 unlink_flush(Pid, Error) ->
     true = unlink(Pid),
@@ -119,8 +119,9 @@ unlink_flush(Pid, Error) ->
         false -> Error
     end.
 
-%% Stops it, and returns when it and its thread are gone. Idempotent. It ends as `normal', which takes no
-%% process along that is linked to it: whoever has started it need not be the one who stops it.
+%% Stops it, and returns when it and its thread are gone. Idempotent. It ends as `normal', which
+%% takes no process along that is linked to it: the process that has started it need not be the
+%% one that stops it.
 -spec stop(pid()) -> ok.
 stop(Pid) ->
     try
@@ -140,13 +141,14 @@ stop_soon(Pid) ->
 drain(Pid) ->
     gen_server:cast(Pid, drain).
 
-%% Keeps what a reference stands for alive for a process on another node, as long as that lives.
+%% Keeps the object or namespace behind a reference alive for a process on another node, as long as
+%% that process lives.
 -spec keep_ref(pid(), py_context:env() | py_context:object(), pid()) -> ok.
 keep_ref(Pid, Ref, User) ->
     try
         gen_server:call(Pid, {keep_ref, Ref, User}, infinity)
     catch
-        %% Then what the reference stands for is gone as well.
+        %% The context is dead, and the object with it.
         exit:_ -> ok
     end.
 
@@ -156,7 +158,7 @@ init({Id, Options, Slot}) ->
     _ = process_flag(trap_exit, true),
     State = #state{id = Id, options = Options, slot = Slot},
     %% The slot may be gone by now.
-    ok = tell_owner(starting, State),
+    ok = notify_owner(starting, State),
     {ok, State, {continue, start}}.
 
 -spec handle_continue(start, #state{}) -> {noreply, #state{}}.
@@ -175,7 +177,7 @@ start_thread(#state{options = Options} = State) ->
             State#state{ref = Ref, handle = Handle, status = starting}
     end.
 
-%% What a new context runs first.
+%% The Python sources that a new context runs before it serves.
 -spec sources(#state{}) -> [binary()].
 sources(#state{options = Options}) ->
     #{preload := Preload, venv := Venv} = py_options:reveal(Options),
@@ -202,17 +204,17 @@ handle_cast(stop_soon, State) ->
 handle_cast(drain, #state{status = serving, handle = Handle} = State) ->
     ok = py_nif:context_drain(Handle),
     Draining = (drop_replacement(State))#state{status = draining},
-    %% Only once is it told that it is stuck.
+    %% The message that it is stuck comes only once.
     case State#state.replacement =/= undefined andalso is_stuck() of
         true -> {noreply, abandon(stuck, Draining)};
         false -> {noreply, Draining}
     end;
 handle_cast(drain, #state{status = starting, handle = Handle} = State) when Handle =/= undefined ->
-    %% Nobody waits for it, and what it runs first may take any time: the pool, which stops this process
-    %% now, would wait for that.
+    %% No caller waits for this context, and its setup may take any time. The pool, which stops
+    %% this process now, would wait for it.
     {noreply, abandon(shutdown, State#state{status = draining})};
 handle_cast(drain, State) ->
-    ok = tell_owner(drained, State),
+    ok = notify_owner(drained, State),
     {noreply, State#state{status = draining}}.
 
 -spec handle_info(term(), #state{}) ->
@@ -220,28 +222,28 @@ handle_cast(drain, State) ->
 handle_info({py_context, Ref, started}, #state{ref = Ref, status = starting} = State) ->
     {noreply, started(State)};
 handle_info({py_context, Ref, {error, _} = Error}, #state{ref = Ref, status = starting} = State) ->
-    %% Whoever hears of it finds nothing left: the thread is about to end.
+    %% Nothing is left when the error arrives: the thread is about to end.
     case ended_within(Ref, ?END_TIMEOUT) of
         true -> failed(Error, State#state{handle = undefined});
         false -> failed(Error, State)
     end;
 handle_info({py_context, Ref, ended}, #state{ref = Ref, status = starting} = State) ->
-    %% Without a word: a bug of ours, which the thread has logged.
+    %% The thread has ended without an event, by a bug of ours, and has logged it.
     failed({error, {context_died, thread_ended}}, State#state{handle = undefined});
 handle_info({py_context, Ref, ended}, #state{ref = Ref, status = serving} = State) ->
     {stop, thread_ended, State#state{handle = undefined}};
 handle_info({py_context, Ref, ended}, #state{ref = Ref, status = draining} = State) ->
-    ok = tell_owner(drained, State),
+    ok = notify_owner(drained, State),
     {noreply, State#state{handle = undefined}};
 handle_info({py_context, Ref, ended}, #state{ref = Ref} = State) ->
-    %% It was told to stop, or never served.
+    %% It was stopped, or never served.
     {noreply, State#state{handle = undefined}};
 handle_info({py_context, Ref, ended}, #state{ending = Ending} = State) ->
-    %% Of a replacement, or left by an attempt to start before this one.
+    %% It was a replacement's thread, or one of an earlier attempt to start.
     {noreply, State#state{ending = lists:delete(Ref, Ending)}};
 handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = serving} = State) ->
     {noreply, replace(State)};
-handle_info(replace, #state{status = serving, replacement = waiting} = State) ->
+handle_info(replace, #state{status = serving, replacement = retrying} = State) ->
     {noreply, replace(State#state{replacement = undefined})};
 handle_info({py_context, Ref, started}, #state{replacement = {Ref, _}} = State) ->
     {noreply, take_over(State)};
@@ -253,28 +255,28 @@ handle_info({py_context, Ref, stuck}, #state{ref = Ref, status = draining, handl
 handle_info(grace_over, #state{handle = Handle} = State) when Handle =/= undefined ->
     ok = py_nif:context_kill(Handle, shutdown),
     {noreply, State};
-handle_info(retry, #state{status = waiting} = State) ->
+handle_info(retry, #state{status = retrying} = State) ->
     {noreply, start_thread(State)};
 handle_info(nobody_awaited, #state{status = {failed, _}} = State) ->
     {stop, normal, State};
 handle_info({'DOWN', Monitor, process, _User, _Reason}, #state{remote_refs = Refs} = State) ->
-    %% A reference that lies about as garbage here would keep its object for ever.
+    %% Hibernation collects garbage: a dead reference on this heap would keep its object alive.
     {noreply, State#state{remote_refs = maps:remove(Monitor, Refs)}, hibernate};
 handle_info({'EXIT', _From, normal}, State) ->
     {noreply, State};
 handle_info({'EXIT', _From, Reason}, State) ->
     {stop, Reason, State};
 handle_info(_Message, State) ->
-    %% What was under way from a replacement that isn't needed any more, or somebody's stray message.
+    %% An event of a replacement that isn't needed any more, or a stray message.
     {noreply, State}.
 
-%% It is stuck as it drains, and what waits behind it would wait for ever. The thread is left to itself:
-%% the pool, which stops this process now, would wait for it in vain. Replacements that are on their way out
-%% may take their time, too.
+%% The running job is stuck while the context drains, so the jobs behind it would wait for ever.
+%% The thread is abandoned, because the pool, which stops this process now, would wait for it in
+%% vain. Threads of replacements that are ending are not waited for either.
 -spec abandon(stuck | shutdown, #state{}) -> #state{}.
 abandon(Why, #state{handle = Handle} = State) ->
     ok = py_nif:context_kill(Handle, Why),
-    ok = tell_owner(drained, State),
+    ok = notify_owner(drained, State),
     State#state{handle = undefined, ending = []}.
 
 -spec is_stuck() -> boolean().
@@ -284,7 +286,7 @@ is_stuck() ->
         _Gone -> false
     end.
 
-%% The thread is stuck. Whoever waits or comes goes on waiting until another serves in its place.
+%% The thread is stuck. Callers go on waiting until another thread serves in its place.
 -spec replace(#state{}) -> #state{}.
 replace(#state{handle = Handle, replacement = undefined} = State) ->
     Ref = make_ref(),
@@ -300,11 +302,11 @@ replace(State) ->
 not_replaced({error, Reason}, #state{failures = Failures} = State) ->
     ok = report_not_replaced(Reason, State),
     _ = erlang:send_after(backoff(Failures), self(), replace),
-    State#state{replacement = waiting, failures = Failures + 1}.
+    State#state{replacement = retrying, failures = Failures + 1}.
 
 -spec take_over(#state{}) -> #state{}.
 take_over(#state{handle = Old, replacement = {Ref, New}} = State) ->
-    case py_nif:context_hand_over(Old, New) of
+    case py_nif:context_take_over(Old, New) of
         true ->
             ok = report_replaced(State),
             State#state{handle = New, ref = Ref, replacement = undefined, failures = 0};
@@ -312,7 +314,7 @@ take_over(#state{handle = Old, replacement = {Ref, New}} = State) ->
             (drop_replacement(State))#state{failures = 0}
     end.
 
-%% Whoever stops the context waits for its end.
+%% A stop of the context waits for its end.
 -spec drop_replacement(#state{}) -> #state{}.
 drop_replacement(#state{replacement = {Ref, New}, ending = Ending} = State) ->
     ok = py_nif:context_kill(New, shutdown),
@@ -343,29 +345,30 @@ named(#state{id = Id}) -> Id.
 -spec started(#state{}) -> #state{}.
 started(State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, ok) end, State#state.waiting),
-    ok = tell_owner(started, State),
+    ok = notify_owner(started, State),
     ok = report_recovery(State),
     State#state{status = serving, waiting = [], failures = 0}.
 
-%% A thread that takes long to end is waited for when stopping.
+%% The thread itself may end later: a stop waits for it.
 -spec failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 failed({error, _} = Error, #state{slot = undefined, waiting = []} = State) ->
-    %% So fast that nobody has asked yet. Whoever starts it is about to, if he lives.
+    %% So fast that nobody has asked yet. The process that starts it is about to, if it lives.
     _ = erlang:send_after(?AWAIT_TIMEOUT, self(), nobody_awaited),
     {noreply, State#state{status = {failed, Error}}};
 failed(Error, #state{slot = undefined} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, Error) end, State#state.waiting),
-    %% Whoever awaits has the error; a crash report on top would say nothing new.
+    %% The waiting process has the error; a crash report would say nothing new.
     {stop, normal, State#state{waiting = []}};
 failed({error, Reason}, #state{failures = Failures} = State) ->
-    ok = tell_owner({error, Reason, Failures}, State),
+    ok = notify_owner({error, Reason, Failures}, State),
     _ = erlang:send_after(backoff(Failures), self(), retry),
-    {noreply, State#state{status = waiting, failures = Failures + 1}}.
+    {noreply, State#state{status = retrying, failures = Failures + 1}}.
 
--spec tell_owner(starting | started | {error, term(), non_neg_integer()} | drained, #state{}) -> ok.
-tell_owner(_Event, #state{slot = undefined}) ->
+-spec notify_owner(starting | started | {error, term(), non_neg_integer()} | drained, #state{}) ->
+    ok.
+notify_owner(_Event, #state{slot = undefined}) ->
     ok;
-tell_owner(Event, #state{slot = #{owner := Owner, key := Key}}) ->
+notify_owner(Event, #state{slot = #{owner := Owner, key := Key}}) ->
     Owner ! {slot, Key, self(), Event},
     ok.
 
@@ -375,7 +378,8 @@ backoff(Failures) ->
 
 %% The counterpart of what the pool reports of the first failure.
 -spec report_recovery(#state{}) -> ok.
-report_recovery(#state{failures = Failures, slot = #{pool := Name, slot := Slot}}) when Failures > 0 ->
+report_recovery(#state{failures = Failures, slot = #{pool := Name, slot := Slot}})
+  when Failures > 0 ->
     logger:notice(#{event => {py_context, recovered}, pool => Name, slot => Slot,
                     failures => Failures},
                   #{report_cb => fun py_error:report/1});
@@ -390,7 +394,7 @@ terminate(Reason, #state{handle = Handle} = State) ->
         false when Handle =:= undefined ->
             ok;
         false ->
-            %% Died rather than stopped: everybody is told at once, and nothing holds up the
+            %% Died rather than stopped: all callers get an answer at once, and nothing delays the
             %% replacement.
             py_nif:context_kill(Handle, Reason)
     end.
@@ -409,7 +413,7 @@ begin_stop(Why, State) ->
     ok = close(Why, State),
     (drop_replacement(State))#state{status = stopping, deadline = start_grace(grace(State))}.
 
-%% It is for jobs: what a context runs before it serves is none.
+%% The grace is for jobs, and a context's setup is no job.
 -spec grace(#state{}) -> timeout().
 grace(#state{status = starting}) -> 0;
 grace(#state{options = #{shutdown := Grace}}) -> Grace.
@@ -418,14 +422,14 @@ grace(#state{options = #{shutdown := Grace}}) -> Grace.
 close(_Why, #state{handle = undefined}) -> ok;
 close(Why, #state{handle = Handle}) -> py_nif:context_close(Handle, Why).
 
-%% While its grace runs the process is alive, but no caller should be sent to it any more.
+%% During the grace the process is alive, but no caller is routed to it any more.
 -spec leave_slot(#state{}) -> ok.
 leave_slot(#state{slot = undefined}) ->
     ok;
 leave_slot(#state{slot = #{pool := Name, slot := Slot}}) ->
     case py_pool_table:lookup(Name) of
         undefined -> ok;
-        Pool -> py_nif:pool_leave(Pool, Slot)
+        Pool -> py_nif:pool_drain_slot(Pool, Slot)
     end.
 
 -spec start_grace(timeout()) -> py_deadline:deadline().
@@ -438,7 +442,7 @@ start_grace(Grace) ->
 -spec await_end(term(), #state{}) -> ok.
 await_end(Reason, #state{ending = Ending, deadline = Deadline} = State) ->
     ok = await_thread(Reason, State),
-    %% They have been told to end already.
+    %% The threads of replacements are ending already.
     _ = [ended_within(Ref, py_deadline:left(last(Deadline, State)), State) || Ref <- Ending],
     ok.
 
@@ -455,8 +459,8 @@ await_thread(Reason, #state{handle = Handle, ref = Ref, deadline = Deadline} = S
             ok
     end.
 
-%% What was interrupted when the grace was over may clean up. A thread that is stuck in C sees the
-%% interrupt only when it returns; it ends then. The time is one for all contexts of a pool.
+%% A job that was interrupted at the end of the grace may clean up. A thread that is stuck in C
+%% sees the interrupt only when it returns, and ends then. All contexts of a pool share this time.
 -spec last(py_deadline:deadline(), #state{}) -> py_deadline:deadline().
 last(infinity, _State) -> infinity;
 last(Deadline, State) -> Deadline + clean_up(State) + ?END_TIMEOUT.
@@ -468,8 +472,8 @@ clean_up(#state{options = #{interrupt_grace := Grace, stuck_after := StuckAfter}
         Ms -> Ms
     end.
 
-%% In a pool only as long as that lives: when it has been killed nobody waits for the end, its
-%% supervisor goes from one context to the next, and all of them have been replaced.
+%% A context of a pool waits only as long as the pool's process lives. When that was killed, nobody
+%% waits for the end of its contexts, and new ones have replaced them.
 -spec ended_within(reference(), timeout(), #state{}) -> boolean().
 ended_within(Ref, Timeout, #state{slot = undefined}) ->
     ended_within(Ref, Timeout);
@@ -490,7 +494,7 @@ ended_within(Ref, Timeout) ->
         false
     end.
 
-%% What callers are told: every orderly stop is a shutdown.
+%% The reason that callers get: every orderly stop is a shutdown.
 -spec died(term()) -> term().
 died(normal) -> shutdown;
 died({shutdown, _}) -> shutdown;

@@ -34,8 +34,8 @@ find(Key) ->
         Step -> Step
     end.
 
-%% The sources that a new context runs. One with a virtual environment of its own has no use for
-%% everybody's.
+%% The sources that a new context runs. A context with a virtual environment of its own doesn't get
+%% the shared one.
 -spec sources(Venv :: binary() | undefined) -> [binary()].
 sources(undefined) ->
     [Source || {_, Source, _} <- steps()];

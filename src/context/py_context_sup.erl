@@ -33,7 +33,7 @@ which_contexts() ->
     try
         [Pid || {_, Pid, _, _} <- supervisor:which_children(?MODULE), is_pid(Pid)]
     catch
-        %% It isn't there, or has just died.
+        %% The supervisor isn't there, or has just died.
         exit:_ -> []
     end.
 
@@ -46,7 +46,8 @@ start_child(Id, #{mode := Mode} = Options) ->
     try
         supervisor:start_child(?MODULE, [Id, Options])
     catch
-        %% It has just died, and with it what it was about to start.
+        %% The supervisor has just died, and the context that it was about to start with
+        %% it.
         exit:{_, {gen_server, call, [?MODULE | _]}} ->
             case py_app:ensure_started(Mode) of
                 ok -> start_child(Id, Options);

@@ -24,12 +24,14 @@ on_node(Node, Module, Func, Args, Timeout) ->
 
 %% Calls a function of this application on another node. `raised': it raised an error.
 -spec apply(node(), module(), atom(), [term()], timeout()) ->
-    {ok, term()} | {raised, term()} | {error, timeout | {context_died, term()} | {no_library, node()}}.
+    {ok, term()} | {raised, term()}
+  | {error, timeout | {context_died, term()} | {no_library, node()}}.
 apply(Node, Module, Func, Args, infinity) ->
     outcome(Node, Module, Func, Args);
 apply(Node, Module, Func, Args, Timeout) ->
-    %% In a process of its own: to reach a node that doesn't answer may take any time, and when that process
-    %% is killed the other node, if it is ever heard of again, sees that nobody waits.
+    %% In a process of its own: to reach a node that doesn't answer may take any time. When
+    %% this process is killed, the other node, if it ever answers again, sees that no process
+    %% waits.
     {Pid, Monitor} = spawn_monitor(?MODULE, exit_with_outcome, [Node, Module, Func, Args]),
     receive
         {'DOWN', Monitor, process, Pid, {outcome, Outcome}} -> Outcome;
@@ -65,9 +67,9 @@ answer(User, Module, Func, Args) ->
     ok = die_with(User),
     py_remote_refs:keep(erlang:apply(Module, Func, Args), User).
 
-%% The calling process, which works for one of another node, dies when that one does: its job
-%% is cancelled then, as that of a local caller is. A process of its own notices, since this one waits
-%% for the job.
+%% The calling process, which works for one of another node, dies when that one does: its job is
+%% cancelled then, as that of a local caller is. A process of its own notices, since this one
+%% waits for the job.
 -spec die_with(pid()) -> ok.
 die_with(Caller) ->
     Worker = self(),
@@ -78,7 +80,7 @@ die_with(Caller) ->
 watch(Caller, Worker) ->
     CallerMonitor = monitor(process, Caller),
     WorkerMonitor = monitor(process, Worker),
-    %% Without a frame of this module, which may be loaded anew twice meanwhile.
+    %% Hibernation leaves no frame of this module, which may be loaded anew twice meanwhile.
     erlang:hibernate(?MODULE, watching, [CallerMonitor, WorkerMonitor, Worker]).
 
 %% @private

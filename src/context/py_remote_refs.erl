@@ -11,7 +11,8 @@
 %% Keeps what is in `Result' for `User', and returns it.
 -spec keep(Result, User :: pid()) -> Result.
 keep({ok, Value} = Result, User) ->
-    lists:foreach(fun({Ref, Ctx}) -> py_context_server:keep_ref(Ctx, Ref, User) end, ours(Value, [])),
+    lists:foreach(fun({Ref, Ctx}) -> py_context_server:keep_ref(Ctx, Ref, User) end,
+                  ours(Value, [])),
     Result;
 keep(Result, _User) ->
     Result.

@@ -18,9 +18,9 @@
 %% Sending one.
 -export([native/2]).
 
--export_type([request/0, target/0, work/0, options/0]).
+-export_type([request/0, target/0, work/0]).
 
--include("../base/py_args.hrl").
+-include("../base/py_check.hrl").
 -include("../base/py_request_flags.hrl").
 
 -record(request, {
@@ -49,20 +49,6 @@
               | {gather, Coroutines :: [reference()], timeout()}
               | new_env.
 -type name() :: atom() | binary().
--type options() :: #{kwargs => py_context:kwargs(),
-                     timeout => timeout(),
-                     env => process | none | py_context:env(),
-                     traceback => boolean(),
-                     values => erlang | elixir,
-                     on_caller_down => interrupt | finish,
-                     result => auto | term | object}.
-%% `kwargs': keyword arguments. `timeout': in ms. `env': whose variables are used: the calling
-%% process's (`process', the default), the context's own (`none'), or those of an environment made by
-%% `py_context:create_local_env/1'. `traceback': whether an exception comes with its traceback.
-%% `values': with `elixir', `None' is `nil' and a handle on an object the struct `Py.Object' in the
-%% result, at any depth; with `erlang', the default, they are `none' and a reference.
-%% `on_caller_down': what becomes of the call when the calling process dies. `result': as in
-%% `py_context:call_options()'; of streams, for each item; not of `exec'.
 
 %% How long a pool has to answer, in ms, unless the caller says otherwise.
 -define(POOL_TIMEOUT, 30_000).
@@ -110,14 +96,15 @@ request({context, _} = Target, Work) ->
     #request{target = Target, work = Work, timeout = infinity}.
 
 %% A timeout, or a map of options. An unknown or bad one is named.
--spec with_options(request(), timeout() | options()) ->
+-spec with_options(request(), timeout() | py:options()) ->
     {ok, request()} | {error, {bad_option, {term(), term()}}}.
 with_options(Request, Timeout) when ?IS_TIMEOUT(Timeout) ->
     {ok, Request#request{timeout = Timeout}};
 with_options(#request{work = {call, _, _, _, Given}}, #{kwargs := Kwargs}) when Given =/= #{} ->
     %% There are some already, as an argument: one of the two would be lost.
     {error, {bad_option, {kwargs, Kwargs}}};
-with_options(#request{work = {call, Module, Func, Args, _}} = Request, #{kwargs := Kwargs} = Rest) ->
+with_options(#request{work = {call, Module, Func, Args, _}} = Request,
+             #{kwargs := Kwargs} = Rest) ->
     case is_map(Kwargs) orelse is_list(Kwargs) of
         true ->
             Named = py_check:named(Kwargs, 1, [Kwargs]),
@@ -176,14 +163,15 @@ as_stream(Request) ->
 %% A coroutine is not run but comes as `{parked, Handle}'.
 -spec defer_coroutines(request()) -> request().
 defer_coroutines(Request) ->
-    flag(?FLAG_PARK, Request).
+    flag(?FLAG_DEFER, Request).
 
 %% It runs to its end also when the calling process dies, unless the options say otherwise.
 -spec survive_caller(request()) -> request().
-survive_caller(#request{flags = Flags} = Request) when Flags band ?FLAG_STOP_ORPHAN =/= 0 ->
+survive_caller(#request{flags = Flags} = Request)
+  when Flags band ?FLAG_INTERRUPT_ON_CALLER_DOWN =/= 0 ->
     Request;
 survive_caller(Request) ->
-    flag(?FLAG_FINISH_ORPHAN, Request).
+    flag(?FLAG_FINISH_ON_CALLER_DOWN, Request).
 
 -spec flag(py_nif:flags(), request()) -> request().
 flag(Bit, #request{flags = Flags} = Request) ->
@@ -206,7 +194,7 @@ flags(#request{flags = Flags}) ->
 
 -spec survives_caller(request()) -> boolean().
 survives_caller(#request{flags = Flags}) ->
-    Flags band ?FLAG_FINISH_ORPHAN =/= 0.
+    Flags band ?FLAG_FINISH_ON_CALLER_DOWN =/= 0.
 
 %% Whether it leaves variables behind in the calling process's namespace.
 -spec leaves_state(request()) -> boolean().

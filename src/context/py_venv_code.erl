@@ -31,11 +31,12 @@
         "    lib = os.path.join(venv, 'lib', 'python' + version, 'site-packages')\n"
         "    if not os.path.isdir(lib):\n"
         "        import glob\n"
-        "        found = glob.glob(os.path.join(glob.escape(venv), 'lib', 'python*', 'site-packages'))\n"
+        "        pattern = os.path.join(glob.escape(venv), 'lib', 'python*', 'site-packages')\n"
+        "        found = glob.glob(pattern)\n"
         "        others = sorted(path.split(os.sep)[-2][len('python'):] for path in found)\n"
         "        if others:\n"
-        "            raise FileNotFoundError(f'this is Python {version}, and the virtual environment of '\n"
-        "                                    f'Python {\" and \".join(others)}: {venv}')\n"
+        "            raise FileNotFoundError(f'this is Python {version}, and the virtual '\n"
+        "                f'environment of Python {\" and \".join(others)}: {venv}')\n"
         "        raise FileNotFoundError(f'no virtual environment: {venv}')\n"
         "    if not (old and (old['own'] > own or (old['venv'], old['own']) == (venv, own))):\n"
         "        if old:\n"
@@ -76,7 +77,7 @@ source(Code, Venv, Own) ->
                       literal(Venv), ", 'own': ", Flag, ", 'lock': ", path_lock(),
                       "})"]).
 
-%% The lock of whoever changes Python's path: an expression, the same lock throughout an interpreter.
+%% The lock for changes of Python's path: an expression, the same lock throughout an interpreter.
 -spec path_lock() -> string().
 path_lock() ->
     "__import__('sys').__dict__.setdefault('_py_context_lock', __import__('_thread').RLock())".

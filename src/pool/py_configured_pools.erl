@@ -6,12 +6,12 @@
 
 -export([start_default/0, start_configured/0]).
 
-%% Starts pool `default' as `default_pool' says, unless it runs: then it is as whoever started it
-%% wanted it.
+%% Starts pool `default' as `default_pool' says, unless it runs: then it is as it was
+%% started.
 -spec start_default() ->
     ok | {error, py_context_router:start_error() | {pool_not_started, default}}.
 start_default() ->
-    %% So that there is an environment to look at; starting comes after.
+    %% Loads the application's environment; the application itself starts later.
     _ = application:load(py_context_router),
     try py_context_router:start(py_config:value(default_pool)) of
         {ok, _} -> ok;
@@ -22,7 +22,7 @@ start_default() ->
         exit:_ -> {error, {pool_not_started, default}}
     end.
 
-%% Somebody may be just starting it: it is there when his contexts serve.
+%% Another process may be starting it: this waits until its contexts serve.
 -spec join_default() -> ok | {error, py_context_router:start_error()}.
 join_default() ->
     case py_context_router:start() of

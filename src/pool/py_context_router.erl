@@ -2,16 +2,19 @@
 %%
 %% A pool is a number of contexts (see {@link py_context}). A process that asks for its context
 %% gets the one of the scheduler it is running on, so that neighbours on a scheduler share a
-%% context and schedulers don't contend for one; or the one that it has bound. Calls that are left to
-%% the pool (`py:call/3' and the like) begin there too, and go to another context while that is busy.
+%% context and schedulers don't contend for one; or the one that it has bound. Calls that are left
+%% to the pool (`py:call/3' and the like) begin there too, and go to another context while that is
+%% busy.
 %%
-%% Pools live under the application's supervisor, not linked to whoever started them. Contexts that
-%% die are replaced. Reads (`get_context', `contexts', `lookup_pool' …) take no lock and ask no
-%% process.
+%% Pools live under the application's supervisor, not linked to the process that starts them.
+%% Contexts that die are replaced. Reads (`get_context', `contexts', `lookup_pool' …) take no lock
+%% and ask no process.
 %%
-%% Results are `{ok, _} | {error, Reason}'; where the return type has no room for an error (the pool
+%% Results are `{ok, _} | {error, Reason}'; where the return type has no error (the pool
 %% was never started, an index is out of range, an argument has the wrong type) it is a `badarg'
 %% with an explanation for the shell (EEP 54).
+%%
+%% The file is over 400 lines because it is a public interface: a spec and a text for each function.
 -module(py_context_router).
 
 %% Pools.
@@ -41,34 +44,15 @@
                         on_caller_down => interrupt | finish,
                         stuck_after => timeout(),
                         interrupt_grace => timeout(),
-                        overload => refuse | {wait, non_neg_integer()},
+                        overload => py_context:overload(),
                         route => spread | affinity}.
-%% `contexts': how many, default one per scheduler. `mode': default `worker'. `max_queue': how many
-%% jobs may wait per context, default 10 000. `preload': Python source that is run once in each new
-%% context. `venv': a virtual environment whose packages the contexts use; workers share theirs, as
-%% they share the interpreter. `shutdown': ms that a running job has to finish when the pool stops,
-%% default 5 000.
-%% `on_caller_down': whether a job whose caller is gone is given up (a waiting one never runs, a
-%% running one is interrupted), default, or done all the same. `stuck_after': ms that an interrupted
-%% job may take to end, default 5 000; then its thread, which must be stuck in C code, is left to
-%% itself and a fresh context takes over behind the same pid. `interrupt_grace': ms that an
-%% interrupted job may clean up before it is interrupted again, default 1 000, at most `stuck_after'.
-%% `overload': whether a call is refused when the queue is full, default, or waits for room for so many ms.
-%% `route': where the calls of `py' go that are left to the pool: to the context of their scheduler if
-%% that is idle, else to any that is, else to the one with the fewest jobs (`spread', default); or
-%% always to one of their scheduler's contexts, as {@link get_context/1} chooses (`affinity').
--type pool_spec() :: #{name := pool_name(),
-                       contexts => pos_integer(),
-                       mode => py_context:context_mode(),
-                       max_queue => pos_integer() | infinity,
-                       preload => iodata(),
-                       venv => file:name_all(),
-                       shutdown => timeout(),
-                       on_caller_down => interrupt | finish,
-                       stuck_after => timeout(),
-                       interrupt_grace => timeout(),
-                       overload => refuse | {wait, non_neg_integer()},
-                       route => spread | affinity}.
+%% `contexts': how many, default one per scheduler. `route': where the calls of `py' go that are
+%% left to the pool: to the context of their scheduler if that is idle, else to any that is, else
+%% to the one with the fewest jobs (`spread', default); or always to one of their scheduler's
+%% contexts, as {@link get_context/1} chooses (`affinity'). The others are the options of each
+%% context, see {@link py_context:options()}.
+-type pool_spec() :: #{name := pool_name(), atom() => term()}.
+%% A name, and the options of `start_opts()'.
 -type start_error() :: {bad_option, {Key :: term(), Value :: term()}}
                      | {already_started, Options :: map() | pid()}
                      | {unsupported_mode, py_context:context_mode(), Why :: binary()}
@@ -81,12 +65,12 @@
                      | system_limit
                      | killed.
 %% `already_started': with which other options; or, from `start_link/1', as which process.
-%% `no_interpreter': Python could make none. `context_died': a context ended as it started. `pool_failed': one of
-%% the pools that the application environment describes. `application_failed': this application, or one that it
-%% needs, didn't start. `system_limit': the operating system gave no more threads. `killed': the pool's process
-%% was, as it started.
+%% `no_interpreter': Python could make none. `context_died': a context ended as it started.
+%% `pool_failed': one of the pools that the application environment describes.
+%% `application_failed': this application, or one that it needs, didn't start. `system_limit': the
+%% operating system gave no more threads. `killed': the pool's process was, as it started.
 
--include("../base/py_args.hrl").
+-include("../base/py_check.hrl").
 
 %% Where a process keeps its binding. One atom for the default pool: it is read on every call.
 -define(IS_NAME(Name), (is_atom(Name) orelse is_binary(Name))).
@@ -152,18 +136,18 @@ start_checked(Pool, Given, #{mode := Mode} = Options) ->
         {error, _} = Error -> Error
     end.
 
-%% Whoever comes first starts it, and all wait for the same outcome.
+%% The first caller starts it, and all wait for the same outcome.
 -spec start_or_join(pool_name(), start_opts(), py_options:pool()) ->
     {ok, [pid()]} | {error, start_error()}.
 start_or_join(Pool, Given, Options) ->
     try py_pool_sup:start_pool(Pool, Options) of
         {ok, Pid} -> join(Pid, Pool, Given, Options);
         {error, {already_started, Pid}} -> join(Pid, Pool, Given, Options);
-        %% As it began; nobody has stopped it.
+        %% The pool's process was killed as it began; nobody has stopped it.
         {error, killed} -> restart_checked(Pool, Given, Options);
         {error, _} = Error -> Error
     catch
-        %% It has just died, and with it what it was about to start.
+        %% The supervisor has just died, and the pool that it was about to start with it.
         exit:{_, {gen_server, call, [py_pool_sup | _]}} ->
             restart_checked(Pool, Given, Options)
     end.
@@ -177,7 +161,7 @@ restart_checked(Pool, Given, Options) ->
     {ok, [pid()]} | {error, start_error()}.
 join(Pid, Pool, Given, Options) ->
     case py_pool:await(Pid, Given) of
-        %% It was just being stopped; this start comes after that.
+        %% The pool was just being stopped; this start comes after that.
         Ended when is_atom(Ended) -> start_or_join(Pool, Given, Options);
         Outcome -> Outcome
     end.
@@ -187,7 +171,7 @@ join(Pid, Pool, Given, Options) ->
 %% their threads are gone. Idempotent.
 -spec stop_pool(pool_name()) -> ok.
 stop_pool(Pool) when is_atom(Pool) ->
-    py_pool:stop(Pool);
+    py_pool_stop:stop(Pool);
 stop_pool(Pool) ->
     ?BADARG([Pool], {argument, 1, <<"not an atom">>}).
 
@@ -218,8 +202,8 @@ resized(Pool, _Ended) -> {error, {pool_not_started, Pool}}.
 %% @doc A child specification for a pool in your own supervision tree. Put it after what the pool's
 %% `preload' needs, and list `py_context_router' in your application's `applications'.
 %%
-%% It is `transient': `stop_pool/1' stops it for good, a crash is followed by a restart. In the place of
-%% the source in `preload' stands a reference, so that no supervisor's report shows it.
+%% It is `transient': `stop_pool/1' stops it for good, a crash is followed by a restart. In the
+%% place of the source in `preload' stands a reference, so that no supervisor's report shows it.
 -spec child_spec(pool_spec()) -> supervisor:child_spec().
 child_spec(#{name := Name} = Spec) ->
     #{id => {?MODULE, Name},
@@ -265,11 +249,11 @@ start_linked(Name, #{mode := Mode} = Options) ->
 -spec await_linked({ok, pid()} | {error, term()} | ignore) ->
     {ok, pid()} | {error, start_error()} | ignore.
 await_linked(ignore) ->
-    %% The restart of a pool that was stopped between its death and this.
+    %% A restart, of a pool that was stopped between its death and now.
     ignore;
 await_linked({ok, Pid}) ->
-    %% It is ours, and there is nothing to compare: one that is restarted has the size that it was
-    %% resized to, not the specified one.
+    %% No options to compare: a pool that is restarted has the size that it was resized to, not
+    %% the specified one.
     case py_pool:await(Pid, #{}) of
         {ok, _Contexts} -> {ok, Pid};
         {error, _} = Error -> py_context_server:unlink_flush(Pid, Error);
@@ -378,8 +362,9 @@ bind_context(Ctx) ->
     bind_context(default, Ctx).
 
 %% @doc Binds this process to a context: `get_context' gives it as long as it is alive. A second
-%% binding replaces the first. The context may be on another node: then the binding ends when one of
-%% `py''s calls finds that it is dead, which goes on in this node's pool, or that the connection is lost.
+%% binding replaces the first. The context may be on another node: then the binding ends when one
+%% of `py''s calls finds that it is dead, which goes on in this node's pool, or that the
+%% connection is lost.
 -spec bind_context(pool_name(), pid()) -> ok.
 bind_context(Pool, Ctx) when is_atom(Pool), is_pid(Ctx) ->
     _ = put(binding(Pool), Ctx),
@@ -529,10 +514,10 @@ info() ->
     maps:from_list([{Pool, Info} || Pool <- pools(), Info <- [info(Pool)], Info =/= #{}]).
 
 %% @doc What is known of a pool: `mode', `size' (slots), `alive' (contexts), `restarts' (times a
-%% slot has been filled again), `quarantined' (threads that are stuck in C code and have been left
-%% to themselves) and `quarantine_limit' (as many, and the pool takes no new calls), its other options,
-%% and `contexts': a list with {@link py_context:info/1} of each, in slot order. `#{}' when it isn't
-%% started.
+%% slot has been filled again), `quarantined' (threads that are stuck in C code and have been
+%% abandoned) and `quarantine_limit' (as many, and the pool takes no new calls), its other
+%% options, and `contexts': a list with {@link py_context:info/1} of each, in slot order. `#{}'
+%% when it isn't started.
 %%
 %% Asks the pool's process for its counters, and no thread.
 -spec info(pool_name()) -> map().

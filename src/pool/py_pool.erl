@@ -11,7 +11,7 @@
 
 -behaviour(gen_server).
 
--export([start_link/2, await/2, stop/1, resize/2, info/1, forget_dead/0]).
+-export([start_link/2, await/2, resize/2, info/1, is_crash/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -35,100 +35,27 @@
 -type key() :: {Slot :: pos_integer(), integer()}.
 %% Unique per child, so that a slot that is drained and one that has taken its number differ.
 
-%% How long the error of a failed start is kept for whoever started it, in ms.
+%% How long the error of a failed start is kept for the process that started it, in ms.
 -define(AWAIT_TIMEOUT, 5_000).
-%% How long a supervisor may take to restart a pool that was killed, in ms.
--define(RESTART_TIMEOUT, 1_000).
 
-%% Starts the process; the contexts come up on their own, see `await/2'. The options may be those that
-%% are `persisted' of the pool.
+%% Starts the process; the contexts come up on their own, see `await/2'. The options may be those
+%% that are `persisted' of the pool.
 -spec start_link(atom(), py_options:pool() | persisted) ->
     {ok, pid()} | {error, {already_started, pid()} | term()} | ignore.
 start_link(Name, Options) ->
-    gen_server:start_link({local, py_pool_table:registered_name(Name)}, ?MODULE, {Name, Options}, []).
+    Registered = py_pool_table:registered_name(Name),
+    gen_server:start_link({local, Registered}, ?MODULE, {Name, Options}, []).
 
 %% Waits until all contexts serve. `Given' are the options that the caller asked for.
 -spec await(pid(), map()) -> {ok, [pid()]} | {error, term()} | stopped | gone.
 await(Pid, Given) ->
     case ask(Pid, {await, Given}) of
         {failed, Error} ->
-            %% Its name is free again when the caller hears of it.
+            %% Its name is free again when the caller gets the error.
             Monitor = monitor(process, Pid),
             receive {'DOWN', Monitor, process, Pid, _} -> Error end;
         Outcome ->
             Outcome
-    end.
-
-%% Stops it; returns when its contexts and their threads are gone. Idempotent.
--spec stop(atom()) -> ok.
-stop(Name) ->
-    Pool = py_pool_table:lookup(Name),
-    %% Its process may just have been killed, and be about to be restarted.
-    _ = [py_nif:pool_close(Pool) || Pool =/= undefined],
-    ok = unlink_from(py_pool_table:whereis_pool(Name)),
-    try
-        %% It takes nobody along, see `py_context_server:stop/1'.
-        gen_server:stop(py_pool_table:registered_name(Name), normal, infinity)
-    catch
-        exit:Reason -> not_stopped(Reason, Name, Pool)
-    end.
-
-%% It was dead, or has just been killed, or another one stops it.
--spec not_stopped(term(), atom(), undefined | py_nif:pool()) -> ok.
-not_stopped({Reason, {sys, terminate, _}}, Name, Pool) ->
-    not_stopped(Reason, Name, Pool);
-not_stopped(Reason, Name, Pool) ->
-    IsKilled = Reason =/= noproc andalso is_crash(Reason),
-    case IsKilled andalso (Pool =:= undefined orelse not py_pool_table:is_published(Name, Pool)) of
-        true ->
-            %% As it ended, when its entry was erased: a process that is started in its place can't
-            %% know that it is to end.
-            ok = await_process(Name, ?RESTART_TIMEOUT),
-            stop(Name);
-        false ->
-            forget(Name, Pool)
-    end.
-
--spec await_process(atom(), non_neg_integer()) -> ok.
-await_process(Name, Ms) ->
-    case py_pool_table:whereis_pool(Name) of
-        undefined when Ms > 0 -> receive after 1 -> await_process(Name, Ms - 1) end;
-        _ -> ok
-    end.
-
-%% The end that was asked for must not take the caller along who started the pool.
--spec unlink_from(pid() | undefined) -> ok.
-unlink_from(undefined) -> ok;
-unlink_from(Pid) -> py_context_server:unlink_flush(Pid, ok).
-
-%% Its process was dead: its contexts are dying, and a process that is started in its place finds it
-%% closed, erases the entry and ends; in a tree that doesn't restart it nobody does.
--spec forget(atom(), undefined | py_nif:pool()) -> ok.
-forget(_Name, undefined) ->
-    ok;
-forget(Name, Pool) ->
-    case py_pool_table:is_published(Name, Pool) of
-        true ->
-            lists:foreach(fun await_death/1, py_nif:pool_contexts(Pool)),
-            await_restart(Name, Pool, ?RESTART_TIMEOUT);
-        false ->
-            ok
-    end.
-
--spec await_death(pid()) -> ok.
-await_death(Pid) ->
-    Monitor = monitor(process, Pid),
-    receive {'DOWN', Monitor, process, Pid, _} -> ok end.
-
--spec await_restart(atom(), py_nif:pool(), non_neg_integer()) -> ok.
-await_restart(Name, Pool, Ms) ->
-    case py_pool_table:is_published(Name, Pool) of
-        true when Ms > 0 ->
-            receive after 1 -> await_restart(Name, Pool, Ms - 1) end;
-        true ->
-            py_pool_table:erase(Name);
-        false ->
-            ok
     end.
 
 -spec resize(atom(), pos_integer()) -> ok | {error, term()} | stopped | gone.
@@ -149,18 +76,6 @@ ask(Server, Request) ->
         exit:_ -> gone
     end.
 
-%% When the application has stopped, a pool that has just crashed is not restarted any more, and one
-%% that had lost its supervisor is waited for like the others.
--spec forget_dead() -> ok.
-forget_dead() ->
-    Persisted = py_pool_table:persisted(),
-    lists:foreach(fun py_pool_table:forget/1, Persisted),
-    Ending = [Pid || Name <- Persisted, Pid <- [py_pool_table:whereis_pool(Name)], is_pid(Pid)],
-    lists:foreach(fun await_death/1, Ending),
-    lists:foreach(fun py_pool_table:erase/1,
-                  [Name || Name <- py_pool_table:names(),
-                           py_pool_table:whereis_pool(Name) =:= undefined]).
-
 -spec init({atom(), py_options:pool() | persisted}) -> {ok, #state{}} | ignore.
 init({Name, persisted}) ->
     case py_pool_table:persisted_options(Name) of
@@ -177,11 +92,12 @@ init({Name, Options}) ->
                 {false, true} ->
                     {ok, started(Pool, Name, Options)};
                 {false, false} ->
-                    %% Of one that was killed in somebody else's hands, who hasn't started it again.
+                    %% What is left of a pool that was killed in a user's tree
+                    %% and not started again there.
                     ok = py_pool_table:erase(Name),
                     {ok, started(undefined, Name, Options)};
                 {true, _} ->
-                    %% Stopped after its process had been killed, see `forget/2'.
+                    %% Stopped after its process had been killed, see py_pool_stop.
                     ok = py_pool_table:erase(Name),
                     ignore
             end
@@ -197,8 +113,9 @@ fill(undefined, #state{options = #{contexts := Size, route := Route}} = State) -
     Pool = py_nif:pool_new(Size, erlang:system_info(schedulers), Route =:= spread),
     (add_slots(1, Size, State#state{pool = Pool}))#state{change = starting};
 fill(Pool, #state{options = Options} = State) ->
-    %% A killed pool that has come back: nobody waits, its slots fill as they can. They are those of
-    %% its earlier life, resized as they may have been; then the entry needn't change.
+    %% A pool that was killed and is started again: no caller waits, and its slots fill as they
+    %% can. They are the native slots of before, at the size they had, so the entry needn't
+    %% change.
     Size = length(py_nif:pool_contexts(Pool)),
     Known = State#state{pool = Pool, options = Options#{contexts := Size}},
     ok = py_pool_table:persist(State#state.name, Known#state.options),
@@ -245,7 +162,7 @@ handle_cast(_Message, State) ->
 handle_info(nobody_awaited, State) ->
     {stop, normal, State};
 handle_info(_Message, #state{change = {failed, _}} = State) ->
-    %% Of contexts that are gone.
+    %% An event of a context that is gone.
     {noreply, State};
 handle_info({slot, {N, _} = Key, Pid, Event}, #state{slots = Slots} = State) ->
     case Slots of
@@ -276,7 +193,7 @@ slot_event({error, Reason, Before}, {N, _} = Key, _Pid, #state{pending = Pending
         true ->
             start_failed({error, Reason}, State);
         false ->
-            %% A slot that had been filled: its context keeps trying.
+            %% The slot had been filled before, and its context keeps trying.
             ok = report_failure(N, Reason, Before, State),
             {noreply, State}
     end;
@@ -292,8 +209,8 @@ report_failure(Slot, Reason, 0, #state{name = Name}) ->
 report_failure(_Slot, _Reason, _Before, _State) ->
     ok.
 
-%% A slot that a resize has removed: it is drained, or was killed while it drained and has come
-%% back. Either way it goes now.
+%% An event of a slot that a resize has removed: its context is drained, or was killed while it
+%% drained and has been restarted. The slot is removed now.
 -spec old_slot_event(term(), key(), #state{}) -> #state{}.
 old_slot_event(_Event, Key, #state{sup = Sup} = State) ->
     ok = py_slot_sup:stop_slot(Sup, Key),
@@ -313,8 +230,8 @@ all_started(#state{change = {growing, From, OldSize}, slots = Slots, options = O
 all_started(State) ->
     State.
 
-%% New slots are routed to from now on, and not before all of them serve: a process that follows this one
-%% takes the slots that it finds for the pool's size.
+%% New slots are routed to from now on, and not before all of them serve: a process that follows
+%% this one takes the slots that it finds for the pool's size.
 -spec open_slots(pos_integer(), pos_integer(), #state{}) -> ok.
 open_slots(OldSize, Size, #state{pool = Pool, sup = Sup, slots = Slots}) ->
     ok = py_nif:pool_resize(Pool, Size),
@@ -325,12 +242,12 @@ open_slots(OldSize, Size, #state{pool = Pool, sup = Sup, slots = Slots}) ->
 %% All or nothing: one failure undoes the rest.
 -spec start_failed({error, term()}, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 start_failed(Error, #state{change = starting, waiting = []} = State) ->
-    %% So fast that nobody has asked yet. Whoever starts it is about to, if he lives.
+    %% So fast that nobody has asked yet. The process that starts it is about to, if it lives.
     ok = stop_contexts(State),
     _ = erlang:send_after(?AWAIT_TIMEOUT, self(), nobody_awaited),
     {noreply, State#state{change = {failed, Error}}};
 start_failed(Error, #state{change = starting} = State) ->
-    %% The contexts go before the callers hear of it: nothing is left when they do.
+    %% The contexts go before the callers get the error: nothing is left then.
     ok = stop_contexts(State),
     ok = reply_all(State#state.waiting, {failed, Error}),
     ok = reply_all([From || {From, _} <- State#state.resizes], Error),
@@ -373,20 +290,22 @@ shrink(Size, #state{slots = Slots, pool = Pool, sup = Sup, options = Options} = 
 
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, #state{name = Name} = State) ->
-    _ = (is_crash(Reason) andalso py_pool_table:is_persisted(Name)) orelse py_pool_table:erase(Name),
+    _ = (is_crash(Reason) andalso py_pool_table:is_persisted(Name))
+        orelse py_pool_table:erase(Name),
     ok = stop_contexts(State),
-    %% The application may have stopped meanwhile.
+    %% The application may have stopped meanwhile, and then nothing starts it again.
     _ = py_pool_table:is_persisted(Name) orelse py_pool_table:erase(Name),
     ok.
 
-%% After which it is started again.
+%% Whether a process that ended for this reason is started again.
 -spec is_crash(term()) -> boolean().
 is_crash(normal) -> false;
 is_crash(shutdown) -> false;
 is_crash({shutdown, _}) -> false;
 is_crash(_Reason) -> true.
 
-%% All at once first, then one after the other in the supervisor's way: the grace is one for all.
+%% All contexts begin to stop at once; then the supervisor terminates them one after the other. So
+%% they share one grace.
 -spec stop_contexts(#state{}) -> ok.
 stop_contexts(#state{sup = Sup}) ->
     try [py_context_server:stop_soon(Pid)

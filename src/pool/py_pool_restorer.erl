@@ -19,7 +19,7 @@ start_link() ->
 %% The state is the monitor of the supervisor.
 -spec init([]) -> {ok, reference(), {continue, look}}.
 init([]) ->
-    %% It may be that this process was killed as well.
+    %% This process may have been killed, too, so there may be pools to restore now.
     {ok, watch(), {continue, look}}.
 
 -spec watch() -> reference().
@@ -46,14 +46,15 @@ handle_info({'DOWN', Monitor, process, _, _}, Monitor) ->
     _ = erlang:send_after(?WAIT, self(), watch),
     {noreply, Monitor};
 handle_info(watch, _Monitor) ->
-    %% If there is none yet, that is told at once.
+    %% If there is none yet, the monitor says so at once.
     {noreply, watch(), {continue, look}};
 handle_info(look, Monitor) ->
     {noreply, Monitor, {continue, look}};
 handle_info(_Message, Monitor) ->
     {noreply, Monitor}.
 
-%% Starts a pool anew if it has no process. One that is not the supervisor's is about to end.
+%% Starts a pool again if it has no process. A process that the supervisor doesn't know is about to
+%% end.
 -spec is_restored(atom()) -> boolean().
 is_restored(Name) ->
     try

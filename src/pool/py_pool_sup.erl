@@ -23,8 +23,8 @@ start_pool(Name, Options) ->
 restore_pool(Name) ->
     supervisor:start_child(?MODULE, [Name, persisted]).
 
-%% A pool that was stopped between its death and its restart is not restarted. Its child, which would
-%% otherwise stay in the list, ends at once.
+%% A pool that was stopped between its death and its restart is not restarted. Its child, which
+%% would otherwise stay in the list, ends at once.
 -spec start_link_pool(atom(), py_options:pool() | persisted) -> {ok, pid()} | {error, term()}.
 start_link_pool(Name, Options) ->
     case py_pool:start_link(Name, Options) of

@@ -14,8 +14,9 @@
 start_link() ->
     supervisor:start_link(?MODULE, []).
 
-%% Starts the context of a slot; returns before its thread serves. `Key' is the child's id. The caller is
-%% the supervisor's parent and traps exits: if the supervisor is killed just then, he ends as it did.
+%% Starts the context of a slot; returns before its thread serves. `Key' is the child's id. The
+%% caller is the supervisor's parent and traps exits: if the supervisor is killed just then, the
+%% caller ends for the same reason.
 -spec start_slot(pid(), py_options:context(), py_context_server:slot()) -> {ok, pid()}.
 start_slot(Sup, Options, #{key := Key, pool := Pool, slot := N} = Slot) ->
     Child = #{id => Key,

@@ -12,10 +12,10 @@
 
 -export_type([parsed/0]).
 
--type parsed() :: {py_request:request(), timeout() | py_request:options()}.
--include("../base/py_args.hrl").
+-type parsed() :: {py_request:request(), timeout() | py:options()}.
+-include("../base/py_check.hrl").
 
-%% A request, and what is still to be said about it.
+%% A request, and the options that are still to be applied to it.
 
 -define(IS_TARGET(T), (is_pid(T) orelse is_atom(T))).
 %% How many items of a stream at most wait for their consumer, unless the caller says otherwise.
@@ -44,8 +44,8 @@ call([Pool, Module, Func, Args, Kwargs] = All) ->
 call([Target, Module, Func, Args, Kwargs, Options] = All) ->
     targeted(Target, Module, Func, Args, Kwargs, Options, All).
 
-%% What could be a pool, a module, a function and its arguments may be a module, a function, and no
-%% arguments. It is if there is such a pool.
+%% The first of four arguments may be a pool; or a module, and then the arguments are no list. It
+%% is a pool if there is one of that name.
 -spec check_target(term(), term(), term(), [term()]) -> ok.
 check_target(_Pool, Func, Args, _All) when is_list(Args), (is_atom(Func) orelse is_binary(Func)) ->
     ok;
@@ -123,7 +123,7 @@ target(_Other, All) -> ?BADARG(All, {argument, 1, <<"neither a context nor a poo
 arguments(Args, _N, _All) when is_list(Args) -> Args;
 arguments(_Args, N, All) -> ?BADARG(All, {argument, N, <<"not a list of arguments">>}).
 
-%% The request with all that was said about it.
+%% The request with its options.
 -spec complete(parsed()) -> {ok, py_request:request()} | {error, {bad_option, {term(), term()}}}.
 complete({Request, Options}) when Options =:= #{} -> {ok, Request};
 complete({Request, Options}) -> py_request:with_options(Request, Options).
@@ -175,15 +175,16 @@ complete_each([], _Options, Complete) ->
 
 %% ------------------------------------------------------------------ streams
 
-%% The request of a stream that comes as messages, and how many items at most are made before they are
-%% wanted.
+%% The request of a stream that comes as messages, and how many items at most are made before they
+%% are wanted.
 -spec complete_stream({py_request:request(), term()}) ->
-    {ok, py_request:request(), ReadAhead :: pos_integer()} | {error, {bad_option, {term(), term()}}}.
+    {ok, py_request:request(), ReadAhead :: pos_integer()}
+  | {error, {bad_option, {term(), term()}}}.
 complete_stream({_Request, #{timeout := Timeout}}) ->
     %% A stream takes as long as its consumer does.
     {error, {bad_option, {timeout, Timeout}}};
 complete_stream({_Request, #{on_caller_down := finish}}) ->
-    %% Nobody would take the items.
+    %% No process would take the items.
     {error, {bad_option, {on_caller_down, finish}}};
 complete_stream({Request, #{read_ahead := N} = Options}) when is_integer(N), N > 0 ->
     case complete({Request, maps:remove(read_ahead, Options)}) of

@@ -20,17 +20,17 @@
 -define(MAX_CHECK_INTERVAL, 10_000).
 
 -type limit() :: timeout().
-%% How long the call may take, kept although nobody waits.
+%% How long the call may take. The limit holds although no process waits.
 -type submitted() :: {waiting, pid(), py_nif:seq()} | {error, term()}.
 -type result() :: {ok, term()} | {error, term()} | {parked, reference()}.
 -type owner() :: {spawn_call, pid()} | {cast, pid(), iodata()}.
 
 %% ------------------------------------------------------------------ results by message
 
-%% Hands a request over. `{py_result, Ref, Result}' comes in any case.
+%% Submits a request. `{py_result, Ref, Result}' comes in any case.
 -spec spawn_call(py_request:request(), limit()) -> Ref :: reference().
 spawn_call(Request, Limit) ->
-    case py_dispatch:submit(Request, fun py_submit:submit_message/2) of
+    case py_dispatch:submit(Request, fun py_submit:submit_async/2) of
         {error, Reason} = Error ->
             case waits(Reason, Request) of
                 true ->
@@ -45,23 +45,23 @@ spawn_call(Request, Limit) ->
             RequestId
     end.
 
-%% Whether a context that can have it may be back soon.
+%% Whether a replacement of the dead context may serve soon.
 -spec waits(term(), py_request:request()) -> boolean().
 waits(Reason, Request) ->
     Reason =:= {context_died, noproc} andalso py_dispatch:wait_for_context(Request) =/= 0.
 
-%% The reference stands for a process that waits for a context, makes the call, and passes its result
-%% on.
+%% The reference stands for a process that waits for a context, makes the call, and passes its
+%% result on.
 -spec spawn_waiting(py_request:request(), limit()) -> reference().
 spawn_waiting(Request, Limit) ->
     Caller = self(),
     Own = py_request:on_behalf(Caller, Request),
     Pid = spawn(fun() -> proxy(Caller, Own, py_deadline:from_timeout(Limit)) end),
-    Ref = py_nif:tag(Pid),
+    Ref = py_nif:process_ref(Pid),
     Pid ! {proxy, Ref},
     Ref.
 
-%% Runs in that process. Its death is the caller's to the call.
+%% Runs in that process. To the call, its death is the caller's death.
 -spec proxy(pid(), py_request:request(), py_deadline:deadline()) -> ok.
 proxy(Caller, Request, Deadline) ->
     Monitor = monitor(process, Caller),
@@ -70,9 +70,11 @@ proxy(Caller, Request, Deadline) ->
         {'DOWN', Monitor, process, Caller, _} -> ok
     end.
 
--spec wait_and_call(pid(), reference(), reference(), py_request:request(), py_deadline:deadline()) -> ok.
+-spec wait_and_call(pid(), reference(), reference(), py_request:request(),
+                    py_deadline:deadline()) ->
+    ok.
 wait_and_call(Caller, Monitor, Ref, Request, Deadline) ->
-    case py_dispatch:submit_waiting(Request, fun py_submit:submit_message/2) of
+    case py_dispatch:submit_waiting(Request, fun py_submit:submit_async/2) of
         {error, _} = Error ->
             Caller ! {py_result, Ref, Error},
             ok;
@@ -87,7 +89,7 @@ wait_and_call(Caller, Monitor, Ref, Request, Deadline) ->
             end
     end.
 
-%% Waits for the result. When the time is up the call is given up, and no message comes later.
+%% Waits for the result. When the time is up the call is cancelled, and no message comes later.
 -spec await(reference(), timeout()) -> {ok, term()} | {error, term()}.
 await(Ref, Timeout) ->
     receive
@@ -111,8 +113,8 @@ cancel_or_result(Ref) ->
             late_result(Ref)
     end.
 
-%% It has come by now, or somebody has had it before; or the call's own limit has struck at the same
-%% time, and the process that keeps limits is just sending that.
+%% It has come by now, or somebody has had it before; or the call's own limit has ended it at the
+%% same time, and the process that keeps limits is just sending that.
 -spec late_result(reference()) -> {ok, term()} | {error, term()}.
 late_result(Ref) ->
     receive
@@ -126,29 +128,30 @@ late_result(Ref) ->
         end
     end.
 
-%% What the process has given up before this has been sent when it answers.
+%% The results of the calls that the process has cancelled before this have been sent when it
+%% answers.
 -spec sync_limits() -> ok.
 sync_limits() ->
     try
         gen_server:call(?MODULE, sync_limits, infinity)
     catch
-        %% It is gone, and sends nothing any more.
+        %% The process is gone, and sends nothing any more.
         exit:_ -> ok
     end.
 
 -spec cancel(reference()) -> true | sending | sent.
 cancel(Ref) ->
     try
-        py_nif:give_up(Ref)
+        py_nif:cancel_request(Ref)
     catch
         error:badarg -> cancel_waiting(Ref)
     end.
 
-%% When the process that waits in the caller's place is gone, it has sent what it will ever send. A
-%% reference of a call that was never taken in is an ordinary one.
+%% When the process that waits in the caller's place is gone, no message of it is on its way. The
+%% reference of a call that no context accepted is an ordinary one.
 -spec cancel_waiting(reference()) -> sent.
 cancel_waiting(Ref) ->
-    try py_nif:tagged(Ref) of
+    try py_nif:process_of_ref(Ref) of
         Pid ->
             Monitor = monitor(process, Pid),
             true = exit(Pid, kill),
@@ -159,7 +162,7 @@ cancel_waiting(Ref) ->
 
 %% ------------------------------------------------------------------ no results
 
-%% Hands a request over and forgets it. What goes wrong later is logged.
+%% Submits a request without waiting for its result. A later error is logged.
 -spec cast(py_request:request(), limit()) -> ok | {error, term()}.
 cast(Request, Limit) ->
     Caller = self(),
@@ -177,13 +180,12 @@ cast(Request, Limit) ->
             ok
     end.
 
-%% Runs in a process that waits for a context, and then for the end of the call, which takes it for the
-%% caller.
+%% Runs in a process that waits for a context and makes the call in the caller's place.
 -spec wait_and_cast(py_request:request(), limit(), pid()) -> ok.
 wait_and_cast(Request, Limit, Caller) ->
     Deadline = py_deadline:from_timeout(Limit),
     _ = py_request:survives_caller(Request) orelse py_erpc:die_with(Caller),
-    case py_dispatch:submit_waiting(Request, fun py_submit:submit_message/2) of
+    case py_dispatch:submit_waiting(Request, fun py_submit:submit_async/2) of
         {error, Reason} ->
             report(Caller, py_request:describe(Request), Reason);
         RequestId ->
@@ -196,13 +198,15 @@ wait_and_cast(Request, Limit, Caller) ->
 -spec cast(py_request:request(), limit(), pid()) -> ok | {error, term()}.
 cast(Request, Limit, Caller) ->
     Deadline = py_deadline:from_timeout(Limit),
-    %% By name: it may be down just now, and another process by the time that there is something to report.
+    %% By name: this module's process may be down now, and be another one when there is an
+    %% error to report.
     Cast = fun(Ctx, Sent) -> py_submit:submit_cast(Ctx, Sent, ?MODULE) end,
     case py_dispatch:submit(Request, Cast) of
         {error, _} = Error ->
             Error;
         RequestId ->
-            limit(RequestId, {cast, Caller, py_request:describe(Request)}, py_deadline:left(Deadline))
+            Owner = {cast, Caller, py_request:describe(Request)},
+            limit(RequestId, Owner, py_deadline:left(Deadline))
     end.
 
 %% ------------------------------------------------------------------ many at once
@@ -215,7 +219,8 @@ cast(Request, Limit, Caller) ->
 parallel(Requests, Timeout) ->
     Deadline = py_deadline:from_timeout(Timeout),
     Ref = make_ref(),
-    Submitted = [{N, submit_deferring(Request, Ref, N, Deadline)} || {N, Request} <- numbered(Requests)],
+    Submitted = [{N, submit_deferring(Request, Ref, N, Deadline)}
+                 || {N, Request} <- numbered(Requests)],
     Flags = lists:foldl(fun(Request, Sum) -> py_request:flags(Request) bor Sum end, 0, Requests),
     gathered(in_order(collect(Ref, Submitted, Deadline)), Flags, Deadline).
 
@@ -227,8 +232,9 @@ numbered(Values) ->
 in_order(Results) ->
     [maps:get(N, Results) || N <- lists:seq(1, map_size(Results))].
 
-%% What waits for a context does so in what is left of the time for all.
--spec submit_deferring(py_request:request(), reference(), pos_integer(), py_deadline:deadline()) -> submitted().
+%% A request that waits for a context does so in the time that is left for all.
+-spec submit_deferring(py_request:request(), reference(), pos_integer(), py_deadline:deadline()) ->
+    submitted().
 submit_deferring(Request, Ref, N, Deadline) ->
     Deferring = py_request:defer_coroutines(Request),
     InTime = py_request:with_timeout(Deferring, py_deadline:left(Deadline)),
@@ -247,7 +253,8 @@ gathered(Results, Flags, Deadline) ->
             Ref = make_ref(),
             Submitted = [{N, gather(Ctx, Coroutines, {Ref, N}, Flags, py_deadline:left(Deadline))}
                          || {N, {Ctx, Coroutines}} <- Groups],
-            %% What is late is cancelled by the context itself; the time beyond is for that to be heard.
+            %% The context itself cancels late coroutines; the extra time is for its
+            %% answer.
             Gathered = collect(Ref, Submitted, later(Deadline)),
             Later = maps:from_list([Each || {N, {_Ctx, Coroutines}} <- Groups,
                                             Each <- each(Coroutines, maps:get(N, Gathered))]),
@@ -304,7 +311,7 @@ collect(Ref, Waiting, Results, Deadline) ->
         {{Ref, N}, Result} ->
             collect(Ref, maps:remove(N, Waiting), Results#{N => Result}, Deadline)
     after py_deadline:left(Deadline) ->
-        %% What can't be given up any more is here or on its way.
+        %% A result that can't be cancelled any more is here or on its way.
         Sent = maps:filter(fun(_N, {Ctx, Seq}) -> not py_nif:cancel(Ctx, Seq) end, Waiting),
         Late = maps:map(fun(_N, _) -> {error, timeout} end, maps:without(maps:keys(Sent), Waiting)),
         collect(Ref, Sent, maps:merge(Results, Late), infinity)
@@ -322,8 +329,8 @@ limit(_RequestId, _Owner, infinity) ->
 limit(RequestId, Owner, Limit) ->
     recheck(RequestId, Owner, py_deadline:from_timeout(Limit), ?FIRST_CHECK_INTERVAL).
 
-%% Most calls are over long before their limit is, and the timer keeps a call's request id alive. So whether
-%% the call is over is checked now and then.
+%% Most calls are over long before their limit is, and the timer keeps a call's request id alive.
+%% So whether the call is over is checked now and then.
 -spec recheck(reference(), owner(), integer(), pos_integer()) -> ok.
 recheck(RequestId, Owner, Deadline, Wait) ->
     In = min(Wait, py_deadline:left(Deadline)),
@@ -349,7 +356,7 @@ handle_cast(_Message, State) ->
 handle_info({limit, RequestId, Owner, Deadline, Wait}, State) ->
     _ = case py_deadline:left(Deadline) of
             0 -> cancel(RequestId) =:= true andalso timed_out(RequestId, Owner);
-            _ -> py_nif:is_over(RequestId) orelse
+            _ -> py_nif:request_is_settled(RequestId) orelse
                 recheck(RequestId, Owner, Deadline, min(Wait * 2, ?MAX_CHECK_INTERVAL))
         end,
     {noreply, State};

@@ -9,7 +9,7 @@
 -export([run/1]).
 %% Without waiting for it.
 -export([submit/2, submit_waiting/2, submit_spread/3]).
-%% Just choosing the context.
+%% Only choosing the context.
 -export([resolve/1, resolve_waiting/2, wait_for_context/1]).
 
 %% How long to wait before looking for a dead context's replacement again, in ms: at first, at most.
@@ -53,7 +53,8 @@ pin(Pool, Ctx, Request) ->
         false -> ok
     end.
 
-%% The process is bound to a context of another node. Whether that is alive is known when it is asked.
+%% The process is bound to a context of another node. Whether that is alive is known when it is
+%% asked.
 -spec run_in_binding(atom(), pid(), py_request:request()) -> term().
 run_in_binding(Pool, Ctx, Request) ->
     case py_remote_proxy:run(Ctx, py_request:with_target(Request, py_request:in_context(Ctx))) of
@@ -61,7 +62,7 @@ run_in_binding(Pool, Ctx, Request) ->
             ok = py_context_router:unbind_context(Pool),
             run_in_replacement(Pool, Ctx, Request);
         {error, {context_died, noconnection}} = Lost ->
-            %% It may have run.
+            %% The request may have run before the connection was lost.
             ok = py_context_router:unbind_context(Pool),
             Lost;
         Result ->
@@ -139,7 +140,8 @@ submit_spread(Request, N, Submit) ->
                         Taken -> Taken
                     end;
                 _AffinityOrNone ->
-                    %% Without contexts this starts the default pool, over which the next are spread.
+                    %% Without contexts this starts the default pool, over which the next are
+                    %% spread.
                     submit_waiting(Request, Submit)
             end
     end.
@@ -170,8 +172,8 @@ resolve(Request) ->
 resolved(Ctx, _Request) when node(Ctx) =/= node() -> {error, {remote_context, Ctx}};
 resolved(Ctx, Request) -> {ok, Ctx, py_request:with_target(Request, py_request:in_context(Ctx))}.
 
-%% Has `Try' do it, with the context that the request goes to and the request decided for that; waits
-%% for a context, in the request's time, if its pool has none just now.
+%% Has `Try' do it, with the context that the request goes to and the request decided for that;
+%% waits for a context, in the request's time, if its pool has none just now.
 -spec resolve_waiting(py_request:request(), submit(Taken)) -> Taken | {error, term()}.
 resolve_waiting(Request, Try) ->
     waiting(Request, fun(Ctx, Timed) ->

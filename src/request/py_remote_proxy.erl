@@ -47,8 +47,8 @@ proxy(Node, Deadline) ->
 
 -spec ask(pid(), py_request:request(), py_deadline:deadline()) -> term().
 ask(Proxy, Request, Deadline) ->
-    %% Also where it answers to: when the connection is lost as it answers, that comes with the next one,
-    %% to nobody.
+    %% The monitor is also the alias for the answer: if the connection is lost as the proxy
+    %% answers, the answer comes with the next connection and is dropped.
     Ref = monitor(process, Proxy, [{alias, reply_demonitor}]),
     Sender = send(Proxy, {run, Ref, Ref, group_leader(), Request}, Deadline),
     receive
@@ -64,8 +64,8 @@ ask(Proxy, Request, Deadline) ->
         receive {Ref, Result} -> Result after 0 -> {error, timeout} end
     end.
 
-%% Where the connection is so busy that a sender is suspended, somebody else sends: a suspended process has
-%% no timeout.
+%% If the connection is so busy that a sender is suspended, another process sends: a suspended
+%% process has no timeout.
 -spec send(pid(), term(), py_deadline:deadline()) -> sent | pid().
 send(Proxy, Message, infinity) ->
     _ = erlang:send(Proxy, Message),
@@ -76,7 +76,7 @@ send(Proxy, Message, _Deadline) ->
         nosuspend -> spawn(fun() -> erlang:send(Proxy, Message) end)
     end.
 
-%% A request that it hasn't begun is dropped there. One that runs has the same timeout there.
+%% The proxy drops a request that it hasn't begun. One that runs has the same timeout there.
 -spec cancel(pid(), reference(), sent | pid()) -> ok.
 cancel(Proxy, Ref, sent) ->
     _ = erlang:send(Proxy, {cancel, Ref}, [nosuspend, noconnect]),
@@ -85,8 +85,8 @@ cancel(_Proxy, _Ref, Sender) ->
     true = exit(Sender, kill),
     ok.
 
-%% One that was gone already went with a connection that is back. Not `noproc': that is said of
-%% contexts.
+%% A proxy that was gone already ended with an earlier connection. The reason is not `noproc',
+%% which means that the context is dead.
 -spec lost(term()) -> term().
 lost(noproc) -> noconnection;
 lost(Reason) -> Reason.
@@ -117,9 +117,9 @@ handle_info({run, From, Ref, Leader, Request}, State) ->
     receive
         {cancel, Ref} -> ok
     after 0 ->
-        %% What Python prints goes to where the caller's output goes by now.
+        %% Python's output goes to the caller's group leader of now.
         true = group_leader(Leader, self()),
-        %% What is in the result lives as long as the caller, and so this process.
+        %% Objects in the result live as long as the caller does, and so as this process.
         From ! {Ref, py_remote_refs:keep(py_dispatch:run(Request), self())}
     end,
     {noreply, State};
@@ -128,7 +128,7 @@ handle_info(timeout, State) ->
 handle_info(_Other, State) ->
     {noreply, State}.
 
-%% What a report of this process's end shows: not the request, with its arguments.
+%% A crash report never shows the request, with its arguments.
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
     maps:map(fun(message, {run, From, Ref, _Leader, _Request}) -> {run, From, Ref, hidden};

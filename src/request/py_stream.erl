@@ -16,10 +16,10 @@
 -include("../base/py_request_flags.hrl").
 
 -opaque stream() :: {stream, pid(), Handle :: reference(), py_nif:flags()}.
-%% The flags are those of its steps: what was said when it was opened holds for all of it.
+%% The flags are those of its steps: the options that it was opened with hold for all of it.
 
 %% How many items a step takes when all are wanted anyway.
--define(MANY, 4_096).
+-define(STEP_SIZE, 4_096).
 %% How long a stream may take to close, in ms.
 -define(CLOSE_TIMEOUT, 5_000).
 
@@ -28,8 +28,9 @@
 -spec open(py_request:request()) -> {ok, stream()} | {error, term()}.
 open(Request) ->
     Flags = py_request:flags(Request),
-    Open = fun(Ctx, Resolved) -> opened(Ctx, Flags, py_dispatch:run(py_request:as_stream(Resolved))) end,
-    py_dispatch:resolve_waiting(Request, Open).
+    py_dispatch:resolve_waiting(Request, fun(Ctx, Resolved) ->
+        opened(Ctx, Flags, py_dispatch:run(py_request:as_stream(Resolved)))
+    end).
 
 -spec opened(pid(), py_nif:flags(), {ok, reference()} | {error, term()}) ->
     {ok, stream()} | {error, term()}.
@@ -52,9 +53,11 @@ next(Stream, Max) ->
 -spec next(stream(), pos_integer(), timeout()) ->
     {more | done, [term()]} | {{error, term()}, [term()]}.
 next({stream, Ctx, Handle, Flags}, Max, Timeout) ->
-    step(py_submit:run(Ctx, py_request:new(Ctx, {stream_next, Handle, Max}, {Timeout, none, Flags}))).
+    Next = py_request:new(Ctx, {stream_next, Handle, Max}, {Timeout, none, Flags}),
+    step(py_submit:run(Ctx, Next)).
 
-%% The request for a step whose items go to a consumer, as they are made, and the context to make it of.
+%% The request for a step whose items go to a consumer, as they are made, and the context to make
+%% it of.
 -spec push(stream(), pos_integer(), reference(), pid()) -> {pid(), py_request:request()}.
 push({stream, Ctx, Handle, Flags}, Max, Ref, Consumer) ->
     {Ctx, py_request:new(Ctx, {stream_push, Handle, Max, Ref, Consumer}, {infinity, none, Flags})}.
@@ -68,8 +71,8 @@ step({error, _} = Error) -> {Error, []}.
 close({stream, Ctx, _Handle, _Flags} = Stream) ->
     py_submit:run(Ctx, closing(Stream, ?CLOSE_TIMEOUT)).
 
-%% For a caller who has no time left to wait for that: the step that was given up may take long to end.
-%% Nobody is told if it goes wrong: no process is registered as `undefined'.
+%% For a caller that has no time left to wait for that: the cancelled step may take long to end.
+%% An error goes nowhere: no process is registered as `undefined'.
 -spec close_later(stream()) -> ok.
 close_later({stream, Ctx, _Handle, _Flags} = Stream) ->
     _ = py_submit:submit_cast(Ctx, closing(Stream, infinity), undefined),
@@ -78,21 +81,26 @@ close_later({stream, Ctx, _Handle, _Flags} = Stream) ->
 %% Done also if the caller dies.
 -spec closing(stream(), timeout()) -> py_request:request().
 closing({stream, Ctx, Handle, Flags}, Timeout) ->
-    py_request:new(Ctx, {stream_close, Handle}, {Timeout, none, Flags bor ?FLAG_FINISH_ORPHAN}).
+    Finish = Flags bor ?FLAG_FINISH_ON_CALLER_DOWN,
+    py_request:new(Ctx, {stream_close, Handle}, {Timeout, none, Finish}).
 
 %% All items, in the time of the request.
 -spec collect(py_request:request()) -> {ok, [term()]} | {error, term()}.
 collect(Request) ->
     Deadline = py_deadline:from_timeout(py_request:timeout(Request)),
     case open(Request) of
-        {ok, Stream} -> collect(Stream, next(Stream, ?MANY, py_deadline:left(Deadline)), [], Deadline);
-        {error, _} = Error -> Error
+        {ok, Stream} ->
+            First = next(Stream, ?STEP_SIZE, py_deadline:left(Deadline)),
+            collect(Stream, First, [], Deadline);
+        {error, _} = Error ->
+            Error
     end.
 
 -spec collect(stream(), {more | done | {error, term()}, [term()]}, [[term()]],
               py_deadline:deadline()) -> {ok, [term()]} | {error, term()}.
 collect(Stream, {more, Items}, Sofar, Deadline) ->
-    collect(Stream, next(Stream, ?MANY, py_deadline:left(Deadline)), [Items | Sofar], Deadline);
+    Next = next(Stream, ?STEP_SIZE, py_deadline:left(Deadline)),
+    collect(Stream, Next, [Items | Sofar], Deadline);
 collect(_Stream, {done, Items}, Sofar, _Deadline) ->
     {ok, lists:append(lists:reverse([Items | Sofar]))};
 collect(Stream, {{error, timeout} = Error, _Items}, _Sofar, _Deadline) ->

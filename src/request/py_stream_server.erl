@@ -55,20 +55,21 @@
 %% `{py_stream, Ref, done}' or `{py_stream, Ref, {error, Reason}}'.
 -spec start(py_request:request(), read_ahead()) -> {ok, Ref :: reference()}.
 start(Request, ReadAhead) ->
-    %% Chosen here: it depends on the process.
+    %% Resolved here, because the context depends on the calling process.
     Resolved = py_dispatch:resolve(Request),
     Consumer = self(),
     Pid = proc_lib:spawn(?MODULE, begin_stream, [Consumer, Resolved, Request, ReadAhead]),
-    Ref = py_nif:tag(Pid),
+    Ref = py_nif:process_ref(Pid),
     Pid ! {stream, Ref},
     {ok, Ref}.
 
-%% Ends a stream. Polls once through the caller's message queue, if it isn't empty: what is left there of
-%% the stream may be anywhere in it. On return a generator is closed, and no message of the stream is left with the caller.
-%% A consumer who is another process is told the end after the items that it has.
+%% Ends a stream. Polls once through the caller's message queue, if it isn't empty: what is left
+%% there of the stream may be anywhere in it. On return a generator is closed, and no message of
+%% the stream is left with the caller. A consumer that is another process gets the end after the
+%% items that it has.
 -spec cancel(reference()) -> ok.
 cancel(Ref) ->
-    Pid = py_nif:tagged(Ref),
+    Pid = py_nif:process_of_ref(Ref),
     Monitor = monitor(process, Pid),
     Pid ! {cancel, Ref, self()},
     receive {'DOWN', Monitor, process, Pid, _} -> flush(Ref) end.
@@ -88,9 +89,9 @@ begin_stream(Consumer, Resolved, Request, ReadAhead) ->
     receive
         {stream, Ref} ->
             Deadline = py_deadline:from_timeout(py_dispatch:wait_for_context(Request)),
-            begun(open(Resolved, ?FIRST_INTERVAL, #state{ref = Ref, consumer = Consumer, monitor = Monitor,
-                                                    read_ahead = ReadAhead, request = Request,
-                                                    deadline = Deadline}));
+            begun(open(Resolved, ?FIRST_INTERVAL,
+                       #state{ref = Ref, consumer = Consumer, monitor = Monitor,
+                              read_ahead = ReadAhead, request = Request, deadline = Deadline}));
         {'DOWN', Monitor, process, Consumer, _} ->
             ok
     end.
@@ -124,18 +125,18 @@ handle_info({'DOWN', Monitor, process, _, _}, #state{monitor = Monitor} = State)
 handle_info(_TimeoutOrStray, State) ->
     recheck(State).
 
-%% What a report of this process's end shows: not the request, with its arguments.
+%% A crash report never shows the request, with its arguments.
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
     maps:map(fun(state, #state{} = State) -> State#state{request = undefined};
                 (_Key, Value) -> Value
              end, Status).
 
-%% What was waited for may be there.
+%% Checks whether the awaited context or consumer is ready.
 -spec recheck(#state{}) -> next().
 recheck(#state{phase = {waiting, Wait}, request = Request} = State) ->
-    %% Whichever context is first to be back will do: what the consumer had bound or had its state in
-    %% is gone.
+    %% Any context will do: the one that the consumer had bound, or that had its state, is
+    %% gone.
     open(py_dispatch:resolve(Request), min(2 * Wait, ?MAX_INTERVAL), State);
 recheck(#state{phase = {polling, Stream, 0, Wait}} = State) ->
     poll(Stream, 0, min(2 * Wait, ?MAX_INTERVAL), State);
@@ -170,7 +171,7 @@ opened({error, {context_died, noproc}} = Died, _Ctx, Wait, #state{deadline = Dea
 opened({error, _} = Error, _Ctx, _Wait, State) ->
     send_last(Error, State).
 
-%% There is room for so many items.
+%% The consumer's queue may take so many more items.
 -spec take(py_stream:stream(), pos_integer(), #state{}) -> next().
 take(Stream, Count, #state{ref = Ref, consumer = Consumer} = State) ->
     {Ctx, Request} = py_stream:push(Stream, Count, Ref, Consumer),
@@ -196,7 +197,8 @@ poll(Stream, Polls, Wait, #state{read_ahead = ReadAhead} = State) ->
         Count when 2 * Count >= ReadAhead ->
             take(Stream, Count, State);
         _ ->
-            {noreply, State#state{phase = {polling, Stream, Polls, Wait}}, pause(Polls, Wait, State)}
+            Polling = State#state{phase = {polling, Stream, Polls, Wait}},
+            {noreply, Polling, pause(Polls, Wait, State)}
     end.
 
 -spec pause(non_neg_integer(), pos_integer(), #state{}) -> non_neg_integer().
@@ -206,8 +208,8 @@ pause(_Polls, _Wait, _State) ->
     true = erlang:yield(),
     0.
 
-%% How long to wait before a look at each message, in ms. To do so for 10^6 messages takes the consumer
-%% more than a second, in which it does nothing else.
+%% How long to wait before a look at each message, in ms. To do so for 10^6 messages takes the
+%% consumer more than a second, in which it does nothing else.
 -spec wait_for_messages(#state{}) -> non_neg_integer().
 wait_for_messages(#state{consumer = Consumer}) ->
     case process_info(Consumer, message_queue_len) of
@@ -215,8 +217,8 @@ wait_for_messages(#state{consumer = Consumer}) ->
         undefined -> 0
     end.
 
-%% How many items are in the consumer's queue, at most. Other messages are told from them only when
-%% polling has not helped: that takes a look at each.
+%% How many items are in the consumer's queue, at most. They are counted among other messages only
+%% when polling has not helped: that takes a look at each.
 -spec unread(non_neg_integer(), #state{}) -> non_neg_integer().
 unread(Polls, #state{consumer = Consumer, ref = Ref, read_ahead = ReadAhead}) ->
     case process_info(Consumer, message_queue_len) of
@@ -228,7 +230,7 @@ unread(Polls, #state{consumer = Consumer, ref = Ref, read_ahead = ReadAhead}) ->
                 undefined -> ReadAhead
             end;
         undefined ->
-            %% Its death is on its way.
+            %% The message of the consumer's death is on its way.
             ReadAhead
     end.
 
@@ -245,7 +247,7 @@ cancelled(_Other, #state{phase = Phase} = State) ->
     ok = leave(Phase),
     send_last({error, cancelled}, State).
 
-%% Nobody wants more.
+%% No process wants more items.
 -spec stop(#state{}) -> {stop, normal, #state{}}.
 stop(#state{phase = Phase} = State) ->
     ok = leave(Phase),

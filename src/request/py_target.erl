@@ -52,8 +52,8 @@ routed_context(Found, Pool) ->
 found_context(undefined, Pool) -> {error, {pool_not_started, Pool}};
 found_context(Ctx, _Pool) -> {ok, Ctx}.
 
-%% Whether a request goes to one context of the pool rather than to any: the process has bound itself, or
-%% has its state there, which the request may need.
+%% Whether a request goes to one context of the pool rather than to any: the process has bound
+%% itself, or has its state there, which the request may need.
 -spec has_affinity(atom(), py_request:request()) -> boolean().
 has_affinity(Pool, Request) ->
     py_context_router:bound_context(Pool) =/= undefined

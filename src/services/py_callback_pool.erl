@@ -11,8 +11,8 @@
 -export([start_link/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
-%% In words. The less often they collect garbage, the less often what came from another thread is
-%% given back to it, each time by waking a thread of the VM.
+%% The workers' initial heap, in words. Each garbage collection frees memory that a context's
+%% thread has allocated, which wakes a thread of the VM; with a large heap that is rare.
 -define(MIN_HEAP_SIZE, 4_096).
 
 -type running() :: #{pid() => py_nif:callback_ref()}.
@@ -24,9 +24,9 @@ start_link() ->
 -spec init([]) -> {ok, running()}.
 init([]) ->
     _ = process_flag(trap_exit, true),
-    %% Python waits for each of its steps.
+    %% Python waits for each step of this process.
     _ = process_flag(priority, high),
-    ok = py_nif:serve(py_callbacks),
+    ok = py_nif:register_service(py_callbacks),
     {ok, fill(#{})}.
 
 -spec handle_call(term(), gen_server:from(), running()) -> {noreply, running()}.
@@ -44,7 +44,7 @@ handle_info({py_callback, CallbackRef, Name, Args}, Running) ->
 handle_info({'DOWN', _Monitor, process, Pid, Reason}, Running) ->
     case maps:take(Pid, Running) of
         {CallbackRef, Others} ->
-            _ = py_nif:callback_retire(CallbackRef),
+            _ = py_nif:callback_worker_leave(CallbackRef),
             ok = answer_for_the_dead(Reason, CallbackRef),
             {noreply, add(Others)};
         error ->
@@ -64,13 +64,13 @@ fill(Running) ->
 %% Starts one more idle worker, if there are too few.
 -spec add(running()) -> running().
 add(Running) ->
-    case py_nif:callback_ticket() of
+    case py_nif:callback_new_ref() of
         enough ->
             Running;
         CallbackRef ->
             {Pid, _} = spawn_opt(py_callback_worker, start, [CallbackRef],
                                  [link, monitor, {min_heap_size, ?MIN_HEAP_SIZE}]),
-            ok = py_nif:callback_stand_by(CallbackRef, Pid),
+            ok = py_nif:callback_worker_idle(CallbackRef, Pid),
             Running#{Pid => CallbackRef}
     end.
 
@@ -80,6 +80,6 @@ answer_for_the_dead(Reason, CallbackRef) ->
     py_nif:callback_answer(CallbackRef, {raised, exit, Reason, text(Reason), []}).
 
 -spec text(term()) -> binary().
-%% As nearly all end, once they have answered.
+%% Nearly all workers end for this reason, once they have answered.
 text(normal) -> <<"normal">>;
 text(Reason) -> unicode:characters_to_binary(io_lib:format("~0tP", [Reason, 20])).

@@ -42,8 +42,8 @@ unregister(Name) ->
         false -> error(badarg, [Name])
     end.
 
-%% What the native side takes: UTF-8. Checked in the caller, because whatever ends the writer is written
-%% still when it is started again.
+%% The native side takes UTF-8. Checked in the caller: a bad name that reached the writer would end
+%% it, and again each time it is restarted.
 -spec is_name(term()) -> boolean().
 is_name(Name) ->
     is_binary(Name) andalso is_list(unicode:characters_to_list(Name)).
@@ -79,4 +79,4 @@ store() ->
 
 -spec publish_names(functions()) -> ok.
 publish_names(Functions) ->
-    py_nif:registered([{Name, Values} || {Name, {_, Values}} <- maps:to_list(Functions)]).
+    py_nif:set_callback_names([{Name, Values} || {Name, {_, Values}} <- maps:to_list(Functions)]).

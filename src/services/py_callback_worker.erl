@@ -10,20 +10,20 @@
 
 -type state() :: [{atom(), term()}].
 
-%% A process runs so many functions, and waits so many ms for the next, before it ends and takes along
-%% what can't be seen from outside: tables, timers.
+%% A worker runs so many functions, and waits so many ms for the next, before it ends; with it end
+%% what functions leave behind unseen, such as tables and timers.
 -define(MAX_CALLS, 1_000).
 -define(IDLE_TIMEOUT, 1_000).
-%% How often it looks for the next function before it waits: for some ten µs.
+%% How often it polls for the next call before it waits: for some ten µs.
 -define(MAX_POLLS, 100).
 %% How long the text of a failure's reason gets, for when Python has no form of the reason itself.
 -define(MAX_REASON_CHARS, 2_000).
 
-%% Waits for calls and runs their functions, one at a time. In a process for that; whatever happens to
-%% it, Python gets an answer.
+%% Waits for calls and runs their functions, one at a time.
 -spec start(py_nif:callback_ref()) -> no_return().
 start(CallbackRef) ->
-    %% It may be idle for ever, in which this module may be loaded anew twice: without a frame of it.
+    %% A worker may be idle for ever, and this module be loaded anew twice meanwhile:
+    %% hibernation leaves no frame of it on the stack.
     erlang:hibernate(?MODULE, idle, [CallbackRef, state(), ?MAX_CALLS, infinity]).
 
 %% @private
@@ -35,9 +35,9 @@ idle(CallbackRef, Clean, Calls, Timeout) ->
     after Timeout -> leave(CallbackRef)
     end.
 
-%% Looks for the next call a while before it waits for it. Often it follows at once, and for a scheduler
-%% to go to sleep and be woken takes longer than a call does. Whoever else is ready goes first: it may
-%% well be the process that waits for the job which has just called.
+%% Polls for the next call before it waits for it. Often it follows at once, and for a scheduler
+%% to go to sleep and be woken takes longer than a call does. Other processes that are ready run
+%% first: one may be the process that waits for the job which has just called.
 -spec poll(py_nif:callback_ref(), state(), pos_integer(), non_neg_integer()) -> ok.
 poll(CallbackRef, Clean, Calls, 0) ->
     idle(CallbackRef, Clean, Calls, ?IDLE_TIMEOUT);
@@ -54,13 +54,13 @@ poll(CallbackRef, Clean, Calls, Polls) ->
 run_and_answer(CallbackRef, Name, Args, Clean, Calls) ->
     Answer = answer(Name, Args),
     case Calls > 1 andalso state() =:= Clean
-        andalso py_nif:callback_answer_and_stand_by(CallbackRef, Answer) of
+        andalso py_nif:callback_answer_and_idle(CallbackRef, Answer) of
         true -> poll(CallbackRef, Clean, Calls - 1, ?MAX_POLLS);
         false -> py_nif:callback_answer(CallbackRef, Answer)
     end.
 
-%% What a function could leave for the next one to find, or others expect to go when it ends. Where
-%% it isn't as it was, the process ends.
+%% What a function could leave for the next one to find, or other processes expect to end with it.
+%% If that has changed, the worker ends.
 -spec state() -> state().
 state() ->
     process_info(self(), [links, monitors, monitored_by, dictionary, message_queue_len, trap_exit,
@@ -68,7 +68,7 @@ state() ->
 
 -spec leave(py_nif:callback_ref()) -> ok.
 leave(CallbackRef) ->
-    case py_nif:callback_retire(CallbackRef) of
+    case py_nif:callback_worker_leave(CallbackRef) of
         true -> ok;
         false -> receive {py_call, Name, Args} -> run(CallbackRef, Name, Args) end
     end.
@@ -99,7 +99,7 @@ apply_to(Function, Args) ->
 call({Module, Func}, Args) -> apply(Module, Func, Args);
 call(Fun, Args) -> apply(Fun, Args).
 
-%% An exception of Elixir has words of its own.
+%% An Elixir exception has a message of its own.
 -spec text(term()) -> binary().
 text(#{'__exception__' := true, '__struct__' := Class} = Exception) when is_atom(Class) ->
     Elixir = 'Elixir.Exception',

@@ -11,8 +11,8 @@
 
 -define(LEVELS, {emergency, alert, critical, error, warning, notice, info, debug}).
 
-%% In ms.
--define(IN_TIME, 100).
+%% A handler that takes longer, in ms, is slow.
+-define(SLOW_HANDLER, 100).
 %% Keys that mean something to `logger', its formatter, or Elixir's.
 -define(RESERVED, [ansi_color, crash_reason, domain, error_logger, file, gl, line, logger_formatter,
                    mfa, pid, report_cb, time]).
@@ -20,7 +20,7 @@
 -define(OWN, [context, exception, function, logger, stack_info, thread]).
 %% The beginning of the year 9999, in microseconds: after that year formatters know no dates, and
 %% where it ends depends on their time zone.
--define(TIMES_END, 253_370_764_800_000_000).
+-define(MAX_TIME, 253_370_764_800_000_000).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
@@ -33,10 +33,10 @@ report(#{event := {python, exception}, message := Message, traceback := Tracebac
 
 -spec init([]) -> {ok, undefined}.
 init([]) ->
-    %% What has come in when it is told to end is logged.
+    %% Trapped, so that events that have come in are logged before the end.
     _ = process_flag(trap_exit, true),
     ok = publish_level(),
-    ok = py_nif:serve(py_log),
+    ok = py_nif:register_service(py_log),
     {ok, undefined}.
 
 -spec handle_call(term(), gen_server:from(), undefined) -> {noreply, undefined}.
@@ -52,21 +52,20 @@ handle_info({py_log, InFlight, Severity, Message, Meta, Caller, Context}, State)
     Began = erlang:monotonic_time(millisecond),
     ok = log_anyhow(Severity, Message, Meta, Caller, Context),
     Took = erlang:monotonic_time(millisecond) - Began,
-    ok = py_nif:handled(InFlight, 1, 0, 0),
+    ok = py_nif:ack(InFlight, 1, 0, 0),
     ok = catch_up(Took, process_info(self(), message_queue_len)),
     {noreply, State};
 handle_info({py_level, InFlight}, State) ->
     ok = publish_level(),
-    ok = py_nif:handled(InFlight, 1, 0, 0),
+    ok = py_nif:ack(InFlight, 1, 0, 0),
     {noreply, State};
 handle_info(_Message, State) ->
     {noreply, State}.
 
-%% A handler that takes long is waited for by the job that logs, but not by one after the other:
-%% that ends with the first that it holds up too long, until the handlers are quick again and
-%% nothing is left.
+%% A job that logs waits for a slow handler, but not job after job: once one has waited too long,
+%% jobs wait no more until the handlers are quick again and no event is left.
 -spec catch_up(integer(), {message_queue_len, non_neg_integer()}) -> ok.
-catch_up(Took, {message_queue_len, 0}) when Took < ?IN_TIME ->
+catch_up(Took, {message_queue_len, 0}) when Took < ?SLOW_HANDLER ->
     report_dropped(py_nif:log_caught_up());
 catch_up(_Took, _Queue) ->
     ok.
@@ -82,7 +81,7 @@ report_dropped(Count) ->
 -spec publish_level() -> ok.
 publish_level() ->
     #{level := Level} = logger:get_primary_config(),
-    py_nif:log_level(severity(Level)).
+    py_nif:set_log_level(severity(Level)).
 
 -spec severity(logger:level() | all | none) -> -1..8.
 severity(none) -> -1;
@@ -93,8 +92,8 @@ severity(Level) -> severity(Level, tuple_to_list(?LEVELS), 0).
 severity(Level, [Level | _], Severity) -> Severity;
 severity(Level, [_ | Levels], Severity) -> severity(Level, Levels, Severity + 1).
 
-%% An event that can't be logged as what it is meant to be is logged as the term that it is: if it
-%% ended this process, a few more in a row would end the application.
+%% An event whose logging raises is logged as a plain term. If it ended this process, a few more in
+%% a row would end the application.
 -spec log_anyhow(non_neg_integer(), term(), term(), pid() | none, pid() | none) -> ok.
 log_anyhow(Severity, Message, Meta, Caller, Context) ->
     try
@@ -149,8 +148,8 @@ pids(none, Context, Meta) -> Meta#{context => Context, pid => Context};
 pids(Caller, none, Meta) -> Meta#{pid => Caller};
 pids(Caller, Context, Meta) -> Meta#{context => Context, pid => Caller}.
 
-%% Handlers and formatters rely on what is under `logger''s own keys, and one that crashes is removed:
-%% those take only what belongs there. A key that is no atom yet stays text.
+%% Handlers and formatters rely on what is under `logger''s own keys, and one that crashes is
+%% removed: those take only what belongs there. A key that is no atom yet stays text.
 -spec meta(binary(), term()) -> {atom() | binary(), term()}.
 meta(<<"file">>, File) when is_binary(File) ->
     case unicode:characters_to_list(File) of
@@ -159,7 +158,7 @@ meta(<<"file">>, File) when is_binary(File) ->
     end;
 meta(<<"line">>, Line) when is_integer(Line), Line >= 0 ->
     {line, Line};
-meta(<<"time">>, Time) when is_integer(Time), Time >= 0, Time < ?TIMES_END ->
+meta(<<"time">>, Time) when is_integer(Time), Time >= 0, Time < ?MAX_TIME ->
     {time, Time};
 meta(<<"logger">>, Logger) ->
     {logger, Logger};

@@ -42,8 +42,8 @@
 
 %% How much may come together in one request.
 -define(MAX_REQUEST_BYTES, 65_536).
-%% How much may be under way to one leader, of all jobs. A slow one with many jobs doesn't come near:
-%% each waits at 1 MiB.
+%% How much may be in flight to one leader, of all jobs. A slow one with many jobs doesn't come
+%% near: each waits at 1 MiB.
 -define(MAX_LEADER_BYTES, 67_108_864).
 %% What a request takes beside its text.
 -define(REQUEST_OVERHEAD, 500).
@@ -54,9 +54,9 @@ start_link() ->
 
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
-    %% What has come in when it is told to end is passed on.
+    %% Trapped, so that text that has come in is passed on before the end.
     _ = process_flag(trap_exit, true),
-    ok = py_nif:serve(py_output),
+    ok = py_nif:register_service(py_output),
     {ok, #state{}}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}, 0}.
@@ -70,8 +70,10 @@ handle_cast(_Message, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {noreply, #state{}, 0}.
 handle_info({py_output, InFlight, Caller, Text}, State) ->
     case take_in({Caller, InFlight}, Text, State) of
-        #state{bytes = Bytes} = Full when Bytes >= ?MAX_REQUEST_BYTES -> {noreply, pass_on(Full), 0};
-        More -> {noreply, More, 0}
+        #state{bytes = Bytes} = Full when Bytes >= ?MAX_REQUEST_BYTES ->
+            {noreply, pass_on(Full), 0};
+        More ->
+            {noreply, More, 0}
     end;
 handle_info(timeout, State) ->
     {noreply, pass_on(State)};
@@ -102,7 +104,7 @@ pass_on(#state{waiting = Waiting} = State) ->
 -spec pass_on(run(), #state{}) -> #state{}.
 pass_on({{Caller, InFlight}, Texts, Count}, State) ->
     Asking = ask(leader(Caller), InFlight, lists:reverse(Texts), State),
-    ok = py_nif:handled(InFlight, Count, 0, 0),
+    ok = py_nif:ack(InFlight, Count, 0, 0),
     Asking.
 
 -spec leader(caller()) -> pid().
@@ -119,7 +121,7 @@ ask(Pid, InFlight, Text, #state{requests = Requests, leaders = Leaders} = State)
     case known(Pid, Leaders) of
         #leader{bytes = Bytes} = Full when Bytes >= ?MAX_LEADER_BYTES ->
             ok = report_dropped(Pid, Full),
-            ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
+            ok = py_nif:ack(InFlight, 0, 0, iolist_size(Text)),
             State#state{leaders = Leaders#{Pid := Full#leader{dropping = true}}};
         #leader{requests = Count, bytes = Bytes} = Leader ->
             Ref = make_ref(),
@@ -141,7 +143,7 @@ known(Pid, Leaders) ->
 memory(Text) ->
     iolist_size(Text) + ?REQUEST_OVERHEAD.
 
-%% Elsewhere, because a handler of `logger' may wait for just that leader.
+%% In a process of its own, because a handler of `logger' may wait for that very leader.
 -spec report_dropped(pid(), leader()) -> ok.
 report_dropped(Pid, #leader{dropping = false}) ->
     _ = spawn(logger, warning, [#{event => {py_output, dropped}, leader => Pid},
@@ -154,7 +156,7 @@ report_dropped(_Pid, _Leader) ->
 answered(Ref, #state{requests = Requests} = State) ->
     case maps:take(Ref, Requests) of
         {{Leader, _Order, InFlight, Text}, Others} ->
-            ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
+            ok = py_nif:ack(InFlight, 0, 0, iolist_size(Text)),
             request_done(Leader, memory(Text), State#state{requests = Others});
         error ->
             State
@@ -171,22 +173,24 @@ request_done(Pid, Memory, #state{leaders = Leaders} = State) ->
             State#state{leaders = Leaders#{Pid := Less}}
     end.
 
-%% A leader that is gone has perhaps not written what it was asked to: the application's own does,
-%% if it isn't the one that is gone.
+%% A dead leader may not have written its text: the application's own leader gets it, unless that
+%% is the dead one.
 -spec gone(pid(), #state{}) -> #state{}.
 gone(Leader, #state{requests = Requests, leaders = Leaders} = State) ->
     Lost = maps:filter(fun(_Ref, {To, _, _, _}) -> To =:= Leader end, Requests),
     Left = State#state{requests = maps:without(maps:keys(Lost), Requests),
                        leaders = maps:remove(Leader, Leaders)},
-    %% Not in the order of the references: on another scheduler a later one may be smaller.
-    lists:foldl(fun({_, _Order, InFlight, Text}, Sofar) -> ask_own(Leader, InFlight, Text, Sofar) end,
-                Left, lists:keysort(2, maps:values(Lost))).
+    %% Sorted by `Order': a later reference may be smaller, if it was made on another
+    %% scheduler.
+    lists:foldl(fun({_, _Order, InFlight, Text}, Sofar) ->
+                    ask_own(Leader, InFlight, Text, Sofar)
+                end, Left, lists:keysort(2, maps:values(Lost))).
 
 -spec ask_own(pid(), py_nif:in_flight(), iodata(), #state{}) -> #state{}.
 ask_own(Gone, InFlight, Text, State) ->
     case group_leader() of
         Gone ->
-            ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
+            ok = py_nif:ack(InFlight, 0, 0, iolist_size(Text)),
             State;
         Own ->
             ask(Own, InFlight, Text, State)

@@ -5,7 +5,7 @@
 %% waits for a context longer than its timeout.
 -module(py_each_context).
 
--export([add/2, run/1, in_each_interpreter/1, in_each_subinterpreter/1]).
+-export([add/2, run/1, in_each_interpreter/2, in_each_subinterpreter/2]).
 
 %% How long contexts that are busy are waited for, in ms.
 -define(TIMEOUT, 30_000).
@@ -16,8 +16,8 @@
 %% anywhere it is not added, though it may have been run in other contexts by then.
 -spec add(py_context_setup:key(), {Source :: binary(), Note :: term()}) -> ok | {error, term()}.
 add(Key, {Source, Note}) ->
-    %% First for those that start from now on; whoever has started before is in the list that is
-    %% looked at after.
+    %% First for contexts that start from now on: one that has started before is in the list that
+    %% is read after.
     Before = py_context_setup:find(Key),
     ok = py_context_setup:put({Key, Source, Note}),
     case run_now(Source, py_nif:contexts()) of
@@ -28,8 +28,8 @@ add(Key, {Source, Note}) ->
             Error
     end.
 
-%% While there is no context the step is tried in one that is started for it, as the default pool's
-%% are: untried, one that fails would keep every later context from starting.
+%% If no context runs, the step is tested in a temporary one with the mode and venv of
+%% `default_pool'. An untested failing step would break every later start.
 -spec run_now(binary(), [pid()]) -> ok | {error, term()}.
 run_now(Source, []) ->
     case py_context:new(maps:with([mode, venv], py_config:value(default_pool))) of
@@ -49,8 +49,9 @@ restore(_Key, Step) -> py_context_setup:put(Step).
 
 %% ------------------------------------------------------------------ running contexts
 
-%% Runs statements in every context's own namespace, in all at once. The first error is returned;
-%% a context that dies meanwhile is none: its successor starts with what is set up by then.
+%% Runs statements in the own namespace of every context, in all at once. The first error is
+%% returned; the death of a context is no error, because its successor runs the steps when it
+%% starts.
 -spec run(binary()) -> ok | {error, term()}.
 run(Source) ->
     Requests = [py_request:exec_shared(Ctx, Source) || Ctx <- py_nif:contexts()],
@@ -60,23 +61,24 @@ run(Source) ->
         [Error | _] -> Error
     end.
 
-%% Evaluates an expression once in each interpreter, in a context of it that is least busy; what it
-%% gives, and whose contexts they are.
--spec in_each_interpreter(fun((pid()) -> py_request:request())) ->
+%% Evaluates an expression once in each interpreter, in the least busy of its contexts: the value,
+%% and the contexts of that interpreter.
+-spec in_each_interpreter(binary(), #{atom() => term()}) ->
     {ok, [{[pid()], term()}]} | {error, term()}.
-in_each_interpreter(Request) ->
-    in_one_of_each(maps:values(by_interpreter()), Request).
+in_each_interpreter(Code, Locals) ->
+    in_one_of_each(maps:values(by_interpreter()), Code, Locals).
 
 %% The same without the main interpreter, in which workers run.
--spec in_each_subinterpreter(fun((pid()) -> py_request:request())) ->
+-spec in_each_subinterpreter(binary(), #{atom() => term()}) ->
     {ok, [{[pid()], term()}]} | {error, term()}.
-in_each_subinterpreter(Request) ->
-    in_one_of_each(maps:values(maps:remove(0, by_interpreter())), Request).
+in_each_subinterpreter(Code, Locals) ->
+    in_one_of_each(maps:values(maps:remove(0, by_interpreter())), Code, Locals).
 
--spec in_one_of_each([[map()]], fun((pid()) -> py_request:request())) ->
+-spec in_one_of_each([[map()]], binary(), #{atom() => term()}) ->
     {ok, [{[pid()], term()}]} | {error, term()}.
-in_one_of_each(Groups, Request) ->
-    Results = py_async:parallel([Request(least_busy(Group)) || Group <- Groups], ?TIMEOUT),
+in_one_of_each(Groups, Code, Locals) ->
+    Requests = [py_request:eval_shared(least_busy(Group), Code, Locals) || Group <- Groups],
+    Results = py_async:parallel(Requests, ?TIMEOUT),
     Paired = lists:zip([[Ctx || #{pid := Ctx} <- Group] || Group <- Groups], Results),
     case [Error || {_, {error, Reason} = Error} <- Paired, not is_death(Reason)] of
         [] -> {ok, [{Contexts, Value} || {Contexts, {ok, Value}} <- Paired]};

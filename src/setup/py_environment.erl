@@ -43,8 +43,7 @@ of_the_vm(Name) ->
 everywhere(Code, Locals) ->
     case in_main(Code, Locals) of
         {ok, none} ->
-            Request = fun(Ctx) -> py_request:eval_shared(Ctx, Code, Locals) end,
-            case py_each_context:in_each_subinterpreter(Request) of
+            case py_each_context:in_each_subinterpreter(Code, Locals) of
                 {ok, _} -> ok;
                 {error, _} = Error -> Error
             end;

@@ -10,15 +10,17 @@
 
 -export([check/2, arguments/1, stamp/1]).
 
--include("../base/py_args.hrl").
+-include("../base/py_check.hrl").
 
--type requirements() :: [binary() | string()] | binary() | string().
+-type seen() :: #{binary() => []}.
+%% The requirement files that have been read.
 
-%% Lines of a requirement file that name another one, and the options with which they name a project.
+%% Lines of a requirement file that name another one, and the options with which they name a
+%% project.
 -define(INCLUDES, "^(?:-r|-c|--requirement|--constraint)[ =]*(.+)$").
 -define(EDITABLE, "^(?:-e|--editable)[ =]*(.+)$").
 %% Of a larger file only its size and time are looked at, in bytes.
--define(LARGE, 1_000_000).
+-define(MAX_HASHED_SIZE, 1_000_000).
 
 %% Before there is an environment that they could not be installed in.
 -spec check(term(), py_error:called()) -> ok.
@@ -40,8 +42,8 @@ check_one(Spec, Called) ->
         Flaw -> ?BADARG(Called, {argument, 2, Flaw})
     end.
 
-%% What is wrong with a requirement of a list, in words. An option in the place of a requirement could have
-%% pip take packages from anywhere, or write anywhere.
+%% What is wrong with a requirement of a list, in words. An option in the place of a requirement
+%% could have pip take packages from anywhere, or write anywhere.
 -spec flaw(binary()) -> ok | binary().
 flaw(Spec) ->
     case {string:trim(Spec), binary:match(Spec, <<0>>)} of
@@ -53,7 +55,7 @@ flaw(Spec) ->
     end.
 
 %% What pip and uv take for them.
--spec arguments(requirements()) -> [binary()].
+-spec arguments(py_venv:requirements()) -> [binary()].
 arguments([]) ->
     [];
 arguments(Path) when is_binary(Path) ->
@@ -74,8 +76,9 @@ stamp(Arguments) ->
     Hash = binary:encode_hex(erlang:md5(term_to_binary({Arguments, Named}))),
     <<Hash/binary, "\n">>.
 
-%% What each of some requirements names, relative to a folder; and the files that have been read so far.
--spec named([binary()], file:filename_all(), Seen) -> {Seen, [term()]} when Seen :: #{binary() => []}.
+%% What each of some requirements names, relative to a folder; and the files that have been read
+%% so far.
+-spec named([binary()], file:filename_all(), seen()) -> {seen(), [term()]}.
 named([<<"-r">>, File | Specs], Folder, Seen) ->
     {Read, Named} = included(File, Folder, Seen),
     {All, Others} = named(Specs, Folder, Read),
@@ -87,7 +90,7 @@ named([Spec | Specs], Folder, Seen) ->
 named([], _Folder, Seen) ->
     {Seen, []}.
 
--spec named_by(binary(), file:filename_all(), Seen) -> {Seen, term()} when Seen :: #{binary() => []}.
+-spec named_by(binary(), file:filename_all(), seen()) -> {seen(), term()}.
 named_by(Spec, Folder, Seen) ->
     case {captured(Spec, ?INCLUDES), captured(Spec, ?EDITABLE)} of
         {{ok, File}, _} -> included(File, Folder, Seen);
@@ -107,7 +110,7 @@ captured(Text, Pattern) ->
     end.
 
 %% A requirement file, with what it names. One that includes itself is read once.
--spec included(binary(), file:filename_all(), Seen) -> {Seen, term()} when Seen :: #{binary() => []}.
+-spec included(binary(), file:filename_all(), seen()) -> {seen(), term()}.
 included(File, Folder, Seen) ->
     Path = filename:join(Folder, File),
     case is_map_key(Path, Seen) orelse file:read_file(Path) of
@@ -119,8 +122,8 @@ included(File, Folder, Seen) ->
             {Seen, File}
     end.
 
-%% Of what a requirement names in the file system, if it does: relative to its file or, as for pip, to the
-%% working directory.
+%% Of what a requirement names in the file system, if it does: relative to its file or, as for
+%% pip, to the working directory.
 -spec contents(binary(), file:filename_all()) -> [term()].
 contents(Spec, Folder) ->
     Path = path(Spec),
@@ -157,7 +160,8 @@ folder(Path) ->
 entry(Path) ->
     case file:read_link_info(Path, [raw, {time, posix}]) of
         {ok, #file_info{type = directory}} -> folder(Path);
-        {ok, #file_info{type = regular, size = Size, mtime = Time}} when Size > ?LARGE -> {Size, Time};
+        {ok, #file_info{type = regular, size = Size, mtime = Time}} when Size > ?MAX_HASHED_SIZE ->
+            {Size, Time};
         {ok, #file_info{type = regular}} -> hash(file:read_file(Path));
         {ok, #file_info{type = symlink}} -> file:read_link_all(Path);
         {ok, #file_info{type = Other}} -> Other;

@@ -10,12 +10,13 @@
 
 -export_type([requirements/0, options/0, error/0]).
 
--include("../base/py_args.hrl").
+-include("../base/py_check.hrl").
 
 -type requirements() :: [binary() | string()] | binary() | string().
-%% What `pip install' takes, one in each: `[<<"numpy>=2">>, "requests", "./a_project"]'; or the path of a
-%% `requirements.txt', or of a project with a `pyproject.toml'. Options of pip, such as `-e' or
-%% `--index-url', stand in a `requirements.txt', or in environment variables (`PIP_INDEX_URL').
+%% What `pip install' takes, one in each: `[<<"numpy>=2">>, "requests", "./a_project"]'; or the
+%% path of a `requirements.txt', or of a project with a `pyproject.toml'. Options of pip, such as
+%% `-e' or `--index-url', stand in a `requirements.txt', or in environment variables
+%% (`PIP_INDEX_URL').
 -type options() :: #{installer => auto | uv | pip,
                      python => file:name_all(),
                      activate => boolean(),
@@ -39,8 +40,8 @@
 %% In an environment: what was installed there last.
 -define(STAMP, "py_context_router.installed").
 -define(TIMEOUT, 600_000).
-%% How much of a failed program's output is told, in bytes from its end.
--define(TOLD, 4_000).
+%% How much of a failed program's output the error has, in bytes from its end.
+-define(MAX_OUTPUT, 4_000).
 
 %% ------------------------------------------------------------------ using one
 
@@ -78,19 +79,10 @@ info({ok, Path}) ->
 -spec ensure(binary(), requirements(), options()) -> ok | {error, error()}.
 ensure(Path, Requirements, Options) ->
     Folder = filename:absname(Path),
-    maybe_ok([fun() -> check(maps:to_list(Options)) end,
-              fun() -> make(Folder, Options) end,
-              fun() -> install(Folder, py_requirements:arguments(Requirements), Options) end,
-              fun() -> activate_if(maps:get(activate, Options, true), Folder) end]).
-
--spec maybe_ok([fun(() -> ok | {error, Error})]) -> ok | {error, Error}.
-maybe_ok([]) ->
-    ok;
-maybe_ok([Step | Steps]) ->
-    case Step() of
-        ok -> maybe_ok(Steps);
-        {error, _} = Error -> Error
-    end.
+    py_steps:run([fun() -> check(maps:to_list(Options)) end,
+                  fun() -> make(Folder, Options) end,
+                  fun() -> install(Folder, py_requirements:arguments(Requirements), Options) end,
+                  fun() -> activate_if(maps:get(activate, Options, true), Folder) end]).
 
 -spec check([{term(), term()}]) -> ok | {error, {bad_option, {term(), term()}}}.
 check([]) ->
@@ -119,7 +111,8 @@ make(Folder, Options) ->
         {false, false} -> {error, {not_a_venv, Folder}}
     end.
 
-%% An environment would be strewn among somebody's files. One that was being made has its `pyvenv.cfg'.
+%% A folder with files of another kind is not filled with an environment. One that was being made
+%% has its `pyvenv.cfg'.
 -spec is_free(binary()) -> boolean().
 is_free(Folder) ->
     case file:list_dir_all(Folder) of
@@ -200,22 +193,22 @@ executable(_Options) ->
 
 -spec run(binary(), [binary()], binary(), options()) -> ok | {error, error()}.
 run(Program, Args, Folder, Options) ->
-    Tell = teller(maps:get(progress, Options, none), Folder),
-    ok = Tell(iolist_to_binary(lists:join(" ", [Program | Args]))),
-    case py_os_cmd:run(Program, Args, Tell, maps:get(timeout, Options, ?TIMEOUT)) of
+    OnLine = on_line(maps:get(progress, Options, none), Folder),
+    ok = OnLine(iolist_to_binary(lists:join(" ", [Program | Args]))),
+    case py_os_cmd:run(Program, Args, OnLine, maps:get(timeout, Options, ?TIMEOUT)) of
         {0, _Output} -> ok;
-        {Status, Output} -> {error, {venv_failed, Program, Status, told(Output)}}
+        {Status, Output} -> {error, {venv_failed, Program, Status, end_of(Output)}}
     end.
 
--spec told(binary()) -> binary().
-told(Output) ->
-    Start = max(0, byte_size(Output) - ?TOLD),
+-spec end_of(binary()) -> binary().
+end_of(Output) ->
+    Start = max(0, byte_size(Output) - ?MAX_OUTPUT),
     binary:part(Output, Start, byte_size(Output) - Start).
 
--spec teller(none | pid() | fun((binary()) -> term()), binary()) -> fun((binary()) -> ok).
-teller(none, _Folder) ->
+-spec on_line(none | pid() | fun((binary()) -> term()), binary()) -> fun((binary()) -> ok).
+on_line(none, _Folder) ->
     fun(_Line) -> ok end;
-teller(Pid, Folder) when is_pid(Pid) ->
+on_line(Pid, Folder) when is_pid(Pid) ->
     fun(Line) -> Pid ! {py_venv, Folder, Line}, ok end;
-teller(Fun, _Folder) ->
+on_line(Fun, _Folder) ->
     fun(Line) -> _ = Fun(Line), ok end.

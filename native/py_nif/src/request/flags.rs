@@ -33,11 +33,11 @@ pub(crate) struct Flags(u32);
 
 impl Flags {
     const TRACEBACK: u32 = 1;
-    const FINISH_ORPHAN: u32 = 4;
-    const STOP_ORPHAN: u32 = 8;
+    const FINISH_ON_CALLER_DOWN: u32 = 4;
+    const INTERRUPT_ON_CALLER_DOWN: u32 = 8;
     const ELIXIR: u32 = 16;
     const STREAM: u32 = 32;
-    const PARK: u32 = 64;
+    const DEFER: u32 = 64;
     const TERMS: u32 = 128;
     const OBJECT: u32 = 256;
 
@@ -64,7 +64,7 @@ impl Flags {
 
     /// Whether a coroutine is not to be run but deferred.
     pub(crate) fn defers(self) -> bool {
-        self.0 & Self::PARK != 0
+        self.0 & Self::DEFER != 0
     }
 
     /// What becomes of a result without a term.
@@ -82,10 +82,10 @@ impl Flags {
     }
 
     /// What becomes of the request when its caller is gone: `policy`, if no flag says.
-    pub(crate) fn orphans(self, policy: OnCallerDown) -> OnCallerDown {
+    pub(crate) fn on_caller_down(self, policy: OnCallerDown) -> OnCallerDown {
         match self.0 {
-            bits if bits & Self::FINISH_ORPHAN != 0 => OnCallerDown::Finish,
-            bits if bits & Self::STOP_ORPHAN != 0 => OnCallerDown::Interrupt,
+            bits if bits & Self::FINISH_ON_CALLER_DOWN != 0 => OnCallerDown::Finish,
+            bits if bits & Self::INTERRUPT_ON_CALLER_DOWN != 0 => OnCallerDown::Interrupt,
             _ => policy,
         }
     }

@@ -1,7 +1,7 @@
 //! The quarantine: threads that are stuck in C code and have been abandoned, counted per pool.
 //!
-//! Nothing ends such a thread but its own return. So that they don't pile up, a quarantine has a limit,
-//! and while it is full its contexts take no new work.
+//! Nothing ends such a thread but its own return. So that they don't pile up, a quarantine has a
+//! limit, and while it is full its contexts take no new work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,7 +47,7 @@ pub(crate) enum Membership {
     Outside,
     /// It is.
     Inside(#[expect(dead_code, reason = "a guard")] QuarantineGuard),
-    /// It has ended, and isn't counted any more however late it is found stuck.
+    /// It has ended, and isn't counted, however late it is found stuck.
     Ended,
 }
 
@@ -60,7 +60,8 @@ impl Membership {
     }
 }
 
-/// A stuck thread, counted as long as this exists: in its quarantine, and with its context's process.
+/// A stuck thread, counted as long as this exists: in its quarantine, and with its context's
+/// process.
 #[derive(Debug)]
 pub(crate) struct QuarantineGuard {
     quarantine: Arc<Quarantine>,

@@ -1,22 +1,22 @@
-//! Fair handoff of what one thread at a time can hold, here the GIL. A holder that releases it and asks
-//! again at once would nearly always get it back.
+//! Fair handoff of what one thread at a time can hold, here the GIL. A holder that releases it and
+//! asks again at once would nearly always get it back.
 //!
-//! Waiters increment `waiters`; each new holder increments `generation`. A thread that hands off waits
-//! until the generation has changed, because another thread has had the lock then, or until no thread
-//! waits any more.
+//! Waiters increment `waiters`; each new holder increments `generation`. A thread that hands off
+//! waits until the generation has changed, because another thread has had the lock then, or until
+//! no thread waits any more.
 //!
-//! A thread that waits inside CPython wakes at each switch interval to ask the holder to release the
-//! GIL: a thousand of them would keep all cores busy with that. So only a few wait there at a time. The
-//! others sleep outside, in the order in which they came, each until a thread that was inside has had the
-//! lock.
+//! A thread that waits inside CPython wakes at each switch interval to ask the holder to release
+//! the GIL: a thousand of them would keep all cores busy with that. So only a few wait there at a
+//! time. The others sleep outside, in the order in which they came, each until a thread that was
+//! inside has had the lock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, Thread, current, park, yield_now};
 
-/// How many threads wait inside CPython at most: enough that one is ready whenever the lock is released.
-/// In a model of three threads one of them sleeps.
+/// How many threads wait inside CPython at most: enough that one is ready whenever the lock is
+/// released. In a model of three threads one of them sleeps.
 const MAX_INSIDE: usize = if cfg!(feature = "loom") { 2 } else { 4 };
 
 /// Who waits, and how often the lock has changed hands.
@@ -79,8 +79,9 @@ impl Handoff {
         }
     }
 
-    /// Sleeps until [`Handoff::wake_one`] is called for this thread. There is one call for each sleep, in
-    /// whichever order: the waiters are counted up and down by one atomic, which decides on both.
+    /// Sleeps until [`Handoff::wake_one`] is called for this thread. There is one call for each
+    /// sleep, in whichever order: the waiters are counted up and down by one atomic, which decides
+    /// on both.
     #[cold]
     fn sleep_outside(&self) {
         let sleeper = Arc::new(Sleeper { thread: current(), may_enter: AtomicBool::new(false) });

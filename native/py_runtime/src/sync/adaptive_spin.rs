@@ -1,13 +1,13 @@
 //! Waiting for the next job: spin a little, then sleep.
 //!
-//! Putting a thread to sleep and waking it costs 5 to 20 µs; a job that follows at once would pay for
-//! both. So the thread spins for a moment first. After spins that find nothing it spins less and less,
-//! and it doesn't spin while as many contexts spin as the machine can spare cores for.
+//! Putting a thread to sleep and waking it costs 5 to 20 µs; a job that follows at once would pay
+//! for both. So the thread spins for a moment first. After spins that find nothing it spins less
+//! and less, and it doesn't spin while as many contexts spin as half the cores.
 //!
-//! Spinning can delay the job: on a busy machine the kernel may have queued the scheduler's thread that
-//! is to send it on this core, where it runs only once this thread sleeps, and leave it there. Then the
-//! job comes soon after the spin, however short that is. So after failed spins we retry rarely, and
-//! less often after each that fails.
+//! Spinning can delay the job: on a busy machine the kernel may have queued the scheduler's thread
+//! that is to send it on this core, where it runs only once this thread sleeps, and leave it there.
+//! Then the job comes soon after the spin, however short that is. So after failed spins we retry
+//! rarely, and less often after each that fails.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +17,8 @@ static SPINNING: AtomicUsize = AtomicUsize::new(0);
 
 /// A spin shorter than this is not worth it.
 const MIN_SPIN: Duration = Duration::from_micros(1);
-/// After so many short waits without a spin one is tried again, and after twice as many each time that
-/// it fails, up to the maximum.
+/// After so many short waits without a spin one is tried again, and after twice as many each time
+/// that it fails, up to the maximum.
 const FIRST_RETRY_AFTER: u32 = 16;
 const MAX_RETRY_AFTER: u32 = 512;
 

@@ -1,9 +1,9 @@
 //! Waking a thread that sleeps while there is no work, at no cost to the threads that work.
 //!
-//! A worker takes its work up under a lock, and the sleeper checks for work under the same lock. That is
-//! what makes a plain load enough in [`Wakeup::notify`]. Either the sleeper checks after the worker has
-//! taken its work up, and sees it. Or it has checked before, and then the worker, which gets the lock
-//! after it, sees that it sleeps.
+//! A worker takes its work up under a lock, and the sleeper checks for work under the same lock.
+//! That is what makes a plain load enough in [`Wakeup::notify`]. Either the sleeper checks after
+//! the worker has taken its work up, and sees it. Or it has checked before, and then the worker,
+//! which gets the lock after it, sees that it sleeps.
 
 use std::sync::atomic::fence;
 
@@ -29,8 +29,8 @@ impl Wakeup {
         Wakeup { asleep: AtomicBool::new(false), sleeper: Mutex::new(None) }
     }
 
-    /// Wakes the thread if it sleeps. Called by a worker that has just taken something up under a lock
-    /// that `is_work` takes too.
+    /// Wakes the thread if it sleeps. Called by a worker that has just taken something up under a
+    /// lock that `is_work` takes too.
     pub fn notify(&self) {
         if self.asleep.load(Ordering::Relaxed) {
             self.wake();

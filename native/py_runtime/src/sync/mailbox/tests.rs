@@ -1,4 +1,5 @@
-//! What the mailbox does, one call after the other. The interleavings are in `tests/interleavings.rs`.
+//! What the mailbox does, one call after the other. The interleavings are in
+//! `tests/interleavings.rs`.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-%% What functions say of their arguments.
+%% Bad arguments, and what is a timeout.
 
 %% `Args' are those of the function that was called from outside; see `py_error:badarg/3'.
 -define(BADARG(Args, Cause), py_error:badarg({?MODULE, ?FUNCTION_NAME}, Args, Cause)).

@@ -114,7 +114,7 @@ is_due(Name, Mode, Way) ->
     lists:any(fun(Variable) -> os:getenv(Variable, "") =/= "" end, ["CI", "PARITY_ALL"])
         orelse lists:nth(1 + erlang:phash2(Name, length(All)), All) =:= {Mode, Way}.
 
-%% What is to be said of a program: nothing if all is well.
+%% What is wrong with a program: nothing if all is well.
 judged(Expected, Result, IsAllowed) ->
     case {neutral(Expected) =:= neutral(Result), IsAllowed} of
         {true, false} -> [];

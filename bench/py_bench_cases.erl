@@ -62,7 +62,7 @@ run(sends, Scale) ->
 run(prints, Scale) ->
     py_bench_callbacks:prints(Scale);
 run(modes, Scale) ->
-    py_bench_modes:scaling(Scale) ++ py_bench_modes:hogs(Scale);
+    py_bench_modes:scaling(Scale) ++ py_bench_modes:beside_busy(Scale);
 run(contexts, Scale) ->
     py_bench_contexts:starts(Scale);
 run(lifecycle, Scale) ->

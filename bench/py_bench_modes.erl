@@ -1,7 +1,7 @@
 %% The modes under load: Python code that computes, and short calls beside it.
 -module(py_bench_modes).
 
--export([supported/0, scaling/1, hogs/1]).
+-export([supported/0, scaling/1, beside_busy/1]).
 
 -define(POOL, py_bench).
 %% The pause between two calls of a caller that calls now and then, in ms.
@@ -17,7 +17,7 @@
 -define(TIMES, 8).
 %% About as long in Erlang.
 -define(COUNTED, 20_000_000).
--define(HOG, <<"while True: pass">>).
+-define(ENDLESS, <<"while True: pass">>).
 
 %% The modes that the linked Python supports.
 -spec supported() -> [py_context:context_mode()].
@@ -79,19 +79,19 @@ count(N) -> count(N - 1).
 
 %% ------------------------------------------------------------------ short calls beside others
 
--spec hogs(py_bench:scale()) -> [py_bench:row()].
-hogs(Scale) ->
-    lists:append([with_pool(Mode, 3, fun(Contexts) -> hogs(Mode, Contexts, Scale) end)
+-spec beside_busy(py_bench:scale()) -> [py_bench:row()].
+beside_busy(Scale) ->
+    lists:append([with_pool(Mode, 3, fun(Contexts) -> beside_busy(Mode, Contexts, Scale) end)
                   || Mode <- supported()]).
 
--spec hogs(py_context:context_mode(), [pid()], py_bench:scale()) -> [py_bench:row()].
-hogs(owngil, [Ctx, Other | _], #{samples := Samples} = Scale) ->
+-spec beside_busy(py_context:context_mode(), [pid()], py_bench:scale()) -> [py_bench:row()].
+beside_busy(owngil, [Ctx, Other | _], #{samples := Samples} = Scale) ->
     lists:append([aside(Ctx, Other, What, Pause, Scale#{samples := Some})
                   || {What, Pause, Some} <- [{"short calls", 0, Samples},
                                              {"calls now and then", ?PAUSE_MS, Samples div 50}]]);
-hogs(Mode, [Ctx | Others], #{samples := Samples} = Scale) ->
-    lists:append([among(Mode, Ctx, lists:sublist(Others, Hogs), Scale#{samples := Samples div 50})
-                  || Hogs <- [1, 2]]).
+beside_busy(Mode, [Ctx | Others], #{samples := Samples} = Scale) ->
+    lists:append([among(Mode, Ctx, lists:sublist(Others, Busy), Scale#{samples := Samples div 50})
+                  || Busy <- [1, 2]]).
 
 %% The busy context has a GIL of its own. Each round beside it follows a round alone.
 -spec aside(pid(), pid(), string(), non_neg_integer(), py_bench:scale()) -> [py_bench:row()].
@@ -100,19 +100,19 @@ aside(Ctx, Other, What, Pause, #{rounds := Rounds} = Scale) ->
     Pairs = py_bench_stats:rounds(Rounds, fun() -> {Round(), beside([Other], Round)} end),
     {Alone, Beside} = lists:unzip(Pairs),
     [row(owngil, [What, ", alone"], Alone, none),
-     row(owngil, [What, ", one hog"], Beside, none),
-     py_bench_stats:row("owngil:   p99, with the hog / alone",
-                        py_bench_stats:summary([p99(Hog) / p99(None) || {None, Hog} <- Pairs]),
+     row(owngil, [What, ", 1 busy"], Beside, none),
+     py_bench_stats:row("owngil:   p99, beside it / alone",
+                        py_bench_stats:summary([p99(With) / p99(None) || {None, With} <- Pairs]),
                         {at_most, 2.0}, fun show_factor/1)].
 
 %% One GIL for all. Calls without a pause would mostly be answered before a busy context has woken
 %% up to take the GIL, so these have pauses.
 -spec among(py_context:context_mode(), pid(), [pid()], py_bench:scale()) -> [py_bench:row()].
-among(Mode, Ctx, Hogs, Scale) ->
-    Beside = beside(Hogs, fun() -> short_calls(Ctx, ?PAUSE_MS, Scale) end),
-    {Word, Median, Longest} = case Hogs of
-                                  [_] -> {"one hog", {at_most, 1_500_000}, none};
-                                  [_, _] -> {"two hogs", none, {at_most, 25_000_000}}
+among(Mode, Ctx, Busy, Scale) ->
+    Beside = beside(Busy, fun() -> short_calls(Ctx, ?PAUSE_MS, Scale) end),
+    {Word, Median, Longest} = case Busy of
+                                  [_] -> {"1 busy", {at_most, 1_500_000}, none};
+                                  [_, _] -> {"2 busy", none, {at_most, 25_000_000}}
                               end,
     [row(Mode, ["calls now and then, ", Word], Beside, Median),
      py_bench_stats:figure([atom_to_list(Mode), ":   the longest of these"],
@@ -139,12 +139,12 @@ p99(Durations) ->
 %% While each of these contexts runs an endless loop.
 -spec beside([pid()], fun(() -> Result)) -> Result.
 beside(Contexts, Fun) ->
-    Hogs = [spawn_monitor(fun() -> exit(py_context:exec(Ctx, ?HOG)) end) || Ctx <- Contexts],
+    Busy = [spawn_monitor(fun() -> exit(py_context:exec(Ctx, ?ENDLESS)) end) || Ctx <- Contexts],
     ok = await_busy(Contexts),
     Result = Fun(),
     _ = [ok = py_context:interrupt(Ctx) || Ctx <- Contexts],
     _ = [receive {'DOWN', Monitor, process, Pid, {error, interrupted}} -> ok end
-         || {Pid, Monitor} <- Hogs],
+         || {Pid, Monitor} <- Busy],
     Result.
 
 -spec await_busy([pid()]) -> ok.

@@ -1,5 +1,6 @@
-%% Starting Python in a VM of its own: which executable, which settings, and what goes wrong. Each case
-%% has a child VM, because Python starts once per OS process. How that ends is in shutdown_SUITE.
+%% Starting Python in a VM of its own: which executable, which settings, and what goes wrong. Each
+%% case has a child VM, because Python starts once per OS process. How that ends is in
+%% shutdown_SUITE.
 -module(boot_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -10,7 +11,7 @@
          variables_of_the_vm_are_copied_if_asked_for/1, missing_executable_is_named/1,
          executable_of_another_version_is_refused/1, missing_libpython_is_an_error/1,
          bad_setting_stops_the_start/1, another_executable_needs_another_vm/1,
-         an_unknown_setting_is_told_and_the_start_goes_on/1, settings_as_elixir_writes_them/1,
+         an_unknown_setting_is_reported_and_the_start_goes_on/1, settings_as_elixir_writes_them/1,
          pythons_environment_variables_are_honoured/1, the_working_directory_is_not_on_the_path/1,
          too_deep_is_a_setting/1]).
 
@@ -20,7 +21,7 @@ all() ->
      missing_executable_is_named,
      executable_of_another_version_is_refused, missing_libpython_is_an_error,
      bad_setting_stops_the_start, another_executable_needs_another_vm,
-     an_unknown_setting_is_told_and_the_start_goes_on, settings_as_elixir_writes_them,
+     an_unknown_setting_is_reported_and_the_start_goes_on, settings_as_elixir_writes_them,
      pythons_environment_variables_are_honoured, the_working_directory_is_not_on_the_path,
      too_deep_is_a_setting].
 
@@ -30,7 +31,7 @@ starts_from_a_bare_shell(_Config) ->
     with_vm(fun(Vm) ->
         ?assertEqual(false, peer:call(Vm, py_context_router, is_started, [])),
         {ok, [_ | _]} = peer:call(Vm, py_context_router, start, []),
-        %% Whoever called is gone by now; the pool isn't.
+        %% The caller is gone by now; the pool isn't.
         ?assertEqual(true, peer:call(Vm, py_context_router, is_started, []))
     end).
 
@@ -49,7 +50,7 @@ acts_as_the_configured_virtual_environment(Config) ->
     with_vm(#{python => Venv}, fun(Vm) ->
         {ok, Prefix} = eval(Vm, <<"__import__('sys').prefix">>),
         ?assertEqual(unicode:characters_to_binary(Venv), Prefix),
-        %% It is told as the one that is in use, until another one is.
+        %% It is reported as the one that is in use, until another one is.
         {ok, #{active := true, venv_path := Prefix, site_packages := Packages}} =
             peer:call(Vm, py, venv_info, []),
         ?assert(filelib:is_dir(Packages)),
@@ -128,7 +129,7 @@ another_executable_needs_another_vm(Config) ->
         ?assertMatch({error, {python_already_running, _}}, start(Vm))
     end).
 
-an_unknown_setting_is_told_and_the_start_goes_on(_Config) ->
+an_unknown_setting_is_reported_and_the_start_goes_on(_Config) ->
     with_vm(#{pythn => "/srv/venv"}, fun(Vm) ->
         Log = peer:call(Vm, test_helpers, capture_log, [fun() -> {ok, _} = py_context_router:start() end]),
         ?assertMatch([{warning, _}], Log),

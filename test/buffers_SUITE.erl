@@ -51,8 +51,8 @@ end_per_group(_Group, _Config) ->
 
 init_per_testcase(_Case, Config) ->
     {ok, Ctx} = py_context:new(#{mode => proplists:get_value(mode, Config, worker)}),
-    %% Where the bytes of an object are, by Python's own account. In CPython 3.12 ctypes refuses to be
-    %% imported where there is a GIL of its own.
+    %% Where the bytes of an object are, by Python's own account. In CPython 3.12 ctypes refuses
+    %% to be imported where there is a GIL of its own.
     HasCtypes = py_context:exec(Ctx, <<"import ctypes\n"
                                 "def address(x):\n"
                                 "  class View(ctypes.Structure):\n"
@@ -302,7 +302,7 @@ large_terms_are_copied_on_dirty_schedulers(Config) ->
          ok
      end || Value <- Values, {Function, Request} <- copying(Value)],
     ok = py:register_function(give, fun() -> hd(Values) end),
-    Answers = [callback_answer, callback_answer_and_stand_by],
+    Answers = [callback_answer, callback_answer_and_idle],
     Length = <<"len(__import__('erlang').give())">>,
     Give = fun() -> {ok, 100_000} = py_context:eval(Ctx, Length) end,
     ?assert(lists:any(fun({Function, _}) -> lists:member(Function, Answers) end, dirty_runs(Give))),
@@ -325,7 +325,7 @@ small_terms_are_copied_where_they_are(Config) ->
 %% Requests that have the value copied, by the function of py_nif that takes them.
 copying(Value) ->
     [{Function, {call, make_ref(), 0, builtins, id, [Value], #{}, none}}
-     || Function <- [ask, submit, submit_admitted, submit_message, submit_cast]]
+     || Function <- [submit_sync, submit, submit_as_waiter, submit_async, submit_cast]]
     ++ [{submit, {call, make_ref(), 0, builtins, dict, [], #{x => Value}, none}},
         {submit, {eval, make_ref(), 0, <<"x">>, #{x => Value}, none}}].
 

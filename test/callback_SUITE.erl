@@ -1,4 +1,5 @@
-%% Python calls Erlang, and sends messages: module `erlang`. Once per mode that the linked Python has.
+%% Python calls Erlang, and sends messages: module `erlang`. Once per mode that the linked Python
+%% has.
 -module(callback_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -11,7 +12,7 @@
 -import(test_helpers, [ask/1, answer/1, leftovers/1, eventually/1, rendered/1]).
 
 %% So many processes wait for calls, see native/py_nif/src/outbound/callback.rs.
--define(STAND_BY, 8).
+-define(IDLE_WORKERS, 8).
 
 all() ->
     test_helpers:mode_groups()
@@ -47,7 +48,7 @@ each_mode() ->
      a_process_with_nothing_left_in_it_serves_again_for_a_while,
      a_stray_message_is_not_met_by_the_next_function,
      more_functions_run_at_once_than_processes_stand_by,
-     processes_that_end_while_they_stand_by_are_replaced,
+     processes_that_end_while_they_are_idle_are_replaced,
      a_call_that_finds_only_dead_processes_loses_nothing,
      python_erlang_python_goes_64_levels_deep,
      too_deep_is_a_recursion_error,
@@ -60,7 +61,7 @@ each_mode() ->
      an_interrupt_ends_the_wait,
      a_wait_in_an_except_block_keeps_its_exception,
      a_wait_in_a_generator_gives_it_no_exception_of_others,
-     a_wait_in_an_event_loop_leaves_room_for_another,
+     a_wait_in_an_event_loop_lets_another_run,
      a_killed_context_ends_while_python_waits,
      a_stopping_context_lets_python_wait_within_its_grace,
      threads_of_python_call_and_send,
@@ -108,7 +109,7 @@ value(Ctx, Source, Locals) ->
     {ok, Value} = py_context:eval(Ctx, Source, Locals),
     Value.
 
-%% A function that says when it is called, and waits until it is told to return.
+%% A function that says when it is called, and waits until it may return.
 gated() ->
     Test = self(),
     fun(Result) ->
@@ -469,16 +470,16 @@ more_functions_run_at_once_than_processes_stand_by(Config) ->
     [Function ! go || Function <- Functions],
     ?assertEqual([{ok, N} || N <- lists:seq(1, 24)], [answer(Caller) || Caller <- Callers]).
 
-processes_that_end_while_they_stand_by_are_replaced(Config) ->
+processes_that_end_while_they_are_idle_are_replaced(Config) ->
     Ctx = new(Config),
     ok = py:register_function(add, fun(A, B) -> A + B end),
     [begin
-         StandingBy = standing_by(),
-         ?assertNotEqual([], StandingBy),
-         [End(Pid) || Pid <- StandingBy],
-         eventually(fun() -> not lists:any(fun is_process_alive/1, StandingBy) end),
-         %% One more than these may have stood by: whoever answers as another is started.
-         eventually(fun() -> length(standing_by()) >= ?STAND_BY end),
+         Idle = idle_workers(),
+         ?assertNotEqual([], Idle),
+         [End(Pid) || Pid <- Idle],
+         eventually(fun() -> not lists:any(fun is_process_alive/1, Idle) end),
+         %% One more than these may have been idle: the one that answers as another is started.
+         eventually(fun() -> length(idle_workers()) >= ?IDLE_WORKERS end),
          ?assertEqual([3 || _ <- lists:seq(1, 50)],
                       value(Ctx, <<"[erlang.add(1, 2) for _ in range(50)]">>))
      end || End <- [fun(Pid) -> true = exit(Pid, kill) end, fun(Pid) -> Pid ! stray end]].
@@ -487,10 +488,10 @@ processes_that_end_while_they_stand_by_are_replaced(Config) ->
 a_call_that_finds_only_dead_processes_loses_nothing(Config) ->
     Ctx = new(Config),
     ok = py:register_function(echo, fun(Value, More) -> [Value | More] end),
-    StandingBy = standing_by(),
+    Idle = idle_workers(),
     ok = sys:suspend(py_callback_pool),
-    [true = exit(Pid, kill) || Pid <- StandingBy],
-    eventually(fun() -> not lists:any(fun is_process_alive/1, StandingBy) end),
+    [true = exit(Pid, kill) || Pid <- Idle],
+    eventually(fun() -> not lists:any(fun is_process_alive/1, Idle) end),
     Caller = ask(fun() -> py_context:eval(Ctx, <<"erlang.echo(('x' * 1000, 1 << 100), [2])">>) end),
     eventually(fun() ->
         {messages, Messages} = process_info(whereis(py_callback_pool), messages),
@@ -499,14 +500,14 @@ a_call_that_finds_only_dead_processes_loses_nothing(Config) ->
     ok = sys:resume(py_callback_pool),
     ?assertEqual({ok, [{binary:copy(<<"x">>, 1000), 1 bsl 100}, 2]}, answer(Caller)).
 
-standing_by() ->
+idle_workers() ->
     {links, Links} = process_info(whereis(py_callback_pool), links),
-    [Pid || Pid <- Links, is_pid(Pid), stands_by(process_info(Pid, current_function))].
+    [Pid || Pid <- Links, is_pid(Pid), is_idle(process_info(Pid, current_function))].
 
 %% Until its first call a process hibernates.
-stands_by({current_function, {erlang, hibernate, 3}}) -> true;
-stands_by({current_function, {py_callback_worker, idle, 4}}) -> true;
-stands_by(_Other) -> false.
+is_idle({current_function, {erlang, hibernate, 3}}) -> true;
+is_idle({current_function, {py_callback_worker, idle, 4}}) -> true;
+is_idle(_Other) -> false.
 
 %% ------------------------------------------------------------------ re-entrancy
 
@@ -676,7 +677,7 @@ except ZeroDivisionError as e:
 ">>),
     ?assertEqual({true, none}, value(Ctx, <<"(below, next(going))">>)).
 
-a_wait_in_an_event_loop_leaves_room_for_another(Config) ->
+a_wait_in_an_event_loop_lets_another_run(Config) ->
     Ctx = new(Config),
     ok = py:register_function(inside, fun() -> value(Ctx, <<"asyncio.run(inner())">>) end),
     ok = py_context:exec(Ctx, <<"
@@ -850,9 +851,9 @@ def send(pid, n):
     Sink ! {stop, self()},
     receive stopped -> ok end.
 
-%% That the size, taken after each series (the last one first), ceases to grow. The VM keeps what the
-%% highest pile took, and on a busy machine that comes late. Twenty bytes left behind for each message
-%% would be 12 MB in three series, for ever.
+%% That the size, taken after each series (the last one first), ceases to grow. The VM keeps what
+%% the highest pile took, and on a busy machine that comes late. Twenty bytes left behind for each
+%% message would be 12 MB in three series, for ever.
 stays(Series, Sizes) ->
     case Sizes of
         [Now, _, _, Before | _] when Now - Before < 10_000 -> ok;

@@ -223,7 +223,7 @@ floats_beyond_erlangs_cross_wherever_values_do(Config) ->
         "import math\n"
         "def kinds(*args, **given):\n"
         "  return [type(x).__name__ for x in (*args, *given.values())], sorted(given)\n"
-        "def told(x): erlang.send(erlang.self(), ('told', x))\n"
+        "def send(x): erlang.send(erlang.self(), ('sent', x))\n"
         "class Box:\n"
         "  def __init__(self, x): self.infinity = x\n">>),
     Floats = lists:duplicate(4, <<"float">>),
@@ -232,8 +232,8 @@ floats_beyond_erlangs_cross_wherever_values_do(Config) ->
                         #{nan => neg_infinity, infinity => infinity}),
     {ok, true} = eval(Config, "math.isnan(nan) and infinity == math.inf",
                       #{nan => nan, infinity => infinity}),
-    {ok, none} = call(Config, told, [All]),
-    receive {<<"told">>, All} -> ok end,
+    {ok, none} = call(Config, send, [All]),
+    receive {<<"sent">>, All} -> ok end,
     {ok, Box} = call(Config, 'Box', [All]),
     {ok, All} = py_context:getattr(Ctx, Box, infinity),
     {ok, Items} = eval(Config, "iter(xs)", #{xs => All}),
@@ -449,8 +449,8 @@ conversions_that_nest_share_one_stack(Config) ->
              {Outermost, Innermost} =
                  peer:call(Vm, ?MODULE, nest_conversions, [Mode, Depth, Levels], 60_000),
              {ok, Depth} = Outermost,
-             {error, {too_deep, Room}} = Innermost,
-             true = Room < Depth
+             {error, {too_deep, DepthLeft}} = Innermost,
+             true = DepthLeft < Depth
          after
              peer:stop(Vm)
          end

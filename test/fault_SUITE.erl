@@ -68,7 +68,7 @@ hit_bugs() ->
                        [{py_context:call(Ctx, <<"_fault">>, f, []), py_context:eval(Ctx, <<"kept">>)}
                         || _ <- lists:seq(1, 20)]
                    end) || _ <- lists:seq(1, 5)],
-         %% Told once, and the next job has its own exceptions only.
+         %% Each caller has one answer, and the next job has its own exceptions only.
          ?assertEqual([{{error, panicked}, {ok, 1}}],
                       lists:usort(lists:append([answer(Asker) || Asker <- Askers]))),
          ?assertEqual([[]], lists:usort([leftovers(Asker) || Asker <- Askers])),
@@ -131,7 +131,7 @@ run_out_of_memory() ->
     {error, _} = Error = py_context_router:start_pool(many, 2000),
     ?assertEqual({error, system_limit}, Error),
     ?assertMatch(<<"the operating system gives no more threads", _/binary>>, py_error:format(Error)),
-    %% Nothing is left of it, and there is room again.
+    %% Nothing is left of it, and there is memory again.
     ?assertEqual([], py_context_router:contexts(many)),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 2 end),
     ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),

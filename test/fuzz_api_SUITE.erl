@@ -1,6 +1,6 @@
-%% Whatever arguments the functions of the interface get, the answer is a result, an error with a name or a
-%% `badarg', soon; the application goes on as it was, and so do its contexts. The functions are read from the
-%% modules, so that new ones are included.
+%% Whatever arguments the functions of the interface get, the answer is a result, an error with a
+%% name or a `badarg', soon; the application goes on as it was, and so do its contexts. The
+%% functions are read from the modules, so that new ones are included.
 -module(fuzz_api_SUITE).
 
 -export([all/0, init_per_suite/1, end_per_suite/1]).
@@ -26,7 +26,7 @@ end_per_suite(_Config) -> ok.
 functions_for_users_answer_or_raise_badarg(Config) ->
     fuzz_helpers:passes(?MODULE, for_users, Config).
 
-%% Whoever calls these with anything wrong may get any exception: but nobody else may notice.
+%% A process that calls these with anything wrong may get any exception: but no other may notice.
 no_function_takes_the_application_down(Config) ->
     fuzz_helpers:passes(?MODULE, internal, Config).
 
@@ -109,11 +109,11 @@ stream() ->
 is_left_out({_, start_link, 0}, _) -> true;
 %% Runs programs, for seconds, and makes folders. Its arguments are in py_setup_SUITE.
 is_left_out({py, ensure_venv, _}, _) -> true;
-%% Waits for as long as it was told to, here for the job of another process.
+%% Waits for as long as its timeout says, here for the job of another process.
 is_left_out({_, await, _}, [Ref | Timeout]) when is_reference(Ref) -> Timeout =/= [20];
 %% Asks a process, which must be a pool's.
 is_left_out({py_pool, await, _}, _) -> true;
-%% The body of a process, which waits for whoever has started it.
+%% The body of a process, which waits for the process that has started it.
 is_left_out({py_stream_server, begin_stream, _}, _) -> true;
 %% For `logger', with the reports of this application.
 is_left_out({py_error, report, _}, _) -> true;

@@ -1,6 +1,7 @@
-%% Wrong arguments for exported functions, made from their specs: each argument in turn is replaced by terms
-%% of `wrong/0', the others being what the spec asks for, and then all are drawn at random. Runs in a VM of
-%% its own, so that a crash is a failed case; what was called last is in a file then.
+%% Wrong arguments for exported functions, made from their specs: each argument in turn is
+%% replaced by terms of `wrong/0', the others being what the spec asks for, and then all are drawn
+%% at random. Runs in a VM of its own, so that a crash is a failed case; what was called last is
+%% in a file then.
 -module(fuzz_helpers).
 
 -export([exports/1, run/1, passes/3, wrong/0]).
@@ -10,8 +11,9 @@
 %% How often all arguments are drawn at random.
 -define(DRAWN, 10).
 
-%% What is called, how, and what is right: `samples' has terms for types that are no built-in ones, `accepts'
-%% says whether an outcome is right, `survives' whether all is well after a call: `true', or what is wrong.
+%% What is called, how, and what is right: `samples' has terms for types that are no built-in
+%% ones, `accepts' says whether an outcome is right, `survives' whether all is well after a call:
+%% `true', or what is wrong.
 -type options() :: #{functions := [mfa()],
                      samples := #{{module() | builtin | annotated, atom()} => fun(() -> term())},
                      leaves_out := fun((mfa(), [term()]) -> boolean()),
@@ -21,8 +23,8 @@
                      seed := integer()}.
 -type outcome() :: {returned | error | exit | throw | killed | hangs, What :: term(), Where :: term()}.
 
-%% Calls `Module:Function(Progress)' in another VM, which returns what `run/1' does. A crash of that VM fails
-%% with the call that it made last.
+%% Calls `Module:Function(Progress)' in another VM, which returns what `run/1' does. A crash of
+%% that VM fails with the call that it made last.
 passes(Module, Function, Config) ->
     Progress = filename:join(proplists:get_value(priv_dir, Config), atom_to_list(Function)),
     {Calls, Failures} = in_a_vm(Module, Function, Progress),
@@ -85,8 +87,9 @@ drawn(Type, MFA, Options) ->
         2 -> {sample, Type, MFA, Options}
     end.
 
-%% In a process of its own, which takes along what the call has left in it. Samples are made there, when
-%% they are needed: what they stand for may be used up by the call, or belong to the process.
+%% In a process of its own, which takes along what the call has left in it. Samples are made
+%% there, when they are needed: what they stand for may be used up by the call, or belong to the
+%% process.
 call({Module, Function, _} = MFA, Templates, #{accepts := Accepts, survives := Survives} = Options) ->
     {Pid, Monitor} = spawn_monitor(fun() -> exit(outcome(MFA, Templates, Options)) end),
     Outcome = receive
@@ -106,7 +109,8 @@ call({Module, Function, _} = MFA, Templates, #{accepts := Accepts, survives := S
 outcome({Module, Function, Arity} = MFA, Templates, #{leaves_out := LeavesOut, progress := Progress}) ->
     Args = [made(Template) || Template <- Templates],
     Text = io_lib:format("~p:~p/~b ~0tP~n", [Module, Function, Arity, Args, 50]),
-    ok = file:write_file(Progress, unicode:characters_to_binary(Text)),
+    %% Raw, because else it waits for a process that all share.
+    ok = file:write_file(Progress, unicode:characters_to_binary(Text), [raw]),
     case LeavesOut(MFA, Args) of
         true -> {outcome, left_out};
         false -> {outcome, tried(Module, Function, Args)}
@@ -130,7 +134,8 @@ wrong() ->
      #{timeout => -1}, self(), dead(), make_ref(), fun() -> ok end, fun(_, _) -> ok end, far(pid),
      far(reference), hd(erlang:ports()), <<0:80_000>>, nested(2_000), lists:seq(1, 2_000), {bytes, 5}].
 
-%% Two thirds of them, by the seed, for the time's sake: most functions have arguments of the same kinds.
+%% Two thirds of them, by the seed, for the time's sake: most functions have arguments of the same
+%% kinds.
 some_wrong() ->
     Wrong = wrong(),
     Shuffled = [Term || {_, Term} <- lists:keysort(1, [{rand:uniform(), Term} || Term <- Wrong])],
@@ -152,7 +157,8 @@ nested(Depth) ->
 %% ------------------------------------------------------------------ specs
 
 types({Module, Function, Arity}) ->
-    case [Clauses || {attribute, _, spec, {{F, A}, Clauses}} <- forms(Module),
+    [_ | _] = Forms = forms(Module),
+    case [Clauses || {attribute, _, spec, {{F, A}, Clauses}} <- Forms,
                      F =:= Function, A =:= Arity] of
         [[First | _]] -> argument_types(First);
         [] -> lists:duplicate(Arity, any)
@@ -170,12 +176,16 @@ bound(Type, Bound) when is_tuple(Type) -> list_to_tuple(bound(tuple_to_list(Type
 bound(Types, Bound) when is_list(Types) -> [bound(Type, Bound) || Type <- Types];
 bound(Other, _Bound) -> Other.
 
+%% Kept where every process of the VM has it: each call is made in one of its own. Of a module of
+%% OTP there may be none.
 forms(Module) ->
-    case get({?MODULE, Module}) of
-        undefined ->
-            {ok, {_, [{abstract_code, {raw_abstract_v1, Forms}}]}} =
-                beam_lib:chunks(code:which(Module), [abstract_code]),
-            _ = put({?MODULE, Module}, Forms),
+    case persistent_term:get({?MODULE, Module}, none) of
+        none ->
+            Forms = case beam_lib:chunks(code:which(Module), [abstract_code]) of
+                        {ok, {_, [{abstract_code, {raw_abstract_v1, Found}}]}} -> Found;
+                        _ -> []
+                    end,
+            ok = persistent_term:put({?MODULE, Module}, Forms),
             Forms;
         Forms ->
             Forms
@@ -211,16 +221,12 @@ named(Module, Name, Samples) ->
         #{{Module, Name} := Make} ->
             Make();
         #{} ->
-            case [Type || {attribute, _, Kind, {N, Type, _}} <- types_of(Module),
+            case [Type || {attribute, _, Kind, {N, Type, _}} <- forms(Module),
                           Kind =:= type orelse Kind =:= opaque, N =:= Name] of
                 [Type] -> sample(Type, Module, Samples);
                 [] -> a
             end
     end.
-
-%% Of a module of OTP there may be no forms.
-types_of(Module) ->
-    try forms(Module) catch error:_ -> [] end.
 
 returning_ok(0) -> fun() -> ok end;
 returning_ok(1) -> fun(_) -> ok end;

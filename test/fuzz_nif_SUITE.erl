@@ -1,6 +1,6 @@
-%% Whatever the native functions get, they return or raise `badarg', and the VM goes on: no module of this
-%% application is trusted with what it hands over. The functions are read from py_nif, so that new ones are
-%% included. In a VM of their own, which a crash would end.
+%% Whatever the native functions get, they return or raise `badarg', and the VM goes on: no module
+%% of this application is trusted with what it passes. The functions are read from py_nif, so that
+%% new ones are included. In a VM of their own, which a crash would end.
 -module(fuzz_nif_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -12,7 +12,7 @@
 
 -define(SEED, 42).
 %% For an answer, on a busy machine.
--define(PATIENCE, 30_000).
+-define(DEADLINE, 30_000).
 
 all() ->
     [native_functions_return_or_raise_badarg, requests_of_any_shape_are_answered,
@@ -32,10 +32,10 @@ a_context_is_handed_over_only_to_another_one_of_its_process(_Config) ->
     {ok, _} = application:ensure_all_started(py_context_router),
     One = handle(),
     Others = test_helpers:answer(test_helpers:ask(fun handle/0)),
-    [?assertError(badarg, py_nif:context_hand_over(From, To))
+    [?assertError(badarg, py_nif:context_take_over(From, To))
      || {From, To} <- [{One, One}, {One, Others}, {Others, One}]],
     %% It isn't stuck.
-    ?assertNot(py_nif:context_hand_over(One, handle())),
+    ?assertNot(py_nif:context_take_over(One, handle())),
     ok = application:stop(py_context_router).
 
 %% ------------------------------------------------------------------ in the other VM
@@ -65,14 +65,14 @@ accepts(_MFA, {error, badarg, _}) -> true;
 accepts(_MFA, _Outcome) -> false.
 
 serves(Ctx) ->
-    {ok, 2} =:= py_context:eval(Ctx, <<"1 + 1">>, #{}, ?PATIENCE) orelse no_answer.
+    {ok, 2} =:= py_context:eval(Ctx, <<"1 + 1">>, #{}, ?DEADLINE) orelse no_answer.
 
 samples(Ctx) ->
     #{{builtin, pid} => fun() -> Ctx end,
       {builtin, reference} => fun make_ref/0,
       %% Of a request whose result comes as a message.
-      {annotated, 'RequestId'} => fun() -> py_nif:submit_message(Ctx, eval()) end,
-      {annotated, 'Tag'} => fun() -> py_nif:tag(self()) end,
+      {annotated, 'RequestId'} => fun() -> py_nif:submit_async(Ctx, eval()) end,
+      {annotated, 'Tag'} => fun() -> py_nif:process_ref(self()) end,
       {py_nif, handle} => fun handle/0,
       {py_nif, pool} => fun() -> pool(Ctx) end,
       {py_nif, request} => fun eval/0,
@@ -97,8 +97,8 @@ pool(Ctx) ->
 
 %% A service gets references, as long as none of its workers is idle.
 callback_ref() ->
-    ok = py_nif:serve(py_callbacks),
-    py_nif:callback_ticket().
+    ok = py_nif:register_service(py_callbacks),
+    py_nif:callback_new_ref().
 
 settings() ->
     #{max_depth => 1000, spin_us => 20, callback_depth => 64,
@@ -156,32 +156,32 @@ asked(Ctx, {Shape, N, Wrong}, Progress) ->
                   {Whole, 0} -> Whole;
                   {Whole, _} -> setelement(N, Whole, Wrong)
               end,
-    ok = file:write_file(Progress, io_lib:format("~0tP~n", [Request, 50])),
+    ok = file:write_file(Progress, io_lib:format("~0tP~n", [Request, 50]), [raw]),
     Answers = [{Asked, catch_badarg(fun() -> result(Asked, Ctx, Request) end)}
-               || Asked <- [submit, ask, submit_admitted, submit_message, submit_cast]],
+               || Asked <- [submit, submit_sync, submit_as_waiter, submit_async, submit_cast]],
     case {[Answer || {_, Result} = Answer <- Answers, not is_right(Result)], serves(Ctx)} of
         {[], true} -> ok;
         Other -> {Request, Other}
     end.
 
-result(submit_message, Ctx, Request) -> answer(py_nif:submit_message(Ctx, Request));
+result(submit_async, Ctx, Request) -> answer(py_nif:submit_async(Ctx, Request));
 %% Whether there was an error and a report of it, or neither: both are looked for by asking again.
 result(submit_cast, Ctx, Request) ->
     RequestId = py_nif:submit_cast(Ctx, Request, ?MODULE),
     true = serves(Ctx),
-    true = not is_reference(RequestId) orelse py_nif:is_over(RequestId),
+    true = not is_reference(RequestId) orelse py_nif:request_is_settled(RequestId),
     _ = test_helpers:messages(),
     ok;
 result(Function, Ctx, Request) -> answer(py_nif:Function(Ctx, Request)).
 
-answer({soon, Seq}) -> answer(Seq);
+answer({spin, Seq}) -> answer(Seq);
 answer({error, _} = Error) -> Error;
 answer(_Asked) ->
     receive
         {py_result, _RequestId, Result} -> Result;
         {py_stream, _Tag, {data, _}} -> answer(next);
         {_Ref, Result} -> Result
-    after ?PATIENCE -> no_answer
+    after ?DEADLINE -> no_answer
     end.
 
 catch_badarg(Fun) ->

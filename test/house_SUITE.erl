@@ -16,15 +16,15 @@
 -define(MAX_LINES, 400).
 -define(HEAD_LINES, 40).
 
-%% Words that name a thing by a picture where the field has a word of its own. They are found as whole
-%% words in text, and as parts of names in snake_case and CamelCase.
+%% Metaphors for things that have a standard word. They are found as whole words in text, and as
+%% parts of names in snake_case and CamelCase.
 -define(BANNED, ["blow", "blows", "strike", "strikes", "striking", "struck", "parry", "parries",
-                 "parried", "victim", "victims", "lobby", "lobbies", "desk", "desks", "ward", "wards",
-                 "bed", "beds", "backstage", "chore", "chores", "nudge", "nudges", "nudged", "nudging",
-                 "tally", "tallies", "voice", "voices", "patience", "patient", "patiently",
-                 "linger", "lingers", "lingering", "seldom", "ticket", "tickets", "spare", "spares",
-                 "spared", "room", "rooms", "told", "heard", "hears", "orphan", "orphans", "kinship",
-                 "backdrop", "whoever"]).
+                 "parried", "victim", "victims", "lobby", "lobbies", "desk", "desks", "ward",
+                 "wards", "bed", "beds", "backstage", "chore", "chores", "nudge", "nudges",
+                 "nudged", "nudging", "tally", "tallies", "voice", "voices", "patience",
+                 "patient", "patiently", "linger", "lingers", "lingering", "seldom", "ticket",
+                 "tickets", "spare", "spares", "spared", "room", "rooms", "told", "heard",
+                 "hears", "orphan", "orphans", "kinship", "backdrop", "whoever"]).
 -define(BANNED_PHRASES, "\\b(?:(?:let|lets|letting)[ _]go(?:es)?|on[ _]top"
                         "|(?:look|looks|looked|looking)[ _]after"
                         "|(?:give|gives|given|gave|giving)[ _]up"
@@ -121,7 +121,8 @@ no_word_is_a_metaphor(Config) ->
     {ok, Parts} = re:compile("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", [unicode]),
     Banned = sets:from_list([list_to_binary(Word) || Word <- ?BANNED]),
     %% Most files have none, and one search of the whole file shows that.
-    {ok, Any} = re:compile([?BANNED_PHRASES, [["|", Word] || Word <- ?BANNED]], [caseless, unicode]),
+    {ok, Any} = re:compile([?BANNED_PHRASES, [["|", Word] || Word <- ?BANNED]],
+                           [caseless, unicode]),
     none([{File, N, Word}
           || File <- ours(Config),
              re:run(text(File, Config), Any, [{capture, none}]) =:= match,
@@ -165,7 +166,8 @@ is_row(Line) ->
 
 a_long_file_says_why(Config) ->
     none([{File, length(Lines), <<"lines, and its head doesn't say why it has over 400 lines">>}
-          || File <- product_files(Config) ++ files(["bench/*.erl", "chaos/*.erl", "bin/*"], Config),
+          || File <- product_files(Config)
+                 ++ files(["bench/*.erl", "chaos/*.erl", "bin/*"], Config),
              Lines <- [lines(File, Config)], length(Lines) > ?MAX_LINES, not says_why(Lines)]).
 
 says_why(Lines) ->
@@ -194,7 +196,8 @@ ours(Config) ->
                "{bench,chaos}/*.erl", "bin/*", "bin/matrix.d/*",
                "examples/run", "examples/**/*.{erl,exs,py}",
                "test/*.{erl,exs,hrl}", "test/common_test", "test/mutants/list",
-               "test/packages/*", "test/consumers/run", "docs/*.md", "*.{md,exs}", "rebar.config", "Cargo.toml",
+               "test/packages/*", "test/consumers/run", "docs/*.md", "*.{md,exs}",
+               "rebar.config", "Cargo.toml",
                ".github/**/*.{md,yml}"], Config)).
 
 files(Patterns, Config) ->

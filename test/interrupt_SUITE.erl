@@ -1,5 +1,5 @@
-%% Interrupted jobs clean up undisturbed, and those that go on all the same are interrupted again. Once per
-%% mode that the linked Python has.
+%% Interrupted jobs clean up undisturbed, and those that go on all the same are interrupted again.
+%% Once per mode that the linked Python has.
 -module(interrupt_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -136,10 +136,10 @@ groups() ->
        what_goes_on_is_interrupted_after_its_grace_and_ends,
        stuck_after_shortens_the_grace,
        an_interrupt_that_is_asked_for_again_does_not_wait,
-       an_interrupt_for_a_finalizer_spares_the_job_on_top_of_it,
+       an_interrupt_of_a_finalizer_leaves_the_job_nested_in_it_alone,
        a_stop_waits_for_clean_up,
        a_stop_ends_what_goes_on,
-       the_option_is_told]).
+       the_option_is_shown]).
 
 init_per_suite(Config) ->
     test_helpers:quiet(Config).
@@ -180,8 +180,8 @@ running(Ctx, Function, Args, Options) ->
 runs() ->
     receive go -> ok after 30_000 -> error(it_does_not_run) end.
 
-%% What the job before this one has cleaned up. This one may run while that one waits for Erlang in the
-%% middle of it.
+%% What the job before this one has cleaned up. This one may run while that one waits for Erlang
+%% in the middle of it.
 cleaned_up(Ctx) ->
     _ = test_helpers:eventually(fun() ->
         py_context:eval(Ctx, <<"len(log)">>) =/= {ok, 0} orelse {nothing_cleaned_up, Ctx}
@@ -226,7 +226,7 @@ clean_up_is_undisturbed_where_the_interrupt_came_late(Config) ->
     ?assertEqual({error, interrupted}, answer(Caller)),
     ?assertEqual([<<"done">>], cleaned_up(Ctx)).
 
-%% It is told when what runs on top of it has ended.
+%% It is interrupted when what is nested in it has ended.
 clean_up_of_a_job_that_waits_is_undisturbed(Config) ->
     Ctx = start(#{}, Config),
     Caller = running(Ctx, below, [], #{timeout => 100}),
@@ -260,9 +260,9 @@ an_interrupt_that_is_asked_for_again_does_not_wait(Config) ->
     ok = py_context:interrupt(Ctx),
     ?assertEqual({error, interrupted}, answer(Caller)).
 
-%% A job waits for Erlang, on top of it a finalizer does, and on top of that another job. The finalizer is
-%% interrupted once more while the job on top of it waits.
-an_interrupt_for_a_finalizer_spares_the_job_on_top_of_it(Config) ->
+%% A job waits for Erlang, nested in it a finalizer does, and nested in that another job. The
+%% finalizer is interrupted once more while the job nested in it waits.
+an_interrupt_of_a_finalizer_leaves_the_job_nested_in_it_alone(Config) ->
     Ctx = start(#{interrupt_grace => 50, stuck_after => infinity}, Config),
     Self = self(),
     ok = py:register_function(hold, fun(Name) ->
@@ -272,18 +272,18 @@ an_interrupt_for_a_finalizer_spares_the_job_on_top_of_it(Config) ->
     Holder = spawn_link(fun() ->
         {ok, Object} = py_context:eval(Ctx, <<"Waiting()">>),
         Self ! held,
-        receive let_go -> Object end
+        receive release -> Object end
     end),
     receive held -> ok end,
     Below = ask(fun() -> py_context:call(Ctx, '__main__', hold, [below]) end),
     _ = holds(<<"below">>),
-    Holder ! let_go,
+    Holder ! release,
     _ = holds(<<"finalizer">>),
     ok = py_context:interrupt(Ctx),
     _ = holds(<<"finalizer again">>),
     Above = ask(fun() -> py_context:call(Ctx, '__main__', hold, [above]) end),
     Function = holds(<<"above">>),
-    %% The next interrupt has come by then, and nobody is told of it.
+    %% The next interrupt has come by then, and nobody gets a message about it.
     receive after 500 -> ok end,
     Function ! go_on,
     ?assertEqual({ok, <<"above">>}, answer(Above)),
@@ -310,7 +310,7 @@ a_stop_ends_what_goes_on(Config) ->
     ?assertEqual({error, {context_died, shutdown}}, answer(Caller)),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
 
-the_option_is_told(Config) ->
+the_option_is_shown(Config) ->
     _ = start(#{interrupt_grace => 77}, Config),
     ?assertMatch(#{interrupt_grace := 77}, py_context_router:info(default)),
     ?assertEqual({error, {bad_option, {interrupt_grace, soon}}},

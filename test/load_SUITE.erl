@@ -151,7 +151,7 @@ threads_at_rest() ->
     end),
     test_helpers:threads().
 
-%% Calls until told to stop, and counts how that ended. A dead context that is handed out although
+%% Calls until `Stop' is set, and counts how that ended. A dead context that is handed out although
 %% no kill was under way is a fault: all the others lived.
 call_on(Epoch, Stop, Counts) ->
     case atomics:get(Stop, 1) of
@@ -178,18 +178,18 @@ outcome(Other) -> Other.
 
 %% How long the pool took to be whole again, in ms.
 kill_one_and_wait(Epoch, Size) ->
-    Victim = py_context_router:get_context(rand:uniform(Size)),
-    Monitor = monitor(process, Victim),
+    Target = py_context_router:get_context(rand:uniform(Size)),
+    Monitor = monitor(process, Target),
     ok = atomics:add(Epoch, 1, 1),
-    exit(Victim, kill),
-    receive {'DOWN', Monitor, process, Victim, killed} -> ok end,
+    exit(Target, kill),
+    receive {'DOWN', Monitor, process, Target, killed} -> ok end,
     ok = atomics:add(Epoch, 1, 1),
-    await_whole(Victim, Size).
+    await_whole(Target, Size).
 
-await_whole(Victim, Size) ->
+await_whole(Target, Size) ->
     eventually(fun() ->
         Contexts = py_context_router:contexts(),
-        length(Contexts) =:= Size andalso not lists:member(Victim, Contexts)
+        length(Contexts) =:= Size andalso not lists:member(Target, Contexts)
             andalso lists:all(fun is_process_alive/1, Contexts)
     end).
 
@@ -215,15 +215,15 @@ contexts_that_end_of_any_signal_come_back(Config) ->
     ?assertEqual(Contexts, py_context_router:contexts()),
     ?assertMatch(#{restarts := 16}, py_context_router:info(default)).
 
-end_one({Signal, Told}, Size) ->
-    Victim = py_context_router:get_context(rand:uniform(Size)),
-    Running = ask(fun() -> py_context:exec(Victim, ?LOOP) end),
-    _ = await_busy(Victim),
-    Waiting = ask(fun() -> py_context:eval(Victim, <<"1 + 1">>) end),
-    _ = test_helpers:await_queue(Victim, 1),
-    true = exit(Victim, Signal),
-    _ = await_whole(Victim, Size),
-    [?assertEqual({error, {context_died, Told}}, answer(Caller)) || Caller <- [Running, Waiting]],
+end_one({Signal, Reason}, Size) ->
+    Target = py_context_router:get_context(rand:uniform(Size)),
+    Running = ask(fun() -> py_context:exec(Target, ?LOOP) end),
+    _ = await_busy(Target),
+    Waiting = ask(fun() -> py_context:eval(Target, <<"1 + 1">>) end),
+    _ = test_helpers:await_queue(Target, 1),
+    true = exit(Target, Signal),
+    _ = await_whole(Target, Size),
+    [?assertEqual({error, {context_died, Reason}}, answer(Caller)) || Caller <- [Running, Waiting]],
     ?assertEqual([[], []], [leftovers(Caller) || Caller <- [Running, Waiting]]),
     ok.
 

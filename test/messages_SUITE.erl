@@ -1,5 +1,6 @@
-%% What is said of wrong arguments and options: that it names the function that was called, and the place
-%% in its arguments as they were given; and that other messages name what is to be changed.
+%% What is said of wrong arguments and options: that it names the function that was called, and
+%% the place in its arguments as they were given; and that other messages name what is to be
+%% changed.
 -module(messages_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -19,8 +20,8 @@ all() ->
      an_elixir_alias_is_no_name,
      a_function_of_erlang_takes_no_keywords,
      an_elixir_exception_has_its_message,
-     an_environment_of_another_version_is_told_from_none,
-     a_program_that_is_no_python_is_told_from_another_version,
+     an_environment_of_another_version_differs_from_none,
+     a_program_that_is_no_python_differs_from_another_version,
      a_context_without_a_name_is_reported_by_its_pid].
 
 init_per_suite(Config) ->
@@ -255,7 +256,7 @@ an_elixir_exception_has_its_message(Config) ->
     ?assertNotEqual(nomatch, string:find(Shown, "'Elixir.ArgumentError'")),
     ok = py:unregister_function(messages_raise).
 
-an_environment_of_another_version_is_told_from_none(Config) ->
+an_environment_of_another_version_differs_from_none(Config) ->
     Venv = filename:join(?config(priv_dir, Config), "venv of another"),
     Activated = fun() ->
         {error, {'FileNotFoundError', Message}} = py:activate_venv(Venv),
@@ -267,7 +268,7 @@ an_environment_of_another_version_is_told_from_none(Config) ->
                  re:run(Activated(), "^this is Python 3\\.[0-9]+t?, and the virtual environment of "
                                      "Python 2\\.7: .*venv of another$")).
 
-a_program_that_is_no_python_is_told_from_another_version(_Config) ->
+a_program_that_is_no_python_differs_from_another_version(_Config) ->
     Mismatch = #{python => <<"/bin/true">>, version => <<>>, linked => <<"3.13.0">>},
     ?assertEqual("/bin/true is no Python: asked for its version, it says nothing",
                  said({python_mismatch, Mismatch})),

@@ -170,8 +170,8 @@ called_back(Ctx) ->
      || Library <- [<<"CDLL">>, <<"PyDLL">>]],
     py_context:exec(Ctx, <<"del sys.mark">>).
 
-%% As they are raised by, or because of: CPython, Cython (lxml, pyarrow), PyO3 (pydantic-core, polars), numpy,
-%% pandas. Which way out there is depends on which interpreter it is.
+%% As they are raised by, or because of: CPython, Cython (lxml, pyarrow), PyO3 (pydantic-core,
+%% polars), numpy, pandas. Which way out there is depends on which interpreter it is.
 refusals_of_an_interpreter_get_a_hint(Config) ->
     Once = "ImportError('cannot load module more than once per process')",
     Raise = ["raise " ++ Once,
@@ -244,7 +244,8 @@ call_until(Stop, Ctx, Count) ->
 %% ------------------------------------------------------------------ with an interpreter each
 
 %% What is imported into each costs memory and time: no more than Python itself imports, and `io',
-%% without which sys.stdout would be none of its classes. CPython 3.14 has it only when it is asked for.
+%% without which sys.stdout would be none of its classes. CPython 3.14 has it only when it is
+%% asked for.
 little_is_imported_before_the_user_does(Config) ->
     %% In a VM of its own, where no interpreter has been used before.
     {ok, Vm, _Node} = test_helpers:start_peer(#{connection => standard_io}),
@@ -324,7 +325,8 @@ stopped_context_leaves_nothing_to_the_next(Config) ->
                                          <<"sys.monitoring.get_tool(2) is not None">>]]]
     end).
 
-%% On 3.12 and 3.13 the interpreter may be kept: then the reset puts it right, or it is not used again.
+%% On 3.12 and 3.13 the interpreter may be kept: then the reset puts it right, or it is not used
+%% again.
 whatever_a_context_breaks_the_next_one_starts_and_works(Config) ->
     [begin
          with_contexts(mode(Config), 1, fun([A]) -> _ = py_context:exec(A, Break) end),
@@ -410,7 +412,7 @@ works() ->
       "assert sys.implementation.cache_tag and os.supports_fd and os.sysconf_names\n"
       "assert 'x' in os.environ.__class__({'x': '1'}, str, str, str, str)\n">>.
 
-%% Each when something else lets go of it: the old namespace, `sys.modules', the values of context
+%% Each when something else releases it: the old namespace, `sys.modules', the values of context
 %% variables, the collection at the end, and what another finalizer has left for a later one.
 finalizers_of_a_stopped_context_leave_nothing_to_the_next(Config) ->
     with_contexts(mode(Config), 1, fun([A]) ->
@@ -441,8 +443,8 @@ finalizers_of_a_stopped_context_leave_nothing_to_the_next(Config) ->
                                           "(__import__('os'), __import__('sys'))">>))
     end).
 
-%% What a module in C holds isn't undone by a reset: it may be what a preload can't do with. It is run
-%% again in a new interpreter; one that fails there, too, is the preload's own fault.
+%% What a module in C holds isn't undone by a reset: it may be what a preload can't do with. It is
+%% run again in a new interpreter; one that fails there, too, is the preload's own fault.
 a_start_that_fails_in_a_kept_interpreter_is_tried_in_a_new_one(Config) ->
     Options = #{mode => mode(Config), preload => <<"import math\nhalf = math.sqrt(0.25)">>},
     {ok, A} = py_context:new(Options),

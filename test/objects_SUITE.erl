@@ -1,4 +1,4 @@
-%% Handles on Python objects: made for what has no term, used, let go of, and refused where they
+%% Handles on Python objects: made for what has no term, used, released, and refused where they
 %% don't belong. Once per mode that the linked Python has.
 -module(objects_SUITE).
 
@@ -606,7 +606,7 @@ handles_that_the_front_gave_live_as_long_as_their_user(_Config) ->
     {ok, Ctx} = erpc:call(Node, py_context_sup, start_context, [remote, worker]),
     User = ask(fun() ->
         {ok, [Set]} = py:eval(Ctx, <<"[{1, 2}]">>),
-        %% Whoever called for us there has no use for it.
+        %% The process that called for us there has no use for it.
         _ = erpc:call(Node, fun() -> [erlang:garbage_collect(Pid) || Pid <- processes()] end),
         {ok, none} = py:call_method(Set, add, [3]),
         {ok, 3} = py:call(Ctx, builtins, len, [Set]),

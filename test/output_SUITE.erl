@@ -1,4 +1,5 @@
-%% What Python code prints, logs and does to the OS process. Once per mode that the linked Python has.
+%% What Python code prints, logs and does to the OS process. Once per mode that the linked Python
+%% has.
 -module(output_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -70,7 +71,7 @@ each_mode() ->
      a_handler_that_blocks_holds_up_one_job_once,
      programs_are_run_and_their_ends_noticed,
      processes_are_spawned_unless_asked_otherwise,
-     daemon_threads_are_there_or_where_they_are_is_told,
+     daemon_threads_are_there_or_the_error_names_where_they_are,
      the_vm_is_neither_forked_nor_replaced].
 
 init_per_suite(Config) ->
@@ -580,20 +581,21 @@ what_a_leader_that_never_answers_is_asked_is_bounded(_Config) ->
     ?assert(Bytes < 70_000_000),
     %% Once it answers, it is asked again.
     Deaf ! listen,
-    [receive {heard, _} -> ok end || _ <- Requests],
+    [receive {logged, _} -> ok end || _ <- Requests],
     Print(<<"print('again')">>),
-    receive {heard, Again} -> ?assertEqual(<<"again\n">>, Again) end,
+    receive {logged, Again} -> ?assertEqual(<<"again\n">>, Again) end,
     py_context:stop(Ctx).
 
 listen(Test) ->
     receive
         {io_request, From, Ref, {put_chars, unicode, Text}} ->
             From ! {io_reply, Ref, ok},
-            Test ! {heard, Text},
+            Test ! {logged, Text},
             listen(Test)
     end.
 
-%% With text on its way, so much that its job waits: what the process had is lost, and nobody waits for it.
+%% With text on its way, so much that its job waits: what the process had is lost, and nobody
+%% waits for it.
 a_killed_output_process_loses_no_later_output(Config) ->
     Ctx = new(Config),
     Killed = whereis(py_output),
@@ -791,9 +793,9 @@ quiet = logging.getLogger('quiet')
 quiet.setLevel(logging.ERROR)
 def log():
     quiet.warning('unheard')
-    quiet.error('heard')
+    quiet.error('logged')
 ">>),
-    ?assertEqual([<<"heard">>],
+    ?assertEqual([<<"logged">>],
                  [message(Event) || Event <- logged(debug, fun() ->
                      {ok, none} = py_context:call(Ctx, '__main__', log, [])
                  end)]).
@@ -806,7 +808,7 @@ root = logging.getLogger()
 before = root.level, root.handlers[:]
 def configured(**options):
     logging.basicConfig(**options)
-    logging.getLogger('a').info('told')
+    logging.getLogger('a').info('informed')
     logging.getLogger('a').warning('warned')
     return len(root.handlers), root.level
 def undo():
@@ -823,13 +825,14 @@ def undo():
         receive {Result, Printed} -> {Result, Printed} end
     end,
     try
-        ?assertEqual({{ok, {2, 20}}, <<"INFO:a:told\nWARNING:a:warned\n">>}, Configured(#{level => 20})),
+        ?assertEqual({{ok, {2, 20}}, <<"INFO:a:informed\nWARNING:a:warned\n">>}, Configured(#{level => 20})),
         %% There is a handler by now.
-        ?assertEqual({{ok, {2, 20}}, <<"INFO:a:told\nWARNING:a:warned\n">>}, Configured(#{level => 30})),
+        ?assertEqual({{ok, {2, 20}}, <<"INFO:a:informed\nWARNING:a:warned\n">>}, Configured(#{level => 30})),
         ?assertEqual({{ok, {2, 30}}, <<"warned!\n">>},
                      Configured(#{level => 30, force => true, format => <<"%(message)s!">>})),
-        %% A level that Python code has set is its own, and `logger' has the last word on its own side.
-        ?assertEqual({{ok, {2, 20}}, <<"told\nwarned\n">>},
+        %% A level that Python code has set is its own, and `logger' has the last word on its own
+        %% side.
+        ?assertEqual({{ok, {2, 20}}, <<"informed\nwarned\n">>},
                      Configured(#{level => <<"INFO">>, force => true, format => <<"%(message)s">>})),
         ?assertMatch({{error, {'ValueError', _}}, _},
                      printed_with(fun() ->
@@ -1068,7 +1071,7 @@ def once(to):
         ?assertEqual({ok, none}, answer(Once))
     end).
 
-%% Jobs are told apart by whether they wait for the events that they have logged: one does, for as long as
+%% Jobs differ in whether they wait for the events that they have logged: one does, for as long as
 %% jobs do, and the 20 after it together take less time than that one.
 a_handler_that_blocks_holds_up_one_job_once(Config) ->
     [Ctx, Other] = [new(Config), new(Config)],
@@ -1125,7 +1128,7 @@ def multiprocessing_spawn():
      || {Source, Expected} <-
             [{<<"subprocess.run(['sh', '-c', 'exit 3']).returncode">>, 3},
              {<<"subprocess.run(['sh', '-c', 'kill -9 $$']).returncode">>, -9},
-             {<<"subprocess.check_output(['echo', 'heard'])">>, <<"heard\n">>},
+             {<<"subprocess.check_output(['echo', 'sent'])">>, <<"sent\n">>},
              {<<"subprocess.run(['cat'], input=b'there and back', capture_output=True).stdout">>,
               <<"there and back">>},
              {<<"multiprocessing_spawn()">>, 0},
@@ -1154,7 +1157,7 @@ def run():
              {<<"mp.get_start_method()">>, <<"forkserver">>},
              {<<"mp.set_start_method(None, force=True)">>, none}]].
 
-daemon_threads_are_there_or_where_they_are_is_told(Config) ->
+daemon_threads_are_there_or_the_error_names_where_they_are(Config) ->
     Ctx = new(Config),
     {ok, Allowed} = py_context:eval(Ctx, <<"getattr(__import__('_thread'), 'daemon_threads_allowed', "
                                            "lambda: True)()">>),

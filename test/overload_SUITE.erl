@@ -1,7 +1,8 @@
 %% More calls than Python can do: refused or made to wait, fairly, in bounded memory, and forgotten
 %% soon after. Once per mode.
 %%
-%% OVERLOAD_SECONDS (3) is for how long producers outrun Python in the case about memory: a minute is
+%% OVERLOAD_SECONDS (3) is for how long producers outrun Python in the case about memory: a minute
+%% is
 %%
 %%   OVERLOAD_SECONDS=60 rebar3 ct --suite test/overload_SUITE --group worker \
 %%       --case memory_is_bounded_and_latency_recovers
@@ -27,18 +28,18 @@ groups() ->
     test_helpers:in_each_mode(
       [ten_thousand_callers_at_once_are_all_answered,
        who_comes_first_is_served_first,
-       the_steps_of_a_stream_wait_for_room,
-       whoever_waits_too_long_is_refused,
-       a_timeout_counts_the_wait_for_room,
-       a_wait_for_room_leaves_less_of_a_timeout,
-       whoever_waits_for_room_may_die,
-       whoever_waits_for_room_hears_of_the_end,
-       waiting_for_room_survives_a_replacement,
+       the_steps_of_a_stream_wait_for_capacity,
+       a_caller_that_waits_too_long_is_refused,
+       a_timeout_counts_the_wait_for_capacity,
+       a_wait_for_capacity_leaves_less_of_a_timeout,
+       a_caller_that_waits_for_capacity_may_die,
+       a_caller_that_waits_for_capacity_is_answered_at_the_end,
+       waiting_for_capacity_survives_a_replacement,
        waiting_callers_that_race_leave_no_message,
        memory_is_bounded_and_latency_recovers,
      those_who_do_not_wait_are_bounded_too,
      turns_are_fair,
-     whoever_tries_again_is_served_in_the_end]).
+     a_caller_that_tries_again_is_served_in_the_end]).
 
 init_per_suite(Config) ->
     test_helpers:quiet(Config).
@@ -86,7 +87,7 @@ call_until_served(N, Refusals) ->
         {error, {overloaded, #{max_queue := 500}}} -> call_until_served(N, Refusals + 1)
     end.
 
-%% There is room for one more each time that a job ends, which another context says when.
+%% There is capacity for one more each time that a job ends, which another context says when.
 who_comes_first_is_served_first(Config) ->
     [Ctx] = start(1, #{max_queue => 1, overload => {wait, 60_000},
                        preload => <<"import os\norder = []\ndef step(n, fd):\n"
@@ -114,7 +115,7 @@ who_comes_first_is_served_first(Config) ->
     ?assertEqual({ok, lists:seq(0, 30)}, py_context:eval(Ctx, <<"order">>)),
     ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- All])).
 
-the_steps_of_a_stream_wait_for_room(Config) ->
+the_steps_of_a_stream_wait_for_capacity(Config) ->
     {Gate, Wait} = test_helpers:gate(Config),
     [Ctx] = start(1, #{max_queue => 1, overload => {wait, 60_000}, preload => Wait}, Config),
     Open = fun() -> py:stream_open(Ctx, builtins, range, [3]) end,
@@ -130,7 +131,7 @@ the_steps_of_a_stream_wait_for_room(Config) ->
     ?assertEqual([ok, ok], [answer(Caller) || Caller <- [Gated, Queued]]),
     ?assertEqual([[], []], [leftovers(Step) || Step <- Steps]).
 
-%% For room, in py_overload.
+%% For capacity, in py_overload.
 is_waiting(Caller) ->
     case process_info(Caller, [status, current_stacktrace]) of
         [{status, waiting}, {current_stacktrace, Stack}] -> lists:keymember(py_overload, 1, Stack);
@@ -145,7 +146,7 @@ full(Options, Config) ->
     _ = await_queue(Ctx, 1),
     {Ctx, Looping, Queued}.
 
-whoever_waits_too_long_is_refused(Config) ->
+a_caller_that_waits_too_long_is_refused(Config) ->
     {Ctx, Looping, Queued} = full(#{overload => {wait, 20}}, Config),
     Full = {error, {overloaded, #{queue => 1, max_queue => 1}}},
     Late = ask(fun() -> [py_context:eval(Ctx, <<"1">>), py_context:exec(Ctx, <<"1">>),
@@ -157,7 +158,7 @@ whoever_waits_too_long_is_refused(Config) ->
     ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),
     ?assertEqual([], leftovers(Late)).
 
-a_timeout_counts_the_wait_for_room(Config) ->
+a_timeout_counts_the_wait_for_capacity(Config) ->
     {Ctx, Looping, Queued} = full(#{overload => {wait, 60_000}}, Config),
     Late = ask(fun() -> [py_context:eval(Ctx, <<"1">>, #{}, T) || T <- [0, 1, 20]] end),
     ?assertEqual([{error, timeout}, {error, timeout}, {error, timeout}], answer(Late)),
@@ -166,8 +167,8 @@ a_timeout_counts_the_wait_for_room(Config) ->
     ?assertEqual({ok, <<"queued">>}, answer(Queued)),
     ?assertEqual([], leftovers(Late)).
 
-%% As the function that waits says itself: what is left once there is room.
-a_wait_for_room_leaves_less_of_a_timeout(Config) ->
+%% As the function that waits says itself: what is left once there is capacity.
+a_wait_for_capacity_leaves_less_of_a_timeout(Config) ->
     {Ctx, Looping, Queued} = full(#{overload => {wait, 60_000}}, Config),
     {Timeout, Waited} = {60_000, 50},
     Caller = ask(fun() -> receive go -> py_context:eval(Ctx, <<"1 + 1">>, #{}, Timeout) end end),
@@ -184,10 +185,10 @@ a_wait_for_room_leaves_less_of_a_timeout(Config) ->
     ?assertEqual({ok, 2}, answer(Caller)),
     _ = erlang:trace_pattern({py_overload, submit, 4}, false, [global]),
     receive {trace, Caller, return_from, _, {_Seq, Left}} -> ?assert(Left =< Timeout - Waited, Left)
-    after 0 -> error(no_wait_for_room)
+    after 0 -> error(no_wait_for_capacity)
     end.
 
-whoever_waits_for_room_may_die(Config) ->
+a_caller_that_waits_for_capacity_may_die(Config) ->
     {Ctx, Looping, _Queued} = full(#{overload => {wait, 60_000}}, Config),
     Waiting = [ask(fun() -> py_context:eval(Ctx, integer_to_binary(N)) end)
                || N <- lists:seq(1, 20)],
@@ -198,7 +199,7 @@ whoever_waits_for_room_may_die(Config) ->
     ?assertEqual({error, interrupted}, answer(Looping)),
     ?assertEqual([{ok, N} || N <- lists:seq(16, 20)], [answer(Caller) || Caller <- Living]).
 
-whoever_waits_for_room_hears_of_the_end(Config) ->
+a_caller_that_waits_for_capacity_is_answered_at_the_end(Config) ->
     [begin
          {Ctx, Looping, Queued} = full(#{overload => {wait, 60_000}, shutdown => 10}, Config),
          Waiting = [ask(fun() -> py_context:eval(Ctx, <<"1">>) end) || _ <- lists:seq(1, 10)],
@@ -212,7 +213,7 @@ whoever_waits_for_room_hears_of_the_end(Config) ->
          ok = py_context_router:stop()
      end || End <- [fun(Ctx) -> exit(Ctx, kill) end, fun py_context:stop/1]].
 
-waiting_for_room_survives_a_replacement(Config) ->
+waiting_for_capacity_survives_a_replacement(Config) ->
     [Ctx] = start(1, #{max_queue => 1, overload => {wait, 60_000}, stuck_after => 50}, Config),
     ok = py_context:exec(Ctx, <<"import time">>),
     Sleeping = ask(fun() -> py_context:exec(Ctx, <<"time.sleep(2)">>, 20) end),
@@ -223,7 +224,7 @@ waiting_for_room_survives_a_replacement(Config) ->
     ?assertEqual([[]], lists:usort([leftovers(Caller) || Caller <- Waiting])),
     _ = eventually(fun() -> maps:get(quarantined, py_context:info(Ctx)) =:= 0 end).
 
-%% Room, timeouts, patience and deaths around the same time.
+%% Capacity, timeouts, waits and deaths around the same time.
 waiting_callers_that_race_leave_no_message(Config) ->
     [Ctx] = start(1, #{max_queue => 2, overload => {wait, 3}}, Config),
     ok = py_context:exec(Ctx, <<"import time\n"
@@ -251,7 +252,8 @@ race(Ctx, Left, Counts) ->
               end,
     race(Ctx, Left - 1, maps:update_with(Outcome, fun(N) -> N + 1 end, 1, Counts)).
 
-%% Producers with large arguments outrun a slow function for a while: for OVERLOAD_SECONDS, see above.
+%% Producers with large arguments outrun a slow function for a while: for OVERLOAD_SECONDS, see
+%% above.
 memory_is_bounded_and_latency_recovers(Config) ->
     Seconds = list_to_integer(os:getenv("OVERLOAD_SECONDS", "3")),
     _ = ct:timetrap({seconds, Seconds + 120}),
@@ -265,7 +267,7 @@ memory_is_bounded_and_latency_recovers(Config) ->
     Growth = [receive after 1000 -> test_helpers:rss_kb() - Kb end || _ <- lists:seq(1, Seconds)],
     [ok = answer(Producer) || Producer <- Producers],
     ct:log("memory, in KB above the beginning, each second: ~w", [Growth]),
-    %% The queue, what is being converted, and some room for the allocators.
+    %% The queue, what is being converted, and something for the allocators.
     ?assert(lists:max(Growth) < 200 * 1024),
     Took = eventually(fun() -> latency(Ctx) < 20 * Before + 1_000 end, 1_000),
     ct:comment("at most ~b KB more, latency back in ~b ms", [lists:max(Growth), round(Took)]),
@@ -286,7 +288,7 @@ latency(Ctx) ->
              || _ <- lists:seq(1, 51)],
     lists:nth(26, lists:sort(Times)).
 
--define(ROOM_KB, 100 * 1024).
+-define(LIMIT_KB, 100 * 1024).
 %% Of 80 KB each, three times that.
 -define(TOO_MANY, 4_000).
 -define(TAKEN, 1).
@@ -312,15 +314,16 @@ those_who_do_not_wait_are_bounded_too(Config) ->
     Taken = counters:get(Counts, ?TAKEN),
     ct:comment("~b KB more at most, ~b taken, ~b refused",
                [Growth, Taken, counters:get(Counts, ?REFUSED)]),
-    ?assert(Growth < ?ROOM_KB),
+    ?assert(Growth < ?LIMIT_KB),
     %% The queue may be full still.
     _ = eventually(fun() -> maps:get(queue, py_context:info(Ctx)) =:= 0 end),
     ?assertEqual({ok, Taken}, py_context:eval(Ctx, <<"taken">>)),
     ?assertEqual([[]], lists:usort([leftovers(Producer) || Producer <- Producers])).
 
-%% The most that it grows. No longer than there is room, because without a bound the machine has none either.
+%% The most that it grows. Up to the limit only, because without a bound the machine has none
+%% either.
 watch_memory(Kb, Counts, Most) ->
-    case counters:get(Counts, ?REFUSED) < ?TOO_MANY andalso Most < ?ROOM_KB of
+    case counters:get(Counts, ?REFUSED) < ?TOO_MANY andalso Most < ?LIMIT_KB of
         true -> receive after 5 -> watch_memory(Kb, Counts, max(Most, test_helpers:rss_kb() - Kb)) end;
         false -> Most
     end.
@@ -344,7 +347,7 @@ call_until(Over, Ctx, Counts, Pending) ->
         {py_result, _, Result} ->
             ok = count(Result, Counts),
             call_until(Over, Ctx, Counts, Pending - 1)
-    after patience(IsOver, Pending) ->
+    after time_to_wait(IsOver, Pending) ->
         case IsOver of
             true ->
                 ok;
@@ -354,8 +357,8 @@ call_until(Over, Ctx, Counts, Pending) ->
         end
     end.
 
-patience(true, Pending) when Pending > 0 -> infinity;
-patience(_IsOver, _Pending) -> 0.
+time_to_wait(true, Pending) when Pending > 0 -> infinity;
+time_to_wait(_IsOver, _Pending) -> 0.
 
 count({error, {overloaded, _}}, Counts) -> counters:add(Counts, ?REFUSED, 1);
 count(_Taken, Counts) -> counters:add(Counts, ?TAKEN, 1).
@@ -365,10 +368,11 @@ fresh() ->
     First = erlang:unique_integer([positive]),
     lists:seq(First, First + 5000).
 
-%% Twenty times as many callers as there is room for, each of which comes back at once.
+%% Twenty times as many callers as there is capacity for, each of which comes back at once.
 -define(CROWD, 200).
 
-%% How far they are apart is for the VM's scheduler to say, but not that somebody has next to nothing.
+%% How far they are apart is for the VM's scheduler to say, but not that somebody has next to
+%% nothing.
 turns_are_fair(Config) ->
     Crowd = crowd(#{overload => {wait, 60_000}}, Config),
     _ = eventually(fun() -> lists:sum(served(Crowd)) > 300 * ?CROWD end),
@@ -378,8 +382,9 @@ turns_are_fair(Config) ->
     ?assert(lists:min(Served) > Mean / 10, lists:sort(Served)),
     disperse(Crowd).
 
-%% Those who have just been served are quicker than those who come back later, so it may take a while.
-whoever_tries_again_is_served_in_the_end(Config) ->
+%% Those who have just been served are quicker than those who come back later, so it may take a
+%% while.
+a_caller_that_tries_again_is_served_in_the_end(Config) ->
     Crowd = crowd(#{}, Config),
     Took = eventually(fun() -> lists:min(served(Crowd)) >= 3 end),
     ct:comment("three times each after ~b ms, ~.1f on average",

@@ -1,9 +1,11 @@
 %% Python code behaves in a context as it does in plain Python: each program of test/parity ends
 %% there in the same way and prints the same, in every mode, in the context's own namespace and in
-%% that of a process. What plain Python makes of it is found out by running it, and kept below _build.
+%% that of a process. What plain Python makes of it is found out by running it, and kept below
+%% _build.
 %%
-%% Where CI or PARITY_ALL is set, each program runs in each mode in both namespaces. Elsewhere it runs
-%% once, in one mode and one namespace, which its name decides: so the default run stays short.
+%% Where CI or PARITY_ALL is set, each program runs in each mode in both namespaces. Elsewhere it
+%% runs once, in one mode and one namespace, which its name decides: so the default run stays
+%% short.
 %%
 %% What differs by design stands in the table of docs/parity.md. A program that is in it and doesn't
 %% differ (any more) is a failure, too.

@@ -47,7 +47,8 @@ in_process(Leader, Fun) ->
     end),
     receive {'DOWN', Monitor, _, _, How} -> How end.
 
-%% The namespace of a worker goes when Python's garbage collector finds it, which is one for all workers.
+%% The namespace of a worker goes when Python's garbage collector finds it, which is one for all
+%% workers.
 collect_garbage() ->
     {ok, Ctx} = py_context:new(#{}),
     ok = py_context:exec(Ctx, <<"import gc\ngc.collect()">>),

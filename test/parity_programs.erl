@@ -52,8 +52,8 @@ how("file") -> file.
 %% @doc What plain Python makes of a program. Its two outputs are one here, in the order in which it
 %% wrote them, as the outputs of a context are.
 %%
-%% A result is kept in a folder, in a file whose name is a hash of all that decides it: the program, the
-%% Python, and those environment variables that Python reads.
+%% A result is kept in a folder, in a file whose name is a hash of all that decides it: the
+%% program, the Python, and those environment variables that Python reads.
 -spec plain({Executable :: file:filename(), Build :: binary()}, program(), file:filename()) -> result().
 plain({Executable, _Build} = Python, #{name := Name} = Program, Folder) ->
     Hash = binary:encode_hex(erlang:md5(term_to_binary({Python, Program, environment()}))),

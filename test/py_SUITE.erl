@@ -166,7 +166,7 @@ a_long_message_queue_is_not_searched_for_an_answer(Config) ->
             fun() -> {ok, _} = py:stream_start(builtins, range, [0]) end,
             fun() -> ok = py:import(math) end,
             fun() -> {ok, _} = py:gc() end,
-            fun() -> ok = waits_for_room(Ctx) end,
+            fun() -> ok = waits_for_capacity(Ctx) end,
             fun() -> {ok, New} = py_context:new(#{mode => Mode}), ok = py_context:stop(New) end,
             fun() ->
                 {ok, _} = py_context_router:start_pool(other, 1, Mode),
@@ -198,12 +198,12 @@ reductions(Fun) ->
                end || _ <- [1, 2, 3]]).
 
 %% In a queue of eight jobs, behind one that runs until it is interrupted.
-waits_for_room(Ctx) ->
+waits_for_capacity(Ctx) ->
     _ = spawn(fun() -> py_context:exec(Ctx, <<"while True: pass">>) end),
     _ = test_helpers:await_busy(Ctx),
     _ = [spawn(fun() -> py_context:eval(Ctx, <<"1">>) end) || _ <- lists:seq(1, 8)],
     _ = test_helpers:await_queue(Ctx, 8),
-    %% Should it come before this process waits there is room for it at once.
+    %% Should it come before this process waits there is capacity for it at once.
     _ = spawn(fun() -> receive after 20 -> py_context:interrupt(Ctx) end end),
     {ok, 4} = py_context:eval(Ctx, <<"4">>),
     ok.
@@ -287,7 +287,7 @@ what_changes_behind_is_seen_and_what_goes_is_gone(Config) ->
     ?assertEqual({ok, {0, <<"A">>}}, py:eval(Ctx, <<"(len([]), shout('a'))">>)),
     ok = py_context:exec(Ctx, <<"del builtins.shout">>),
     ?assertMatch({error, {'NameError', _}}, py:eval(Ctx, <<"shout('a')">>)),
-    %% Nothing of what the context lets go of is kept for those before it.
+    %% Nothing of what the context releases is kept for those before it.
     ok = py_context:exec(Ctx, <<"import weakref\nclass Thing: pass\nthing = Thing()\n"
                                 "ref = weakref.ref(thing)">>),
     ?assertEqual({ok, true}, py:eval(Ctx, <<"ref() is thing">>)),
@@ -354,12 +354,12 @@ built_ins_and_classes_are_as_ever(Config) ->
              "try:\n"
              "    assert __debug__ and False, 'no'\n"
              "except AssertionError as e:\n"
-             "    told = repr(e)\n"
+             "    text = repr(e)\n"
              "made = eval('[int(c) for c in \"12\"]')\n"
              "exec('dynamic = sum(made)')\n">>,
     ok = py:exec(Ctx, Code),
     ?assertEqual({ok, {<<"Ba1">>, <<"AssertionError('no')">>, [1, 2], 3, <<"__main__">>}},
-                 py:eval(Ctx, <<"(B().name(), told, made, dynamic, __name__)">>)),
+                 py:eval(Ctx, <<"(B().name(), text, made, dynamic, __name__)">>)),
     ?assertEqual({ok, <<"__main__">>}, py:eval(Ctx, <<"A.__module__">>)),
     ok = py_context:exec(Ctx, <<"import math">>),
     ?assertEqual({ok, {false, true}}, py:eval(Ctx, <<"('len' in globals(), 'math' in globals())">>)).
@@ -610,7 +610,7 @@ the_default_pool_starts_on_first_use_as_configured(_Config) ->
     ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
     ok = py:stop_contexts(),
     ?assert(is_pid(py:context())),
-    %% Whoever comes first starts it, whoever comes at once waits for that.
+    %% The first caller starts it, those that come at the same time wait for that.
     ok = py:stop_contexts(),
     Askers = [ask(fun() -> py:call(math, sqrt, [16]) end) || _ <- lists:seq(1, 50)],
     [?assertEqual({ok, 4.0}, answer(Asker)) || Asker <- Askers].
@@ -634,7 +634,7 @@ a_configured_pool_that_fails_stops_the_start(_Config) ->
                  py_error:format(Reason)),
     ?assertEqual(undefined, whereis(py_context_router_sup)),
     ?assertEqual([], test_helpers:published()),
-    %% As much is told to whoever starts a pool of his own.
+    %% A process that starts a pool of its own gets the same error.
     ?assertMatch({error, {pool_failed, io, _}}, py_context_router:start()).
 
 bad_configurations_are_named(_Config) ->
@@ -811,8 +811,8 @@ is_stopped(OsPid) ->
         re:run(Stat, "\\) T ") =/= nomatch
     end, Threads).
 
-%% Its whole OS process, long before this node takes it for gone. Also where so much is on its way there
-%% that senders are suspended.
+%% Its whole OS process, long before this node takes it for gone. Also where so much is on its way
+%% there that senders are suspended.
 a_timeout_is_kept_though_the_other_node_stands_still(_Config) ->
     {ok, Peer, Node} = test_helpers:start_peer(#{name => peer:random_name(), connection => standard_io}),
     {ok, [Ctx]} = erpc:call(Node, py_context_router, start, [#{contexts => 1}]),

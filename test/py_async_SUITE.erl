@@ -1,5 +1,5 @@
-%% Calls that nobody waits for, and many at once: results by message, casts, parallel calls. Once per
-%% mode that the linked Python has.
+%% Calls that nobody waits for, and many at once: results by message, casts, parallel calls. Once
+%% per mode that the linked Python has.
 -module(py_async_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -23,7 +23,7 @@ groups() ->
 
 each_mode() ->
     [a_result_comes_as_a_message_or_is_awaited,
-     results_come_for_whoever_asked_in_whatever_order,
+     results_come_for_each_caller_in_any_order,
      failures_come_as_results_too,
      no_process_stands_in_between,
      an_await_that_is_over_stops_the_call,
@@ -95,7 +95,7 @@ a_result_comes_as_a_message_or_is_awaited(Config) ->
     ok = py:exec(Ctx, <<"def f(): return x\nx = 7">>),
     ?assertEqual({ok, 7}, py:await(py:spawn_call(Ctx, '__main__', f, []), infinity)).
 
-results_come_for_whoever_asked_in_whatever_order(Config) ->
+results_come_for_each_caller_in_any_order(Config) ->
     _ = start(2, Config),
     Run = fun(From) ->
         fun() ->
@@ -148,7 +148,8 @@ an_await_that_is_over_leaves_no_message(Config) ->
     {ok, _} = py_context:eval(Ctx, <<"1">>),
     ?assertEqual([], leftovers(Asker)).
 
-%% Of awaits that give up at once, later and later after their calls: until some had a result and some had none.
+%% Of awaits that end at once, later and later after their calls: until some had a result and some
+%% had none.
 outcomes(_Ctx, #{ok := Ok, timeout := Late} = Counts, Pause) when Ok > 100, Late > 100, Pause > 2_000 ->
     Counts;
 outcomes(Ctx, Counts, Pause) ->
@@ -168,15 +169,15 @@ an_await_that_is_over_with_the_calls_own_limit_leaves_no_message(Config) ->
     true = register(py_async, self()),
     Asker = ask(fun() ->
         Ref = py:spawn_call(Ctx, builtins, exec, ?LOOP, #{timeout => 0}),
-        receive given_up -> py:await(Ref, 0) end
+        receive cancelled -> py:await(Ref, 0) end
     end),
     receive
-        {limit, Ticket, {spawn_call, Asker}, _Deadline, _Wait} ->
-            true = py_nif:give_up(Ticket),
-            Asker ! given_up,
+        {limit, Ref, {spawn_call, Asker}, _Deadline, _Wait} ->
+            true = py_nif:cancel_request(Ref),
+            Asker ! cancelled,
             receive
                 {'$gen_call', From, _} ->
-                    Asker ! {py_result, Ticket, {error, timeout}},
+                    Asker ! {py_result, Ref, {error, timeout}},
                     gen_server:reply(From, ok),
                     ?assertEqual({error, timeout}, answer(Asker));
                 {Asker, answer, Answer} ->
@@ -205,7 +206,7 @@ a_result_is_had_once(Config) ->
 a_result_is_had_once_though_the_thread_is_busy(Config) ->
     {ok, Beside} = py_context_sup:start_context(beside, ?config(mode, Config)),
     [begin
-         %% Whoever reads it waits in C code until somebody writes.
+         %% A job that reads it waits in C code until another writes.
          {ok, {Read, Write}} = py_context:call(Beside, os, pipe, []),
          Asker = ask(fun() ->
              {ok, Ctx} = py_context_sup:start_context(Ends, ?config(mode, Config)),
@@ -235,20 +236,20 @@ a_time_limit_is_kept_though_nobody_waits(Config) ->
     Quick = py:spawn_call(math, sqrt, [16], #{}, 10_000),
     ?assertEqual({ok, 4.0}, py:await(Quick)).
 
-%% The limit is looked after now and then, until the call is over.
+%% The limit is checked now and then, until the call is over.
 a_limit_that_is_far_away_keeps_nothing_of_a_call_that_has_ended(Config) ->
     [Ctx] = start(1, Config),
     Far = erlang:monotonic_time(millisecond) + 3_600_000,
     Runs = py:spawn_call(Ctx, builtins, exec, ?LOOP, #{timeout => 3_600_000}),
-    ?assertNot(py_nif:is_over(Runs)),
+    ?assertNot(py_nif:request_is_settled(Runs)),
     ?assertEqual(1, looks_to_come({limit, Runs, {spawn_call, self()}, Far, 1000})),
-    %% What is looked at before its time is given up when that is over.
+    %% What is looked at before its time is cancelled when that is over.
     py_async ! {limit, Runs, {spawn_call, self()}, erlang:monotonic_time(millisecond) + 50, 1000},
     ?assertEqual({error, timeout}, py:await(Runs, infinity)),
-    ?assert(py_nif:is_over(Runs)),
+    ?assert(py_nif:request_is_settled(Runs)),
     Done = py:spawn_call(Ctx, math, sqrt, [16], #{timeout => 3_600_000}),
     ?assertEqual({ok, 4.0}, py:await(Done)),
-    _ = test_helpers:eventually(fun() -> py_nif:is_over(Done) end),
+    _ = test_helpers:eventually(fun() -> py_nif:request_is_settled(Done) end),
     ?assertEqual(0, looks_to_come({limit, Done, {spawn_call, self()}, Far, 1000})).
 
 %% How many timers the process that keeps limits starts for a look.
@@ -332,8 +333,8 @@ a_cast_that_fails_is_logged(Config) ->
     [{error, Text}] = Log,
     ?assertNotEqual(nomatch, string:find(Text, "builtins.chr: ValueError: chr() arg not in range(0x110000)")).
 
-%% Whatever becomes of the process that logs what goes wrong in casts. One that follows it logs also what
-%% had begun before.
+%% Whatever becomes of the process that logs what goes wrong in casts. One that follows it logs
+%% also what had begun before.
 a_cast_that_fails_tells_its_caller_nothing(Config) ->
     [Ctx] = start(1, Config),
     {Gate, Wait} = test_helpers:gate(Config),

@@ -19,7 +19,7 @@ clean_environment_test_() ->
                        end, Saved)
      end,
      [fun defaults/0, fun good_values/0, fun bad_values/0, fun nil_is_not_set/0,
-      fun keyword_lists_are_maps/0, fun only_what_is_bad_of_a_pool_is_named/0, fun unknown_keys_are_told/0]}.
+      fun keyword_lists_are_maps/0, fun only_what_is_bad_of_a_pool_is_named/0, fun unknown_keys_are_logged/0]}.
 
 defaults() ->
     ?assertEqual(ok, py_config:check()),
@@ -103,11 +103,11 @@ only_what_is_bad_of_a_pool_is_named() ->
     set(pools, #{"io" => Bad}),
     ?assertEqual({error, {bad_option, {pools, #{"io" => #{}}}}}, py_config:check()).
 
-unknown_keys_are_told() ->
-    ?assertEqual([], told(fun() -> py_config:check() end)),
+unknown_keys_are_logged() ->
+    ?assertEqual([], logged(fun() -> py_config:check() end)),
     set(pythn, "/srv/venv"),
     set(num_contexts, 4),
-    try told(fun() -> ?assertEqual(ok, py_config:check()) end) of
+    try logged(fun() -> ?assertEqual(ok, py_config:check()) end) of
         [{warning, Text}] ->
             ?assertMatch({match, _}, re:run(Text, "without effect: num_contexts, pythn\\. It knows "
                                                   "callback_depth, .*python, "))
@@ -116,7 +116,7 @@ unknown_keys_are_told() ->
     end.
 
 %% What is logged meanwhile: level and text of each event.
-told(Fun) ->
+logged(Fun) ->
     ok = logger:add_handler(?MODULE, ?MODULE, #{config => #{pid => self()}}),
     try _ = Fun(), logged()
     after

@@ -30,7 +30,7 @@ groups() ->
        starting_brings_the_application_up,
        bad_options_are_named,
        a_context_that_cannot_start_leaves_nothing,
-       a_failure_is_told_however_fast_it_comes,
+       a_failure_is_reported_however_fast_it_comes,
        a_caller_that_traps_exits_gets_no_message_about_a_failed_start,
        stopping_leaves_processes_that_are_no_contexts_alone,
        modules_are_shared_by_workers_and_by_nobody_else]},
@@ -173,7 +173,8 @@ names_that_python_does_not_know_are_errors(Config) ->
     ?assertMatch({error, {unconvertible, <<"args">>, _}}, py_context:call(Ctx, math, sqrt, [1 | 2])),
     ?assertEqual({ok, 1.0}, py_context:call(Ctx, math, sqrt, [1])).
 
-%% Of atoms there is an end, of texts there is none, and CPython 3.12 keeps for ever what is interned.
+%% Of atoms there is an end, of texts there is none, and CPython 3.12 keeps for ever what is
+%% interned.
 names_given_as_text_are_not_interned(Config) ->
     Ctx = new(Config),
     ok = py_context:exec(Ctx, <<"import sys\n"
@@ -355,7 +356,7 @@ an_environment_may_outlive_its_context(Config) ->
     end),
     ?assertEqual({error, {context_died, noproc}}, answer(User)),
     ?assertEqual([], leftovers(User)),
-    %% Its namespace is let go of in a VM that lives on.
+    %% Its namespace is released in a VM that lives on.
     ?assertEqual({ok, 2}, py_context:eval(new(Config), <<"1 + 1">>)).
 
 preloaded_code_runs_once(Config) ->
@@ -521,7 +522,7 @@ an_interrupt_does_not_hit_the_next_job(Config) ->
     exit(Interrupter, kill),
     [?assert(lists:member(Outcome, [{ok, 1999000}, {error, interrupted}]), Outcome)
      || Outcome <- Outcomes],
-    %% Whoever comes when the interrupter is gone isn't interrupted.
+    %% A job that comes when the interrupter is gone isn't interrupted.
     _ = eventually(fun() -> py_context:call(Ctx, '__main__', work, []) =:= {ok, 1999000} end),
     ?assertEqual([{ok, 1999000}],
                  lists:usort([py_context:call(Ctx, '__main__', work, []) || _ <- lists:seq(1, 300)])).
@@ -592,7 +593,7 @@ stopping_waits_for_the_running_job_and_no_longer(Config) ->
     Waiting = ask(fun() -> py_context:eval(Ctx, <<"1 + 1">>) end),
     _ = await_queue(Ctx, 1),
     Stopper = ask(fun() -> py_context:stop(Ctx) end),
-    %% The waiting one hears of it while the running one still runs.
+    %% The waiting one gets its answer while the running one still runs.
     ?assertEqual({error, {context_died, shutdown}}, answer(Waiting)),
     ?assert(is_process_alive(Ctx)),
     test_helpers:open_gate(Gate),
@@ -606,7 +607,7 @@ a_waiting_job_whose_caller_dies_never_runs(Config) ->
     ok = py_context:exec(Ctx, <<"ran = []">>),
     Running = ask(fun() -> py_context:call(Ctx, '__main__', wait, []) end),
     _ = await_busy(Ctx),
-    kill_callers([fun() -> py_context:exec(Ctx, <<"ran.append('orphan')">>) end || _ <- [1, 2]],
+    kill_callers([fun() -> py_context:exec(Ctx, <<"ran.append('abandoned')">>) end || _ <- [1, 2]],
                  fun() -> await_queue(Ctx, 2) end),
     Next = ask(fun() -> py_context:eval(Ctx, <<"ran">>) end),
     _ = await_queue(Ctx, 3),
@@ -680,7 +681,7 @@ ids_are_unique(Config) ->
 
 %% ------------------------------------------------------------------ lifecycle
 
-%% Who traps exits hears of it by that message alone.
+%% A process that traps exits gets that message alone.
 a_stop_by_another_process_does_not_end_who_has_started_it(_Config) ->
     Self = self(),
     Starts = [{context, fun() -> py_context:new(#{}) end, fun py_context:stop/1},
@@ -783,7 +784,7 @@ a_context_that_cannot_start_leaves_nothing(_Config) ->
     ?assertEqual([], [Pid || Pid <- Links, is_pid(Pid), is_map(py_context:info(Pid))]).
 
 %% The thread may have failed before anybody waits for it.
-a_failure_is_told_however_fast_it_comes(_Config) ->
+a_failure_is_reported_however_fast_it_comes(_Config) ->
     Starts = [fun() -> py_context:new(#{preload => <<"x = = 1">>}) end || _ <- lists:seq(1, 500)],
     [?assertMatch({error, {'SyntaxError', _}}, Start()) || Start <- Starts],
     _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).

@@ -171,7 +171,7 @@ a_failing_preload_leaves_nothing(_Config) ->
 
 a_failure_of_one_context_undoes_the_others(Config) ->
     Threads = threads_of_idle_application(),
-    %% Whoever comes second finds the directory made.
+    %% The second one finds the directory made.
     Preload = ["import os; os.mkdir('", ?config(priv_dir, Config), "/first')"],
     ?assertMatch({error, {'FileExistsError', _}},
                  py_context_router:start(#{contexts => 3, preload => Preload})),
@@ -702,8 +702,8 @@ what_is_no_name_is_refused(_Config) ->
      || Name <- ['', <<>>, <<255>>, "math", 1]],
     [?assertError(badarg, py_context_router:lookup_pool(M, F)) || {M, F} <- [{1, f}, {m, "f"}]].
 
-%% Those of pools, of functions and of what contexts start with, whether the process that writes them is
-%% killed or crashes; and whoever registers meanwhile waits for the next one.
+%% Those of pools, of functions and of what contexts start with, whether the process that writes
+%% them is killed or crashes; and a process that registers meanwhile waits for the next one.
 what_is_registered_survives_the_death_of_its_writer(_Config) ->
     ok = py_context_router:register_pool(io, math),
     ok = py:register_function(kept, fun() -> 7 end),

@@ -1,6 +1,6 @@
 defmodule PyElixirValuesTest do
-  # None is nil and objects are Py.Object in all that `Py` returns, at any depth; structs don't go to
-  # Python. Natively that is tested in values_SUITE.
+  # None is nil and objects are Py.Object in all that `Py` returns, at any depth; structs don't go
+  # to Python. Natively that is tested in values_SUITE.
   use ExUnit.Case, async: false
 
   setup_all do

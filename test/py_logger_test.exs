@@ -120,7 +120,7 @@ defmodule PyLoggerTest do
     {format, arguments} = meta.report_cb.(report)
 
     if format |> :io_lib.format(arguments) |> IO.chardata_to_string() =~ text do
-      # Whoever has logged it answers once the handlers have it.
+      # The process that has logged it answers once the handlers have it.
       _ = :sys.get_state(meta.pid)
     else
       await(text)

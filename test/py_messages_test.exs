@@ -1,6 +1,6 @@
 defmodule PyMessagesTest do
-  # What is said of wrong arguments and options speaks of what was given here, not of what becomes of it
-  # in Erlang. Those of the Erlang modules are in messages_SUITE.
+  # What is said of wrong arguments and options speaks of what was given here, not of what becomes
+  # of it in Erlang. Those of the Erlang modules are in messages_SUITE.
   use ExUnit.Case, async: false
 
   setup_all do

@@ -104,16 +104,16 @@ defmodule PyOptionsTest do
   end
 
   test "what becomes of a job whose caller dies is an option" do
-    start(:orphans, [])
+    start(:abandoned, [])
 
     for run <- [
-          &Py.call(:__main__, :work, [], [{:pool, :orphans} | &1]),
-          &Py.call!(:__main__, :work, [], [{:pool, :orphans} | &1]),
-          &Py.eval("work()", [], [{:pool, :orphans} | &1]),
-          &Py.eval!("work()", [], [{:pool, :orphans} | &1]),
-          &Py.exec("work()", [{:pool, :orphans} | &1]),
-          &Py.exec!("work()", [{:pool, :orphans} | &1]),
-          &Py.Object.call(Py.eval!("work", [], pool: :orphans), :__call__, [], [], &1)
+          &Py.call(:__main__, :work, [], [{:pool, :abandoned} | &1]),
+          &Py.call!(:__main__, :work, [], [{:pool, :abandoned} | &1]),
+          &Py.eval("work()", [], [{:pool, :abandoned} | &1]),
+          &Py.eval!("work()", [], [{:pool, :abandoned} | &1]),
+          &Py.exec("work()", [{:pool, :abandoned} | &1]),
+          &Py.exec!("work()", [{:pool, :abandoned} | &1]),
+          &Py.Object.call(Py.eval!("work", [], pool: :abandoned), :__call__, [], [], &1)
         ] do
       finish = fn -> run.(on_caller_down: :finish) end
       assert outcomes(finish, fn -> run.(on_caller_down: :interrupt) end) == {:done, :interrupted}
@@ -128,8 +128,8 @@ defmodule PyOptionsTest do
     Process.register(self(), __MODULE__)
     test = self()
     :ok = Py.register_function(:py_options_gate, fn -> gate(test) end)
-    first_gate = orphan(first)
-    second_gate = orphan(second)
+    first_gate = abandon(first)
+    second_gate = abandon(second)
     assert_receive second_outcome, 10_000
     send(first_gate, :open)
     assert_receive first_outcome, 10_000
@@ -148,7 +148,7 @@ defmodule PyOptionsTest do
   end
 
   # Starts a job, and kills its caller when it waits at its gate.
-  defp orphan(run) do
+  defp abandon(run) do
     {caller, monitor} = spawn_monitor(run)
     assert_receive {:gate, gate}, 10_000
     Process.exit(caller, :kill)

@@ -73,7 +73,7 @@ groups() ->
        a_pool_that_cannot_start_fails_the_users_tree,
        a_failed_start_leaves_the_name_free_and_no_message,
        a_linked_pool_ends_with_its_owner,
-       whoever_has_started_a_pool_can_stop_it,
+       a_process_that_has_started_a_pool_can_stop_it,
        a_name_can_be_used_once,
        no_report_and_no_state_shows_a_preload]}].
 
@@ -349,7 +349,7 @@ a_pool_that_comes_back_has_the_size_it_had(Config) ->
                       fun(_) -> exit(py_pool_table:whereis_pool(default), crashed) end,
                       fun(Ctx) -> kill(slot_sup(Ctx)) end]].
 
-%% Its start would be given up if that were the first one.
+%% Its start would be cancelled if that were the first one.
 a_pool_that_comes_back_tries_until_its_contexts_start(Config) ->
     {Counter, Preload} = counting_preload(Config),
     [Ctx] = start(#{contexts => 1, preload => Preload}, Config),
@@ -511,7 +511,8 @@ what_a_context_begins_with_has_no_grace(Config) ->
     ok = py_context_router:stop(),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
 
-%% The first context that runs it while the file is empty says so there, and goes on when the file is gone.
+%% The first context that runs it while the file is empty says so there, and goes on when the file
+%% is gone.
 endless_preload(Config) ->
     Marker = filename:join(?config(priv_dir, Config), "endless"),
     _ = file:delete(Marker),
@@ -748,7 +749,7 @@ a_pool_lives_in_the_users_tree(_Config) ->
     ?assertEqual({ok, 2}, py_context:eval(py_context_router:get_context(io), <<"1 + 1">>)),
     ?assertEqual([default, io], py_context_router:pools()),
     ?assertMatch(#{size := 2}, py_context_router:info(io)),
-    %% The same pool, whoever asks for it.
+    %% The same pool, for each that asks for it.
     Pids = py_context_router:contexts(io),
     ?assertEqual({ok, Pids}, py_context_router:start_pool(io, 2)),
     ok = stop_tree(Tree),
@@ -802,7 +803,7 @@ a_resized_pool_that_crashes_is_restarted_by_the_users_tree(_Config) ->
     ok = stop_tree(Tree),
     ?assertEqual({undefined, []}, {py_pool_table:whereis_pool(io), test_helpers:published()}).
 
-%% Whoever starts one of that name has it as he wants it, and when it serves.
+%% A process that starts one of that name has it as it wants it, and when it serves.
 what_a_killed_pool_leaves_is_no_other_pools(_Config) ->
     Lose = fun() ->
         Owner = spawn(fun() ->
@@ -830,7 +831,7 @@ a_stopped_pool_is_not_restarted(_Config) ->
     ?assertNot(py_context_router:pool_started(io)),
     ?assertMatch([{Id, undefined, supervisor, _}] when Id =/= undefined,
                  supervisor:which_children(Tree)),
-    %% Unless the tree is told to.
+    %% Unless the tree does.
     [{Id, _, _, _}] = supervisor:which_children(Tree),
     {ok, _} = supervisor:restart_child(Tree, Id),
     ?assert(py_context_router:pool_started(io)),
@@ -876,7 +877,7 @@ a_linked_pool_ends_with_its_owner(_Config) ->
     ?assertEqual({0, []}, {py_context_router:num_contexts(io), test_helpers:published()}),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end).
 
-whoever_has_started_a_pool_can_stop_it(_Config) ->
+a_process_that_has_started_a_pool_can_stop_it(_Config) ->
     Owner = test_helpers:ask(fun() ->
         {ok, Pool} = py_context_router:start_link(#{name => io, contexts => 1}),
         {py_context_router:stop_pool(io), is_process_alive(Pool)}
@@ -896,8 +897,8 @@ a_name_can_be_used_once(_Config) ->
                  py_context_router:start_link(#{name => io, contexts => 1})),
     ?assert(is_process_alive(Running)).
 
-%% Wherever the options of a pool or of a context go: specifications of children (progress and supervisor
-%% reports), states (crash reports, `sys'), messages.
+%% Wherever the options of a pool or of a context go: specifications of children (progress and
+%% supervisor reports), states (crash reports, `sys'), messages.
 no_report_and_no_state_shows_a_preload(_Config) ->
     Secret = "hush" ++ integer_to_list(erlang:unique_integer([positive])),
     Preload = ["token = '", Secret, "'"],
@@ -917,7 +918,8 @@ no_report_and_no_state_shows_a_preload(_Config) ->
                  [supervisor:get_childspec(Tree, Id) || {Id, _, _, _} <- supervisor:which_children(Tree)],
                  [sys:get_status(Pid) || Pid <- [Tree, Single, whereis(py_pool_sup) | Pools] ++ Contexts],
                  persistent_term:get()],
-        %% By a request that none of them understands, so that its last message and its state are reported.
+        %% By a request that none of them understands, so that its last message and its state are
+        %% reported.
         [?assertExit({{function_clause, _}, _}, gen_server:call(Pid, no_request))
          || Pid <- [Single | Contexts] ++ Pools],
         _ = eventually(fun() -> py_context_router:contexts(secrets) =/= [] end),

@@ -1,5 +1,5 @@
-%% What every context has, also later ones: imports, folders, virtual environments; and what is asked
-%% of every interpreter. Once per mode that the linked Python has.
+%% What every context has, also later ones: imports, folders, virtual environments; and what is
+%% asked of every interpreter. Once per mode that the linked Python has.
 -module(py_setup_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -24,7 +24,7 @@ groups() ->
           files_that_are_no_environment_are_left_alone,
           a_failed_installation_says_what_the_program_said,
           a_program_that_takes_too_long_is_ended,
-          the_last_line_is_told_though_it_has_no_end,
+          the_last_line_is_reported_though_it_has_no_end,
           nothing_of_a_program_stays_in_the_mailbox,
           bad_options_are_named,
           misuse_of_environment_variables_is_a_badarg,
@@ -43,7 +43,7 @@ each_mode() ->
      a_context_that_dies_comes_back_with_all_of_it,
      setting_up_starts_the_application_and_ends_with_it,
      garbage_is_collected_everywhere,
-     memory_is_told_for_each_interpreter,
+     memory_is_shown_for_each_interpreter,
      packages_of_a_virtual_environment_come_and_go,
      python_is_started_as_that_of_the_environment,
      one_virtual_environment_takes_the_place_of_another,
@@ -59,9 +59,7 @@ end_per_suite(Config) ->
     test_helpers:loud(Config).
 
 init_per_group(venvs, Config) ->
-    Made = filename:join(?config(priv_dir, Config), "made"),
-    ok = py:ensure_venv(Made, [], #{installer => pip, activate => false}),
-    [{made, Made} | Config];
+    [{made, made_venv()} | Config];
 init_per_group(Mode, Config) ->
     [{mode, Mode} | Config].
 
@@ -239,7 +237,7 @@ garbage_is_collected_everywhere(Config) ->
     test_helpers:stop_all(),
     ?assertEqual({ok, 0}, py:gc()).
 
-memory_is_told_for_each_interpreter(Config) ->
+memory_is_shown_for_each_interpreter(Config) ->
     Contexts = start(Config),
     {ok, #{allocated_blocks := All, interpreters := Interpreters}} = py:memory_stats(),
     ?assertEqual(lists:sort(Contexts),
@@ -438,6 +436,14 @@ misuse_of_environment_variables_is_a_badarg(_Config) ->
 
 %% ------------------------------------------------------------------ making environments
 
+%% Made once per build folder, like that of `test_helpers:numpy_venv/0'.
+made_venv() ->
+    {ok, _} = application:ensure_all_started(py_context_router),
+    {ok, Version} = py:version(),
+    Made = filename:join(test_helpers:build_folder(), "venv-" ++ binary_to_list(Version)),
+    ok = py:ensure_venv(Made, [], #{installer => pip, activate => false}),
+    Made.
+
 %% A virtual environment that is there already. To copy one takes less time than to make one.
 made_venv(Name, Config) ->
     Venv = filename:join([?config(priv_dir, Config), "py_setup", Name]),
@@ -513,7 +519,8 @@ what_a_requirement_names_is_noticed_when_it_changes(Config) ->
     Write("project/pkg/module.py", "a = 1\n"),
     Write("project/.venv/pyvenv.cfg", ""),
     Write("none/pkg/module.py", "a = 1\n"),
-    %% In the place of the environment's Python, so that nothing is looked for: it says what it is to install.
+    %% In the place of the environment's Python, so that nothing is looked for: it says what it is
+    %% to install.
     Python = filename:join([Venv, "bin", "python"]),
     ok = file:delete(Python),
     ok = file:write_file(Python, "#!/bin/sh\necho \"$@\"\nmkdir -p '" ++ Project ++ "/build'\n"
@@ -591,7 +598,7 @@ ensure_with(Script, Options, Config) ->
     end),
     {test_helpers:answer(Pid), test_helpers:leftovers(Pid)}.
 
-the_last_line_is_told_though_it_has_no_end(Config) ->
+the_last_line_is_reported_though_it_has_no_end(Config) ->
     {Result, []} = ensure_with("printf 'begun\\nboom'\nexit 3\n", #{progress => self()}, Config),
     ?assertMatch({error, {venv_failed, _, 3, <<"begun\nboom">>}}, Result),
     ?assertMatch([_Command, <<"begun">>, <<"boom">>], lines([])).

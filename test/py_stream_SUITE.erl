@@ -42,7 +42,7 @@ streams() ->
      time_is_for_all_items,
      a_step_that_does_not_end_costs_no_time_beyond_the_timeout,
      a_stream_that_fails_tells_where,
-     a_stream_is_told_its_pool_and_keywords_and_options,
+     a_stream_takes_its_pool_and_keywords_and_options,
      bad_options_are_named,
      misuse_is_a_badarg_with_a_sentence].
 
@@ -209,7 +209,8 @@ a_slow_consumer_slows_the_generator(Config) ->
          {ok, Ref} = py:stream_start(?config(ctx, Config), '__main__', Func, [100_000],
                                      #{read_ahead => 10}),
          Made = fun() -> length(logged(Config)) end,
-         %% Those of a step that ran out of time may be fewer, but not so few that there are more to come.
+         %% Those of a step that ran out of time may be fewer, but not so few that there are more
+         %% to come.
          _ = eventually(fun() -> case Made() of M when M > 5, M =< 10 -> true; M -> M end end),
          [?assert(Made() =< 10) || _ <- lists:seq(1, 50)],
          [receive {py_stream, Ref, {data, N}} -> ok end || N <- lists:seq(0, 24)],
@@ -263,7 +264,7 @@ a_stream_that_another_process_cancels_ends_for_its_consumer(Config) ->
          ?assertEqual(lists:seq(First, First + length(Rest)), [First | Rest]),
          ?assertEqual([], test_helpers:messages()),
          ?assertEqual([], leftovers(Canceller)),
-         %% It was told once.
+         %% It was sent once.
          ?assertEqual(ok, py:stream_cancel(Ref)),
          ?assertEqual([], test_helpers:messages()),
          ok = py_context:exec(?config(ctx, Config), <<"log.clear()">>)
@@ -495,7 +496,7 @@ a_stream_that_fails_tells_where(Config) ->
     [?assertMatch({error, {'ValueError', <<"enough">>, #{frames := [_ | _]}}}, Way(Func))
      || Way <- [Collect, Ask, Receive], Func <- [failing, afailing]].
 
-a_stream_is_told_its_pool_and_keywords_and_options(Config) ->
+a_stream_takes_its_pool_and_keywords_and_options(Config) ->
     [begin
          {ok, Ref} = py:stream_start(Target, '__main__', count, [], #{n => 3}, #{read_ahead => 1}),
          ?assertEqual({[0, 1, 2], done}, receive_all(Ref))
@@ -573,7 +574,7 @@ a_stream_waits_for_a_coroutine_that_waits_below(Config) ->
     ?assertEqual({more, [0]}, asked(Stream, 1)),
     Waiting = ask(fun() -> py:call('__main__', waits, []) end),
     Gate = receive {at_gate, Pid} -> Pid end,
-    %% On top of it, in vain: the loop is its.
+    %% Nested in it, in vain: the loop is its.
     ?assertEqual({more, []}, py:stream_next(Stream, 1)),
     Gate ! go,
     ?assertEqual({ok, 1}, answer(Waiting)),

@@ -90,7 +90,7 @@ leads(Page, Link, Config) ->
 is_heading(Anchor, Page, Config) ->
     lists:member(Anchor, [lists:append(string:replace(re:replace(string:lowercase(Heading),
                                                                  "[^a-z0-9_ -]", "",
-                                                                 [global, {return, list}]),
+                                                                 [global, unicode, {return, list}]),
                                                       " ", "-", all))
                           || [Heading] <- matches("^#+ ([^\\n]+)$", text(Page, Config))]).
 

@@ -124,7 +124,7 @@ a_call_into_an_idle_pool_stays_with_its_schedulers_context(Config) ->
     [Own | Others] = done(Calls),
     ?assertEqual({Calls, 0}, {Own, lists:sum(Others)}).
 
-%% A context is idle to whoever has its answer, also while it still tidies up after the job.
+%% A context is idle for a caller that has its answer, also while it still tidies up after the job.
 an_answered_context_is_idle_to_its_caller(Config) ->
     Pids = start(#{contexts => 2 * schedulers()}, Config),
     %% What is returned is freed after the answer, which takes a while here.

@@ -31,7 +31,7 @@ each_mode() ->
      a_new_context_has_a_new_main,
      source_lines_are_found,
      source_lines_of_a_preload_are_found,
-     sources_are_told_apart,
+     sources_are_kept_apart,
      source_lines_are_bounded,
      source_lines_go_with_their_context,
      eval_takes_what_pythons_own_takes,
@@ -285,7 +285,7 @@ source_lines_are_found(Config) ->
              "    except Exception: logger.exception('oops')\n"
              "    logger.removeHandler(handler)\n"
              "    return out.getvalue()\n"
-             "told = formatted(lambda: [1, 2][3])">>,
+             "text = formatted(lambda: [1, 2][3])">>,
     in_each_namespace(Config, fun(Exec, Eval) ->
         %% One comes before anybody has asked for lines, the other after; and with other ends of
         %% lines.
@@ -301,8 +301,8 @@ source_lines_are_found(Config) ->
              ?assertMatch({match, _}, re:run(Text, "line 2, in g\n    return f\\(2\\)\n")),
              ?assertMatch({match, _}, re:run(Text, "in <lambda>\n    [a-z]+\\(lambda: g\\(\\)\\)\n"))
          end || Source <- [<<"formatted(lambda: g())">>, <<"logged(lambda: g())">>]],
-        {ok, Told} = Eval(<<"told">>),
-        ?assertMatch({match, _}, re:run(Told, "told = formatted"))
+        {ok, Text} = Eval(<<"text">>),
+        ?assertMatch({match, _}, re:run(Text, "text = formatted"))
     end).
 
 source_lines_of_a_preload_are_found(Config) ->
@@ -330,7 +330,7 @@ source_lines_of_a_preload_are_found(Config) ->
     ?assertEqual({ok, []}, py_context:eval(?config(ctx, Config),
         <<"[name for name in linecache.cache if name.startswith('<preload')]">>)).
 
-sources_are_told_apart(Config) ->
+sources_are_kept_apart(Config) ->
     Ctx = ?config(ctx, Config),
     Other = new(Config),
     Names = [begin
@@ -443,7 +443,7 @@ synchronous_code_has_an_event_loop(Config) ->
                   <<"asyncio.run(double(4)) == 8 and asyncio.get_event_loop() is loop">>,
                   <<"loop.close() is None and asyncio.get_event_loop() is not loop">>,
                   <<"asyncio.get_event_loop().run_until_complete(double(1)) == 2">>]),
-            %% Coroutines have the context's, whoever has set another.
+            %% Coroutines have the context's, although another was set.
             Ctx = ?config(ctx, Config),
             ?assertMatch({ok, _}, py_context:call(Ctx, '__main__', double, [1])),
             ?assertEqual({ok, 2}, py:call(Ctx, '__main__', double, [1]));

@@ -1,5 +1,5 @@
-%% Ends: of the application and of the VM, with contexts that are busy, stuck, or wait for Erlang, in
-%% every mode; and new code under a running system. In VMs of their own.
+%% Ends: of the application and of the VM, with contexts that are busy, stuck, or wait for Erlang,
+%% in every mode; and new code under a running system. In VMs of their own.
 -module(shutdown_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -15,11 +15,11 @@
 -define(AT_MOST, 20_000).
 %% A generator that takes far longer to close.
 -define(NUMBERS, "import erlang, itertools, time\n"
-                 "def numbers(told):\n"
+                 "def numbers(receiver):\n"
                  "    try:\n"
                  "        yield from itertools.count()\n"
                  "    finally:\n"
-                 "        if told: erlang.send(told, 'closing')\n"
+                 "        if receiver: erlang.send(receiver, 'closing')\n"
                  "        time.sleep(60)\n").
 
 suite() ->
@@ -134,7 +134,8 @@ child([Mode, End]) ->
     io:format("busy ~s~n", [os:getpid()]),
     end_by(list_to_atom(End)).
 
-%% One whose consumer doesn't read, one whose reader asks for no more, and one that takes long to close.
+%% One whose consumer doesn't read, one whose reader asks for no more, and one that takes long to
+%% close.
 begin_streams([Sent, Asked, Closing]) ->
     Unread = spawn(fun() -> {ok, _} = start_stream(Sent, none), wait_for_ever() end),
     _ = eventually(fun() -> process_info(Unread, message_queue_len) > {message_queue_len, 1} end),
@@ -151,8 +152,8 @@ begin_streams([Sent, Asked, Closing]) ->
     end),
     receive <<"closing">> -> ok end.
 
-start_stream(Ctx, Told) ->
-    py:stream_start(Ctx, '__main__', numbers, [Told]).
+start_stream(Ctx, Receiver) ->
+    py:stream_start(Ctx, '__main__', numbers, [Receiver]).
 
 wait_for_ever() ->
     receive never -> ok end.
@@ -280,7 +281,7 @@ executors_can_be_used_again(Config) ->
          end || _ <- [1, 2, 3]]
     end).
 
-%% The stop is over after its patience, and the thread's end is waited for in the background.
+%% The stop is over after its grace, and the thread's end is waited for in the background.
 executors_can_be_used_again_although_a_thread_never_ends(Config) ->
     in_vm(Config, fun(Mode, _Dir) ->
         [begin
@@ -319,8 +320,8 @@ the_application_starts_again_fifty_times(Config) ->
         ?assertEqual(Files, test_helpers:files())
     end).
 
-%% In CPU time of the whole VM: eight times as many contexts at once, as in eight stops. It was some fifty times
-%% as long, and those that weren't done in time were left.
+%% In CPU time of the whole VM: eight times as many contexts at once, as in eight stops. It was
+%% some fifty times as long, and those that weren't done in time were left.
 a_stop_takes_as_long_as_there_are_contexts(_Config) ->
     with_vm(fun() ->
         Few = lists:sum([cpu_of_stop(500) || _ <- lists:seq(1, 8)]),
@@ -451,7 +452,7 @@ call_until(Over, Calls) ->
 call(Ctx) ->
     py_context:call(Ctx, math, sqrt, [16]).
 
-%% The library can't be loaded twice; whoever tries is told, and everything goes on.
+%% The library can't be loaded twice: that is an error, and everything goes on.
 another_version_of_the_library_is_refused(Config) ->
     Ebin = another_version(Config),
     with_vm(fun() ->

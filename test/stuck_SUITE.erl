@@ -1,5 +1,5 @@
-%% Contexts that are stuck in C code: replaced behind their pid, counted, ended when they return. Once
-%% per mode, each in a VM of its own, because the threads that sleep outlive the cases.
+%% Contexts that are stuck in C code: replaced behind their pid, counted, ended when they return.
+%% Once per mode, each in a VM of its own, because the threads that sleep outlive the cases.
 -module(stuck_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -28,7 +28,7 @@ cases() ->
      code_that_swallows_interrupts_is_stuck,
      a_replacement_that_nobody_holds_ends,
      what_waits_moves_over_in_order,
-     whoever_waits_for_the_stuck_job_is_told,
+     callers_that_wait_for_the_stuck_job_are_answered,
      a_context_that_comes_back_in_time_is_kept,
      handles_and_environments_of_a_stuck_context_are_gone,
      a_pool_with_too_many_stuck_threads_refuses,
@@ -99,7 +99,7 @@ abandon(Caller) ->
     true = unlink(Caller),
     exit(Caller, kill).
 
-let_go({Listener, Socket}) ->
+close({Listener, Socket}) ->
     ok = gen_tcp:close(Listener),
     ok = gen_tcp:close(Socket).
 
@@ -144,19 +144,19 @@ a_sleep_a_socket_and_a_c_function_are_stuck(Config) ->
         ?assertEqual([Ctx], py_context_router:contexts(kinds))
     end).
 
-%% An interrupt that finds `patient' between its tries is for the one of `swallow'.
+%% An interrupt that finds `sleep_on' between its tries is for the one of `swallow'.
 -define(SWALLOW, "import erlang, os\n"
                  "def look(end):\n"
                  "    while not os.path.exists(end): pass\n"
-                 "def patient(end):\n"
+                 "def sleep_on(end):\n"
                  "    while True:\n"
                  "        try: return look(end)\n"
                  "        except KeyboardInterrupt: pass\n"
-                 "def swallow(told, end):\n"
+                 "def swallow(receiver, end):\n"
                  "    while True:\n"
                  "        try:\n"
-                 "            erlang.send(told, 'begun')\n"
-                 "            return patient(end)\n"
+                 "            erlang.send(receiver, 'begun')\n"
+                 "            return sleep_on(end)\n"
                  "        except KeyboardInterrupt: pass\n").
 
 code_that_swallows_interrupts_is_stuck(Config) ->
@@ -183,8 +183,8 @@ code_that_swallows_interrupts_is_stuck(Config) ->
 file_of_mode(Prefix, Config) ->
     filename:join(?config(priv_dir, Config), Prefix ++ atom_to_list(?config(mode, Config))).
 
-%% As when its process is killed in the middle of the replacement: nobody has a handle on the new one,
-%% and nothing is monitored any more.
+%% As when its process is killed in the middle of the replacement: nobody has a handle on the new
+%% one, and nothing is monitored any more.
 a_replacement_that_nobody_holds_ends(Config) ->
     in_vm(Config, fun() ->
         {ok, Complete} = py_options:context(#{mode => ?config(mode, Config),
@@ -224,29 +224,29 @@ what_waits_moves_over_in_order(Config) ->
                        _ = await_queue(Ctx, N),
                        Pid
                    end || N <- lists:seq(1, 20)],
-        GivenUp = ask(fun() -> py_context:exec(Ctx, <<"ran.append('given up')">>, 1) end),
-        ?assertEqual({error, timeout}, answer(GivenUp)),
+        Cancelled = ask(fun() -> py_context:exec(Ctx, <<"ran.append('cancelled')">>, 1) end),
+        ?assertEqual({error, timeout}, answer(Cancelled)),
         abandon(Stuck),
         ?assertEqual([{ok, lists:seq(1, N)} || N <- lists:seq(1, 20)],
                      [answer(Pid) || Pid <- Waiting]),
         _ = await_stuck(Ctx, 1),
         %% The thread comes back, finds nothing to do, and ends.
-        let_go(Socket),
+        close(Socket),
         _ = await_stuck(Ctx, 0),
         ?assertMatch(#{quarantined := 0}, py_context_router:info(order)),
         ?assertEqual({ok, lists:seq(1, 20)}, py_context:eval(Ctx, <<"ran">>)),
-        ?assertEqual([[]], lists:usort([leftovers(Pid) || Pid <- [GivenUp | Waiting]])),
+        ?assertEqual([[]], lists:usort([leftovers(Pid) || Pid <- [Cancelled | Waiting]])),
         ok = py_context_router:stop_pool(order)
     end).
 
-whoever_waits_for_the_stuck_job_is_told(Config) ->
+callers_that_wait_for_the_stuck_job_are_answered(Config) ->
     in_vm(Config, fun() ->
-        [Ctx] = start(told, 1, Config),
+        [Ctx] = start(answered, 1, Config),
         {Waiting, Socket} = block(Ctx),
         ok = py_context:interrupt(Ctx),
         ?assertEqual({error, interrupted}, answer(Waiting)),
         ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),
-        let_go(Socket),
+        close(Socket),
         _ = await_stuck(Ctx, 0),
         ?assertEqual([], leftovers(Waiting))
     end).
@@ -261,7 +261,7 @@ a_context_that_comes_back_in_time_is_kept(Config) ->
         ?assertEqual({ok, Id}, py_context:get_interp_id(Ctx)),
         [Never] = start(never, 1, #{stuck_after => infinity}, Config),
         Socket = stick(Never),
-        let_go(Socket),
+        close(Socket),
         ?assertEqual({ok, 2}, py_context:eval(Never, <<"1 + 1">>)),
         ?assertMatch(#{quarantined := 0}, py_context:info(Never))
     end).
@@ -280,7 +280,7 @@ handles_and_environments_of_a_stuck_context_are_gone(Config) ->
             _ -> ?assertMatch({error, {wrong_context, _}},
                               py_context:getattr(Ctx, Handle, '__class__'))
         end,
-        let_go(Socket),
+        close(Socket),
         _ = await_stuck(Ctx, 0),
         ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>))
     end).
@@ -302,7 +302,7 @@ a_pool_with_too_many_stuck_threads_refuses(Config) ->
         %% Other pools go on.
         [Other] = start(other, 1, Config),
         ?assertEqual({ok, 2}, py_context:eval(Other, <<"1 + 1">>)),
-        [let_go(Socket) || Socket <- Sockets],
+        [close(Socket) || Socket <- Sockets],
         _ = eventually(fun() -> py_context:eval(Healthy, <<"1 + 1">>) =:= {ok, 2} end),
         _ = eventually(fun() ->
             All = py_context_router:contexts(limit),
@@ -315,7 +315,8 @@ a_pool_with_too_many_stuck_threads_refuses(Config) ->
         ?assertMatch(#{alive := 5}, py_context_router:info(limit))
     end).
 
-%% Five replacements begin before the first is counted as stuck, because none is ready before the gate.
+%% Five replacements begin before the first is counted as stuck, because none is ready before the
+%% gate.
 more_than_the_limit_at_once_are_replaced(Config) ->
     Starts = file_of_mode("starts_", Config),
     {Gate, Wait} = test_helpers:gate(Config),
@@ -335,7 +336,7 @@ more_than_the_limit_at_once_are_replaced(Config) ->
         end),
         Refused = {error, {overloaded, #{quarantined => 5, limit => 2}}},
         ?assertEqual([Refused], lists:usort([py_context:eval(Ctx, <<"1 + 1">>) || Ctx <- Contexts])),
-        [let_go(Socket) || {_Caller, Socket} <- Blocked],
+        [close(Socket) || {_Caller, Socket} <- Blocked],
         _ = [await_stuck(Ctx, 0) || Ctx <- Contexts],
         ?assertEqual([{ok, 2}], lists:usort([py_context:eval(Ctx, <<"1 + 1">>) || Ctx <- Contexts])),
         ?assertMatch(#{quarantined := 0, alive := 5, restarts := 0},
@@ -360,7 +361,7 @@ a_replacement_that_cannot_start_is_tried_again(Config) ->
             _ = eventually(fun() -> filelib:file_size(Tried) > 0 end),
             ok = file:delete(Broken),
             ?assertEqual({ok, 2}, answer(Waiting)),
-            %% Once it has handed over, the context's process reports.
+            %% Once another has taken over, the context's process reports.
             sys:get_state(Ctx)
         end),
         ?assertMatch([{error, _}, {warning, _}], Log),
@@ -368,7 +369,7 @@ a_replacement_that_cannot_start_is_tried_again(Config) ->
         ?assertNotEqual(nomatch, string:find(Failed, "{retried,1} is stuck")),
         ?assertNotEqual(nomatch, string:find(Failed, "OSError: not now")),
         ?assertNotEqual(nomatch, string:find(Replaced, "1 are stuck")),
-        receive {socket, Socket} -> let_go(Socket) end,
+        receive {socket, Socket} -> close(Socket) end,
         _ = await_stuck(Ctx, 0)
     end).
 
@@ -379,14 +380,14 @@ a_stuck_context_can_be_stopped(Config) ->
         ok = py_context_router:stop_pool(stopped),
         ?assertEqual({error, {context_died, shutdown}}, answer(Stuck)),
         ?assertNot(is_process_alive(Ctx)),
-        let_go(Socket),
+        close(Socket),
         ?assertEqual([], leftovers(Stuck))
     end).
 
 a_stop_waits_for_a_replacement_that_is_starting(Config) ->
     File = file_of_mode("replacement_", Config),
     in_vm(Config, fun() ->
-        %% The second time it says which thread it is, and sleeps in C, whatever it has been told.
+        %% The second time it says which thread it is, and sleeps in C, although it was interrupted.
         Preload = ["import os, threading, time\n"
                    "if os.path.exists('", File, "'):\n"
                    "    with open('", File, "', 'w') as file: file.write(str(threading.get_native_id()))\n"
@@ -396,7 +397,7 @@ a_stop_waits_for_a_replacement_that_is_starting(Config) ->
         Socket = stick(Ctx),
         _ = eventually(fun() -> file:read_file(File) =/= {ok, <<>>} end),
         {ok, Thread} = file:read_file(File),
-        let_go(Socket),
+        close(Socket),
         ok = py_context_router:stop_pool(replacing),
         %% To the OS it is there for a moment after it has been joined.
         _ = eventually(fun() -> not filelib:is_dir(["/proc/self/task/", Thread]) end, 200)
@@ -410,7 +411,7 @@ a_killed_stuck_context_counts_until_it_returns(Config) ->
         ?assertEqual({error, {context_died, killed}}, answer(Stuck)),
         Count = fun() -> maps:get(quarantined, py_context_router:info(killed)) end,
         _ = eventually(fun() -> Count() =:= 1 end),
-        let_go(Socket),
+        close(Socket),
         _ = eventually(fun() -> Count() =:= 0 end),
         ?assertEqual([], leftovers(Stuck))
     end).
@@ -425,7 +426,7 @@ a_slot_that_drains_behind_a_stuck_job_goes(Config) ->
         abandon(Stuck),
         ?assertEqual({error, {context_died, stuck}}, answer(Waiting)),
         _ = eventually(fun() -> not is_process_alive(Ctx) end),
-        let_go(Socket),
+        close(Socket),
         _ = eventually(fun() ->
             maps:get(quarantined, py_context_router:info(drained)) =:= 0
         end)
@@ -456,7 +457,7 @@ a_slot_that_drains_while_it_is_being_replaced_goes(Config) ->
         ok = py_context_router:resize_pool(replaced, 1),
         {ok, _} = py:eval(First, <<"__import__('os').close(__import__('os').open(fifo, 1))">>,
                           #{fifo => list_to_binary(Fifo)}),
-        let_go(Socket),
+        close(Socket),
         _ = eventually(fun() -> test_helpers:context_threads() < Threads end)
     end).
 
@@ -472,7 +473,7 @@ a_pool_does_not_wait_for_a_slot_that_drains_behind_a_stuck_job(Config) ->
             maps:with([alive, restarts, quarantined], py_context_router:info(shrunk))
                 =:= #{alive => 1, restarts => 1, quarantined => 1}
         end),
-        let_go(Socket),
+        close(Socket),
         _ = eventually(fun() ->
             maps:get(quarantined, py_context_router:info(shrunk)) =:= 0
         end)

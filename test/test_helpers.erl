@@ -17,7 +17,8 @@
 %% Between two polls.
 -define(LONGEST_PAUSE, 20).
 
-%% For all/0: a group for each mode that the linked Python has (modes_SUITE tests that it says which).
+%% For all/0: a group for each mode that the linked Python has (modes_SUITE tests that it says
+%% which).
 mode_groups() ->
     [{group, worker}]
     ++ [{group, subinterp} || py:subinterp_supported()]
@@ -41,8 +42,8 @@ stop_all() ->
     _ = application:stop(py_context_router),
     ok.
 
-%% Polls until the fun says `true'; how long that took, in ms. The longer it takes, the more seldom, so that
-%% the suites beside this one have the processor.
+%% Polls until the fun says `true'; how long that took, in ms. The longer it takes, the longer the
+%% pauses, so that the suites beside this one have the processor.
 eventually(Fun) ->
     eventually(Fun, ?DEADLINE).
 
@@ -86,7 +87,7 @@ answer(Pid) ->
     after ?DEADLINE -> error({no_answer, process_info(Pid, current_stacktrace)})
     end.
 
-%% What else has come for the process; ends it, unseen by whoever traps exits from here on.
+%% What else has come for the process; ends it, unseen by processes that trap exits from here on.
 leftovers(Pid) ->
     true = unlink(Pid),
     Pid ! {self(), leftovers},
@@ -235,7 +236,8 @@ rendered_event(#{level := Level, msg := {report, Report}, meta := #{report_cb :=
     {Format, Args} = Callback(Report),
     {Level, lists:flatten(io_lib:format(Format, Args))}.
 
-%% The logger calls this in the process that logs. This application's events are those that it renders.
+%% The logger calls this in the process that logs. This application's events are those that it
+%% renders.
 log(#{meta := #{report_cb := Callback}} = Event, #{config := #{pid := Pid}}) ->
     _ = Callback =:= fun py_error:report/1 andalso (Pid ! {?MODULE, Event}),
     ok;
@@ -320,8 +322,8 @@ linked_executable() ->
     ok = py_context:stop(Ctx),
     binary_to_list(Executable).
 
-%% Loads the library's modules anew, twice: with the second time goes whoever is still in what was there
-%% before the first. Not py_nif, which can't be.
+%% Loads the library's modules anew, twice: with the second time goes each process that is still
+%% in what was there before the first. Not py_nif, which can't be.
 load_anew_twice() ->
     {ok, All} = application:get_key(py_context_router, modules),
     Modules = [Module || Module <- All, Module =/= py_nif,

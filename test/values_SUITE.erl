@@ -1,6 +1,6 @@
 %% Whose conventions values follow: `None' and objects in results are Erlang's or Elixir's, as the
-%% caller says, at any depth and on every way to the caller; structs don't go to Python. Once per mode
-%% that the linked Python has.
+%% caller says, at any depth and on every way to the caller; structs don't go to Python. Once per
+%% mode that the linked Python has.
 -module(values_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -30,7 +30,7 @@ each_mode() ->
      results_without_waiting_follow_the_callers_conventions,
      streams_follow_their_callers_conventions,
      coroutines_follow_their_callers_conventions,
-     whoever_runs_meanwhile_has_conventions_of_its_own,
+     a_job_that_runs_meanwhile_has_conventions_of_its_own,
      arguments_follow_the_conventions_of_their_function,
      conventions_are_checked,
      a_struct_is_refused_wherever_it_is,
@@ -129,8 +129,8 @@ results_without_waiting_follow_the_callers_conventions(Config) ->
     ?assertEqual({ok, [{ok, none}]}, py:parallel([Item], 5_000)),
     Waiting = py:spawn_call(operator, getitem, [[none], 0], #{}, ?ELIXIR),
     ?assertEqual({ok, nil}, py:await(Waiting)),
-    Told = py:spawn_call(operator, getitem, [[none], 0], #{}, ?ELIXIR),
-    ?assertEqual({ok, nil}, receive {py_result, Told, Result} -> Result end),
+    Spawned = py:spawn_call(operator, getitem, [[none], 0], #{}, ?ELIXIR),
+    ?assertEqual({ok, nil}, receive {py_result, Spawned, Result} -> Result end),
     ok = py_context_router:unregister_pool(operator),
     ok = py_context_router:stop_pool(values).
 
@@ -176,7 +176,7 @@ coroutines_follow_their_callers_conventions(Config) ->
     ok = py_context_router:stop_pool(values).
 
 %% A call that waits for Erlang has others run in its context meanwhile.
-whoever_runs_meanwhile_has_conventions_of_its_own(Config) ->
+a_job_that_runs_meanwhile_has_conventions_of_its_own(Config) ->
     Ctx = ?config(ctx, Config),
     ok = py:register_function(values_meanwhile, fun() ->
         {_, true} = erlangs(py_context:eval(Ctx, ?SOURCE)),
@@ -195,7 +195,7 @@ arguments_follow_the_conventions_of_their_function(Config) ->
                                   #{}, Options),
         receive {given, Value} -> {ok, Value} end
     end,
-    %% Whoever calls: a function doesn't know.
+    %% Whatever process calls: a function doesn't know.
     [begin
          ok = py:register_function(values_tell, Tell),
          {_, true} = erlangs(Given(Options)),

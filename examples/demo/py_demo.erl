@@ -7,10 +7,10 @@
 
 -import(py_demo_report, [title/1, section/1, line/2, number/1, duration/1]).
 
-%% About how many processes analyse, and how many call for speed.
+%% The approximate number of processes that analyse, and the number that measure speed.
 -define(PIECES, 400).
 -define(CALLERS, 200).
-%% Longer results tables end in a row that says how many files are left out.
+%% Longer tables end in a row with the number of files that are left out.
 -define(MOST_ROWS, 30).
 
 -record(job, {
@@ -28,7 +28,7 @@ main() ->
     ok = io:setopts(standard_error, [{encoding, unicode}]),
     halt(try command(init:get_plain_arguments())
          catch
-             %% Nobody reads any more: the output goes to a pipe that is closed.
+             %% The output goes to a pipe that its reader has closed.
              error:terminated -> 1
          end).
 
@@ -96,8 +96,8 @@ prepare(Contexts) ->
 
 %% ------------------------------------------------------------------ the work
 
-%% A process for each item, all at once. Each call is routed by the scheduler that its process
-%% happens to run on at that moment.
+%% A process for each item, all at once. Each call is routed by the scheduler that its process runs
+%% on at that moment.
 -spec parallel(fun((Item) -> {term(), routed()}), [{pos_integer(), Item}]) -> [#job{}].
 parallel(Fun, Items) ->
     Started = [spawn_monitor(fun() -> exit(job(Fun, N, Item)) end) || {N, Item} <- Items],
@@ -111,7 +111,7 @@ job(Fun, N, Item) ->
     {Result, Routed} = Fun(Item),
     #job{number = N, result = Result, routed = Routed}.
 
-%% For the report only: the scheduler that the routing saw.
+%% For the report only: the scheduler that routing used.
 -spec route() -> {pos_integer(), pid()}.
 route() ->
     Before = erlang:system_info(scheduler_id),
@@ -121,7 +121,7 @@ route() ->
         _Moved -> route()
     end.
 
-%% Paragraph by paragraph, a call for each.
+%% One call for each paragraph.
 -spec analyse(binary()) -> {[map()], routed()}.
 analyse(Piece) ->
     lists:mapfoldl(fun(Paragraph, Routed) ->
@@ -187,7 +187,7 @@ routing(Contexts, Text, Fast) ->
       ["scheduler", "context", "process", "OS thread", "calls for the text", "calls for speed"],
       [route_cells(Route, maps:get(Ctx, Slots), Text, Fast) || {_, Ctx} = Route <- Routes]
       ++ [[number(Scheduler), "", "", "", "0", "0"] || Scheduler <- Idle]),
-    %% The text is done within milliseconds.
+    %% The analysis takes only milliseconds.
     line("(The VM keeps work on few schedulers while these keep up with it.)", []).
 
 -spec route_cells({pos_integer(), pid()}, pos_integer(), routed(), routed()) ->
@@ -209,7 +209,7 @@ results(Texts, Analysed, Fingerprints) ->
     [text_result(Text, lists:append(maps:get(N, ByText)), Fingerprint)
      || {{N, Text}, #job{result = Fingerprint}} <- lists:zip(numbered(Texts), Fingerprints)].
 
-%% What the pieces of one text come to. The median needs Python once more.
+%% The sums over the pieces of one text. The median needs another call of Python.
 -spec text_result(py_demo_texts:text(), [map()], {binary(), non_neg_integer()}) -> map().
 text_result(#{name := Name, content := Content}, Pieces, {Digest, Compressed}) ->
     Lengths = lists:append([Lengths || #{<<"sentences">> := Lengths} <- Pieces]),
@@ -277,7 +277,7 @@ python_error() ->
     line("~0tp", [Error]),
     line("py_error:format/1: ~ts", [py_error:format(Reason)]).
 
-%% A loop that never ends, in a namespace of its own; afterwards its counter must stand still.
+%% An endless loop, in a namespace of its own. After its timeout the counter must not change.
 -spec endless_loop() -> ok.
 endless_loop() ->
     section("An endless loop, with a timeout of 200 ms"),
@@ -290,7 +290,7 @@ endless_loop() ->
     Turns = value(py_context:eval(Ctx, <<"turns">>, #{}, 5_000, Env)),
     ok = timer:sleep(100),
     case value(py_context:eval(Ctx, <<"turns">>, #{}, 5_000, Env)) of
-        Turns -> line("it had turned ~ts times, and 100 ms later no more: it has been stopped",
+        Turns -> line("it made ~ts turns, and none in the next 100 ms: it was stopped",
                       [number(Turns)]);
         More -> throw({python, {still_running, Turns, More}})
     end.

@@ -16,12 +16,12 @@
 -define(MOST_BYTES, 100_000_000).
 -define(LONGEST_PARAGRAPH, 50_000).
 
-%% Of files and folders, or of what any machine has: licences.
+%% Texts of the given files and folders; without any, the licences that Debian has.
 -spec read([string()]) -> {ok, found()} | {error, unicode:chardata()}.
 read([]) ->
     case filelib:is_dir(?LICENCES) of
         true -> read([?LICENCES]);
-        %% Not a Debian; this repository has texts too.
+        %% Not on Debian: the texts of this repository.
         false -> read([filename:join(root(), Name) || Name <- ["LICENSE", "README.md"]])
     end;
 read(Paths) ->
@@ -62,8 +62,7 @@ read_named(Path, Found) ->
         Added -> Added
     end.
 
-%% Of a folder, the files that are text are taken. Links are not followed: they lead out, round in
-%% circles, or to a file that is there anyway.
+%% The text files of a folder. Links are not followed: they may lead outside or in circles.
 -spec read_folder(string(), map()) -> map() | {error, unicode:chardata()}.
 read_folder(Folder, #{texts := Before} = Found) ->
     case walk(Folder, "", Found) of
@@ -136,7 +135,7 @@ add_content({ok, Content}, Shown, #{texts := Texts} = Found) ->
 is_utf8(Content) ->
     is_binary(unicode:characters_to_binary(Content)).
 
-%% File names are bytes, and not always text.
+%% File names are bytes and may be no text.
 -spec printable(file:name_all()) -> unicode:chardata().
 printable(Name) ->
     case unicode:characters_to_binary(Name) of
@@ -152,13 +151,13 @@ pieces(Texts, Count) ->
     Numbered = lists:zip(lists:seq(1, length(Texts)), Texts),
     [{N, Piece} || {N, #{content := Content}} <- Numbered, Piece <- cut(Content, Size)].
 
-%% Each with the blank line after it, so that nothing of the piece is lost.
+%% Each paragraph with the blank line after it, so that nothing is lost.
 -spec paragraphs(binary()) -> [binary()].
 paragraphs(Piece) ->
     cut(Piece, 1).
 
-%% Cut at blank lines, where sentences end in any case, so that the pieces have the numbers of the
-%% whole; where there is no blank line for long, at any line.
+%% Cuts at blank lines, where every sentence ends, so that the sums over the pieces are those of the
+%% whole text. A long stretch without a blank line is cut at any line.
 -spec cut(binary(), pos_integer()) -> [binary()].
 cut(Content, Size) when byte_size(Content) =< Size ->
     [Content];
@@ -172,7 +171,7 @@ cut(Content, Size) ->
         _ -> [Content]
     end.
 
-%% Where the first of the patterns that occurs in its part of the content ends.
+%% The end of the first match of the first pattern that occurs in its part of the content.
 -spec first_match(binary(), [{binary(), From :: pos_integer(), Length :: non_neg_integer()}]) ->
     nomatch | pos_integer().
 first_match(_Content, []) ->

@@ -9,35 +9,37 @@
 
 -export([load/0]).
 -export([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1]).
--export([ask/2, submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
--export([submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/1, tagged/1]).
+-export([submit_sync/2, submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
+-export([submit_async/2, submit_cast/3, cancel_request/1, request_is_settled/1, contexts/0]).
+-export([process_ref/1, process_of_ref/1]).
 -export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
--export([submit_admitted/2, await_room/3, give_up_room/2, pass_room_on/1]).
--export([context_replace/3, context_hand_over/2, quarantined/1]).
--export([pool_new/3, pool_close/1, pool_is_closed/1, pool_set/3, pool_leave/2, pool_resize/2]).
+-export([submit_as_waiter/2, wait_for_capacity/3, cancel_wait/2, wake_next_waiter/1]).
+-export([context_replace/3, context_take_over/2, quarantined/1]).
+-export([pool_new/3, pool_close/1, pool_is_closed/1, pool_set/3, pool_drain_slot/2, pool_resize/2]).
 -export([pool_context/1, pool_context/2, pool_route/1, pool_route/2, pool_contexts/1]).
 -export([scheduler_id/0, hide/1, reveal/1, locate/3]).
--export([serve/1, handled/4, registered/1, log_level/1, log_caught_up/0]).
--export([callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
-         callback_begin/1, callback_answer/2]).
+-export([register_service/1, ack/4, set_callback_names/1, set_log_level/1, log_caught_up/0]).
+-export([callback_new_ref/0, callback_worker_idle/2, callback_answer_and_idle/2,
+         callback_worker_leave/1, callback_begin/1, callback_answer/2]).
 
 -export_type([handle/0, hidden/0, pool/0, request/0, env/0, flags/0, key/0, seq/0, settings/0,
               callback_ref/0, in_flight/0]).
 
--nifs([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1, ask/2,
+-nifs([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1, submit_sync/2,
        submit/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
-       submit_message/2, submit_cast/3, give_up/1, is_over/1, contexts/0, tag/1, tagged/1,
+       submit_async/2, submit_cast/3, cancel_request/1, request_is_settled/1, contexts/0,
+       process_ref/1, process_of_ref/1,
        context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
-       context_hand_over/2, quarantined/1, pool_new/3,
-       pool_close/1, pool_is_closed/1, submit_admitted/2, await_room/3, give_up_room/2,
-       pass_room_on/1,
-       pool_set/3, pool_leave/2, pool_resize/2,
+       context_take_over/2, quarantined/1, pool_new/3,
+       pool_close/1, pool_is_closed/1, submit_as_waiter/2, wait_for_capacity/3, cancel_wait/2,
+       wake_next_waiter/1,
+       pool_set/3, pool_drain_slot/2, pool_resize/2,
        pool_context/1, pool_context/2, pool_route/1, pool_route/2, pool_contexts/1,
        scheduler_id/0, hide/1, reveal/1, locate/3,
-       serve/1, handled/4, registered/1, log_level/1, log_caught_up/0,
-       callback_ticket/0, callback_stand_by/2, callback_answer_and_stand_by/2, callback_retire/1,
-       callback_begin/1, callback_answer/2]).
+       register_service/1, ack/4, set_callback_names/1, set_log_level/1, log_caught_up/0,
+       callback_new_ref/0, callback_worker_idle/2, callback_answer_and_idle/2,
+       callback_worker_leave/1, callback_begin/1, callback_answer/2]).
 
 -opaque handle() :: reference().
 %% The native half of a context process.
@@ -70,8 +72,8 @@
   | {stream_close, key(), flags(), Stream :: reference()}
   | {gather, key(), flags(), Parked :: [reference()], timeout()}
   | {new_env, key(), flags()}.
-%% What a context can be asked; taken apart in native/py_nif/src/request/decode.rs. A pid at the
-%% end is the process that the request is made for, and `erlang.self()' in Python.
+%% What a context can be asked; taken apart in native/py_nif/src/request/decode.rs. A pid at the end
+%% is the process that the request is made for, and `erlang.self()' in Python.
 -type flags() :: non_neg_integer().
 %% What the caller wants beyond the result: a sum of bits, see py_request_flags.hrl.
 -type settings() :: #{max_depth := pos_integer(), spin_us := non_neg_integer(),
@@ -149,68 +151,66 @@ build_executable() -> ?NOT_LOADED.
 -spec check_mode(py_context:context_mode()) -> ok | {error, {unsupported_mode, atom(), binary()}}.
 check_mode(_Mode) -> ?NOT_LOADED.
 
-%% As `submit/2', by a caller that waits for nothing else. `soon': it was also the last one to
-%% ask, and nothing waits, so that the reply may come while it polls.
--spec ask(pid(), request()) -> seq() | {soon, seq()} | {error, term()}.
-ask(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
+%% As `submit/2', by a caller that waits for the reply. `spin': the context has no other caller, so
+%% that polling for the reply may be worth it.
+-spec submit_sync(pid(), request()) -> seq() | {spin, seq()} | {error, term()}.
+submit_sync(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
-%% Hands a request to a context. Its reply is one message `{Ref, Result}`.
+%% Submits a request to a context. Its reply is one message `{Ref, Result}'.
 -spec submit(pid(), request()) -> seq() | {error, term()}.
 submit(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
-%% Gives a request up. `true': no reply will come. `false': it has come, or is on its way.
+%% Cancels a request. `true': no reply will come. `false': it has come, or is on its way.
 -spec cancel(pid(), seq()) -> boolean().
 cancel(_Context, _Seq) -> ?NOT_LOADED.
 
-%% Hands a request to a context. The result comes as the message `{py_result, RequestId, Result}'.
--spec submit_message(pid(), request()) -> RequestId :: reference() | {error, term()}.
-submit_message(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
+%% Submits a request to a context. The result comes as the message `{py_result, RequestId, Result}'.
+-spec submit_async(pid(), request()) -> RequestId :: reference() | {error, term()}.
+submit_async(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
-%% Hands a request to a context. Its result goes nowhere; of an error, the process that is
-%% registered as `Reports' when the request ends, if there is one, gets `{py_cast, Caller,
-%% Request, {error, Reason}}'.
--spec submit_cast(pid(), request(), Reports :: atom()) ->
-    RequestId :: reference() | {error, term()}.
+%% Submits a request to a context. Its result is dropped. If it fails, the process that is then
+%% registered as `Reports', if there is one, gets `{py_cast, Caller, Request, {error, Reason}}'.
+-spec submit_cast(pid(), request(), Reports :: atom()) -> RequestId :: reference() | {error, term()}.
 submit_cast(_Context, _Request, _Reports) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
 %% Cancels a request by its id. `true': no message will come. `sending': it is on its way.
 %% `sent': it was sent before.
--spec give_up(RequestId :: reference()) -> true | sending | sent.
-give_up(_RequestId) -> ?BEFORE_LOADING(erlang:error(badarg)).
+-spec cancel_request(RequestId :: reference()) -> true | sending | sent.
+cancel_request(_RequestId) -> ?BEFORE_LOADING(erlang:error(badarg)).
 
 %% Whether nothing will be sent for a request any more.
--spec is_over(RequestId :: reference()) -> boolean().
-is_over(_RequestId) -> ?BEFORE_LOADING(erlang:error(badarg)).
+-spec request_is_settled(RequestId :: reference()) -> boolean().
+request_is_settled(_RequestId) -> ?BEFORE_LOADING(erlang:error(badarg)).
 
 %% A reference that stands for a process.
--spec tag(pid()) -> reference().
-tag(_Pid) -> ?BEFORE_LOADING(make_ref()).
+-spec process_ref(pid()) -> reference().
+process_ref(_Pid) -> ?BEFORE_LOADING(make_ref()).
 
--spec tagged(reference()) -> pid().
-tagged(_Tag) -> ?BEFORE_LOADING(erlang:error(badarg)).
+-spec process_of_ref(reference()) -> pid().
+process_of_ref(_ProcessRef) -> ?BEFORE_LOADING(erlang:error(badarg)).
 
-%% All contexts, those that are starting too.
+%% All contexts, also those that are starting.
 -spec contexts() -> [pid()].
 contexts() -> ?BEFORE_LOADING([]).
 
-%% As `submit/2', by a caller that got the message that there may be capacity.
--spec submit_admitted(pid(), request()) -> seq() | {error, term()}.
-submit_admitted(_Context, _Request) -> ?NOT_LOADED.
+%% As `submit/2', by a caller that was woken.
+-spec submit_as_waiter(pid(), request()) -> seq() | {error, term()}.
+submit_as_waiter(_Context, _Request) -> ?NOT_LOADED.
 
-%% After a refusal: refused for good, or there is capacity by now, or the caller waits. In that
-%% case it gets one message `{Ref, room}', unless it cancels that first. The id is 0, or the one
-%% it had.
--spec await_room(pid(), reference(), WaiterId :: non_neg_integer()) ->
-    refuse | room | {wait, WaiterId :: pos_integer(), Ms :: non_neg_integer()}.
-await_room(_Context, _Ref, _WaiterId) -> ?NOT_LOADED.
+%% After a refusal. `refuse': the context lets no caller wait. `capacity': there is some by now.
+%% `wait': the caller gets one message `{Ref, capacity}', unless it cancels first. The id is 0 at
+%% first, then the last one.
+-spec wait_for_capacity(pid(), reference(), WaiterId :: non_neg_integer()) ->
+    refuse | capacity | {wait, WaiterId :: pos_integer(), Ms :: non_neg_integer()}.
+wait_for_capacity(_Context, _Ref, _WaiterId) -> ?NOT_LOADED.
 
 %% `false': the message has come, or is on its way.
--spec give_up_room(pid(), WaiterId :: pos_integer()) -> boolean().
-give_up_room(_Context, _WaiterId) -> ?NOT_LOADED.
+-spec cancel_wait(pid(), WaiterId :: pos_integer()) -> boolean().
+cancel_wait(_Context, _WaiterId) -> ?NOT_LOADED.
 
-%% The caller got that message and doesn't want the capacity any more.
--spec pass_room_on(pid()) -> ok.
-pass_room_on(_Context) -> ?NOT_LOADED.
+%% The caller was woken and doesn't submit: the next waiter is woken.
+-spec wake_next_waiter(pid()) -> ok.
+wake_next_waiter(_Context) -> ?NOT_LOADED.
 
 -spec interrupt(pid()) -> ok | not_running | undefined.
 interrupt(_Context) -> ?BEFORE_LOADING(undefined).
@@ -247,8 +247,8 @@ context_kill(_Handle, _Reason) -> ?NOT_LOADED.
 context_replace(_Handle, _Ref, _Preload) -> ?NOT_LOADED.
 
 %% Moves what waits and what comes to the replacement. `false': the old one has come back in time.
--spec context_hand_over(handle(), Replacement :: handle()) -> boolean().
-context_hand_over(_Handle, _Replacement) -> ?NOT_LOADED.
+-spec context_take_over(handle(), Replacement :: handle()) -> boolean().
+context_take_over(_Handle, _Replacement) -> ?NOT_LOADED.
 
 %% How many threads of a pool are stuck (`undefined': of contexts that are in none).
 -spec quarantined(atom()) -> non_neg_integer().
@@ -273,8 +273,8 @@ pool_is_closed(_Pool) -> ?NOT_LOADED.
 pool_set(_Pool, _Slot, _Pid) -> ?NOT_LOADED.
 
 %% The calling process is the context in that slot, and begins to stop.
--spec pool_leave(pool(), Slot :: pos_integer()) -> ok.
-pool_leave(_Pool, _Slot) -> ?NOT_LOADED.
+-spec pool_drain_slot(pool(), Slot :: pos_integer()) -> ok.
+pool_drain_slot(_Pool, _Slot) -> ?NOT_LOADED.
 
 -spec pool_resize(pool(), Size :: pos_integer()) -> ok.
 pool_resize(_Pool, _Size) -> ?NOT_LOADED.
@@ -309,34 +309,34 @@ locate(_Source, _File, _Line) -> ok.
 
 %% The calling process does this for Python from now on; it gets the messages that are documented
 %% with the service's own module.
--spec serve(py_callbacks | py_sender | py_output | py_log) -> ok.
-serve(_Service) -> ?NOT_LOADED.
+-spec register_service(py_callbacks | py_sender | py_output | py_log) -> ok.
+register_service(_Service) -> ?NOT_LOADED.
 
 %% So much of what a native thread has sent has been dealt with.
--spec handled(in_flight(), Messages :: non_neg_integer(), Sends :: non_neg_integer(),
+-spec ack(in_flight(), Messages :: non_neg_integer(), Sends :: non_neg_integer(),
               Bytes :: non_neg_integer()) -> ok.
-handled(_InFlight, _Messages, _Sends, _Bytes) -> ?NOT_LOADED.
+ack(_InFlight, _Messages, _Sends, _Bytes) -> ?NOT_LOADED.
 
 %% The names that Python code can call, all of them, and whose conventions their arguments follow.
--spec registered([{binary(), erlang | elixir}]) -> ok.
-registered(_Names) -> ?NOT_LOADED.
+-spec set_callback_names([{binary(), erlang | elixir}]) -> ok.
+set_callback_names(_Names) -> ?NOT_LOADED.
 
 %% For a process that is to wait for a call. `enough': that many are idle.
--spec callback_ticket() -> callback_ref() | enough.
-callback_ticket() -> ?NOT_LOADED.
+-spec callback_new_ref() -> callback_ref() | enough.
+callback_new_ref() -> ?NOT_LOADED.
 
 %% The process is idle, and gets `{py_call, Name, Args}' when the reference is good for that call.
--spec callback_stand_by(callback_ref(), pid()) -> ok.
-callback_stand_by(_CallbackRef, _Pid) -> ?NOT_LOADED.
+-spec callback_worker_idle(callback_ref(), pid()) -> ok.
+callback_worker_idle(_CallbackRef, _Pid) -> ?NOT_LOADED.
 
 %% Answers, and the calling process waits for the next call. `false': nothing was done, because
 %% enough others do, or there is nothing to answer.
--spec callback_answer_and_stand_by(callback_ref(), {ok, term()} | tuple() | undefined) -> boolean().
-callback_answer_and_stand_by(_CallbackRef, _Answer) -> ?NOT_LOADED.
+-spec callback_answer_and_idle(callback_ref(), {ok, term()} | tuple() | undefined) -> boolean().
+callback_answer_and_idle(_CallbackRef, _Answer) -> ?NOT_LOADED.
 
 %% The process that has the reference waits no more. `false': it didn't.
--spec callback_retire(callback_ref()) -> boolean().
-callback_retire(_CallbackRef) -> ?NOT_LOADED.
+-spec callback_worker_leave(callback_ref()) -> boolean().
+callback_worker_leave(_CallbackRef) -> ?NOT_LOADED.
 
 %% The calling process is going to run the function.
 -spec callback_begin(callback_ref()) -> ok.
@@ -347,8 +347,8 @@ callback_begin(_CallbackRef) -> ?NOT_LOADED.
 callback_answer(_CallbackRef, _Answer) -> ?NOT_LOADED.
 
 %% What `logger' lets through: -1 (none) to 8 (all), else syslog's number of the level.
--spec log_level(-1..8) -> ok.
-log_level(_Severity) -> ?NOT_LOADED.
+-spec set_log_level(-1..8) -> ok.
+set_log_level(_Severity) -> ?NOT_LOADED.
 
 %% The process that passes log events on is done with all that there were, in good time: jobs wait
 %% for it again, if they have ceased to. How many events were dropped since it last said so.

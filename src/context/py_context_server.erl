@@ -306,7 +306,7 @@ not_replaced({error, Reason}, #state{failures = Failures} = State) ->
 
 -spec take_over(#state{}) -> #state{}.
 take_over(#state{handle = Old, replacement = {Ref, New}} = State) ->
-    case py_nif:context_hand_over(Old, New) of
+    case py_nif:context_take_over(Old, New) of
         true ->
             ok = report_replaced(State),
             State#state{handle = New, ref = Ref, replacement = undefined, failures = 0};
@@ -429,7 +429,7 @@ leave_slot(#state{slot = undefined}) ->
 leave_slot(#state{slot = #{pool := Name, slot := Slot}}) ->
     case py_pool_table:lookup(Name) of
         undefined -> ok;
-        Pool -> py_nif:pool_leave(Pool, Slot)
+        Pool -> py_nif:pool_drain_slot(Pool, Slot)
     end.
 
 -spec start_grace(timeout()) -> py_deadline:deadline().

@@ -31,10 +31,10 @@ submit(Ctx, Request, Full, Timeout) ->
 -spec wait_for_capacity(reference(), non_neg_integer(), {error, term()}, #call{}) ->
     {py_nif:seq(), timeout()} | {error, term()}.
 wait_for_capacity(Ref, WaiterId, Full, #call{ctx = Ctx, deadline = Deadline} = Call) ->
-    case py_nif:await_room(Ctx, Ref, WaiterId) of
+    case py_nif:wait_for_capacity(Ctx, Ref, WaiterId) of
         refuse ->
             Full;
-        room ->
+        capacity ->
             retry(Ref, WaiterId, Call);
         {wait, NewId, Ms} ->
             case py_deadline:left(Deadline) of
@@ -53,7 +53,7 @@ until(_Ms, Call) -> Call.
 wait(Ref, WaiterId, Full, #call{until = Until} = Call, LeftOfCall) ->
     LeftOfContext = py_deadline:left(Until),
     receive
-        {Ref, room} -> retry(Ref, WaiterId, Call)
+        {Ref, capacity} -> retry(Ref, WaiterId, Call)
     after min(LeftOfContext, LeftOfCall) ->
         %% Integers are less than `infinity'.
         Error = case LeftOfContext < LeftOfCall of
@@ -66,7 +66,7 @@ wait(Ref, WaiterId, Full, #call{until = Until} = Call, LeftOfCall) ->
 -spec retry(reference(), non_neg_integer(), #call{}) ->
     {py_nif:seq(), timeout()} | {error, term()}.
 retry(Ref, WaiterId, #call{ctx = Ctx, request = Request, deadline = Deadline} = Call) ->
-    case py_nif:submit_admitted(Ctx, Request) of
+    case py_nif:submit_as_waiter(Ctx, Request) of
         Seq when is_integer(Seq) -> {Seq, py_deadline:left(Deadline)};
         {error, {overloaded, #{queue := _}}} = Full ->
             wait_for_capacity(Ref, WaiterId, Full, Call);
@@ -75,12 +75,12 @@ retry(Ref, WaiterId, #call{ctx = Ctx, request = Request, deadline = Deadline} = 
 
 -spec cancel(reference(), pos_integer(), {error, term()}, #call{}) -> {error, term()}.
 cancel(Ref, WaiterId, Error, #call{ctx = Ctx}) ->
-    case py_nif:give_up_room(Ctx, WaiterId) of
+    case py_nif:cancel_wait(Ctx, WaiterId) of
         true ->
             Error;
         false ->
-            receive {Ref, room} -> ok end,
+            receive {Ref, capacity} -> ok end,
             %% The capacity is for the next waiter.
-            ok = py_nif:pass_room_on(Ctx),
+            ok = py_nif:wake_next_waiter(Ctx),
             Error
     end.

@@ -5,7 +5,7 @@
 %% request goes.
 -module(py_submit).
 
--export([run/2, submit/3, submit_message/2, submit_cast/3]).
+-export([run/2, submit/3, submit_async/2, submit_cast/3]).
 
 %% How often a caller polls for its reply before it waits: for some µs.
 -define(MAX_POLLS, 100).
@@ -16,7 +16,7 @@
 run(Ctx, Request) ->
     Ref = make_ref(),
     Native = py_request:native(Request, Ref),
-    submitted(py_nif:ask(Ctx, Native), Ref, Ctx, Native, py_request:timeout(Request)).
+    submitted(py_nif:submit_sync(Ctx, Native), Ref, Ctx, Native, py_request:timeout(Request)).
 
 %% Without waiting. The result comes as the message `{Key, Result}'.
 -spec submit(pid(), py_request:request(), py_nif:key()) -> py_nif:seq() | {error, term()}.
@@ -24,9 +24,9 @@ submit(Ctx, Request, Key) ->
     py_nif:submit(Ctx, py_request:native(Request, Key)).
 
 %% The result comes as the message `{py_result, RequestId, Result}'.
--spec submit_message(pid(), py_request:request()) -> RequestId :: reference() | {error, term()}.
-submit_message(Ctx, Request) ->
-    py_nif:submit_message(Ctx, py_request:native(Request, make_ref())).
+-spec submit_async(pid(), py_request:request()) -> RequestId :: reference() | {error, term()}.
+submit_async(Ctx, Request) ->
+    py_nif:submit_async(Ctx, py_request:native(Request, make_ref())).
 
 %% The result goes nowhere, an error to the process that is registered as `Reports'.
 -spec submit_cast(pid(), py_request:request(), Reports :: atom()) ->
@@ -34,9 +34,9 @@ submit_message(Ctx, Request) ->
 submit_cast(Ctx, Request, Reports) ->
     py_nif:submit_cast(Ctx, py_request:native(Request, make_ref()), Reports).
 
--spec submitted(py_nif:seq() | {soon, py_nif:seq()} | {error, term()}, reference(), pid(),
+-spec submitted(py_nif:seq() | {spin, py_nif:seq()} | {error, term()}, reference(), pid(),
                 py_nif:request(), timeout()) -> term().
-submitted({soon, Seq}, Ref, Ctx, _Native, Timeout) ->
+submitted({spin, Seq}, Ref, Ctx, _Native, Timeout) ->
     poll(Ref, Ctx, Seq, Timeout, ?MAX_POLLS);
 submitted(Seq, Ref, Ctx, _Native, Timeout) when is_integer(Seq) ->
     await(Ref, Ctx, Seq, Timeout);

@@ -30,7 +30,7 @@
 %% Submits a request. `{py_result, Ref, Result}' comes in any case.
 -spec spawn_call(py_request:request(), limit()) -> Ref :: reference().
 spawn_call(Request, Limit) ->
-    case py_dispatch:submit(Request, fun py_submit:submit_message/2) of
+    case py_dispatch:submit(Request, fun py_submit:submit_async/2) of
         {error, Reason} = Error ->
             case waits(Reason, Request) of
                 true ->
@@ -57,7 +57,7 @@ spawn_waiting(Request, Limit) ->
     Caller = self(),
     Own = py_request:on_behalf(Caller, Request),
     Pid = spawn(fun() -> proxy(Caller, Own, py_deadline:from_timeout(Limit)) end),
-    Ref = py_nif:tag(Pid),
+    Ref = py_nif:process_ref(Pid),
     Pid ! {proxy, Ref},
     Ref.
 
@@ -74,7 +74,7 @@ proxy(Caller, Request, Deadline) ->
                     py_deadline:deadline()) ->
     ok.
 wait_and_call(Caller, Monitor, Ref, Request, Deadline) ->
-    case py_dispatch:submit_waiting(Request, fun py_submit:submit_message/2) of
+    case py_dispatch:submit_waiting(Request, fun py_submit:submit_async/2) of
         {error, _} = Error ->
             Caller ! {py_result, Ref, Error},
             ok;
@@ -142,7 +142,7 @@ sync_limits() ->
 -spec cancel(reference()) -> true | sending | sent.
 cancel(Ref) ->
     try
-        py_nif:give_up(Ref)
+        py_nif:cancel_request(Ref)
     catch
         error:badarg -> cancel_waiting(Ref)
     end.
@@ -151,7 +151,7 @@ cancel(Ref) ->
 %% reference of a call that no context accepted is an ordinary one.
 -spec cancel_waiting(reference()) -> sent.
 cancel_waiting(Ref) ->
-    try py_nif:tagged(Ref) of
+    try py_nif:process_of_ref(Ref) of
         Pid ->
             Monitor = monitor(process, Pid),
             true = exit(Pid, kill),
@@ -185,7 +185,7 @@ cast(Request, Limit) ->
 wait_and_cast(Request, Limit, Caller) ->
     Deadline = py_deadline:from_timeout(Limit),
     _ = py_request:survives_caller(Request) orelse py_erpc:die_with(Caller),
-    case py_dispatch:submit_waiting(Request, fun py_submit:submit_message/2) of
+    case py_dispatch:submit_waiting(Request, fun py_submit:submit_async/2) of
         {error, Reason} ->
             report(Caller, py_request:describe(Request), Reason);
         RequestId ->
@@ -356,7 +356,7 @@ handle_cast(_Message, State) ->
 handle_info({limit, RequestId, Owner, Deadline, Wait}, State) ->
     _ = case py_deadline:left(Deadline) of
             0 -> cancel(RequestId) =:= true andalso timed_out(RequestId, Owner);
-            _ -> py_nif:is_over(RequestId) orelse
+            _ -> py_nif:request_is_settled(RequestId) orelse
                 recheck(RequestId, Owner, Deadline, min(Wait * 2, ?MAX_CHECK_INTERVAL))
         end,
     {noreply, State};

@@ -59,7 +59,7 @@ start(Request, ReadAhead) ->
     Resolved = py_dispatch:resolve(Request),
     Consumer = self(),
     Pid = proc_lib:spawn(?MODULE, begin_stream, [Consumer, Resolved, Request, ReadAhead]),
-    Ref = py_nif:tag(Pid),
+    Ref = py_nif:process_ref(Pid),
     Pid ! {stream, Ref},
     {ok, Ref}.
 
@@ -69,7 +69,7 @@ start(Request, ReadAhead) ->
 %% items that it has.
 -spec cancel(reference()) -> ok.
 cancel(Ref) ->
-    Pid = py_nif:tagged(Ref),
+    Pid = py_nif:process_of_ref(Ref),
     Monitor = monitor(process, Pid),
     Pid ! {cancel, Ref, self()},
     receive {'DOWN', Monitor, process, Pid, _} -> flush(Ref) end.

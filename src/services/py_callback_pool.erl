@@ -26,7 +26,7 @@ init([]) ->
     _ = process_flag(trap_exit, true),
     %% Python waits for each step of this process.
     _ = process_flag(priority, high),
-    ok = py_nif:serve(py_callbacks),
+    ok = py_nif:register_service(py_callbacks),
     {ok, fill(#{})}.
 
 -spec handle_call(term(), gen_server:from(), running()) -> {noreply, running()}.
@@ -44,7 +44,7 @@ handle_info({py_callback, CallbackRef, Name, Args}, Running) ->
 handle_info({'DOWN', _Monitor, process, Pid, Reason}, Running) ->
     case maps:take(Pid, Running) of
         {CallbackRef, Others} ->
-            _ = py_nif:callback_retire(CallbackRef),
+            _ = py_nif:callback_worker_leave(CallbackRef),
             ok = answer_for_the_dead(Reason, CallbackRef),
             {noreply, add(Others)};
         error ->
@@ -64,13 +64,13 @@ fill(Running) ->
 %% Starts one more idle worker, if there are too few.
 -spec add(running()) -> running().
 add(Running) ->
-    case py_nif:callback_ticket() of
+    case py_nif:callback_new_ref() of
         enough ->
             Running;
         CallbackRef ->
             {Pid, _} = spawn_opt(py_callback_worker, start, [CallbackRef],
                                  [link, monitor, {min_heap_size, ?MIN_HEAP_SIZE}]),
-            ok = py_nif:callback_stand_by(CallbackRef, Pid),
+            ok = py_nif:callback_worker_idle(CallbackRef, Pid),
             Running#{Pid => CallbackRef}
     end.
 

@@ -79,4 +79,4 @@ store() ->
 
 -spec publish_names(functions()) -> ok.
 publish_names(Functions) ->
-    py_nif:registered([{Name, Values} || {Name, {_, Values}} <- maps:to_list(Functions)]).
+    py_nif:set_callback_names([{Name, Values} || {Name, {_, Values}} <- maps:to_list(Functions)]).

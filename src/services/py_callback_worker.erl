@@ -54,7 +54,7 @@ poll(CallbackRef, Clean, Calls, Polls) ->
 run_and_answer(CallbackRef, Name, Args, Clean, Calls) ->
     Answer = answer(Name, Args),
     case Calls > 1 andalso state() =:= Clean
-        andalso py_nif:callback_answer_and_stand_by(CallbackRef, Answer) of
+        andalso py_nif:callback_answer_and_idle(CallbackRef, Answer) of
         true -> poll(CallbackRef, Clean, Calls - 1, ?MAX_POLLS);
         false -> py_nif:callback_answer(CallbackRef, Answer)
     end.
@@ -68,7 +68,7 @@ state() ->
 
 -spec leave(py_nif:callback_ref()) -> ok.
 leave(CallbackRef) ->
-    case py_nif:callback_retire(CallbackRef) of
+    case py_nif:callback_worker_leave(CallbackRef) of
         true -> ok;
         false -> receive {py_call, Name, Args} -> run(CallbackRef, Name, Args) end
     end.

@@ -36,7 +36,7 @@ init([]) ->
     %% Trapped, so that events that have come in are logged before the end.
     _ = process_flag(trap_exit, true),
     ok = publish_level(),
-    ok = py_nif:serve(py_log),
+    ok = py_nif:register_service(py_log),
     {ok, undefined}.
 
 -spec handle_call(term(), gen_server:from(), undefined) -> {noreply, undefined}.
@@ -52,12 +52,12 @@ handle_info({py_log, InFlight, Severity, Message, Meta, Caller, Context}, State)
     Began = erlang:monotonic_time(millisecond),
     ok = log_anyhow(Severity, Message, Meta, Caller, Context),
     Took = erlang:monotonic_time(millisecond) - Began,
-    ok = py_nif:handled(InFlight, 1, 0, 0),
+    ok = py_nif:ack(InFlight, 1, 0, 0),
     ok = catch_up(Took, process_info(self(), message_queue_len)),
     {noreply, State};
 handle_info({py_level, InFlight}, State) ->
     ok = publish_level(),
-    ok = py_nif:handled(InFlight, 1, 0, 0),
+    ok = py_nif:ack(InFlight, 1, 0, 0),
     {noreply, State};
 handle_info(_Message, State) ->
     {noreply, State}.
@@ -81,7 +81,7 @@ report_dropped(Count) ->
 -spec publish_level() -> ok.
 publish_level() ->
     #{level := Level} = logger:get_primary_config(),
-    py_nif:log_level(severity(Level)).
+    py_nif:set_log_level(severity(Level)).
 
 -spec severity(logger:level() | all | none) -> -1..8.
 severity(none) -> -1;

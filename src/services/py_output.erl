@@ -56,7 +56,7 @@ start_link() ->
 init([]) ->
     %% Trapped, so that text that has come in is passed on before the end.
     _ = process_flag(trap_exit, true),
-    ok = py_nif:serve(py_output),
+    ok = py_nif:register_service(py_output),
     {ok, #state{}}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}, 0}.
@@ -104,7 +104,7 @@ pass_on(#state{waiting = Waiting} = State) ->
 -spec pass_on(run(), #state{}) -> #state{}.
 pass_on({{Caller, InFlight}, Texts, Count}, State) ->
     Asking = ask(leader(Caller), InFlight, lists:reverse(Texts), State),
-    ok = py_nif:handled(InFlight, Count, 0, 0),
+    ok = py_nif:ack(InFlight, Count, 0, 0),
     Asking.
 
 -spec leader(caller()) -> pid().
@@ -121,7 +121,7 @@ ask(Pid, InFlight, Text, #state{requests = Requests, leaders = Leaders} = State)
     case known(Pid, Leaders) of
         #leader{bytes = Bytes} = Full when Bytes >= ?MAX_LEADER_BYTES ->
             ok = report_dropped(Pid, Full),
-            ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
+            ok = py_nif:ack(InFlight, 0, 0, iolist_size(Text)),
             State#state{leaders = Leaders#{Pid := Full#leader{dropping = true}}};
         #leader{requests = Count, bytes = Bytes} = Leader ->
             Ref = make_ref(),
@@ -156,7 +156,7 @@ report_dropped(_Pid, _Leader) ->
 answered(Ref, #state{requests = Requests} = State) ->
     case maps:take(Ref, Requests) of
         {{Leader, _Order, InFlight, Text}, Others} ->
-            ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
+            ok = py_nif:ack(InFlight, 0, 0, iolist_size(Text)),
             request_done(Leader, memory(Text), State#state{requests = Others});
         error ->
             State
@@ -190,7 +190,7 @@ gone(Leader, #state{requests = Requests, leaders = Leaders} = State) ->
 ask_own(Gone, InFlight, Text, State) ->
     case group_leader() of
         Gone ->
-            ok = py_nif:handled(InFlight, 0, 0, iolist_size(Text)),
+            ok = py_nif:ack(InFlight, 0, 0, iolist_size(Text)),
             State;
         Own ->
             ask(Own, InFlight, Text, State)

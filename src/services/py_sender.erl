@@ -16,7 +16,7 @@ start_link() ->
 
 -spec init([]) -> {ok, undefined}.
 init([]) ->
-    ok = py_nif:serve(py_sender),
+    ok = py_nif:register_service(py_sender),
     {ok, undefined}.
 
 -spec handle_call(term(), gen_server:from(), undefined) -> {noreply, undefined}.
@@ -31,7 +31,7 @@ handle_cast(_Message, State) ->
 handle_info({py_send, InFlight, To, Message}, State) ->
     %% Never raises: the address is a pid or a pair of atoms.
     _ = erlang:send(To, Message),
-    ok = py_nif:handled(InFlight, 0, 1, 0),
+    ok = py_nif:ack(InFlight, 0, 1, 0),
     {noreply, State};
 handle_info(_Message, State) ->
     {noreply, State}.

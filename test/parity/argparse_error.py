@@ -1,4 +1,4 @@
-"""A wrong argument is told on standard error."""
+"""A wrong argument is reported on standard error."""
 
 import argparse
 

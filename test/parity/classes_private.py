@@ -1,4 +1,4 @@
-"""Private names are mangled, slots are kept, instances are told apart."""
+"""Private names are mangled, slots are kept, instances differ."""
 
 
 class A:

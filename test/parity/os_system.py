@@ -3,5 +3,5 @@
 import os
 
 print(os.waitstatus_to_exitcode(os.system("exit 3")))
-with os.popen("echo heard") as pipe:
+with os.popen("echo sent") as pipe:
     print(pipe.read().strip())

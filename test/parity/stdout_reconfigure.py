@@ -1,4 +1,4 @@
-"""Standard output can be told to write otherwise."""
+"""Standard output can be reconfigured."""
 
 import sys
 

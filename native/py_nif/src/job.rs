@@ -1,5 +1,5 @@
-//! A request as the job of a context's thread: the only file that knows both sides, the one that
-//! talks to Erlang and the one that runs Python.
+//! A request as the job of a context's thread. The only file that knows both the side that talks to
+//! Erlang and the side that runs Python.
 
 use std::sync::Arc;
 
@@ -129,7 +129,7 @@ impl Call {
         result.map_err(|error| self.refine_error(error))
     }
 
-    /// Replies. `false`: nobody wants to know any more.
+    /// Replies. `false`: the reply is not wanted any more.
     fn send(
         &self,
         scope: &Scope<'_, Self>,
@@ -142,13 +142,13 @@ impl Call {
                 Ok(result) => *result,
                 Err(error) => error.to_term(env.as_ptr()),
             };
-            // From here on the context doesn't count as busy with it.
+            // A caller that has its answer finds the context idle.
             scope.context.note_answered();
             self.reply(env, result)
         }
     }
 
-    /// Says what an exception means that Python can't know.
+    /// A `KeyboardInterrupt` that was asked for is an interrupt.
     fn refine_error(&self, error: Error) -> Error {
         match error {
             Error::Python(e)

@@ -2,7 +2,7 @@
 //!
 //! The folders are layers, each of which uses those below it only:
 //!
-//! - [`nifs`]: every NIF of `py_nif.erl`. [`testing`]: hooks of tests.
+//! - [`nifs`]: every NIF of `py_nif.erl`. `testing`: hooks of tests (behind features).
 //! - [`job`]: a request as the job of a context's thread.
 //! - [`outbound`]: messages to Erlang's processes. [`resources`]: references that Erlang holds.
 //! - [`exec`]: what a request does. [`erlang_module`]: the Python module `erlang`.
@@ -16,7 +16,8 @@
 //!
 //! A call takes this way: `nifs::requests` takes it in on the caller's scheduler and
 //! `resources::contexts` finds the context; a `request::call` waits in its mailbox (in
-//! `py_runtime`); on the context's thread `job` has `exec` run it; and the call sends its one reply.
+//! `py_runtime`); on the context's thread `job` has `exec` run it; and the call sends its one
+//! reply.
 
 mod convert;
 mod erlang_module;

@@ -1,4 +1,4 @@
-//! Which scheduler is this? What `erlang:system_info(scheduler_id)` says, without the call.
+//! The id of this scheduler, as `erlang:system_info(scheduler_id)`, without the call.
 //!
 //! The VM has no function for it, but it names its threads: `1_scheduler` on OTP 25,
 //! `erts_sched_1` since 26. The first run of digits is the id. Read once per thread.

@@ -13,7 +13,7 @@ static REDIRECT_OUTPUT: AtomicBool = AtomicBool::new(true);
 static QUARANTINE_LIMIT: AtomicUsize = AtomicUsize::new(32);
 static LOG_LEVELS: Mutex<Vec<(String, i64)>> = Mutex::new(Vec::new());
 
-/// What the application environment says.
+/// The settings of the application environment.
 #[derive(rustler::NifMap)]
 pub(crate) struct Settings<'a> {
     max_depth: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Settings<'a> {
 }
 
 impl Settings<'_> {
-    /// Takes them over.
+    /// Sets them.
     pub(crate) fn apply(&self) {
         MAX_DEPTH.store(self.max_depth, Ordering::Relaxed);
         SPIN_US.store(self.spin_us, Ordering::Relaxed);

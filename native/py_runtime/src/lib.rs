@@ -9,7 +9,7 @@
 //! interpreter  making, entering and ending interpreters
 //! boot         starting Python, once
 //! gil          who has the shared GIL, and for how long
-//! cpython      wrappers of the C API   sync  waiting and waking   alloc  where Python's memory is from
+//! cpython      safe wrappers of the C API (beside it: sync, waiting and waking; alloc, memory)
 //! ```
 //!
 //! A job enters a [`mailbox`], a [`context`]'s thread takes it, runs it attached to its

@@ -108,7 +108,7 @@ fn a_job_that_is_just_starting_can_be_answered_and_cancelled() {
 }
 
 #[test]
-fn what_a_job_tells_comes_before_its_reply_whoever_sends_that() {
+fn what_a_job_sends_comes_before_its_reply_whichever_thread_sends_that() {
     loom::model(|| {
         let state = Arc::new(ReplyState::default());
         let messages = Arc::new(Mutex::new(Vec::new()));
@@ -116,7 +116,7 @@ fn what_a_job_tells_comes_before_its_reply_whoever_sends_that() {
         let owner = {
             let (state, messages) = (Arc::clone(&state), Arc::clone(&messages));
             thread::spawn(move || {
-                state.send_before_reply(|| messages.lock().unwrap().push("told"));
+                state.send_before_reply(|| messages.lock().unwrap().push("sent"));
                 state.claim_reply()
             })
         };
@@ -126,7 +126,7 @@ fn what_a_job_tells_comes_before_its_reply_whoever_sends_that() {
         }
         assert!(abandoned != owner.join().unwrap(), "exactly one replies");
         let messages = messages.lock().unwrap();
-        assert!(["reply", "told"] != messages[..], "told after the reply");
+        assert!(["reply", "sent"] != messages[..], "sent after the reply");
     });
 }
 
@@ -436,82 +436,86 @@ fn cancelled_while_closing_a_job_is_answered_at_most_once_and_never_lost() {
             })
         };
         // A job that was closed is out of the mailbox, but still to be answered.
-        let given_up = mailbox.take(seq).is_some_and(|job| job.state.cancel() != Cancel::TooLate);
+        let is_cancelled =
+            mailbox.take(seq).is_some_and(|job| job.state.cancel() != Cancel::TooLate);
         let replies = owner.join().unwrap() + closer.join().unwrap();
-        assert_eq!(replies, usize::from(!given_up));
+        assert_eq!(replies, usize::from(!is_cancelled));
     });
 }
 
 #[test]
-fn a_blow_never_outlives_the_job_it_was_meant_for() {
+fn an_exception_never_outlives_the_job_it_was_meant_for() {
     loom::model(|| {
         let mailbox = Arc::new(Requests::new(2));
         // Where CPython keeps the exception that the thread raises at its next bytecode.
-        let blow = Arc::new(AtomicUsize::new(0));
+        let pending = Arc::new(AtomicUsize::new(0));
         let first = mailbox.push(Arc::default()).unwrap();
         mailbox.push(Arc::default()).unwrap();
         let owner = {
-            let (mailbox, blow) = (Arc::clone(&mailbox), Arc::clone(&blow));
+            let (mailbox, pending) = (Arc::clone(&mailbox), Arc::clone(&pending));
             thread::spawn(move || {
-                let mut parried = 0;
+                let mut cleared = 0;
                 for seq in 0..2 {
                     assert!(matches!(mailbox.next(), Next::Run(running, _) if running == seq));
-                    assert!(seq == first || blow.load(Ordering::Relaxed) == 0, "hit the next job");
+                    assert!(
+                        seq == first || pending.load(Ordering::Relaxed) == 0,
+                        "reached the next job"
+                    );
                     if mailbox.end_running() {
-                        parried += blow.swap(0, Ordering::Relaxed);
+                        cleared += pending.swap(0, Ordering::Relaxed);
                     }
                 }
-                parried
+                cleared
             })
         };
-        let struck = mailbox.interrupt(first, || {
-            blow.fetch_add(1, Ordering::Relaxed);
+        let is_set = mailbox.interrupt(first, || {
+            pending.fetch_add(1, Ordering::Relaxed);
         });
-        assert_eq!(owner.join().unwrap(), usize::from(struck));
-        assert_eq!(blow.load(Ordering::Relaxed), 0);
+        assert_eq!(owner.join().unwrap(), usize::from(is_set));
+        assert_eq!(pending.load(Ordering::Relaxed), 0);
     });
 }
 
-// The alarm: a watcher that goes to sleep while somebody takes up work is woken by him, and if it
-// weren't, loom would report the watcher as asleep for ever.
+// The wakeup: a thread that goes to sleep while another takes up work is woken. If it weren't, loom
+// would report it as asleep for ever.
 
 #[test]
-fn a_watcher_never_sleeps_while_somebody_works() {
+fn no_thread_sleeps_while_another_works() {
     loom::model(|| {
-        let alarm = Arc::new(Wakeup::new());
+        let wakeup = Arc::new(Wakeup::new());
         let mailbox = Arc::new(Mailbox::<u32, ()>::new(2));
         mailbox.push(1).unwrap();
         let worker = {
-            let (alarm, mailbox) = (Arc::clone(&alarm), Arc::clone(&mailbox));
+            let (wakeup, mailbox) = (Arc::clone(&wakeup), Arc::clone(&mailbox));
             thread::spawn(move || {
                 assert!(matches!(mailbox.next(), Next::Run(..)));
-                alarm.notify();
+                wakeup.notify();
             })
         };
         // As if the job that waits had been overlooked: it is the one taken up that counts.
-        alarm.wait_unless(|| !mailbox.running().is_empty());
+        wakeup.wait_unless(|| !mailbox.running().is_empty());
         worker.join().unwrap();
         assert!(mailbox.is_busy());
     });
 }
 
 #[test]
-fn of_two_who_raise_the_alarm_one_wakes_the_watcher() {
+fn of_two_that_notify_one_wakes_the_thread() {
     loom::model(|| {
-        let alarm = Arc::new(Wakeup::new());
+        let wakeup = Arc::new(Wakeup::new());
         let mailboxes: Vec<_> = (0..2).map(|_| Arc::new(Mailbox::<u32, ()>::new(2))).collect();
         let workers: Vec<_> = mailboxes
             .iter()
             .map(|mailbox| {
-                let (alarm, mailbox) = (Arc::clone(&alarm), Arc::clone(mailbox));
+                let (wakeup, mailbox) = (Arc::clone(&wakeup), Arc::clone(mailbox));
                 mailbox.push(1).unwrap();
                 thread::spawn(move || {
                     assert!(matches!(mailbox.next(), Next::Run(..)));
-                    alarm.notify();
+                    wakeup.notify();
                 })
             })
             .collect();
-        alarm.wait_unless(|| mailboxes.iter().any(|mailbox| !mailbox.running().is_empty()));
+        wakeup.wait_unless(|| mailboxes.iter().any(|mailbox| !mailbox.running().is_empty()));
         workers.into_iter().for_each(|worker| worker.join().unwrap());
     });
 }
@@ -526,16 +530,16 @@ fn a_job_that_waits_sees_what_it_waits_for_however_close() {
             let (mailbox, over) = (Arc::clone(&mailbox), Arc::clone(&over));
             thread::spawn(move || {
                 assert!(matches!(mailbox.next(), Next::Run(0, 1)));
-                let mut on_top = 0;
+                let mut nested = 0;
                 loop {
                     match mailbox.next_nested(|_| true, NestedPolicy::None) {
                         NestedNext::Run(..) => {
-                            on_top += 1;
+                            nested += 1;
                             mailbox.end_running();
                         }
                         NestedNext::Nothing { as_of, .. } => {
-                            // What happens after this look is news.
-                            if over.load(Ordering::Acquire) && on_top == 1 {
+                            // What happens from here on is an event.
+                            if over.load(Ordering::Acquire) && nested == 1 {
                                 return;
                             }
                             mailbox.park_until_event(as_of, None);
@@ -556,10 +560,10 @@ fn a_job_that_waits_sees_what_it_waits_for_however_close() {
     });
 }
 
-// The queue: a caller that was refused and a thread that makes room at the same time.
+// The wait queue: a caller that was refused and a thread that frees capacity at the same time.
 
 #[test]
-fn whoever_waits_for_room_is_told_or_finds_it() {
+fn a_caller_that_waits_for_capacity_is_woken_or_finds_it() {
     loom::model(|| {
         let mailbox = Arc::new(Mailbox::<u32, ()>::new(1));
         let queue = Arc::new(WaitQueue::default());
@@ -571,49 +575,49 @@ fn whoever_waits_for_room_is_told_or_finds_it() {
                 if queue.is_empty() { 0 } else { queue.pop_many(1).len() }
             })
         };
-        let ticket = queue.push(None, ());
-        let found = mailbox.waiting() < 1 && queue.remove(ticket);
-        let told = owner.join().unwrap();
-        assert_eq!(told + usize::from(found), 1, "told: {told}, found: {found}");
+        let id = queue.push(None, ());
+        let found = mailbox.waiting() < 1 && queue.remove(id);
+        let woken = owner.join().unwrap();
+        assert_eq!(woken + usize::from(found), 1, "woken: {woken}, found: {found}");
     });
 }
 
-// Handoff at the GIL, which is a mutex here. In a model nobody loses patience: one who would stay away
-// for ever is reported.
+// Handoff of the GIL, which is a mutex here. In a model there is no time limit: a thread that would
+// wait for ever is reported.
 
 /// The GIL, and who has had it, in order.
 #[derive(Debug, Default)]
 struct Gil {
     handoff: Handoff,
-    held: Mutex<Vec<usize>>,
+    holders: Mutex<Vec<usize>>,
 }
 
 impl Gil {
-    /// As contexts do: attach, and hand over once if somebody waits. How many others had their turn
+    /// As contexts do: attach, and hand off once if a thread waits. How many others had the GIL
     /// meanwhile, if it did.
     fn use_as(&self, id: usize) -> Option<usize> {
-        let held = Cell::new(None);
+        let guard = Cell::new(None);
         let get = || {
-            let mut log = self.held.lock().unwrap();
+            let mut log = self.holders.lock().unwrap();
             log.push(id);
-            held.set(Some(log));
+            guard.set(Some(log));
         };
         self.handoff.acquire(get);
         let meanwhile = self.handoff.has_waiters().then(|| {
-            let before = turns_had(&held);
-            self.handoff.hand_off(|| held.set(None), || true, get);
+            let before = holders_so_far(&guard);
+            self.handoff.hand_off(|| guard.set(None), || true, get);
             // Less this one's own.
-            turns_had(&held) - before - 1
+            holders_so_far(&guard) - before - 1
         });
-        held.set(None);
+        guard.set(None);
         meanwhile
     }
 }
 
-fn turns_had<'a>(held: &Cell<Option<MutexGuard<'a, Vec<usize>>>>) -> usize {
-    let log = held.take().expect("it is ours");
+fn holders_so_far<'a>(guard: &Cell<Option<MutexGuard<'a, Vec<usize>>>>) -> usize {
+    let log = guard.take().expect("it is ours");
     let had = log.len();
-    held.set(Some(log));
+    guard.set(Some(log));
     had
 }
 
@@ -633,12 +637,12 @@ fn use_gil(threads: usize) {
 }
 
 #[test]
-fn whoever_hands_over_lets_the_other_in_first() {
+fn a_thread_that_hands_off_lets_the_other_have_it_first() {
     loom::model(|| use_gil(2));
 }
 
 #[test]
-fn whoever_hands_over_does_not_stay_away_for_nobody() {
+fn a_thread_that_hands_off_does_not_wait_if_no_other_does() {
     loom::model(|| {
         let handoff = Handoff::new();
         handoff.acquire(|| ());
@@ -647,7 +651,7 @@ fn whoever_hands_over_does_not_stay_away_for_nobody() {
 }
 
 #[test]
-fn whoever_hands_over_lets_one_of_two_in_first() {
+fn a_thread_that_hands_off_lets_one_of_two_have_it_first() {
     // All interleavings take too long.
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);

@@ -1,4 +1,4 @@
-"""What numpy's arrays are outside of Python: an element type and memory.
+"""Describes numpy's arrays: an element type and memory.
 
 Runs once in each interpreter that needs it; `describe` is called with the object whose memory is
 asked for.
@@ -9,7 +9,7 @@ import sys
 def describe(value):
     """The element type as `numpy.dtype` takes it, and what exports the memory.
 
-    None: no array of numpy's. Of an element type that can't be told so, None instead of it.
+    None if it is no array of numpy's. The element type is None if it has no such description.
     """
     numpy = sys.modules.get("numpy")
     kinds = tuple(getattr(numpy, name) for name in ("ndarray", "generic") if hasattr(numpy, name))

@@ -1,4 +1,4 @@
-//! A failed conversion, on its way out of the nested value.
+//! A failed conversion, while the nested calls return.
 
 use py_runtime::exception::Exception;
 use py_runtime::ffi;
@@ -6,7 +6,7 @@ use py_runtime::object::{Attached, Object};
 
 use crate::request::error::ConvertError;
 
-/// A failure on its way out of the nested value. One word wide, because every level returns it.
+/// A failure, while the nested calls return. One word wide, because every level returns it.
 #[derive(Debug)]
 pub(super) struct Fail(Box<Cause>);
 
@@ -19,7 +19,7 @@ enum Cause {
         what: String,
     },
     TooDeep,
-    /// Has no place: it is the same wherever in the value it is.
+    /// An error without a place in the value.
     Other(ConvertError),
 }
 
@@ -79,7 +79,7 @@ impl Fail {
 /// Takes over the result of a C API call that returns a new reference.
 ///
 /// # Safety
-/// `ptr` is a reference that the caller owns and gives up, or null with an exception set.
+/// `ptr` is a reference that the caller owns and passes on, or null with an exception set.
 pub(super) unsafe fn owned_or_raised(
     py: Attached<'_>,
     ptr: *mut ffi::PyObject,

@@ -17,7 +17,7 @@ pub(crate) enum HandleLookup {
 
 /// Why there is no handle on an object.
 pub(crate) enum NoHandle {
-    /// The thread is no context's, and nobody would keep this object.
+    /// The thread is no context's, so there is no table for this object.
     NoContext(Object),
     /// The context has ended.
     ContextEnded,

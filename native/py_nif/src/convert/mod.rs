@@ -6,7 +6,8 @@
 //!
 //! It must never guess: what has no exact counterpart is an error that names the place
 //! (`args[2].x`), two keys that would become one are an error, and an atom is never minted from
-//! Python data. It keeps no Python state of its own; what belongs to an interpreter is in [`Types`].
+//! Python data. It keeps no Python state of its own; what belongs to an interpreter is in
+//! [`Types`].
 
 mod build_map;
 mod fail;
@@ -45,12 +46,12 @@ pub(crate) struct Converter<'a> {
     pub(crate) py: Attached<'a>,
     /// The interpreter's types.
     pub(crate) types: &'a Types,
-    /// Where objects go that have no term. A thread that Python code started has no handles, and what
-    /// has no term is an error there.
+    /// The handles on objects that have no term. On a thread that Python code started there are
+    /// none, and such an object is an error.
     pub(crate) handles: &'a dyn Handles,
     /// How terms for Python's values look.
     pub(crate) values: Values,
-    /// How many containers may be nested in one value, if the stack has room for so many. One level
+    /// How many containers may be nested in one value, if the stack is large enough. One level
     /// takes up to 260 bytes of it in a release build: 8000 levels fit in 2 MiB, as measured.
     pub(crate) max_depth: u32,
 }
@@ -116,8 +117,8 @@ impl Converter<'_> {
         Ok(())
     }
 
-    /// `#{dtype, shape, data}` of an object that offers the buffer protocol, built in `env`. Its memory
-    /// is copied unless it never changes or, with `share`, is contiguous.
+    /// `#{dtype, shape, data}` of an object that offers the buffer protocol, built in `env`. Its
+    /// memory is copied unless it never changes or, with `share`, is contiguous.
     ///
     /// # Errors
     /// See [`ConvertError`].
@@ -146,8 +147,8 @@ impl Converter<'_> {
         Reader { py: self.py, types: self.types, handles: self.handles, env }
     }
 
-    /// The term for a Python object, built in `env`. The object is called `result` in errors. What
-    /// has no term becomes a handle or, with `by_value`, what it stands for.
+    /// The term for a Python object, built in `env`. The object is called `result` in errors. An
+    /// object without a term becomes a handle or, `by_value`, the term for its value.
     ///
     /// # Errors
     /// See [`ConvertError`]. `env` may then hold pieces that are no part of anything.
@@ -164,7 +165,7 @@ impl Converter<'_> {
         unsafe { self.write(&mut self.writer(env, by_value), value) }
     }
 
-    /// What stands for a Python object, whatever it is, built in `env`.
+    /// A handle on a Python object, whatever it is, built in `env`.
     ///
     /// # Errors
     /// See [`ConvertError`].
@@ -180,8 +181,8 @@ impl Converter<'_> {
         self.writer(env, false).handle(value).map_err(|fail| fail.into_error("result", depth_left))
     }
 
-    /// As [`to_term`](Self::to_term), of a value that nobody needs after. It and what else takes its
-    /// time to be freed are left in `remains`, for after the reply.
+    /// As [`to_term`](Self::to_term), of a value that is not used after. Whatever takes long to
+    /// free is left in `deferred`, for after the reply.
     ///
     /// # Errors
     /// See [`ConvertError`].
@@ -219,10 +220,10 @@ impl Converter<'_> {
     }
 }
 
-/// What a conversion leaves behind. Dropped attached, like every [`Object`].
+/// Memory of a conversion, to be freed after the reply. Dropped attached, like every [`Object`].
 ///
-/// No object is among it whose end could run Python code: what a job's code says has to be heard
-/// before the job's reply.
+/// No object is among it whose finalizer could run Python code: all output of a job has to arrive
+/// before its reply.
 #[derive(Debug, Default)]
 pub(crate) struct DeferredDrop {
     value: Option<Object>,

@@ -2,7 +2,7 @@
 //!
 //! Runs on a context thread, attached. An integer that doesn't fit a machine word travels as bytes
 //! in the external term format, never as decimal text, which is quadratic and which Python refuses
-//! beyond 4300 digits. A float never stands in for a number that it can't hold.
+//! beyond 4300 digits. A number that no float can represent never becomes a float.
 
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
@@ -20,7 +20,7 @@ use crate::term::Encoded;
 const VERSION: u8 = 131;
 const SMALL_BIG: u8 = 110;
 const LARGE_BIG: u8 = 111;
-/// Room for the longest header: version, tag, four bytes of length, sign.
+/// The longest header: version, tag, four bytes of length, sign.
 const HEADER: usize = 7;
 
 /// # Safety
@@ -201,7 +201,7 @@ fn negate(bytes: &mut [u8]) {
 #[cfg(Py_3_13)]
 unsafe fn signed(py: Attached<'_>, value: *mut ffi::PyObject) -> Result<Vec<u8>, Fail> {
     const FLAGS: std::ffi::c_int = ffi::Py_ASNATIVEBYTES_LITTLE_ENDIAN;
-    // SAFETY: with no room given, the call only tells how much it wants.
+    // SAFETY: without a buffer, the call only returns how many bytes it wants.
     let size = unsafe { ffi::PyLong_AsNativeBytes(value, std::ptr::null_mut(), 0, FLAGS) };
     let length = usize::try_from(size).map_err(|_| Fail::raised(py))?;
     let mut buffer = vec![0; HEADER + length];
@@ -237,7 +237,7 @@ unsafe fn signed(py: Attached<'_>, value: *mut ffi::PyObject) -> Result<Vec<u8>,
     if done < 0 { Err(Fail::raised(py)) } else { Ok(buffer) }
 }
 
-/// A float, or the atom for what Erlang's floats can't be.
+/// A float; an atom for an infinity or a NaN, which Erlang's floats can't be.
 pub(super) fn float_to_term(writer: &Writer<'_>, number: f64) -> ErlNifTerm {
     let known = &writer.types.known;
     if number.is_finite() {

@@ -61,11 +61,11 @@ pub(super) fn object_step(py: Attached<'_>, key: &Object) -> String {
     }
 }
 
-/// A key for a message: numbers, text and bytes as Python prints them, of others the type, because
-/// their `repr` could be anything, also endless.
+/// A key for a message: numbers, text and bytes as Python prints them, of other keys the type,
+/// because their `repr` could be anything, also endless.
 #[cold]
 pub(super) fn show(py: Attached<'_>, key: &Object) -> String {
-    const LONGEST: usize = 60;
+    const MAX_SHOWN: usize = 60;
     let ptr = key.as_ptr();
     // SAFETY: `key` is live; the exact types' `repr` runs no user code.
     unsafe {
@@ -79,7 +79,7 @@ pub(super) fn show(py: Attached<'_>, key: &Object) -> String {
             py_runtime::exception::clear(py);
             return type_name(ptr);
         };
-        match shown.char_indices().nth(LONGEST) {
+        match shown.char_indices().nth(MAX_SHOWN) {
             Some((end, _)) => format!("{}…", &shown[..end]),
             None => shown,
         }

@@ -6,9 +6,9 @@
 //! something else: see [`Writer::handle_or_plain`].
 //!
 //! Converting an element may run Python code (a numpy scalar's `__index__`) or let another thread
-//! in, so a container can change under our hands: an element is held by a reference of our own
-//! while it is converted, and a container that changed its size is refused. Must never make a map
-//! that is smaller than the dict it was made from.
+//! in, so a container can change meanwhile. An element is kept by a reference of our own while it
+//! is converted, and a container that changed its size is refused. Must never make a map that is
+//! smaller than the dict it was made from.
 
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
@@ -17,7 +17,7 @@ use rustler::sys::{
     enif_make_tuple_from_array,
 };
 
-use super::build_map::{build_map, most_at_once};
+use super::build_map::{build_map, max_at_once};
 use super::fail::{Fail, descend};
 use super::handles::NoHandle;
 use super::place::{object_step, show, type_name};
@@ -28,11 +28,11 @@ use crate::request::error::ConvertError;
 use crate::request::flags::Values;
 use crate::term::TermEnv;
 
-/// The VM's header word for a tuple has 24 bits for the arity; what happens beyond is undefined.
+/// The VM's header word for a tuple has 24 bits for the arity. A larger one is undefined.
 const MAX_ARITY: usize = (1 << 24) - 1;
 
 impl Writer<'_> {
-    /// The term for `value`, which may nest `room` levels of containers.
+    /// The term for `value`, which may nest `depth_left` levels of containers.
     ///
     /// # Safety
     /// `value` is a live object that the caller keeps alive, and `env` may be written to.
@@ -116,7 +116,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Everything else: a handle on the object, or what it stands for.
+    /// Everything else: a handle on the object or, by value, the term for what `to_plain` makes of
+    /// it.
     ///
     /// # Safety
     /// As for [`Writer::value`].
@@ -136,7 +137,7 @@ impl Writer<'_> {
         self.handle(object)
     }
 
-    /// What stands for an object, whatever it is.
+    /// A handle on an object, whatever it is.
     pub(super) fn handle(&mut self, object: Object) -> Result<ErlNifTerm, Fail> {
         // SAFETY: the environment may be written to; attached to the context's interpreter.
         let handle = match unsafe { self.handles.new_handle(self.env, object) } {
@@ -241,8 +242,8 @@ unsafe fn tuple_to_term(
     tuple: *mut ffi::PyObject,
     depth_left: u32,
 ) -> Result<ErlNifTerm, Fail> {
-    // SAFETY: `tuple` is a live tuple. It never changes, so it keeps its elements alive. Theirs is the
-    // tuple's reference, so that a count of one says nothing of who else has an element.
+    // SAFETY: `tuple` is a live tuple. It never changes, so it keeps its elements alive. Theirs is
+    // the tuple's reference, so that a count of one says nothing of who else has an element.
     unsafe {
         let arity = ffi::PyTuple_GET_SIZE(tuple);
         if arity as usize > MAX_ARITY {
@@ -284,7 +285,7 @@ unsafe fn dict_to_term(
         #[cfg(Py_GIL_DISABLED)]
         let dict = copy.as_ptr();
         let size = ffi::PyDict_Size(dict) as usize;
-        if size <= most_at_once() || writer.in_scratch {
+        if size <= max_at_once() || writer.in_scratch {
             return pairs_to_term(writer, dict, size, depth_left);
         }
         // A map that is made key by key leaves each of its former selves behind.
@@ -310,7 +311,7 @@ unsafe fn pairs_to_term(
     depth_left: u32,
 ) -> Result<ErlNifTerm, Fail> {
     let py = writer.py;
-    // First the keys, then the values; what their parts take comes after them and goes again.
+    // First the keys, then the values. Parts of these come after them and are removed again.
     let start = writer.parts.len();
     if writer.parts.try_reserve(2 * size).is_err() {
         return Err(Fail::no_memory(py));

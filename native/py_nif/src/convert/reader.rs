@@ -1,4 +1,4 @@
-//! What reading terms needs at hand.
+//! The state of a conversion to Python.
 
 use py_runtime::object::Attached;
 use rustler::sys::ErlNifEnv;

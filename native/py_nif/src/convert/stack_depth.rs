@@ -2,8 +2,8 @@
 //!
 //! Conversions nest: one may run Python code, which may call an Erlang function, which may have
 //! something else converted on the same stack. Each on its own is bounded, but together they are
-//! not, and a thread that Python code started may have a stack of any size. So each is given no more
-//! levels than there is room for below it. Asked once per conversion, not at each level.
+//! not, and a thread that Python code started may have a stack of any size. So each
+//! gets no more levels than fit into the rest of the stack, which is measured once per conversion.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -11,22 +11,22 @@ use std::mem::MaybeUninit;
 /// More than a level takes, see [`max_depth`](super::Converter::max_depth).
 const LEVEL: usize = 400;
 
-/// This part of a stack is for what Python code does in the middle of a conversion.
-const KEPT: usize = 4;
+/// This fraction of a stack is kept for Python code that runs during a conversion.
+const RESERVED: usize = 4;
 
 thread_local! {
     /// The lowest address of this thread's stack, and its size; 0: not known.
     static STACK: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
 }
 
-/// How many levels a value may have: `max_depth`, or fewer if the stack has no room for them.
+/// How many levels a value may have: `max_depth`, or fewer if the rest of the stack is too small.
 pub(super) fn depth_left(max_depth: u32) -> u32 {
     let (lowest, size) = STACK.get().unwrap_or_else(look_up);
     let here = (&raw const max_depth).addr();
-    // Code that has a stack of its own is on one that we know nothing of.
+    // Code with a stack of its own (a greenlet) runs on one of unknown size.
     match here.checked_sub(lowest) {
         Some(left) if left < size => {
-            let levels = left.saturating_sub(size / KEPT) / LEVEL;
+            let levels = left.saturating_sub(size / RESERVED) / LEVEL;
             u32::try_from(levels).map_or(max_depth, |levels| levels.min(max_depth))
         }
         _ => max_depth,

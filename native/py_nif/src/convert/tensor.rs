@@ -1,4 +1,5 @@
-//! Arrays as `{ndarray, DType, Shape, Binary}` on the way in and `#{dtype, shape, data}` on the way out.
+//! Arrays: `{ndarray, DType, Shape, Binary}` becomes an array, and an array becomes
+//! `#{dtype, shape, data}`.
 //!
 //! In: numpy makes the array over an `erlang.Buffer`, read-only and without a copy. Out: any object
 //! that offers the buffer protocol.
@@ -18,13 +19,12 @@ use crate::term::{atom_map, binary};
 
 /// `numpy.dtype(dtype)`. One of Python objects would take the binary's bytes for pointers.
 fn element_type(py: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Object, Fail> {
-    // SAFETY: attached; live objects, and a failure is a null with an exception set.
-    let (dtype, has_objects) = unsafe {
-        let class = numpy.getattr_c(py, c"dtype").ok_or_else(|| Fail::raised(py))?;
-        let dtype = owned_or_raised(py, ffi::PyObject_CallOneArg(class.as_ptr(), dtype.as_ptr()))?;
-        let flag = dtype.getattr_c(py, c"hasobject").ok_or_else(|| Fail::raised(py))?;
-        (dtype, flag.as_ptr() != ffi::Py_False())
-    };
+    let raised = || Fail::raised(py);
+    let class = numpy.getattr_c(py, c"dtype").ok_or_else(raised)?;
+    let dtype = class.call1(py, dtype).ok_or_else(raised)?;
+    let flag = dtype.getattr_c(py, c"hasobject").ok_or_else(raised)?;
+    // SAFETY: `False` is live in every interpreter.
+    let has_objects = flag.as_ptr() != unsafe { ffi::Py_False() };
     if has_objects { Err(Fail::refuse("array of Python objects")) } else { Ok(dtype) }
 }
 
@@ -38,7 +38,7 @@ pub(super) fn array(
 ) -> Result<Object, Fail> {
     // SAFETY: attached; each call gets live objects, and a failure is a null with an exception set.
     let (array, used) = unsafe {
-        let numpy = owned_or_raised(py, ffi::PyImport_ImportModule(c"numpy".as_ptr()))?;
+        let numpy = Object::import(py, c"numpy").ok_or_else(|| Fail::raised(py))?;
         let class = numpy.getattr_c(py, c"ndarray").ok_or_else(|| Fail::raised(py))?;
         let dtype = element_type(py, &numpy, dtype)?;
         let call = ffi::PyObject_CallFunctionObjArgs(
@@ -64,8 +64,8 @@ pub(super) fn array(
 /// See [`super::Converter::to_buffer`].
 ///
 /// # Safety
-/// `object` is live; the writer's `env` may be written to. With `share`, nobody changes the object's
-/// bytes from now on.
+/// `object` is live; the writer's `env` may be written to. With `share`, nobody changes the
+/// object's bytes from now on.
 pub(super) unsafe fn to_term(
     writer: &mut Writer<'_>,
     object: &Object,
@@ -87,7 +87,7 @@ pub(super) unsafe fn to_term(
     }
 }
 
-/// What an object says of its memory. The terms are the writer's.
+/// The description of an object's memory. The terms are the writer's.
 struct Memory {
     dtype: String,
     shape: Vec<ErlNifTerm>,
@@ -131,7 +131,7 @@ unsafe fn memory(writer: &Writer<'_>, object: &Object, share: bool) -> Result<Me
     }
 }
 
-/// The element type as numpy names it: `float64`; for what numpy has no name for, the format of the
+/// The element type as numpy names it: `float64`; if numpy has no name for it, the format of the
 /// buffer (as in Python's `struct`).
 ///
 /// # Safety

@@ -1,7 +1,7 @@
 //! Erlang term → Python object: looks at the term's type once and hands it to the right file.
 //!
 //! Runs on a context thread, attached. Must never recurse on the length of a list, only on nesting,
-//! and never deeper than it is told to.
+//! and never deeper than its `depth_left`.
 
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
@@ -20,7 +20,7 @@ use crate::request::error::ConvertError;
 use crate::term::{self, Pairs, print};
 
 impl Reader<'_> {
-    /// The object for `term`, which may nest `room` levels of containers.
+    /// The object for `term`, which may nest `depth_left` levels of containers.
     ///
     /// # Safety
     /// `term` belongs to this reader's environment, which nobody else changes meanwhile.
@@ -43,8 +43,8 @@ impl Reader<'_> {
         }
     }
 
-    /// As [`value`](Self::value), for one of many that are probably of one type: numbers like the one
-    /// before are read without asking for their type.
+    /// As [`value`](Self::value), for one of many that are probably of one type: numbers like the
+    /// one before are read without asking for their type.
     ///
     /// # Safety
     /// As for `value`.
@@ -208,7 +208,7 @@ unsafe fn list_to_python(
     }
 }
 
-/// What isn't a tuple though it is written as one: `{bytes, Binary}`, `{buffer, Binary}` and
+/// Tuples that stand for another value: `{bytes, Binary}`, `{buffer, Binary}` and
 /// `{ndarray, DType, Shape, Binary}`. Takes no level of nesting.
 ///
 /// # Safety
@@ -233,7 +233,7 @@ unsafe fn tagged_to_python(
     }
 }
 
-/// A tuple, or what is [tagged](tagged_to_python) like one.
+/// A tuple, or a value that is [tagged](tagged_to_python).
 ///
 /// # Safety
 /// `tuple` is a tuple of the reader's environment.

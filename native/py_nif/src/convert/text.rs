@@ -55,7 +55,7 @@ pub(super) fn bytes_to_python(py: Attached<'_>, bytes: &[u8]) -> Result<Object, 
     unsafe { owned_or_raised(py, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length)) }
 }
 
-/// Says how many bits there are, which no NIF function tells but the encoding does.
+/// The error tells how many bits there are, which only the external format shows.
 ///
 /// # Safety
 /// `term` is a bitstring of `env`.
@@ -119,8 +119,8 @@ pub(super) unsafe fn atom_key_to_python(
 /// `term` is an atom of the reader's environment.
 unsafe fn atom_text_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Result<Object, Fail> {
     let py = reader.py;
-    // SAFETY: the buffer has room for the longest atom and its NUL, and the call says how much of
-    // it is written.
+    // SAFETY: the buffer is large enough for the longest atom and its NUL, and the call says how
+    // much of it is written.
     unsafe {
         let mut name = [MaybeUninit::<u8>::uninit(); MAX_ATOM + 1];
         let depth_left = name.len() as c_uint;
@@ -212,8 +212,8 @@ fn refuse_str(py: Attached<'_>) -> Fail {
     Fail::refuse("str with a lone surrogate")
 }
 
-/// A `bytes`; a large one is shared, because it never changes. What a subclass says that its memory is may be
-/// something else (`__buffer__`, PEP 688).
+/// A `bytes`. A large one is shared, because it never changes; but no instance of a subclass, whose
+/// `__buffer__` (PEP 688) may export other memory.
 ///
 /// # Safety
 /// `value` is a live `bytes`, or an instance of a subclass; the writer's `env` may be written to.
@@ -237,8 +237,8 @@ pub(super) unsafe fn bytes_to_term(
     }
 }
 
-/// A `bytearray`. Its owner may change it later, so a large one is shared only where it is the very
-/// result, and nobody but us has it.
+/// A `bytearray`. Its owner may change it later, so a large one is shared only if it is the result
+/// itself and there is no other reference to it.
 ///
 /// # Safety
 /// As for [`buffer_to_term`]; `value` is a bytearray, or an instance of a subclass.
@@ -246,8 +246,8 @@ pub(super) unsafe fn bytearray_to_term(
     writer: &Writer<'_>,
     value: *mut ffi::PyObject,
 ) -> Result<ErlNifTerm, Fail> {
-    // SAFETY: as the caller vouches. With the GIL, a reference count of one is ours, and stays so. That
-    // goes for the value that was given to us only: the one reference to a part of it is its
+    // SAFETY: as the caller vouches. With the GIL, a reference count of one is ours, and stays so.
+    // That goes for the value that was given to us only: the one reference to a part of it is its
     // container's, which others may have.
     unsafe {
         let is_ours = cfg!(not(Py_GIL_DISABLED))
@@ -264,7 +264,7 @@ pub(super) unsafe fn bytearray_to_term(
     }
 }
 
-/// A `memoryview`; a large one of what never changes is shared.
+/// A `memoryview`. A large one is shared if its memory never changes.
 ///
 /// # Safety
 /// As for [`buffer_to_term`]; `value` is a memoryview.
@@ -295,7 +295,7 @@ pub(super) unsafe fn buffer_to_term(
     let py = writer.py;
     let mut view = MaybeUninit::<ffi::Py_buffer>::zeroed();
     // SAFETY: on success the view is filled in, and keeps its bytes in place until it is released;
-    // it is released once. On failure there is nothing to release. The new binary has room for all.
+    // it is released once. On failure there is nothing to release. The new binary is as long.
     unsafe {
         if ffi::PyObject_GetBuffer(value, view.as_mut_ptr(), ffi::PyBUF_FULL_RO) != 0 {
             return Err(Fail::raised(py));
@@ -320,8 +320,8 @@ pub(super) unsafe fn buffer_to_term(
     }
 }
 
-/// Whether the bytes behind a view are pointers to Python objects, also among others: what they say is
-/// of no use outside, and of danger when it comes back.
+/// Whether the bytes behind a view are pointers to Python objects, also among other fields. Such
+/// bytes mean nothing outside, and are dangerous when they come back.
 ///
 /// # Safety
 /// The view is filled in.

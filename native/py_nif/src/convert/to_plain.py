@@ -1,4 +1,4 @@
-"""What a value without a term of its own stands for, in values that have one.
+"""Values without a term of their own as values that have one.
 
 Runs once in each interpreter that needs it; `plain` is called with the value. It looks only at
 modules that are loaded: nobody has a Decimal who has not imported decimal.
@@ -15,13 +15,13 @@ def _is(value, module, *names):
     return module in sys.modules and isinstance(value, _classes(module, *names))
 
 
-# Not list(value): if the items are made in C it neither sees an interrupt nor lets another thread in
-# before the last one, and there may be no last one.
+# Not list(value): if the items are made in C it neither sees an interrupt nor lets another thread
+# in before the last one, and there may be no last one.
 def _items(value):
     return [item for item in value]
 
 
-# The room for them comes first, because there may be none for so many.
+# The list is allocated first, because there may be no memory for so many.
 def _numbers(value, at_once=10_000):
     numbers = [None] * len(value)
     for start in range(0, len(value), at_once):

@@ -1,5 +1,5 @@
-//! What is said of values in Python: what one without a term stands for (`to_plain.py`), and what an
-//! array of numpy's is outside (`array.py`). Loaded where they are first needed.
+//! The parts of conversion that are written in Python: the value of an object without a term
+//! (`to_plain.py`), and the description of a numpy array (`array.py`). Loaded when first needed.
 
 use std::cell::OnceCell;
 use std::ffi::CStr;
@@ -10,30 +10,30 @@ use py_runtime::ffi;
 use py_runtime::namespace::library_namespace;
 use py_runtime::object::{Attached, Object};
 
-use super::fail::{Fail, owned_or_raised};
+use super::fail::Fail;
 use super::place::type_name;
 use crate::request::error::ConvertError;
 
 /// A function of one argument in a source of its own.
-struct Source {
+struct PythonFunction {
     text: &'static [u8],
     file: &'static str,
     function: &'static CStr,
 }
 
-const PLAIN: Source = Source {
+const PLAIN: PythonFunction = PythonFunction {
     text: include_bytes!("to_plain.py"),
     file: "<py_context_router/to_plain.py>",
     function: c"plain",
 };
 
-const ARRAY: Source = Source {
+const ARRAY: PythonFunction = PythonFunction {
     text: include_bytes!("array.py"),
     file: "<py_context_router/array.py>",
     function: c"describe",
 };
 
-/// The value that `object` stands for; `loaded` keeps the function that says so.
+/// The value of an object without a term. `loaded` keeps the function.
 pub(super) fn to_plain(
     py: Attached<'_>,
     loaded: &OnceCell<Object>,
@@ -50,35 +50,35 @@ pub(super) fn to_plain(
 }
 
 /// The element type of an array of numpy's, and the object that exports its memory. `None`: the
-/// object is no such array. `loaded` keeps the function that says so.
+/// object is no such array. `loaded` keeps the function.
 pub(super) fn describe_array(
     py: Attached<'_>,
     loaded: &OnceCell<Object>,
     object: &Object,
 ) -> Result<Option<(Object, Object)>, Fail> {
     let pair = apply(py, loaded, &ARRAY, object)?;
+    if pair.is_none() {
+        return Ok(None);
+    }
     // SAFETY: attached; what isn't None is a tuple of two, whose items get references of our own.
     unsafe {
-        if pair.as_ptr() == ffi::Py_None() {
-            return Ok(None);
-        }
         let item = |index| {
             Object::from_borrowed(py, ffi::PyTuple_GetItem(pair.as_ptr(), index))
                 .ok_or_else(|| Fail::raised(py))
         };
         let (dtype, exporter) = (item(0)?, item(1)?);
-        if dtype.as_ptr() == ffi::Py_None() {
+        if dtype.is_none() {
             return Err(Fail::refuse("array of an element type that has no description"));
         }
         Ok(Some((dtype, exporter)))
     }
 }
 
-/// What a source's function says of an object.
+/// The result of a source's function for an object.
 fn apply(
     py: Attached<'_>,
     loaded: &OnceCell<Object>,
-    source: &Source,
+    source: &PythonFunction,
     object: &Object,
 ) -> Result<Object, Fail> {
     let function = match loaded.get() {
@@ -88,18 +88,13 @@ fn apply(
             loaded.get_or_init(|| function)
         }
     };
-    // SAFETY: attached; both are live.
-    unsafe { owned_or_raised(py, ffi::PyObject_CallOneArg(function.as_ptr(), object.as_ptr())) }
+    function.call1(py, object).ok_or_else(|| Fail::raised(py))
 }
 
-fn load(py: Attached<'_>, source: &Source) -> Result<Object, Fail> {
+fn load(py: Attached<'_>, source: &PythonFunction) -> Result<Object, Fail> {
     let loaded = library_namespace(py, "py_context_router.plain").and_then(|namespace| {
         code::exec(py, source.text, source.file, &namespace)?;
-        // SAFETY: attached; the namespace is a dictionary, and the value gets a reference.
-        unsafe {
-            let function = ffi::PyDict_GetItemString(namespace.as_ptr(), source.function.as_ptr());
-            Object::from_borrowed(py, function).ok_or_else(|| Exception::take(py))
-        }
+        namespace.get_item(py, source.function).ok_or_else(|| Exception::take(py))
     });
     loaded.map_err(|exception| Fail::of(ConvertError::Python(exception)))
 }

@@ -8,7 +8,7 @@ use rustler::sys::{ErlNifTerm, enif_alloc_env, enif_free_env};
 use crate::erlang_types::Classes;
 use crate::term::atom;
 
-/// What conversion needs to have at hand in one interpreter. Made and dropped on its thread.
+/// Types, atoms and buffers for conversions in one interpreter. Made and dropped on its thread.
 pub(crate) struct Types {
     pub(super) atom: Object,
     pub(super) pid: Object,
@@ -18,7 +18,7 @@ pub(crate) struct Types {
     /// The functions of `plain.rs`.
     pub(super) plain: OnceCell<Object>,
     pub(super) array: OnceCell<Object>,
-    /// Room for the parts of what is converted, empty between conversions.
+    /// A buffer for the parts of containers, empty between conversions.
     pub(super) parts: Cell<Vec<ErlNifTerm>>,
 }
 

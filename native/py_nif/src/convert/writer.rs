@@ -1,4 +1,4 @@
-//! What writing terms needs at hand, and binaries that share a Python object's memory.
+//! The state of a conversion to terms, and binaries that share a Python object's memory.
 
 use std::ffi::CStr;
 
@@ -14,9 +14,9 @@ use crate::term::TermEnv;
 /// Sharing smaller values costs more than copying them.
 pub(super) const SHARED_FROM: usize = 64 << 10;
 
-/// How many parts there is room for between two conversions: 1 MiB. Memory of that size comes from
+/// A buffer of more parts is freed between two conversions: 1 MiB. Memory of that size comes from
 /// the system page by page, and goes back to it as soon as it is freed.
-const MOST_PARTS: usize = (1 << 20) / size_of::<ErlNifTerm>();
+const MAX_PARTS: usize = (1 << 20) / size_of::<ErlNifTerm>();
 
 /// Writes terms into one environment.
 pub(super) struct Writer<'a> {
@@ -27,25 +27,27 @@ pub(super) struct Writer<'a> {
     /// The term for `None`.
     pub(super) none: ErlNifTerm,
     pub(super) values: Values,
-    /// What has no term: is it to become what it stands for, instead of a handle?
+    /// Whether an object without a term becomes its value, instead of a handle.
     pub(super) by_value: bool,
     /// The elements of the containers that are being built, innermost last: one buffer for the
     /// whole value instead of an allocation for each list in it.
     pub(super) parts: Vec<ErlNifTerm>,
-    /// Is `env` a scratch one, whose garbage is of no consequence?
+    /// Whether `env` is a scratch environment, which may hold garbage.
     pub(super) in_scratch: bool,
-    /// The last scratch environment, to be freed when nobody waits for that.
+    /// The last scratch environment, to be freed after the reply.
     pub(super) scratch: Option<TermEnv>,
-    /// The value itself, where the converter's caller has given up its reference to it; else null.
+    /// The value itself, if the converter's caller passed the only reference that it has; else
+    /// null.
     pub(super) consumed: *mut ffi::PyObject,
-    /// Whether nothing was met so far but objects of Python's own types, whose end runs no code.
+    /// Whether all objects so far are of Python's own types, which have no finalizers that run
+    /// code.
     pub(super) is_plain: bool,
 }
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
         let mut parts = std::mem::take(&mut self.parts);
-        if parts.capacity() <= MOST_PARTS {
+        if parts.capacity() <= MAX_PARTS {
             parts.clear();
             self.types.parts.set(parts);
         }
@@ -93,12 +95,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Whether the bytes of an object are the same for ever: they are an Erlang binary's or those of a
-    /// `bytes`, also through views and arrays.
+    /// Whether the bytes of an object are the same for ever: they are an Erlang binary's or those
+    /// of a `bytes`, also through views and arrays.
     pub(super) fn never_changes(&self, object: &Object) -> bool {
-        const DEEPEST: u32 = 8;
+        const MAX_VIEWS: u32 = 8;
         let mut object = object.clone_ref(self.py);
-        for _ in 0..DEEPEST {
+        for _ in 0..MAX_VIEWS {
             // SAFETY: attached; the object and its type are live, and the type's name ends in NUL.
             let next = unsafe {
                 let class = ffi::Py_TYPE(object.as_ptr());

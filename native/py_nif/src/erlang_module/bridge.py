@@ -6,7 +6,7 @@ PLAIN = (type(None), bool, int, float, str, bytes, Atom, Pid, Ref)
 
 
 def as_data(value, depth=10):
-    """What `value` is as metadata: what has no term, or is nested too deep, is its `repr`."""
+    """The value as metadata: a part without a term, or nested too deep, becomes its `repr`."""
     if isinstance(value, PLAIN):
         return value
     if depth and isinstance(value, (list, tuple)):
@@ -18,7 +18,7 @@ def as_data(value, depth=10):
 
 
 def bridge(logging):
-    """Has Python's root logger hand its records to Erlang's logger, and follow its level."""
+    """Has Python's root logger send its records to Erlang's logger, and follow its level."""
 
     # What every record has. Other attributes come from `extra=` or a record factory.
     standard = {*vars(logging.LogRecord("", 0, "", 0, "", (), None))}
@@ -46,11 +46,11 @@ def bridge(logging):
         return meta
 
     class ErlangHandler(logging.Handler):
-        """Hands records to Erlang's logger."""
+        """Sends records to Erlang's logger."""
 
         def handle(self, record):
-            # Without the handler's lock: whoever is so far ahead that it waits for Erlang's logger
-            # would keep all others waiting, where no interrupt reaches them.
+            # Without the handler's lock: a thread with so many events in flight that it waits for
+            # Erlang's logger would keep all others waiting, where no interrupt reaches them.
             kept = self.filter(record)
             if kept:
                 self.emit(kept if isinstance(kept, logging.LogRecord) else record)
@@ -100,15 +100,15 @@ def bridge(logging):
                 return configure(**kwargs)
             # The function itself, with a root logger that lacks our handler. The real one has it
             # all the while, for what other threads log.
-            stand_in = logging.RootLogger(root.level)
-            stand_in.handlers = others
-            run = type(configure)(configure.__code__, {**vars(logging), "root": stand_in})
+            copy_of_root = logging.RootLogger(root.level)
+            copy_of_root.handlers = others
+            run = type(configure)(configure.__code__, {**vars(logging), "root": copy_of_root})
             try:
                 run(**kwargs)
             finally:
-                root.handlers[:] = [handler, *stand_in.handlers]
+                root.handlers[:] = [handler, *copy_of_root.handlers]
                 if kwargs.get("level") is not None:
-                    root.setLevel(stand_in.level)
+                    root.setLevel(copy_of_root.level)
                     followed = None
 
     basicConfig.__doc__ = configure.__doc__

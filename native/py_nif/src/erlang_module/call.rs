@@ -1,7 +1,7 @@
 //! `erlang.call`.
 //!
-//! Runs on whatever thread Python code runs on, attached. On a context's thread a call serves the
-//! context meanwhile; on a thread that Python code started it just waits.
+//! Runs on whatever thread Python code runs on, attached. While a call waits on a context's thread,
+//! the thread runs other jobs; a thread that Python code started sleeps.
 
 use std::borrow::Cow;
 use std::ptr::null_mut;
@@ -23,8 +23,8 @@ use crate::settings;
 use crate::term::{SavedTerm, TermEnv, elements};
 use crate::thread::host::{CallError, CallbackResult, ErlangCall, PendingCall, outbound};
 
-/// How long a thread without a context sleeps before it looks whether it was asked to stop.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often a thread without a context checks whether it was asked to stop.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Calls the function registered as `name`.
 ///
@@ -124,7 +124,7 @@ unsafe fn sleep(
     while !pending.is_answered() {
         detached(py, || {
             if !pending.is_answered() {
-                std::thread::park_timeout(LOOK);
+                std::thread::park_timeout(CHECK_INTERVAL);
             }
         });
         if !pending.is_answered() {
@@ -135,7 +135,7 @@ unsafe fn sleep(
     Ok(())
 }
 
-/// The object for what the function has returned.
+/// The object for the function's result.
 fn returned(
     py: Attached<'_>,
     job: Option<&CurrentJob<'_>>,
@@ -146,7 +146,7 @@ fn returned(
     to_python(py, job, env, value, format_args!("the result of {name}"))
 }
 
-/// What the function has returned, or the exception it failed with.
+/// The object for the function's result, or the exception that it failed with.
 ///
 /// # Safety
 /// `module` is live and ours.
@@ -243,8 +243,8 @@ fn unknown(py: Attached<'_>, name: &str) -> Raised {
 
 /// A name for a message, which is copied a few times.
 fn shown(name: &str) -> Cow<'_, str> {
-    const LONGEST: usize = 200;
-    match name.char_indices().nth(LONGEST) {
+    const MAX_SHOWN: usize = 200;
+    match name.char_indices().nth(MAX_SHOWN) {
         Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
         None => Cow::Borrowed(name),
     }

@@ -1,8 +1,8 @@
 //! Which job runs on this thread.
 //!
-//! Functions that Python code calls find their job here: whom to answer, where its output goes,
-//! which context it is in. A thread that Python code started runs no job, and neither does a
-//! context's thread while it runs the preload code.
+//! Functions that Python code calls find their job here: its caller, its output, its context. A
+//! thread that Python code started runs no job, and neither does a context's thread while it runs
+//! the preload code.
 
 use std::cell::Cell;
 
@@ -22,7 +22,7 @@ thread_local! {
     static CURRENT: Cell<*const CurrentJob<'static>> = const { Cell::new(std::ptr::null()) };
 }
 
-/// Puts back the job below, also after a panic.
+/// Puts back the outer job, also after a panic.
 struct Restore(*const CurrentJob<'static>);
 
 impl Drop for Restore {
@@ -44,7 +44,7 @@ pub(crate) fn enter<T>(scope: &JobScope<'_>, output: &dyn Output, work: impl FnO
 /// interpreter run code in another on the same thread; there it is no job's.
 pub(crate) fn with<T>(work: impl FnOnce(Option<&CurrentJob<'_>>) -> T) -> T {
     // SAFETY: the job is further down this thread's stack, where it stays until `enter` returns,
-    // and nobody has more of it than a shared reference.
+    // and there are only shared references to it.
     let job = unsafe { CURRENT.get().as_ref() };
     // SAFETY: the caller says that the thread is attached.
     let here = || unsafe { ffi::PyInterpreterState_Get() };

@@ -1,7 +1,7 @@
 # What is changed in modules of the standard library as they are imported. Part of the prelude,
 # which says what it runs in.
 
-# By name, what is to be done with a module once it has been imported.
+# Functions by module name, each called with the module once it has been imported.
 hooks = {}
 
 
@@ -25,7 +25,7 @@ class Loader:
 
 
 class Finder:
-    """Waits for somebody to import a module that has a hook."""
+    """Finds modules that have a hook, when they are imported."""
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
@@ -61,7 +61,7 @@ def refuse_daemons():
 
 
 def explain_daemons(threading):
-    """For `threading`, in an interpreter that has no daemon threads: says where there are."""
+    """For `threading`, in an interpreter without daemon threads: the error tells where they are."""
     # The thread that a job runs on, which asks in order to be no daemon.
     asks = threading._DummyThread.__init__.__code__
 
@@ -75,7 +75,7 @@ def explain_daemons(threading):
 
 def refuse_class(name):
     """For a module with such a class, which would start processes before it fails, or fail in a
-    thread, where nobody sees why."""
+    thread, where no error is seen."""
 
     def hook(module):
         original = getattr(module, name)
@@ -96,13 +96,13 @@ sources = {}
 
 
 def follow_lines(linecache):
-    """Gives linecache what came before it was imported. Later sources are put there at once."""
+    """Gives linecache the sources that came before it was imported. Later ones are put there."""
     linecache.cache.update(sources)
 
 
 def follow_events(events):
-    """Gives jobs event loops of their own, as the main thread of a script has one. From 3.14 on there
-    is none unless it was set."""
+    """Gives jobs event loops of their own, as the main thread of a script has one. From 3.14 on
+    there is none unless it was set."""
     if sys.version_info >= (3, 14):
         return
     policy = events.BaseDefaultEventLoopPolicy
@@ -131,16 +131,16 @@ def follow_events(events):
 
 
 def refresh_environment():
-    """Has `os.environ` be what the OS process has by now: in an interpreter that was kept it is what
-    it was in the last context there."""
+    """Updates `os.environ` from the OS process: in a reused interpreter it has the variables of the
+    last context there."""
     variables = sys.modules["os"].environ._data
     variables.clear()
     variables.update(_environ())
 
 
 def prepare():
-    """Whatever is done once in each interpreter that contexts run in, and for each new context in one
-    of its own."""
+    """Runs once in each interpreter that contexts run in, and for each new context that has one of
+    its own."""
     if "os" in sys.modules:
         refresh_environment()
     take_main()

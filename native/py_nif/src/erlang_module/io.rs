@@ -1,4 +1,4 @@
-//! What Python code prints.
+//! `write` and `flush` of Python's standard output and error.
 //!
 //! Runs on whatever thread Python code runs on, attached.
 

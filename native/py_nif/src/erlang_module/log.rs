@@ -1,4 +1,4 @@
-//! What Python code logs.
+//! Events and levels between Python code and `logger`.
 //!
 //! Runs on whatever thread Python code runs on, attached.
 
@@ -14,10 +14,10 @@ use crate::settings;
 use crate::term::TermEnv;
 use crate::thread::host::outbound;
 
-/// For how long `logger`'s level is taken to be what it was. A job asks anew, once it logs at all.
-const LEVEL_LASTS: Duration = Duration::from_millis(100);
-/// How long to wait for the answer. It is one process away.
-const LEVEL_COMES: Duration = Duration::from_secs(1);
+/// How long a job relies on `logger`'s level before it asks again.
+const LEVEL_MAX_AGE: Duration = Duration::from_millis(100);
+/// How long to wait for the answer, which one process sends.
+const LEVEL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends an event to `logger`, unless its level is known to be too low.
 pub(super) fn log(
@@ -50,7 +50,7 @@ pub(super) fn log(
 /// Whether it is time to ask for `logger`'s level.
 pub(super) fn log_level_is_old(py: Attached<'_>) -> Object {
     let old = current_job::with_output(|output, _| {
-        output.level_asked_at().get().is_none_or(|asked| asked.elapsed() > LEVEL_LASTS)
+        output.level_asked_at().get().is_none_or(|asked| asked.elapsed() > LEVEL_MAX_AGE)
     });
     // SAFETY: attached; both are live for ever.
     let answer = unsafe { if old { ffi::Py_True() } else { ffi::Py_False() } };
@@ -71,10 +71,10 @@ pub(super) fn log_level(py: Attached<'_>) -> Result<Object, Raised> {
     })
 }
 
-/// Has the level told, and waits for that a while.
+/// Asks for the level, and waits for the answer.
 fn ask_for_level(py: Attached<'_>, job: Option<&CurrentJob<'_>>) {
     if outbound().ask_for_log_level() {
-        wait(py, job, |_| outbound().wait_for_log_level(LEVEL_COMES));
+        wait(py, job, |_| outbound().wait_for_log_level(LEVEL_TIMEOUT));
     }
 }
 

@@ -5,8 +5,8 @@ _own_dict = Module.__dict__["__dict__"].__get__
 
 
 def running_names(main):
-    """The globals of the code that runs: the running job's, or those of the nearest caller that is a
-    user's code. In a thread in which there is neither, the module's own."""
+    """The globals of the running job, or those of the nearest caller that is a user's code. In a
+    thread without either, the module's own."""
     names = _namespace(False)
     frame = sys._getframe(1)
     while names is None and frame is not None:
@@ -19,16 +19,16 @@ def running_names(main):
 
 
 def annotations(names):
-    """What a module that hasn't got `__annotations__` has under that name."""
+    """The annotations of a module whose namespace has no `__annotations__` yet."""
     annotate = names.get("__annotate__")
     if annotate is None:
         return names.setdefault("__annotations__", {})
-    # Their values, afresh: the next job may bring others.
+    # Computed each time: the next job may add to them.
     return annotate(1)
 
 
 def take_main():
-    """Has `__main__` be what runs. With a class of its own, which code may change."""
+    """Makes `__main__` a view of the running job's names. By a class, which code may change."""
 
     class Main(Module):
         """The module `__main__`. Its attributes are the names of the code that runs."""

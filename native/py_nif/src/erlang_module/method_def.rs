@@ -32,7 +32,7 @@ pub(super) const fn many(
     }
 }
 
-/// As [`many`], of a function that says itself why it takes no keyword arguments.
+/// As [`many`], for a function that raises an error of its own for keyword arguments.
 pub(super) const fn keywords(
     name: &'static CStr,
     function: ffi::PyCFunctionFastWithKeywords,
@@ -60,7 +60,7 @@ pub(super) const fn one(
     }
 }
 
-/// Does what the function is for. A panic must not cross CPython's frames.
+/// Runs a function's body. A panic must not cross CPython's frames.
 pub(super) fn guarded(work: impl FnOnce(Attached<'_>) -> Result<Object, Raised>) -> Argument {
     // SAFETY: called by Python code, so the thread is attached.
     let py = unsafe { Attached::assume() };

@@ -1,7 +1,7 @@
-//! What Python code calls in module `erlang`, as CPython calls it.
+//! The functions of module `erlang`, as CPython calls them.
 //!
 //! Runs on whatever thread Python code runs on, attached. This file only takes arguments apart;
-//! what is done is in the other files of the folder.
+//! the other files of the folder do the work.
 
 use std::cell::UnsafeCell;
 use std::ptr::null_mut;

@@ -31,8 +31,8 @@ use py_runtime::object::{Attached, Object};
 
 use crate::erlang_types::{atom, buffer, pid_ref};
 pub(crate) use prelude::{install, sources};
+use state::{ModuleState, raise, state};
 pub(crate) use state::{NAME, classes};
-use state::{State, raise, state};
 
 /// The module's initialiser, for `PyImport_AppendInittab`.
 pub(crate) extern "C" fn init() -> *mut ffi::PyObject {
@@ -59,7 +59,7 @@ static DEFINITION: Definition = Definition(UnsafeCell::new(ffi::PyModuleDef {
     m_base: ffi::PyModuleDef_HEAD_INIT,
     m_name: NAME.as_ptr(),
     m_doc: c"The Erlang VM that this Python runs in.".as_ptr(),
-    m_size: size_of::<State>() as ffi::Py_ssize_t,
+    m_size: size_of::<ModuleState>() as ffi::Py_ssize_t,
     m_methods: methods::METHODS.0.get().cast(),
     m_slots: SLOTS.0.get().cast(),
     m_traverse: Some(traverse),
@@ -85,7 +85,7 @@ static SLOTS: Slots<4> = Slots(UnsafeCell::new([
 
 const END: ffi::PyModuleDef_Slot = ffi::PyModuleDef_Slot { slot: 0, value: null_mut() };
 
-/// By what an interpreter's dictionary has the first module.
+/// The key of the first module in an interpreter's dictionary.
 const FIRST: &CStr = c"py_context_router.erlang";
 
 unsafe extern "C" fn exec(module: *mut ffi::PyObject) -> c_int {
@@ -125,7 +125,7 @@ unsafe fn remember(dict: *mut ffi::PyObject, module: *mut ffi::PyObject) -> Opti
     kept.then_some(())
 }
 
-/// Makes what the interpreter's first module has. `None`: exception set.
+/// Fills the state of the interpreter's first module. `None`: exception set.
 ///
 /// # Safety
 /// Attached; `module` is live and new.
@@ -149,8 +149,8 @@ unsafe fn begin(py: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
     }
 }
 
-/// Has `module` share what the first one has: its types are those of every context's values, and its
-/// Python code has been put in place already.
+/// Has `module` share the state of the first one: every context's values are of its types, and its
+/// Python code is installed already.
 ///
 /// # Safety
 /// Attached; both are live and ours, and not the same.
@@ -175,7 +175,7 @@ unsafe fn publish(module: *mut ffi::PyObject) -> Option<()> {
     unsafe {
         let state = state(module)?;
         if state.parts().iter().any(|part| part.is_null()) {
-            // It is on its way out with its interpreter.
+            // The interpreter is ending.
             raise(ffi::PyExc_ImportError, c"the module erlang is gone");
             return None;
         }

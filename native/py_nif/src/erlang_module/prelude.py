@@ -1,7 +1,7 @@
-# What of module `erlang` is best said in Python. Runs once in each interpreter, in a namespace that
-# has the types Atom, Pid and Ref, and functions that only the native module has: _write, _flush,
-# _log, _log_level, _log_level_is_old, _log_levels, _environ, _namespace, _loop_slot. The other files
-# of this folder are appended to it.
+# The part of module `erlang` that is written in Python. Runs once in each interpreter, in a
+# namespace that has the types Atom, Pid and Ref, and functions that only the native module has:
+# _write, _flush, _log, _log_level, _log_level_is_old, _log_levels, _environ, _namespace,
+# _loop_slot. The other files of this folder are appended to it.
 import _thread
 import atexit
 import io
@@ -43,8 +43,8 @@ LEVELS = {
 
 
 def extra_key():
-    """The key of a record's own attributes in its metadata. Made each time: an atom that this namespace
-    held would keep the module, and with it all of a sub-interpreter, from being collected."""
+    """The key of a record's own attributes in its metadata. Made each time: an atom in this
+    namespace would keep the module, and all of a sub-interpreter, from being collected."""
     return Atom("extra")
 
 
@@ -76,6 +76,6 @@ def log(level, msg, /, **meta):
 
 
 def checkpoint():
-    """Nothing. To call it is to let CPython raise what another thread has asked for."""
+    """Does nothing. A call lets CPython raise an exception that another thread has requested."""
 
 

@@ -1,4 +1,4 @@
-//! The part of module `erlang` that is written in Python, and what it is used for.
+//! The part of module `erlang` that is written in Python.
 
 use py_runtime::code::{self, Source};
 use py_runtime::exception::{self, Exception};
@@ -7,7 +7,7 @@ use py_runtime::namespace::library_namespace;
 use py_runtime::object::{Attached, Object};
 
 use super::method_def::Methods;
-use super::state::{NAME, State, import, not_ours, raise_text, state};
+use super::state::{ModuleState, NAME, import, not_ours, raise_text, state};
 use crate::settings;
 
 static SOURCE: Source = Source::new(
@@ -22,14 +22,14 @@ static SOURCE: Source = Source::new(
     "<erlang>",
 );
 
-/// Runs it and takes over what it defines. `None`: exception set.
+/// Runs it and keeps its definitions in the state. `None`: exception set.
 ///
 /// # Safety
 /// Attached; `module` is live and `state` its own.
 pub(super) unsafe fn run<const N: usize>(
     py: Attached<'_>,
     module: *mut ffi::PyObject,
-    state: &mut State,
+    state: &mut ModuleState,
     functions: &'static Methods<N>,
 ) -> Option<()> {
     let namespace = library_namespace(py, "erlang").map_err(|e| raise_as_import_error(&e)).ok()?;
@@ -37,7 +37,7 @@ pub(super) unsafe fn run<const N: usize>(
     unsafe {
         for (name, class) in [(c"Atom", state.atom), (c"Pid", state.pid), (c"Ref", state.reference)]
         {
-            set(&namespace, name, class)?;
+            namespace.set_item(py, name, &Object::from_borrowed(py, class)?)?;
         }
         for function in 0..N {
             let method = functions.0.get().cast::<ffi::PyMethodDef>().add(function);
@@ -45,15 +45,14 @@ pub(super) unsafe fn run<const N: usize>(
                 ffi::PyCFunction_NewEx(method, module, std::ptr::null_mut::<ffi::PyObject>());
             let made = Object::from_owned(py, made)?;
             let name = std::ffi::CStr::from_ptr((*method).ml_name);
-            set(&namespace, name, made.as_ptr())?;
+            namespace.set_item(py, name, &made)?;
         }
         let code = SOURCE.code(py).map_err(|e| raise_as_import_error(&e)).ok()?;
         code::run(py, &code, &namespace, &namespace)?;
         for (name, place) in
             [(c"Error", &mut state.error), (c"ProcessError", &mut state.process_error)]
         {
-            let value = ffi::PyDict_GetItemString(namespace.as_ptr(), name.as_ptr());
-            *place = Object::from_borrowed(py, value)?.into_ptr();
+            *place = namespace.get_item(py, name)?.into_ptr();
         }
         state.prelude = namespace.into_ptr();
         Some(())
@@ -66,55 +65,46 @@ fn raise_as_import_error(exception: &Exception) {
     unsafe { raise_text(ffi::PyExc_ImportError, &why) };
 }
 
-/// # Safety
-/// Attached, and `dict` is a dictionary.
-unsafe fn set(dict: &Object, key: &std::ffi::CStr, value: *mut ffi::PyObject) -> Option<()> {
-    // SAFETY: live objects; the dictionary takes its own reference.
-    (unsafe { ffi::PyDict_SetItemString(dict.as_ptr(), key.as_ptr(), value) } == 0).then_some(())
-}
-
-/// Redirects the interpreter's standard streams, has `__main__` be what runs, and changes what modules of
-/// the standard library need changed as they are imported. For each
-/// context that has an interpreter of its own; in the main one once, because by then its Python
-/// code may have put other streams in place.
+/// Redirects the interpreter's standard streams, makes the running job's namespace `__main__`, and
+/// has some modules of the standard library adapted as they are imported. Runs for each context
+/// that has an interpreter of its own; in the main interpreter once, because Python code may have
+/// replaced the streams since.
 pub(crate) fn install(py: Attached<'_>) -> Result<(), Exception> {
     // SAFETY: attached; neither call can fail.
     let main = unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() };
     if !main {
-        forget(py);
+        remove_import(py);
     }
+    let prelude = namespace(py)?;
+    let installed = c"_installed";
+    if main && prelude.get_item(py, installed).is_some() {
+        return Ok(());
+    }
+    if settings::redirect_output() {
+        call(py, &prelude, c"redirect")?;
+    }
+    call(py, &prelude, c"prepare")?;
+    prelude.set_item(py, installed, &Object::none(py)).ok_or_else(|| Exception::take(py))
+}
+
+/// The namespace of the interpreter's prelude.
+fn namespace(py: Attached<'_>) -> Result<Object, Exception> {
     let module = import(py)?;
-    // SAFETY: attached; the module is ours, so the state is, and the namespace is a dictionary.
+    // SAFETY: attached; the module is ours, so the state is.
     unsafe {
         let state = state(module.as_ptr()).ok_or_else(not_ours)?;
-        let prelude = Object::from_borrowed(py, state.prelude).ok_or_else(not_ours)?;
-        let installed = c"_installed";
-        if main && !ffi::PyDict_GetItemString(prelude.as_ptr(), installed.as_ptr()).is_null() {
-            return Ok(());
-        }
-        if settings::redirect_output() {
-            call(py, &prelude, c"redirect")?;
-        }
-        call(py, &prelude, c"prepare")?;
-        set(&prelude, installed, ffi::Py_None()).ok_or_else(|| Exception::take(py))
+        Object::from_borrowed(py, state.prelude).ok_or_else(not_ours)
     }
 }
 
 /// The interpreter's dictionary of source lines, see `sources` in `prelude.py`.
 pub(crate) fn sources(py: Attached<'_>) -> Result<Object, Exception> {
-    let module = import(py)?;
-    // SAFETY: attached; the module is ours, so the state is, and the namespace is a dictionary.
-    unsafe {
-        let state = state(module.as_ptr()).ok_or_else(not_ours)?;
-        let prelude = Object::from_borrowed(py, state.prelude).ok_or_else(not_ours)?;
-        let sources = ffi::PyDict_GetItemString(prelude.as_ptr(), c"sources".as_ptr());
-        Object::from_borrowed(py, sources).ok_or_else(not_ours)
-    }
+    namespace(py)?.get_item(py, c"sources").ok_or_else(not_ours)
 }
 
-/// Has the module imported anew. An interpreter that was kept for this context still has it, with what the
-/// code of the last one has put into it.
-fn forget(py: Attached<'_>) {
+/// Has the module imported anew. A reused interpreter still has it, with everything that the last
+/// context's code has put into it.
+fn remove_import(py: Attached<'_>) {
     // SAFETY: attached; `sys.modules` is a dictionary. As a rule the module isn't in it.
     unsafe { ffi::PyDict_DelItemString(ffi::PyImport_GetModuleDict(), NAME.as_ptr()) };
     exception::clear(py);
@@ -122,25 +112,16 @@ fn forget(py: Attached<'_>) {
 
 /// Calls one of its functions without arguments.
 fn call(py: Attached<'_>, prelude: &Object, name: &std::ffi::CStr) -> Result<(), Exception> {
-    // SAFETY: attached; the namespace is a dictionary, and the function gets a reference.
-    let done = unsafe {
-        let function = ffi::PyDict_GetItemString(prelude.as_ptr(), name.as_ptr());
-        let function = Object::from_borrowed(py, function).ok_or_else(not_ours)?;
-        Object::from_owned(py, ffi::PyObject_CallNoArgs(function.as_ptr()))
-    };
-    done.map(drop).ok_or_else(|| Exception::take(py))
+    let function = prelude.get_item(py, name).ok_or_else(not_ours)?;
+    function.call0(py).map(drop).ok_or_else(|| Exception::take(py))
 }
 
-/// Lets CPython raise what another thread has asked this one for. `None`: it has.
+/// Lets CPython raise an exception that another thread has requested for this one. `None`: it has.
 ///
 /// # Safety
 /// Attached; `module` is live and ours.
 pub(super) unsafe fn checkpoint(py: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
-    // SAFETY: as the caller vouches; the namespace is a dictionary.
-    unsafe {
-        let prelude = Object::from_borrowed(py, state(module)?.prelude)?;
-        let function = ffi::PyDict_GetItemString(prelude.as_ptr(), c"checkpoint".as_ptr());
-        let function = Object::from_borrowed(py, function)?;
-        Object::from_owned(py, ffi::PyObject_CallNoArgs(function.as_ptr())).map(drop)
-    }
+    // SAFETY: as the caller vouches.
+    let prelude = unsafe { Object::from_borrowed(py, state(module)?.prelude) }?;
+    prelude.get_item(py, c"checkpoint")?.call0(py).map(drop)
 }

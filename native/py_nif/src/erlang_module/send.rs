@@ -121,8 +121,8 @@ unsafe fn registered_pid(env: *mut ErlNifEnv, name: ErlNifTerm) -> Option<ErlNif
     }
 }
 
-/// Sends at once. What this thread has sent by way of another process goes first, because it might
-/// be for the same receiver.
+/// Sends at once, after all messages that this thread has sent through another process, because
+/// they may have the same receiver.
 ///
 /// # Safety
 /// `message` belongs to `env`, which is this thread's, no scheduler's.

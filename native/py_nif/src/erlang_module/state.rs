@@ -1,4 +1,4 @@
-//! What each interpreter's module `erlang` holds, and how it is found.
+//! The state of each interpreter's module `erlang`, and how it is found.
 
 use std::ffi::CStr;
 use std::ptr::null_mut;
@@ -16,8 +16,8 @@ pub(crate) const NAME: &CStr = c"erlang";
 /// The module's definition, by which it is known. Null until Python imports it first.
 pub(super) static DEFINITION: AtomicPtr<ffi::PyModuleDef> = AtomicPtr::new(null_mut());
 
-/// Imports the module and takes the types from its state, so that it makes no difference what
-/// Python code has put in place of the attributes.
+/// Imports the module and takes the types from its state, so that it doesn't matter whether
+/// Python code has replaced the attributes.
 pub(crate) fn classes(py: Attached<'_>) -> Result<Classes, Exception> {
     let module = import(py)?;
     // SAFETY: attached; the module is ours and in our hands, so its state and the types are live.
@@ -33,26 +33,25 @@ pub(crate) fn classes(py: Attached<'_>) -> Result<Classes, Exception> {
     }
 }
 
-/// The module, and not what Python code may have put in its place.
+/// The module. An error if Python code has put another one in its place.
 pub(super) fn import(py: Attached<'_>) -> Result<Object, Exception> {
-    // SAFETY: attached; whatever comes of the import is looked at only if it is a module.
-    unsafe {
-        let module = Object::from_owned(py, ffi::PyImport_ImportModule(NAME.as_ptr()))
-            .ok_or_else(|| Exception::take(py))?;
-        let ours = ffi::PyModule_Check(module.as_ptr()) != 0
-            && ffi::PyModule_GetDef(module.as_ptr()) == DEFINITION.load(Ordering::Acquire);
-        py_runtime::exception::clear(py);
-        if ours { Ok(module) } else { Err(not_ours()) }
-    }
+    let module = Object::import(py, NAME).ok_or_else(|| Exception::take(py))?;
+    // SAFETY: attached; a definition is asked for only if the object is a module.
+    let is_ours = unsafe {
+        ffi::PyModule_Check(module.as_ptr()) != 0
+            && ffi::PyModule_GetDef(module.as_ptr()) == DEFINITION.load(Ordering::Acquire)
+    };
+    py_runtime::exception::clear(py);
+    if is_ours { Ok(module) } else { Err(not_ours()) }
 }
 
-/// What a module holds. `None`: it has no state yet.
+/// A module's state. `None`: it has none yet.
 ///
 /// # Safety
 /// `module` is live and of our definition.
-pub(super) unsafe fn state<'a>(module: *mut ffi::PyObject) -> Option<&'a mut State> {
+pub(super) unsafe fn state<'a>(module: *mut ffi::PyObject) -> Option<&'a mut ModuleState> {
     // SAFETY: the state is ours because the definition is; one thread at a time is attached.
-    unsafe { ffi::PyModule_GetState(module).cast::<State>().as_mut() }
+    unsafe { ffi::PyModule_GetState(module).cast::<ModuleState>().as_mut() }
 }
 
 pub(super) fn not_ours() -> Exception {
@@ -64,7 +63,7 @@ pub(super) fn not_ours() -> Exception {
 
 /// Each interpreter's own: a reference to each object, or null before it is made.
 #[repr(C)]
-pub(super) struct State {
+pub(super) struct ModuleState {
     pub(super) atom: *mut ffi::PyObject,
     pub(super) pid: *mut ffi::PyObject,
     pub(super) reference: *mut ffi::PyObject,
@@ -76,7 +75,7 @@ pub(super) struct State {
     pub(super) prelude: *mut ffi::PyObject,
 }
 
-impl State {
+impl ModuleState {
     pub(super) fn parts(&mut self) -> [&mut *mut ffi::PyObject; 7] {
         [
             &mut self.atom,
@@ -98,7 +97,7 @@ pub(super) unsafe fn raise(class: *mut ffi::PyObject, message: &CStr) -> *mut ff
     null_mut()
 }
 
-/// As [`raise`], with a text that was made up on the way.
+/// As [`raise`], with a text that is made at run time.
 ///
 /// # Safety
 /// As for [`raise`].

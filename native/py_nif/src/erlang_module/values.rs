@@ -1,4 +1,4 @@
-//! Terms and objects on their way between Python code that calls module `erlang` and Erlang.
+//! Conversion of the arguments and results of module `erlang`'s functions.
 //!
 //! Runs on whatever thread Python code runs on, attached. Unlike in [`crate::exec`], failures are
 //! Python exceptions here.
@@ -68,7 +68,7 @@ pub(super) fn to_python(
         .map_err(|error| raise_conversion(py, error, root, "Python"))
 }
 
-/// As [`to_python`], for those who have something else at hand.
+/// As [`to_python`], for callers with an alternative.
 pub(super) fn try_to_python(
     py: Attached<'_>,
     job: Option<&CurrentJob<'_>>,

@@ -1,4 +1,4 @@
-//! The type `erlang.Atom`: the name of an Erlang atom, told apart from text.
+//! The type `erlang.Atom`: the name of an Erlang atom, which is not text.
 //!
 //! Runs on whatever thread Python code runs on, attached. It makes no atom in Erlang.
 
@@ -60,7 +60,8 @@ pub(crate) unsafe fn make_type(
         slot(ffi::Py_tp_richcompare, atom_compare as *mut c_void),
         ffi::PyType_Slot::default(),
     ];
-    // SAFETY: passed on to the caller; the slots are of the kinds that they say and end in a zero one.
+    // SAFETY: passed on to the caller; the slots are of the kinds that they say and end in a zero
+    // one.
     unsafe { heap_type::<Atom>(module, c"erlang.Atom", 0, &mut slots) }
 }
 
@@ -69,8 +70,8 @@ unsafe extern "C" fn atom_new(
     args: *mut ffi::PyObject,
     kwargs: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: called by Python, attached, with a tuple and a dict or null. A new instance is zeroed,
-    // and gets its name before anyone sees it.
+    // SAFETY: called by Python, attached, with a tuple and a dict or null. A new instance is
+    // zeroed, and gets its name before anyone sees it.
     unsafe {
         let named = !kwargs.is_null() && ffi::PyDict_Size(kwargs) > 0;
         if named || ffi::PyTuple_Size(args) != 1 {
@@ -83,7 +84,7 @@ unsafe extern "C" fn atom_new(
         if ffi::PyUnicode_GetLength(given) > 255 {
             return raise(ffi::PyExc_ValueError, c"an atom has at most 255 characters");
         }
-        // A subclass's instance could change its mind about what it is: take a plain copy.
+        // An instance of a subclass could change: take a plain copy.
         let name = ffi::PyUnicode_FromObject(given);
         if name.is_null() {
             return null_mut();

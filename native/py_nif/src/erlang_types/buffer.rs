@@ -28,9 +28,9 @@ struct Buffer {
 /// # Safety
 /// `class` is this interpreter's `erlang.Buffer`; `term` is a live binary.
 pub(crate) unsafe fn new(py: Attached<'_>, class: &Object, term: ErlNifTerm) -> Option<Object> {
-    // SAFETY: the type has the layout `Buffer`, and a new instance is zeroed and not known to anyone
-    // yet. The copy is a reference to the same bytes; small ones lie in the new environment, which
-    // nobody writes to again.
+    // SAFETY: the type has the layout `Buffer`, and a new instance is zeroed and not known to
+    // anyone yet. The copy is a reference to the same bytes; small ones lie in the new environment,
+    // which nobody writes to again.
     unsafe {
         let object = ffi::PyType_GenericAlloc(class.as_ptr().cast(), 0);
         let object = Object::from_owned(py, object)?;
@@ -72,7 +72,8 @@ pub(crate) unsafe fn make_type(
         slot(ffi::Py_bf_getbuffer, get_buffer as *mut c_void),
         ffi::PyType_Slot::default(),
     ];
-    // SAFETY: passed on to the caller; the slots are of the kinds that they say and end in a zero one.
+    // SAFETY: passed on to the caller; the slots are of the kinds that they say and end in a zero
+    // one.
     unsafe {
         heap_type::<Buffer>(
             module,
@@ -117,8 +118,8 @@ unsafe extern "C" fn get_buffer(
     view: *mut ffi::Py_buffer,
     flags: c_int,
 ) -> c_int {
-    // SAFETY: called by Python with a live instance, which the view keeps alive, and which keeps its
-    // bytes; a request for a writable view is refused by the call.
+    // SAFETY: called by Python with a live instance, which the view keeps alive, and which keeps
+    // its bytes; a request for a writable view is refused by the call.
     unsafe {
         let buffer = this.cast::<Buffer>();
         let start = (*buffer).start.cast_mut().cast();

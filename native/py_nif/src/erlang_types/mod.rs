@@ -31,8 +31,8 @@ fn slot(slot: c_int, pfunc: *mut c_void) -> ffi::PyType_Slot {
 /// doesn't open.
 ///
 /// # Safety
-/// Attached; `module` is live, `T` begins with a `PyObject`, and the slots are of the kinds that they
-/// say and end in a zero one.
+/// Attached; `module` is live, `T` begins with a `PyObject`, and the slots are of the kinds that
+/// they say and end in a zero one.
 unsafe fn heap_type<T>(
     module: *mut ffi::PyObject,
     name: &'static CStr,
@@ -51,7 +51,7 @@ unsafe fn heap_type<T>(
     unsafe { ffi::PyType_FromModuleAndSpec(module, &raw mut spec, std::ptr::null_mut()) }
 }
 
-/// What a comparison gives that knows nothing of the other object.
+/// `NotImplemented`, for a comparison with an object of another type.
 ///
 /// # Safety
 /// Attached.

@@ -2,8 +2,8 @@
 //!
 //! Runs on a context thread, attached; the garbage collector of that interpreter frees them. An
 //! object holds its term in an environment of its own, so that a reference or a remote pid stays
-//! what it is for as long as Python keeps it. They are immutable and can't be made in Python, but
-//! from what another was pickled to: an identity that can be forged is none.
+//! what it is for as long as Python keeps it. They are immutable and can't be made in Python,
+//! except from a pickle: an identity must not be forged.
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -21,7 +21,7 @@ use crate::term::{local_pid, print};
 #[repr(C)]
 struct Opaque {
     base: ffi::PyObject,
-    /// Owns `term`. Null for a local pid, which is a word that belongs nowhere.
+    /// Owns `term`. Null for a local pid, which needs no environment.
     env: *mut ErlNifEnv,
     term: ErlNifTerm,
 }
@@ -87,7 +87,8 @@ pub(crate) unsafe fn make_type(
         slot(ffi::Py_tp_richcompare, compare as *mut c_void),
         ffi::PyType_Slot::default(),
     ];
-    // SAFETY: passed on to the caller; the slots are of the kinds that they say and end in a zero one.
+    // SAFETY: passed on to the caller; the slots are of the kinds that they say and end in a zero
+    // one.
     unsafe { heap_type::<Opaque>(module, name, ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION, &mut slots) }
 }
 

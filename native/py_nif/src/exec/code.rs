@@ -57,7 +57,8 @@ impl Executor<'_> {
                 what: "not a binary".into(),
             })
         })?;
-        // Compiling can warn, and a warning runs Python code, during which other jobs can run nested.
+        // Compiling can warn, and a warning runs Python code, during which other jobs can run
+        // nested.
         Ok(match self.local.code.try_borrow_mut() {
             Ok(mut cache) => cache.get(self.py, source, kind)?,
             Err(_) => code_cache::compile(self.py, source, "<erlang>", kind)?,

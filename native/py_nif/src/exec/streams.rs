@@ -142,8 +142,8 @@ impl<'a> Executor<'a> {
                 let event = tuple(ptr, &[atom(ptr, "data"), item]);
                 let tag = enif_make_copy(ptr, tag);
                 let message = tuple(ptr, &[atom(ptr, "py_stream"), tag, event]);
-                // A consumer that has cancelled the stream gets nothing more. No consumer gets an item
-                // after the stream's end, which another thread sends when the context dies.
+                // A consumer that has cancelled the stream gets nothing more. No consumer gets an
+                // item after the stream's end, which another thread sends when the context dies.
                 let mut env = Some(env);
                 run.job.control.send_before_reply(&mut || {
                     if let Some(env) = env.take() {

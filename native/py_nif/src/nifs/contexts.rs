@@ -67,7 +67,7 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
             _ => Ok(Some(Duration::from_millis(ms.decode::<u32>()?.into()))),
         }
     };
-    let orphans = match option(atoms::on_caller_down())?.decode::<Atom>()? {
+    let on_caller_down = match option(atoms::on_caller_down())?.decode::<Atom>()? {
         finish if finish == atoms::finish() => OnCallerDown::Finish,
         interrupt if interrupt == atoms::interrupt() => OnCallerDown::Interrupt,
         _ => return Err(BAD),
@@ -85,7 +85,7 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
             .map(|source| source.as_slice().to_vec())
             .collect(),
         spin: settings::spin(),
-        on_caller_down: orphans,
+        on_caller_down,
         stuck_after: timeout(atoms::stuck_after())?,
         interrupt_grace: timeout(atoms::interrupt_grace())?,
         overload_wait: match overload.decode::<Atom>() {
@@ -125,9 +125,9 @@ fn death(reason: Term) -> ExitReason {
     ExitReason::Reason(Arc::new(unsafe { SavedTerm::new(reason.as_c_arg()) }))
 }
 
-/// `context_replace(Handle, Ref, Preload) -> NewHandle | not_stuck | {error, Reason}`, called by the
-/// context's process: starts the context that is to take over from a stuck one. Its events come with
-/// `Ref`.
+/// `context_replace(Handle, Ref, Preload) -> NewHandle | not_stuck | {error, Reason}`, called by
+/// the context's process: starts the context that is to take over from a stuck one. Its events come
+/// with `Ref`.
 #[rustler::nif]
 fn context_replace<'a>(
     env: Env<'a>,
@@ -159,10 +159,10 @@ fn context_replace<'a>(
     Ok(handle.encode(env))
 }
 
-/// `context_hand_over(Handle, NewHandle) -> boolean()`, called by the context's process: the new
+/// `context_take_over(Handle, NewHandle) -> boolean()`, called by the context's process: the new
 /// context takes over. `false`: the stuck thread has come back, and nothing has changed.
 #[rustler::nif]
-fn context_hand_over(
+fn context_take_over(
     env: Env,
     from: ResourceArc<ContextHandle>,
     to: ResourceArc<ContextHandle>,

@@ -3,8 +3,8 @@
 //! A term that leaves its process is copied in one go, which the VM can't interrupt: the copy of a
 //! million numbers keeps a scheduler busy for tens of milliseconds. So a NIF that copies a term
 //! weighs it first, by a walk that ends as soon as the term is known to be large. A term that isn't
-//! large is copied at once, and the process is charged reductions for it. For a large one the NIF is
-//! run again on a dirty scheduler, where no process waits for its turn.
+//! large is copied at once, and the process is charged reductions for it. For a large one the NIF
+//! is run again on a dirty scheduler, where no process waits for its turn.
 //!
 //! The term isn't sent in the external format, encoded by the process and decoded on the context's
 //! thread: before OTP 27.3 a large map can't be decoded there (otp#8208).

@@ -12,15 +12,15 @@ mod atoms {
     rustler::atoms! { ok, undefined, none }
 }
 
-/// `pool_context(Pool) -> pid() | none | unknown`, the scheduler's own; `unknown`: ask again with the
-/// scheduler's id.
+/// `pool_context(Pool) -> pid() | none | unknown`, the scheduler's own; `unknown`: ask again with
+/// the scheduler's id.
 extern "C" fn pool_context(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: the VM calls this with its one argument and the calling process's environment.
     unsafe { choose(env, *argv, Pool::context) }
 }
 
-/// `pool_route(Pool) -> pid() | none | unknown`, for a call that leaves the choice to the pool; `unknown`
-/// as above.
+/// `pool_route(Pool) -> pid() | none | unknown`, for a call that leaves the choice to the pool;
+/// `unknown` as above.
 extern "C" fn pool_route(env: *mut ErlNifEnv, _: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: as above.
     unsafe { choose(env, *argv, Pool::spread) }
@@ -133,9 +133,9 @@ fn pool_set(pool: Term, slot: usize, pid: LocalPid) -> NifResult<Atom> {
     Ok(atoms::ok())
 }
 
-/// `pool_leave(Pool, Slot) -> ok`, called by the context in the slot when it begins to stop.
+/// `pool_drain_slot(Pool, Slot) -> ok`, called by the context in the slot when it begins to stop.
 #[rustler::nif]
-fn pool_leave(env: Env, pool: Term, slot: usize) -> NifResult<Atom> {
+fn pool_drain_slot(env: Env, pool: Term, slot: usize) -> NifResult<Atom> {
     let slot = slot.checked_sub(1).ok_or(rustler::Error::BadArg)?;
     decode_pool(pool)?.leave(slot, *env.pid().as_c_arg());
     Ok(atoms::ok())

@@ -1,4 +1,5 @@
-//! The NIFs about Python as a whole: starting it, its version, the modes that it supports, and where sources stand.
+//! The NIFs about Python as a whole: starting it, its version, the modes that it supports, and
+//! where sources stand.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,6 +1,6 @@
 //! The NIFs that submit, cancel and interrupt requests.
 //!
-//! `ask/2` and `submit/2` are on the hot path and written against the raw interface.
+//! `submit_sync/2` and `submit/2` are on the hot path and written against the raw interface.
 
 use py_runtime::context::SubmitError;
 use py_runtime::reply_state::Cancel;
@@ -18,22 +18,24 @@ use crate::resources::request_id::{CancelOutcome, ProcessRef, RequestId};
 use crate::term::{ProcessId, elements, from_bits, local_pid, pid_term, to_bits, tuple};
 
 mod atoms {
-    rustler::atoms! { ok, undefined, r#true = "true", sending, sent, not_running, soon }
+    rustler::atoms! { ok, undefined, r#true = "true", sending, sent, not_running, spin }
 }
 
-/// `ask(Ctx, Request) -> Seq | {soon, Seq} | {error, Reason}`, by a caller that waits for the reply.
-/// `soon`: the context has no other caller, so that polling for the reply may be worth it.
-extern "C" fn ask(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
+/// `submit_sync(Ctx, Request) -> Seq | {spin, Seq} | {error, Reason}`, by a caller that waits for
+/// the reply. `spin`: the context has no other caller, so that polling for the reply may be worth
+/// it.
+extern "C" fn submit_sync(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     let submit = |context: &Context, call: Call| {
-        let soon = context.note_caller(to_bits(pid_term(call.caller())));
-        context.submit(call).map(|seq| (seq, soon))
+        let spin = context.note_caller(to_bits(pid_term(call.caller())));
+        context.submit(call).map(|seq| (seq, spin))
     };
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
     unsafe {
-        let moved = copying::elsewhere(env, c"ask", ask, (argc, argv), *argv.add(1));
+        let moved =
+            copying::elsewhere(env, c"submit_sync", submit_sync, (argc, argv), *argv.add(1));
         moved.unwrap_or_else(|| {
-            submit_by(env, argv, submit, |(seq, soon)| match soon {
-                true => tuple(env, &[atoms::soon().as_c_arg(), enif_make_uint64(env, seq)]),
+            submit_by(env, argv, submit, |(seq, spin)| match spin {
+                true => tuple(env, &[atoms::spin().as_c_arg(), enif_make_uint64(env, seq)]),
                 false => enif_make_uint64(env, seq),
             })
         })
@@ -52,10 +54,10 @@ extern "C" fn submit(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) 
 }
 
 rustler::codegen_runtime::inventory::submit!(rustler::Nif {
-    name: c"ask".as_ptr(),
+    name: c"submit_sync".as_ptr(),
     arity: 2,
     flags: 0,
-    raw_func: ask,
+    raw_func: submit_sync,
 });
 
 rustler::codegen_runtime::inventory::submit!(rustler::Nif {
@@ -125,17 +127,17 @@ fn refusal(refused: &SubmitError<Call>, context: &Context) -> Error {
     }
 }
 
-/// `submit_message(Ctx, Request) -> RequestId | {error, Reason}`; the reply is
+/// `submit_async(Ctx, Request) -> RequestId | {error, Reason}`; the reply is
 /// `{py_result, RequestId, Result}`.
-extern "C" fn submit_message(
+extern "C" fn submit_async(
     env: *mut ErlNifEnv,
     argc: c_int,
     argv: *const ErlNifTerm,
 ) -> ErlNifTerm {
-    let nif = submit_message;
+    let nif = submit_async;
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
     unsafe {
-        let moved = copying::elsewhere(env, c"submit_message", nif, (argc, argv), *argv.add(1));
+        let moved = copying::elsewhere(env, c"submit_async", nif, (argc, argv), *argv.add(1));
         moved.unwrap_or_else(|| {
             copying::body(env, (argc, argv), |env, arguments| {
                 let [context, request] = arguments else { return Err(rustler::Error::BadArg) };
@@ -147,10 +149,10 @@ extern "C" fn submit_message(
 }
 
 rustler::codegen_runtime::inventory::submit!(rustler::Nif {
-    name: c"submit_message".as_ptr(),
+    name: c"submit_async".as_ptr(),
     arity: 2,
     flags: 0,
-    raw_func: submit_message,
+    raw_func: submit_async,
 });
 
 /// `submit_cast(Ctx, Request, Reports) -> RequestId | {error, Reason}`. If the request fails,
@@ -207,21 +209,21 @@ fn submit_with_mode<'a>(
     }
 }
 
-/// `tag(Pid) -> reference()`: a reference that stands for the process.
+/// `process_ref(Pid) -> reference()`: a reference that stands for the process.
 #[rustler::nif]
-fn tag(pid: LocalPid) -> ResourceArc<ProcessRef> {
+fn process_ref(pid: LocalPid) -> ResourceArc<ProcessRef> {
     ResourceArc::new(ProcessRef(ProcessId::new(*pid.as_c_arg())))
 }
 
-/// `tagged(ProcessRef) -> pid()`
+/// `process_of_ref(ProcessRef) -> pid()`
 #[rustler::nif]
-fn tagged(process: ResourceArc<ProcessRef>) -> LocalPid {
+fn process_of_ref(process: ResourceArc<ProcessRef>) -> LocalPid {
     LocalPid::from_c_arg(process.0.pid())
 }
 
-/// `give_up(RequestId) -> true | sending | sent`; `true`: no message will come.
+/// `cancel_request(RequestId) -> true | sending | sent`; `true`: no message will come.
 #[rustler::nif]
-fn give_up(id: ResourceArc<RequestId>) -> Atom {
+fn cancel_request(id: ResourceArc<RequestId>) -> Atom {
     match id.cancel() {
         CancelOutcome::Cancelled => atoms::r#true(),
         CancelOutcome::Replying => atoms::sending(),
@@ -229,9 +231,9 @@ fn give_up(id: ResourceArc<RequestId>) -> Atom {
     }
 }
 
-/// `is_over(RequestId) -> boolean()`
+/// `request_is_settled(RequestId) -> boolean()`
 #[rustler::nif]
-fn is_over(id: ResourceArc<RequestId>) -> bool {
+fn request_is_settled(id: ResourceArc<RequestId>) -> bool {
     id.is_settled()
 }
 

@@ -9,9 +9,9 @@ mod atoms {
     rustler::atoms! { ok, py_callbacks, py_output, py_log, py_sender }
 }
 
-/// `serve(Service) -> ok`: the calling process serves from now on.
+/// `register_service(Service) -> ok`: the calling process serves from now on.
 #[rustler::nif]
-fn serve(env: Env, service: Atom) -> NifResult<Atom> {
+fn register_service(env: Env, service: Atom) -> NifResult<Atom> {
     let service = match service {
         service if service == atoms::py_callbacks() => Service::Callbacks,
         service if service == atoms::py_output() => Service::Output,
@@ -29,9 +29,9 @@ fn serve(env: Env, service: Atom) -> NifResult<Atom> {
     Ok(atoms::ok())
 }
 
-/// `handled(InFlight, Messages, Sends, Bytes) -> ok`: so much has been passed on.
+/// `ack(InFlight, Messages, Sends, Bytes) -> ok`: so much has been passed on.
 #[rustler::nif]
-fn handled(
+fn ack(
     in_flight: ResourceArc<in_flight::InFlight>,
     messages: usize,
     sends: usize,
@@ -47,8 +47,8 @@ fn log_caught_up() -> usize {
     in_flight::log_caught_up()
 }
 
-/// `log_level(Severity :: -1..8) -> ok`: `logger` lets these pass.
+/// `set_log_level(Severity :: -1..8) -> ok`: `logger` lets these pass.
 #[rustler::nif]
-fn log_level(severity: i64) -> NifResult<Atom> {
+fn set_log_level(severity: i64) -> NifResult<Atom> {
     if level::set(severity) { Ok(atoms::ok()) } else { Err(rustler::Error::BadArg) }
 }

@@ -1,13 +1,14 @@
 //! A call from Python to Erlang: from the thread that waits to the process that answers, and back.
 //!
 //! The function's name and arguments go to the process that runs it, the worker, in one message,
-//! moved, not copied. Erlang holds a [`CallbackRef`] for each call: once the last process that has it
-//! is gone, the reference's destructor answers an unanswered call, so that no death in Erlang leaves
-//! Python waiting.
+//! moved, not copied. Erlang holds a [`CallbackRef`] for each call: once the last process that has
+//! it is gone, the reference's destructor answers an unanswered call, so that no death in Erlang
+//! leaves Python waiting.
 //!
 //! To start a process takes about as long as everything else. So some workers are idle, each with a
 //! reference for its next call. A call goes straight to one of them, which is idle again as it
-//! answers. Only when no worker is idle does a call go to the service, which starts a process for it.
+//! answers. Only when no worker is idle does a call go to the service, which starts a process for
+//! it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -56,8 +57,8 @@ pub(crate) struct CallbackMessage {
     arguments: ErlNifTerm,
 }
 
-/// Takes the worker's answer. To copy a term costs memory that one thread allocates and another frees,
-/// so immediate terms are not copied.
+/// Takes the worker's answer. To copy a term costs memory that one thread allocates and another
+/// frees, so immediate terms are not copied.
 fn result_of(answer: Term) -> CallbackResult {
     let env = answer.get_env().as_c_arg();
     // SAFETY: the answer is a term of this NIF call, and so are a tuple's elements.
@@ -116,7 +117,8 @@ impl CallbackRef {
         is_free
     }
 
-    /// Makes it stand for the next call. Returns its call; `None`: it has none, and nothing has changed.
+    /// Makes it stand for the next call. Returns its call; `None`: it has none, and nothing has
+    /// changed.
     fn reuse(&self) -> Option<Arc<PendingCallback>> {
         let mut good_for = self.0.lock();
         match std::mem::replace(&mut *good_for, RefState::Idle) {
@@ -179,7 +181,8 @@ impl CallbackMessage {
             // SAFETY: the message is a term of this environment, which it takes along if it is
             // sent, and this is no scheduler's thread.
             let sent = unsafe { enif_send(std::ptr::null_mut(), &raw const pid, env, message) };
-            // If not, the worker has been killed, or its service has, which may have answered already.
+            // If not, the worker has been killed, or its service has, which may have answered
+            // already.
             if sent != 0 || reference.spend().is_none() {
                 return true;
             }
@@ -285,8 +288,8 @@ pub(crate) fn answer_and_idle(
     true
 }
 
-/// The worker with the reference gets no more calls. `false`: it was not idle, so a call may be on its
-/// way to it.
+/// The worker with the reference gets no more calls. `false`: it was not idle, so a call may be on
+/// its way to it.
 pub(crate) fn worker_leaves(reference: &ResourceArc<CallbackRef>) -> bool {
     let mut idle = IDLE_WORKERS.lock();
     let place = idle.iter().position(|other| std::ptr::eq(&*other.reference, &**reference));

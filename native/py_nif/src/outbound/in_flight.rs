@@ -26,8 +26,8 @@ const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a thread that waits checks whether it has been interrupted.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Whether a handler of `logger` has kept a thread waiting for [`LOG_TIMEOUT`]. Until the process that
-/// passes events on has caught up, no thread waits for it.
+/// Whether a handler of `logger` has kept a thread waiting for [`LOG_TIMEOUT`]. Until the process
+/// that passes events on has caught up, no thread waits for it.
 static LOG_IS_LATE: AtomicBool = AtomicBool::new(false);
 /// How many events were dropped meanwhile.
 static DROPPED_EVENTS: AtomicUsize = AtomicUsize::new(0);
@@ -114,8 +114,8 @@ pub(crate) fn has_too_many_events() -> bool {
     USED.get() && OWN.with(|in_flight| in_flight.unacked().messages > MAX_MESSAGES)
 }
 
-/// Whether an event is to be dropped, and counts it then: this thread has too many in flight, and the
-/// log is late.
+/// Whether an event is to be dropped, and counts it then: this thread has too many in flight, and
+/// the log is late.
 pub(crate) fn drops_event() -> bool {
     let drops = log_is_late() && has_too_many_events();
     if drops {
@@ -166,7 +166,8 @@ pub(crate) fn wait_for_sends(stop: impl Fn() -> bool) {
     OWN.with(|in_flight| in_flight.wait(|unacked| unacked.sends == 0, stop));
 }
 
-/// Waits until log events have been passed on, but at most so long. `true`: they have. Not attached.
+/// Waits until log events have been passed on, but at most so long. `true`: they have. Not
+/// attached.
 pub(crate) fn wait_for_events(at_most: Duration) -> bool {
     let began = Instant::now();
     OWN.with(|in_flight| {

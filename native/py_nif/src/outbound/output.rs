@@ -23,8 +23,8 @@ const MAX_LINE: usize = 64 << 10;
 /// How much text is taken in at once, because it is copied.
 const MAX_PIECE: usize = 1 << 20;
 
-/// How long a job waits for its last output to be passed on. The process that does so never blocks, so
-/// this is for a VM in trouble. (Handlers of `logger` may block: see [`in_flight`].)
+/// How long a job waits for its last output to be passed on. The process that does so never blocks,
+/// so this is for a VM in trouble. (Handlers of `logger` may block: see [`in_flight`].)
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a job, or a thread without one, has printed and logged.

@@ -1,8 +1,8 @@
 //! The Erlang processes that Python talks to.
 //!
-//! Each registers here, so that any thread can send to it without a look-up. A process that restarts
-//! after a crash registers again. Its old mailbox is lost: a thread that waits for a message of that
-//! to be passed on sees a new generation, and stops waiting.
+//! Each registers here, so that any thread can send to it without a look-up. A process that
+//! restarts after a crash registers again. Its old mailbox is lost: a thread that waits for a
+//! message of that to be passed on sees a new generation, and stops waiting.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -36,8 +36,8 @@ pub(crate) enum ReplyMode {
     Sync,
     /// `{py_result, Ref, Result}` to the caller: it does something else meanwhile.
     Message(ErlNifTerm),
-    /// Nothing; `{py_cast, Caller, Request, Error}` if it is an error, to the process that is registered
-    /// under this name when the call ends: another one than when it began, or none.
+    /// Nothing; `{py_cast, Caller, Request, Error}` if it is an error, to the process that is
+    /// registered under this name when the call ends: another one than when it began, or none.
     ErrorsTo(ErlNifTerm),
 }
 

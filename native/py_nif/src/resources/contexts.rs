@@ -1,8 +1,8 @@
 //! Which context stands behind a pid.
 //!
 //! Read by every call on every scheduler, written when a context starts or dies: readers take a
-//! snapshot without a lock or a shared counter, writers replace it. It is in parts, because a snapshot is
-//! copied whole to be changed: with thousands of contexts that is a shard of a hundredth.
+//! snapshot without a lock or a shared counter, writers replace it. It is in shards, because
+//! a snapshot is copied whole to be changed: of thousands of contexts a shard has a hundredth.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -39,9 +39,9 @@ impl Resource for ContextHandle {
     }
 }
 
-/// A process that is killed while it gets the handle may take the monitor along unfired: its heap went
-/// first. A context that nobody has a handle on ends all the same. Where one has been replaced, that
-/// tells a stuck thread again what it has been told.
+/// A process that is killed while it gets the handle may take the monitor along unfired: its heap
+/// went first. A context that nobody has a handle on ends all the same. A context that
+/// has been replaced is killed once more, which changes nothing.
 impl Drop for ContextHandle {
     fn drop(&mut self) {
         self.context.kill(ExitReason::Killed);

@@ -1,4 +1,4 @@
-//! The process of a context, which is told how its thread fares.
+//! The process of a context, which gets the events of its thread.
 
 use py_runtime::context::{Owner, StartError};
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
@@ -6,7 +6,7 @@ use rustler::sys::{ErlNifEnv, ErlNifTerm};
 use crate::request::error::Error;
 use crate::term::{ProcessId, SavedTerm, TermEnv, atom, binary, tuple};
 
-/// Tells the context's process how its thread fares: `{py_context, Ref, Event}`.
+/// Sends the context's process the events of its thread: `{py_context, Ref, Event}`.
 #[derive(Debug)]
 pub(crate) struct OwnerProcess {
     pid: ProcessId,

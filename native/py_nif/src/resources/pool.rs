@@ -1,8 +1,8 @@
 //! A pool: an array of slots, each with the pid of its context, and the choice among them.
 //!
 //! A slot's pid is one word, read and replaced atomically, so that routing takes no lock and a
-//! restarted context changes nothing but its slot: the term in `persistent_term` stays the same. Every
-//! change takes a lock, because a resize copies the slots.
+//! restarted context changes nothing but its slot: the term in `persistent_term` stays the same.
+//! Every change takes a lock, because a resize copies the slots.
 //!
 //! Two ways to choose a context for a scheduler: [`Pool::context`] keeps to the scheduler's own
 //! slots, [`Pool::spread`] leaves them for any other slot as soon as they are busy.
@@ -150,7 +150,8 @@ impl Pool {
     /// `env` is that of the running NIF call.
     pub(crate) unsafe fn into_term(self, env: *mut ErlNifEnv) -> ErlNifTerm {
         // SAFETY: the type is registered before any NIF runs; the VM's memory is aligned for a
-        // pointer, which is what a `Pool` is; the term holds the object once our reference is released.
+        // pointer, which is what a `Pool` is; the term holds the object once our reference is
+        // released.
         unsafe {
             let object = enif_alloc_resource(POOL_TYPE.load(Ordering::Acquire), size_of::<Pool>());
             object.cast::<Pool>().write(self);
@@ -222,10 +223,10 @@ impl Pool {
         self.slots.store((0..size).map(slot).collect::<Vec<_>>().into());
     }
 
-    /// The context of a scheduler (from 1): of its slots, those `schedulers` apart, the first that is
-    /// idle, else the one with the fewest jobs. While none of them serves, the next slot that does,
-    /// and while none at all does, the last context of its first slot. `None`: no slot of this pool
-    /// has ever been filled.
+    /// The context of a scheduler (from 1): of its slots, those `schedulers` apart, the first that
+    /// is idle, else the one with the fewest jobs. While none of them serves, the next slot that
+    /// does, and while none at all does, the last context of its first slot. `None`: no slot of
+    /// this pool has ever been filled.
     ///
     /// # Safety
     /// `env` is that of the running NIF call.
@@ -307,7 +308,8 @@ unsafe fn least_loaded<'a>(
     chosen.map(|slot| unsafe { from_bits(slot.pid()) })
 }
 
-/// The first slot from `first` on that serves. While none does, the first that has ever been filled.
+/// The first slot from `first` on that serves. While none does, the first that has ever been
+/// filled.
 ///
 /// # Safety
 /// `env` is that of the running NIF call.

@@ -24,8 +24,8 @@ impl MonitorProcesses for ContextMonitor {
     }
 }
 
-/// The one monitor of all contexts, which lives as long as the VM: OTP 25 can run the destructor of a
-/// resource twice whose monitors fire as it ends, and that crashes the VM.
+/// The one monitor of all contexts, which lives as long as the VM: OTP 25 can run the destructor of
+/// a resource twice whose monitors fire as it ends, and that crashes the VM.
 static MONITOR: LazyLock<ResourceArc<ProcessMonitor>> =
     LazyLock::new(|| ResourceArc::new(ProcessMonitor::default()));
 

@@ -10,8 +10,8 @@ use rustler::{Atom, Encoder, Env};
 use crate::settings;
 use crate::term::to_bits;
 
-/// The quarantine of each pool that has contexts or stuck threads, by the word of the pool's name. A
-/// pool that is stopped and started again finds its stuck threads counted.
+/// The quarantine of each pool that has contexts or stuck threads, by the word of the pool's name.
+/// A pool that is stopped and started again finds its stuck threads counted.
 static QUARANTINES: LazyLock<Mutex<HashMap<usize, Weak<Quarantine>>>> =
     LazyLock::new(Mutex::default);
 

@@ -10,8 +10,8 @@ use super::contexts::Context;
 use crate::request::call::CallData;
 use crate::term::ProcessId;
 
-/// The id of a call whose caller doesn't wait, so that it can be cancelled. It must not keep the call
-/// alive, because the call's environment holds the reference to the id.
+/// The id of a call whose caller doesn't wait, so that it can be cancelled. It must not keep the
+/// call alive, because the call's environment holds the reference to the id.
 #[derive(Debug, Default)]
 pub(crate) struct RequestId(OnceLock<(Arc<Context>, Seq, Weak<CallData>)>);
 
@@ -60,8 +60,8 @@ impl RequestId {
 
     fn open_call(&self) -> Option<(&Arc<Context>, Seq)> {
         let (context, seq, call) = self.0.get()?;
-        // A call that is gone has sent its message. A call that isn't may be settled all the same: a
-        // thread that is stuck in it keeps it, while another thread has answered.
+        // A call that is gone has sent its message. A call that isn't may be settled all the same:
+        // a thread that is stuck in it keeps it, while another thread has answered.
         let is_settled = call.upgrade()?.is_settled();
         (!is_settled).then_some((context, *seq))
     }

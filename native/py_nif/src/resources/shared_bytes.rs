@@ -18,8 +18,8 @@ struct SharedBytes(Export<Call>);
 #[rustler::resource_impl]
 impl Resource for SharedBytes {}
 
-/// A binary that shares the memory of `object`, if that has `at_least` so many bytes. `None`: it can't
-/// be shared, and no exception is set.
+/// A binary that shares the memory of `object`, if that has `at_least` so many bytes. `None`: it
+/// can't be shared, and no exception is set.
 ///
 /// # Safety
 /// The thread is attached to the context's interpreter, nobody changes the object's bytes from now

@@ -40,13 +40,13 @@ pub(crate) unsafe fn binary(env: *mut ErlNifEnv, bytes: &[u8]) -> ErlNifTerm {
     term
 }
 
-/// As [`binary`], for bytes whose number comes from data. `None`: there is no memory. (The VM itself ends
-/// when it has none.)
+/// As [`binary`], for bytes whose number comes from data. `None`: there is no memory. (The VM
+/// itself ends when it has none.)
 ///
 /// # Safety
 /// `env` belongs to the current thread.
 pub(crate) unsafe fn try_binary(env: *mut ErlNifEnv, bytes: &[u8]) -> Option<ErlNifTerm> {
-    /// Not worth asking for.
+    /// Smaller binaries don't fail.
     const SMALL: usize = 64 << 10;
     // SAFETY: passed on to the caller.
     unsafe {

@@ -24,7 +24,7 @@ pub(crate) const BIT_BINARY: u8 = 77;
 /// No atom is longer, in characters.
 pub(crate) const MAX_ATOM: usize = 255;
 
-/// Whether a term is an atom or a small integer, and so an immediate term. Not all of those are found.
+/// Whether a term is an atom or a small integer, and so an immediate term. `false` for some others.
 ///
 /// # Safety
 /// `term` belongs to `env`, which belongs to the current thread.
@@ -188,7 +188,7 @@ fn existing_wide_atom(env: *mut ErlNifEnv, name: &str) -> Option<ErlNifTerm> {
     (read != 0).then_some(term)
 }
 
-/// Walks a map. The VM may have allocated for the walk, so it must be told of its end.
+/// Walks a map. The VM may have allocated memory for the walk, which is freed at the end.
 pub(crate) struct Pairs {
     env: *mut ErlNifEnv,
     iterator: MaybeUninit<ErlNifMapIterator>,
@@ -240,7 +240,7 @@ impl Drop for Pairs {
 /// `term` is live.
 pub(crate) unsafe fn print(term: ErlNifTerm) -> String {
     let mut buffer = [0_u8; 200];
-    // SAFETY: the buffer is as long as the call is told; `%T` takes a term.
+    // SAFETY: the buffer is as long as the call says; `%T` takes a term.
     let wanted =
         unsafe { enif_snprintf!(buffer.as_mut_ptr().cast(), buffer.len(), c"%T".as_ptr(), term) };
     let text = CStr::from_bytes_until_nul(&buffer).unwrap_or_default().to_string_lossy();

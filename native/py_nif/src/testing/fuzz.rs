@@ -1,10 +1,10 @@
 //! Coverage-guided fuzzing of the conversion, in a real VM: `native/fuzz/run`.
 //!
-//! Not in the library as it is shipped: only with the feature `fuzz`. A call of the function `run` in
-//! the module `_fuzz` doesn't look for such a module but has libFuzzer run here, on the context thread.
-//! Each input is read as a term in (nearly) the external term format, which goes to Python, back, to
-//! Python and back once more. What may fail is refused on the way; what has come back once must come
-//! back the same for ever.
+//! Not in the library as it is shipped: only with the feature `fuzz`. A call of the function `run`
+//! in the module `_fuzz` doesn't look for such a module but has libFuzzer run here, on the context
+//! thread. Each input is read as a term in (nearly) the external term format, which goes to Python,
+//! back, to Python and back once more. What may fail is refused on the way; what has come back once
+//! must come back the same for ever.
 
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int};

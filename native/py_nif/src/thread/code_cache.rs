@@ -15,7 +15,7 @@ use py_runtime::object::{Attached, Object};
 use super::source_lines::Lines;
 use super::source_places;
 
-/// Compiled sources to keep per context, the longest one worth keeping, and how much in all.
+/// How many compiled sources a context keeps, how long each may be, and how many bytes in all.
 const MAX_SOURCES: usize = 512;
 const MAX_SOURCE: usize = 64 << 10;
 const MAX_BYTES: usize = 2 << 20;
@@ -73,7 +73,7 @@ impl CodeCache {
         Ok(code)
     }
 
-    /// Compiles what a context begins with. Its lines are kept as long as the context.
+    /// Compiles a context's preload code. Its lines are kept as long as the context.
     pub(crate) fn preload(&mut self, py: Attached<'_>, source: &[u8]) -> Result<Object, Exception> {
         let name = preload_name(source);
         let code = code::compile(py, source, &name, Kind::Statements)?;
@@ -89,7 +89,8 @@ impl CodeCache {
 }
 
 impl Sources {
-    /// Sources made up per call would fill it; starting over is cheaper than keeping score.
+    /// Sources that are generated per call would fill it. To start over is cheaper than to count
+    /// uses.
     fn insert(&mut self, source: &[u8], code: Object) {
         if self.code.len() >= MAX_SOURCES || self.bytes + source.len() > MAX_BYTES {
             self.code.clear();
@@ -106,15 +107,15 @@ fn without_indent(source: &[u8], kind: Kind) -> &[u8] {
     &source[source.iter().take_while(is_blank).count()..]
 }
 
-/// A source that begins on a line, as if it were the only thing in its file.
+/// A source that begins on a line, with empty lines before it.
 fn moved_down(source: &[u8], kind: Kind, line: u32) -> Vec<u8> {
     let mut moved = vec![b'\n'; usize::try_from(line - 1).unwrap_or(0)];
     moved.extend_from_slice(without_indent(source, kind));
     moved
 }
 
-/// Compiles, an expression as Python's `eval` takes it. Says so where statements were given for
-/// one.
+/// Compiles; an expression as Python's `eval` takes it. The error tells where statements were given
+/// for an expression.
 pub(crate) fn compile(
     py: Attached<'_>,
     source: &[u8],
@@ -151,8 +152,8 @@ fn new_name() -> String {
     format!("<erlang-{}>", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A name that other texts hardly have. The contexts of a pool begin with the same one, and say the
-/// same of what is wrong with it.
+/// A name by the text's hash: the contexts of a pool have the same preload code, and report the
+/// same error for it.
 fn preload_name(source: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     hasher.write(source);

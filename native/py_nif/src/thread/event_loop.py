@@ -8,26 +8,26 @@ import time
 loop = asyncio.new_event_loop()
 
 # While it waits, the loop wakes this often, in seconds: an interrupt is seen at a bytecode.
-BEAT = 0.01
-# How long what was cancelled has to clean up, in seconds: the context's `interrupt_grace`, but at least
-# long enough for the exception to arrive, and not for ever at the context's end.
+WAKE_INTERVAL = 0.01
+# How long what was cancelled has to clean up, in seconds: the context's `interrupt_grace`, but at
+# least long enough for the exception to arrive, and not for ever at the context's end.
 GRACE = max(INTERRUPT_GRACE, 0.05)
 LAST_GRACE = min(GRACE, 5.0)
 # What the loop says when it was stopped while something was to be completed.
 STOPPED = "Event loop stopped before Future completed."
-# How long one step of a stream may wait, in seconds: then others have their turn.
-SLICE = 0.005
+# How long one step of a stream may wait, in seconds. Then other jobs run.
+MAX_WAIT = 0.005
 
 
 def idle_loop():
-    """The context's loop or, while a job that waits below is inside of it, another one."""
+    """The context's loop or, while an outer job waits inside of it, another one."""
     return asyncio.new_event_loop() if loop.is_running() else loop
 
 
-def leave(on):
-    """Ends a loop that isn't the context's."""
+def close_unless_own(on):
+    """Closes a loop that isn't the context's."""
     if on is not loop:
-        shut(on)
+        close(on)
 
 
 def run(awaitable):
@@ -36,30 +36,31 @@ def run(awaitable):
     try:
         return complete(on, awaitable)
     finally:
-        leave(on)
+        close_unless_own(on)
 
 
 def complete(on, awaitable):
     task = asyncio.ensure_future(awaitable, loop=on)
-    beat = [None]
+    timer = [None]
 
-    def beats():
-        beat[0] = on.call_later(BEAT, beats)
+    def wake():
+        timer[0] = on.call_later(WAKE_INTERVAL, wake)
 
-    beats()
+    wake()
     try:
         while True:
             try:
                 return on.run_until_complete(task)
             except RuntimeError as error:
-                # A run that was interrupted may have left a stop behind, which is meant for it alone.
+                # A run that was interrupted may have left a stop behind, which is meant for it
+                # alone.
                 if task.done() or error.args != (STOPPED,):
                     raise
     except BaseException:
         cancel(on, [task])
         raise
     finally:
-        beat[0].cancel()
+        timer[0].cancel()
 
 
 def cancel(on, tasks, grace=GRACE):
@@ -89,7 +90,7 @@ def gather(coroutines, timeout):
         cancel(on, late)
         return [(task, task in late) for task in tasks]
     finally:
-        leave(on)
+        close_unless_own(on)
 
 
 class Pump:
@@ -99,20 +100,20 @@ class Pump:
         self.source = source
         self.on = on
         self.items = []
-        self.most = self.until = 0
+        self.limit = self.until = 0
         self.ready = self.wanted = None
 
     async def run(self):
         async for item in self.source:
             self.items.append(item)
-            if len(self.items) >= self.most or time.monotonic() >= self.until:
+            if len(self.items) >= self.limit or time.monotonic() >= self.until:
                 if not self.ready.done():
                     self.ready.set_result(None)
                 self.wanted = self.on.create_future()
                 await self.wanted
 
-    def want(self, most, budget):
-        self.most, self.until = most, time.monotonic() + budget
+    def want(self, limit, budget):
+        self.limit, self.until = limit, time.monotonic() + budget
         self.ready = self.on.create_future()
         if self.wanted is not None and not self.wanted.done():
             self.wanted.set_result(None)
@@ -128,18 +129,18 @@ class Steps:
         self.task = None
         self.closed = False
 
-    def take(self, most, budget):
+    def take(self, limit, budget):
         """At most so many items, and whether these were the last."""
         if self.on.is_running():
-            # A job that waits below is inside of the loop: none yet.
-            time.sleep(SLICE)
+            # An outer job waits inside of the loop: no items yet.
+            time.sleep(MAX_WAIT)
             return [], False
         pump = self.pump
-        pump.want(most, budget)
+        pump.want(limit, budget)
         if self.task is None:
             self.task = self.on.create_task(pump.run())
         either = {pump.ready, self.task}
-        first = asyncio.wait(either, timeout=SLICE, return_when=asyncio.FIRST_COMPLETED)
+        first = asyncio.wait(either, timeout=MAX_WAIT, return_when=asyncio.FIRST_COMPLETED)
         complete(self.on, first)
         items, pump.items = pump.items, []
         return items, self.task.done()
@@ -157,12 +158,12 @@ class Steps:
         self.closed = True
         if self.task is not None:
             cancel(self.on, [self.task])
-            # Looked at: nobody else will.
+            # Retrieved, so that asyncio doesn't log it.
             self.task.cancelled() or self.task.exception()
         aclose = getattr(self.pump.source, "aclose", None)
         if aclose is not None:
             complete(self.on, aclose())
-        leave(self.on)
+        close_unless_own(self.on)
 
     def __del__(self):
         self.close()
@@ -170,10 +171,10 @@ class Steps:
 
 def end():
     """Before the thread ends."""
-    shut(loop)
+    close(loop)
 
 
-def shut(on):
+def close(on):
     try:
         cancel(on, asyncio.all_tasks(on), LAST_GRACE)
         on.run_until_complete(on.shutdown_asyncgens())

@@ -22,28 +22,18 @@ pub(crate) struct Asyncio {
 }
 
 impl Asyncio {
-    /// `grace` is how long what is interrupted may clean up. `None`: for ever.
+    /// `grace` is how long an interrupted coroutine may clean up. `None`: for ever.
     pub(crate) fn new(py: Attached<'_>, grace: Option<Duration>) -> Result<Self, Exception> {
         let namespace = library_namespace(py, "py_context_router.asyncio")?;
         let seconds = grace.map_or(f64::INFINITY, |grace| grace.as_secs_f64());
-        // SAFETY: attached; the namespace is a dictionary, and takes a reference.
-        unsafe {
-            let seconds = Object::from_owned(py, ffi::PyFloat_FromDouble(seconds))
-                .ok_or_else(|| Exception::take(py))?;
-            let name = c"INTERRUPT_GRACE".as_ptr();
-            if ffi::PyDict_SetItemString(namespace.as_ptr(), name, seconds.as_ptr()) != 0 {
-                return Err(Exception::take(py));
-            }
-        }
+        // SAFETY: attached; the result is null or ours.
+        let seconds = unsafe { Object::from_owned(py, ffi::PyFloat_FromDouble(seconds)) };
+        seconds
+            .and_then(|seconds| namespace.set_item(py, c"INTERRUPT_GRACE", &seconds))
+            .ok_or_else(|| Exception::take(py))?;
         code::exec(py, SOURCE, "<asyncio of the context>", &namespace)?;
-        let function = |name: &std::ffi::CStr| {
-            // SAFETY: attached; the namespace is a dictionary, and the value gets a reference.
-            unsafe {
-                let value = ffi::PyDict_GetItemString(namespace.as_ptr(), name.as_ptr());
-                Object::from_borrowed(py, value)
-            }
-            .ok_or_else(|| Exception::take(py))
-        };
+        let function =
+            |name: &std::ffi::CStr| namespace.get_item(py, name).ok_or_else(|| Exception::take(py));
         Ok(Asyncio {
             run: function(c"run")?,
             gather: function(c"gather")?,
@@ -57,9 +47,8 @@ impl Drop for Asyncio {
     fn drop(&mut self) {
         // SAFETY: an `Asyncio` is dropped attached, as every `Object` is.
         let py = unsafe { Attached::assume() };
-        // SAFETY: as above. What goes wrong at the very end is nobody's to hear.
-        let ended = unsafe { Object::from_owned(py, ffi::PyObject_CallNoArgs(self.end.as_ptr())) };
-        if ended.is_none() {
+        if self.end.call0(py).is_none() {
+            // At the very end there is no job that an error could be reported to.
             exception::clear(py);
         }
     }

@@ -25,7 +25,7 @@ pub(crate) trait Host: Handles {
     /// Whether other jobs wait.
     fn has_waiting_jobs(&self) -> bool;
 
-    /// How long what is interrupted may clean up. `None`: for ever.
+    /// How long interrupted code may clean up. `None`: for ever.
     fn interrupt_grace(&self) -> Option<Duration>;
 
     /// A reference to a new namespace, as a term of `env`. `None`: the context has ended.
@@ -45,11 +45,11 @@ pub(crate) trait Host: Handles {
         term: ErlNifTerm,
     ) -> Result<Object, Error>;
 
-    /// By which the context is told of the death of processes.
+    /// Notifies the context of the death of processes.
     fn process_monitor(&self) -> Box<dyn MonitorProcesses>;
 }
 
-/// Tells a context when processes die.
+/// Notifies a context when processes die.
 pub(crate) trait MonitorProcesses {
     /// Monitors a process. `false`: it is dead already.
     fn monitor(&self, pid: ErlNifPid) -> bool;
@@ -75,7 +75,7 @@ pub(crate) trait JobControl {
     /// Notes that the interrupt has been raised, if it has.
     fn note_raised(&self);
 
-    /// Has something sent unless the job is answered already: nobody gets a message after that.
+    /// Runs `send` unless the job is answered already: no message may come after the reply.
     fn send_before_reply(&self, send: &mut dyn FnMut());
 }
 
@@ -90,9 +90,9 @@ pub(crate) struct ErlangCall<'a> {
 pub(crate) enum CallbackResult {
     /// The value in `{ok, Value}`, if it is the same in every environment.
     Immediate(ErlNifTerm),
-    /// See `py_callback_worker:answer/2`.
+    /// What the worker has answered, see `py_callback_worker`.
     Term(SavedTerm),
-    /// Whoever was to answer is gone.
+    /// The process that was to answer is gone.
     Lost,
 }
 
@@ -120,7 +120,7 @@ pub(crate) trait Output {
     /// Sends what has been written of an unfinished line.
     fn flush(&self, stream: usize);
 
-    /// Whether too much is on its way.
+    /// Whether too much is in flight.
     fn is_full(&self) -> bool;
 
     /// Waits until it isn't, or `stop`. Not attached.
@@ -157,13 +157,13 @@ pub(crate) trait Outbound: Sync {
     /// The terms belong to `env`, which is this thread's, no scheduler's.
     unsafe fn send_remote(&self, env: &TermEnv, to: ErlNifTerm, message: ErlNifTerm) -> bool;
 
-    /// Whether messages that this thread has sent so are on their way.
+    /// Whether messages that this thread has sent so are in flight.
     fn has_remote_sends(&self) -> bool;
 
     /// Waits until they have been passed on, or `stop`. Not attached.
     fn wait_for_remote_sends(&self, stop: &dyn Fn() -> bool);
 
-    /// Whether too many are on their way.
+    /// Whether too many are in flight.
     fn has_too_many_remote_sends(&self) -> bool;
 
     /// Waits until they aren't, or `stop`. Not attached.
@@ -178,7 +178,7 @@ pub(crate) trait Outbound: Sync {
     /// Whether `logger` is so late that nobody should wait for it.
     fn log_is_late(&self) -> bool;
 
-    /// Whether too many log events of this thread are on their way.
+    /// Whether too many log events of this thread are in flight.
     fn has_too_many_log_events(&self) -> bool;
 
     /// Waits until they aren't, or `stop`; not for ever. Not attached.
@@ -187,7 +187,7 @@ pub(crate) trait Outbound: Sync {
     /// Whether an event is to be dropped, and counts it then.
     fn drops_log_event(&self) -> bool;
 
-    /// Asks for `logger`'s level. `false`: nobody would answer.
+    /// Asks for `logger`'s level. `false`: there is no process that would answer.
     fn ask_for_log_level(&self) -> bool;
 
     /// Waits for it; not for ever. Not attached.
@@ -202,7 +202,7 @@ pub(crate) trait Outbound: Sync {
 
 static OUTBOUND: OnceLock<&'static dyn Outbound> = OnceLock::new();
 
-/// Says where Erlang's processes are, when the library is loaded.
+/// Sets the implementation, when the library is loaded.
 pub(crate) fn set_outbound(outbound: &'static dyn Outbound) {
     // A library that is loaded again is the same one.
     let _ = OUTBOUND.set(outbound);

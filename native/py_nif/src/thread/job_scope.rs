@@ -6,7 +6,7 @@ use super::host::{Host, JobControl};
 use super::local::Local;
 use crate::request::decode::RequestTerms;
 
-/// What the code of a job has at hand.
+/// The job that runs, its thread and its context.
 pub(crate) struct JobScope<'a> {
     /// Proof of being attached.
     pub(crate) py: Attached<'a>,

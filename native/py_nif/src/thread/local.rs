@@ -9,16 +9,17 @@ use py_runtime::object::{Attached, Object};
 use super::code_cache::CodeCache;
 use super::event_loop::Asyncio;
 use super::loop_slot::LoopSlot;
-use super::name_cache::Names;
+use super::name_cache::NameCache;
 use super::process_namespaces::ProcessNamespaces;
 use crate::convert::Types;
 use crate::erlang_types::Classes;
 
-/// What the jobs of one context share on its thread. While a job waits for an Erlang function, others
-/// run nested, so a cell that is borrowed while Python code may run can't be borrowed by them.
+/// What the jobs of one context share on its thread. While a job waits for an Erlang function,
+/// others run nested, so a cell that is borrowed while Python code may run can't be borrowed by
+/// them.
 pub(crate) struct Local {
     pub(crate) types: Types,
-    pub(crate) names: RefCell<Names>,
+    pub(crate) names: RefCell<NameCache>,
     pub(crate) code: RefCell<CodeCache>,
     /// The event loop, once there was a coroutine.
     pub(crate) asyncio: OnceCell<Asyncio>,
@@ -43,7 +44,7 @@ impl Local {
         }
     }
 
-    /// Runs what the context begins with.
+    /// Runs the context's preload code.
     pub(crate) fn preload(
         &self,
         py: Attached<'_>,

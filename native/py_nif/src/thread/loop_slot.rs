@@ -1,6 +1,6 @@
-//! What `asyncio.get_event_loop()` gives to code that is no coroutine: each process has an event
-//! loop of its own in a context, as a script has one in its main thread, and so has the context
-//! itself.
+//! The loop that `asyncio.get_event_loop()` returns outside of coroutines: each process has an
+//! event loop of its own in a context, as a script has one in its main thread, and so has the
+//! context itself.
 
 use std::cell::OnceCell;
 
@@ -31,7 +31,7 @@ impl LoopSlot {
     }
 }
 
-/// Closes the loop that was made here. One that runs or is closed refuses, which is right.
+/// Closes the loop that was made here. A loop that runs or is closed raises, which is ignored.
 impl Drop for LoopSlot {
     fn drop(&mut self) {
         let Some(list) = self.0.get() else { return };
@@ -41,9 +41,7 @@ impl Drop for LoopSlot {
             let py = Attached::assume();
             let made = Object::from_borrowed(py, ffi::PyList_GetItem(list.as_ptr(), 1));
             let close = made.and_then(|made| made.getattr_c(py, c"close"));
-            drop(close.and_then(|close| {
-                Object::from_owned(py, ffi::PyObject_CallNoArgs(close.as_ptr()))
-            }));
+            drop(close.and_then(|close| close.call0(py)));
             exception::clear(py);
         }
     }

@@ -1,8 +1,9 @@
-//! Names of modules, functions and variables, from terms to Python strings.
+//! NameCache of modules, functions and variables, from terms to Python strings.
 //!
-//! Runs on a context thread. Atoms stand for the same text for the VM's whole life, so each
-//! context keeps the interned string of every atom it has met: a call by atoms makes no strings. Other
-//! names are not interned, because CPython 3.12 keeps for ever what is, and there is no end of them.
+//! Runs on a context thread. Atoms stand for the same text for the VM's whole life, so each context
+//! keeps the interned string of every atom it has met: a call by atoms makes no strings. Other
+//! names are not interned: CPython 3.12 keeps interned strings for ever, and their number has no
+//! bound.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -15,7 +16,7 @@ use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_is_atom};
 use crate::request::error::{ConvertError, Error};
 use crate::term::{self, to_bits};
 
-/// How many atoms to remember. More than any program calls; a bound all the same.
+/// How many atoms a context remembers: more than a program calls.
 const MAX_NAMES: usize = 4096;
 
 /// A name, whole and at its dots.
@@ -29,11 +30,11 @@ pub(crate) struct Name {
 
 /// The names of one context.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct NameCache {
     by_atom: HashMap<usize, Rc<Name>, BuildHasherDefault<WordHasher>>,
 }
 
-impl Names {
+impl NameCache {
     /// The name that a term (atom or UTF-8 binary) stands for.
     ///
     /// # Safety
@@ -90,7 +91,7 @@ unsafe fn read(
     Ok(Name { whole: made(&text)?, parts })
 }
 
-/// More bytes no name has. It is copied, as a whole and in parts.
+/// How many bytes a name may have. It is copied, as a whole and in parts.
 const MAX_NAME: usize = 64 << 10;
 
 /// # Safety

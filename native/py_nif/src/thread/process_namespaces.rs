@@ -28,7 +28,8 @@ pub(crate) struct ProcessNamespaces {
 
 struct SharedBuiltins {
     inherited: Inherited,
-    /// Whether namespaces of processes may refer to objects that the context's own refers to no more.
+    /// Whether namespaces of processes may refer to objects that the context's own refers to no
+    /// more.
     has_lost: Cell<bool>,
     monitor: Box<dyn MonitorProcesses>,
 }
@@ -108,8 +109,8 @@ impl ProcessNamespaces {
         }
         let process = Rc::new(ProcessNamespace::new(py, shared)?);
         let globals = process.globals.clone_ref(py);
-        // The namespace of a process that is dead already lasts for this job only. A death after this
-        // line is handled by this thread, so not before the entry is made.
+        // The namespace of a process that is dead already lasts for this job only. A death after
+        // this line is handled by this thread, so not before the entry is made.
         if shared.monitor.monitor(pid) {
             self.namespaces.borrow_mut().insert(ProcessId::new(pid), process);
         }
@@ -130,8 +131,9 @@ impl ProcessNamespaces {
         self.namespaces.borrow().get(&ProcessId::new(pid)).map(Rc::clone)
     }
 
-    /// The context's own namespace may have changed. Objects that it no longer refers to are released
-    /// here, because the namespaces of idle processes would keep them until the next job of each.
+    /// The context's own namespace may have changed. Objects that it no longer refers to are
+    /// released here, because the namespaces of idle processes would keep them until the next job
+    /// of each.
     pub(crate) fn refresh(&self, py: Attached<'_>) {
         let Some(shared) = self.shared.get() else { return };
         // A failure here comes again, and is reported, when a process needs the namespace.
@@ -144,8 +146,8 @@ impl ProcessNamespaces {
         }
     }
 
-    /// The process is dead. Objects that only its namespace refers to are freed now; cycles (a function
-    /// refers to its globals) when Python next collects garbage.
+    /// The process is dead. Objects that only its namespace refers to are freed now; cycles (a
+    /// function refers to its globals) when Python next collects garbage.
     pub(crate) fn remove(&self, id: ProcessId) {
         let process = self.namespaces.borrow_mut().remove(&id);
         drop(process);

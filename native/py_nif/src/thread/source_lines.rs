@@ -164,15 +164,13 @@ fn interpreter_number(_: Attached<'_>) -> i64 {
 /// `linecache.cache`, a dictionary; imported if it is `wanted`. `None`: it isn't there, and no
 /// exception is set.
 fn linecache(py: Attached<'_>, wanted: bool) -> Option<Object> {
-    // SAFETY: attached; the module's name ends in NUL.
-    let module = unsafe {
-        if wanted {
-            Object::from_owned(py, ffi::PyImport_ImportModule(c"linecache".as_ptr()))
-        } else {
-            let modules = ffi::PyImport_GetModuleDict();
-            let module = ffi::PyDict_GetItemString(modules, c"linecache".as_ptr());
-            Object::from_borrowed(py, module)
-        }
+    let module = if wanted {
+        Object::import(py, c"linecache")
+    } else {
+        // Not `PyImport_GetModule`, which waits for a thread that is just importing it.
+        // SAFETY: attached; `sys.modules` is a dictionary.
+        let modules = unsafe { Object::from_borrowed(py, ffi::PyImport_GetModuleDict()) };
+        modules.and_then(|modules| modules.get_item(py, c"linecache"))
     };
     let cache = module
         .and_then(|module| module.getattr_c(py, c"cache"))

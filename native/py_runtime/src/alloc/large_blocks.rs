@@ -1,13 +1,13 @@
-//! Where Python gets large blocks of memory from: those of long lists and large dictionaries, kept
-//! for reuse.
+//! An allocator for large blocks (`PYMEM_DOMAIN_RAW`), those of long lists and large dictionaries:
+//! it caches freed ones.
 //!
 //! The VM sets malloc's limits once and for all, so that each block from 128 KiB on is a mapping of
-//! its own, which comes page by page and goes back when it is freed. For a large value that crosses,
-//! each call would pay for that. A few are kept instead, as those of [`crate::alloc::arenas`] are.
+//! its own, which comes page by page and goes back when it is freed. For a large value each
+//! conversion would pay for that. So a few are cached, as those of [`super::arenas`] are.
 //!
-//! Called by any thread, attached or not. None waits for another here: while the lock is taken, which
-//! in a forked process may be for ever, memory comes from malloc. All of it is malloc's, whichever way
-//! it went, so what was allocated before or after may be freed by the other.
+//! Called by any thread, attached or not. No thread waits here: while the lock is taken, which in a
+//! forked process may be for ever, memory comes from malloc. All of it is malloc's either way, so
+//! what was allocated before or after may be freed by the other.
 
 use std::ffi::c_void;
 
@@ -17,17 +17,17 @@ use pyo3_ffi as ffi;
 /// From this size on, malloc maps.
 const LARGE: usize = 128 << 10;
 
-/// How many bytes to keep at most.
-const MOST_KEPT: usize = 8 << 20;
+/// How many bytes to cache at most.
+const MAX_CACHED: usize = 8 << 20;
 
-/// A block that nobody uses.
+/// A block that is not in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Block {
     start: usize,
     size: usize,
 }
 
-static KEPT: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+static CACHE: Mutex<Vec<Block>> = Mutex::new(Vec::new());
 
 /// Has Python take its memory from here. Before it is initialised.
 pub(crate) fn install() {
@@ -49,8 +49,8 @@ pub(crate) fn install() {
     }
 }
 
-/// Whether Python code traces allocations (`tracemalloc`). Before CPython 3.13.2 a thread that allocates
-/// without the GIL while another stops that crashes (python/cpython#128679). Only a hint.
+/// Whether Python code traces allocations (`tracemalloc`). Before CPython 3.13.2 a thread that
+/// allocates without the GIL while another stops that crashes (python/cpython#128679). Only a hint.
 #[cfg(not(Py_3_13))]
 pub(crate) fn are_traced() -> bool {
     let mut allocator = ffi::PyMemAllocatorEx {
@@ -68,27 +68,27 @@ pub(crate) fn are_traced() -> bool {
     allocator.calloc.is_some_and(|current| current as usize != own as usize)
 }
 
-/// A kept block for `size` bytes, of which it doesn't waste more than it uses.
-fn take(kept: &mut Vec<Block>, size: usize) -> Option<usize> {
+/// A cached block for `size` bytes, of which it doesn't waste more than it uses.
+fn take(cache: &mut Vec<Block>, size: usize) -> Option<usize> {
     let fits = |block: &Block| block.size >= size && block.size / 2 <= size;
-    let candidates = kept.iter().enumerate().filter(|(_, block)| fits(block));
+    let candidates = cache.iter().enumerate().filter(|(_, block)| fits(block));
     let (index, _) = candidates.min_by_key(|(_, block)| block.size)?;
-    Some(kept.swap_remove(index).start)
+    Some(cache.swap_remove(index).start)
 }
 
-/// Keeps a block, if there is room.
-fn keep(kept: &mut Vec<Block>, block: Block) -> bool {
-    let bytes: usize = kept.iter().map(|block| block.size).sum();
-    let fits = bytes + block.size <= MOST_KEPT;
+/// Caches a block, if the limit allows.
+fn keep(cache: &mut Vec<Block>, block: Block) -> bool {
+    let bytes: usize = cache.iter().map(|block| block.size).sum();
+    let fits = bytes + block.size <= MAX_CACHED;
     if fits {
-        kept.push(block);
+        cache.push(block);
     }
     fits
 }
 
 extern "C" fn malloc(_: *mut c_void, size: usize) -> *mut c_void {
     if size >= LARGE
-        && let Some(start) = KEPT.try_lock().and_then(|mut kept| take(&mut kept, size))
+        && let Some(start) = CACHE.try_lock().and_then(|mut cache| take(&mut cache, size))
     {
         return start as *mut c_void;
     }
@@ -100,7 +100,7 @@ extern "C" fn calloc(_: *mut c_void, count: usize, each: usize) -> *mut c_void {
     // Python has checked that this doesn't overflow, and libc checks again.
     let size = count.wrapping_mul(each);
     if size >= LARGE
-        && let Some(start) = KEPT.try_lock().and_then(|mut kept| take(&mut kept, size))
+        && let Some(start) = CACHE.try_lock().and_then(|mut cache| take(&mut cache, size))
     {
         let start = start as *mut c_void;
         // SAFETY: the block has at least that size and is nobody else's.
@@ -112,8 +112,8 @@ extern "C" fn calloc(_: *mut c_void, count: usize, each: usize) -> *mut c_void {
 }
 
 extern "C" fn realloc(_: *mut c_void, start: *mut c_void, size: usize) -> *mut c_void {
-    // SAFETY: null or a block of malloc's that its owner gives up; libc moves large ones without
-    // copying them.
+    // SAFETY: null or a block of malloc's that its owner doesn't use any more; libc moves large
+    // ones without copying them.
     unsafe { libc::realloc(start, size.max(1)) }
 }
 
@@ -121,10 +121,10 @@ extern "C" fn free(_: *mut c_void, start: *mut c_void) {
     // SAFETY: null, of which the size is 0, or a block of malloc's.
     let size = unsafe { libc::malloc_usable_size(start) };
     let block = Block { start: start as usize, size };
-    if size >= LARGE && KEPT.try_lock().is_some_and(|mut kept| keep(&mut kept, block)) {
+    if size >= LARGE && CACHE.try_lock().is_some_and(|mut cache| keep(&mut cache, block)) {
         return;
     }
-    // SAFETY: as above; its owner gives it up.
+    // SAFETY: as above; its owner doesn't use it any more.
     unsafe { libc::free(start) };
 }
 
@@ -132,44 +132,71 @@ extern "C" fn free(_: *mut c_void, start: *mut c_void) {
 mod tests {
     use super::*;
 
-    const NOBODY: *mut c_void = std::ptr::null_mut();
+    const NONE: *mut c_void = std::ptr::null_mut();
 
     #[test]
-    fn a_kept_block_is_given_out_where_it_fits_best_and_wastes_little() {
+    fn a_cached_block_is_given_out_where_it_fits_best_and_wastes_little() {
         let block = |start, size| Block { start, size };
-        let mut kept = vec![block(1, 300), block(2, 200), block(3, 900)];
-        assert_eq!(take(&mut kept, 150), Some(2));
-        assert_eq!(take(&mut kept, 301), None);
-        assert_eq!(take(&mut kept, 300), Some(1));
-        assert_eq!(kept, [block(3, 900)]);
+        let mut cache = vec![block(1, 300), block(2, 200), block(3, 900)];
+        assert_eq!(take(&mut cache, 150), Some(2));
+        assert_eq!(take(&mut cache, 301), None);
+        assert_eq!(take(&mut cache, 300), Some(1));
+        assert_eq!(cache, [block(3, 900)]);
     }
 
     #[test]
-    fn no_more_is_kept_than_there_is_room_for() {
-        let half = Block { start: 1, size: MOST_KEPT / 2 };
-        let mut kept = Vec::new();
-        assert!(keep(&mut kept, half));
-        assert!(!keep(&mut kept, Block { start: 2, size: MOST_KEPT / 2 + 1 }));
-        assert!(keep(&mut kept, half));
-        assert!(!keep(&mut kept, Block { start: 3, size: 1 }));
+    fn no_more_is_cached_than_the_limit() {
+        let half = Block { start: 1, size: MAX_CACHED / 2 };
+        let mut cache = Vec::new();
+        assert!(keep(&mut cache, half));
+        assert!(!keep(&mut cache, Block { start: 2, size: MAX_CACHED / 2 + 1 }));
+        assert!(keep(&mut cache, half));
+        assert!(!keep(&mut cache, Block { start: 3, size: 1 }));
     }
 
     #[test]
-    fn blocks_are_zeroed_and_grow_whether_they_were_kept_or_not() {
+    fn blocks_are_zeroed_and_grow_whether_they_were_cached_or_not() {
         const SIZE: usize = 3 * LARGE;
         for _ in 0..3 {
-            let start = calloc(NOBODY, 3, LARGE).cast::<u8>();
+            let start = calloc(NONE, 3, LARGE).cast::<u8>();
             // SAFETY: the block has that size, all of it initialised, and nobody else has it.
             let bytes = unsafe { std::slice::from_raw_parts_mut(start, SIZE) };
             assert!(bytes.iter().all(|byte| *byte == 0));
             bytes.fill(7);
-            let start = realloc(NOBODY, start.cast(), 2 * SIZE).cast::<u8>();
+            let start = realloc(NONE, start.cast(), 2 * SIZE).cast::<u8>();
             // SAFETY: as above, for the first half.
             let bytes = unsafe { std::slice::from_raw_parts(start, SIZE) };
             assert!(bytes.iter().all(|byte| *byte == 7));
-            free(NOBODY, start.cast());
+            free(NONE, start.cast());
         }
-        free(NOBODY, malloc(NOBODY, 0));
-        free(NOBODY, NOBODY);
+        free(NONE, malloc(NONE, 0));
+        free(NONE, NONE);
+    }
+
+    #[test]
+    fn blocks_are_kept_if_they_are_large_and_given_out_again() {
+        let is_kept =
+            |start: *mut c_void| CACHE.lock().iter().any(|block| block.start == start as usize);
+        let small = malloc(NONE, LARGE / 2);
+        assert!(!small.is_null());
+        free(NONE, small);
+        assert!(!is_kept(small));
+        // Of a size that no other test asks for.
+        let large = malloc(NONE, 40 * LARGE);
+        free(NONE, large);
+        assert!(is_kept(large));
+        assert_eq!(malloc(NONE, 40 * LARGE), large);
+        assert!(!is_kept(large));
+        free(NONE, large);
+        assert_eq!(calloc(NONE, 40, LARGE), large);
+        free(NONE, large);
+    }
+
+    #[cfg(not(Py_3_13))]
+    #[test]
+    fn allocations_are_not_traced_while_they_come_from_here() {
+        assert!(are_traced());
+        install();
+        assert!(!are_traced());
     }
 }

@@ -1,9 +1,10 @@
-//! What Python code may not do to the OS process, because it is the VM's.
+//! The audit hook that refuses what Python code may not do to the OS process, because it is the
+//! VM's.
 //!
 //! A forked VM is a process with the VM's sockets and files but one of its threads, and a program
-//! put in the VM's place ends it. CPython asks its audit hooks before either. Programs started by
-//! `subprocess` or `os.posix_spawn` are no concern of this, unless Python code is to run in the child
-//! before they do: that would be such a VM.
+//! that replaces the VM ends it. CPython calls its audit hooks before either. Programs started by
+//! `subprocess` or `os.posix_spawn` are allowed, unless Python code is to run in the child before
+//! they do: that would be a forked VM.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
@@ -24,14 +25,14 @@ unsafe extern "C" {
     fn PySys_AddAuditHook(hook: Hook, data: *mut c_void) -> c_int;
 }
 
-/// Has every interpreter refuse, from now on. Before Python is started.
+/// Has every interpreter refuse, from now on. Before Python starts.
 pub(crate) fn install() {
     // SAFETY: allowed before initialisation; the function is static and takes no data. Without
     // memory for it Python won't start either.
     unsafe { PySys_AddAuditHook(audit, std::ptr::null_mut()) };
 }
 
-/// Called before anything that CPython audits, also each import: must be quick.
+/// Called before everything that CPython audits, also each import: must be quick.
 unsafe extern "C" fn audit(event: *const c_char, _: *mut ffi::PyObject, _: *mut c_void) -> c_int {
     // SAFETY: CPython gives the event's name; this is called by an attached thread.
     unsafe {
@@ -47,14 +48,14 @@ unsafe extern "C" fn audit(event: *const c_char, _: *mut ffi::PyObject, _: *mut 
     }
 }
 
-/// Whether the Python code that is about to start a program has a `preexec_fn`, by its local variable of
-/// that name: the event doesn't tell.
+/// Whether the Python code that is about to start a program has a `preexec_fn`, by its local
+/// variable of that name: the event doesn't contain it.
 ///
 /// # Safety
 /// The thread is attached.
 unsafe fn has_preexec_fn() -> bool {
-    // SAFETY: as the caller says. The locals are borrowed, and null where no code runs; what is no
-    // dictionary has no items.
+    // SAFETY: as the caller vouches. The locals are borrowed, and null where no code runs; what is
+    // no dictionary has no items.
     unsafe {
         let locals = ffi::PyEval_GetLocals();
         if locals.is_null() {

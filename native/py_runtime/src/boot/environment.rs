@@ -1,7 +1,7 @@
 //! The OS process's environment variables.
 //!
 //! Python reads them when an interpreter imports `posix`, and writes to them under its GIL. The VM
-//! has a copy of its own and never looks at them after its start.
+//! has a copy of its own and never reads them after its start.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char};
@@ -14,8 +14,8 @@ unsafe extern "C" {
 /// All of them, by name.
 ///
 /// # Safety
-/// Nobody changes them meanwhile. Python code does so under a GIL: with interpreters that have one
-/// each this is as safe as CPython's own look at them when an interpreter starts.
+/// No thread changes them meanwhile. Python code does so under a GIL: with interpreters that have
+/// one each this is as safe as CPython's own reading when an interpreter starts.
 #[must_use]
 pub unsafe fn all() -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut variables = Vec::new();
@@ -33,8 +33,8 @@ pub unsafe fn all() -> Vec<(Vec<u8>, Vec<u8>)> {
     variables
 }
 
-/// Makes them these. Before Python starts, on the thread that starts it: nobody else is there who
-/// looks at them. One whose name or value can't be is left out.
+/// Replaces them by these. Before Python starts, on the thread that starts it: no other thread
+/// reads them. One whose name or value can't be set is left out.
 pub(crate) fn replace(variables: &[(Vec<u8>, Vec<u8>)]) {
     let wanted: HashSet<&[u8]> = variables.iter().map(|(name, _)| name.as_slice()).collect();
     // SAFETY: no Python runs yet, and the VM has a copy of its own.

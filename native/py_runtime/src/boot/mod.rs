@@ -1,7 +1,8 @@
 //! Starting CPython, once per OS process, on a thread that lives as long as it does.
 //!
-//! Holds what is settled once: the configuration, the environment, the audit hook, the allocators, the
-//! main interpreter's `threading`. Uses `gil`, `cpython`, `sync` and `alloc`. Never makes an interpreter.
+//! Holds what is settled once: the configuration, the environment, the audit hook, the allocators,
+//! the main interpreter's `threading`. Uses `gil`, `cpython`, `sync` and `alloc`. Never makes an
+//! interpreter.
 //!
 //! That thread is Python's "main thread"; afterwards it only waits. The interpreter is never
 //! finalized: doing so under running threads aborts the VM, and `halt` is clean without it.
@@ -27,7 +28,7 @@ use crate::sync::os_thread;
 /// A built-in module: its name and its init function.
 pub type BuiltinModule = (&'static CStr, extern "C" fn() -> *mut ffi::PyObject);
 
-/// What the first boot settles.
+/// What the first boot decides.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The python executable to act as; it decides `sys.prefix`, site-packages and
@@ -42,14 +43,14 @@ pub struct Options {
 /// Why Python isn't running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BootError {
-    /// CPython refused to start, in its own words.
+    /// CPython refused to start, with its own message.
     Failed(String),
     /// It runs already, as another executable than the one asked for now.
     RunningAs(Option<PathBuf>),
 }
 
 static BOOTED: OnceLock<()> = OnceLock::new();
-/// The outcome of the first boot. Held during the boot, so that it happens once.
+/// The outcome of the first boot. Locked during the boot, so that it happens once.
 static OUTCOME: Mutex<Option<Result<Option<PathBuf>, BootError>>> = Mutex::new(None);
 
 /// Starts Python. Blocks for some ten milliseconds the first time; later calls find it running.
@@ -203,7 +204,7 @@ fn check(status: ffi::PyStatus) -> Result<(), BootError> {
     Err(BootError::Failed(status_text(&status)))
 }
 
-/// CPython's own words about a failed status.
+/// CPython's own message about a failed status.
 pub(crate) fn status_text(status: &ffi::PyStatus) -> String {
     let message: *const c_char = status.err_msg;
     if message.is_null() {

@@ -1,7 +1,7 @@
 """Threads that Python code starts in the main interpreter, which worker contexts share.
 
-Runs once, at boot. A context's thread stands to them as the main thread of a program does: threads that it
-starts aren't daemons unless they say so, and are waited for at its end.
+Runs once, at boot. A context's thread is to them what the main thread of a program is: threads that
+it starts aren't daemons unless they are made so, and it waits for them at its end.
 """
 import _thread
 import functools
@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 
-# How often a thread that waits for another looks whether it is interrupted, in seconds.
-BEAT = 0.05
+# The time after which a thread that waits for another checks for an interrupt, in seconds.
+POLL = 0.05
 
 
 class Context:
@@ -21,8 +21,8 @@ class Context:
     has_threads = False
 
 
-# How long a process that is told to end has for that, in seconds.
-PATIENCE = 1
+# How long to wait for a process that is to end, in seconds.
+MAX_PROCESS_WAIT = 1
 
 # Modules with a process that removes what others leave behind: semaphores, shared memory, folders.
 TRACKERS = ("multiprocessing.resource_tracker", "joblib.externals.loky.backend.resource_tracker")
@@ -34,7 +34,7 @@ closings = []
 
 
 def enter():
-    """A context's thread begins. What it uses may be closed by a stop that still waits for its threads."""
+    """A context's thread begins. Reopens what a stop may have closed that still waits."""
     for closing in list(closings):
         closing.reopen()
     contexts[_thread.get_ident()] = Context()
@@ -83,11 +83,12 @@ def leave():
 
 
 def _join(is_meant):
-    """Waits until such threads have ended, or are those of an executor that has nothing to do: these end
-    with it or with the application."""
+    """Waits until such threads have ended, or are those of an executor that has nothing to do:
+    these end with it or with the application."""
     idle_before = set()
     while True:
-        left = {thread for thread in threading.enumerate() if is_meant(thread) and _is_python(thread)}
+        threads = [thread for thread in threading.enumerate() if _is_python(thread)]
+        left = {thread for thread in threads if is_meant(thread)}
         idle = {thread for thread in left if _is_idle(thread)}
         # One that has just got its work seems idle for a moment.
         if left == idle & idle_before:
@@ -95,10 +96,10 @@ def _join(is_meant):
         idle_before = idle
         for thread in left - idle or left:
             try:
-                thread.join(BEAT)
+                thread.join(POLL)
             except RuntimeError:
                 # It is just being started, and can't be joined yet.
-                time.sleep(BEAT / 50)
+                time.sleep(POLL / 50)
             break
 
 
@@ -131,7 +132,7 @@ def end():
     for closing in stopped:
         closing.reopen()
         closings.remove(closing)
-    # What is there for good is told once more at the next stop; everything else once.
+    # Callbacks of modules that stay are called again at the next stop; all others once.
     known = {id(closing.callback) for closing in stopped if closing.has_closed}
     threading._threading_atexits[:] = [
         callback
@@ -141,7 +142,8 @@ def end():
 
 
 def _registered(callback):
-    """The function that `threading._register_atexit` was given: it keeps a partial, or from 3.13 a lambda."""
+    """The function that was passed to `threading._register_atexit`, which keeps a partial, or from
+    3.13 a lambda."""
     names = getattr(getattr(callback, "__code__", None), "co_freevars", ())
     cells = dict(zip(names, getattr(callback, "__closure__", None) or ()))
     return cells["func"].cell_contents if "func" in cells else getattr(callback, "func", callback)
@@ -172,7 +174,7 @@ class Closing:
 
 
 def finish():
-    """After the exit functions, which may have closed for good what is used again with the application."""
+    """After the exit functions. Reopens what they may have closed and the next start uses again."""
     finalize = getattr(sys.modules.get("weakref"), "finalize", None)
     if finalize is not None:
         finalize._shutdown = False
@@ -183,17 +185,17 @@ def finish():
 
 
 def _end_tracker(tracker):
-    """Has the process end, as it does when nobody can write to it any more. It is started again at need.
-    Not by the module's own function, which waits for that without a limit."""
+    """Ends the process by closing the pipe that it reads. It is started again at need. Not
+    by the module's own function, which waits for that without a limit."""
     if getattr(tracker, "_fd", None) is None:
         return
     with tracker._lock:
         fd, pid = tracker._fd, tracker._pid
         tracker._fd = tracker._pid = None
     os.close(fd)
-    late = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + MAX_PROCESS_WAIT
     try:
-        while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < late:
+        while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
             time.sleep(0.01)
     except ChildProcessError:
         pass

@@ -1,7 +1,7 @@
 //! Threads that Python code starts in the main interpreter, see `python_threads.py`.
 //!
-//! Other interpreters wait for theirs by `threading._shutdown`, as they end. The main one doesn't end, and
-//! several contexts share it: each waits for those that it has started.
+//! Other interpreters wait for theirs by `threading._shutdown`, as they end. The main one doesn't
+//! end, and several contexts share it: each waits for those that it has started.
 
 use std::ffi::CStr;
 use std::sync::OnceLock;
@@ -14,8 +14,8 @@ use crate::cpython::unbound::Unbound;
 
 const SOURCE: &[u8] = include_bytes!("python_threads.py");
 
-/// The namespace of `python_threads.py`. It belongs to the main interpreter, which is never ended, and is used
-/// there only.
+/// The namespace of `python_threads.py`. It belongs to the main interpreter, which is never ended,
+/// and is used there only.
 static NAMESPACE: OnceLock<Unbound> = OnceLock::new();
 
 /// Prepares the main interpreter, to which the thread is attached.
@@ -31,14 +31,14 @@ pub(crate) fn enter(py: Attached<'_>) {
     call(py, c"enter");
 }
 
-/// The thread of a worker context is about to end, and waits for the threads that it has started and that
-/// aren't daemons. An interrupt ends the wait.
+/// The thread of a worker context is about to end, and waits for the threads that it has started
+/// and that aren't daemons. An interrupt ends the wait.
 pub(crate) fn leave(py: Attached<'_>) {
     call(py, c"leave");
 }
 
-/// The application stops: has the threads of executors end, and waits for all that aren't daemons. The
-/// thread is attached to the main interpreter, and no context's.
+/// The application stops: has the threads of executors end, and waits for all that aren't daemons.
+/// The thread is attached to the main interpreter, and no context's.
 pub(crate) fn end(py: Attached<'_>) {
     call(py, c"end");
 }
@@ -51,7 +51,7 @@ pub(crate) fn finish(py: Attached<'_>) {
 
 fn call(py: Attached<'_>, name: &CStr) {
     let Some(namespace) = NAMESPACE.get() else { return };
-    // SAFETY: attached to the main interpreter, says the caller.
+    // SAFETY: attached to the main interpreter, as every caller is.
     let namespace = unsafe { namespace.bind_copy(py) };
     drop(namespace.get_item(py, name).and_then(|function| function.call0(py)));
     clear(py);

@@ -1,8 +1,9 @@
 //! Exports: memory of Python objects that code outside reads without a copy.
 //!
-//! An [`Export`] is a buffer (PEP 3118) of an object, which it keeps alive and in place. The bytes stay
-//! valid as long as it lives, also after its context has ended. Dropping one, on any thread, sends it to
-//! the context's mailbox, or, after the end of its context, to its [export table](super::export_table).
+//! An [`Export`] is a buffer (PEP 3118) of an object, which it keeps alive and in place. The bytes
+//! stay valid as long as it lives, also after its context has ended. Dropping one, on any thread,
+//! sends it to the context's mailbox, or, after the end of its context, to its export
+//! table.
 
 use std::sync::Arc;
 
@@ -24,8 +25,8 @@ impl<J: Job> Export<J> {
     /// context has ended (none is).
     ///
     /// # Safety
-    /// The thread is attached to the context's interpreter, and nobody changes the object's bytes as
-    /// long as the export lives.
+    /// The thread is attached to the context's interpreter, and nobody changes the object's bytes
+    /// as long as the export lives.
     pub unsafe fn new(
         context: &Arc<Context<J>>,
         py: Attached<'_>,

@@ -1,9 +1,9 @@
 //! The exports of one context, and who ends its interpreter.
 //!
 //! An interpreter with exports left is not ended but kept, without a thread, until the last of them
-//! has gone. Those that outlive their context are released by a thread which is started for that, and
-//! which ends the interpreter after the last. Releasing runs Python code, perhaps for ever, so that no
-//! context's exports wait for those of another.
+//! has gone. Those that outlive their context are released by a thread which is started for that,
+//! and which ends the interpreter after the last. Releasing runs Python code, perhaps for ever, so
+//! that no context's exports wait for those of another.
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ impl std::fmt::Debug for PyBuffer {
     }
 }
 
-// SAFETY: the structure is only read, or released by `release`, whose caller vouches for the thread.
+// SAFETY: the structure is only read, or released by `release`, whose caller vouches for the
+// thread.
 unsafe impl Send for PyBuffer {}
 // SAFETY: as above.
 unsafe impl Sync for PyBuffer {}
@@ -35,7 +36,7 @@ impl PyBuffer {
     /// A contiguous buffer of `object`, which it keeps alive. `None`: exception set.
     pub(crate) fn get(_: Attached<'_>, object: &Object) -> Option<Self> {
         let mut view = Box::new(MaybeUninit::<ffi::Py_buffer>::zeroed());
-        // SAFETY: attached, says the token; on success the view is filled in.
+        // SAFETY: attached, as the token proves; on success the view is filled in.
         unsafe {
             let got =
                 ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_SIMPLE);
@@ -139,7 +140,8 @@ impl ExportTable {
         self.0.lock().live -= 1;
     }
 
-    /// Releases what was dropped late on the context thread, which is attached. Returns the state, locked.
+    /// Releases what was dropped late on the context thread, which is attached. Returns the state,
+    /// locked.
     ///
     /// # Safety
     /// As for [`ExportTable::release`].

@@ -1,8 +1,9 @@
 //! Handles: objects of a context that code outside keeps alive, by id.
 //!
-//! An object may not leave its thread, so it stays in its context's [handle table](super::handle_table),
-//! and a user outside has a [`Handle`]. Dropping that, on any thread, sends the id to the context's
-//! mailbox, and the context thread drops the object. When the context ends, all objects go with it.
+//! An object may not leave its thread, so it stays in its context's handle
+//! table, and a user outside has a [`Handle`]. Dropping that, on any thread,
+//! sends the id to the context's mailbox, and the context thread drops the object. When the context
+//! ends, all objects go with it.
 
 use std::sync::Arc;
 

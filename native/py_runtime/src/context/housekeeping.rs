@@ -1,7 +1,7 @@
 //! Code on a context's thread that is no job: preload, finalizers, teardown.
 //!
-//! No caller waits for such code, so none can cancel it. But it may loop for ever, and block jobs or the
-//! end of its context. So the watchdog checks it as it checks jobs.
+//! No caller waits for such code, so none can cancel it. But it may loop for ever, and block jobs
+//! or the end of its context. So the watchdog checks it as it checks jobs.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ pub(crate) enum Housekeeping {
     Preload,
     /// Control messages: finalizers of objects that had handles or exports.
     Finalizers,
-    /// The end of the thread: finalizers of all that is left, and what an interpreter runs at its end.
+    /// The end of the thread: finalizers of all that is left, and what an interpreter runs at its
+    /// end.
     Teardown,
 }
 
@@ -116,9 +117,10 @@ impl HousekeepingState {
         is_older && state.mark(&[Housekeeping::Finalizers])
     }
 
-    /// Marks what runs as to be interrupted, if it was first seen longer than `grace` ago to block jobs
-    /// that wait, or the end of the context. The first time counts, because the jobs of callers with
-    /// shorter timeouts are cancelled one after the other. `false`: not so. Called now and then.
+    /// Marks what runs as to be interrupted, if it was first seen longer than `grace` ago to block
+    /// jobs that wait, or the end of the context. The first time counts, because the jobs of
+    /// callers with shorter timeouts are cancelled one after the other. `false`: not so. Called now
+    /// and then.
     pub(crate) fn interrupt_if_blocking(&self, grace: Duration, jobs_wait: bool) -> bool {
         let mut state = self.0.lock();
         let is_blocking = state.killed || state.draining || jobs_wait;
@@ -164,8 +166,9 @@ impl HousekeepingState {
         self.0.lock().running.iter().any(|running| running.interrupted_at.is_some())
     }
 
-    /// Calls `set` if the innermost is to be interrupted and no job is nested in it (`is_innermost`), under
-    /// the lock, so that it can't end in between. Outer ones are only marked. `true`: `set` was called.
+    /// Calls `set` if the innermost is to be interrupted and no job is nested in it
+    /// (`is_innermost`), under the lock, so that it can't end in between. Outer ones are only
+    /// marked. `true`: `set` was called.
     pub(crate) fn deliver(&self, is_innermost: bool, set: impl FnOnce()) -> bool {
         let mut state = self.0.lock();
         for running in &mut state.running {
@@ -179,7 +182,8 @@ impl HousekeepingState {
         is_due
     }
 
-    /// The thread has no asynchronous exception to raise: the innermost has raised what was meant for it.
+    /// The thread has no asynchronous exception to raise: the innermost has raised what was meant
+    /// for it.
     pub(crate) fn note_raised(&self) {
         if let Some(innermost) = self.0.lock().running.last_mut() {
             innermost.interrupt_pending = false;

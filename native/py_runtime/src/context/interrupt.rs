@@ -23,7 +23,8 @@ impl<J: Job> Context<J> {
         interrupter::schedule(context, target, false);
     }
 
-    /// As [`Context::interrupt_in_background`], and at once if the target has been interrupted already.
+    /// As [`Context::interrupt_in_background`], and at once if the target has been interrupted
+    /// already.
     pub(super) fn interrupt_now(self: &Arc<Self>, target: Target) {
         let context: Arc<dyn Interruptible> = Arc::clone(self) as _;
         interrupter::schedule(context, target, true);
@@ -34,8 +35,8 @@ impl<J: Job> Context<J> {
         interrupter::forget_ended(std::ptr::from_ref(self).cast(), Interruptible::gil(self));
     }
 
-    /// Whether the thread has still to raise an exception that was set on it. `None`: it isn't known. The
-    /// caller is attached to the context's interpreter.
+    /// Whether the thread has still to raise an exception that was set on it. `None`: it isn't
+    /// known. The caller is attached to the context's interpreter.
     fn is_exception_pending(&self) -> Option<bool> {
         if cfg!(Py_GIL_DISABLED) {
             return None;
@@ -44,16 +45,16 @@ impl<J: Job> Context<J> {
         if state.is_null() {
             return Some(false);
         }
-        // SAFETY: attached, as the caller vouches. The thread removes its state from here under the GIL
-        // that this thread has, before it ends it.
+        // SAFETY: attached, as the caller vouches. The thread removes its state from here under the
+        // GIL that this thread has, before it ends it.
         unsafe { async_exc::is_pending(state) }
     }
 
     /// The caller is attached to the context's interpreter.
     fn is_in_importlib(&self) -> bool {
         let state = self.state.load(Ordering::Relaxed);
-        // SAFETY: attached, as the caller vouches. The thread removes its state from here under the GIL
-        // that this thread has, before it ends it.
+        // SAFETY: attached, as the caller vouches. The thread removes its state from here under the
+        // GIL that this thread has, before it ends it.
         !state.is_null() && unsafe { lock_recovery::is_in_importlib(Attached::assume(), state) }
     }
 }

@@ -1,7 +1,7 @@
 //! What a context runs: a unit of work that answers for itself, and what it finds on its thread.
 //!
-//! This file and the context's own need each other: a job is run with a [`Scope`], which has the context,
-//! and a context is one of jobs of some kind.
+//! This file and the context's own need each other: a job is run with a [`Scope`], which has the
+//! context, and a context is one of jobs of some kind.
 
 use std::sync::Arc;
 
@@ -47,8 +47,9 @@ pub trait Job: Clone + Send + Sync + 'static {
     /// Which thread may still reply.
     fn state(&self) -> &ReplyState;
 
-    /// Whether its caller is gone and the job is to stop for that; `policy` applies to jobs without a
-    /// setting of their own. Called before each job and for long ones now and then, on native threads.
+    /// Whether its caller is gone and the job is to stop for that; `policy` applies to jobs without
+    /// a setting of their own. Called before each job and for long ones now and then, on native
+    /// threads.
     fn should_stop_for_dead_caller(&self, policy: OnCallerDown) -> bool;
 
     /// Whether both have one caller, which may rely on their order.

@@ -6,8 +6,8 @@ use crate::cpython::object::Object;
 use crate::interpreter::Interpreter;
 use crate::sync::adaptive_spin::AdaptiveSpin;
 
-/// What the thread's loop needs, and what is known of the jobs on the thread. A job that waits runs the loop
-/// too.
+/// What the thread's loop needs, and what is known of the jobs on the thread. A job that waits runs
+/// the loop too.
 #[allow(missing_debug_implementations, reason = "`Local` needs none")]
 pub(crate) struct LoopState<'a, L> {
     pub(super) interpreter: &'a Interpreter,

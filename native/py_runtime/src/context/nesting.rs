@@ -1,15 +1,15 @@
 //! A job that waits: its thread runs other jobs meanwhile, nested.
 //!
-//! What the job waits for may itself need this context: an Erlang function that Python has called may
-//! call Python again, directly or through any other process. So every waiting job may be the one that
-//! ends the wait, and it would never run if the thread just slept. So the thread runs jobs *nested* in
-//! the one that waits (a re-entrant event loop). That has a price: a wait that is over can't return
-//! before the nested job has ended. Therefore:
+//! What the job waits for may itself need this context: an Erlang function that Python has called
+//! may call Python again, directly or through any other process. So every waiting job may be the
+//! one that ends the wait, and it would never run if the thread just slept. So the thread runs jobs
+//! *nested* in the one that waits (a re-entrant event loop). That has a price: a wait that is over
+//! can't return before the nested job has ended. Therefore:
 //!
 //! - A job that is known to be needed ([`Wait::needs`]) runs at once.
 //! - Others run when the wait has lasted a little. The deeper the stack already is, the longer that
-//!   takes, so that unrelated callers don't fill the stack to its limit, where the next job that waits
-//!   is refused.
+//!   takes, so that unrelated callers don't fill the stack to its limit, where the next job that
+//!   waits is refused.
 //! - A job that does the same as the one that waits would probably wait too, and runs after others.
 
 use std::sync::atomic::Ordering;
@@ -23,14 +23,16 @@ use super::{Context, Control};
 use crate::cpython::async_exc;
 use crate::sync::mailbox::{JobRelation, NestedNext, NestedPolicy};
 
-/// How long a wait lasts before jobs run that aren't known to be needed. An answer that takes no longer
-/// finds the thread waiting.
+/// How long a wait lasts before jobs run that aren't known to be needed. An answer that takes no
+/// longer finds the thread waiting.
 const NESTING_DELAY: Duration = Duration::from_micros(50);
-/// Beyond half of the limit the wait lasts this long times the cube of the levels beyond. So little at
-/// first that a job which is needed isn't delayed much.
+/// Beyond half of the limit the wait lasts this long times the cube of the levels beyond. So little
+/// at first that a job which is needed isn't delayed much.
 const NESTING_DELAY_STEP: Duration = Duration::from_millis(1);
-/// And never longer than this: a job that is needed, and isn't known to be, is delayed as long.
-const MAX_NESTING_DELAY: Duration = Duration::from_millis(50);
+/// And never longer than this, which delays a job that is needed and isn't known to be. A small
+/// bound would let unrelated callers fill the stack to its limit: with 50 ms, of 100 callers whose
+/// Erlang function took 5 s, 36 were refused; with 1 s, 5.
+const MAX_NESTING_DELAY: Duration = Duration::from_secs(10);
 
 /// Something that a job waits for.
 pub trait Wait<J> {
@@ -110,8 +112,8 @@ impl<J: Job> Scope<'_, J> {
         }
     }
 
-    /// Notes that the code which runs has raised its interrupt, if it has: cleaning up after it, it may
-    /// wait.
+    /// Notes that the code which runs has raised its interrupt, if it has: cleaning up after it, it
+    /// may wait.
     pub fn note_raised(&self) {
         let Context { mailbox, housekeeping, interrupt_pending, .. } = &**self.context;
         // SAFETY: attached, and the state is this thread's.
@@ -167,8 +169,8 @@ impl<J: Job> Scope<'_, J> {
         self.context.handle_control(interpreter, Some(local), messages);
     }
 
-    /// Clears the asynchronous exception, which the job would raise after the one that it raises itself.
-    /// It may have raised an earlier one.
+    /// Clears the asynchronous exception, which the job would raise after the one that it raises
+    /// itself. It may have raised an earlier one.
     fn interrupted(&self) -> WaitError {
         self.context.clear_interrupt(self.py);
         self.loop_state.needs_repair.set(true);
@@ -176,8 +178,8 @@ impl<J: Job> Scope<'_, J> {
     }
 }
 
-/// Finalizers run nested in the job that waits, and are interrupted by themselves. A guard: after a panic,
-/// too, the wait goes on as it was.
+/// Finalizers run nested in the job that waits, and are interrupted by themselves. A guard: after a
+/// panic, too, the wait goes on as it was.
 struct FinalizerGuard<'s, 'a, J: Job> {
     scope: &'s Scope<'a, J>,
     outer: bool,
@@ -216,19 +218,13 @@ impl<'a, L> NestingLevel<'a, L> {
     fn enter(loop_state: &'a LoopState<'a, L>, limit: u32) -> Self {
         let level = loop_state.nesting.get() + 1;
         loop_state.nesting.set(level);
-        let beyond = level.saturating_sub(limit / 2);
-        let is_deep = beyond > 0;
-        let delay = if is_deep {
-            (NESTING_DELAY_STEP * beyond.saturating_pow(3)).min(MAX_NESTING_DELAY)
-        } else {
-            NESTING_DELAY
-        };
-        NestingLevel { loop_state, is_deep, delay }
+        let levels_beyond = level.saturating_sub(limit / 2);
+        NestingLevel { loop_state, is_deep: levels_beyond > 0, delay: nesting_delay(levels_beyond) }
     }
 
-    /// Which jobs may run after so long a wait although they aren't known to be needed. On a deep stack
-    /// the newest first: a job that is needed has come since the others wait, and one that was there
-    /// before them has more probably nothing to do with them.
+    /// Which jobs may run after so long a wait although they aren't known to be needed. On a deep
+    /// stack the newest first: a job that is needed has come since the others wait, and one that
+    /// was there before them has more probably nothing to do with them.
     fn policy<J: Job>(&self, waited: Duration) -> NestedPolicy<J> {
         let relation = JobRelation { same_caller: J::is_same_caller, same_work: J::is_same_work };
         match (waited >= self.delay, self.is_deep) {
@@ -239,8 +235,31 @@ impl<'a, L> NestingLevel<'a, L> {
     }
 }
 
+/// How long a wait lasts before jobs run that aren't known to be needed, so many levels beyond half
+/// of the limit.
+fn nesting_delay(levels_beyond: u32) -> Duration {
+    match levels_beyond {
+        0 => NESTING_DELAY,
+        beyond => (NESTING_DELAY_STEP * beyond.saturating_pow(3)).min(MAX_NESTING_DELAY),
+    }
+}
+
 impl<L> Drop for NestingLevel<'_, L> {
     fn drop(&mut self) {
         self.loop_state.nesting.set(self.loop_state.nesting.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_that_are_not_needed_take_minutes_to_fill_the_stack() {
+        let levels = |limit: u32| (1..=limit).map(move |level| level.saturating_sub(limit / 2));
+        let to_fill = |limit| levels(limit).map(nesting_delay).sum::<Duration>();
+        assert!(to_fill(64) > Duration::from_secs(120), "{:?}", to_fill(64));
+        assert!(to_fill(200) > to_fill(64));
+        assert!(levels(200).all(|beyond| nesting_delay(beyond) <= MAX_NESTING_DELAY));
     }
 }

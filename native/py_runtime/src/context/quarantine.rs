@@ -1,7 +1,7 @@
 //! The quarantine: threads that are stuck in C code and have been abandoned, counted per pool.
 //!
-//! Nothing ends such a thread but its own return. So that they don't pile up, a quarantine has a limit,
-//! and while it is full its contexts take no new work.
+//! Nothing ends such a thread but its own return. So that they don't pile up, a quarantine has a
+//! limit, and while it is full its contexts take no new work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,7 +47,7 @@ pub(crate) enum Membership {
     Outside,
     /// It is.
     Inside(#[expect(dead_code, reason = "a guard")] QuarantineGuard),
-    /// It has ended, and isn't counted any more however late it is found stuck.
+    /// It has ended, and isn't counted, however late it is found stuck.
     Ended,
 }
 
@@ -60,7 +60,8 @@ impl Membership {
     }
 }
 
-/// A stuck thread, counted as long as this exists: in its quarantine, and with its context's process.
+/// A stuck thread, counted as long as this exists: in its quarantine, and with its context's
+/// process.
 #[derive(Debug)]
 pub(crate) struct QuarantineGuard {
     quarantine: Arc<Quarantine>,
@@ -79,5 +80,28 @@ impl Drop for QuarantineGuard {
     fn drop(&mut self) {
         self.quarantine.stuck.fetch_sub(1, Ordering::Relaxed);
         self.own.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stuck_thread_is_counted_once_and_until_it_ends() {
+        let (quarantine, own) = (Arc::new(Quarantine::new(2)), Arc::default());
+        let counts = || (quarantine.stuck(), AtomicUsize::load(&own, Ordering::Relaxed));
+        let [mut one, mut other] = [Membership::default(), Membership::default()];
+        for _ in 0..2 {
+            one.enter(&quarantine, &own);
+            assert_eq!((counts(), quarantine.is_full()), ((1, 1), false));
+        }
+        other.enter(&quarantine, &own);
+        assert_eq!((counts(), quarantine.is_full()), ((2, 2), true));
+        one = Membership::Ended;
+        one.enter(&quarantine, &own);
+        assert_eq!((counts(), quarantine.is_full()), ((1, 1), false));
+        drop(other);
+        assert_eq!((counts(), quarantine.limit()), ((0, 0), 2));
     }
 }

@@ -1,11 +1,12 @@
 //! The Python state of a waiting job, saved so that jobs nested in it don't see it.
 //!
-//! CPython keeps it in the thread's state, which all jobs of a context share: the exception that is being
-//! handled, which a nested job would find in `sys.exc_info()` and as the context of its own, and the
-//! running event loop with its current task, beside which asyncio starts no other.
+//! CPython keeps it in the thread's state, which all jobs of a context share: the exception that is
+//! being handled, which a nested job would find in `sys.exc_info()` and as the context of its own,
+//! and the running event loop with its current task, beside which asyncio starts no other.
 //!
-//! Exception: a generator or coroutine has an exception state of its own. If one waits that handles no
-//! exception, nested jobs see the exception that its caller handles: CPython has no way to save that.
+//! Exception: a generator or coroutine has an exception state of its own. If one waits that handles
+//! no exception, nested jobs see the exception that its caller handles: CPython has no way to save
+//! that.
 
 use std::ffi::CStr;
 use std::ptr::null_mut;
@@ -70,12 +71,12 @@ fn decref_all(handled: [*mut ffi::PyObject; 3]) {
     }
 }
 
-/// What asyncio runs in this thread. Its functions may be those in C or, where that part is left out,
-/// those in Python.
+/// What asyncio runs in this thread. Its functions may be those in C or, where that part is left
+/// out, those in Python.
 struct RunningLoop {
     event_loop: Object,
-    /// The current task. Up to CPython 3.13 each loop has one; from 3.14 the thread has one, and while it
-    /// has, no other loop can enter a task. Not saved before 3.12.
+    /// The current task. Up to CPython 3.13 each loop has one; from 3.14 the thread has one, and
+    /// while it has, no other loop can enter a task. Not saved before 3.12.
     task: Option<Object>,
 }
 
@@ -97,8 +98,9 @@ impl RunningLoop {
     }
 }
 
-/// Has asyncio run nothing in this thread, as is right when a job has ended and the state of outer ones is
-/// saved. An interrupt may have come as a run was about to end, and then no loop could run here any more.
+/// Has asyncio run nothing in this thread, as is right when a job has ended and the state of outer
+/// ones is saved. An interrupt may have come as a run was about to end, and then no loop could run
+/// here any more.
 pub(super) fn clear_running_loop(py: Attached<'_>) {
     if let Some(event_loop) = running_loop(py) {
         let none = Object::none(py);

@@ -1,7 +1,7 @@
 //! A start that fails in an interpreter which another context has used before: is that the cause?
 //!
-//! The start is tried once more in a new interpreter. If that works, the first one is ended. If not, it is
-//! parked again.
+//! The start is tried once more in a new interpreter. If that works, the first one is ended. If
+//! not, it is parked again.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,8 +15,8 @@ use crate::interpreter::mode::Mode;
 use crate::interpreter::parked::{self, ParkedInterpreter};
 use crate::interpreter::reset;
 
-/// An interpreter in which a context couldn't start, if it could be reset. It is parked again when this is
-/// dropped, unless it is found to be the cause.
+/// An interpreter in which a context couldn't start, if it could be reset. It is parked again when
+/// this is dropped, unless it is found to be the cause.
 pub(super) struct FailedStart(Option<ParkedInterpreter>);
 
 impl FailedStart {
@@ -42,8 +42,9 @@ impl Drop for FailedStart {
 }
 
 impl<J: Job> Context<J> {
-    /// Counts a start that has failed in a reused interpreter, and returns whether to try again in a new
-    /// one. Not if there are handles or exports of this one, by a function that the preload has called.
+    /// Counts a start that has failed in a reused interpreter, and returns whether to try again in
+    /// a new one. Not if there are handles or exports of this one, by a function that the preload
+    /// has called.
     pub(super) fn should_retry_start(&self, started: &Result<(), StartError>) -> bool {
         matches!(started, Err(StartError::Python(_)))
             && !self.mailbox.is_closed()
@@ -69,15 +70,15 @@ impl<J: Job> Context<J> {
     }
 }
 
-/// How often in a row contexts with a certain preload have failed to start in reused interpreters, by the
-/// preload's hash.
+/// How often in a row contexts with a certain preload have failed to start in reused interpreters,
+/// by the preload's hash.
 static FAILURES: Mutex<Option<HashMap<u64, u32>>> = Mutex::new(None);
 /// If more preloads than that fail, counting begins anew.
 const MAX_COUNTED: usize = 1000;
 
-/// Counts a context with this preload that has failed to start in a reused interpreter. Returns whether to
-/// try a new one. Each that is made is kept, so a preload which never works must not make one every time:
-/// the first failure in a row makes one, then the second, fourth, eighth ...
+/// Counts a context with this preload that has failed to start in a reused interpreter. Returns
+/// whether to try a new one. Each that is made is kept, so a preload which never works must not
+/// make one every time: the first failure in a row makes one, then the second, fourth, eighth ...
 fn count_failure(preload: u64) -> bool {
     let mut failures = FAILURES.lock();
     let failures = failures.get_or_insert_default();

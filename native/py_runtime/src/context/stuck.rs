@@ -1,13 +1,13 @@
 //! Contexts whose thread doesn't return from C code: found by the watchdog, replaced on request.
 //!
-//! A job that was interrupted and hasn't ended when `stuck_after` is over makes its context stuck. So does
-//! housekeeping: once it has blocked jobs for that long it is interrupted, and after as long again the
-//! context is stuck.
+//! A job that was interrupted and hasn't ended when `stuck_after` is over makes its context stuck.
+//! So does housekeeping: once it has blocked jobs for that long it is interrupted, and after as
+//! long again the context is stuck.
 //!
 //! The owner is notified, and may start a replacement: a context like this one, with a thread, an
-//! interpreter or namespace, and a number of its own. Once that serves, it takes over what waits, in order
-//! and under the same numbers, and what comes. The stuck thread is abandoned. When it returns it finds its
-//! mailbox closed, and ends.
+//! interpreter or namespace, and a number of its own. Once that serves, it takes over what waits,
+//! in order and under the same numbers, and what comes. The stuck thread is abandoned. When it
+//! returns it finds its mailbox closed, and ends.
 
 use std::io;
 use std::sync::Arc;
@@ -29,8 +29,9 @@ impl<J: Job> Context<J> {
         interrupted_for.is_some_and(|age| age > grace)
     }
 
-    /// As [`Context::is_stuck`]. If it isn't, what is found stuck next will be reported again, also if that
-    /// is the same job: the owner may have found, the first time, that there was nothing to replace.
+    /// As [`Context::is_stuck`]. If it isn't, what is found stuck next will be reported again, also
+    /// if that is the same job: the owner may have found, the first time, that there was nothing to
+    /// replace.
     pub fn check_stuck(&self) -> bool {
         let is_stuck = self.is_stuck();
         if !is_stuck {
@@ -39,8 +40,8 @@ impl<J: Job> Context<J> {
         is_stuck
     }
 
-    /// The watchdog finds it stuck. Notifies the owner, once per job or housekeeping, unless another context
-    /// has taken over.
+    /// The watchdog finds it stuck. Notifies the owner, once per job or housekeeping, unless
+    /// another context has taken over.
     pub(super) fn report_stuck(&self) {
         let innermost = self.mailbox.current();
         let what =
@@ -71,9 +72,9 @@ impl<J: Job> Context<J> {
         Self::start_with_counters(config, owner, Arc::clone(&self.counters))
     }
 
-    /// Has `to` take over what waits, and what is still to come. Callers of jobs that are stuck here get
-    /// an error. `false`: nothing has changed, because the thread has returned in time or one of the two
-    /// has been closed.
+    /// Has `to` take over what waits, and what is still to come. Callers of jobs that are stuck
+    /// here get an error. `false`: nothing has changed, because the thread has returned in time or
+    /// one of the two has been closed.
     pub fn take_over_by(self: &Arc<Self>, to: &Arc<Self>, why: &J::ExitReason) -> bool {
         let running = self.mailbox.running();
         let moved = self.check_stuck()

@@ -70,9 +70,9 @@ impl<J: Job> Context<J> {
         }
     }
 
-    /// Starts in the interpreter and serves there to the end. If it can't start in an interpreter that
-    /// another context has used before, returns that: the caller tries another one, and passes this as
-    /// `failed`.
+    /// Starts in the interpreter and serves there to the end. If it can't start in an interpreter
+    /// that another context has used before, returns that: the caller tries another one, and passes
+    /// this as `failed`.
     fn serve_in(
         self: &Arc<Self>,
         interpreter: Result<Interpreter, String>,
@@ -252,7 +252,7 @@ impl<J: Job> Context<J> {
         let py = loop_state.interpreter.attached();
         wakeup::notify_work();
         self.wake_waiters(1);
-        if self.claim_or_drop_orphan(&job) && job.state().start() {
+        if self.should_run(&job) && job.state().start() {
             let began = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
             // Not 0 if this job is nested in another. Only this thread writes it.
             let outer = self.busy_since.load(Ordering::Relaxed);
@@ -308,7 +308,7 @@ impl<J: Job> Context<J> {
     }
 
     /// Whether the job is to run. Cancels one whose caller is gone.
-    fn claim_or_drop_orphan(&self, job: &J) -> bool {
+    fn should_run(&self, job: &J) -> bool {
         if !job.should_stop_for_dead_caller(self.config.on_caller_down) {
             return true;
         }
@@ -324,8 +324,8 @@ impl<J: Job> Context<J> {
         drop(object.map(|object| unsafe { object.bind(interpreter.attached()) }));
     }
 
-    /// Clears an asynchronous exception that was set after the job's last bytecode, so that the next job
-    /// doesn't raise it.
+    /// Clears an asynchronous exception that was set after the job's last bytecode, so that the
+    /// next job doesn't raise it.
     pub(super) fn clear_interrupt(&self, py: Attached<'_>) {
         if self.interrupt_pending.swap(false, Ordering::Relaxed) {
             async_exc::clear(py, self.ident.load(Ordering::Relaxed));
@@ -333,8 +333,8 @@ impl<J: Job> Context<J> {
         crate::cpython::exception::clear(py);
     }
 
-    /// Only this thread writes the first two counters, so that a load and a store will do. A job that
-    /// returns just when another thread takes over may undo what that thread counts first.
+    /// Only this thread writes the first two counters, so that a load and a store will do. A job
+    /// that returns just when another thread takes over may undo what that thread counts first.
     fn count(&self, outcome: Outcome) {
         if self.successor().is_some() {
             // The counters belong to another thread now.
@@ -359,8 +359,8 @@ impl<J: Job> Context<J> {
     }
 }
 
-/// Removes this thread's trace and profile functions. Those of an interrupted job could break the next
-/// one, or block the end of the context. Dropping them may run finalizers.
+/// Removes this thread's trace and profile functions. Those of an interrupted job could break the
+/// next one, or block the end of the context. Dropping them may run finalizers.
 fn stop_tracing(_: Attached<'_>) {
     // SAFETY: attached; a function that is null takes no argument.
     unsafe {

@@ -1,9 +1,9 @@
-//! The watchdog: polls all contexts for jobs that run long. Is their caller still there, are they stuck,
-//! does the holder of the GIL see that others wait.
+//! The watchdog: polls all contexts for jobs that run long. Is their caller still there, are they
+//! stuck, does the holder of the GIL see that others wait.
 //!
-//! None of this is worth a clock or a monitor per job, most of which take microseconds. So one thread
-//! polls all contexts now and then while any of them works, and sleeps while none does. It never waits
-//! for Python: other threads do what has to.
+//! None of this is worth a clock or a monitor per job, most of which take microseconds. So one
+//! thread polls all contexts now and then while any of them works, and sleeps while none does. It
+//! never waits for Python: other threads do what has to.
 
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
@@ -32,7 +32,8 @@ const POLL: Duration = Duration::from_millis(5);
 /// The time between two polls while all jobs have been running for longer than `SLOW_AFTER`.
 const SLOW_POLL: Duration = Duration::from_millis(50);
 const SLOW_AFTER: Duration = Duration::from_secs(1);
-/// How long it keeps polling while no context works. So calls that come now and then needn't wake it.
+/// How long it keeps polling while no context works. So calls that come now and then needn't wake
+/// it.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 
 static TARGETS: Mutex<List> = Mutex::new(List { contexts: Vec::new(), clean_at: 0 });
@@ -41,8 +42,8 @@ static IS_RUNNING: Mutex<bool> = Mutex::new(false);
 /// The contexts that are watched, and some that are gone.
 struct List {
     contexts: Vec<Weak<dyn WatchTarget>>,
-    /// The length from which on those that are gone are removed: twice what was left the last time, so that
-    /// each of many contexts doesn't go through all of them.
+    /// The length from which on those that are gone are removed: twice what was left the last time,
+    /// so that each of many contexts doesn't go through all of them.
     clean_at: usize,
 }
 
@@ -67,7 +68,8 @@ pub(crate) fn register(context: Weak<dyn WatchTarget>) {
     }
 }
 
-/// The main interpreter, in which threads may compute that have outlived the contexts of their jobs.
+/// The main interpreter, in which threads may compute that have outlived the contexts of their
+/// jobs.
 struct Main;
 
 impl GilHolder for Main {

@@ -37,7 +37,7 @@ pub fn compile(
     code.ok_or_else(|| Exception::take(py))
 }
 
-/// A copy of a source, whose length comes from whoever has it run.
+/// A copy of a source, whose length the caller decides.
 fn c_string(source: &[u8]) -> Result<CString, Exception> {
     let mut copy = Vec::new();
     if copy.try_reserve_exact(source.len() + 1).is_err() {
@@ -74,8 +74,8 @@ pub fn exec(
     run(py, &code, namespace, namespace).map(drop).ok_or_else(|| Exception::take(py))
 }
 
-/// Statements of the library's own, which are compiled once. What is kept is the text that CPython would
-/// keep in a file, because code objects belong to their interpreter.
+/// Statements of the library's own, which are compiled once. What is kept is the text that CPython
+/// would keep in a file, because code objects belong to their interpreter.
 #[derive(Debug)]
 pub struct Source {
     text: &'static [u8],

@@ -39,10 +39,11 @@ impl Attached<'_> {
 pub struct Object(NonNull<ffi::PyObject>);
 
 impl Object {
-    /// Takes over a new reference. `None` for null: the C API's way to say that an exception is set.
+    /// Takes over a new reference. `None` for null: the C API's way to say that an exception is
+    /// set.
     ///
     /// # Safety
-    /// `ptr` is null or a reference that the caller owns and gives up.
+    /// `ptr` is null or a reference that the caller owns and passes on.
     #[must_use]
     pub unsafe fn from_owned(_: Attached<'_>, ptr: *mut ffi::PyObject) -> Option<Self> {
         NonNull::new(ptr).map(Object)
@@ -109,7 +110,7 @@ impl Object {
     /// The module `name`, if it has been imported. `None`: an exception may be set.
     #[must_use]
     pub fn imported(py: Attached<'_>, name: &str) -> Option<Self> {
-        let name = Self::interned(py, name)?;
+        let name = Self::text(py, name)?;
         // SAFETY: attached; the name is a `str`.
         unsafe { Self::from_owned(py, ffi::PyImport_GetModule(name.as_ptr())) }
     }
@@ -127,8 +128,8 @@ impl Object {
     /// Sets the item `key` of a dictionary. `None`: exception set.
     #[must_use]
     pub fn set_item(&self, _: Attached<'_>, key: &CStr, value: &Object) -> Option<()> {
-        // SAFETY: attached; both are live, the key ends in NUL, and a dictionary takes references of
-        // its own.
+        // SAFETY: attached; both are live, the key ends in NUL, and a dictionary takes references
+        // of its own.
         let status =
             unsafe { ffi::PyDict_SetItemString(self.as_ptr(), key.as_ptr(), value.as_ptr()) };
         (status == 0).then_some(())

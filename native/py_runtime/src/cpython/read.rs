@@ -20,8 +20,8 @@ pub(crate) fn integer_attribute(py: Attached<'_>, object: &Object, name: &CStr) 
     }
 }
 
-/// The text of a `str` as UTF-8; lone surrogates come out as `\udcXX` escapes instead of failing. `None`:
-/// an exception is set, which is `MemoryError` if there is no memory for a copy.
+/// The text of a `str` as UTF-8; lone surrogates come out as `\udcXX` escapes instead of failing.
+/// `None`: an exception is set, which is `MemoryError` if there is no memory for a copy.
 #[must_use]
 pub fn lossy_text(py: Attached<'_>, text: &Object) -> Option<String> {
     const UTF8: &CStr = c"utf-8";
@@ -52,11 +52,12 @@ pub fn lossy_text(py: Attached<'_>, text: &Object) -> Option<String> {
     copy(slice)
 }
 
-/// A copy of text whose length comes from Python code. `None`: there is no memory, and `MemoryError` is set.
+/// A copy of text whose length comes from Python code. `None`: there is no memory, and
+/// `MemoryError` is set.
 fn copy(utf8: &[u8]) -> Option<String> {
     let mut text = String::new();
     if text.try_reserve_exact(utf8.len()).is_err() {
-        // SAFETY: attached, as whoever has a `str` is.
+        // SAFETY: attached, as every owner of an `Object` is.
         unsafe { ffi::PyErr_NoMemory() };
         return None;
     }

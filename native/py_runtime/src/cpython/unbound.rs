@@ -6,9 +6,9 @@ use pyo3_ffi as ffi;
 
 use crate::cpython::object::{Attached, Object};
 
-/// An owned reference that may be sent to another thread, but not used there (PyO3: `Py<T>`). Only the
-/// thread that owns its interpreter can turn it back into an [`Object`]. Dropping one would need the
-/// GIL, so it leaks instead: the owner sends it to its context's mailbox.
+/// An owned reference that may be sent to another thread, but not used there (PyO3: `Py<T>`). Only
+/// the thread that owns its interpreter can turn it back into an [`Object`]. Dropping one would
+/// need the GIL, so it leaks instead: the owner sends it to its context's mailbox.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "dropping an unbound reference leaks the object"]
 pub struct Unbound(NonNull<ffi::PyObject>);
@@ -33,7 +33,7 @@ impl Unbound {
     /// The thread is attached to the interpreter that the object belongs to.
     #[must_use]
     pub unsafe fn bind(self, py: Attached<'_>) -> Object {
-        // SAFETY: `unbind` gave up exactly this reference.
+        // SAFETY: `unbind` has taken exactly this reference.
         unsafe { Object::from_owned(py, self.0.as_ptr()) }.expect("not null")
     }
 

@@ -1,13 +1,13 @@
 //! Making the holder of a shared GIL see a drop request, on CPython before 3.13.
 //!
 //! There a thread that waits sets `gil_drop_request` in its *own* interpreter. A holder in another
-//! interpreter never sees that, and a loop in pure Python keeps the GIL for as long as it runs: one busy
-//! sub-interpreter stops all others and the workers. So a thread has to wait in the holder's interpreter.
-//! CPython doesn't tell who holds the GIL, but the watchdog knows which contexts run long jobs: for each
-//! interpreter that runs one, a thread waits in it until the job is over.
+//! interpreter never sees that, and a loop in pure Python keeps the GIL for as long as it runs: one
+//! busy sub-interpreter stops all others and the workers. So a thread has to wait in the holder's
+//! interpreter. CPython doesn't tell who holds the GIL, but the watchdog knows which contexts run
+//! long jobs: for each interpreter that runs one, a thread waits in it until the job is over.
 //!
-//! Python code may also compute in a thread that it has started, which no context knows. Then contexts
-//! wait for long and none gets the GIL. If so, a thread waits in each interpreter.
+//! Python code may also compute in a thread that it has started, which no context knows. Then
+//! contexts wait for long and none gets the GIL. If so, a thread waits in each interpreter.
 //!
 //! None of this happens before the first sub-interpreter, or from CPython 3.13 on.
 
@@ -28,8 +28,8 @@ pub(crate) const LONG_JOB: Duration = Duration::from_millis(1);
 /// counted as waiting.
 const MIN_INTERVAL: Duration = Duration::from_micros(100);
 const MAX_INTERVAL: Duration = Duration::from_millis(20);
-/// How long the requesting thread keeps the GIL. The holder asks for it again as soon as it sees that
-/// another thread has got it, and would get it before threads that have to be woken.
+/// How long the requesting thread keeps the GIL. The holder asks for it again as soon as it sees
+/// that another thread has got it, and would get it before threads that have to be woken.
 const HOLD_AFTER_DROP: Duration = Duration::from_micros(20);
 
 /// The numbers of the interpreters that a thread waits in.
@@ -87,8 +87,8 @@ fn request_while_it_helps(holder: &dyn GilHolder) {
     }
 }
 
-/// Requests as soon as a context waits, and now and then for threads that aren't counted. Less and less
-/// of that while the GIL is free, because the job is blocked in C: there is no need then.
+/// Requests as soon as a context waits, and now and then for threads that aren't counted. Less and
+/// less of that while the GIL is free, because the job is blocked in C: there is no need then.
 fn request_until_job_ends(holder: &dyn GilHolder) {
     let mut pause = LONG_JOB;
     while holder.busy_for().is_some_and(|busy| busy > LONG_JOB) {

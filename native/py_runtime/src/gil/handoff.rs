@@ -1,22 +1,22 @@
-//! Fair handoff of what one thread at a time can hold, here the GIL. A holder that releases it and asks
-//! again at once would nearly always get it back.
+//! Fair handoff of what one thread at a time can hold, here the GIL. A holder that releases it and
+//! asks again at once would nearly always get it back.
 //!
-//! Waiters increment `waiters`; each new holder increments `generation`. A thread that hands off waits
-//! until the generation has changed, because another thread has had the lock then, or until no thread
-//! waits any more.
+//! Waiters increment `waiters`; each new holder increments `generation`. A thread that hands off
+//! waits until the generation has changed, because another thread has had the lock then, or until
+//! no thread waits any more.
 //!
-//! A thread that waits inside CPython wakes at each switch interval to ask the holder to release the
-//! GIL: a thousand of them would keep all cores busy with that. So only a few wait there at a time. The
-//! others sleep outside, in the order in which they came, each until a thread that was inside has had the
-//! lock.
+//! A thread that waits inside CPython wakes at each switch interval to ask the holder to release
+//! the GIL: a thousand of them would keep all cores busy with that. So only a few wait there at a
+//! time. The others sleep outside, in the order in which they came, each until a thread that was
+//! inside has had the lock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, Thread, current, park, yield_now};
 
-/// How many threads wait inside CPython at most: enough that one is ready whenever the lock is released.
-/// In a model of three threads one of them sleeps.
+/// How many threads wait inside CPython at most: enough that one is ready whenever the lock is
+/// released. In a model of three threads one of them sleeps.
 const MAX_INSIDE: usize = if cfg!(feature = "loom") { 2 } else { 4 };
 
 /// Who waits, and how often the lock has changed hands.
@@ -79,8 +79,9 @@ impl Handoff {
         }
     }
 
-    /// Sleeps until [`Handoff::wake_one`] is called for this thread. There is one call for each sleep, in
-    /// whichever order: the waiters are counted up and down by one atomic, which decides on both.
+    /// Sleeps until [`Handoff::wake_one`] is called for this thread. There is one call for each
+    /// sleep, in whichever order: the waiters are counted up and down by one atomic, which decides
+    /// on both.
     #[cold]
     fn sleep_outside(&self) {
         let sleeper = Arc::new(Sleeper { thread: current(), may_enter: AtomicBool::new(false) });
@@ -169,5 +170,95 @@ mod tests {
         });
         assert_eq!(*acquired.lock(), 6400);
         assert!(!handoff.has_waiters());
+    }
+
+    use std::sync::mpsc::channel;
+    use std::time::{Duration, Instant};
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    fn eventually(what: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !what() {
+            assert!(start.elapsed() < DEADLINE, "it never happens");
+            yield_now();
+        }
+    }
+
+    #[test]
+    fn those_that_are_too_many_sleep_until_one_inside_has_had_the_lock() {
+        let handoff = Handoff::new();
+        let (inside, may_get) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (done, is_done) = channel();
+        std::thread::scope(|scope| {
+            for _ in 0..MAX_INSIDE + 2 {
+                let done = done.clone();
+                let (handoff, inside, may_get) = (&handoff, &inside, &may_get);
+                scope.spawn(move || {
+                    handoff.acquire(|| {
+                        inside.fetch_add(1, Ordering::SeqCst);
+                        eventually(|| may_get.load(Ordering::SeqCst));
+                    });
+                    done.send(()).unwrap();
+                });
+            }
+            let sleeping = || handoff.outside.lock().sleepers.len();
+            eventually(|| sleeping() == 2 && inside.load(Ordering::SeqCst) == MAX_INSIDE);
+            assert!(handoff.has_waiters());
+            may_get.store(true, Ordering::SeqCst);
+            for _ in 0..MAX_INSIDE + 2 {
+                is_done.recv_timeout(DEADLINE).expect("a thread was never woken");
+            }
+        });
+        assert_eq!(handoff.generation(), MAX_INSIDE + 2);
+        assert_eq!(handoff.outside.lock().woken_early, 0);
+        assert!(!handoff.has_waiters());
+    }
+
+    #[test]
+    fn a_thread_that_was_woken_before_it_slept_does_not_sleep() {
+        let handoff = Arc::new(Handoff::new());
+        handoff.wake_one();
+        handoff.wake_one();
+        assert_eq!(handoff.outside.lock().woken_early, 2);
+        let (done, is_done) = channel();
+        let sleepers = Arc::clone(&handoff);
+        std::thread::spawn(move || {
+            sleepers.sleep_outside();
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(DEADLINE).expect("it sleeps");
+        assert_eq!(handoff.outside.lock().woken_early, 1);
+    }
+
+    #[test]
+    fn a_holder_that_hands_off_waits_until_another_thread_has_had_the_lock() {
+        let handoff = Handoff::new();
+        let (asked, has_had) = (AtomicUsize::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Only once the holder waits for it.
+                handoff.acquire(|| eventually(|| asked.load(Ordering::SeqCst) > 1));
+                has_had.store(true, Ordering::SeqCst);
+            });
+            eventually(|| handoff.has_waiters());
+            let start = Instant::now();
+            let may_wait = || {
+                asked.fetch_add(1, Ordering::SeqCst);
+                start.elapsed() < DEADLINE
+            };
+            let generation = handoff.generation();
+            handoff.hand_off(|| (), may_wait, || assert!(handoff.generation() > generation));
+        });
+        assert!(has_had.into_inner());
+    }
+
+    #[test]
+    fn a_holder_that_hands_off_to_nobody_takes_the_lock_back_at_once() {
+        let handoff = Handoff::new();
+        let steps = Mutex::new(Vec::new());
+        let step = |what| steps.lock().push(what);
+        handoff.hand_off(|| step("released"), || panic!("it waits"), || step("taken"));
+        assert_eq!(*steps.lock(), ["released", "taken"]);
     }
 }

@@ -1,18 +1,19 @@
 //! Which thread holds the shared GIL, and when it hands it on.
 //!
-//! Holds the policy, the fair handoff, and what CPython needs for it. Uses `cpython`, `sync` and `alloc`.
-//! Never runs users' Python code, and knows neither interpreters nor contexts.
+//! Holds the policy, the fair handoff, and what CPython needs for it. Uses `cpython`, `sync` and
+//! `alloc`. Never runs users' Python code, and knows neither interpreters nor contexts.
 //!
 //! Contexts in worker and subinterp mode share one GIL. A thread that releases it and asks again at
-//! once nearly always gets it back before the thread it woke has even started to run, so "release and
-//! retake" starves the others for tens of milliseconds. And a thread that calls C functions one after
-//! another never reaches the point where CPython itself would make it yield. So contexts that wait are
-//! counted, and the GIL is handed off to them, see [`Handoff`].
+//! once nearly always gets it back before the thread it woke has even started to run, so "release
+//! and retake" starves the others for tens of milliseconds. And a thread that calls C functions one
+//! after another never reaches the point where CPython itself would make it yield. So contexts that
+//! wait are counted, and the GIL is handed off to them, see [`Handoff`].
 //!
-//! Threads that wait inside CPython are not counted: those that Python code started, those that come
-//! back from a blocking call, those that deliver interrupts. They ask CPython for the GIL, which asks
-//! the holder in the eval breaker, which C functions one after another never reach. So a thread detaches
-//! for a moment now and then; if another thread has asked, CPython itself waits until that one has it.
+//! Threads that wait inside CPython are not counted: those that Python code started, those that
+//! come back from a blocking call, those that deliver interrupts. They ask CPython for the GIL,
+//! which asks the holder in the eval breaker, which C functions one after another never reach. So a
+//! thread detaches for a moment now and then; if another thread has asked, CPython itself waits
+//! until that one has it.
 
 pub(crate) mod drop_request;
 pub mod handoff;
@@ -33,8 +34,8 @@ const TIME_SLICE: Duration = Duration::from_micros(200);
 const MAX_HANDOFF: Duration = Duration::from_millis(2);
 
 /// How long a thread may run job after job while no context waits. So much longer than the switch
-/// interval that a thread which waits inside CPython has asked by then, although each release of the GIL
-/// starts its interval anew: otherwise it would never get the GIL.
+/// interval that a thread which waits inside CPython has asked by then, although each release of
+/// the GIL starts its interval anew: otherwise it would never get the GIL.
 const YIELD_AFTER: Duration = Duration::from_millis(1);
 
 /// How long it then stays detached where CPython can't know whether a thread has asked.
@@ -97,7 +98,8 @@ pub(crate) fn must_hand_off(attached: Duration) -> bool {
     attached > TIME_SLICE && HANDOFF.has_waiters()
 }
 
-/// Whether a thread that has been attached for so long should yield to threads that are not counted.
+/// Whether a thread that has been attached for so long should yield to threads that are not
+/// counted.
 pub(crate) fn must_yield(attached: Duration) -> bool {
     attached > YIELD_AFTER
 }

@@ -1,5 +1,5 @@
-//! CPython's switch interval: how long a thread that waits for the GIL does so before it asks the holder
-//! to give it up. One setting for all interpreters that share a GIL.
+//! CPython's switch interval: how long a thread waits for the GIL before it asks the holder to
+//! release it. One setting for all interpreters that share a GIL.
 
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use crate::cpython::exception::Exception;
 use crate::cpython::namespace::library_namespace;
 use crate::cpython::object::{Attached, Object};
 
-/// A pure-Python loop gives way after this long; CPython's 5 ms are felt.
+/// A pure-Python loop yields after this long. CPython's 5 ms would be noticeable.
 pub(crate) const SWITCH_INTERVAL: Duration = Duration::from_micros(300);
 
-/// CPython's own switch interval is the longest that Python code can set: it is for all that share the GIL, and
-/// with a long one neither other contexts nor interrupts get it from a job that computes.
+/// Bounds what Python code can set by CPython's own switch interval: all that share the GIL have
+/// one, and with a long one neither other contexts nor interrupts get the GIL from a job that
+/// computes.
 const BOUND: &[u8] = b"
 import sys
 
@@ -37,23 +38,12 @@ pub(crate) fn bound(py: Attached<'_>) -> Result<(), Exception> {
 
 /// Sets it to [`SWITCH_INTERVAL`], for all that share the GIL.
 pub(crate) fn set(py: Attached<'_>) -> Result<(), Exception> {
-    // SAFETY: attached; `sys` exists, and its function takes one float.
-    let set = unsafe {
+    // SAFETY: attached; the name ends in NUL, and what it names is borrowed from `sys`.
+    let (function, seconds) = unsafe {
         let function = ffi::PySys_GetObject(c"setswitchinterval".as_ptr().cast_mut());
-        let function = Object::from_borrowed(py, function);
-        let seconds =
-            Object::from_owned(py, ffi::PyFloat_FromDouble(SWITCH_INTERVAL.as_secs_f64()));
-        match (function, seconds) {
-            (Some(function), Some(seconds)) => {
-                let call = ffi::PyObject_CallFunctionObjArgs(
-                    function.as_ptr(),
-                    seconds.as_ptr(),
-                    std::ptr::null_mut::<ffi::PyObject>(),
-                );
-                Object::from_owned(py, call)
-            }
-            _ => None,
-        }
+        let seconds = ffi::PyFloat_FromDouble(SWITCH_INTERVAL.as_secs_f64());
+        (Object::from_borrowed(py, function), Object::from_owned(py, seconds))
     };
+    let set = function.zip(seconds).and_then(|(function, seconds)| function.call1(py, &seconds));
     set.map(drop).ok_or_else(|| Exception::take(py))
 }

@@ -24,8 +24,8 @@ use crate::gil::{self, switch_interval};
 use crate::sync::os_thread;
 
 impl Interpreter {
-    /// Creates the interpreter (or joins the main one, or takes one that was set aside) and
-    /// attaches this thread to it.
+    /// Creates the interpreter (or takes the main one, or one that was parked) and attaches this
+    /// thread to it.
     pub fn enter(mode: Mode) -> Result<Self, String> {
         mode.check()?;
         if !boot::is_booted() {
@@ -37,17 +37,17 @@ impl Interpreter {
         }
     }
 
-    /// As [`Interpreter::enter`], which has been called before, but not one that was set aside.
+    /// As [`Interpreter::enter`], which has been called before, but not one that was parked.
     pub(crate) fn enter_new(mode: Mode) -> Result<Self, String> {
         let _turn = (mode == Mode::SubInterpreter).then(CreationTurn::wait);
-        // SAFETY: Python runs, see above, and is never finalized. The main interpreter is where every thread
-        // starts from.
+        // SAFETY: Python runs, see above, and is never finalized. The main interpreter is where
+        // every thread starts from.
         let main = unsafe { new_main_state(mode) }?;
         // SAFETY: the state is new, for this thread, and not attached.
         unsafe { gil::attach(main, Mode::Worker.shares_gil()) };
         let tstate = match mode {
             Mode::Worker => main,
-            // SAFETY: attached with `main`, which is given up.
+            // SAFETY: attached with `main`, which isn't used any more.
             Mode::SubInterpreter | Mode::OwnGil => unsafe { create(mode, main) }?,
         };
         let mut new = Interpreter::attached_with(tstate, mode);
@@ -64,8 +64,9 @@ impl Interpreter {
     }
 }
 
-/// The turn to create an interpreter under the shared GIL. What CPython imports into each lets go of the GIL
-/// with every file: of a hundred threads that do so side by side each waits for the GIL thousands of times.
+/// The turn to create an interpreter under the shared GIL: one thread at a time. What CPython
+/// imports into each releases the GIL with every file. Each of a hundred threads that did so at
+/// once would wait for the GIL thousands of times.
 struct CreationTurn {
     _turn: Option<MutexGuard<'static, ()>>,
 }
@@ -105,10 +106,10 @@ unsafe fn new_main_state(_: Mode) -> Result<*mut ffi::PyThreadState, String> {
     unsafe { new_state(InterpreterPtr(ffi::PyInterpreterState_Main())) }
 }
 
-/// A new state in the main interpreter, for a thread to begin with. Before 3.12 the first state that a
-/// thread makes is the one that `PyGILState_Ensure` finds on it ever after. That has to be its own
-/// interpreter's, or C code which calls back would do so in the main one, and wait for a GIL that it
-/// has. So another thread makes this one.
+/// A new state in the main interpreter, for a thread to begin with. Before 3.12 the first state
+/// that a thread makes is the one that `PyGILState_Ensure` finds on it ever after. That has to be
+/// its own interpreter's, or C code which calls back would do so in the main one, and wait for a
+/// GIL that it has. So another thread makes this one.
 ///
 /// # Safety
 /// Python runs.
@@ -138,7 +139,7 @@ unsafe fn create(
 ) -> Result<*mut ffi::PyThreadState, String> {
     #[cfg(not(Py_3_13))]
     init_shared_statics();
-    // SAFETY: passed on.
+    // SAFETY: as the caller vouches.
     let created = unsafe { new_interpreter(mode) };
     // The bootstrap state has to go: while two states share one thread id, an asynchronous
     // exception for this thread may be set on the wrong one.
@@ -167,8 +168,8 @@ unsafe fn create(
     }
 }
 
-/// Before 3.13 `datetime` keeps what parses its times in a static, from whichever interpreter needed it
-/// first. The main one never ends.
+/// Before 3.13 `datetime` keeps what parses its times in a static, from whichever interpreter
+/// needed it first. The main one never ends.
 #[cfg(not(Py_3_13))]
 fn init_shared_statics() {
     static DONE: AtomicBool = AtomicBool::new(false);
@@ -178,16 +179,16 @@ fn init_shared_statics() {
     // SAFETY: the caller is attached to the main interpreter.
     let py = unsafe { Attached::assume() };
     const SOURCE: &[u8] = b"import datetime\ndatetime.datetime.strptime('2000', '%Y')";
-    // An installation without `datetime` has nothing to settle.
+    // An installation without `datetime` has nothing to initialise.
     let _ = library_namespace(py, "py_context_router.interpreter")
         .and_then(|namespace| code::exec(py, SOURCE, "<statics>", &namespace));
     DONE.store(true, Ordering::Relaxed);
 }
 
-/// Before 3.13 (`_asyncio`: 3.12) these modules in C keep in statics what belongs to one interpreter: classes
-/// of the one that imported them first (so that `asyncio.CancelledError` is another class, and a `Decimal`
-/// equals no `Fraction`), or objects of the last, which are gone when that ends. Each has a twin in Python
-/// that is taken where it can't be imported.
+/// Before 3.13 (`_asyncio`: 3.12) these modules in C keep in statics what belongs to one
+/// interpreter: classes of the one that imported them first (so that `asyncio.CancelledError` is
+/// another class, and a `Decimal` equals no `Fraction`), or objects of the last, which are gone
+/// when that ends. Each has a version in Python that is used where it can't be imported.
 ///
 /// # Safety
 /// The thread is attached to a new interpreter.
@@ -204,8 +205,8 @@ unsafe fn block_single_interpreter_modules() {
     }
 }
 
-/// CPython 3.11 makes sub-interpreters without a limit on the digits of integers in text, which guards
-/// against conversions that take for ever.
+/// CPython 3.11 makes sub-interpreters without a limit on the digits of integers in text, which
+/// guards against conversions that take for ever.
 ///
 /// # Safety
 /// The thread is attached to a new interpreter.
@@ -217,7 +218,7 @@ unsafe fn limit_digits() {
         sys.set_int_max_str_digits(digits)";
     // SAFETY: as the caller vouches.
     let py = unsafe { Attached::assume() };
-    // Should it fail the interpreter is what CPython has made.
+    // If that fails, the interpreter stays as CPython has made it.
     let _ = library_namespace(py, "py_context_router.digits")
         .and_then(|namespace| code::exec(py, SOURCE, "<digits>", &namespace));
 }
@@ -229,11 +230,11 @@ unsafe fn new_interpreter(mode: Mode) -> Result<*mut ffi::PyThreadState, String>
     let own = mode == Mode::OwnGil;
     let config = ffi::PyInterpreterConfig {
         use_main_obmalloc: i32::from(!own),
-        // Neither is, but `guard` says so with more words.
+        // Neither is, but the audit hook refuses both with a better message.
         allow_fork: 1,
         allow_exec: 1,
         allow_threads: 1,
-        // A daemon thread would outlive the interpreter, which CPython can't bear.
+        // A daemon thread would outlive the interpreter, and CPython would crash.
         allow_daemon_threads: 0,
         check_multi_interp_extensions: i32::from(own || cfg!(Py_GIL_DISABLED)),
         gil: if own {
@@ -247,7 +248,7 @@ unsafe fn new_interpreter(mode: Mode) -> Result<*mut ffi::PyThreadState, String>
     let status = unsafe { ffi::Py_NewInterpreterFromConfig(&raw mut tstate, &raw const config) };
     // SAFETY: reads the status by value.
     if unsafe { ffi::PyStatus_Exception(status) } != 0 {
-        return Err(crate::boot::status_text(&status));
+        return Err(boot::status_text(&status));
     }
     Ok(tstate)
 }

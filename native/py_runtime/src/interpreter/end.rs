@@ -1,4 +1,4 @@
-//! Leaving an interpreter: it is ended, kept for the next context, or left behind.
+//! Leaving an interpreter: it is ended, parked for the next context, or left behind.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -62,9 +62,10 @@ impl Interpreter {
         }
     }
 
-    /// Runs what CPython runs only when it has put its own standard streams back, which are the VM's: exit
-    /// functions, and the finalizers of what is garbage by now. And before 3.12 an `atexit` callback may
-    /// start a thread, and CPython looks for threads only after it has run them.
+    /// Runs what CPython runs only when it has put its own standard streams back, which are the
+    /// VM's: exit functions, and the finalizers of what is garbage by now. And before 3.12 an
+    /// `atexit` callback may start a thread, and CPython looks for threads only after it has run
+    /// them.
     fn run_last_code(&self) {
         let py = self.attached();
         run_exit_functions(py);
@@ -75,7 +76,7 @@ impl Interpreter {
         collect_garbage(py);
     }
 
-    /// As dropping it, but an interpreter that is as new again is given back instead of being set aside
+    /// As dropping it, but an interpreter that could be reset is returned instead of being parked
     /// for the next context.
     pub(crate) fn end_or_park(self) -> Option<ParkedInterpreter> {
         let mut this = std::mem::ManuallyDrop::new(self);
@@ -83,22 +84,22 @@ impl Interpreter {
         if this.try_reset() {
             return this.detach_for_good().ok();
         }
-        // Threads are joined again, of which there are none, and it isn't reset again.
+        // Joins threads again, of which there are none, and doesn't reset again.
         this.reset = None;
         drop(std::mem::ManuallyDrop::into_inner(this));
         None
     }
 
-    /// Leaves the interpreter to whoever gets it next; this thread is detached. `None`: it is lost.
+    /// Leaves the interpreter without a thread; this one is detached. `None`: it is lost.
     pub(crate) fn park(self) -> Option<ParkedInterpreter> {
         let mut this = std::mem::ManuallyDrop::new(self);
         this.join_python_threads();
         this.detach_for_good().ok()
     }
 
-    /// Makes the interpreter as new, if it is to be kept. `false`: it isn't, or can't be.
+    /// Resets the interpreter, if it is to be reused. `false`: it isn't, or can't be reset.
     fn try_reset(&mut self) -> bool {
-        // Resetting runs Python code, so threads are looked for before and after.
+        // Resetting runs Python code, so threads are checked for before and after.
         if self.reset.is_none() || !self.is_last_thread() || !self.renew_state() {
             return false;
         }
@@ -107,11 +108,13 @@ impl Interpreter {
             .is_some_and(|reset| reset::reset(self.attached(), reset) && self.is_last_thread())
     }
 
-    /// Gives the thread another state. With the old one goes what it holds, such as the values of context
-    /// variables, whose finalizers may change what a reset is to put back. `false`: no memory for one.
+    /// Replaces the thread's state. The old one is cleared with what is in it, such as the values
+    /// of context variables, whose finalizers may change what a reset is to restore. `false`: no
+    /// memory for one.
     fn renew_state(&mut self) -> bool {
-        // SAFETY: the interpreter is alive, and the thread attached with its own state, which is cleared
-        // when it is not attached any more. Nobody else has a pointer to it: the gate is closed.
+        // SAFETY: the interpreter is alive, and the thread attached with its own state, which is
+        // cleared when it is not attached any more. No other thread has a pointer to it: the gate
+        // is closed.
         unsafe {
             let Ok(new) = new_state(self.pointer()) else { return false };
             let old = std::mem::replace(&mut self.tstate, new);
@@ -132,13 +135,14 @@ impl Interpreter {
         clear(py);
     }
 
-    /// Whether Python code that others run too keeps pointers to its built-in methods: in CPython 3.12,
-    /// where `_datetime` calls one `_strptime` for all and each interpreter has methods of its own.
+    /// Whether Python code that others run too keeps pointers to its built-in methods: in CPython
+    /// 3.12, where `_datetime` calls one `_strptime` for all and each interpreter has methods of
+    /// its own.
     fn has_shared_code(&self) -> bool {
         self.mode == Mode::SubInterpreter && cfg!(all(Py_3_12, not(Py_3_13)))
     }
 
-    /// Whether no other thread has a state in the interpreter. Nobody can come in meanwhile: that
+    /// Whether no other thread has a state in the interpreter. None can make one meanwhile: that
     /// takes the GIL, which this thread holds, or the gate, which is closed.
     fn is_last_thread(&self) -> bool {
         // SAFETY: the interpreter is alive and its list of states is not being changed.
@@ -157,7 +161,7 @@ fn join_late_threads(py: Attached<'_>) {
         if threading is not None:\n \
             for thread in threading.enumerate():\n  \
                 if thread is not threading.current_thread() and not thread.daemon: thread.join()";
-    // Who raises here is left behind as a thread, or has ended.
+    // If a join raises, that thread is left running, or has ended.
     let _ = library_namespace(py, "py_context_router.interpreter")
         .and_then(|namespace| code::exec(py, SOURCE, "<threads>", &namespace));
 }
@@ -178,21 +182,22 @@ unsafe fn release_leftover_gil() {
     }
 }
 
-/// How long `atexit` callbacks wait for the threads that Python code has started in the main interpreter.
+/// How long `atexit` callbacks wait for the threads that Python code has started in the main
+/// interpreter.
 const MAX_THREADS_WAIT: Duration = Duration::from_secs(4);
 
-/// Ends the threads that Python code has started in the main interpreter, and runs its `atexit` callbacks,
-/// once each. They may take as long as they like, so this is for a thread of its own; one that has nothing to
-/// do with Python.
+/// Ends the threads that Python code has started in the main interpreter, and runs its `atexit`
+/// callbacks, once each. They may take as long as they like, so this is for a thread of its own,
+/// which has nothing to do with Python.
 pub fn run_atexit() {
     if !boot::is_booted() {
         return;
     }
     let (ended, end) = mpsc::channel();
     let end_threads = move || {
-        // SAFETY: this thread has nothing to do with Python; attached by the visit.
+        // SAFETY: this thread has nothing to do with Python; attached here.
         unsafe { with_main_attached(|| python_threads::end(Attached::assume())) };
-        // Nobody may wait any more.
+        // The other end may not wait any more.
         let _ = ended.send(());
     };
     // In a thread of its own: what doesn't end keeps the callbacks waiting only for so long.
@@ -200,11 +205,11 @@ pub fn run_atexit() {
         let _ = end.recv_timeout(MAX_THREADS_WAIT);
     }
     let run_last_code = || {
-        // SAFETY: attached by the visit.
+        // SAFETY: attached here.
         let py = unsafe { Attached::assume() };
         run_exit_functions(py);
         python_threads::finish(py);
     };
-    // SAFETY: says the caller.
+    // SAFETY: this thread has nothing to do with Python.
     unsafe { with_main_attached(run_last_code) };
 }

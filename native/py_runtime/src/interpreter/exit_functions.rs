@@ -5,8 +5,8 @@ use pyo3_ffi as ffi;
 use crate::cpython::exception::clear;
 use crate::cpython::object::{Attached, Object};
 
-/// Runs the `atexit` callbacks of the interpreter that the thread is attached to, once each. What they
-/// raise CPython reports itself.
+/// Runs the `atexit` callbacks of the interpreter that the thread is attached to, once each. What
+/// they raise CPython reports itself.
 pub(crate) fn run_exit_functions(py: Attached<'_>) {
     let run =
         Object::import(py, c"atexit").and_then(|atexit| atexit.getattr_c(py, c"_run_exitfuncs"));

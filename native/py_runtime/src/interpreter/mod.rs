@@ -1,9 +1,9 @@
 //! Interpreters: making, entering, leaving and ending them.
 //!
-//! A context's interpreter is one value, which exists from `enter` until it is dropped. The thread that
-//! enters it uses it and ends it; nobody else. Attaching and detaching goes through here, so that the
-//! GIL policy sees every turn. Uses `boot` and what is below that. Never ends the main interpreter, and
-//! knows no contexts.
+//! A context's interpreter is one value, which exists from `enter` until it is dropped. The thread
+//! that enters it uses it and ends it; no other thread does. Attaching and detaching goes through
+//! here, so that the GIL policy sees every turn. Uses `boot` and what is below that. Never ends the
+//! main interpreter, and knows no contexts.
 
 mod create;
 mod end;
@@ -26,21 +26,21 @@ pub use end::run_atexit;
 /// The interpreter of the current thread, with the thread's own state in it.
 ///
 /// The state is kept for the thread's life: `threading.local`, numpy and torch keep theirs in it.
-/// `enter` returns attached; drop must happen attached, after every object has been let go.
+/// `enter` returns attached; drop must happen attached, after every object has been dropped.
 #[derive(Debug)]
 pub struct Interpreter {
     mode: Mode,
     tstate: *mut ffi::PyThreadState,
     attached_since: Cell<Instant>,
-    /// How often this thread has let in those who aren't counted as waiting.
+    /// How often this thread has yielded to threads that aren't counted as waiting.
     yields: Cell<u32>,
-    /// Makes the interpreter as new for the next context, where interpreters are kept.
+    /// Resets the interpreter for the next context, where interpreters are reused.
     reset: Option<Object>,
-    /// Another context has had it before.
+    /// Another context has used it before.
     is_reused: bool,
 }
 
-/// The interpreter as seen by a thread that wants to strike a blow in it.
+/// The interpreter, for another thread that attaches to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InterpreterPtr(*mut ffi::PyInterpreterState);
 
@@ -72,14 +72,14 @@ impl Interpreter {
         work()
     }
 
-    /// Hands the GIL on if another thread has waited for it long enough.
+    /// Hands the GIL off, or yields it, if this thread has had it for long.
     pub(crate) fn maybe_yield_gil(&self) {
-        let held = self.attached_since.get().elapsed();
-        if self.mode.shares_gil() && gil::must_hand_off(held) {
+        let attached = self.attached_since.get().elapsed();
+        if self.mode.shares_gil() && gil::must_hand_off(attached) {
             // SAFETY: attached, with our own state.
             unsafe { gil::hand_off(self.tstate) };
             self.attached_since.set(Instant::now());
-        } else if gil::must_yield(held) {
+        } else if gil::must_yield(attached) {
             let times = self.yields.get();
             self.yields.set(times.wrapping_add(1));
             // SAFETY: as above.
@@ -88,7 +88,7 @@ impl Interpreter {
         }
     }
 
-    /// Whether another context has had it before, and may have left something in it.
+    /// Whether another context has used it before, and may have left something in it.
     pub(crate) fn is_reused(&self) -> bool {
         self.is_reused
     }
@@ -112,13 +112,14 @@ impl Interpreter {
     }
 }
 
-/// The thread is detached as long as this lives. A panic must not leave it so: the code that contains
-/// the panic takes the thread for attached.
+/// The thread is detached as long as this lives. A panic must not leave it so: the code that
+/// contains the panic takes the thread for attached.
 struct Detached<'a>(&'a Interpreter);
 
 impl<'a> Detached<'a> {
     fn new(interpreter: &'a Interpreter) -> Self {
-        // SAFETY: attached, see the type's invariant, on the owning thread (the type is not `Send`).
+        // SAFETY: attached, see the type's invariant, on the owning thread (the type is not
+        // `Send`).
         unsafe { ffi::PyEval_SaveThread() };
         Detached(interpreter)
     }
@@ -165,7 +166,7 @@ pub(crate) unsafe fn with_attached(interpreter: InterpreterPtr, f: impl FnOnce()
 /// # Safety
 /// The interpreter is alive.
 unsafe fn new_state(interpreter: InterpreterPtr) -> Result<*mut ffi::PyThreadState, String> {
-    // SAFETY: as the caller says.
+    // SAFETY: as the caller vouches.
     let state = unsafe { ffi::PyThreadState_New(interpreter.0) };
     if state.is_null() { Err("no memory for a thread state".into()) } else { Ok(state) }
 }

@@ -12,7 +12,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Whether the linked Python can give this mode, or a sentence on why it can't.
+    /// Whether the linked Python has this mode, or a sentence on why it hasn't.
     pub fn check(self) -> Result<(), String> {
         match self {
             Mode::OwnGil if !cfg!(Py_3_12) => Err(format!(
@@ -23,7 +23,7 @@ impl Mode {
         }
     }
 
-    /// Whether contexts of this mode take turns on the main interpreter's GIL.
+    /// Whether contexts of this mode share the main interpreter's GIL.
     #[must_use]
     pub fn shares_gil(self) -> bool {
         !cfg!(Py_GIL_DISABLED) && self != Mode::OwnGil

@@ -1,4 +1,4 @@
-//! Interpreters that no thread is in, and those of them that wait for the next context.
+//! Interpreters that no thread is in, and the list of those that wait for the next context.
 
 use parking_lot::Mutex;
 use pyo3_ffi as ffi;
@@ -10,17 +10,18 @@ use crate::cpython::unbound::Unbound;
 use crate::gil;
 use crate::sync::os_thread;
 
-/// An interpreter that no thread is in, by a state that no thread uses. CPython up to 3.12 can't make
-/// a state in an interpreter that has none ("thread state already initialized", and aborts).
+/// An interpreter that no thread is in. It keeps a state that no thread uses. CPython up to 3.12
+/// can't make a state in an interpreter that has none ("thread state already initialized", and
+/// aborts).
 #[derive(Debug)]
-#[must_use = "nobody else can end it"]
+#[must_use = "only its owner can end it"]
 pub(crate) struct ParkedInterpreter {
     mode: Mode,
     parked_state: *mut ffi::PyThreadState,
     reset: Option<Unbound>,
 }
 
-// SAFETY: the state is never attached; it only changes hands, and whoever has it may delete it.
+// SAFETY: the state is never attached, and its owner may delete it on any thread.
 unsafe impl Send for ParkedInterpreter {}
 
 impl ParkedInterpreter {
@@ -35,8 +36,8 @@ impl ParkedInterpreter {
         // SAFETY: a parked interpreter is alive, and no thread's but ours from now on.
         let tstate =
             unsafe { new_state(InterpreterPtr(ffi::PyThreadState_GetInterpreter(parked_state))) }?;
-        // SAFETY: the new state is of this thread and not attached; the parked_state's is nobody's, and
-        // while it stayed, a blow meant for a thread might find it instead.
+        // SAFETY: the new state is of this thread and not attached; no thread uses the parked
+        // state. It has to go: an asynchronous exception for a thread might be set on it instead.
         unsafe {
             gil::attach(tstate, mode.shares_gil());
             ffi::PyThreadState_Clear(parked_state);
@@ -49,8 +50,8 @@ impl ParkedInterpreter {
         Ok(entered)
     }
 
-    /// Ends it, on a thread of its own: that runs Python code, which may take long. Without a thread to be
-    /// had it is left behind.
+    /// Ends it, on a thread of its own: that runs Python code, which may take long. Without a
+    /// thread it is left behind.
     pub(crate) fn end(self) {
         let end = move || {
             if let Ok(mut entered) = self.enter() {
@@ -60,9 +61,9 @@ impl ParkedInterpreter {
         let _ = os_thread::spawn_python("py_end", end);
     }
 
-    /// Runs `f` attached to it, and leaves it parked.
+    /// Runs `f` attached to it. It stays parked.
     pub(crate) fn with_attached(&self, f: impl FnOnce()) {
-        // SAFETY: a parked interpreter is alive, and stays so while we have it.
+        // SAFETY: a parked interpreter is alive as long as `self`.
         unsafe {
             with_attached(InterpreterPtr(ffi::PyThreadState_GetInterpreter(self.parked_state)), f)
         };
@@ -70,10 +71,11 @@ impl ParkedInterpreter {
 }
 
 impl Interpreter {
-    /// Detaches for good and leaves only a state that keeps the interpreter.
+    /// Detaches for good and leaves only the parked state.
     pub(super) fn detach_for_good(&mut self) -> Result<ParkedInterpreter, String> {
         let reset = self.reset.take().map(Object::unbind);
-        // SAFETY: the interpreter is alive. The thread is attached with its own state, which goes.
+        // SAFETY: the interpreter is alive. The thread is attached with its own state, which is
+        // deleted.
         unsafe {
             let parked_state = new_state(self.pointer());
             ffi::PyThreadState_Clear(self.tstate);
@@ -85,12 +87,12 @@ impl Interpreter {
 
 static PARKED: Mutex<Vec<ParkedInterpreter>> = Mutex::new(Vec::new());
 
-/// Sets a reset interpreter aside.
+/// Parks a reset interpreter for the next context.
 pub(crate) fn put(parked: ParkedInterpreter) {
     PARKED.lock().push(parked);
 }
 
-/// Takes one of a mode that was set aside.
+/// Takes a parked interpreter of this mode.
 pub(crate) fn take(mode: Mode) -> Option<ParkedInterpreter> {
     let mut parked = PARKED.lock();
     let place = parked.iter().rposition(|one| one.mode() == mode)?;

@@ -1,12 +1,12 @@
-# Runs in a namespace of its own in each interpreter that may be kept: at the top level when the
-# interpreter is new, to note what it looks like; `reset` to make it look so again.
+# Runs in a namespace of its own in each interpreter that may be reused. The top level runs when the
+# interpreter is new, and records its state; `reset` restores that.
 import _codecs, _imp, _warnings, builtins, codecs, gc, os, posix, sys
 
 # In the place of the built-ins, which may be what has to be restored.
 globals().update({name: value for name, value in vars(builtins).items() if name[:2] != "__"})
 
 # How often everything is put back before finalizers that change it each time count as endless.
-MOST_ROUNDS = 10
+MAX_ROUNDS = 10
 
 
 # What is registered for a fork stays for good, with the module that has registered it; and nothing
@@ -61,16 +61,16 @@ _imported = sys.modules
 _modules = dict(_imported)
 # What is restored, each with a copy.
 _dicts, _lists, _sets, _classes, _functions = [], [], [], [], []
-# By their ids, what has been noted; the latter two are emptied.
-_noted = {id(_imported), id(sys.path_importer_cache)}
+# The ids of what has been recorded; the latter two are emptied.
+_recorded = {id(_imported), id(sys.path_importer_cache)}
 
 
-def _note(values):
+def _record(values):
     for value in values:
         kind = type(value)
-        if kind in _PLAIN or id(value) in _noted:
+        if kind in _PLAIN or id(value) in _recorded:
             continue
-        _noted.add(id(value))
+        _recorded.add(id(value))
         if kind is _function_type:
             _functions.append(value)
         elif kind is dict:
@@ -80,24 +80,24 @@ def _note(values):
         elif kind is set:
             _sets.append((value, set(value)))
         elif kind is staticmethod or kind is classmethod:
-            _note([value.__func__])
+            _record([value.__func__])
         elif isinstance(value, type):
             if value.__flags__ & (_HEAP | _IMMUTABLE) == _HEAP:
                 names = dict(_class_dict(value))
                 _classes.append((value, names, _class_bases(value)))
-                _note([value for value in names.values() if type(value) in _WITH_FUNCTION])
+                _record([value for value in names.values() if type(value) in _WITH_FUNCTION])
         elif kind is not _module_type:
             names = getattr(value, "__dict__", None)
             if type(names) is dict:
-                _note([names])
+                _record([names])
 
 
 _WITH_FUNCTION = {_function_type, staticmethod, classmethod}
 _names = [m.__dict__ for m in _modules.values() if type(m) is _module_type]
-_note([vars(builtins)])
-_note(_names)
+_record([vars(builtins)])
+_record(_names)
 for _each in _names:
-    _note(_each.values())
+    _record(_each.values())
 _codes = [function.__code__ for function in _functions]
 _defaults = [function.__defaults__ for function in _functions]
 _keyword_defaults = [function.__kwdefaults__ for function in _functions]
@@ -111,7 +111,7 @@ _int_digits = sys.get_int_max_str_digits()
 _dlopen_flags = sys.getdlopenflags()
 _gc_threshold = gc.get_threshold()
 _events = [event for event in vars(sys.monitoring.events).values() if event]
-del _names, _noted, _each
+del _names, _recorded, _each
 
 # ---------------------------------------------------------------- restoring
 
@@ -178,8 +178,8 @@ def _restore_functions():
         and _are_same(keyword_defaults, _keyword_defaults)
     ):
         return False
-    noted = zip(_functions, _codes, _defaults, _keyword_defaults)
-    for function, code, default, keyword_default in noted:
+    recorded = zip(_functions, _codes, _defaults, _keyword_defaults)
+    for function, code, default, keyword_default in recorded:
         function.__code__ = code
         function.__defaults__ = default
         function.__kwdefaults__ = keyword_default
@@ -224,7 +224,7 @@ def _is_native(module):
     return not names.isdisjoint({"BuiltinImporter", "ExtensionFileLoader"})
 
 
-# What C code has hold of stays with it: the package that it is in, and what these import.
+# What C code refers to stays with it: the package that it is in, and what these import.
 _KEPT_FOR = {"_decimal": {"numbers"}, "_zoneinfo": {"zoneinfo"}}
 
 
@@ -246,7 +246,7 @@ def _restore_all():
     changed = [_restore_dict(names, before) for names, before in _dicts]
     changed += [_restore_list(value, before) for value, before in _lists]
     changed += [_restore_set(value, before) for value, before in _sets]
-    changed += [_restore_class(*noted) for noted in _classes]
+    changed += [_restore_class(*recorded) for recorded in _classes]
     changed += [_restore_functions(), _restore_codecs()]
     _restore_settings()
     changed += [_restore_dict(_imported, _kept())]
@@ -260,8 +260,8 @@ def reset():
     if _is_audited:
         raise RuntimeError("it has an audit hook")
     _restore_dict(vars(builtins), _dicts[0][1])
-    # Finalizers run when what they are of is let go of, and may change what was put back before.
-    for _ in range(MOST_ROUNDS):
+    # Finalizers run as objects are dropped, and may change what was restored before.
+    for _ in range(MAX_ROUNDS):
         atexit = _imported.get("atexit")
         if atexit is not None:
             atexit._run_exitfuncs()

@@ -1,12 +1,12 @@
 //! Interrupting code that is to stop, again and again until it does.
 //!
-//! To set an exception on a thread takes the GIL of its interpreter. That may take a while, and for ever
-//! while C code keeps the GIL. So one thread per GIL runs as long as something under that GIL is to be
-//! interrupted. Many timeouts at once need no more threads than one, and a GIL that is stuck delays no
-//! interrupt under another one.
+//! To set an exception on a thread takes the GIL of its interpreter. That may take a while, and for
+//! ever while C code keeps the GIL. So one thread per GIL runs as long as something under that GIL
+//! is to be interrupted. Many timeouts at once need no more threads than one, and a GIL that is
+//! stuck delays no interrupt under another one.
 //!
-//! Code that is interrupted may clean up: the next exception is set after a grace, which begins when the
-//! one before has been raised. A thread that is in C raises it only on its return.
+//! Code that is interrupted may clean up: the next exception is set after a grace, which begins
+//! when the one before has been raised. A thread that is in C raises it only on its return.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -29,13 +29,14 @@ pub(crate) enum Target {
 
 /// A context whose code is to stop.
 pub(crate) trait Interruptible: Send + Sync {
-    /// Marks the target as one to interrupt. `false`: it doesn't run any more. Called before each attempt.
+    /// Marks the target as one to interrupt. `false`: it doesn't run any more. Called before each
+    /// attempt.
     fn mark_and_check(&self, target: Target) -> bool;
-    /// Interrupts the target if it still runs. `false`: not now, it has to be tried again. The thread is
-    /// attached to the context's interpreter.
+    /// Interrupts the target if it still runs. `false`: not now, it has to be tried again. The
+    /// thread is attached to the context's interpreter.
     fn deliver(&self, target: Target) -> bool;
-    /// Whether the target has still to raise the exception that was set. The thread is attached to the
-    /// context's interpreter.
+    /// Whether the target has still to raise the exception that was set. The thread is attached to
+    /// the context's interpreter.
     fn has_to_raise(&self, target: Target) -> bool;
     /// How long interrupted code may clean up. `None`: for ever.
     fn grace(&self) -> Option<Duration>;
@@ -58,10 +59,11 @@ pub(crate) enum Gil {
     Own(u64),
 }
 
-/// The time between two attempts while the target can't be interrupted or has still to raise the exception.
-/// Also the time between two interrupts after the grace, in a context that is closing.
+/// The time between two attempts while the target can't be interrupted or has still to raise the
+/// exception. Also the time between two interrupts after the grace, in a context that is closing.
 const RETRY: Duration = Duration::from_millis(20);
-/// After this long the target counts as stuck in C, and attempts follow each other after `SLOW_RETRY`.
+/// After this long the target counts as stuck in C, and attempts follow each other after
+/// `SLOW_RETRY`.
 const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// Also the time between two interrupts after the grace, in a context that isn't closing.
 const SLOW_RETRY: Duration = Duration::from_secs(1);
@@ -175,8 +177,8 @@ struct Queue {
 
 static QUEUES: LazyLock<Mutex<HashMap<Gil, Queue>>> = LazyLock::new(Mutex::default);
 
-/// Interrupts the target soon, and again until it ends. If it has been already it has its grace, unless
-/// it is to be interrupted `at_once`. Any thread; never waits.
+/// Interrupts the target soon, and again until it ends. If it has been already it has its grace,
+/// unless it is to be interrupted `at_once`. Any thread; never waits.
 pub(crate) fn schedule(context: Arc<dyn Interruptible>, target: Target, at_once: bool) {
     let gil = context.gil();
     let mut queues = QUEUES.lock();
@@ -197,7 +199,8 @@ pub(crate) fn schedule(context: Arc<dyn Interruptible>, target: Target, at_once:
     }
 }
 
-/// Something of a context that was interrupted has ended: forgets that at once. `context` is its address.
+/// Something of a context that was interrupted has ended: forgets that at once. `context` is its
+/// address.
 pub(crate) fn forget_ended(context: *const (), gil: Gil) {
     let mut queues = QUEUES.lock();
     if let Some(queue) = queues.get_mut(&gil) {

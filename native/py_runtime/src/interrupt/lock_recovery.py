@@ -1,9 +1,9 @@
-# Releases the locks that this thread still owns after an interrupt: the import lock, those of modules, and
-# those of `logging`.
+# Releases the locks that this thread still owns after an interrupt: the import lock, those of
+# modules, and those of `logging`.
 #
-# Of the locks of modules, only those that exist are visited. From 3.12 on a lock counts in a list and can't
-# be released once that is empty, and it has a lock of its own, which from 3.14 on can stay taken too. Those of
-# `logging` may have been replaced by anything.
+# Of the locks of modules, only those that exist are visited. From 3.12 on a lock counts in a list
+# and can't be released once that is empty, and it has a lock of its own, which from 3.14 on can
+# stay taken too. Those of `logging` may have been replaced by anything.
 import _imp, _thread, sys
 from importlib import _bootstrap
 

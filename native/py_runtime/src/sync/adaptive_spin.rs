@@ -1,13 +1,13 @@
 //! Waiting for the next job: spin a little, then sleep.
 //!
-//! Putting a thread to sleep and waking it costs 5 to 20 µs; a job that follows at once would pay for
-//! both. So the thread spins for a moment first. After spins that find nothing it spins less and less,
-//! and it doesn't spin while as many contexts spin as the machine can spare cores for.
+//! Putting a thread to sleep and waking it costs 5 to 20 µs; a job that follows at once would pay
+//! for both. So the thread spins for a moment first. After spins that find nothing it spins less
+//! and less, and it doesn't spin while as many contexts spin as half the cores.
 //!
-//! Spinning can delay the job: on a busy machine the kernel may have queued the scheduler's thread that
-//! is to send it on this core, where it runs only once this thread sleeps, and leave it there. Then the
-//! job comes soon after the spin, however short that is. So after failed spins we retry rarely, and
-//! less often after each that fails.
+//! Spinning can delay the job: on a busy machine the kernel may have queued the scheduler's thread
+//! that is to send it on this core, where it runs only once this thread sleeps, and leave it there.
+//! Then the job comes soon after the spin, however short that is. So after failed spins we retry
+//! rarely, and less often after each that fails.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +17,8 @@ static SPINNING: AtomicUsize = AtomicUsize::new(0);
 
 /// A spin shorter than this is not worth it.
 const MIN_SPIN: Duration = Duration::from_micros(1);
-/// After so many short waits without a spin one is tried again, and after twice as many each time that
-/// it fails, up to the maximum.
+/// After so many short waits without a spin one is tried again, and after twice as many each time
+/// that it fails, up to the maximum.
 const FIRST_RETRY_AFTER: u32 = 16;
 const MAX_RETRY_AFTER: u32 = 512;
 
@@ -178,5 +178,34 @@ mod tests {
             spin.wait_until(|| false, || slept += 1);
         }
         assert_eq!((slept, spin.limit), (50, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_spin_of_the_least_length_is_made_and_no_wait_that_is_too_long_counts() {
+        let mut spin = AdaptiveSpin::new(2 * MIN_SPIN);
+        spin.adapt(SpinResult::TimedOut, Duration::default);
+        assert_eq!(spin.limit, MIN_SPIN);
+        let failed = [(SpinResult::TimedOut, 25); 5];
+        let waits = |waited| after(&[&failed[..], &[(SpinResult::Skipped, waited); 16]].concat());
+        assert_eq!([waits(39), waits(40)], [MAX, Duration::ZERO]);
+    }
+
+    #[test]
+    fn as_many_spin_as_may_and_each_until_it_finds_something_or_its_time_is_over() {
+        let spin = AdaptiveSpin::new(Duration::from_millis(5));
+        let spins = |ready: &dyn Fn() -> bool| spin.spin(Instant::now(), &ready);
+        assert_eq!(spins(&|| true), SpinResult::Found);
+        let start = Instant::now();
+        assert_eq!(spins(&|| false), SpinResult::TimedOut);
+        assert!(start.elapsed() >= spin.limit);
+        let asked = AtomicUsize::new(0);
+        let long = AdaptiveSpin::new(Duration::from_secs(60));
+        let found = long.spin(Instant::now(), &|| asked.fetch_add(1, Ordering::Relaxed) == 1);
+        assert_eq!(found, SpinResult::Found);
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert!((1..=cores.div_ceil(2)).contains(&max_spinners()));
+        SPINNING.fetch_add(max_spinners(), Ordering::Relaxed);
+        assert_eq!(spins(&|| false), SpinResult::Skipped);
+        SPINNING.fetch_sub(max_spinners(), Ordering::Relaxed);
     }
 }

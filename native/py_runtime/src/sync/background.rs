@@ -13,7 +13,7 @@ use super::os_thread;
 type Task = Box<dyn FnOnce() + Send>;
 
 /// For what doesn't take long: the jobs of a closed context are answered before its thread is
-/// joined, and only then is its owner told that nothing is left.
+/// joined, and only then is its owner notified that nothing is left.
 pub(crate) static BACKGROUND: SerialExecutor = SerialExecutor { tasks: OnceLock::new() };
 
 /// A thread that is started when it is first needed, and never ends.

@@ -1,8 +1,9 @@
 //! Waiting and waking: queues, reply states, threads.
 //!
-//! Nothing here knows Python, and no other folder is used. What decides by atomics or hand-made waiting
-//! uses the synchronisation types below, exchangeable for loom's: `tests/interleavings.rs` builds the
-//! crate with the feature `loom` and runs every interleaving. Never holds a lock while it calls back.
+//! Nothing here knows Python, and no other folder is used. What decides by atomics or hand-made
+//! waiting uses the synchronisation types below, exchangeable for loom's: `tests/interleavings.rs`
+//! builds the crate with the feature `loom` and runs every interleaving. Never holds a lock while
+//! it calls back.
 
 pub(crate) mod adaptive_spin;
 pub(crate) mod background;

@@ -7,14 +7,14 @@
 //!    ╰──cancel──▶ cancelled ◀──cancel──╯
 //! ```
 //!
-//! Each arrow but the last is one compare-and-swap. So of a caller that cancels, a thread that has the
-//! result and an owner that dies, exactly one wins. The one that reaches `replying` sends the one reply;
-//! after `cancelled` no reply is ever sent. Any thread may call any of these methods, except where
-//! another rule is given.
+//! Each arrow but the last is one compare-and-swap. So of a caller that cancels, a thread that has
+//! the result and an owner that dies, exactly one wins. The one that reaches `replying` sends the
+//! one reply; after `cancelled` no reply is ever sent. Any thread may call any of these methods,
+//! except where another rule is given.
 //!
-//! What a running job sends before its reply has to arrive before it, also if another thread sends the
-//! reply. So for the moment of sending the state is not `running` but `sending`: the job can be cancelled
-//! as before, but a thread that claims its reply waits for the end of that.
+//! What a running job sends before its reply has to arrive before it, also if another thread sends
+//! the reply. So for the moment of sending the state is not `running` but `sending`: the job can be
+//! cancelled as before, but a thread that claims its reply waits for the end of that.
 
 use crate::sync::{AtomicBool, AtomicU8, Ordering, yield_now};
 
@@ -55,8 +55,8 @@ impl ReplyState {
         self.state.compare_exchange(WAITING, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Claims the right to send the one reply. `false`: another thread has it, or no caller wants it. Not
-    /// on a scheduler: it waits while the job [sends](Self::send_before_reply) something.
+    /// Claims the right to send the one reply. `false`: another thread has it, or no caller wants
+    /// it. Not on a scheduler: it waits while the job [sends](Self::send_before_reply) something.
     pub fn claim_reply(&self) -> bool {
         loop {
             match self.transition(REPLYING, &[WAITING, RUNNING]) {
@@ -72,8 +72,8 @@ impl ReplyState {
         self.state.store(SENT, Ordering::Release);
     }
 
-    /// Sends something ahead of the reply, unless that is claimed already or no caller wants it. For the
-    /// thread that runs the job; `send` must not wait.
+    /// Sends something ahead of the reply, unless that is claimed already or no caller wants it.
+    /// For the thread that runs the job; `send` must not wait.
     pub fn send_before_reply(&self, send: impl FnOnce()) {
         if self.transition(SENDING, &[RUNNING]).is_ok() {
             send();
@@ -107,8 +107,8 @@ impl ReplyState {
     }
 
     /// Notes that the job is interrupted on request, so that the exception it ends with is
-    /// distinguished from one that Python code has raised itself. `false`: the job doesn't run, or has
-    /// its outcome.
+    /// distinguished from one that Python code has raised itself. `false`: the job doesn't run, or
+    /// has its outcome.
     pub fn interrupt(&self) -> bool {
         let runs = matches!(self.state.load(Ordering::Acquire), RUNNING | SENDING);
         if runs {
@@ -122,8 +122,8 @@ impl ReplyState {
         self.interrupted.load(Ordering::Acquire)
     }
 
-    /// Goes from one of the states `open` to `end`. One atomic step: were it two, a `start` between them
-    /// would make a claim fail although no other thread had claimed.
+    /// Goes from one of the states `open` to `end`. One atomic step: were it two, a `start` between
+    /// them would make a claim fail although no other thread had claimed.
     fn transition(&self, end: u8, open: &[u8]) -> Result<u8, u8> {
         self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
             open.contains(&state).then_some(end)
@@ -209,5 +209,13 @@ mod tests {
         assert!(state.start());
         assert_eq!(state.cancel(), Cancel::Running);
         assert!(!state.claim_reply());
+    }
+
+    #[test]
+    fn a_request_that_runs_is_neither_cancelled_nor_answered() {
+        let state = ReplyState::default();
+        assert!(!state.is_cancelled() && !state.is_replying() && !state.is_settled());
+        assert!(state.start());
+        assert!(!state.is_cancelled() && !state.is_replying() && !state.is_settled());
     }
 }

@@ -1,19 +1,20 @@
 //! Callers that wait for capacity in a full queue, first in, first out.
 //!
-//! They wait with their arguments in their own heaps: an entry here is a number and a function that wakes
-//! the caller. A caller that is woken submits its job before those that still wait here. If it finds the
-//! queue full all the same, it keeps its number, and with it its place.
+//! They wait with their arguments in their own heaps: an entry here is a number and a function that
+//! wakes the caller. A caller that is woken submits its job before those that still wait here. If
+//! it finds the queue full all the same, it keeps its number, and with it its place.
 //!
-//! Nothing is reserved for a caller that was woken, because it may be gone. When the context has nothing
-//! to do, as many callers are woken as there is capacity, so that none waits for one that is gone.
+//! Nothing is reserved for a caller that was woken, because it may be gone. When the context has
+//! nothing to do, as many callers are woken as there is capacity, so that none waits for one that
+//! is gone.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 
-/// A waiting caller's number, which is its place in the order. Unique among all contexts: one context may
-/// take another's place while a caller waits.
+/// A waiting caller's number, which is its place in the order. Unique among all contexts: one
+/// context may take another's place while a caller waits.
 pub type WaiterId = u64;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -39,8 +40,9 @@ impl<W> WaitQueue<W> {
         self.count.load(Ordering::Relaxed) == 0
     }
 
-    /// Adds a caller, in the place that `id` gives it, or last. A thread that frees capacity *after* this
-    /// finds the caller: so the caller has to check once more whether there is capacity already.
+    /// Adds a caller, in the place that `id` gives it, or last. A thread that frees capacity
+    /// *after* this finds the caller: so the caller has to check once more whether there is
+    /// capacity already.
     pub fn push(&self, id: Option<WaiterId>, waiter: W) -> WaiterId {
         let mut waiting = self.waiting.lock();
         let id = id.unwrap_or_else(|| NEXT_ID.fetch_add(1, Ordering::Relaxed));
@@ -79,6 +81,7 @@ mod tests {
         let first = queue.push(None, 'a');
         queue.push(None, 'b');
         queue.push(None, 'c');
+        assert!(!queue.is_empty());
         assert_eq!(queue.pop_many(1), ['a']);
         // It came too late after all, and waits again before the others.
         assert_eq!(queue.push(Some(first), 'a'), first);

@@ -1,9 +1,9 @@
 //! Waking a thread that sleeps while there is no work, at no cost to the threads that work.
 //!
-//! A worker takes its work up under a lock, and the sleeper checks for work under the same lock. That is
-//! what makes a plain load enough in [`Wakeup::notify`]. Either the sleeper checks after the worker has
-//! taken its work up, and sees it. Or it has checked before, and then the worker, which gets the lock
-//! after it, sees that it sleeps.
+//! A worker takes its work up under a lock, and the sleeper checks for work under the same lock.
+//! That is what makes a plain load enough in [`Wakeup::notify`]. Either the sleeper checks after
+//! the worker has taken its work up, and sees it. Or it has checked before, and then the worker,
+//! which gets the lock after it, sees that it sleeps.
 
 use std::sync::atomic::fence;
 
@@ -29,8 +29,8 @@ impl Wakeup {
         Wakeup { asleep: AtomicBool::new(false), sleeper: Mutex::new(None) }
     }
 
-    /// Wakes the thread if it sleeps. Called by a worker that has just taken something up under a lock
-    /// that `is_work` takes too.
+    /// Wakes the thread if it sleeps. Called by a worker that has just taken something up under a
+    /// lock that `is_work` takes too.
     pub fn notify(&self) {
         if self.asleep.load(Ordering::Relaxed) {
             self.wake();
@@ -82,5 +82,46 @@ pub(crate) fn notify_wait() {
 impl Default for Wakeup {
     fn default() -> Self {
         Wakeup::new()
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_thread_sleeps_until_it_is_notified() {
+        static WAKEUP: Wakeup = Wakeup::new();
+        let (woken, is_woken) = channel();
+        std::thread::spawn(move || {
+            WAKEUP.wait_unless(|| false);
+            woken.send(()).unwrap();
+        });
+        let start = Instant::now();
+        while !WAKEUP.asleep.load(Ordering::Acquire) {
+            assert!(start.elapsed() < DEADLINE, "it doesn't sleep");
+            std::thread::yield_now();
+        }
+        assert!(is_woken.try_recv().is_err());
+        WAKEUP.notify();
+        is_woken.recv_timeout(DEADLINE).expect("it was not woken");
+        // It sleeps no more, and there is nobody to wake.
+        assert!(WAKEUP.sleeper.lock().is_none());
+        WAKEUP.notify();
+    }
+
+    #[test]
+    fn a_thread_with_work_does_not_sleep() {
+        let (woken, is_woken) = channel();
+        std::thread::spawn(move || {
+            Wakeup::new().wait_unless(|| true);
+            woken.send(()).unwrap();
+        });
+        is_woken.recv_timeout(DEADLINE).expect("it sleeps");
     }
 }

@@ -25,7 +25,7 @@ use py_runtime::quarantine::Quarantine;
 use py_runtime::reply_state::{Cancel, ReplyState};
 
 /// Longer than anything takes, even under valgrind. Only a failing test waits this long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// Runs `test` in every mode that the linked Python supports, with no other test beside it.
 pub(crate) fn in_each_mode(test: impl Fn(Mode)) {
@@ -56,7 +56,7 @@ pub(crate) fn supported_modes() -> impl Iterator<Item = Mode> {
     all.into_iter().filter(|mode| mode.check().is_ok())
 }
 
-/// What a caller is told.
+/// What a caller gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Value(String),
@@ -79,10 +79,10 @@ struct Inner {
     state: ReplyState,
     work: Work,
     replies: Sender<Reply>,
-    /// Whether being told of a panic panics too.
+    /// Whether replying that it has panicked panics too.
     cursed: bool,
     /// Whether its caller is gone.
-    orphaned: Arc<AtomicBool>,
+    caller_is_gone: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for TestJob {
@@ -93,7 +93,7 @@ impl fmt::Debug for TestJob {
 
 impl TestJob {
     /// A job whose reply nobody waits for.
-    pub(crate) fn unheard(
+    pub(crate) fn without_reply(
         work: impl Fn(&mut Scope<'_, TestJob>) -> JobResult + Send + Sync + 'static,
     ) -> Self {
         Self::new(Box::new(work), false).0
@@ -102,8 +102,8 @@ impl TestJob {
     fn new(work: Work, cursed: bool) -> (Self, Receiver<Reply>) {
         let (sender, replies) = channel();
         let state = ReplyState::default();
-        let orphaned = Arc::default();
-        (TestJob(Arc::new(Inner { state, work, replies: sender, cursed, orphaned })), replies)
+        let caller_is_gone = Arc::default();
+        (TestJob(Arc::new(Inner { state, work, replies: sender, cursed, caller_is_gone })), replies)
     }
 
     fn reply(&self, reply: Reply) -> bool {
@@ -117,7 +117,7 @@ impl TestJob {
 }
 
 impl Job for TestJob {
-    /// Some object, to see that it is let go of in the right place.
+    /// Some object, to see that it is dropped in the right place.
     type Local = Object;
     /// A name to put into it.
     type Notice = &'static std::ffi::CStr;
@@ -149,7 +149,7 @@ impl Job for TestJob {
     }
 
     fn should_stop_for_dead_caller(&self, policy: OnCallerDown) -> bool {
-        policy == OnCallerDown::Interrupt && self.0.orphaned.load(Ordering::Acquire)
+        policy == OnCallerDown::Interrupt && self.0.caller_is_gone.load(Ordering::Acquire)
     }
 
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome {
@@ -182,18 +182,18 @@ impl Job for TestJob {
 pub(crate) struct Submitted {
     pub(crate) seq: Seq,
     replies: Receiver<Reply>,
-    orphaned: Arc<AtomicBool>,
+    caller_is_gone: Arc<AtomicBool>,
 }
 
 impl Submitted {
-    /// The caller is gone, as far as the job can tell.
-    pub(crate) fn orphan(&self) {
-        self.orphaned.store(true, Ordering::Release);
+    /// The caller is gone, as far as the job knows.
+    pub(crate) fn drop_caller(&self) {
+        self.caller_is_gone.store(true, Ordering::Release);
     }
 
     /// Waits for the reply.
     pub(crate) fn reply(&self) -> Reply {
-        self.replies.recv_timeout(PATIENCE).expect("a reply")
+        self.replies.recv_timeout(MAX_WAIT).expect("a reply")
     }
 
     /// Waits for the reply, but not for long.
@@ -210,7 +210,7 @@ impl Submitted {
 
     /// Waits for the job to be gone and finds no (more) replies.
     pub(crate) fn silence(self) {
-        assert_eq!(self.replies.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
+        assert_eq!(self.replies.recv_timeout(MAX_WAIT), Err(RecvTimeoutError::Disconnected));
     }
 }
 
@@ -292,7 +292,7 @@ impl Subject {
     }
 
     fn next_event(&self) -> Event {
-        self.events.recv_timeout(PATIENCE).expect("a word from the owner")
+        self.events.recv_timeout(MAX_WAIT).expect("a word from the owner")
     }
 
     /// Waits until nothing of it is left.
@@ -319,8 +319,8 @@ impl Subject {
         replacement
     }
 
-    /// Lets it finish its jobs and end. That may take longer than an impatient one has time, where the
-    /// machine has much to do.
+    /// Lets it finish its jobs and end. That may take longer than a short `stuck_after`, where
+    /// the machine has much to do.
     pub(crate) fn end(self) {
         self.context.drain();
         while !matches!(self.next_event(), Event::Ended) {}
@@ -340,7 +340,7 @@ impl Subject {
         self.try_submit(work).unwrap()
     }
 
-    /// A job that panics, and panics again when it is told so.
+    /// A job that panics, and panics again when it replies so.
     pub(crate) fn submit_cursed(&self) -> Submitted {
         submit_to(&self.context, Box::new(|_| panic!("on purpose")), true).unwrap()
     }
@@ -377,7 +377,7 @@ impl Subject {
         self.context.cancel(submitted.seq)
     }
 
-    /// Submits a job that blocks in "C", detached, until it is let go, and waits until it does.
+    /// Submits a job that blocks in "C", detached, until it is released, and waits until it does.
     pub(crate) fn block(&self) -> Blocked {
         let (entered, is_in) = channel();
         let (go, gone) = channel::<()>();
@@ -388,9 +388,9 @@ impl Subject {
                 // Ends with an error too: when the test is over.
                 let _ = gone.lock().unwrap_or_else(PoisonError::into_inner).recv();
             });
-            eval(scope.py, scope.namespace, "'let go'")
+            eval(scope.py, scope.namespace, "'released'")
         });
-        is_in.recv_timeout(PATIENCE).expect("the job should be running");
+        is_in.recv_timeout(MAX_WAIT).expect("the job should be running");
         Blocked { submitted, go }
     }
 }
@@ -404,7 +404,7 @@ pub(crate) fn running_code(subject: &Subject, source: &str) -> Submitted {
         code::exec(scope.py, source.as_bytes(), "<test>", scope.namespace)?;
         Ok(String::new())
     });
-    is_running.recv_timeout(PATIENCE).expect("the job should be running");
+    is_running.recv_timeout(MAX_WAIT).expect("the job should be running");
     submitted
 }
 
@@ -414,11 +414,11 @@ fn submit_to(
     cursed: bool,
 ) -> Result<Submitted, SubmitError<TestJob>> {
     let (job, replies) = TestJob::new(work, cursed);
-    let orphaned = Arc::clone(&job.0.orphaned);
-    Ok(Submitted { seq: context.submit(job)?, replies, orphaned })
+    let caller_is_gone = Arc::clone(&job.0.caller_is_gone);
+    Ok(Submitted { seq: context.submit(job)?, replies, caller_is_gone })
 }
 
-/// A job that is blocked. Dropping this lets it go, too.
+/// A job that is blocked. Dropping this releases it, too.
 pub(crate) struct Blocked {
     submitted: Submitted,
     go: Sender<()>,
@@ -429,7 +429,7 @@ impl Blocked {
         &self.submitted
     }
 
-    pub(crate) fn let_go(self) -> Submitted {
+    pub(crate) fn release(self) -> Submitted {
         self.go.send(()).unwrap();
         self.submitted
     }
@@ -437,8 +437,8 @@ impl Blocked {
 
 /// Does something without the GIL, as C code does that blocks. It may not panic.
 pub(crate) fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
-    // SAFETY: attached, says the token; `work` touches no Python, and the thread is attached again
-    // with its own state before anybody can tell.
+    // SAFETY: attached, as the token proves; `work` touches no Python, and the thread is attached
+    // again with its own state before this returns.
     unsafe {
         let state = ffi::PyEval_SaveThread();
         let result = work();
@@ -464,7 +464,7 @@ pub(crate) fn take_out<T: Send + 'static>(
     taken.recv().unwrap()
 }
 
-/// Has the context evaluate `source`, and holds the value.
+/// Has the context evaluate `source`, and makes a handle of the value.
 pub(crate) fn handle(subject: &Subject, source: &str) -> Handle<TestJob> {
     take_out(subject, source, |scope, value| Handle::new(scope.context, value).unwrap())
 }
@@ -500,7 +500,7 @@ pub(crate) fn context_threads() -> Vec<String> {
 pub(crate) fn wait_until(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < PATIENCE, "never");
+        assert!(start.elapsed() < MAX_WAIT, "never");
         std::thread::yield_now();
     }
 }
@@ -514,12 +514,12 @@ pub(crate) fn wait_for_no_threads() {
         if threads.is_empty() {
             return;
         }
-        assert!(start.elapsed() < PATIENCE, "left behind: {threads:?}");
+        assert!(start.elapsed() < MAX_WAIT, "left behind: {threads:?}");
         std::thread::yield_now();
     }
 }
 
-/// A pipe to hear from Python code whose context may be gone.
+/// A pipe from Python code whose context may be gone.
 pub(crate) struct Lines {
     writer: PipeWriter,
     lines: Receiver<String>,
@@ -546,6 +546,6 @@ impl Lines {
 
     /// Waits for a line.
     pub(crate) fn next(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("a line from Python")
+        self.lines.recv_timeout(MAX_WAIT).expect("a line from Python")
     }
 }

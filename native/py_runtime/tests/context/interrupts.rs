@@ -12,7 +12,7 @@ use py_runtime::mode::Mode;
 use py_runtime::reply_state::Cancel;
 
 use crate::harness::{
-    Lines, PATIENCE, Reply, Subject, Submitted, config, context_threads, eval, handle,
+    Lines, MAX_WAIT, Reply, Subject, Submitted, config, context_threads, eval, handle,
     in_each_mode, in_mode, running_code, wait_for_no_threads, wait_until,
 };
 
@@ -26,7 +26,7 @@ fn a_cancelled_waiting_job_never_runs() {
         assert_eq!(subject.cancel(&waiting), Cancel::Waiting);
         assert_eq!(subject.cancel(&waiting), Cancel::TooLate);
         waiting.silence();
-        assert_eq!(blocked.let_go().only_reply(), Reply::Value("let go".into()));
+        assert_eq!(blocked.release().only_reply(), Reply::Value("released".into()));
         assert_eq!(subject.value("ran"), "False");
         assert_eq!(subject.context.counts().timed_out, 1);
         subject.end();
@@ -34,12 +34,12 @@ fn a_cancelled_waiting_job_never_runs() {
 }
 
 #[test]
-fn a_cancelled_endless_loop_is_stopped_in_silence() {
+fn a_cancelled_endless_loop_is_stopped_without_a_reply() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
-        let hog = running_code(&subject, "while True: pass");
-        assert_eq!(subject.cancel(&hog), Cancel::Running);
-        hog.silence();
+        let endless = running_code(&subject, "while True: pass");
+        assert_eq!(subject.cancel(&endless), Cancel::Running);
+        endless.silence();
         assert_eq!(subject.value("'alive'"), "alive");
         subject.end();
         wait_for_no_threads();
@@ -59,14 +59,14 @@ class Endless(Exception):
 ";
         subject.run(&source.replace("FD", &lines.write_end().to_string()));
         for with_traceback in [false, true] {
-            let hog = subject.submit(move |scope| {
+            let endless = subject.submit(move |scope| {
                 let _wanted = TracebacksWanted::from_now(with_traceback);
                 code::exec(scope.py, b"raise Endless", "<test>", scope.namespace)?;
                 Ok(String::new())
             });
             assert_eq!(lines.next(), "asked");
             assert!(subject.context.interrupt());
-            assert_eq!(hog.only_reply(), Reply::Interrupted);
+            assert_eq!(endless.only_reply(), Reply::Interrupted);
             assert_eq!(subject.value("'alive'"), "alive");
         }
         subject.end();
@@ -78,9 +78,9 @@ fn an_interrupted_endless_loop_says_so() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         assert!(!subject.context.interrupt(), "nothing runs yet");
-        let hog = running_code(&subject, "while True: pass");
+        let endless = running_code(&subject, "while True: pass");
         assert!(subject.context.interrupt());
-        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        assert_eq!(endless.only_reply(), Reply::Interrupted);
         assert_eq!(subject.value("'alive'"), "alive");
         assert_eq!(subject.context.counts().cancelled, 1);
         subject.end();
@@ -89,7 +89,7 @@ fn an_interrupted_endless_loop_says_so() {
 }
 
 #[test]
-fn code_that_swallows_interrupts_is_struck_again() {
+fn code_that_swallows_interrupts_is_interrupted_again() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         let lines = Lines::new();
@@ -108,7 +108,7 @@ def stubborn():
         assert_eq!(lines.next(), "in");
         assert!(subject.context.interrupt());
         assert_eq!(stubborn.only_reply(), Reply::Value("gave in".into()));
-        // Neither the blow that was too late nor a later one hits this.
+        // Neither the exception that was too late nor a later one reaches this.
         assert_eq!(subject.value("sum(1 for _ in range(1000))"), "1000");
         subject.end();
     });
@@ -133,7 +133,7 @@ fn code_blocked_in_c_is_interrupted_on_its_return() {
 }
 
 #[test]
-fn who_is_cancelled_in_a_wait_for_an_import_keeps_nobody_from_it() {
+fn a_job_that_is_cancelled_in_a_wait_for_an_import_keeps_no_other_from_it() {
     // Others wait for an import only where contexts share an interpreter.
     in_mode(Mode::Worker, |mode| {
         let [importer, cancelled, waiting, looker] = [(); 4].map(|()| Subject::start(mode));
@@ -159,19 +159,19 @@ sys.meta_path.insert(0, Slow())
         looker.run(&source.replace("IN", &reader.as_raw_fd().to_string()));
         let first = importer.exec("import imported_slowly");
         assert_eq!(lines.next(), "in");
-        let given_up = cancelled.exec("import imported_slowly");
+        let job = cancelled.exec("import imported_slowly");
         looker.run("while waiters() != 1: time.sleep(0.001)");
         let second = waiting.exec("import imported_slowly");
         looker.run("while waiters() != 2: time.sleep(0.001)");
-        assert_eq!(cancelled.cancel(&given_up), Cancel::Running);
-        // Its turn to be struck comes after the other's.
-        let hog = running_code(&looker, "while True: pass");
-        assert_eq!(looker.cancel(&hog), Cancel::Running);
-        hog.silence();
+        assert_eq!(cancelled.cancel(&job), Cancel::Running);
+        // It is interrupted after the other.
+        let endless = running_code(&looker, "while True: pass");
+        assert_eq!(looker.cancel(&endless), Cancel::Running);
+        endless.silence();
         writer.write_all(b".").unwrap();
         assert_eq!(first.only_reply(), Reply::Value(String::new()));
         assert_eq!(second.only_reply(), Reply::Value(String::new()));
-        given_up.silence();
+        job.silence();
         looker.run("sys.meta_path.pop(0); del sys.modules['imported_slowly']");
         for subject in [importer, cancelled, waiting, looker] {
             subject.end();
@@ -189,7 +189,7 @@ fn a_raised_keyboard_interrupt_is_an_exception_like_others() {
     });
 }
 
-/// Lengths of jobs between too short to be hit and never over without being hit.
+/// Lengths of jobs between too short to be interrupted and never over without being interrupted.
 const LENGTHS: [u64; 5] = [0, 100, 1000, 10_000, u64::MAX];
 
 /// Submits a job that counts so far, and waits until it runs.
@@ -200,12 +200,13 @@ fn running_count(subject: &Subject, length: u64) -> Submitted {
         running.send(()).unwrap();
         eval(scope.py, scope.namespace, &source)
     });
-    is_running.recv_timeout(PATIENCE).expect("the job should be running");
+    is_running.recv_timeout(MAX_WAIT).expect("the job should be running");
     submitted
 }
 
-/// A job that runs no Python code from when it is interrupted to its end: the exception is left over. It has
-/// taken an import lock, which is given back after it by code that the exception would hit first.
+/// A job that runs no Python code from when it is interrupted to its end: the exception is left
+/// over. It has taken an import lock, which is given back after it by code that the exception would
+/// interrupted first.
 fn ends_before_it_raises(subject: &Subject) -> Submitted {
     let (running, is_running) = channel();
     let submitted = subject.submit(move |scope| {
@@ -215,12 +216,12 @@ fn ends_before_it_raises(subject: &Subject) -> Submitted {
         scope.detached(|| wait_until(|| scope.is_interrupted()));
         Ok("too late".into())
     });
-    is_running.recv_timeout(PATIENCE).expect("the job should be running");
+    is_running.recv_timeout(MAX_WAIT).expect("the job should be running");
     submitted
 }
 
 #[test]
-fn a_late_interrupt_never_hits_the_next_job() {
+fn a_late_interrupt_never_reaches_the_next_job() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         for _ in 0..20 {
@@ -236,7 +237,7 @@ fn a_late_interrupt_never_hits_the_next_job() {
             let length = LENGTHS[round % LENGTHS.len()];
             let short = running_count(&subject, length);
             subject.context.interrupt();
-            // Submitted at once, so that a blow still on its way finds the next job running.
+            // Submitted at once, so that an exception still on its way finds the next job running.
             let next = subject.eval("sum(1 for _ in range(300))");
             match short.only_reply() {
                 Reply::Value(value) if value == length.to_string() => done += 1,
@@ -252,7 +253,7 @@ fn a_late_interrupt_never_hits_the_next_job() {
 }
 
 #[test]
-fn a_late_cancellation_never_hits_the_next_job() {
+fn a_late_cancellation_never_reaches_the_next_job() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         for _ in 0..20 {
@@ -289,10 +290,10 @@ fn a_late_cancellation_never_hits_the_next_job() {
 fn an_interrupt_stays_in_its_own_context() {
     in_each_mode(|mode| {
         let (one, other) = (Subject::start(mode), Subject::start(mode));
-        let hog = running_code(&one, "while True: pass");
+        let endless = running_code(&one, "while True: pass");
         let bystander = other.eval("sum(1 for _ in range(300000))");
-        assert_eq!(one.cancel(&hog), Cancel::Running);
-        hog.silence();
+        assert_eq!(one.cancel(&endless), Cancel::Running);
+        endless.silence();
         assert_eq!(bystander.only_reply(), Reply::Value("300000".into()));
         one.end();
         other.end();
@@ -306,9 +307,9 @@ fn a_waiting_job_whose_caller_is_gone_never_runs() {
         subject.run("ran = False");
         let blocked = subject.block();
         let waiting = subject.exec("ran = True");
-        waiting.orphan();
+        waiting.drop_caller();
         let next = subject.eval("ran");
-        blocked.let_go().only_reply();
+        blocked.release().only_reply();
         waiting.silence();
         assert_eq!(next.only_reply(), Reply::Value("False".into()));
         assert_eq!(subject.context.counts().cancelled, 1);
@@ -317,12 +318,12 @@ fn a_waiting_job_whose_caller_is_gone_never_runs() {
 }
 
 #[test]
-fn a_running_job_whose_caller_goes_is_stopped_in_silence() {
+fn a_running_job_whose_caller_goes_is_stopped_without_a_reply() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
-        let hog = running_code(&subject, "while True: pass");
-        hog.orphan();
-        hog.silence();
+        let endless = running_code(&subject, "while True: pass");
+        endless.drop_caller();
+        endless.silence();
         assert_eq!(subject.value("'alive'"), "alive");
         assert_eq!(subject.context.counts().cancelled, 1);
         subject.end();
@@ -337,7 +338,7 @@ fn a_context_may_finish_what_nobody_waits_for() {
             Subject::with_config(Config { on_caller_down: OnCallerDown::Finish, ..config(mode) });
         subject.started().unwrap();
         let job = subject.exec("ran = True");
-        job.orphan();
+        job.drop_caller();
         job.only_reply();
         assert_eq!(subject.value("ran"), "True");
         subject.end();
@@ -350,25 +351,25 @@ fn jobs_stopped_at_once_need_one_thread_per_gil() {
         // One that has had something to do for the last test is still there for a moment.
         wait_for_no_threads();
         let subjects: Vec<_> = (0..8).map(|_| Subject::start(mode)).collect();
-        let hogs: Vec<_> =
+        let endless_jobs: Vec<_> =
             subjects.iter().map(|subject| running_code(subject, "while True: pass")).collect();
-        for (subject, hog) in subjects.iter().zip(&hogs) {
-            assert_eq!(subject.cancel(hog), Cancel::Running);
+        for (subject, endless) in subjects.iter().zip(&endless_jobs) {
+            assert_eq!(subject.cancel(endless), Cancel::Running);
         }
         let gils = if mode.shares_gil() { 1 } else { subjects.len() };
         let strikers = context_threads().iter().filter(|name| name.starts_with("py_int")).count();
         assert!(strikers <= gils, "{strikers} threads for {gils} GILs");
-        hogs.into_iter().for_each(Submitted::silence);
+        endless_jobs.into_iter().for_each(Submitted::silence);
         subjects.into_iter().for_each(Subject::end);
         wait_for_no_threads();
     });
 }
 
 /// Has it run an endless loop, and interrupts that.
-fn interrupt_a_hog(subject: &Subject) {
-    let hog = running_code(subject, "while True: pass");
+fn interrupt_endless_job(subject: &Subject) {
+    let endless = running_code(subject, "while True: pass");
     assert!(subject.context.interrupt());
-    assert_eq!(hog.only_reply(), Reply::Interrupted);
+    assert_eq!(endless.only_reply(), Reply::Interrupted);
 }
 
 #[test]
@@ -380,7 +381,7 @@ fn an_interrupted_job_leaves_no_import_lock_behind() {
             "import _imp\nfrom importlib import _bootstrap\n_imp.acquire_lock()\n\
              kept = _bootstrap._get_module_lock('colorsys')\nkept.acquire()",
         );
-        interrupt_a_hog(&subject);
+        interrupt_endless_job(&subject);
         other.run("import colorsys");
         subject.run("import colorsys");
         subject.end();
@@ -398,7 +399,7 @@ fn an_interrupted_job_leaves_no_lock_of_logging_behind() {
              locks = [logging._lock, handler.lock]\n\
              for lock in locks: lock.acquire()",
         );
-        interrupt_a_hog(&subject);
+        interrupt_endless_job(&subject);
         assert_eq!(subject.value("[lock._is_owned() for lock in locks]"), "[False, False]");
         subject.end();
     });
@@ -414,7 +415,7 @@ fn an_interrupted_job_leaves_no_event_loop_running() {
              kept = asyncio.new_event_loop()\nkept._thread_id = threading.get_ident()\n\
              asyncio._set_running_loop(kept)",
         );
-        interrupt_a_hog(&subject);
+        interrupt_endless_job(&subject);
         assert_eq!(subject.value("asyncio.run(one())"), "1");
         assert_eq!(subject.value("kept.run_until_complete(one())"), "1");
         subject.run("kept.close()");
@@ -423,7 +424,7 @@ fn an_interrupted_job_leaves_no_event_loop_running() {
 }
 
 #[test]
-fn a_finalizer_that_holds_up_the_next_job_can_be_interrupted() {
+fn a_finalizer_that_blocks_the_next_job_can_be_interrupted() {
     in_each_mode(|mode| {
         let (subject, lines) = (Subject::start(mode), Lines::new());
         let source = "\
@@ -447,7 +448,7 @@ class Endless:
 #[test]
 fn an_interrupted_finalizer_cleans_up_undisturbed() {
     in_each_mode(|mode| {
-        let interrupt_grace = Some(PATIENCE);
+        let interrupt_grace = Some(MAX_WAIT);
         let subject = Subject::with_config(Config { interrupt_grace, ..config(mode) });
         subject.started().unwrap();
         let lines = Lines::new();
@@ -468,7 +469,7 @@ class Endless:
         assert_eq!(lines.next(), "going");
         wait_until(|| subject.context.interrupt());
         assert_eq!(lines.next(), "done");
-        // Nothing of it is left to hit this.
+        // Nothing of it is left to reach this.
         assert_eq!(subject.value("sum(1 for _ in range(1000))"), "1000");
         subject.end();
         wait_for_no_threads();
@@ -482,9 +483,9 @@ fn an_interrupt_is_not_spent_on_what_is_tidied_up_between_jobs() {
         for _ in 0..400 {
             drop(handle(&subject, "object()"));
             // What the one before it has left is tidied up after its reply.
-            let hog = subject.exec("while True: pass");
+            let endless = subject.exec("while True: pass");
             wait_until(|| subject.context.interrupt());
-            assert_eq!(hog.reply(), Reply::Interrupted);
+            assert_eq!(endless.reply(), Reply::Interrupted);
         }
         subject.end();
     });
@@ -505,9 +506,9 @@ traced()
 fn code_that_traces_runs_after_an_interrupt() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
-        let hog = running_code(&subject, "while True: pass");
-        assert_eq!(subject.cancel(&hog), Cancel::Running);
-        hog.silence();
+        let endless = running_code(&subject, "while True: pass");
+        assert_eq!(subject.cancel(&endless), Cancel::Running);
+        endless.silence();
         subject.run(TRACED);
         subject.end();
     });
@@ -528,18 +529,18 @@ fn code_that_traces_runs_beside_one_that_does_not_come_back() {
     in_each_mode(|mode| {
         let (subject, other) = (Subject::start(mode), Subject::start(mode));
         let blocked = other.block();
-        let hog = running_code(&subject, "while True: pass");
+        let endless = running_code(&subject, "while True: pass");
         assert_eq!(other.cancel(blocked.submitted()), Cancel::Running);
-        // Where both have one GIL they are struck in this order.
-        assert_eq!(subject.cancel(&hog), Cancel::Running);
-        hog.silence();
-        // Longer than from one blow to the next.
+        // Where both have one GIL they are interrupted in this order.
+        assert_eq!(subject.cancel(&endless), Cancel::Running);
+        endless.silence();
+        // Longer than from one interrupt to the next.
         subject.run(&format!(
             "import time\nend = time.monotonic() + 0.1\n{}\n\
              while time.monotonic() < end: traced()",
             TRACED
         ));
-        blocked.let_go().silence();
+        blocked.release().silence();
         subject.end();
         other.end();
     });
@@ -558,7 +559,7 @@ sys.settrace(trace)
         let functions = "(sys.gettrace(), sys.getprofile())";
         subject.run(source);
         assert_eq!(subject.value(&format!("{functions} == (trace, trace)")), "True");
-        interrupt_a_hog(&subject);
+        interrupt_endless_job(&subject);
         assert_eq!(subject.value(functions), "(None, None)");
         subject.end();
     });

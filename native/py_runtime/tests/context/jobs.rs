@@ -8,7 +8,7 @@ use py_runtime::context::{Capacity, SubmitError};
 use py_runtime::ffi;
 use py_runtime::mode::Mode;
 
-use crate::harness::{PATIENCE, Reply, Subject, detached, in_each_mode};
+use crate::harness::{MAX_WAIT, Reply, Subject, detached, in_each_mode};
 
 #[test]
 fn a_gil_per_interpreter_comes_with_3_12() {
@@ -107,7 +107,7 @@ fn only_workers_share_modules_and_the_main_interpreter() {
 }
 
 #[test]
-fn an_exception_is_told_and_forgotten() {
+fn an_exception_is_replied_and_cleared() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         let raised = Reply::Raised("ZeroDivisionError: division by zero".into());
@@ -132,7 +132,7 @@ fn a_panic_is_answered_and_the_context_goes_on() {
 }
 
 #[test]
-fn a_panic_with_an_exception_set_does_not_hit_the_next_job() {
+fn a_panic_with_an_exception_set_does_not_reach_the_next_job() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         let submitted = subject.submit(|_| {
@@ -159,7 +159,7 @@ fn a_full_queue_refuses_and_says_how_full_it_is() {
         }
         assert_eq!(subject.context.waiting(), 2);
         assert!(subject.context.busy_for().is_some());
-        assert_eq!(blocked.let_go().only_reply(), Reply::Value("let go".into()));
+        assert_eq!(blocked.release().only_reply(), Reply::Value("released".into()));
         let [one, two] = waiting.map(|submitted| submitted.only_reply());
         assert_eq!((one, two), (Reply::Value("1".into()), Reply::Value("2".into())));
         subject.end();
@@ -167,7 +167,7 @@ fn a_full_queue_refuses_and_says_how_full_it_is() {
 }
 
 #[test]
-fn a_context_is_left_to_who_asked_last_unless_something_waits() {
+fn a_caller_seems_alone_if_it_was_the_last_one_and_nothing_waits() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         let note_caller = |caller| subject.context.note_caller(caller);
@@ -176,14 +176,14 @@ fn a_context_is_left_to_who_asked_last_unless_something_waits() {
         assert!(note_caller(1));
         let waiting = subject.eval("1");
         assert!(!note_caller(1));
-        blocked.let_go().only_reply();
+        blocked.release().only_reply();
         assert_eq!(waiting.only_reply(), Reply::Value("1".into()));
         subject.end();
     });
 }
 
 #[test]
-fn whoever_waits_for_room_is_told_when_a_job_is_taken_up() {
+fn a_caller_that_waits_for_capacity_is_woken_when_a_job_is_taken_up() {
     in_each_mode(|mode| {
         let subject = Subject::launch(mode, 1, None);
         subject.started().unwrap();
@@ -202,17 +202,18 @@ fn whoever_waits_for_room_is_told_when_a_job_is_taken_up() {
             subject.try_submit(|_| Ok(String::new())),
             Err(SubmitError::Overloaded { .. })
         ));
-        let (tell, told) = channel();
+        let (wake, woken) = channel();
         // A test that has failed doesn't want to know.
         let admit = Box::new(move || {
-            let _ = tell.send(());
+            let _ = wake.send(());
         });
-        let room = subject.context.wait_for_capacity(None, admit);
-        assert!(matches!(room, Capacity::Wait(_)), "{room:?}");
-        running.let_go().only_reply();
-        is_in.recv_timeout(PATIENCE).expect("the job that waited should run");
-        told.recv_timeout(PATIENCE)
-            .expect("the caller should be told of the room that it has left");
+        let capacity = subject.context.wait_for_capacity(None, admit);
+        assert!(matches!(capacity, Capacity::Wait(_)), "{capacity:?}");
+        running.release().only_reply();
+        is_in.recv_timeout(MAX_WAIT).expect("the job that waited should run");
+        woken
+            .recv_timeout(MAX_WAIT)
+            .expect("the caller should be woken for the capacity that the job has freed");
         // Which there is, as long as that job runs.
         assert_eq!(subject.eval("1 + 1").reply_within(Duration::ZERO), None);
         go.send(()).unwrap();

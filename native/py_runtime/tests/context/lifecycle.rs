@@ -24,7 +24,7 @@ fn the_preload_runs_once_before_the_first_job() {
 }
 
 #[test]
-fn a_failing_preload_is_told_and_ends_the_context() {
+fn a_failing_preload_is_reported_and_ends_the_context() {
     in_each_mode(|mode| {
         for (source, class) in [("1/0", "ZeroDivisionError"), ("x = ", "SyntaxError")] {
             let subject = Subject::launch(mode, 8, Some(source));
@@ -45,13 +45,13 @@ fn what_waits_for_a_context_that_fails_to_start_is_answered() {
     in_each_mode(|mode| {
         let (lines, source) =
             (Lines::new(), "import os\nos.write(FD, b'in\\n')\nos.read(GO, 1)\n1/0");
-        let (go, let_go) = std::io::pipe().unwrap();
+        let (gate, opener) = std::io::pipe().unwrap();
         let source = source.replace("FD", &lines.write_end().to_string());
-        let source = source.replace("GO", &go.as_raw_fd().to_string());
+        let source = source.replace("GO", &gate.as_raw_fd().to_string());
         let subject = Subject::launch(mode, 8, Some(&source));
         assert_eq!(lines.next(), "in");
         let early = subject.eval("1");
-        drop(let_go);
+        drop(opener);
         assert!(subject.started().is_err());
         assert_eq!(early.only_reply(), Reply::Died("thread ended"));
         subject.ended();
@@ -74,7 +74,7 @@ fn an_endless_preload_is_stopped_by_a_kill() {
 }
 
 #[test]
-fn the_thread_is_joined_before_the_owner_hears_of_the_end() {
+fn the_thread_is_joined_before_the_owner_is_notified_of_the_end() {
     /// Says that the thread that it is local to is as good as gone: this is the last thing that a
     /// thread does before it can be joined.
     struct Last(Arc<AtomicBool>);
@@ -98,7 +98,7 @@ fn the_thread_is_joined_before_the_owner_hears_of_the_end() {
             assert!(!gone.load(Ordering::Acquire));
             subject.context.close("closed");
             subject.ended();
-            assert!(gone.load(Ordering::Acquire), "told before the thread was gone");
+            assert!(gone.load(Ordering::Acquire), "notified before the thread was gone");
         }
     });
 }
@@ -168,7 +168,7 @@ fn several_start_and_end_at_the_same_time() {
 fn a_thread_that_python_left_running_does_not_take_the_process_down() {
     in_each_mode(|mode| {
         let lines = Lines::new();
-        let (go, let_go) = std::io::pipe().unwrap();
+        let (gate, opener) = std::io::pipe().unwrap();
         let subject = Subject::start(mode);
         let source = "\
 import _thread, os
@@ -179,12 +179,12 @@ def stay():
 _thread.start_new_thread(stay, ())
 ";
         let source = source.replace("FD", &lines.write_end().to_string());
-        let source = source.replace("GO", &go.as_raw_fd().to_string());
+        let source = source.replace("GO", &gate.as_raw_fd().to_string());
         subject.run(&source);
         assert_eq!(lines.next(), "in");
         subject.end();
         // Its interpreter is still there for it.
-        drop(let_go);
+        drop(opener);
         assert_eq!(lines.next(), "out");
     });
 }
@@ -196,7 +196,7 @@ fn a_bug_on_the_thread_itself_ends_the_context_and_answers_everybody() {
         let blocked = subject.block();
         let cursed = subject.submit_cursed();
         let waiting = subject.eval("1");
-        assert_eq!(blocked.let_go().only_reply(), Reply::Value("let go".into()));
+        assert_eq!(blocked.release().only_reply(), Reply::Value("released".into()));
         assert_eq!(cursed.reply(), Reply::Died("thread ended"));
         assert_eq!(waiting.only_reply(), Reply::Died("thread ended"));
         subject.ended();

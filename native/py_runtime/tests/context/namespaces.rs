@@ -11,16 +11,20 @@ use py_runtime::object::{Attached, Object};
 use crate::harness::{Reply, Subject, eval, in_each_mode};
 
 /// Runs statements, then gives the text of an expression.
-fn told(py: Attached<'_>, globals: &Object, source: &str, question: &str) -> String {
+fn value_after(py: Attached<'_>, globals: &Object, source: &str, question: &str) -> String {
     code::exec(py, source.as_bytes(), "<test>", globals).expect("the statements run");
     eval(py, globals, question).expect("the expression has a value")
 }
 
 /// What an expression has for a value in each of some namespaces.
-fn told_in<const N: usize>(py: Attached<'_>, users: [&Private; N], question: &str) -> [String; N] {
+fn value_in_each<const N: usize>(
+    py: Attached<'_>,
+    users: [&Private; N],
+    question: &str,
+) -> [String; N] {
     users.map(|user| {
-        let told: Result<String, Exception> = eval(py, user.dict(), question);
-        told.unwrap_or_else(|error| error.class.to_string())
+        let value: Result<String, Exception> = eval(py, user.dict(), question);
+        value.unwrap_or_else(|error| error.class.to_string())
     })
 }
 
@@ -48,28 +52,28 @@ fn what_is_inherited_is_seen_hidden_and_uncovered() {
             let mut first = Private::new(py, &inherited)?;
             let mut second = Private::new(py, &inherited)?;
             assert_eq!(
-                told(py, first.dict(), "def f(): return shared, len([]), max(1, 2)", "f()"),
+                value_after(py, first.dict(), "def f(): return shared, len([]), max(1, 2)", "f()"),
                 "('own', 'hidden', 2)"
             );
-            assert_eq!(told(py, first.dict(), "", "'shared' in globals()"), "True");
-            assert_eq!(told(py, first.dict(), "shared = 'private'", "f()[0]"), "private");
+            assert_eq!(value_after(py, first.dict(), "", "'shared' in globals()"), "True");
+            assert_eq!(value_after(py, first.dict(), "shared = 'private'", "f()[0]"), "private");
             // Later changes are there after an update, but where they are hidden.
             change(py, b"shared = 'changed'; new = 1", behind, [&mut first, &mut second])?;
-            assert_eq!(told_in(py, [&first, &second], "shared"), ["private", "changed"]);
-            assert_eq!(told_in(py, [&first, &second], "new"), ["1", "1"]);
+            assert_eq!(value_in_each(py, [&first, &second], "shared"), ["private", "changed"]);
+            assert_eq!(value_in_each(py, [&first, &second], "new"), ["1", "1"]);
             // What is gone is gone, but where it is the user's own, and built-ins are back.
             code::exec(py, b"new = 2", "<test>", first.dict())?;
             change(py, b"del new, len", behind, [&mut first, &mut second])?;
-            assert_eq!(told_in(py, [&first, &second], "new"), ["2", "NameError"]);
-            assert_eq!(told_in(py, [&first, &second], "len([])"), ["0", "0"]);
+            assert_eq!(value_in_each(py, [&first, &second], "new"), ["2", "NameError"]);
+            assert_eq!(value_in_each(py, [&first, &second], "len([])"), ["0", "0"]);
             // What the user deletes is gone until the next update.
             code::exec(py, b"del shared", "<test>", first.dict())?;
             code::exec(py, b"del shared", "<test>", second.dict())?;
-            assert_eq!(told_in(py, [&first, &second], "shared"), ["NameError", "NameError"]);
+            assert_eq!(value_in_each(py, [&first, &second], "shared"), ["NameError", "NameError"]);
             change(py, b"", behind, [&mut first, &mut second])?;
-            assert_eq!(told_in(py, [&first, &second], "shared"), ["changed", "changed"]);
+            assert_eq!(value_in_each(py, [&first, &second], "shared"), ["changed", "changed"]);
             // Nothing a user does changes what others see.
-            assert_eq!(told(py, own, "", "shared"), "changed");
+            assert_eq!(value_after(py, own, "", "shared"), "changed");
             Ok(String::new())
         });
         assert_eq!(submitted.only_reply(), Reply::Value(String::new()));
@@ -85,9 +89,9 @@ fn changed_built_ins_are_seen_at_once() {
             let py = scope.py;
             let user = Private::new(py, &Inherited::new(py, scope.namespace)?)?;
             let source = "import builtins; builtins.installed = 1\ndef f(): return installed";
-            let told = told(py, user.dict(), source, "f(), __builtins__ is builtins");
+            let value = value_after(py, user.dict(), source, "f(), __builtins__ is builtins");
             code::exec(py, b"del builtins.installed", "<test>", user.dict())?;
-            Ok(told)
+            Ok(value)
         });
         assert_eq!(submitted.only_reply(), Reply::Value("(1, True)".into()));
         subject.end();
@@ -95,7 +99,7 @@ fn changed_built_ins_are_seen_at_once() {
 }
 
 #[test]
-fn nothing_that_the_context_lets_go_of_is_kept_after_an_update() {
+fn nothing_that_the_context_drops_is_kept_after_an_update() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         subject.run("class Thing: pass\nimport weakref\nthing = Thing()\nref = weakref.ref(thing)");
@@ -115,12 +119,12 @@ fn nothing_that_the_context_lets_go_of_is_kept_after_an_update() {
             for user in [&user, &idle, &hides] {
                 release.from(py, user);
             }
-            assert_eq!(told(py, own, "", "ref() is None"), "False");
+            assert_eq!(value_after(py, own, "", "ref() is None"), "False");
             release.finish(py);
-            assert_eq!(told_in(py, [&user, &idle], "thing"), ["NameError", "NameError"]);
-            assert_eq!(told(py, hides.dict(), "", "thing"), "hidden");
+            assert_eq!(value_in_each(py, [&user, &idle], "thing"), ["NameError", "NameError"]);
+            assert_eq!(value_after(py, hides.dict(), "", "thing"), "hidden");
             code::exec(py, b"number = 2", "<test>", own)?;
-            // Nothing that is worth a look at every namespace.
+            // Nothing that is worth going through every namespace.
             assert!(!inherited.refresh(py)?.has_lost());
             eval(py, own, "ref() is None")
         });
@@ -142,7 +146,7 @@ fn namespaces_have_what_a_script_has() {
             let plain = "import subprocess, sys, builtins\n\
                 source = 'print(sorted(name for name in globals()))'\n\
                 python = [sys.executable, '-c', source]";
-            let plain = told(
+            let plain = value_after(
                 py,
                 &new_namespace(py)?,
                 plain,
@@ -185,9 +189,9 @@ fn a_notice_is_taken_before_the_jobs_that_wait() {
             Ok((!found.is_null()).to_string())
         });
         subject.context.notify(c"noticed");
-        blocked.let_go();
+        blocked.release();
         assert_eq!(submitted.only_reply(), Reply::Value("true".into()));
         subject.end();
-        // Nobody hears it any more.
+        // It has no receiver any more.
     });
 }

@@ -1,4 +1,4 @@
-//! What somebody outside holds, or reads without a copy, is let go of by the right thread.
+//! Objects with handles or exports are dropped by the right thread.
 
 use std::io::{PipeReader, PipeWriter, pipe};
 use std::os::fd::AsRawFd;
@@ -11,7 +11,7 @@ use crate::harness::{
 };
 
 /// A class whose instances say, when they go, in which thread that is.
-fn define_teller(subject: &Subject, lines: &Lines) {
+fn define_reporter(subject: &Subject, lines: &Lines) {
     let source = "\
 import os, threading
 class Teller:
@@ -34,7 +34,8 @@ class Data(bytes):
     subject.run(&source.replace("FD", &lines.write_end().to_string()));
 }
 
-/// A function that says that it has begun, waits in C until the gate opens, and says that it is over.
+/// A function that reports that it has begun, waits in C until the gate opens, and reports that it
+/// is over.
 fn define_waiter(subject: &Subject, lines: &Lines, gate: &PipeReader) {
     let source = "\
 import atexit, os
@@ -60,12 +61,12 @@ fn export(subject: &Subject, source: &str) -> Export<TestJob> {
 fn released_elsewhere_an_object_goes_on_its_own_thread() {
     in_each_mode(|mode| {
         let (subject, lines) = (Subject::start(mode), Lines::new());
-        define_teller(&subject, &lines);
+        define_reporter(&subject, &lines);
         let owner = subject.context.native_thread_id().to_string();
         for _ in 0..100 {
-            let held = handle(&subject, "Teller()");
+            let handle = handle(&subject, "Teller()");
             std::thread::scope(|scope| {
-                scope.spawn(|| drop(held));
+                scope.spawn(|| drop(handle));
             });
             assert_eq!(lines.next(), owner);
         }
@@ -91,30 +92,30 @@ fn a_release_is_one_reference_of_many() {
 fn released_while_the_context_finishes_an_object_goes_on_its_own_thread() {
     in_each_mode(|mode| {
         let (subject, lines) = (Subject::start(mode), Lines::new());
-        define_teller(&subject, &lines);
+        define_reporter(&subject, &lines);
         let owner = subject.context.native_thread_id().to_string();
-        let held = handle(&subject, "Teller()");
+        let handle = handle(&subject, "Teller()");
         let blocked = subject.block();
         subject.context.close("closed");
-        drop(held);
-        blocked.let_go().only_reply();
+        drop(handle);
+        blocked.release().only_reply();
         assert_eq!(lines.next(), owner);
         subject.ended();
     });
 }
 
 #[test]
-fn what_is_still_held_goes_with_its_context() {
+fn objects_with_handles_go_with_their_context() {
     in_each_mode(|mode| {
         let (subject, lines) = (Subject::start(mode), Lines::new());
-        define_teller(&subject, &lines);
+        define_reporter(&subject, &lines);
         let owner = subject.context.native_thread_id().to_string();
-        let held = handle(&subject, "Teller()");
+        let handle = handle(&subject, "Teller()");
         assert_eq!(subject.context.handle_count(), 1);
         subject.end();
         assert_eq!(lines.next(), owner);
         wait_for_no_threads();
-        drop(held);
+        drop(handle);
     });
 }
 
@@ -139,7 +140,7 @@ fn exported_bytes_are_the_objects_own() {
 fn an_export_that_goes_lets_its_object_go_on_its_own_thread() {
     in_each_mode(|mode| {
         let (subject, lines) = (Subject::start(mode), Lines::new());
-        define_teller(&subject, &lines);
+        define_reporter(&subject, &lines);
         let owner = subject.context.native_thread_id().to_string();
         subject.run("class Data(bytes):\n  __del__ = Teller.__del__");
         let export = export(&subject, "Data(b'x' * 100000)");
@@ -252,15 +253,15 @@ fn what_offers_no_bytes_is_not_exported() {
 }
 
 #[test]
-fn a_finaliser_that_raises_does_not_hit_the_next_job() {
+fn a_finaliser_that_raises_does_not_reach_the_next_job() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         subject.run(
             "import sys\nsys.unraisablehook = lambda _: None\n\
              class Bad:\n  def __del__(self): raise ValueError('on purpose')",
         );
-        let held = handle(&subject, "Bad()");
-        drop(held);
+        let handle = handle(&subject, "Bad()");
+        drop(handle);
         assert_eq!(subject.value("'alive'"), "alive");
         subject.run("sys.unraisablehook = sys.__unraisablehook__");
         subject.end();

@@ -61,7 +61,7 @@ fn submit_jobs(
         match result {
             Ok(job) => submitted.push(job),
             Err(SubmitError::Closed(_)) => return (submitted, JOBS - job),
-            Err(other) => panic!("there is room for all: {other:?}"),
+            Err(other) => panic!("the queue takes all: {other:?}"),
         }
     }
     (submitted, 0)
@@ -104,18 +104,18 @@ fn cancelling_under_load_answers_or_silences_every_job() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         let submitted: Vec<_> = (0..2000).map(|_| subject.eval("sum(range(10))")).collect();
-        let (mut given_up, mut answered) = (0, 0);
+        let (mut cancelled, mut answered) = (0, 0);
         for job in submitted.into_iter().rev() {
             if subject.cancel(&job) == py_runtime::reply_state::Cancel::TooLate {
                 assert!(is_value(&job.only_reply()));
                 answered += 1;
             } else {
                 job.silence();
-                given_up += 1;
+                cancelled += 1;
             }
         }
         assert_eq!(subject.value("'alive'"), "alive");
-        assert_eq!(subject.context.counts().timed_out, given_up);
+        assert_eq!(subject.context.counts().timed_out, cancelled);
         assert_eq!(subject.context.counts().done, answered + 1);
         subject.end();
     });
@@ -131,7 +131,7 @@ fn a_killed_context_answers_its_running_job_at_once() {
         // The job is still blocked: these are answered without its help.
         assert_eq!(blocked.submitted().reply(), Reply::Died("killed"));
         assert_eq!(waiting.only_reply(), Reply::Died("killed"));
-        blocked.let_go().silence();
+        blocked.release().silence();
         subject.ended();
     });
 }
@@ -140,9 +140,9 @@ fn a_killed_context_answers_its_running_job_at_once() {
 fn an_endless_job_is_stopped_by_a_kill() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
-        let hog = subject.exec("while True: pass");
+        let endless = subject.exec("while True: pass");
         subject.context.kill("killed");
-        assert_eq!(hog.only_reply(), Reply::Died("killed"));
+        assert_eq!(endless.only_reply(), Reply::Died("killed"));
         subject.ended();
         wait_for_no_threads();
     });
@@ -156,7 +156,7 @@ fn a_closed_context_finishes_its_running_job() {
         let waiting = subject.eval("1");
         subject.context.close("closed");
         assert_eq!(waiting.only_reply(), Reply::Died("closed"));
-        assert_eq!(blocked.let_go().only_reply(), Reply::Value("let go".into()));
+        assert_eq!(blocked.release().only_reply(), Reply::Value("released".into()));
         subject.ended();
     });
 }

@@ -19,7 +19,7 @@ use crate::harness::{
 use crate::waits::{Door, value, waiting};
 
 /// A context that is taken for stuck almost at once, but not while it ends as others do.
-fn impatient(mode: Mode, limit: usize) -> Subject {
+fn soon_stuck(mode: Mode, limit: usize) -> Subject {
     let stuck_after = Some((4 * time_to_end(mode)).max(Duration::from_millis(30)));
     let quarantine = Arc::new(Quarantine::new(limit));
     start(Config { stuck_after, quarantine, ..config(mode) })
@@ -33,8 +33,8 @@ fn time_to_end(mode: Mode) -> Duration {
     start.elapsed()
 }
 
-/// One that isn't as long as Python code that is struck ends in the time in which it does.
-fn less_impatient(mode: Mode) -> Config {
+/// One that isn't stuck as long as interrupted Python code ends in its usual time.
+fn later_stuck(mode: Mode) -> Config {
     Config { stuck_after: Some(Duration::from_secs(1)), ..config(mode) }
 }
 
@@ -47,7 +47,7 @@ fn start(config: Config) -> Subject {
 #[test]
 fn what_waits_for_a_stuck_context_moves_in_order_and_can_still_be_cancelled() {
     in_each_mode(|mode| {
-        let subject = impatient(mode, 8);
+        let subject = soon_stuck(mode, 8);
         let blocked = subject.block();
         let waiting: Vec<_> =
             (0..3).map(|n| subject.eval(&format!("ran.append({n}) or ran"))).collect();
@@ -58,7 +58,7 @@ fn what_waits_for_a_stuck_context_moves_in_order_and_can_still_be_cancelled() {
         fresh.run("ran = []");
         assert!(subject.context.take_over_by(&fresh.context, &"stuck"));
         assert!(!subject.context.take_over_by(&fresh.context, &"stuck"), "only once");
-        // Whoever still has the old one finds the new one behind it.
+        // A caller that still has the old one reaches the new one by it.
         let late = subject.eval("ran");
         let mut ran = Vec::new();
         for (n, job) in waiting.into_iter().enumerate() {
@@ -70,10 +70,10 @@ fn what_waits_for_a_stuck_context_moves_in_order_and_can_still_be_cancelled() {
         let moved = subject.exec("ran.append('cancelled')");
         assert_eq!(subject.cancel(&moved), Cancel::Waiting);
         moved.silence();
-        second.let_go().only_reply();
+        second.release().only_reply();
         assert_eq!((fresh.context.quarantine().stuck(), fresh.context.abandoned_threads()), (1, 1));
         // It comes back to nothing, and ends.
-        blocked.let_go().silence();
+        blocked.release().silence();
         subject.ended();
         assert_eq!((fresh.context.quarantine().stuck(), fresh.context.abandoned_threads()), (0, 0));
         assert_eq!(fresh.context.counts().timed_out, 2);
@@ -83,16 +83,16 @@ fn what_waits_for_a_stuck_context_moves_in_order_and_can_still_be_cancelled() {
 }
 
 #[test]
-fn whoever_waits_for_a_stuck_job_is_told() {
+fn the_caller_of_a_stuck_job_gets_an_error() {
     in_each_mode(|mode| {
-        let subject = impatient(mode, 8);
+        let subject = soon_stuck(mode, 8);
         let blocked = subject.block();
         assert!(subject.context.interrupt());
         subject.stuck();
         let fresh = subject.start_replacement();
         assert!(subject.context.take_over_by(&fresh.context, &"stuck"));
         assert_eq!(blocked.submitted().reply(), Reply::Interrupted);
-        blocked.let_go().silence();
+        blocked.release().silence();
         subject.ended();
         fresh.end();
     });
@@ -101,13 +101,13 @@ fn whoever_waits_for_a_stuck_job_is_told() {
 #[test]
 fn a_thread_that_comes_back_in_time_keeps_its_context() {
     in_each_mode(|mode| {
-        let subject = impatient(mode, 8);
+        let subject = soon_stuck(mode, 8);
         subject.run("kept = 'kept'");
         let blocked = subject.block();
         assert_eq!(subject.cancel(blocked.submitted()), Cancel::Running);
         subject.stuck();
         let fresh = subject.start_replacement();
-        blocked.let_go().silence();
+        blocked.release().silence();
         assert_eq!(subject.value("kept"), "kept");
         assert!(!subject.context.take_over_by(&fresh.context, &"stuck"));
         assert_eq!(subject.value("kept"), "kept");
@@ -120,7 +120,7 @@ fn a_thread_that_comes_back_in_time_keeps_its_context() {
 #[test]
 fn a_killed_context_that_stays_counts_until_it_goes() {
     in_each_mode(|mode| {
-        let subject = impatient(mode, 1);
+        let subject = soon_stuck(mode, 1);
         let blocked = subject.block();
         subject.context.kill("killed");
         assert_eq!(blocked.submitted().reply(), Reply::Died("killed"));
@@ -128,7 +128,7 @@ fn a_killed_context_that_stays_counts_until_it_goes() {
         // Others of its pool take nothing new meanwhile, and go on with what they have.
         let refused = subject.try_submit(|_| Ok(String::new()));
         assert!(matches!(refused, Err(SubmitError::Quarantined(_))));
-        blocked.let_go().silence();
+        blocked.release().silence();
         subject.stuck();
         subject.ended();
         assert_eq!(subject.context.quarantine().stuck(), 0);
@@ -139,11 +139,11 @@ fn a_killed_context_that_stays_counts_until_it_goes() {
 const ENDLESS: &str = "class Endless:\n    def __del__(self):\n        while True: pass";
 
 /// A class whose instances say that they go, and then take until what this returns is dropped.
-fn define_lingering(subject: &Subject, lines: &Lines) -> (PipeWriter, PipeReader) {
+fn define_blocking(subject: &Subject, lines: &Lines) -> (PipeWriter, PipeReader) {
     let (reader, writer) = pipe().unwrap();
     let source = "\
 import os
-class Lingering:
+class Blocking:
     def __del__(self, read=os.read, write=os.write):
         write(WRITE, b'going\\n')
         read(READ, 1)
@@ -156,9 +156,9 @@ class Lingering:
 #[test]
 fn a_finalizer_that_does_not_return_is_replaced_with_its_context() {
     in_each_mode(|mode| {
-        let (subject, lines) = (impatient(mode, 8), Lines::new());
-        let lasts = define_lingering(&subject, &lines);
-        drop(handle(&subject, "Lingering()"));
+        let (subject, lines) = (soon_stuck(mode, 8), Lines::new());
+        let lasts = define_blocking(&subject, &lines);
+        drop(handle(&subject, "Blocking()"));
         assert_eq!(lines.next(), "going");
         assert!(subject.context.busy_for().is_some());
         let waiting = subject.eval("'served'");
@@ -176,9 +176,9 @@ fn a_finalizer_that_does_not_return_is_replaced_with_its_context() {
 }
 
 #[test]
-fn a_finalizer_that_computes_for_ever_is_struck_when_jobs_wait() {
+fn a_finalizer_that_computes_for_ever_is_interrupted_when_jobs_wait() {
     in_each_mode(|mode| {
-        let subject = start(less_impatient(mode));
+        let subject = start(later_stuck(mode));
         subject.run(ENDLESS);
         drop(handle(&subject, "Endless()"));
         assert_eq!(subject.value("1 + 1"), "2");
@@ -189,7 +189,7 @@ fn a_finalizer_that_computes_for_ever_is_struck_when_jobs_wait() {
 #[test]
 fn a_finalizer_that_computes_for_ever_keeps_no_context_from_its_end() {
     in_each_mode(|mode| {
-        let subject = start(less_impatient(mode));
+        let subject = start(later_stuck(mode));
         subject.run(ENDLESS);
         drop(handle(&subject, "Endless()"));
         subject.end();
@@ -200,9 +200,9 @@ fn a_finalizer_that_computes_for_ever_keeps_no_context_from_its_end() {
 #[test]
 fn a_finalizer_that_does_not_return_is_found_in_a_context_that_drains() {
     in_each_mode(|mode| {
-        let (subject, lines) = (impatient(mode, 8), Lines::new());
-        let lasts = define_lingering(&subject, &lines);
-        drop(handle(&subject, "Lingering()"));
+        let (subject, lines) = (soon_stuck(mode, 8), Lines::new());
+        let lasts = define_blocking(&subject, &lines);
+        drop(handle(&subject, "Blocking()"));
         assert_eq!(lines.next(), "going");
         subject.context.drain();
         subject.stuck();
@@ -216,9 +216,9 @@ fn a_finalizer_that_does_not_return_is_found_in_a_context_that_drains() {
 #[test]
 fn a_context_that_was_killed_and_does_not_come_to_its_end_counts_until_it_does() {
     in_each_mode(|mode| {
-        let (subject, lines) = (impatient(mode, 1), Lines::new());
-        let lasts = define_lingering(&subject, &lines);
-        let _held = handle(&subject, "Lingering()");
+        let (subject, lines) = (soon_stuck(mode, 1), Lines::new());
+        let lasts = define_blocking(&subject, &lines);
+        let _handle = handle(&subject, "Blocking()");
         subject.context.kill("killed");
         assert_eq!(lines.next(), "going");
         wait_until(|| subject.context.quarantine().is_full());
@@ -243,79 +243,87 @@ class Endless:
 }
 
 /// A context with a job that computes for ever.
-fn hog_beside(mode: Mode) -> (Subject, Submitted) {
+fn endless_beside(mode: Mode) -> (Subject, Submitted) {
     let other = Subject::start(mode);
-    let hog = running_code(&other, "while True: pass");
-    (other, hog)
+    let endless = running_code(&other, "while True: pass");
+    (other, endless)
 }
 
-/// A job that waits, with a finalizer on top of it that is in the middle of its work.
-fn waiting_below(subject: &Subject, lines: &Lines, what: &str, door: &Arc<Door>) -> Submitted {
-    let held = handle(subject, what);
-    let below = waiting(subject, door);
-    drop(held);
+/// A job that waits, with a finalizer nested in it that is in the middle of its work.
+fn waiting_with_finalizer(
+    subject: &Subject,
+    lines: &Lines,
+    what: &str,
+    door: &Arc<Door>,
+) -> Submitted {
+    let handle = handle(subject, what);
+    let outer = waiting(subject, door);
+    drop(handle);
     assert_eq!(lines.next(), "going");
-    below
+    outer
 }
 
-/// A context with a job that waits, and a finalizer on top of it that computes for ever.
-fn endless_on_top(mode: Mode) -> (Subject, Submitted) {
+/// A context with a job that waits, and a finalizer nested in it that computes for ever.
+fn endless_nested(mode: Mode) -> (Subject, Submitted) {
     let (subject, lines) = (Subject::start(mode), Lines::new());
     define_endless(&subject, &lines);
-    let below = waiting_below(&subject, &lines, "Endless()", &Arc::default());
-    (subject, below)
+    let outer = waiting_with_finalizer(&subject, &lines, "Endless()", &Arc::default());
+    (subject, outer)
 }
 
 #[test]
-fn a_finalizer_that_computes_for_ever_is_struck_when_a_job_waits_below_it() {
+fn a_finalizer_that_computes_for_ever_is_interrupted_when_it_is_nested_in_a_job() {
     in_each_mode(|mode| {
-        let (subject, lines) = (start(less_impatient(mode)), Lines::new());
+        let (subject, lines) = (start(later_stuck(mode)), Lines::new());
         define_endless(&subject, &lines);
         let door = Arc::default();
-        let below = waiting_below(&subject, &lines, "Endless()", &door);
+        let outer = waiting_with_finalizer(&subject, &lines, "Endless()", &door);
         door.open(&subject.context);
         let next = subject.eval("1 + 1");
-        assert_eq!(below.only_reply(), value("waited"));
+        assert_eq!(outer.only_reply(), value("waited"));
         assert_eq!(next.only_reply(), value("2"));
         subject.end();
     });
 }
 
 #[test]
-fn a_finalizer_that_does_not_return_is_replaced_with_the_job_that_waits_below_it() {
+fn a_finalizer_that_does_not_return_is_replaced_with_the_job_it_is_nested_in() {
     in_each_mode(|mode| {
-        let (subject, lines) = (impatient(mode, 8), Lines::new());
-        let lasts = define_lingering(&subject, &lines);
+        let (subject, lines) = (soon_stuck(mode, 8), Lines::new());
+        let lasts = define_blocking(&subject, &lines);
         let door = Arc::default();
-        let below = waiting_below(&subject, &lines, "Lingering()", &door);
+        let outer = waiting_with_finalizer(&subject, &lines, "Blocking()", &door);
         let next = subject.eval("'served'");
         subject.stuck();
         let fresh = subject.start_replacement();
         assert!(subject.context.take_over_by(&fresh.context, &"stuck"));
         assert_eq!(next.only_reply(), value("served"));
-        assert_eq!(below.reply(), Reply::Died("stuck"));
+        assert_eq!(outer.reply(), Reply::Died("stuck"));
         door.open(&subject.context);
         drop(lasts);
-        below.silence();
+        outer.silence();
         fresh.end();
         wait_for_no_threads();
     });
 }
 
 #[test]
-fn a_blow_for_a_waiting_job_spares_the_finalizer_on_top_of_it() {
+fn an_interrupt_of_a_waiting_job_does_not_reach_the_finalizer_nested_in_it() {
     in_each_mode(|mode| {
         let (subject, lines) = (Subject::start(mode), Lines::new());
-        let lasts = define_lingering(&subject, &lines);
-        subject.run("class Whole(Lingering):\n    def __del__(self):\n        super().__del__()\n        done.append(sum(1 for _ in range(100000)))\ndone = []");
-        let below = waiting_below(&subject, &lines, "Whole()", &Arc::default());
-        // Where both have one GIL they are struck in this order.
-        let (other, hog) = hog_beside(mode);
-        assert_eq!(subject.cancel(&below), Cancel::Running);
-        assert_eq!(other.cancel(&hog), Cancel::Running);
-        hog.silence();
+        let lasts = define_blocking(&subject, &lines);
+        subject.run(
+            "class Whole(Blocking):\n    def __del__(self):\n        super().__del__()\n        \
+             done.append(sum(1 for _ in range(100000)))\ndone = []",
+        );
+        let outer = waiting_with_finalizer(&subject, &lines, "Whole()", &Arc::default());
+        // Where both have one GIL they are interrupted in this order.
+        let (other, endless) = endless_beside(mode);
+        assert_eq!(subject.cancel(&outer), Cancel::Running);
+        assert_eq!(other.cancel(&endless), Cancel::Running);
+        endless.silence();
         drop(lasts);
-        below.silence();
+        outer.silence();
         assert_eq!(subject.value("done"), "[100000]");
         subject.end();
         other.end();
@@ -323,42 +331,42 @@ fn a_blow_for_a_waiting_job_spares_the_finalizer_on_top_of_it() {
 }
 
 #[test]
-fn an_interrupt_stops_a_waiting_job_and_the_finalizer_on_top_of_it() {
+fn an_interrupt_stops_a_waiting_job_and_the_finalizer_nested_in_it() {
     in_each_mode(|mode| {
-        let (subject, below) = endless_on_top(mode);
+        let (subject, outer) = endless_nested(mode);
         assert!(subject.context.busy_for().is_some());
         assert!(subject.context.interrupt());
-        assert_eq!(below.only_reply(), Reply::Interrupted);
+        assert_eq!(outer.only_reply(), Reply::Interrupted);
         assert_eq!(subject.value("1 + 1"), "2");
         subject.end();
     });
 }
 
 #[test]
-fn a_killed_context_ends_while_a_finalizer_runs_on_top_of_its_job() {
+fn a_killed_context_ends_while_a_finalizer_runs_nested_in_its_job() {
     in_each_mode(|mode| {
-        let (subject, below) = endless_on_top(mode);
+        let (subject, outer) = endless_nested(mode);
         subject.context.kill("killed");
-        assert_eq!(below.only_reply(), Reply::Died("killed"));
+        assert_eq!(outer.only_reply(), Reply::Died("killed"));
         subject.ended();
         wait_for_no_threads();
     });
 }
 
 #[test]
-fn a_finalizer_is_struck_that_is_in_the_way_of_one_impatient_caller_after_the_other() {
+fn a_finalizer_is_interrupted_that_blocks_one_caller_with_a_short_timeout_after_the_other() {
     in_each_mode(|mode| {
-        let subject = start(less_impatient(mode));
+        let subject = start(later_stuck(mode));
         subject.run(ENDLESS);
         drop(handle(&subject, "Endless()"));
-        let patience = Duration::from_millis(200);
+        let timeout = Duration::from_millis(200);
         wait_until(|| {
             let next = subject.eval("1 + 1");
-            let reply = next.reply_within(patience);
+            let reply = next.reply_within(timeout);
             if reply.is_none() {
                 assert_eq!(subject.cancel(&next), Cancel::Waiting);
-                // Longer than from one look of the watcher to the next.
-                std::thread::sleep(patience);
+                // Longer than from one poll of the watchdog to the next.
+                std::thread::sleep(timeout);
             }
             reply.is_some()
         });
@@ -369,11 +377,11 @@ fn a_finalizer_is_struck_that_is_in_the_way_of_one_impatient_caller_after_the_ot
 #[test]
 fn a_context_that_was_not_stuck_for_a_moment_is_found_stuck_again() {
     in_each_mode(|mode| {
-        let subject = impatient(mode, 8);
+        let subject = soon_stuck(mode, 8);
         let door: Arc<Door> = Arc::default();
         let ((entered, is_in), (go, gone)) = (channel(), channel::<()>());
         let (gone, before) = (Mutex::new(gone), Arc::clone(&door));
-        // Blocks in C twice, and between waits before the door, however often it is struck.
+        // Blocks in C twice, and waits for the door in between, however often it is interrupted.
         let stubborn = subject.submit(move |scope| {
             let block = || gone.lock().unwrap().recv().unwrap();
             entered.send(()).unwrap();
@@ -387,10 +395,10 @@ fn a_context_that_was_not_stuck_for_a_moment_is_found_stuck_again() {
         subject.stuck();
         let fresh = subject.start_replacement();
         go.send(()).unwrap();
-        let on_top = subject.block();
+        let nested = subject.block();
         assert!(!subject.context.take_over_by(&fresh.context, &"stuck"));
         fresh.end();
-        on_top.let_go().only_reply();
+        nested.release().only_reply();
         door.open(&subject.context);
         subject.stuck();
         let fresh = subject.start_replacement();
@@ -404,18 +412,18 @@ fn a_context_that_was_not_stuck_for_a_moment_is_found_stuck_again() {
 }
 
 #[test]
-fn a_job_below_a_stuck_one_ends_as_soon_as_that_has_returned() {
+fn an_outer_job_ends_as_soon_as_the_stuck_one_nested_in_it_has_returned() {
     in_each_mode(|mode| {
-        let subject = impatient(mode, 8);
-        let below = waiting(&subject, &Arc::default());
+        let subject = soon_stuck(mode, 8);
+        let outer = waiting(&subject, &Arc::default());
         let blocked = subject.block();
         assert_eq!(subject.cancel(blocked.submitted()), Cancel::Running);
         subject.stuck();
         let fresh = subject.start_replacement();
         assert!(subject.context.take_over_by(&fresh.context, &"stuck"));
-        assert_eq!(below.reply(), Reply::Died("stuck"));
-        blocked.let_go().silence();
-        below.silence();
+        assert_eq!(outer.reply(), Reply::Died("stuck"));
+        blocked.release().silence();
+        outer.silence();
         subject.ended();
         assert_eq!(fresh.context.quarantine().stuck(), 0);
         fresh.end();
@@ -426,15 +434,15 @@ fn a_job_below_a_stuck_one_ends_as_soon_as_that_has_returned() {
 #[test]
 fn a_finalizer_that_computes_for_ever_ends_with_the_thread_that_was_replaced() {
     in_each_mode(|mode| {
-        let subject = start(less_impatient(mode));
+        let subject = start(later_stuck(mode));
         subject.run(ENDLESS);
-        let _held = handle(&subject, "Endless()");
+        let _handle = handle(&subject, "Endless()");
         let blocked = subject.block();
         assert_eq!(subject.cancel(blocked.submitted()), Cancel::Running);
         subject.stuck();
         let fresh = subject.start_replacement();
         assert!(subject.context.take_over_by(&fresh.context, &"stuck"));
-        blocked.let_go().silence();
+        blocked.release().silence();
         subject.ended();
         fresh.end();
         wait_for_no_threads();

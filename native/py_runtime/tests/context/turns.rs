@@ -15,11 +15,11 @@ use py_runtime::object::Object;
 use py_runtime::reply_state::Cancel;
 
 use crate::harness::{
-    JobResult, Lines, PATIENCE, Reply, Subject, TestJob, in_each_mode, running_code,
+    JobResult, Lines, MAX_WAIT, Reply, Subject, TestJob, in_each_mode, running_code,
     supported_modes,
 };
 
-/// Some 10 µs in one C function, which never lets go of the GIL by itself.
+/// Some 10 µs in one C function, which never releases the GIL by itself.
 fn c_work(scope: &mut Scope<'_, TestJob>) -> JobResult {
     let py = scope.py;
     // SAFETY: attached; the list is live between its creation and its drop.
@@ -58,17 +58,18 @@ fn race(mode: Mode, jobs: usize) -> usize {
         }
     }
     drop(blocked);
-    let others = first.recv_timeout(PATIENCE).unwrap();
+    let others = first.recv_timeout(MAX_WAIT).unwrap();
     subjects.into_iter().for_each(Subject::end);
     others
 }
 
-/// Whoever waits for the GIL asks its holder for it after so long, which here is for ever: it gets it only
-/// from one that hands it over by itself. Each job sets it, because it may be put back after each.
-const NOBODY_ASKS: &[u8] = b"import sys; sys.setswitchinterval(1000)";
+/// A thread that waits for the GIL asks its holder for it after so long, which here is for ever: it
+/// gets it only if the holder hands it off by itself. Each job sets it, because it may be restored
+/// after each.
+const NEVER_ASK: &[u8] = b"import sys; sys.setswitchinterval(1000)";
 
-/// Gives two busy contexts the same many jobs, and notes whose ran. Returns how many of one context ran
-/// in a row, each time that the other took over.
+/// Gives two busy contexts the same many jobs, and notes whose ran. Returns how many of one context
+/// ran in a row, each time that the other took over.
 fn turns(mode: Mode, jobs: usize) -> Vec<usize> {
     let subjects = [Subject::start(mode), Subject::start(mode)];
     let usual = subjects[0].value("__import__('sys').getswitchinterval()");
@@ -80,7 +81,7 @@ fn turns(mode: Mode, jobs: usize) -> Vec<usize> {
             let order = Arc::clone(&order);
             drop(subject.submit(move |scope| {
                 order.lock().unwrap().push(index);
-                code::exec(scope.py, NOBODY_ASKS, "<test>", scope.namespace)?;
+                code::exec(scope.py, NEVER_ASK, "<test>", scope.namespace)?;
                 c_work(scope)
             }));
         }
@@ -96,7 +97,7 @@ fn turns(mode: Mode, jobs: usize) -> Vec<usize> {
 }
 
 #[test]
-fn a_busy_context_hands_the_gil_over_to_another_that_waits() {
+fn a_busy_context_hands_the_gil_off_to_another_that_waits() {
     in_each_mode(|mode| {
         if mode.shares_gil() {
             let jobs = 4_000;
@@ -138,18 +139,18 @@ fn short_calls(subject: &Subject) {
 }
 
 #[test]
-fn a_python_hog_does_not_stop_anothers_short_jobs_whatever_the_modes() {
-    in_each_mode(|hogs| {
+fn an_endless_python_job_does_not_stop_anothers_short_jobs_whatever_the_modes() {
+    in_each_mode(|endless_jobs| {
         for others in supported_modes() {
-            let (hog, other) = (Subject::start(hogs), Subject::start(others));
-            let endless = running_code(&hog, "while True: pass");
+            let (busy, other) = (Subject::start(endless_jobs), Subject::start(others));
+            let endless = running_code(&busy, "while True: pass");
             short_calls(&other);
             // Waits for the GIL inside CPython.
-            assert_eq!(other.block().let_go().only_reply(), Reply::Value("let go".into()));
-            assert!(hog.context.busy_for().is_some());
-            hog.context.cancel(endless.seq);
+            assert_eq!(other.block().release().only_reply(), Reply::Value("released".into()));
+            assert!(busy.context.busy_for().is_some());
+            busy.context.cancel(endless.seq);
             endless.silence();
-            hog.end();
+            busy.end();
             other.end();
         }
     });
@@ -161,12 +162,12 @@ fn an_endless_preload_does_not_stop_anothers_short_jobs() {
         let (lines, other) = (Lines::new(), Subject::start(mode));
         let source = "import os\nos.write(FD, b'in\\n')\nwhile True: pass";
         let source = source.replace("FD", &lines.write_end().to_string());
-        let hog = Subject::launch(mode, 8, Some(&source));
+        let endless = Subject::launch(mode, 8, Some(&source));
         assert_eq!(lines.next(), "in");
         short_calls(&other);
-        hog.context.kill("killed");
-        assert!(hog.started().is_err());
-        hog.ended();
+        endless.context.kill("killed");
+        assert!(endless.started().is_err());
+        endless.ended();
         other.end();
     });
 }
@@ -175,7 +176,7 @@ fn an_endless_preload_does_not_stop_anothers_short_jobs() {
 fn keep_busy(subject: &Subject) -> Arc<AtomicBool> {
     fn submit_next(context: &Context<TestJob>, more: &Arc<AtomicBool>) {
         let again = Arc::clone(more);
-        let job = TestJob::unheard(move |scope| {
+        let job = TestJob::without_reply(move |scope| {
             let answer = c_work(scope);
             if again.load(Ordering::Relaxed) {
                 submit_next(scope.context, &again);
@@ -226,7 +227,7 @@ fn a_stream_of_c_jobs_does_not_keep_a_job_from_coming_back_from_c() {
             let more = keep_busy(&busy);
             for _ in 0..20 {
                 // Coming back, it waits for the GIL inside CPython.
-                assert_eq!(other.block().let_go().only_reply(), Reply::Value("let go".into()));
+                assert_eq!(other.block().release().only_reply(), Reply::Value("released".into()));
             }
             more.store(false, Ordering::Relaxed);
             busy.end();
@@ -257,7 +258,8 @@ thread.start()
     });
 }
 
-/// Longer than the holder ever keeps the GIL, so that whoever waits inside CPython never asks for it.
+/// Longer than the holder ever keeps the GIL, so that a thread that waits inside CPython never asks
+/// for it.
 #[test]
 fn a_long_switch_interval_starves_nobody() {
     in_each_mode(|mode| {
@@ -266,7 +268,7 @@ fn a_long_switch_interval_starves_nobody() {
         busy.run("import sys; sys.setswitchinterval(0.05)");
         let more = keep_busy(&busy);
         for _ in 0..20 {
-            assert_eq!(other.block().let_go().only_reply(), Reply::Value("let go".into()));
+            assert_eq!(other.block().release().only_reply(), Reply::Value("released".into()));
         }
         more.store(false, Ordering::Relaxed);
         let Reply::Value(usual) = usual else { panic!("{usual:?}") };
@@ -284,17 +286,17 @@ fn a_switch_interval_is_bounded_and_neither_calls_nor_interrupts_wait_for_it() {
         // Code of `__main__` is users' code.
         assert_eq!(busy.value("sys.setswitchinterval.__module__ == '__main__'"), "False");
         let usual = busy.value("sys.getswitchinterval()");
-        let hog = running_code(&busy, "sys.setswitchinterval(1e9)\nwhile True: pass");
+        let endless = running_code(&busy, "sys.setswitchinterval(1e9)\nwhile True: pass");
         assert_eq!(other.value("1 + 1"), "2");
-        assert_eq!(busy.cancel(&hog), Cancel::Running);
-        hog.silence();
+        assert_eq!(busy.cancel(&endless), Cancel::Running);
+        endless.silence();
         assert_eq!(busy.value("sys.getswitchinterval()"), "0.005");
         busy.run("sys.setswitchinterval(0.001)");
         assert_eq!(busy.value("sys.getswitchinterval()"), "0.001");
         for (wrong, error) in [("0", "ValueError"), ("'1'", "TypeError")] {
             let refused = busy.exec(&format!("sys.setswitchinterval({wrong})")).only_reply();
             assert!(
-                matches!(&refused, Reply::Raised(said) if said.starts_with(error)),
+                matches!(&refused, Reply::Raised(text) if text.starts_with(error)),
                 "{refused:?}"
             );
         }
@@ -304,14 +306,14 @@ fn a_switch_interval_is_bounded_and_neither_calls_nor_interrupts_wait_for_it() {
     });
 }
 
-/// Of which the library doesn't know that it runs. Replaced CPython 3.13 it isn't asked to let go of the GIL by
-/// those who wait in other interpreters.
+/// No context knows that it runs. Before CPython 3.13 it isn't asked to release the GIL
+/// of the GIL by those who wait in other interpreters.
 #[test]
 fn a_thread_that_python_started_lets_other_interpreters_in() {
     in_each_mode(|mode| {
         for others in supported_modes() {
             let (busy, other) = (Subject::start(mode), Subject::start(others));
-            // As soon as there is one, those who wait in another interpreter may not be heard.
+            // As soon as there is one, the holder may not see that another interpreter waits.
             let sub = Subject::start(Mode::SubInterpreter);
             busy.run(
                 "import threading\nstopped = False\ndef compute():\n    while not stopped: pass\n\

@@ -1,4 +1,4 @@
-//! Jobs that wait: what runs on top of them, and what ends the wait.
+//! Jobs that wait: what runs nested in them, and what ends the wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -48,7 +48,7 @@ fn wait(scope: &Scope<'_, TestJob>, door: &Door, limit: u32) -> Result<(), Excep
     })
 }
 
-/// A job that waits before the door, and says when it does.
+/// A job that waits for the door, and reports when it does.
 pub(crate) fn waiting(subject: &Subject, door: &Arc<Door>) -> Submitted {
     let (reached, is_there) = channel();
     let door = Arc::clone(door);
@@ -66,7 +66,7 @@ pub(crate) fn value(text: &str) -> Reply {
 }
 
 #[test]
-fn a_waiting_job_goes_on_when_it_is_told_to() {
+fn a_waiting_job_goes_on_when_its_wait_is_over() {
     in_each_mode(|mode| {
         let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
         let submitted = waiting(&subject, &door);
@@ -93,7 +93,7 @@ fn others_run_while_a_job_waits_and_may_be_what_it_waits_for() {
     });
 }
 
-/// A job that, on top of the one that waits for it, submits the next and waits in turn.
+/// A job that submits the next one and waits for it, nested in the one that waits for itself.
 fn descend(
     scope: &Scope<'_, TestJob>,
     left: u64,
@@ -106,7 +106,7 @@ fn descend(
     }
     let door = Arc::new(Door { needs_all: true, ..Door::default() });
     let (opener, counter) = (Arc::clone(&door), Arc::clone(deepest));
-    let next = TestJob::unheard(move |scope| {
+    let next = TestJob::without_reply(move |scope| {
         let answer = descend(scope, left - 1, limit, &counter);
         opener.open(scope.context);
         answer
@@ -159,28 +159,28 @@ fn a_cancelled_wait_ends() {
 }
 
 #[test]
-fn an_interrupt_reaches_the_job_below_one_whose_caller_has_given_up() {
+fn an_interrupt_reaches_the_outer_job_if_the_caller_of_the_nested_one_has_cancelled() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
-        let below = waiting(&subject, &Arc::new(Door::default()));
-        let above = subject.block();
-        assert_eq!(subject.cancel(above.submitted()), Cancel::Running);
+        let outer = waiting(&subject, &Arc::new(Door::default()));
+        let nested = subject.block();
+        assert_eq!(subject.cancel(nested.submitted()), Cancel::Running);
         assert!(subject.context.interrupt());
-        above.let_go().silence();
-        assert_eq!(below.only_reply(), Reply::Interrupted);
+        nested.release().silence();
+        assert_eq!(outer.only_reply(), Reply::Interrupted);
         subject.end();
     });
 }
 
 #[test]
-fn a_blow_for_a_waiting_job_spares_the_one_on_top_of_it() {
+fn an_interrupt_of_a_waiting_job_does_not_reach_the_one_nested_in_it() {
     in_each_mode(|mode| {
         let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
-        let below = waiting(&subject, &door);
+        let outer = waiting(&subject, &door);
         let (entered, is_in) = channel();
         let (go, gone) = channel::<()>();
         let gone = std::sync::Mutex::new(gone);
-        let above = subject.submit(move |scope| {
+        let nested = subject.submit(move |scope| {
             entered.send(()).unwrap();
             scope.detached(|| {
                 // Ends with an error too: when the test is over.
@@ -192,16 +192,16 @@ fn a_blow_for_a_waiting_job_spares_the_one_on_top_of_it() {
         is_in.recv().unwrap();
         // Even if what it waits for happens too.
         door.open(&subject.context);
-        assert_eq!(subject.cancel(&below), Cancel::Running);
+        assert_eq!(subject.cancel(&outer), Cancel::Running);
         // Longer than a striker needs to come around.
-        let spare = Subject::start(mode);
-        let endless = crate::harness::running_code(&spare, "while True: pass");
-        spare.cancel(&endless);
+        let other = Subject::start(mode);
+        let endless = crate::harness::running_code(&other, "while True: pass");
+        other.cancel(&endless);
         endless.silence();
-        spare.end();
+        other.end();
         go.send(()).unwrap();
-        assert_eq!(above.only_reply(), value("unharmed"));
-        below.silence();
+        assert_eq!(nested.only_reply(), value("unharmed"));
+        outer.silence();
         subject.end();
     });
 }
@@ -210,11 +210,11 @@ fn a_blow_for_a_waiting_job_spares_the_one_on_top_of_it() {
 fn a_killed_context_ends_while_its_job_waits() {
     in_each_mode(|mode| {
         let (subject, door) = (Subject::start(mode), Arc::new(Door::default()));
-        let below = waiting(&subject, &door);
-        let above = waiting(&subject, &door);
+        let outer = waiting(&subject, &door);
+        let nested = waiting(&subject, &door);
         subject.context.kill("killed");
-        assert_eq!(above.only_reply(), Reply::Died("killed"));
-        assert_eq!(below.only_reply(), Reply::Died("killed"));
+        assert_eq!(nested.only_reply(), Reply::Died("killed"));
+        assert_eq!(outer.only_reply(), Reply::Died("killed"));
         subject.ended();
     });
 }
@@ -232,7 +232,7 @@ fn a_closed_context_lets_its_job_wait_to_the_end() {
 }
 
 #[test]
-fn a_job_on_top_does_not_see_the_exception_that_is_handled_below() {
+fn a_nested_job_does_not_see_the_exception_that_the_outer_one_handles() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
         let door = Arc::new(Door { needs_all: true, ..Door::default() });
@@ -240,7 +240,7 @@ fn a_job_on_top_does_not_see_the_exception_that_is_handled_below() {
             let py = scope.py;
             // SAFETY: attached; a live exception, which becomes the one that is being handled.
             unsafe {
-                let text = ffi::PyUnicode_FromString(c"below".as_ptr());
+                let text = ffi::PyUnicode_FromString(c"outer".as_ptr());
                 let value = ffi::PyObject_CallOneArg(ffi::PyExc_ValueError, text);
                 ffi::Py_DECREF(text);
                 let class = ffi::Py_NewRef(ffi::PyExc_ValueError);
@@ -248,15 +248,15 @@ fn a_job_on_top_does_not_see_the_exception_that_is_handled_below() {
             }
             let opener = Arc::clone(&door);
             let (seen, sight) = channel();
-            let above = TestJob::unheard(move |scope| {
+            let nested = TestJob::without_reply(move |scope| {
                 let handled = eval(scope.py, scope.namespace, "__import__('sys').exc_info()");
                 seen.send(handled).unwrap();
                 opener.open(scope.context);
                 Ok(String::new())
             });
-            scope.context.submit(above).unwrap();
+            scope.context.submit(nested).unwrap();
             wait(scope, &door, LIMIT)?;
-            let above = sight.recv().unwrap()?;
+            let nested = sight.recv().unwrap()?;
             let own = eval(py, scope.namespace, "str(__import__('sys').exc_info()[1])")?;
             // SAFETY: attached; nothing is being handled any more.
             unsafe {
@@ -266,37 +266,37 @@ fn a_job_on_top_does_not_see_the_exception_that_is_handled_below() {
                     std::ptr::null_mut(),
                 );
             }
-            Ok(format!("{above} {own}"))
+            Ok(format!("{nested} {own}"))
         });
-        assert_eq!(submitted.only_reply(), value("(None, None, None) below"));
+        assert_eq!(submitted.only_reply(), value("(None, None, None) outer"));
         subject.end();
     });
 }
 
 /// A job that runs statements and then an endless loop; in which it is.
-fn hog_after(subject: &Subject, source: &'static [u8]) -> Submitted {
+fn endless_after(subject: &Subject, source: &'static [u8]) -> Submitted {
     let (reached, is_there) = channel();
-    let hog = subject.submit(move |scope| {
+    let endless = subject.submit(move |scope| {
         code::exec(scope.py, source, "<test>", scope.namespace)?;
         reached.send(()).unwrap();
         code::exec(scope.py, b"while True: pass", "<test>", scope.namespace)?;
         Ok("never".into())
     });
     is_there.recv().unwrap();
-    hog
+    endless
 }
 
 #[test]
-fn a_job_that_is_struck_on_top_of_another_leaves_no_import_lock_behind() {
+fn a_nested_job_that_is_interrupted_leaves_no_import_lock_behind() {
     in_each_mode(|mode| {
         let (subject, other) = (Subject::start(mode), Subject::start(mode));
         let door = Arc::new(Door::default());
-        let below = waiting(&subject, &door);
-        let hog = hog_after(&subject, b"__import__('_imp').acquire_lock()");
+        let outer = waiting(&subject, &door);
+        let endless = endless_after(&subject, b"__import__('_imp').acquire_lock()");
         assert!(subject.context.interrupt());
-        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        assert_eq!(endless.only_reply(), Reply::Interrupted);
         door.open(&subject.context);
-        assert_eq!(below.only_reply(), value("waited"));
+        assert_eq!(outer.only_reply(), value("waited"));
         other.run("import colorsys");
         subject.end();
         other.end();
@@ -304,10 +304,10 @@ fn a_job_that_is_struck_on_top_of_another_leaves_no_import_lock_behind() {
 }
 
 #[test]
-fn a_lock_half_given_back_and_those_after_it_are_given_back() {
+fn a_lock_half_released_and_those_after_it_are_released() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);
-        let hog = hog_after(
+        let endless = endless_after(
             &subject,
             b"\
 from importlib import _bootstrap
@@ -321,7 +321,7 @@ if hasattr(locks[1].lock, '_is_owned'):
 ",
         );
         assert!(subject.context.interrupt());
-        assert_eq!(hog.only_reply(), Reply::Interrupted);
+        assert_eq!(endless.only_reply(), Reply::Interrupted);
         let source = "\
 import threading
 taken = []
@@ -341,7 +341,7 @@ thread.join(60)
 }
 
 #[test]
-fn a_job_that_is_struck_in_its_wait_leaves_no_import_lock_behind() {
+fn a_job_that_is_interrupted_in_its_wait_leaves_no_import_lock_behind() {
     in_each_mode(|mode| {
         let (subject, other) = (Subject::start(mode), Subject::start(mode));
         let (reached, is_there) = channel();

@@ -1,9 +1,9 @@
 //! `PyThreadState_SetAsyncExc`, and the field that it writes.
 //!
 //! CPython has no function that reads the field, and its offset in the thread state differs between
-//! versions. It is searched for once, at boot: two exceptions in turn are set on the booting thread's own
-//! state, and the field is the word that has first the one, then the other, then null. If no word does,
-//! nothing is known of any thread.
+//! versions. It is searched for once, at boot: two exceptions in turn are set on the booting
+//! thread's own state, and the field is the word that has first the one, then the other, then null.
+//! If no word does, nothing is known of any thread.
 
 use std::ptr::null_mut;
 use std::sync::OnceLock;
@@ -12,8 +12,8 @@ use pyo3_ffi as ffi;
 
 use crate::cpython::object::Attached;
 
-/// How many words of a thread state are searched. The state of CPython 3.10, the smallest, has more; the
-/// field is among the first 24 of each version.
+/// How many words of a thread state are searched. The state of CPython 3.10, the smallest, has
+/// more; the field is among the first 24 of each version.
 const WORDS: usize = 32;
 
 /// The offset of the field, in words.
@@ -28,8 +28,8 @@ pub(crate) unsafe fn set(ident: u64, exception: *mut ffi::PyObject) {
     unsafe { ffi::PyThreadState_SetAsyncExc(ident as std::ffi::c_long, exception) };
 }
 
-/// Searches for the field, once. Runs no Python code, which would raise what is set here. Before CPython
-/// 3.13 the interpreter's flag is set afterwards.
+/// Searches for the field, once. Runs no Python code, which would raise what is set here. Before
+/// CPython 3.13 the interpreter's flag is set afterwards.
 pub(crate) fn find_offset(_: Attached<'_>) {
     // SAFETY: attached, as the token proves; the classes exist as long as Python runs.
     let offsets = unsafe {
@@ -60,11 +60,12 @@ unsafe fn words_that_hold(state: *mut ffi::PyThreadState, pointer: *mut ffi::PyO
 /// Whether the thread with this state has still to raise an exception. `None`: it isn't known.
 ///
 /// # Safety
-/// Attached to the interpreter of the state, which is alive; without a GIL it is the current thread's.
+/// Attached to the interpreter of the state, which is alive; without a GIL it is the current
+/// thread's.
 pub(crate) unsafe fn is_pending(state: *mut ffi::PyThreadState) -> Option<bool> {
     let offset = (*OFFSET.get()?)?;
-    // SAFETY: the field's offset was found in a state of the same layout. It is written by its own thread
-    // or under the GIL.
+    // SAFETY: the field's offset was found in a state of the same layout. It is written by its own
+    // thread or under the GIL.
     let exception = unsafe { state.cast::<*mut ffi::PyObject>().add(offset).read_volatile() };
     Some(!exception.is_null())
 }

@@ -1,4 +1,5 @@
-//! The flag of an interpreter that one of its threads is to raise an exception, before CPython 3.13.
+//! The flag of an interpreter that one of its threads is to raise an exception, before CPython
+//! 3.13.
 
 use pyo3_ffi as ffi;
 
@@ -8,14 +9,14 @@ use crate::cpython::exception;
 use crate::cpython::namespace::library_namespace;
 use crate::cpython::object::{Attached, Object};
 
-/// Clears the interpreter's flag: sets an exception on this thread, `ident`, which has none, raises it
-/// in an empty function, and discards it.
+/// Clears the interpreter's flag: sets an exception on this thread, `ident`, which has none, raises
+/// it in an empty function, and discards it.
 pub(super) fn clear(py: Attached<'_>, ident: u64) {
     // First of all: the flag may be up.
     let _untraced = TracingDisabled::enter(py);
     if let Some(function) = noop_function(py) {
-        // A first call, so that nothing else happens in the second: other Python code that ran then,
-        // such as a finalizer, would raise the exception.
+        // A first call, so that nothing else happens in the second: other Python code that ran
+        // then, such as a finalizer, would raise the exception.
         drop(function.call0(py));
         exception::clear(py);
         // SAFETY: attached, and Python runs, so its exceptions exist.
@@ -32,8 +33,8 @@ fn noop_function(py: Attached<'_>) -> Option<Object> {
     code::run(py, &code, &namespace, &namespace)
 }
 
-/// Another error may come first, where the stack or memory is at its end. Then the exception is cleared
-/// and the flag stays.
+/// Another error may come first, where the stack or memory is at its end. Then the exception is
+/// cleared and the flag stays.
 fn clear_unless_raised(_: Attached<'_>, ident: u64) {
     // SAFETY: attached; the class is asked for only if an exception is set.
     unsafe {

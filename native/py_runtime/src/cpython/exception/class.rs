@@ -1,7 +1,7 @@
 //! The class of an exception, as plain data.
 //!
-//! A built-in class is known by its address, not by its name: a user's `ConnectionError` isn't Python's.
-//! The built-in classes are static, and so the same objects in all interpreters, but for
+//! A built-in class is known by its address, not by its name: a user's `ConnectionError` isn't
+//! Python's. The built-in classes are static, and so the same objects in all interpreters, but for
 //! `ExceptionGroup`, which each interpreter makes for itself.
 
 use std::fmt;

@@ -7,12 +7,12 @@ use crate::cpython::object::{Attached, Object};
 /// Takes the raised exception object from the thread state.
 pub(super) fn take_raised(py: Attached<'_>) -> Option<Object> {
     #[cfg(Py_3_12)]
-    // SAFETY: attached; the call hands over its reference.
+    // SAFETY: attached; the call returns an owned reference.
     unsafe {
         Object::from_owned(py, ffi::PyErr_GetRaisedException())
     }
     #[cfg(not(Py_3_12))]
-    // SAFETY: attached; `PyErr_Fetch` hands over three references (or nulls), which
+    // SAFETY: attached; `PyErr_Fetch` returns three owned references (or nulls), which
     // `PyErr_NormalizeException` replaces by owned ones, and each is taken exactly once.
     unsafe {
         let (mut class, mut value, mut trace) =
@@ -46,12 +46,13 @@ pub fn preserving_exception(py: Attached<'_>, f: impl FnOnce()) {
 
 fn restore(raised: Object) {
     #[cfg(Py_3_12)]
-    // SAFETY: attached, as whoever has an `Object` is; the call takes the reference over.
+    // SAFETY: attached, as every owner of an `Object` is; the call takes the reference over.
     unsafe {
         ffi::PyErr_SetRaisedException(raised.into_ptr());
     }
     #[cfg(not(Py_3_12))]
-    // SAFETY: as above; it takes over all three references, and finds the traceback in the exception.
+    // SAFETY: as above; it takes over all three references, and finds the traceback in the
+    // exception.
     unsafe {
         let class = ffi::Py_TYPE(raised.as_ptr()).cast::<ffi::PyObject>();
         ffi::Py_INCREF(class);

@@ -1,8 +1,8 @@
 //! Extension modules that refuse an interpreter: what to do about it, which they don't say.
 //!
-//! Some allow the main interpreter only. Others allow only the first interpreter that imports them, as
-//! long as the OS process lives. Each has its own message, and packages that need such a module often
-//! raise an error of their own about that.
+//! Some allow the main interpreter only. Others allow only the first interpreter that imports them,
+//! as long as the OS process lives. Each has its own message, and packages that need such a module
+//! often raise an error of their own about that.
 
 use std::ffi::CStr;
 
@@ -27,15 +27,15 @@ const MESSAGES: [&str; 7] = [
     "numpy.core.multiarray failed to import",
 ];
 
-const NEEDS_A_WORKER: &str = "\n(An extension module that refuses sub-interpreters works in a worker \
-    context: start a pool of mode worker and route the module to it with \
-    py_context_router:register_pool/2. One that a subinterp context has imported before works nowhere \
-    else until the VM is restarted.)";
+const NEEDS_A_WORKER: &str = "\n(An extension module that refuses sub-interpreters works in a \
+    worker context: start a pool of mode worker and route the module to it with \
+    py_context_router:register_pool/2. One that a subinterp context has imported before works \
+    nowhere else until the VM is restarted.)";
 
-const IS_TAKEN: &str = "\n(An extension module that allows one interpreter per process was imported by a \
-    context of mode subinterp first, and works nowhere else until the VM is restarted. Import it in \
-    workers only: start a pool of mode worker and route the module to it with \
-    py_context_router:register_pool/2.)";
+const IS_TAKEN: &str = "\n(An extension module that allows one interpreter per process was \
+    imported by a context of mode subinterp first, and works nowhere else until the VM is \
+    restarted. Import it in workers only: start a pool of mode worker and route the module to it \
+    with py_context_router:register_pool/2.)";
 
 /// The hint for an exception that is, or was caused by, such a refusal.
 pub(super) fn hint(py: Attached<'_>, raised: &Object) -> Option<&'static str> {

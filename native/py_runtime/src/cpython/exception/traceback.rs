@@ -35,7 +35,8 @@ thread_local! {
     static WANTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// As long as it lives, exceptions that are taken on this thread keep their tracebacks, or don't. A guard.
+/// As long as it lives, exceptions that are taken on this thread keep their tracebacks, or don't. A
+/// guard.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct TracebacksWanted {

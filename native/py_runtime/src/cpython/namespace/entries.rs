@@ -61,8 +61,8 @@ pub(super) fn is_text(key: *mut ffi::PyObject) -> bool {
     unsafe { ffi::PyUnicode_CheckExact(key) != 0 }
 }
 
-/// Runs `work` while no other thread changes the dictionary. With a GIL none can, as long as no Python
-/// code runs.
+/// Runs `work` while no other thread changes the dictionary. With a GIL none can, as long as no
+/// Python code runs.
 pub(super) fn locked<T>(dict: &Object, work: impl FnOnce() -> T) -> T {
     #[cfg(Py_GIL_DISABLED)]
     // SAFETY: attached, as every owner of an `Object` is; the section is on this stack and ended

@@ -23,8 +23,8 @@ pub fn new_namespace(py: Attached<'_>) -> Result<Object, Exception> {
     made.ok_or_else(|| Exception::take(py))
 }
 
-/// A fresh dictionary for the library's own code. Its `__name__` is not `__main__`, which is the name of
-/// users' code.
+/// A fresh dictionary for the library's own code. Its `__name__` is not `__main__`, which is the
+/// name of users' code.
 pub fn library_namespace(py: Attached<'_>, name: &str) -> Result<Object, Exception> {
     let make = || {
         let dict = new_dict(py)?;

@@ -1,12 +1,12 @@
 //! Private namespaces, which inherit the names of a context's own.
 //!
-//! A private namespace has the names that one user has made, and copies of those of the context's own
-//! namespace. They are copied because the globals of a function are one plain dictionary. Behind it are
-//! only the built-ins, which are the real ones here: code may change them.
+//! A private namespace has the names that one user has made, and copies of those of the context's
+//! own namespace. They are copied because the globals of a function are one plain dictionary.
+//! Behind it are only the built-ins, which are the real ones here: code may change them.
 //!
-//! Copies are updated when a job begins ([`Private::update`]), so private code sees the context's own
-//! namespace as it was then. A name that the user has assigned stays: its value is another object than
-//! the one that was copied.
+//! Copies are updated when a job begins ([`Private::update`]), so private code sees the context's
+//! own namespace as it was then. A name that the user has assigned stays: its value is another
+//! object than the one that was copied.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,16 +25,16 @@ use crate::cpython::object::{Attached, Object};
 #[derive(Debug)]
 pub struct Inherited {
     own: Object,
-    /// A copy of `own`, made when that had last changed. It isn't changed as long as it is here (see
-    /// [`Release`]), and never borrowed while Python code may run.
+    /// A copy of `own`, made when that had last changed. It isn't changed as long as it is here
+    /// (see [`Release`]), and never borrowed while Python code may run.
     snapshot: RefCell<Object>,
     /// What new private namespaces begin with, made when the first needs it. Borrowed as the
     /// snapshot is.
     first: RefCell<Option<Rc<Private>>>,
 }
 
-/// A replaced copy, which may have the last references to what it contains. Dropping it can run Python
-/// code, so it is dropped when nothing is borrowed any more.
+/// A replaced copy, which may have the last references to what it contains. Dropping it can run
+/// Python code, so it is dropped when nothing is borrowed any more.
 #[derive(Debug)]
 #[must_use = "it is to be kept until nothing is borrowed"]
 pub struct Replaced {
@@ -96,8 +96,8 @@ pub struct Private {
 }
 
 impl Private {
-    /// A fresh one that has inherited. A copy of another fresh one: that is faster than to inherit name
-    /// by name.
+    /// A fresh one that has inherited. A copy of another fresh one: that is faster than to inherit
+    /// name by name.
     pub fn new(py: Attached<'_>, inherited: &Inherited) -> Result<Self, Exception> {
         let known = inherited.first.borrow().clone();
         let first = match known {
@@ -128,7 +128,8 @@ impl Private {
         &self.dict
     }
 
-    /// Inherits what has changed since the last update, which is mostly nothing. Runs no Python code.
+    /// Inherits what has changed since the last update, which is mostly nothing. Runs no Python
+    /// code.
     pub fn update(
         &mut self,
         py: Attached<'_>,
@@ -192,8 +193,8 @@ impl Private {
     }
 }
 
-/// Releases what the context's own namespace has lost, in private ones that haven't been updated since.
-/// They aren't updated by this: most of many have no job for long.
+/// Releases what the context's own namespace has lost, in private ones that haven't been updated
+/// since. They aren't updated by this: most of many have no job for long.
 #[derive(Debug)]
 pub struct Release<'a> {
     inherited: &'a Inherited,

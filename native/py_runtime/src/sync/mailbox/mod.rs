@@ -1,15 +1,16 @@
 //! A context's mailbox: a bounded queue before a single owner, the context thread.
 //!
-//! Any thread pushes, cancels and closes; only the context thread takes. One mutex guards the queue, the
-//! running jobs and the parked flag together, which makes the hard questions easy:
+//! Any thread pushes, cancels and closes; only the context thread takes. One mutex guards the
+//! queue, the running jobs and the parked flag together, which makes the hard questions easy:
 //!
 //! - A job is always either in the queue or among the running ones, so a cancellation finds it.
-//! - A producer sees the flag that the consumer set before its last look at the queue, so no wake-up
-//!   is lost.
+//! - A producer sees the flag that the consumer set before it last checked the queue, so no
+//!   wake-up is lost.
 //!
 //! The lock is held for a few dozen instructions and never while the thread attaches to Python or
-//! detaches. Each context has its own. The file is long because all that is done under this lock, by
-//! whatever thread, stands side by side.
+//! detaches. Each context has its own.
+//!
+//! It is over 400 lines because all that is done under this lock, by any thread, is side by side.
 
 mod nested;
 mod running;
@@ -60,7 +61,7 @@ struct Inner<J, C> {
     control: Vec<C>,
     /// No more jobs are taken in.
     closed: bool,
-    /// Nothing at all is taken in: the context thread won't look again.
+    /// Nothing at all is taken in: the context thread won't check again.
     ended: bool,
     /// The context thread, if it sleeps.
     parked: Option<Thread>,
@@ -173,7 +174,7 @@ impl<J: Clone, C> Mailbox<J, C> {
         if let Some(job) = inner.running.get(seq) {
             return Some(job.clone());
         }
-        // No hole is left: a context that is stuck while its callers give up must not grow.
+        // No hole is left: a context that is stuck while its callers cancel must not grow.
         let place = inner.queue.binary_search_by_key(&seq, |(waiting, _)| *waiting).ok()?;
         let (_, job) = inner.queue.remove(place)?;
         self.publish_load(&inner);
@@ -195,7 +196,8 @@ impl<J: Clone, C> Mailbox<J, C> {
         jobs.into_iter().map(|(_, job)| job).collect()
     }
 
-    /// Refuses new jobs, but lets the waiting ones run: the context thread finds it closed after them.
+    /// Refuses new jobs, but lets the waiting ones run: the context thread finds it closed after
+    /// them.
     pub fn drain(&self) {
         let sleeper = {
             let mut inner = self.inner.lock();
@@ -212,14 +214,15 @@ impl<J: Clone, C> Mailbox<J, C> {
     }
 
     /// Closes the mailbox and moves what waits to another, in order and with its numbers. Then runs
-    /// `moved`, before anybody can find this mailbox closed. `false`: nothing has changed, because one
-    /// of the two is closed.
+    /// `moved`, before anybody can find this mailbox closed. `false`: nothing has changed, because
+    /// one of the two is closed.
     pub fn move_to(&self, other: &Self, moved: impl FnOnce()) -> bool {
         if std::ptr::eq(self, other) {
             return false;
         }
         let sleepers = {
-            // By their addresses, so that two which are moved to each other don't wait for each other.
+            // By their addresses, so that two which are moved to each other don't wait for each
+            // other.
             let (mut inner, mut others);
             if std::ptr::from_ref(self) < std::ptr::from_ref(other) {
                 inner = self.inner.lock();
@@ -264,8 +267,8 @@ impl<J: Clone, C> Mailbox<J, C> {
         self.inner.lock().running.iter().map(|(seq, job)| (seq, job.clone())).collect()
     }
 
-    /// The number of the innermost running job. None while the context thread runs housekeeping, be it
-    /// nested in a job, or is gone: a panic leaves jobs behind.
+    /// The number of the innermost running job. None while the context thread runs housekeeping, be
+    /// it nested in a job, or is gone: a panic leaves jobs behind.
     pub fn current(&self) -> Option<Seq> {
         let inner = self.inner.lock();
         inner.running.current().filter(|_| !inner.ended)
@@ -285,10 +288,10 @@ impl<J: Clone, C> Mailbox<J, C> {
         since.map(|since| since.elapsed())
     }
 
-    /// Interrupts the running job `seq`. If it is the current one, calls `set`, under the lock, so that
-    /// the job can't end in between and leave the exception to its successor. An outer job is only
-    /// marked: it finds that when the jobs nested in it have ended, see [`Mailbox::next_nested`].
-    /// `true`: `set` was called.
+    /// Interrupts the running job `seq`. If it is the current one, calls `set`, under the lock, so
+    /// that the job can't end in between and leave the exception to its successor. An outer job is
+    /// only marked: it finds that when the jobs nested in it have ended, see
+    /// [`Mailbox::next_nested`]. `true`: `set` was called.
     pub fn interrupt(&self, seq: Seq, set: impl FnOnce()) -> bool {
         let (is_current, sleeper) = {
             let mut inner = self.inner.lock();
@@ -302,8 +305,8 @@ impl<J: Clone, C> Mailbox<J, C> {
         is_current
     }
 
-    /// Interrupts housekeeping code. Calls `deliver(is_innermost)` under the lock, so that no job can
-    /// begin or end in between. Returns what that returns.
+    /// Interrupts housekeeping code. Calls `deliver(is_innermost)` under the lock, so that no job
+    /// can begin or end in between. Returns what that returns.
     pub fn interrupt_housekeeping(&self, deliver: impl FnOnce(bool) -> bool) -> bool {
         let (is_set, sleeper) = {
             let mut inner = self.inner.lock();
@@ -347,9 +350,9 @@ impl<J: Clone, C> Mailbox<J, C> {
         if inner.closed { Next::Closed } else { Next::Empty }
     }
 
-    /// What to do while the current job waits: as [`Mailbox::next`], but a job that is `needed` comes
-    /// first, others as `policy` says, and none once the waiting job was interrupted. Control messages
-    /// are handled nested in that job until [`Mailbox::end_control`].
+    /// What to do while the current job waits: as [`Mailbox::next`], but a job that is `needed`
+    /// comes first, others as `policy` says, and none once the waiting job was interrupted. Control
+    /// messages are handled nested in that job until [`Mailbox::end_control`].
     pub fn next_nested(
         &self,
         needed: impl Fn(&J) -> bool,
@@ -383,13 +386,14 @@ impl<J: Clone, C> Mailbox<J, C> {
         self.inner.lock().running.take_interrupt()
     }
 
-    /// The thread has no asynchronous exception to raise: the current job has raised what was meant for
-    /// it, and may wait again as it cleans up.
+    /// The thread has no asynchronous exception to raise: the current job has raised what was meant
+    /// for it, and may wait again as it cleans up.
     pub fn note_raised(&self) {
         self.inner.lock().running.take_interrupt();
     }
 
-    /// Ends the innermost running job. `true`: it was interrupted, and may not have raised the exception.
+    /// Ends the innermost running job. `true`: it was interrupted, and may not have raised the
+    /// exception.
     pub fn end_running(&self) -> bool {
         let mut inner = self.inner.lock();
         let was_interrupted = inner.running.pop();
@@ -397,8 +401,9 @@ impl<J: Clone, C> Mailbox<J, C> {
         was_interrupted
     }
 
-    /// The current job is about to be answered, and ends soon: for the load it has ended. Otherwise a
-    /// caller that gets its answer and calls again at once would find its context busy. Once per job.
+    /// The current job is about to be answered, and ends soon: for the load it has ended. Otherwise
+    /// a caller that gets its answer and calls again at once would find its context busy. Once per
+    /// job.
     pub fn note_answered(&self) {
         self.load.fetch_sub(1, Ordering::Relaxed);
     }

@@ -9,7 +9,8 @@ use super::running::Seq;
 pub enum NestedNext<J, R> {
     /// The waiting job was interrupted: it must not wait on.
     Interrupted,
-    /// Run this job nested; it counts as running until [`Mailbox::end_running`](super::Mailbox::end_running).
+    /// Run this job nested; it counts as running until
+    /// [`Mailbox::end_running`](super::Mailbox::end_running).
     Run(Seq, J),
     /// Handle these control messages first.
     Control(Vec<R>),
@@ -39,8 +40,8 @@ pub enum NestedPolicy<J> {
 pub struct JobRelation<J> {
     /// One caller, whose own order is kept.
     pub same_caller: fn(&J, &J) -> bool,
-    /// The same work. A job that does the same as the one that waits will probably wait too, and runs
-    /// after jobs that don't.
+    /// The same work. A job that does the same as the one that waits will probably wait too, and
+    /// runs after jobs that don't.
     pub same_work: fn(&J, &J) -> bool,
 }
 
@@ -48,8 +49,8 @@ pub struct JobRelation<J> {
 const MAX_SEARCHED: usize = 256;
 
 impl<J> NestedPolicy<J> {
-    /// The place in the queue of the job to run while `waiting` waits: one that is `needed`, else what
-    /// this policy allows.
+    /// The place in the queue of the job to run while `waiting` waits: one that is `needed`, else
+    /// what this policy allows.
     pub(super) fn choose(
         &self,
         queue: &VecDeque<(Seq, J)>,

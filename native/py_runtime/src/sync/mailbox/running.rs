@@ -1,7 +1,7 @@
 //! The jobs in the hands of the context thread, and which of them are interrupted.
 //!
-//! They are a stack: a job that waits may have others run meanwhile, nested. Everything here is called
-//! under the mailbox's lock.
+//! They are a stack: a job that waits may have others run meanwhile, nested. Everything here is
+//! called under the mailbox's lock.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ pub type Seq = u64;
 struct RunningJob<J> {
     seq: Seq,
     job: J,
-    /// It is to raise an exception and hasn't yet, as far as anybody has looked.
+    /// It has still to raise an exception, as far as is known.
     interrupt_pending: bool,
     /// Whether an exception was ever meant for it.
     was_interrupted: bool,
@@ -89,7 +89,8 @@ impl<J> RunningJobs<J> {
         self.find(seq).is_some()
     }
 
-    /// Notes that job `seq` is to raise an exception. Whether it is the current one; `None`: it has ended.
+    /// Notes that job `seq` is to raise an exception. Whether it is the current one; `None`: it has
+    /// ended.
     pub(super) fn interrupt(&mut self, seq: Seq) -> Option<bool> {
         let running = self.0.iter_mut().find(|running| running.seq == seq)?;
         running.interrupt_pending = true;

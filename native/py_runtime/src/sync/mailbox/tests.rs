@@ -1,4 +1,5 @@
-//! What the mailbox does, one call after the other. The interleavings are in `tests/interleavings.rs`.
+//! What the mailbox does, one call after the other. The interleavings are in
+//! `tests/interleavings.rs`.
 
 use super::*;
 
@@ -310,4 +311,92 @@ fn a_parked_thread_is_woken_by_a_push() {
     };
     mailbox.push(5).unwrap();
     assert_eq!(owner.join().unwrap(), Next::Run(0, 5));
+}
+
+#[test]
+fn what_waits_and_runs_is_known_until_the_end() {
+    let mailbox = mailbox(4);
+    assert!(mailbox.looks_empty() && !mailbox.is_busy() && !mailbox.is_closed());
+    for job in 7..10 {
+        mailbox.push(job).unwrap();
+    }
+    assert!(mailbox.is_busy() && !mailbox.looks_empty());
+    assert_eq!((mailbox.waiting(), mailbox.running()), (3, vec![]));
+    mailbox.next();
+    assert_eq!((mailbox.waiting(), mailbox.running()), (2, vec![(0, 7)]));
+    mailbox.close();
+    assert!(mailbox.is_closed() && mailbox.is_busy(), "a job still runs");
+    // As after a panic, which leaves the job behind.
+    mailbox.end();
+    assert!(!mailbox.is_busy());
+}
+
+#[test]
+fn the_time_since_an_interrupt_counts_for_the_job_that_was_current_then() {
+    let mailbox = mailbox(4);
+    let outer = mailbox.push(1).unwrap();
+    let nested = mailbox.push(2).unwrap();
+    mailbox.next();
+    assert!(!mailbox.mark_interrupt(nested), "it waits");
+    assert_eq!(mailbox.interrupted_for(), None);
+    assert!(mailbox.mark_interrupt(outer));
+    assert!(mailbox.interrupted_for().is_some());
+    assert_eq!(mailbox.next_nested(|_| false, OLDEST), NestedNext::Run(nested, 2));
+    assert!(mailbox.mark_interrupt(outer));
+    assert_eq!(mailbox.interrupted_for(), None, "of the nested job");
+    mailbox.end_running();
+    assert!(mailbox.interrupted_for().is_some());
+    mailbox.end();
+    assert!(!mailbox.mark_interrupt(outer));
+    assert_eq!(mailbox.interrupted_for(), None);
+}
+
+#[test]
+fn an_interrupt_is_taken_once() {
+    let mailbox = mailbox(1);
+    let seq = mailbox.push(1).unwrap();
+    mailbox.next();
+    assert!(mailbox.interrupt(seq, || ()));
+    assert!(mailbox.take_interrupt());
+    assert!(!mailbox.take_interrupt());
+}
+
+#[test]
+fn an_event_is_seen_by_whoever_has_looked_before() {
+    let mailbox = mailbox(2);
+    mailbox.push(1).unwrap();
+    mailbox.next();
+    let NestedNext::Nothing { as_of, jobs: false } = mailbox.next_nested(|_| false, OLDEST) else {
+        panic!("nothing waits");
+    };
+    assert!(!mailbox.has_event_since(as_of));
+    mailbox.wake();
+    assert!(mailbox.has_event_since(as_of));
+}
+
+#[test]
+fn a_closed_mailbox_is_not_moved_and_nothing_is_moved_to_it() {
+    for closes_first in [true, false] {
+        let (from, to) = (mailbox(2), mailbox(2));
+        from.push(1).unwrap();
+        if closes_first { &from } else { &to }.drain();
+        assert!(!from.move_to(&to, || panic!("it was moved")));
+        assert_eq!((from.waiting(), to.waiting()), (1, 0));
+    }
+    let one = mailbox(1);
+    assert!(!one.move_to(&one, || panic!("it was moved to itself")));
+    assert!(!one.is_closed());
+}
+
+#[test]
+fn a_thread_whose_job_waits_is_woken_on_request() {
+    let sleep = |mailbox: &Mailbox<u32, ()>| mailbox.park_until_event(1, None);
+    assert!(wakes(sleep, |mailbox| mailbox.has_event_since(1), Mailbox::wake));
+}
+
+#[test]
+fn a_thread_that_sleeps_for_a_time_is_woken_before() {
+    let sleep = |mailbox: &Mailbox<u32, ()>| mailbox.park_at_most(Duration::from_secs(60));
+    let has_job = |mailbox: &Mailbox<u32, ()>| mailbox.waiting() == 1;
+    assert!(wakes(sleep, has_job, |mailbox| drop(mailbox.push(2))));
 }

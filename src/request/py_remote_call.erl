@@ -21,7 +21,8 @@ run(Ctx, Request) ->
 proxy(Node, Deadline) ->
     case get(?PROXY(Node)) of
         undefined ->
-            case py_erpc:apply(Node, py_remote_proxy, start, [self()], py_deadline:left(Deadline)) of
+            Left = py_deadline:left(Deadline),
+            case py_erpc:apply(Node, py_remote_proxy, start, [self()], Left) of
                 {ok, Proxy} ->
                     _ = put(?PROXY(Node), Proxy),
                     {ok, Proxy};

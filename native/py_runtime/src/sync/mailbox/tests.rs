@@ -354,7 +354,7 @@ fn the_time_since_an_interrupt_counts_for_the_job_that_was_current_then() {
 }
 
 #[test]
-fn an_event_is_seen_by_a_thread_that_has_looked_before() {
+fn an_event_is_seen_by_a_thread_that_has_checked_before() {
     let mailbox = mailbox(2);
     mailbox.push(1).unwrap();
     mailbox.next();

@@ -96,23 +96,24 @@ mod tests {
 
     #[test]
     fn a_thread_sleeps_until_it_is_notified() {
-        static WAKEUP: Wakeup = Wakeup::new();
-        let (woken, is_woken) = channel();
-        std::thread::spawn(move || {
-            WAKEUP.wait_unless(|| false);
-            woken.send(()).unwrap();
-        });
-        let start = Instant::now();
-        while !WAKEUP.asleep.load(Ordering::Acquire) {
-            assert!(start.elapsed() < DEADLINE, "it doesn't sleep");
-            std::thread::yield_now();
+        for notify in [|| WATCHDOG.notify(), notify_work, notify_wait] {
+            let (woken, is_woken) = channel();
+            std::thread::spawn(move || {
+                WATCHDOG.wait_unless(|| false);
+                woken.send(()).unwrap();
+            });
+            let start = Instant::now();
+            while !WATCHDOG.asleep.load(Ordering::Acquire) {
+                assert!(start.elapsed() < DEADLINE, "it doesn't sleep");
+                std::thread::yield_now();
+            }
+            assert!(is_woken.try_recv().is_err());
+            notify();
+            is_woken.recv_timeout(DEADLINE).expect("it was not woken");
+            assert!(WATCHDOG.sleeper.lock().is_none());
         }
-        assert!(is_woken.try_recv().is_err());
-        WAKEUP.notify();
-        is_woken.recv_timeout(DEADLINE).expect("it was not woken");
-        // It sleeps no more, and there is nobody to wake.
-        assert!(WAKEUP.sleeper.lock().is_none());
-        WAKEUP.notify();
+        // It sleeps no more, so there is no thread to wake.
+        WATCHDOG.notify();
     }
 
     #[test]

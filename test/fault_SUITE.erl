@@ -77,8 +77,7 @@ hit_bugs() ->
 
 %% The application's code beside a library built with the feature `faults'.
 faulty_application(Config) ->
-    Root = filename:dirname(filename:dirname(proplists:get_value(source,
-                                                                 py_nif:module_info(compile)))),
+    Root = test_helpers:repository(),
     App = filename:join(?config(priv_dir, Config), "py_context_router"),
     Target = filename:join([Root, "target", "faults"]),
     {ok, Python} =

@@ -1,4 +1,4 @@
-%% What is said of wrong arguments and options: that it names the function that was called, and
+%% Messages about wrong arguments and options: that each names the function that was called, and
 %% the place in its arguments as they were given; and that other messages name what is to be
 %% changed.
 -module(messages_SUITE).
@@ -181,7 +181,7 @@ a_pool_tells_where_its_arguments_are(_Config) ->
 
 %% ------------------------------------------------------------------ options
 
-said(Error) ->
+formatted(Error) ->
     unicode:characters_to_list(py_error:format(Error)).
 
 a_wrong_option_is_named(Config) ->
@@ -207,7 +207,8 @@ a_wrong_option_is_named(Config) ->
             || Key <- [installer, activate, progress, force, timeout]]
         ++ [{py:ensure_venv("v", [], #{colour => red}), "there is no option colour"}],
     ?assertEqual([],
-                 [{Error, Said} || {Error, Words} <- Rows, Said <- [said(Error)], Said =/= Words]).
+                 [{Error, Formatted}
+                  || {Error, Words} <- Rows, Formatted <- [formatted(Error)], Formatted =/= Words]).
 
 a_wrong_limit_is_named(Config) ->
     {Ctx, Object} = {?config(ctx, Config), ?config(object, Config)},
@@ -226,7 +227,7 @@ a_wrong_limit_is_named(Config) ->
                  fun() -> py:call_method(Object, x, [], #{}, -1) end,
                  fun() -> py:to_term(Object, -1) end,
                  fun() -> py:to_buffer(Object, -1) end]],
-    ?assertEqual("option timeout can't be -1", said({bad_option, {timeout, -1}})).
+    ?assertEqual("option timeout can't be -1", formatted({bad_option, {timeout, -1}})).
 
 %% ------------------------------------------------------------------ others
 
@@ -279,9 +280,9 @@ an_environment_of_another_version_differs_from_none(Config) ->
 a_program_that_is_no_python_differs_from_another_version(_Config) ->
     Mismatch = #{python => <<"/bin/true">>, version => <<>>, linked => <<"3.13.0">>},
     ?assertEqual("/bin/true is no Python: asked for its version, it says nothing",
-                 said({python_mismatch, Mismatch})),
+                 formatted({python_mismatch, Mismatch})),
     ?assertEqual("/bin/true is Python 3.9.1, but the library is linked with 3.13.0",
-                 said({python_mismatch, Mismatch#{version := <<"3.9.1">>}})).
+                 formatted({python_mismatch, Mismatch#{version := <<"3.9.1">>}})).
 
 a_context_without_a_name_is_reported_by_its_pid(_Config) ->
     {ok, Ctx} = py_context:new(#{stuck_after => 20}),

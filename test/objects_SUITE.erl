@@ -77,7 +77,7 @@ eval(Ctx, Source) ->
     {ok, Value} = py_context:eval(Ctx, Source),
     Value.
 
-held(Ctx) ->
+handle_count(Ctx) ->
     maps:get(held_objects, py_context:info(Ctx)).
 
 %% ------------------------------------------------------------------ in one context
@@ -205,11 +205,11 @@ results_are_terms_where_that_is_asked_for(Config) ->
          ?assert(py_context:is_ref(Price))
      end || Options <- [#{}, #{result => auto}]].
 
-%% How many objects are held for handles beside this one.
+%% How many objects have handles, beside this one.
 held_by_nobody_else(Ctx, Object) ->
-    _ = eventually(fun() -> erlang:garbage_collect(), held(Ctx) =< 1 end),
+    _ = eventually(fun() -> erlang:garbage_collect(), handle_count(Ctx) =< 1 end),
     ?assert(py_context:is_ref(Object)),
-    held(Ctx) - 1.
+    handle_count(Ctx) - 1.
 
 %% Whatever they are.
 results_are_handles_where_that_is_asked_for(Config) ->
@@ -327,7 +327,7 @@ handles_that_are_dropped_let_their_objects_go(Config) ->
                                 "  living = 0\n"
                                 "  def __init__(self): Thing.living += 1\n"
                                 "  def __del__(self): Thing.living -= 1\n">>),
-    Before = held(Ctx),
+    Before = handle_count(Ctx),
     {Pid, Monitor} = spawn_monitor(fun() ->
         [py_context:eval(Ctx, <<"Thing()">>) || _ <- lists:seq(1, 50_000)],
         {ok, Many} = py_context:eval(Ctx, <<"[Thing() for _ in range(50_000)]">>),
@@ -335,7 +335,7 @@ handles_that_are_dropped_let_their_objects_go(Config) ->
     end),
     receive {'DOWN', Monitor, process, Pid, normal} -> ok end,
     _ = eventually(fun() -> eval(Ctx, <<"Thing.living">>) =:= 0 end),
-    ?assertEqual(Before, held(Ctx)).
+    ?assertEqual(Before, handle_count(Ctx)).
 
 a_handle_keeps_its_object(Config) ->
     Ctx = ?config(ctx, Config),
@@ -595,7 +595,7 @@ handles_of_a_remote_context_live_as_long_as_their_user(_Config) ->
         Parent ! {self(), maps:get(held_objects, py_context:info(Ctx))},
         receive {Parent, go} -> ok end
     end),
-    receive {User, Held} -> ?assertEqual(1, Held) end,
+    receive {User, Count} -> ?assertEqual(1, Count) end,
     User ! {self(), go},
     receive {'DOWN', Monitor, process, User, Reason} -> ?assertEqual(normal, Reason) end,
     _ = eventually(fun() -> maps:get(held_objects, py_context:info(Ctx)) =:= 0 end),

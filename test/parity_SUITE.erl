@@ -33,7 +33,7 @@ init_per_suite(Config) ->
     {ok, {Executable, Build, Major, Minor}} =
         py_context:eval(Ctx, <<"(sys.executable, sys.version, *sys.version_info[:2])">>),
     ok = py_context:stop(Ctx),
-    Root = root(proplists:get_value(data_dir, Config)),
+    Root = test_helpers:repository(),
     Programs = parity_programs:all(filename:join(Root, "test/parity"), {Major, Minor}),
     ?assert(length(Programs) >= 150),
     Python = {binary_to_list(Executable), Build},
@@ -47,12 +47,6 @@ init_per_suite(Config) ->
 
 end_per_suite(_Config) ->
     test_helpers:stop_all().
-
-root(Folder) ->
-    case filelib:is_regular(filename:join(Folder, "README.md")) of
-        true -> Folder;
-        false -> root(filename:dirname(Folder))
-    end.
 
 %% As many at a time as there are schedulers; the results in any order.
 in_parallel(Fun, Items) ->
@@ -114,7 +108,7 @@ is_due(Name, Mode, Way) ->
     lists:any(fun(Variable) -> os:getenv(Variable, "") =/= "" end, ["CI", "PARITY_ALL"])
         orelse lists:nth(1 + erlang:phash2(Name, length(All)), All) =:= {Mode, Way}.
 
-%% What is to be said of a program: nothing if all is well.
+%% What is wrong with a program: nothing if all is well.
 judged(Expected, Result, IsAllowed) ->
     case {neutral(Expected) =:= neutral(Result), IsAllowed} of
         {true, false} -> [];

@@ -1,5 +1,5 @@
 defmodule PyMessagesTest do
-  # What is said of wrong arguments and options speaks of what was given here, not of what becomes
+  # A message about wrong arguments and options speaks of what was given here, not of what becomes
   # of it in Erlang. Those of the Erlang modules are in messages_SUITE.
   use ExUnit.Case, async: false
 

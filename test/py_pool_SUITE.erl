@@ -171,10 +171,15 @@ a_context_that_is_stopping_gets_no_callers_when_its_pool_grows(Config) ->
     Stopper = ask(fun() -> py_context:stop(First) end),
     _ = eventually(fun() -> not lists:member(First, routed()) end),
     ok = py_context_router:resize_pool(default, 3),
+    %% The others are busier, so that it would be the one to choose.
+    Others = py_context_router:contexts() -- [First],
+    Busier = [ask(fun() -> py_context:call(Ctx, '__main__', wait, []) end)
+              || Ctx <- Others, _ <- [runs, waits]],
+    _ = [test_helpers:await_queue(Ctx, 1) || Ctx <- Others],
     [?assertNot(lists:member(First, routed())) || _ <- lists:seq(1, 20)],
     ?assert(is_process_alive(First)),
     test_helpers:open_gate(Gate),
-    ?assertEqual({ok, <<"finished">>}, answer(Running)),
+    [?assertEqual({ok, <<"finished">>}, answer(Caller)) || Caller <- [Running | Busier]],
     ?assertEqual(ok, answer(Stopper)).
 
 %% The contexts that callers get, on each scheduler.

@@ -11,12 +11,6 @@ the_flags_are_the_same_on_both_sides_test() ->
                                "const ([A-Z_]+): u32 = ([0-9]+);")).
 
 flags(File, Pattern) ->
-    {ok, Text} = file:read_file(filename:join(root(filename:dirname(code:which(?MODULE))), File)),
+    {ok, Text} = file:read_file(filename:join(test_helpers:repository(), File)),
     {match, Flags} = re:run(Text, Pattern, [global, {capture, all_but_first, binary}]),
     lists:sort([{Name, binary_to_integer(Bit)} || [Name, Bit] <- Flags]).
-
-root(Folder) ->
-    case filelib:is_file(filename:join(Folder, "rebar.config")) of
-        true -> Folder;
-        false -> root(filename:dirname(Folder))
-    end.

@@ -371,7 +371,7 @@ a_stream_runs_in_the_namespace_of_its_process(_Config) ->
 python_knows_whom_a_stream_is_for(Config) ->
     ok = py_context:exec(?config(ctx, Config), <<"import erlang\ndef me():\n"
                                                  "    yield erlang.self()\n"
-                                                 "    print('said')\n"
+                                                 "    print('printed')\n"
                                                  "    yield erlang.self()\n">>),
     ?assertEqual({ok, [self(), self()]}, py:stream('__main__', me, [])),
     {ok, Ref} = py:stream_start('__main__', me, []),
@@ -606,7 +606,7 @@ a_timeout_cancels_a_coroutine(Config) ->
 
 an_interrupt_cancels_a_coroutine(Config) ->
     Ctx = ?config(ctx, Config),
-    %% Said by the loop, once `nap' waits.
+    %% Sent by the loop, once `nap' waits.
     ok = py_context:exec(Ctx, <<"import erlang\nasync def begin(pid):\n"
                                 "    asyncio.get_running_loop().call_soon(erlang.send, pid, "
                                 "'begun')\n"

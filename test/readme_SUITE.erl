@@ -28,7 +28,7 @@ all() ->
 init_per_suite(Config) ->
     %% The state of a new user's shell: nothing is started.
     ok = py_context_router:stop(),
-    [{root, root(proplists:get_value(data_dir, Config))} | Config].
+    [{root, test_helpers:repository()} | Config].
 
 end_per_suite(_Config) ->
     py_context_router:stop().
@@ -232,13 +232,3 @@ text(Page, Config) ->
 
 in_root(Path, Config) ->
     filename:join(proplists:get_value(root, Config), Path).
-
-%% The build has put a copy of this suite somewhere below the repository.
-root(Folder) ->
-    case filelib:is_regular(filename:join(Folder, "README.md")) of
-        true -> Folder;
-        false ->
-            Parent = filename:dirname(Folder),
-            ?assertNotEqual(Folder, Parent),
-            root(Parent)
-    end.

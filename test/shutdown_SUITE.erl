@@ -75,7 +75,7 @@ sigterm_is_clean(Config) ->
 stopping_the_application_is_clean(Config) ->
     ends_cleanly(application_stop, Config).
 
-%% Status 0, in time, and nothing said on the way: no crash, no core.
+%% Status 0, in time, and nothing printed on the way: no crash, no core.
 ends_cleanly(End, Config) ->
     Port = child_vm(["-kernel", "logger_level", "none"],
                     [atom_to_list(?config(mode, Config)), atom_to_list(End)]),
@@ -97,13 +97,13 @@ child_vm(Flags, Args) ->
                {env, [{"ERL_CRASH_DUMP_BYTES", "0"}]}, exit_status, stderr_to_stdout, binary]).
 
 %% What the child says once all is as it should be.
-pid_of_busy(Port, Said) ->
-    case string:split(Said, "\n") of
+pid_of_busy(Port, Output) ->
+    case string:split(Output, "\n") of
         [<<"busy ", Pid/binary>>, <<>>] -> Pid;
         _ ->
             receive
-                {Port, {data, Data}} -> pid_of_busy(Port, <<Said/binary, Data/binary>>);
-                {Port, {exit_status, Status}} -> error({ended, Status, Said})
+                {Port, {data, Data}} -> pid_of_busy(Port, <<Output/binary, Data/binary>>);
+                {Port, {exit_status, Status}} -> error({ended, Status, Output})
             end
     end.
 

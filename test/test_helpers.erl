@@ -10,7 +10,7 @@
 -export([capture_log/1, log/2]).
 -export([rendered/1]).
 -export([start_peer/1, start_distribution/0, stop_distribution/1]).
--export([run_program/2, with_numpy/1, build_folder/0, load_anew_twice/0]).
+-export([run_program/2, with_numpy/1, repository/0, build_folder/0, load_anew_twice/0]).
 
 %% For things that send no message. Long, because it only decides how late a failure is seen.
 -define(DEADLINE, 30_000).
@@ -306,6 +306,16 @@ numpy_venv() ->
             {ok, _} = run_program(linked_executable(), ["-m", "venv", "--clear", Venv]),
             {ok, _} = run_program(Python, ["-m", "pip", "install", "--quiet", "numpy"]),
             Venv
+    end.
+
+%% The repository, below which this module was built.
+repository() ->
+    repository(filename:dirname(code:which(?MODULE))).
+
+repository(Folder) ->
+    case filelib:is_regular(filename:join(Folder, "rebar.config")) of
+        true -> Folder;
+        false -> repository(filename:dirname(Folder))
     end.
 
 %% What is below it lasts until somebody clears the build: above test/lib/py_context_router.

@@ -347,6 +347,19 @@ fn of_a_move_and_a_close_each_job_goes_to_one() {
 }
 
 #[test]
+fn two_mailboxes_that_are_moved_to_each_other_do_not_wait_for_each_other() {
+    loom::model(|| {
+        let [one, other] = [(); 2].map(|()| Arc::new(Mailbox::<u32, u8>::new(1)));
+        let mover = {
+            let (one, other) = (Arc::clone(&one), Arc::clone(&other));
+            thread::spawn(move || one.move_to(&other, || ()))
+        };
+        let moved = other.move_to(&one, || ());
+        assert!(moved != mover.join().unwrap(), "the second one finds a closed mailbox");
+    });
+}
+
+#[test]
 fn a_cancellation_that_meets_a_move_finds_the_job_on_one_side() {
     loom::model(|| {
         let old = Arc::new(Mailbox::<u32, u8>::new(8));

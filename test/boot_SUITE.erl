@@ -131,14 +131,16 @@ another_executable_needs_another_vm(Config) ->
 
 an_unknown_setting_is_reported_and_the_start_goes_on(_Config) ->
     with_vm(#{pythn => "/srv/venv"}, fun(Vm) ->
-        Log = peer:call(Vm, test_helpers, capture_log, [fun() -> {ok, _} = py_context_router:start() end]),
+        Log = peer:call(Vm, test_helpers, capture_log,
+                        [fun() -> {ok, _} = py_context_router:start() end]),
         ?assertMatch([{warning, _}], Log),
         [{warning, Text}] = Log,
         ?assertMatch({match, _}, re:run(Text, "without effect: pythn\\. It knows .*python"))
     end).
 
 settings_as_elixir_writes_them(_Config) ->
-    with_vm(#{python => nil, default_pool => [{contexts, 2}], pools => [{io, [{contexts, 3}]}]}, fun(Vm) ->
+    with_vm(#{python => nil, default_pool => [{contexts, 2}], pools => [{io, [{contexts, 3}]}]},
+            fun(Vm) ->
         {ok, 4.0} = peer:call(Vm, py, call, [math, sqrt, [16]], 60_000),
         ?assertEqual({2, 3}, {peer:call(Vm, py_context_router, num_contexts, []),
                               peer:call(Vm, py_context_router, num_contexts, [io])})
@@ -156,7 +158,8 @@ pythons_environment_variables_are_honoured(Config) ->
         [begin
              {ok, Ctx} = peer:call(Vm, py_context_sup, start_context, [Mode, Mode], 60_000),
              Repr = list_to_binary(["repr(", Source, ")"]),
-             ?assertEqual({Mode, {ok, Printed}}, {Mode, peer:call(Vm, py_context, eval, [Ctx, Repr])})
+             ?assertEqual({Mode, {ok, Printed}},
+                          {Mode, peer:call(Vm, py_context, eval, [Ctx, Repr])})
          end || Mode <- modes()]
     end).
 
@@ -166,7 +169,8 @@ the_working_directory_is_not_on_the_path(_Config) ->
         {ok, _} = start(Vm),
         [begin
              {ok, Ctx} = peer:call(Vm, py_context_sup, start_context, [Mode, Mode], 60_000),
-             Source = <<"[p for p in __import__('sys').path if p in ('', '.', __import__('os').getcwd())]">>,
+             Source = <<"[p for p in __import__('sys').path if p in ('', '.', "
+                        "__import__('os').getcwd())]">>,
              ?assertEqual({ok, []}, peer:call(Vm, py_context, eval, [Ctx, Source]))
          end || Mode <- modes()]
     end).

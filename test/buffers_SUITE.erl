@@ -37,17 +37,8 @@ each_mode() ->
      what_has_no_memory_is_refused,
      a_large_value_holds_no_scheduler_up].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Group, _Config) ->
-    test_helpers:stop_all().
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     {ok, Ctx} = py_context:new(#{mode => proplists:get_value(mode, Config, worker)}),
@@ -56,10 +47,12 @@ init_per_testcase(_Case, Config) ->
     HasCtypes = py_context:exec(Ctx, <<"import ctypes\n"
                                 "def address(x):\n"
                                 "  class View(ctypes.Structure):\n"
-                                "    _fields_ = [('buf', ctypes.c_void_p), ('rest', ctypes.c_char * 200)]\n"
+                                "    _fields_ = [('buf', ctypes.c_void_p), ('rest', ctypes.c_char "
+                                "* 200)]\n"
                                 "  view = View()\n"
                                 "  get = ctypes.pythonapi.PyObject_GetBuffer\n"
-                                "  get.argtypes = [ctypes.py_object, ctypes.c_void_p, ctypes.c_int]\n"
+                                "  get.argtypes = [ctypes.py_object, ctypes.c_void_p, "
+                                "ctypes.c_int]\n"
                                 "  get(x, ctypes.addressof(view), 0)\n"
                                 "  found = view.buf\n"
                                 "  ctypes.pythonapi.PyBuffer_Release(ctypes.byref(view))\n"
@@ -152,7 +145,8 @@ a_buffer_keeps_its_binary(Config) ->
     end),
     receive {'DOWN', Monitor, process, Pid, normal} -> ok end,
     _ = [binary:copy(<<N>>, 200_000) || N <- lists:seq(1, 50)],
-    ?assertEqual({ok, [large(), <<"small">>]}, py_context:eval(Ctx, <<"[bytes(b) for b in kept]">>)).
+    ?assertEqual({ok, [large(), <<"small">>]},
+                 py_context:eval(Ctx, <<"[bytes(b) for b in kept]">>)).
 
 %% ------------------------------------------------------------------ out
 
@@ -172,8 +166,10 @@ large_bytes_are_shared(Config) ->
 a_subclass_of_bytes_is_its_bytes(Config) ->
     Ctx = ?config(ctx, Config),
     ok = py_context:exec(Ctx, <<"class Other(bytes):\n"
-                                "  def __buffer__(self, flags): return memoryview(bytearray(200_000))">>),
-    ?assertEqual({ok, binary:copy(<<"x">>, 200_000)}, py_context:eval(Ctx, <<"Other(b'x' * 200_000)">>)).
+                                "  def __buffer__(self, flags): return "
+                                "memoryview(bytearray(200_000))">>),
+    ?assertEqual({ok, binary:copy(<<"x">>, 200_000)},
+                 py_context:eval(Ctx, <<"Other(b'x' * 200_000)">>)).
 
 a_bytearray_that_others_have_is_copied(Config) ->
     Ctx = ?config(ctx, Config),
@@ -183,7 +179,8 @@ a_bytearray_that_others_have_is_copied(Config) ->
     %% Nothing but the tuples refers to these, and to the tuples others do.
     ok = py_context:exec(Ctx, <<"import collections\n"
                                 "pair = (bytearray(100_000), 1)\n"
-                                "named = collections.namedtuple('Named', 'data')(bytearray(100_000))">>),
+                                "named = collections.namedtuple('Named', "
+                                "'data')(bytearray(100_000))">>),
     {ok, {InPair, 1}} = py_context:eval(Ctx, <<"pair">>),
     {ok, {InNamed}} = py_context:eval(Ctx, <<"named">>),
     ok = py_context:exec(Ctx, <<"for each in data, pair[0], named.data:\n"
@@ -195,7 +192,8 @@ a_bytearray_that_others_have_is_copied(Config) ->
 views_are_shared_where_nothing_can_change(Config) ->
     Ctx = ?config(ctx, Config),
     ok = py_context:exec(Ctx, <<"data = bytes(range(250)) * 1000\nview = memoryview(data)[10:]\n"
-                                "other = bytearray(data)\nloose = memoryview(other).toreadonly()">>),
+                                "other = bytearray(data)\n"
+                                "loose = memoryview(other).toreadonly()">>),
     {ok, View} = py_context:eval(Ctx, <<"view">>),
     ?assertEqual(address(<<"data">>, Config) + 10,
                  address({buffer, View}, Config) + moved(10, Config)),
@@ -264,7 +262,8 @@ what_has_no_memory_is_refused(Config) ->
     Ctx = ?config(ctx, Config),
     {ok, Object} = py_context:eval(Ctx, <<"object()">>),
     ?assertMatch({error, {'TypeError', _}}, py_context:to_buffer(Object)),
-    ?assertEqual({error, {bad_option, {share, yes}}}, py_context:to_buffer(Object, #{share => yes})),
+    ?assertEqual({error, {bad_option, {share, yes}}},
+                 py_context:to_buffer(Object, #{share => yes})),
     ?assertEqual({error, {bad_option, {wrong, 1}}}, py_context:to_buffer(Object, #{wrong => 1})).
 
 %% The VM itself tells of processes that ran for a millisecond without a break. A busy machine may
@@ -391,14 +390,17 @@ numpy_arrays_cross_both_ways(_Config) ->
             ok = py_context:exec(Ctx, <<
                 "import numpy as np\n"
                 "def describe(a):\n"
-                "  return type(a).__name__, a.dtype.name, list(a.shape), a.flags.writeable, a.tolist()\n"
+                "  return type(a).__name__, a.dtype.name, list(a.shape), a.flags.writeable, "
+                "a.tolist()\n"
                 "def mean(a): return float(a.mean())\n">>),
             Data = << <<(N / 1):64/float-little>> || N <- lists:seq(0, 5) >>,
             Array = {ndarray, float64, [2, 3], Data},
-            {ok, {<<"ndarray">>, <<"float64">>, [2, 3], false, [[+0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]}} =
+            {ok, {<<"ndarray">>, <<"float64">>, [2, 3], false,
+                  [[+0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]}} =
                 py_context:call(Ctx, '__main__', describe, [Array]),
             {ok, {_, <<"uint8">>, [4], false, [1, 2, 3, 4]}} =
-                py_context:call(Ctx, '__main__', describe, [{ndarray, <<"u1">>, {4}, <<1, 2, 3, 4>>}]),
+                py_context:call(Ctx, '__main__', describe,
+                                [{ndarray, <<"u1">>, {4}, <<1, 2, 3, 4>>}]),
             %% Too few bytes, too many, no such type, no shape.
             {error, {'TypeError', _}} =
                 py_context:call(Ctx, '__main__', describe, [{ndarray, float64, [3, 3], Data}]),
@@ -412,7 +414,8 @@ numpy_arrays_cross_both_ways(_Config) ->
                 py_context:to_buffer(Doubled),
             [+0.0, 2.0, 4.0, 6.0, 8.0, 10.0] = [F || <<F:64/float-little>> <= Twice],
             {ok, Swapped} = py_context:eval(Ctx, <<"np.arange(3, dtype='>i2')">>),
-            {ok, #{dtype := <<">i2">>, data := <<0, 0, 0, 1, 0, 2>>}} = py_context:to_buffer(Swapped),
+            {ok, #{dtype := <<">i2">>, data := <<0, 0, 0, 1, 0, 2>>}} =
+                py_context:to_buffer(Swapped),
             {ok, Turned} = py_context:eval(Ctx, <<"np.arange(6, dtype='i1').reshape(2, 3).T">>),
             {ok, #{shape := [3, 2], data := <<0, 3, 1, 4, 2, 5>>}} = py_context:to_buffer(Turned),
             {ok, Flag} = py_context:eval(Ctx, <<"np.array([True, False])">>),
@@ -420,7 +423,8 @@ numpy_arrays_cross_both_ways(_Config) ->
             %% What consists of Python objects is not made of bytes, and no bytes are made of it.
             [{error, {unconvertible, <<"args[0]">>, <<"array of Python objects">>}} =
                  py_context:call(Ctx, '__main__', describe, [{ndarray, DType, [1], <<1:64>>}])
-             || DType <- [<<"O">>, object, [{<<"x">>, <<"O">>}], [{<<"x">>, <<"i4">>}, {<<"y">>, <<"O">>}]]],
+             || DType <- [<<"O">>, object, [{<<"x">>, <<"O">>}],
+                          [{<<"x">>, <<"i4">>}, {<<"y">>, <<"O">>}]]],
             [begin
                  {ok, Objects} = py_context:eval(Ctx, Source),
                  {error, {unconvertible, <<"object">>, <<"memory that holds Python objects">>}} =
@@ -435,8 +439,10 @@ numpy_arrays_cross_both_ways(_Config) ->
             {ok, #{shape := [2]}} = py_context:to_buffer(Named),
             %% A million numbers there, used, and their own memory back.
             Big = binary:copy(<<1.5:64/float-little>>, 1_000_000),
-            {ok, 1.5} = py_context:call(Ctx, '__main__', mean, [{ndarray, float64, [1_000_000], Big}]),
-            {ok, Same} = py_context:eval(Ctx, <<"a">>, #{a => {ndarray, float64, [1000, 1000], Big}}),
+            {ok, 1.5} = py_context:call(Ctx, '__main__', mean,
+                                        [{ndarray, float64, [1_000_000], Big}]),
+            {ok, Same} =
+                py_context:eval(Ctx, <<"a">>, #{a => {ndarray, float64, [1000, 1000], Big}}),
             {ok, #{data := Big, shape := [1000, 1000]}} = py_context:to_buffer(Same),
             ok
         end,

@@ -73,17 +73,8 @@ each_mode() ->
      a_million_messages_leave_no_memory_behind,
      messages_go_to_other_nodes].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Mode, _Config) ->
-    test_helpers:stop_all().
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     ok = py_context_router:init_pool_registry(),
@@ -129,7 +120,8 @@ functions_are_called_by_name_as_attributes_and_when_imported(Config) ->
     ?assertEqual(3, value(Ctx, <<"erlang.call('add', 1, 2)">>)),
     ?assertEqual(3, value(Ctx, <<"erlang.add(1, 2)">>)),
     ?assertEqual(<<"nothing_at_all">>, value(Ctx, <<"erlang.nothing()">>)),
-    ok = py_context:exec(Ctx, <<"from erlang import add as plus\nresult = list(map(plus, [1], [2]))">>),
+    ok = py_context:exec(Ctx,
+                         <<"from erlang import add as plus\nresult = list(map(plus, [1], [2]))">>),
     ?assertEqual([3], value(Ctx, <<"result">>)).
 
 names_and_functions_come_in_several_forms(Config) ->
@@ -189,14 +181,16 @@ unknown_names_are_errors_that_name_them(Config) ->
 
 arguments_of_the_wrong_type_are_type_errors(Config) ->
     Ctx = new(Config),
-    NoNames = [<<"5">>, <<"None">>, <<"True">>, <<"b'init'">>, <<"1.5">>, <<"['init']">>, <<"erlang">>],
+    NoNames = [<<"5">>, <<"None">>, <<"True">>, <<"b'init'">>, <<"1.5">>, <<"['init']">>,
+               <<"erlang">>],
     [?assertMatch({Source, {error, {'TypeError', _}}}, {Source, py_context:eval(Ctx, Source)})
      || Source <- [<<Function/binary, "(", Name/binary, More/binary, ")">>
                    || {Function, More} <- [{<<"erlang.whereis">>, <<>>}, {<<"erlang.call">>, <<>>},
                                            {<<"erlang.send">>, <<", 1">>}],
                       Name <- NoNames]
                   ++ [<<"erlang.send(('a', 5), 1)">>, <<"erlang.send(('a', 'b', 'c'), 1)">>,
-                      <<"erlang.send(erlang.self())">>, <<"erlang.whereis()">>, <<"erlang.self(1)">>,
+                      <<"erlang.send(erlang.self())">>, <<"erlang.whereis()">>,
+                      <<"erlang.self(1)">>,
                       <<"erlang.call()">>, <<"erlang.Atom(5)">>, <<"erlang.Atom()">>,
                       <<"erlang.Pid()">>, <<"erlang.Ref()">>, <<"erlang.log(None, 'x')">>,
                       <<"erlang.log([], 'x')">>, <<"getattr(erlang, '__getattr__')(5)">>,
@@ -216,7 +210,8 @@ keyword_arguments_are_refused_with_the_functions_name(Config) ->
          ?assertMatch({Source, {match, _}}, {Source, re:run(Message, Words)})
      end || {Source, Words} <- [{<<"erlang.echo(Value=1)">>, "'echo' takes no keyword .*'Value'"},
                                 {<<"erlang.echo(1, more=2)">>, "'echo' takes no keyword .*'more'"},
-                                {<<"erlang.call('echo', 1, more=2)">>, "'echo' takes no keyword .*'more'"},
+                                {<<"erlang.call('echo', 1, more=2)">>,
+                                 "'echo' takes no keyword .*'more'"},
                                 {<<"erlang.send(to=1, term=2)">>, "erlang.send"},
                                 {<<"erlang.whereis(name='x')">>, "erlang.whereis"}]],
     ?assertEqual(1, value(Ctx, <<"erlang.echo(*[1], **{})">>)).
@@ -250,18 +245,22 @@ values_of_erlangs_types_are_pickled_in_this_vm(Config) ->
          ?assertEqual({ok, [Value || _ <- lists:seq(0, 5)]},
                       py_context:eval(Ctx, <<"[pickle.loads(pickle.dumps(value, protocol)) "
                                              "for protocol in range(6)]">>, #{value => Value})),
-         {ok, {true, true}} = py_context:eval(Ctx, <<"(lambda back: (back == value, hash(back) == hash(value)))"
+         {ok, {true, true}} =
+             py_context:eval(Ctx, <<"(lambda back: (back == value, hash(back) == hash(value)))"
                                                      "(pickle.loads(pickle.dumps(value)))">>,
                                               #{value => Value}),
          %% In another interpreter, and with the module imported anew.
-         {ok, Pickled} = py_context:eval(Ctx, <<"pickle.dumps([value, value])">>, #{value => Value}),
+         {ok, Pickled} =
+             py_context:eval(Ctx, <<"pickle.dumps([value, value])">>, #{value => Value}),
          ok = py_context:exec(Other, <<"sys.modules.pop('erlang', None); import erlang">>),
          ?assertEqual({ok, [Value, Value]},
                       py_context:eval(Other, <<"pickle.loads(data)">>, #{data => {bytes, Pickled}}))
      end || Value <- [self(), whereis(init), make_ref(), monitor(process, self()), Table]],
     ?assertEqual([nan_atom, ok],
-                 value(Ctx, <<"[pickle.loads(pickle.dumps(erlang.Atom(n))) for n in ('nan_atom', 'ok')]">>)),
-    ?assertEqual(<<"b: c">>, value(Ctx, <<"str(pickle.loads(pickle.dumps(erlang.Error('b', 'c', []))))">>)),
+                 value(Ctx, <<"[pickle.loads(pickle.dumps(erlang.Atom(n))) for n in ('nan_atom', "
+                              "'ok')]">>)),
+    ?assertEqual(<<"b: c">>,
+                 value(Ctx, <<"str(pickle.loads(pickle.dumps(erlang.Error('b', 'c', []))))">>)),
     %% What isn't a pid's or a reference's encoding is not decoded.
     [?assertMatch({Source, {error, {'ValueError', _}}},
                   {Source, py_context:eval(Ctx, Source, #{term => {bytes, term_to_binary(Term)}})})
@@ -278,7 +277,8 @@ what_another_vm_has_pickled_is_refused(_Config) ->
     {ok, Vm, _Node} = test_helpers:start_peer(#{connection => standard_io}),
     try
         {ok, Own} = peer:call(Vm, ?MODULE, pickled, [], 60_000),
-        [?assertMatch({error, {'ValueError', <<"an erlang.Pid or erlang.Ref that was pickled in another",
+        [?assertMatch({error,
+                       {'ValueError', <<"an erlang.Pid or erlang.Ref that was pickled in another",
                                                _/binary>>}},
                       py_context:eval(Ctx, <<"pickle.loads(data)">>, #{data => {bytes, Each}}))
          || Each <- Own]
@@ -773,7 +773,8 @@ preloaded_code_calls_and_is_killed_while_it_waits(Config) ->
     called() ! go,
     ?assertEqual(<<"from Erlang">>, answer(Starter)),
     Threads = test_helpers:context_threads(),
-    Doomed = spawn(fun() -> py_context:new(#{mode => ?config(mode, Config), preload => Preload}) end),
+    Doomed = spawn(fun() -> py_context:new(#{mode => ?config(mode, Config),
+                                             preload => Preload}) end),
     _ = called(),
     exit(Doomed, kill),
     eventually(fun() -> test_helpers:context_threads() =< Threads end).
@@ -826,9 +827,11 @@ messages_to_nobody_are_process_errors(Config) ->
     Ctx = new(Config),
     {Dead, Monitor} = spawn_monitor(fun() -> ok end),
     receive {'DOWN', Monitor, process, Dead, _} -> ok end,
-    {error, {<<"erlang.ProcessError">>, Gone}} = py_context:eval(Ctx, <<"erlang.send(pid, 1)">>, #{pid => Dead}),
+    {error, {<<"erlang.ProcessError">>, Gone}} =
+        py_context:eval(Ctx, <<"erlang.send(pid, 1)">>, #{pid => Dead}),
     ?assertMatch({match, _}, re:run(Gone, <<"not alive">>)),
-    {error, {<<"erlang.ProcessError">>, Nobody}} = py_context:eval(Ctx, <<"erlang.send('nobody_here', 1)">>),
+    {error, {<<"erlang.ProcessError">>, Nobody}} =
+        py_context:eval(Ctx, <<"erlang.send('nobody_here', 1)">>),
     ?assertMatch({match, _}, re:run(Nobody, <<"nobody_here">>)),
     ?assertEqual(true, value(Ctx, <<"issubclass(erlang.ProcessError, Exception)">>)).
 
@@ -898,7 +901,8 @@ names_of_the_module_itself_are_not_registered(_Config) ->
     {ok, Ctx} = py_context:new(#{}),
     {ok, Names} = py_context:eval(Ctx, <<"dir(__import__('erlang'))">>),
     ?assert(lists:member(<<"call">>, Names)),
-    [?assertMatch({Name, {match, _}}, {Name, re:run(rendered(Register), "module erlang has itself")})
+    [?assertMatch({Name, {match, _}},
+                  {Name, re:run(rendered(Register), "module erlang has itself")})
      || Name <- Names,
         Register <- [fun() -> py:register_function(Name, fun() -> ok end) end,
                      fun() -> py:register_function(binary_to_atom(Name), lists, reverse) end]],

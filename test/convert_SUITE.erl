@@ -58,13 +58,7 @@ groups() ->
                    references_outlive_their_process_heap, identities_cannot_be_forged,
                    atom_objects_are_values, conversion_leaks_no_python_objects]}].
 
-init_per_group(Mode, Config) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil ->
-    [{mode, Mode} | Config];
-init_per_group(_Group, Config) ->
-    Config.
-
-end_per_group(_Group, _Config) ->
-    ok.
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     {ok, Ctx} = py_context:new(#{mode => proplists:get_value(mode, Config)}),
@@ -140,7 +134,8 @@ a_is_text() -> <<"a">>.
 
 integers_are_exact_at_any_size(Config) ->
     %% Around every power of two where a representation changes: small, word, one-byte length.
-    Edges = [(1 bsl Bits) + Off || Bits <- [7, 8, 15, 29, 30, 31, 32, 58, 59, 60, 62, 63, 64, 65, 127,
+    Edges = [(1 bsl Bits) + Off
+             || Bits <- [7, 8, 15, 29, 30, 31, 32, 58, 59, 60, 62, 63, 64, 65, 127,
                                             128, 2039, 2040, 2041, 4096],
                                    Off <- [-1, 0, 1]],
     Long = [digits(N) || N <- [4299, 4300, 4301, 100_000]],
@@ -366,7 +361,8 @@ ways_of_names(Config) ->
      fun(Name) ->
          {error, {Name, Name, _}} = py:call(Ctx, '__main__', fail, [Name], #{traceback => true})
      end,
-     fun(Name) -> {error, {'NameError', _}} = eval(Config, "erlang.call(name, name)", #{name => Name}) end,
+     fun(Name) ->
+         {error, {'NameError', _}} = eval(Config, "erlang.call(name, name)", #{name => Name}) end,
      fun(Name) -> {error, {'AttributeError', _}} = eval(Config, ["erlang.", Name, "(1)"]) end,
      fun(Name) -> {error, {'TypeError', _}} = call(Config, fail_below, [Name]) end,
      fun(Name) -> {ok, Name} = eval(Config, "erlang.call('known_here', name)", #{name => Name}) end,
@@ -374,9 +370,11 @@ ways_of_names(Config) ->
          {ok, none} = call(Config, send, [Name]),
          receive {Name, #{Name := Name}} -> ok end
      end,
-     fun(Name) -> {error, {<<"erlang.ProcessError">>, _}} = eval(Config, "erlang.send(name, 1)", #{name => Name}) end,
+     fun(Name) -> {error, {<<"erlang.ProcessError">>, _}} =
+         eval(Config, "erlang.send(name, 1)", #{name => Name}) end,
      fun(Name) -> {ok, none} = eval(Config, "erlang.whereis(name)", #{name => Name}) end,
-     fun(Name) -> {error, {'ValueError', _}} = eval(Config, "erlang.log(name, 1)", #{name => Name}) end,
+     fun(Name) ->
+         {error, {'ValueError', _}} = eval(Config, "erlang.log(name, 1)", #{name => Name}) end,
      fun(Name) ->
          {ok, none} = call(Config, log, [Name]),
          receive {?MODULE, #{level := error, meta := #{Name := Name}}} -> ok end
@@ -600,7 +598,8 @@ containers_that_change_meanwhile_are_refused(Config) ->
             {"in_list(lambda l: l.clear())", List}, {"in_list(lambda l: l.pop())", List},
             {"in_list(lambda l: l.append(1))", List},
             {"in_list(lambda l: l.extend(range(100000)))", List},
-            {"in_dict(lambda d: None)", {ok, #{<<"0">> => <<"0">>, <<"1">> => 7, <<"2">> => <<"2">>}}},
+            {"in_dict(lambda d: None)",
+             {ok, #{<<"0">> => <<"0">>, <<"1">> => 7, <<"2">> => <<"2">>}}},
             {"in_dict(lambda d: d.clear())", Dict}, {"in_dict(lambda d: d.pop('2'))", Dict},
             {"in_dict(lambda d: d.update({'3': 1}))", Dict},
             {"in_dict(lambda d: d.update({str(i): i for i in range(100000)}))", Dict},

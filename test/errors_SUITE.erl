@@ -34,17 +34,8 @@ each_mode() ->
      conversion_errors_have_tracebacks_too,
      an_error_with_traceback_is_rendered].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Group, _Config) ->
-    test_helpers:stop_all().
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     {ok, Ctx} = py_context:new(#{mode => proplists:get_value(mode, Config, worker)}),
@@ -120,7 +111,8 @@ other_classes_have_their_qualified_names(Config) ->
             {"import binascii; binascii.unhexlify(b'x')", <<"binascii.Error">>},
             {"import erlang; erlang.send('nobody_here', 1)", <<"erlang.ProcessError">>},
             {"class Outer:\n  class Inner(OSError): pass\nraise Outer.Inner", <<"Outer.Inner">>},
-            {"def f():\n  class Local(Exception): pass\n  raise Local\nf()", <<"f.<locals>.Local">>},
+            {"def f():\n  class Local(Exception): pass\n  raise Local\nf()",
+             <<"f.<locals>.Local">>},
             {"raise type('Größe', (Exception,), {})", <<"Größe"/utf8>>},
             {"raise type('Odd', (Exception,), {'__module__': 17})", <<"Odd">>},
             {"raise type('Odd', (Exception,), {'__module__': 'a.b'})", <<"a.b.Odd">>},
@@ -135,7 +127,8 @@ a_class_is_named_alike_whatever_atoms_exist(Config) ->
     [?assertMatch({error, {Name, _}},
                   run(Config, ["raise type('", atom_to_list(Atom), "', (Exception,), {})"]))
      || Atom <- Names, Name <- [atom_to_binary(Atom)]],
-    ?assertMatch({error, {<<"json.decoder.JSONDecodeError">>, _}}, run(Config, "import json; json.loads('{')")).
+    ?assertMatch({error, {<<"json.decoder.JSONDecodeError">>, _}},
+                 run(Config, "import json; json.loads('{')")).
 
 awkward_exceptions_are_plain_errors(Config) ->
     Rows = [{"import sys; sys.exit(3)", 'SystemExit', <<"3">>},
@@ -143,7 +136,8 @@ awkward_exceptions_are_plain_errors(Config) ->
             {"raise KeyboardInterrupt('mine')", 'KeyboardInterrupt', <<"mine">>},
             {"raise GeneratorExit('g')", 'GeneratorExit', <<"g">>},
             {"raise StopIteration(1)", 'StopIteration', <<"1">>},
-            {"class Mute17(Exception):\n  def __str__(self): raise TypeError('no words')\nraise Mute17",
+            {"class Mute17(Exception):\n  def __str__(self): raise TypeError('no words')\n"
+             "raise Mute17",
              <<"Mute17">>, <<"<the exception's __str__ raised TypeError>">>},
             {"class Rude17(Exception):\n  def __str__(self): raise KeyboardInterrupt\nraise Rude17",
              'KeyboardInterrupt', <<>>},
@@ -169,7 +163,8 @@ a_syntax_error_tells_file_line_and_column(Config) ->
     {error, {'IndentationError', Indent}} = run(Config, "if 1:\nx = 1\n"),
     ?assertMatch({match, _}, re:run(Indent, "line 2, column [0-9]+\\)$")),
     %% One of somebody's making need not know.
-    ?assertEqual({error, {'SyntaxError', <<"odd (x)">>}}, run(Config, "raise SyntaxError('odd (x)')")).
+    ?assertEqual({error, {'SyntaxError', <<"odd (x)">>}},
+                 run(Config, "raise SyntaxError('odd (x)')")).
 
 %% ------------------------------------------------------------------ tracebacks
 
@@ -240,16 +235,20 @@ a_traceback_that_cannot_be_formatted_is_left_out(Config) ->
 source_lines_go_with_their_context(Config) ->
     Ctx = ?config(ctx, Config),
     Lines = fun() ->
-        {ok, Names} = py_context:eval(Ctx, <<"[k for k in __import__('linecache').cache if '<erlang-' in k]">>),
+        {ok, Names} =
+            py_context:eval(Ctx,
+                            <<"[k for k in __import__('linecache').cache if '<erlang-' in k]">>),
         lists:sort(Names)
     end,
     %% The question itself has lines too, once somebody wants a traceback.
     _ = Lines(),
-    {error, {'ZeroDivisionError', _, _}} = py_context:eval(Ctx, <<"1 / 0">>, #{}, #{traceback => true}),
+    {error, {'ZeroDivisionError', _, _}} =
+        py_context:eval(Ctx, <<"1 / 0">>, #{}, #{traceback => true}),
     Before = Lines(),
     [begin
          {ok, Other} = py_context:new(#{mode => ?config(mode, Config)}),
-         [{error, {'ZeroDivisionError', _, _}} = Run(Other, <<"1 / 0 # once">>, #{traceback => true})
+         [{error, {'ZeroDivisionError', _, _}} = Run(Other, <<"1 / 0 # once">>,
+                                                     #{traceback => true})
           || Run <- [fun py_context:exec/3, fun(C, S, O) -> py_context:eval(C, S, #{}, O) end]],
          ok = py_context:stop(Other)
      end || _ <- [1, 2, 3]],

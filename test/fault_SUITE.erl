@@ -23,11 +23,7 @@ all() ->
 groups() ->
     test_helpers:in_each_mode([a_pool_is_whole_again_once_there_is_memory]).
 
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Mode, _Config) ->
-    ok.
+-include("mode_groups.hrl").
 
 %% ------------------------------------------------------------------ bugs
 
@@ -65,7 +61,8 @@ hit_bugs() ->
          {ok, [Ctx, _]} = py_context_router:start(#{contexts => 2, mode => Mode}),
          ok = py_context:exec(Ctx, <<"kept = 1">>),
          Askers = [ask(fun() ->
-                       [{py_context:call(Ctx, <<"_fault">>, f, []), py_context:eval(Ctx, <<"kept">>)}
+                       [{py_context:call(Ctx, <<"_fault">>, f, []),
+                         py_context:eval(Ctx, <<"kept">>)}
                         || _ <- lists:seq(1, 20)]
                    end) || _ <- lists:seq(1, 5)],
          %% Each caller has one answer, and the next job has its own exceptions only.
@@ -80,10 +77,12 @@ hit_bugs() ->
 
 %% The application's code beside a library built with the feature `faults'.
 faulty_application(Config) ->
-    Root = filename:dirname(filename:dirname(proplists:get_value(source, py_nif:module_info(compile)))),
+    Root = filename:dirname(filename:dirname(proplists:get_value(source,
+                                                                 py_nif:module_info(compile)))),
     App = filename:join(?config(priv_dir, Config), "py_context_router"),
     Target = filename:join([Root, "target", "faults"]),
-    {ok, Python} = test_helpers:run_program(filename:join([Root, "native", "build.sh"]), ["--python"]),
+    {ok, Python} =
+        test_helpers:run_program(filename:join([Root, "native", "build.sh"]), ["--python"]),
     Cargo = case os:find_executable("cargo") of
                 false -> filename:join([os:getenv("HOME"), ".cargo", "bin", "cargo"]);
                 Found -> Found
@@ -130,7 +129,8 @@ run_out_of_memory() ->
                  py_context:eval(Ctx, <<"len(bytearray(1 << 40))">>)),
     {error, _} = Error = py_context_router:start_pool(many, 2000),
     ?assertEqual({error, system_limit}, Error),
-    ?assertMatch(<<"the operating system gives no more threads", _/binary>>, py_error:format(Error)),
+    ?assertMatch(<<"the operating system gives no more threads", _/binary>>,
+                 py_error:format(Error)),
     %% Nothing is left of it, and there is memory again.
     ?assertEqual([], py_context_router:contexts(many)),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 2 end),
@@ -168,7 +168,8 @@ heal(Mode) ->
         _ = eventually(fun() -> maps:get(alive, py_context_router:info(default)) =:= 2 end),
         _ = await_messages(4)
     end),
-    [?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)) || Ctx <- py_context_router:contexts()],
+    [?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>))
+     || Ctx <- py_context_router:contexts()],
     ?assertMatch([{error, _}, {error, _}, {notice, _}, {notice, _}], lists:sort(Log)),
     [{error, Failed}, _, {notice, Recovered}, _] = lists:sort(Log),
     ?assertNotEqual(nomatch, string:find(Failed, "of pool default can't start"), Failed),

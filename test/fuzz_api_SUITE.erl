@@ -33,7 +33,8 @@ no_function_takes_the_application_down(Config) ->
 %% ------------------------------------------------------------------ in the other VM
 
 for_users(Progress) ->
-    fuzz(lists:append([fuzz_helpers:exports(Module) || Module <- ?INTERFACE]), fun accepts/2, Progress).
+    fuzz(lists:append([fuzz_helpers:exports(Module) || Module <- ?INTERFACE]), fun accepts/2,
+         Progress).
 
 internal(Progress) ->
     fuzz(lists:append([fuzz_helpers:exports(Module) || Module <- ?SHARED]),

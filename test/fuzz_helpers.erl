@@ -21,7 +21,8 @@
                      survives := fun(() -> true | term()),
                      progress := file:filename(),
                      seed := integer()}.
--type outcome() :: {returned | error | exit | throw | killed | hangs, What :: term(), Where :: term()}.
+-type outcome() :: {returned | error | exit | throw | killed | hangs, What :: term(),
+                    Where :: term()}.
 
 %% Calls `Module:Function(Progress)' in another VM, which returns what `run/1' does. A crash of
 %% that VM fails with the call that it made last.
@@ -90,7 +91,8 @@ drawn(Type, MFA, Options) ->
 %% In a process of its own, which takes along what the call has left in it. Samples are made
 %% there, when they are needed: what they stand for may be used up by the call, or belong to the
 %% process.
-call({Module, Function, _} = MFA, Templates, #{accepts := Accepts, survives := Survives} = Options) ->
+call({Module, Function, _} = MFA, Templates,
+     #{accepts := Accepts, survives := Survives} = Options) ->
     {Pid, Monitor} = spawn_monitor(fun() -> exit(outcome(MFA, Templates, Options)) end),
     Outcome = receive
                   {'DOWN', Monitor, process, Pid, {outcome, Result}} -> Result;
@@ -106,7 +108,8 @@ call({Module, Function, _} = MFA, Templates, #{accepts := Accepts, survives := S
         {_, Wrong} -> {Module, Function, {did_not_survive, Wrong, Outcome}}
     end.
 
-outcome({Module, Function, Arity} = MFA, Templates, #{leaves_out := LeavesOut, progress := Progress}) ->
+outcome({Module, Function, Arity} = MFA, Templates,
+        #{leaves_out := LeavesOut, progress := Progress}) ->
     Args = [made(Template) || Template <- Templates],
     Text = io_lib:format("~p:~p/~b ~0tP~n", [Module, Function, Arity, Args, 50]),
     %% Raw, because else it waits for a process that all share.
@@ -129,10 +132,12 @@ tried(Module, Function, Args) ->
 %% ------------------------------------------------------------------ terms
 
 wrong() ->
-    [undefined, '', a, true, infinity, [], <<>>, <<"x">>, <<255>>, <<1:3>>, 0, -1, 1 bsl 45, 1 bsl 64,
+    [undefined, '', a, true, infinity, [], <<>>, <<"x">>, <<255>>, <<1:3>>, 0, -1, 1 bsl 45,
+     1 bsl 64,
      1.5, "text", [a | b], [<<255>>], [{a, 1}], {}, {a}, {a, b, c}, #{}, #{a => 1}, #{<<255>> => a},
      #{timeout => -1}, self(), dead(), make_ref(), fun() -> ok end, fun(_, _) -> ok end, far(pid),
-     far(reference), hd(erlang:ports()), <<0:80_000>>, nested(2_000), lists:seq(1, 2_000), {bytes, 5}].
+     far(reference), hd(erlang:ports()), <<0:80_000>>, nested(2_000), lists:seq(1, 2_000),
+     {bytes, 5}].
 
 %% Two thirds of them, by the seed, for the time's sake: most functions have arguments of the same
 %% kinds.

@@ -119,7 +119,8 @@ requests(Progress) ->
     {length(Calls) + length(Short), Failures}.
 
 kinds() ->
-    [call, eval, exec, call_method, getattr, to_term, to_buffer, stream_next, stream_push, stream_close,
+    [call, eval, exec, call_method, getattr, to_term, to_buffer, stream_next, stream_push,
+     stream_close,
      gather, new_env].
 
 shape(call, _) -> {call, make_ref(), 0, math, sqrt, [4], #{}, none};

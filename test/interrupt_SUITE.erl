@@ -148,11 +148,7 @@ end_per_suite(Config) ->
     test_helpers:stop_all(),
     test_helpers:loud(Config).
 
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Mode, _Config) ->
-    test_helpers:stop_all().
+-include("mode_groups.hrl").
 
 end_per_testcase(_Case, _Config) ->
     test_helpers:stop_all().

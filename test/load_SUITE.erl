@@ -30,19 +30,8 @@ groups() ->
           contexts_that_end_of_any_signal_come_back,
           three_endless_loops_leave_the_others_answering]} || Mode <- [worker, subinterp, owngil]].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil ->
-    [{mode, Mode} | Config];
-init_per_group(_Group, Config) ->
-    Config.
-
-end_per_group(_Group, _Config) ->
-    ok.
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     ok = test_helpers:stop_all(),
@@ -89,9 +78,11 @@ use_numpy() ->
                  py_context:eval(hd(Pids), <<"__import__('sys').prefix">>)),
     Users = [ask(fun() ->
                  ok = py_context:exec(Ctx, <<"import numpy as np\n"
-                                             "def det(rows): return float(np.linalg.det(np.array(rows)))\n"
+                                             "def det(rows): return "
+                                             "float(np.linalg.det(np.array(rows)))\n"
                                              "def sums(n):\n"
-                                             "  return [int(x) for x in np.arange(n).reshape(2, -1).sum(axis=1)]">>),
+                                             "  return [int(x) for x in np.arange(n).reshape(2, "
+                                             "-1).sum(axis=1)]">>),
                  [{py_context:call(Ctx, '__main__', det, [[[2.0, 0.0], [0.0, 3.0]]]),
                    py_context:call(Ctx, '__main__', sums, [6]),
                    py_context:call(Ctx, 'numpy.linalg', 'norm', [[3.0, 4.0]])}
@@ -195,7 +186,8 @@ await_whole(Target, Size) ->
 
 %% Each of them with a job that runs and one that waits.
 contexts_that_end_of_any_signal_come_back(Config) ->
-    {ok, _} = py_context_router:start(#{contexts => 3, shutdown => 10, mode => ?config(mode, Config)}),
+    {ok, _} = py_context_router:start(#{contexts => 3, shutdown => 10,
+                                        mode => ?config(mode, Config)}),
     Signals = [{shutdown, shutdown}, {{shutdown, asked}, shutdown}, {noconnection, noconnection},
                {{some, reason}, {some, reason}}],
     [ok = end_one(Signal, 3) || Signal <- Signals],
@@ -203,7 +195,8 @@ contexts_that_end_of_any_signal_come_back(Config) ->
     Files = test_helpers:files(),
     [ok = end_one(Signal, 3) || _ <- lists:seq(1, 3), Signal <- Signals],
     ?assertMatch(#{size := 3, alive := 3, restarts := 16}, py_context_router:info(default)),
-    [?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)) || Ctx <- py_context_router:contexts()],
+    [?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>))
+     || Ctx <- py_context_router:contexts()],
     _ = test_helpers:await_threads(Threads),
     _ = eventually(fun() -> test_helpers:files() =< Files end),
     %% That somebody else has ended well is nothing to it.

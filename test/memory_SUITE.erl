@@ -22,17 +22,8 @@ groups() ->
                                a_call_of_many_arguments_keeps_no_memory_for_as_many,
                                what_there_is_no_memory_for_is_an_error]).
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Mode, _Config) ->
-    ok.
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 -define(WARM_UP, 100_000).
 -define(TRIES, 3).
@@ -179,9 +170,11 @@ without_memory(Mode) ->
                                 "def fail(error): raise error\n"
                                 "def limit():\n"
                                 "    with open('/proc/self/statm') as file:\n"
-                                "        used = int(file.read().split()[0]) * resource.getpagesize()\n"
+                                "        used = int(file.read().split()[0]) * "
+                                "resource.getpagesize()\n"
                                 "    hard = resource.getrlimit(resource.RLIMIT_AS)[1]\n"
-                                "    resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), hard))\n">>),
+                                "    resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), "
+                                "hard))\n">>),
     {ok, none} = py_context:call(Ctx, '__main__', limit, []),
     Codes = [<<"fail(ValueError('x' * large))">>, <<"fail(Loud())">>,
              <<"fail(SyntaxError('x' * large, ('f', 1, 2, 'x')))">>,

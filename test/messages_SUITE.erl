@@ -100,7 +100,8 @@ a_wrong_argument_is_named_where_it_was_given(Config) ->
                          {[Object, x, [], foo, #{}], 4, NotPairs},
                          {[17, x, [], #{}, #{}], 1, "not a handle"}]},
                        {[getattr],
-                        [{[Object, 17, #{}], 2, NotAName}, {[make_ref(), x, #{}], 1, "not a handle"}]},
+                        [{[Object, 17, #{}], 2, NotAName},
+                         {[make_ref(), x, #{}], 1, "not a handle"}]},
                        {[to_term, to_buffer],
                         [{[17, #{}], 1, "not a handle"}, {[make_ref(), #{}], 1, "not a handle"}]},
                        {[parallel],
@@ -112,7 +113,8 @@ a_wrong_argument_is_named_where_it_was_given(Config) ->
                        {[register_function],
                         [{[<<>>, fun() -> ok end], 1, NotAName}, {[name, foo], 2, "not a fun"},
                          {[name, fun() -> ok end, #{values => lua}], 3, "the only option"}]},
-                       {[putenv], [{[17, "1"], 1, NotText}, {["A", 17], 2, NotText}, {["A=B", "1"], 1, "not the name"},
+                       {[putenv], [{[17, "1"], 1, NotText}, {["A", 17], 2, NotText},
+                                   {["A=B", "1"], 1, "not the name"},
                                    {[[$A, 0], "1"], 1, "NUL"}, {["A", [$1, 0]], 2, "NUL"},
                                    {["A", <<255>>], 2, "not text in UTF-8"}]},
                        {[getenv, unsetenv], [{[17], 1, NotText}, {[""], 1, "not the name"},
@@ -120,10 +122,13 @@ a_wrong_argument_is_named_where_it_was_given(Config) ->
                        {[ensure_venv],
                         [{[17, [], #{}], 1, NotText}, {["", [], #{}], 1, "an empty path"},
                          {["v", 17, #{}], 2, "neither a list of requirements nor a path"},
-                         {["v", [foo], #{}], 2, NotText}, {["v", ["-e ."], #{}], 2, "begins with -"},
+                         {["v", [foo], #{}], 2, NotText},
+                         {["v", ["-e ."], #{}], 2, "begins with -"},
                          {["v", [], foo], 3, "not a map"}]},
-                       {[add_path, activate_venv], [{[17], 1, NotText}, {[""], 1, "an empty path"}]},
-                       {[import, reload], [{[17], 1, NotAName}, {["1x"], 1, "not a module's name"}]}],
+                       {[add_path, activate_venv],
+                        [{[17], 1, NotText}, {[""], 1, "an empty path"}]},
+                       {[import, reload],
+                        [{[17], 1, NotAName}, {["1x"], 1, "not a module's name"}]}],
                   {A, N, Words} <- Rows, F <- Calls,
                   erlang:function_exported(py, F, length(A))]).
 
@@ -183,7 +188,8 @@ a_wrong_option_is_named(Config) ->
     Ctx = ?config(ctx, Config),
     Rows = [{py_context_router:start_pool(messages, #{size => 2}),
              "there is no option size: how many contexts a pool has is the option contexts"},
-            {py_context_router:start_pool(messages, #{contexts => 0}), "option contexts can't be 0"},
+            {py_context_router:start_pool(messages, #{contexts => 0}),
+             "option contexts can't be 0"},
             {py_context_router:start_pool(messages, #{colour => red}), "there is no option colour"},
             {py_context_router:start_pool(messages, #{<<"mode">> => worker}),
              "there is no option <<\"mode\">>"},
@@ -194,12 +200,14 @@ a_wrong_option_is_named(Config) ->
             {py:call(Ctx, math, sqrt, [4], #{kwargs => foo}), "option kwargs can't be foo"},
             {py:call(math, sqrt, [4], #{}, [{timeout, 1}]),
              "the options are a map, and not [{timeout,1}]"},
-            {py:stream_start(math, sqrt, [4], #{}, #{read_ahead => 0}), "option read_ahead can't be 0"}]
+            {py:stream_start(math, sqrt, [4], #{}, #{read_ahead => 0}),
+             "option read_ahead can't be 0"}]
         ++ [{py:ensure_venv("v", [], #{Key => wrong}),
              "option " ++ atom_to_list(Key) ++ " can't be wrong"}
             || Key <- [installer, activate, progress, force, timeout]]
         ++ [{py:ensure_venv("v", [], #{colour => red}), "there is no option colour"}],
-    ?assertEqual([], [{Error, Said} || {Error, Words} <- Rows, Said <- [said(Error)], Said =/= Words]).
+    ?assertEqual([],
+                 [{Error, Said} || {Error, Words} <- Rows, Said <- [said(Error)], Said =/= Words]).
 
 a_wrong_limit_is_named(Config) ->
     {Ctx, Object} = {?config(ctx, Config), ?config(object, Config)},

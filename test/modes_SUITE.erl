@@ -16,7 +16,8 @@
          finalizers_of_a_stopped_context_leave_nothing_to_the_next/1,
          a_start_that_fails_in_a_kept_interpreter_is_tried_in_a_new_one/1,
          contexts_of_a_pool_stop_side_by_side/1, interpreters_are_kept_where_ending_them_costs/1,
-         threads_of_python_code_do_not_abort_the_vm/1, threads_begun_at_the_end_do_not_abort_the_vm/1,
+         threads_of_python_code_do_not_abort_the_vm/1,
+         threads_begun_at_the_end_do_not_abort_the_vm/1,
          c_code_calls_back_into_its_own_interpreter/1,
          modules_in_c_serve_the_others_when_an_interpreter_has_ended/1,
          modules_in_c_know_the_classes_of_their_interpreter/1,
@@ -155,7 +156,8 @@ called_back(Ctx) ->
                                 "sys.mark = 'own'\n"
                                 "def sort(library):\n"
                                 "    seen = set()\n"
-                                "    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int),\n"
+                                "    @ctypes.CFUNCTYPE(ctypes.c_int, "
+                                "ctypes.POINTER(ctypes.c_int),\n"
                                 "                      ctypes.POINTER(ctypes.c_int))\n"
                                 "    def compare(a, b):\n"
                                 "        import sys\n"
@@ -166,7 +168,8 @@ called_back(Ctx) ->
                                 "                        compare)\n"
                                 "    return list(numbers), list(seen)\n">>),
     [?assertEqual({Library, {ok, {[1, 2, 3], [<<"own">>]}}},
-                  {Library, py_context:eval(Ctx, <<"sort(ctypes.", Library/binary, ")">>, #{}, 30_000)})
+                  {Library, py_context:eval(Ctx, <<"sort(ctypes.", Library/binary, ")">>, #{},
+                                            30_000)})
      || Library <- [<<"CDLL">>, <<"PyDLL">>]],
     py_context:exec(Ctx, <<"del sys.mark">>).
 
@@ -176,13 +179,16 @@ refusals_of_an_interpreter_get_a_hint(Config) ->
     Once = "ImportError('cannot load module more than once per process')",
     Raise = ["raise " ++ Once,
              "raise ImportError('module x does not support loading in subinterpreters')",
-             "raise ImportError('Interpreter change detected - this module can only be loaded into one "
+             "raise ImportError('Interpreter change detected - this module can only be loaded "
+             "into one "
              "interpreter per process.')",
-             "raise ImportError('PyO3 modules do not yet support subinterpreters, see https://...')",
+             "raise ImportError('PyO3 modules do not yet support subinterpreters, see "
+             "https://...')",
              "raise ModuleNotFoundError('sub-interpreters are not supported')",
              "raise ImportError('numpy._core.multiarray failed to import')",
              "try: raise " ++ Once ++ "\n"
-             "except ImportError as e: raise ImportError('Unable to import required dependency numpy') from e",
+             "except ImportError as e: raise ImportError('Unable to import required dependency "
+             "numpy') from e",
              "try: raise " ++ Once ++ "\n"
              "except ImportError: raise ImportError('Unable to import required dependency numpy')",
              "class PanicException(BaseException): pass\n"
@@ -210,7 +216,8 @@ other_errors_get_no_hint(Config) ->
          || {Code, Class, Message} <-
                 [{<<"import no_such">>, 'ModuleNotFoundError', <<"No module named 'no_such'">>},
                  {<<"raise ValueError('subinterpreter')">>, 'ValueError', <<"subinterpreter">>},
-                 {<<"e = ImportError('own'); e.__cause__ = e\nraise e">>, 'ImportError', <<"own">>}]]
+                 {<<"e = ImportError('own'); e.__cause__ = e\nraise e">>, 'ImportError',
+                  <<"own">>}]]
     end).
 
 %% A module that behaves as those do: whichever interpreter imports it first has it.
@@ -222,7 +229,8 @@ a_package_that_a_subinterp_has_taken_says_so_in_a_worker(Config) ->
                           "if not os.path.exists('", Mark, "'):\n"
                           "    open('", Mark, "', 'w').write(str(id(sys)))\n"
                           "elif open('", Mark, "').read() != str(id(sys)):\n"
-                          "    raise ImportError('Interpreter change detected - this module can only be "
+                          "    raise ImportError('Interpreter change detected - this module can "
+                          "only be "
                           "loaded into one interpreter per process.')\n"]),
     Import = iolist_to_binary(["import sys; sys.path.append('", Dir, "')\nimport taken_once"]),
     with_contexts(subinterp, 1, fun([First]) ->
@@ -252,7 +260,8 @@ little_is_imported_before_the_user_does(Config) ->
     try
         {Python, Modules} = peer:call(Vm, ?MODULE, imported, [mode(Config)]),
         {ok, Bare} = test_helpers:run_program(Python, ["-c", "import sys; print(*sys.modules)"]),
-        ?assertEqual([], Modules -- [<<"atexit">>, <<"erlang">>, <<"gc">>, <<"io">> | string:lexemes(Bare, " \n")])
+        ?assertEqual([], Modules -- [<<"atexit">>, <<"erlang">>, <<"gc">>,
+                                     <<"io">> | string:lexemes(Bare, " \n")])
     after
         peer:stop(Vm)
     end.
@@ -303,7 +312,8 @@ stopped_context_leaves_nothing_to_the_next(Config) ->
                                   "gc.freeze()\n"
                                   "if hasattr(sys, 'monitoring'):\n"
                                   "    sys.monitoring.use_tool_id(2, 'a')\n"
-                                  "    sys.monitoring.set_events(2, sys.monitoring.events.PY_START)\n"
+                                  "    sys.monitoring.set_events(2, "
+                                  "sys.monitoring.events.PY_START)\n"
                                   "leaked = [lambda: leaked]\n"
                                   "atexit.register(lambda: setattr(builtins, 'late', 1))\n">>)
     end),
@@ -314,7 +324,8 @@ stopped_context_leaves_nothing_to_the_next(Config) ->
                      <<"len is None">>, <<"'leaked' in globals()">>,
                      <<"hasattr(string, 'marked_by')">>, <<"hasattr(os, 'marked_by')">>,
                      <<"os.getpid() == -1">>, <<"'/nowhere' in sys.path">>,
-                     <<"type(erlang.call) is type(lambda: 0)">>, <<"not hasattr(erlang, 'whereis')">>,
+                     <<"type(erlang.call) is type(lambda: 0)">>,
+                     <<"not hasattr(erlang, 'whereis')">>,
                      <<"sys.meta_path == []">>, <<"sys.stdout is None">>,
                      <<"sys.getrecursionlimit() == 77">>, <<"not gc.isenabled()">>,
                      <<"gc.get_debug() != 0">>, <<"gc.get_freeze_count() != 0">>,
@@ -387,7 +398,8 @@ breakages() ->
                  "import abc\nabc.ABCMeta.__new__ = broken\n"
                  "import _collections_abc\n_collections_abc.Mapping.__contains__ = broken",
                  "import posix\nposix.stat = posix.listdir = broken",
-                 "import _thread\n_thread.allocate_lock = _thread.RLock = _thread.get_ident = broken",
+                 "import _thread\n_thread.allocate_lock = _thread.RLock = _thread.get_ident = "
+                 "broken",
                  "import sys\nsys.__stdout__.close()\nsys.__stderr__.detach()",
                  "import sys\nsys.implementation.cache_tag = None\nsys.dont_write_bytecode = True",
                  "import atexit\natexit.register(broken)\natexit._run_exitfuncs = broken",
@@ -436,9 +448,12 @@ finalizers_of_a_stopped_context_leave_nothing_to_the_next(Config) ->
                                   "sys.path.append(Late('late_9'))\n">>)
     end),
     with_contexts(mode(Config), 1, fun([B]) ->
-        ?assertEqual({ok, []}, py_context:eval(B, <<"[n for n in dir(__builtins__) if n[:5] == 'late_']">>)),
+        ?assertEqual({ok, []},
+                     py_context:eval(B, <<"[n for n in dir(__builtins__) if n[:5] == 'late_']">>)),
         ?assertEqual({ok, {false, false, true}},
-                     py_context:eval(B, <<"(lambda os, sys: (hasattr(os, 'late'), hasattr(sys, 'late'),"
+                     py_context:eval(B,
+                                     <<"(lambda os, sys: (hasattr(os, 'late'), hasattr(sys, "
+                                       "'late'),"
                                           " type(sys.path) is list))"
                                           "(__import__('os'), __import__('sys'))">>))
     end).

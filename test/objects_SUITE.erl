@@ -49,11 +49,7 @@ each_mode() ->
      options_are_checked,
      what_results_become_is_checked].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
+-include("quiet_suite.hrl").
 
 init_per_group(remote, Config) ->
     [{mode, worker}, {distribution, test_helpers:start_distribution()} | Config];
@@ -106,7 +102,8 @@ a_handle_is_the_object_again_as_an_argument(Config) ->
     ?assertEqual({ok, true}, py_context:eval(Ctx, <<"x is thing">>, #{x => Thing})),
     ?assertEqual({ok, true}, py_context:eval(Ctx, <<"x[0]['k'] is thing">>,
                                              #{x => [#{k => Thing}]})),
-    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"list(x)[0] is thing">>, #{x => #{Thing => 1}})),
+    ?assertEqual({ok, true},
+                 py_context:eval(Ctx, <<"list(x)[0] is thing">>, #{x => #{Thing => 1}})),
     ok = py_context:exec(Ctx, <<"def same(x, *, y): return x is y is thing">>),
     ?assertEqual({ok, true}, py_context:call(Ctx, '__main__', same, [Thing], #{y => Thing})).
 
@@ -390,7 +387,8 @@ a_long_conversion_can_be_interrupted(Config) ->
     Beside = new(?config(mode, Config)),
     %% An iterator that is made in C and never ends, slow enough not to fill the memory.
     ok = py_context:exec(Ctx, <<"import functools, operator\n"
-                                "look = functools.partial(operator.contains, tuple(range(20_000)), -1)">>),
+                                "look = functools.partial(operator.contains, "
+                                "tuple(range(20_000)), -1)">>),
     Endless = eval(Ctx, <<"iter(look, None)">>),
     Asker = ask(fun() -> py_context:to_term(Endless) end),
     _ = await_busy(Ctx),
@@ -462,8 +460,10 @@ calls_about_objects_have_a_timeout(Config) ->
 
 %% What the front tells the context of the time.
 calls_of_the_front_about_objects_have_its_timeout(Config) ->
-    {ok, Array} = py_context:eval(?config(ctx, Config), <<"__import__('array').array('b', [1, 2])">>),
-    [?assertEqual(#{timeout => 30_000}, options_of(Call)) || Call <- calls_of_the_front(Array, #{})],
+    {ok, Array} =
+        py_context:eval(?config(ctx, Config), <<"__import__('array').array('b', [1, 2])">>),
+    [?assertEqual(#{timeout => 30_000}, options_of(Call))
+     || Call <- calls_of_the_front(Array, #{})],
     [?assertEqual(#{timeout => 30_000}, options_of(Call))
      || Call <- [fun() -> py:call_method(Array, tobytes, []) end,
                  fun() -> py:call_method(Array, tobytes, [], #{}) end,
@@ -477,7 +477,8 @@ calls_of_the_front_about_objects_have_its_timeout(Config) ->
 %% The last argument of the function of `py_context' that is called first.
 options_of(Call) ->
     Functions = [{py_context, Name, Arity}
-                 || {Name, Arity} <- [{call_method, 6}, {getattr, 4}, {to_term, 2}, {to_buffer, 2}]],
+                 || {Name, Arity} <- [{call_method, 6}, {getattr, 4}, {to_term, 2},
+                                      {to_buffer, 2}]],
     [1 = erlang:trace_pattern(Function, true, []) || Function <- Functions],
     Caller = spawn_link(fun() -> receive go -> Call() end end),
     1 = erlang:trace(Caller, true, [call]),
@@ -642,20 +643,25 @@ a_handle_of_another_node_is_no_argument(Config) ->
     Elsewhere = {error, {wrong_context, object}},
     [?assertEqual({N, Elsewhere}, {N, Use()})
      || {N, Use} <- [{args, fun() -> py_context:call(Here, builtins, str, [Foreign]) end},
-                     {nested, fun() -> py_context:call(Here, builtins, str, [#{a => [{1, Foreign}]}]) end},
-                     {kwargs, fun() -> py_context:call(Here, builtins, dict, [], #{a => Foreign}) end},
+                     {nested, fun() -> py_context:call(Here, builtins, str,
+                                                       [#{a => [{1, Foreign}]}]) end},
+                     {kwargs, fun() -> py_context:call(Here, builtins, dict, [],
+                                                       #{a => Foreign}) end},
                      {locals, fun() -> py_context:eval(Here, <<"x">>, #{x => Foreign}) end},
                      {env, fun() -> py_context:call(Here, builtins, str, [Env]) end},
                      {front, fun() -> py:call(Here, builtins, str, [Foreign]) end},
                      {await, fun() -> py:await(py:spawn_call(Here, builtins, str, [Foreign])) end},
                      {there, fun() -> py_context:call(There, builtins, str, [Own]) end},
                      {front_there, fun() -> py:call(There, builtins, str, [[Own]]) end}]],
-    ?assertMatch({error, {'TypeError', _}}, py_context:eval(Here, <<"__import__('erlang').foreign()">>)),
+    ?assertMatch({error, {'TypeError', _}},
+                 py_context:eval(Here, <<"__import__('erlang').foreign()">>)),
     %% Where it belongs.
-    ?assertMatch({ok, <<"<object object", _/binary>>}, py_context:call(There, builtins, str, [Foreign])),
+    ?assertMatch({ok, <<"<object object", _/binary>>},
+                 py_context:call(There, builtins, str, [Foreign])),
     [?assertEqual({ok, Ref}, py_context:eval(Ctx, <<"r">>, #{r => Ref}))
      || Ctx <- [Here, There],
-        Ref <- [make_ref(), monitor(process, self()), alias(), erpc:call(Node, erlang, make_ref, []),
+        Ref <- [make_ref(), monitor(process, self()), alias(),
+                erpc:call(Node, erlang, make_ref, []),
                 erpc:call(Node, erlang, alias, [])]],
     ok = py:unregister_function(foreign),
     peer:stop(Vm).

@@ -74,17 +74,8 @@ each_mode() ->
      daemon_threads_are_there_or_the_error_names_where_they_are,
      the_vm_is_neither_forked_nor_replaced].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Mode, _Config) ->
-    test_helpers:stop_all().
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     ok = py_context_router:init_pool_registry(),
@@ -155,7 +146,8 @@ with_leader(Leader, Fun) ->
 
 what_is_printed_is_there_before_the_job_is_answered(Config) ->
     Ctx = new(Config),
-    [?assertEqual(<<"hello\n">>, printed(fun() -> ok = py_context:exec(Ctx, <<"print('hello')">>) end))
+    [?assertEqual(<<"hello\n">>,
+                  printed(fun() -> ok = py_context:exec(Ctx, <<"print('hello')">>) end))
      || _ <- lists:seq(1, 100)],
     ?assertEqual(iolist_to_binary([[integer_to_list(N), $\n] || N <- lists:seq(0, 9_999)]),
                  printed(fun() ->
@@ -201,8 +193,10 @@ def raises(f, *args):
 ">>),
     [?assertEqual({Source, {ok, Expected}}, {Source, py_context:eval(Ctx, Source)})
      || {Source, Expected} <-
-            [{<<"[s.fileno() for s in (sys.stdout, sys.stdout.buffer, sys.stdout.buffer.raw)]">>, [1, 1, 1]},
-             {<<"[s.fileno() for s in (sys.stderr, sys.stderr.buffer, sys.stderr.buffer.raw)]">>, [2, 2, 2]},
+            [{<<"[s.fileno() for s in (sys.stdout, sys.stdout.buffer, sys.stdout.buffer.raw)]">>,
+              [1, 1, 1]},
+             {<<"[s.fileno() for s in (sys.stderr, sys.stderr.buffer, sys.stderr.buffer.raw)]">>,
+              [2, 2, 2]},
              {<<"[s.name for s in (sys.stdin, sys.stdout, sys.stderr)]">>,
               [<<"<stdin>">>, <<"<stdout>">>, <<"<stderr>">>]},
              {<<"[(s.mode, s.buffer.mode, s.buffer.raw.mode) for s in (sys.stdin, sys.stdout)]">>,
@@ -215,7 +209,8 @@ def raises(f, *args):
               [{true, false, false}, {false, true, false}]},
              {<<"sys.stdout.detach() is sys.stdout.buffer">>, true},
              {<<"sys.stdout.buffer.detach() is sys.stdout.buffer.raw">>, true},
-             {<<"sys.stdout.reconfigure(encoding='utf-8', errors='replace', line_buffering=True)">>, none},
+             {<<"sys.stdout.reconfigure(encoding='utf-8', errors='replace', line_buffering=True)">>,
+              none},
              {<<"raises(sys.stdout.read), raises(sys.stdin.write, 'x')">>,
               {<<"UnsupportedOperation">>, <<"UnsupportedOperation">>}}]],
     %% What is put in their place writes through them, and closes nothing as it goes.
@@ -241,21 +236,26 @@ streams_take_text_and_their_buffers_bytes(Config) ->
             [{<<"sys.stdout.write(1)">>, <<"write() argument must be str, not int">>},
              {<<"sys.stdout.write(b'x')">>, <<"write() argument must be str, not bytes">>},
              {<<"sys.stderr.write(None)">>, <<"write() argument must be str, not NoneType">>},
-             {<<"sys.stderr.writelines(['', b'x'])">>, <<"write() argument must be str, not bytes">>},
+             {<<"sys.stderr.writelines(['', b'x'])">>,
+              <<"write() argument must be str, not bytes">>},
              {<<"sys.stdout.buffer.write('x')">>, <<"a bytes-like object is required, not 'str'">>},
              {<<"sys.stdout.buffer.write(5)">>, <<"a bytes-like object is required, not 'int'">>},
-             {<<"sys.stdout.buffer.raw.write([65])">>, <<"a bytes-like object is required, not 'list'">>}]],
+             {<<"sys.stdout.buffer.raw.write([65])">>,
+              <<"a bytes-like object is required, not 'list'">>}]],
     ?assertEqual({{ok, [4, 2, 1, 3]}, <<"AAAAbbc", "dö"/utf8>>}, printed_with(fun() ->
         py_context:eval(Ctx, <<"[sys.stdout.buffer.write(data) for data in "
-                               "(array.array('I', [0x41414141]), memoryview(b'bb'), bytearray(b'c'), "
+                               "(array.array('I', [0x41414141]), memoryview(b'bb'), "
+                               "bytearray(b'c'), "
                                "'d\\u00f6'.encode())]">>)
     end)).
 
 the_streams_that_python_made_stay(Config) ->
     Ctx = new(Config),
-    ?assertEqual({ok, [{<<"TextIOWrapper">>, 0}, {<<"TextIOWrapper">>, 1}, {<<"TextIOWrapper">>, 2}]},
+    ?assertEqual({ok,
+                  [{<<"TextIOWrapper">>, 0}, {<<"TextIOWrapper">>, 1}, {<<"TextIOWrapper">>, 2}]},
                  py_context:eval(Ctx, <<"[(type(s).__name__, s.fileno()) for s in "
-                                        "(lambda sys: (sys.__stdin__, sys.__stdout__, sys.__stderr__))"
+                                        "(lambda sys: (sys.__stdin__, sys.__stdout__, "
+                                        "sys.__stderr__))"
                                         "(__import__('sys'))]">>)).
 
 children_write_to_the_standard_output_of_the_vm(Config) ->
@@ -300,7 +300,8 @@ def redirected(test):
     test_helpers:open_gate(Gate),
     ?assertEqual({{ok, Taken}, <<>>}, answer(Caller)),
     %% Afterwards all is as it was; an assignment stays until it is taken back.
-    [?assertEqual(<<"after\n">>, printed(fun() -> ok = py_context:exec(Each, <<"print('after')">>) end))
+    [?assertEqual(<<"after\n">>,
+                  printed(fun() -> ok = py_context:exec(Each, <<"print('after')">>) end))
      || Each <- [Ctx, Other]],
     ok = py_context:exec(Ctx, <<"ours, sys.stdout = sys.stdout, io.StringIO()">>),
     try
@@ -326,7 +327,8 @@ lines_come_as_they_are_finished(Config) ->
 
 unfinished_lines_come_at_the_end(Config) ->
     Ctx = new(Config),
-    ?assertEqual(<<"no end">>, printed(fun() -> ok = py_context:exec(Ctx, <<"print('no end', end='')">>) end)),
+    ?assertEqual(<<"no end">>,
+                 printed(fun() -> ok = py_context:exec(Ctx, <<"print('no end', end='')">>) end)),
     %% Each stream has its own lines.
     ?assertEqual(<<"error\nout">>, printed(fun() ->
         ok = py_context:exec(Ctx, <<"
@@ -371,7 +373,9 @@ a_job_on_top_of_another_prints_for_its_own_caller(Config) ->
         printed(fun() -> ok = py_context:exec(Ctx, <<"print('above', end='')">>) end)
     end),
     {Above, Below} = printed_with(fun() ->
-        py_context:eval(Ctx, <<"(print('below', end=' '), __import__('erlang').print_above(), print('below'))[1]">>)
+        py_context:eval(Ctx,
+                        <<"(print('below', end=' '), __import__('erlang').print_above(), "
+                          "print('below'))[1]">>)
     end),
     ?assertEqual({ok, <<"above">>}, Above),
     ?assertEqual(<<"below below\n">>, Below).
@@ -379,7 +383,8 @@ a_job_on_top_of_another_prints_for_its_own_caller(Config) ->
 output_of_a_failing_job_comes_too(Config) ->
     Ctx = new(Config),
     ?assertEqual({{error, {'ZeroDivisionError', <<"division by zero">>}}, <<"before">>},
-                 printed_with(fun() -> py_context:exec(Ctx, <<"print('before', end=''); 1 / 0">>) end)).
+                 printed_with(fun() -> py_context:exec(Ctx,
+                                                       <<"print('before', end=''); 1 / 0">>) end)).
 
 output_goes_to_a_leader_on_another_node(Config) ->
     Distribution = test_helpers:start_distribution(),
@@ -545,19 +550,22 @@ print_for_the_deaf(Own, Config) ->
         %% More than may be on its way.
         py_context:exec(Ctx, <<"while True: print('x' * 10_000)">>, 500)
     end),
-    ?assertEqual(<<"fine\n">>, printed(fun() -> ok = py_context:exec(Other, <<"print('fine')">>) end)),
+    ?assertEqual(<<"fine\n">>,
+                 printed(fun() -> ok = py_context:exec(Other, <<"print('fine')">>) end)),
     ?assertEqual({error, timeout}, answer(Caller)),
     {message_queue_len, Requests} = process_info(Deaf, message_queue_len),
     ?assert(Requests < 1_000),
     %% The context itself prints for others, and logs.
-    ?assertEqual(<<"fine\n">>, printed(fun() -> ok = py_context:exec(Ctx, <<"print('fine')">>) end)),
+    ?assertEqual(<<"fine\n">>,
+                 printed(fun() -> ok = py_context:exec(Ctx, <<"print('fine')">>) end)),
     ?assertMatch([_], logged(notice, fun() ->
         ok = py_context:exec(Ctx, <<"import erlang; erlang.log('error', 'fine')">>)
     end)),
     Deaf ! stop,
     %% Until it is there: afterwards it would go to this suite's own leader, all of it.
     eventually(fun() -> string:prefix(text(Own), <<"little\nxxx">>) =/= nomatch end),
-    ?assertEqual(<<"fine\n">>, printed(fun() -> ok = py_context:exec(Ctx, <<"print('fine')">>) end)).
+    ?assertEqual(<<"fine\n">>,
+                 printed(fun() -> ok = py_context:exec(Ctx, <<"print('fine')">>) end)).
 
 what_a_leader_that_never_answers_is_asked_is_bounded(_Config) ->
     ok = application:ensure_started(py_context_router),
@@ -577,7 +585,8 @@ what_a_leader_that_never_answers_is_asked_is_bounded(_Config) ->
     end),
     ?assertMatch([{warning, "The group leader " ++ _}], Events),
     {messages, Requests} = process_info(Deaf, messages),
-    Bytes = lists:sum([byte_size(Text) || {io_request, _, _, {put_chars, unicode, Text}} <- Requests]),
+    Bytes = lists:sum([byte_size(Text)
+                       || {io_request, _, _, {put_chars, unicode, Text}} <- Requests]),
     ?assert(Bytes < 70_000_000),
     %% Once it answers, it is asked again.
     Deaf ! listen,
@@ -607,7 +616,8 @@ a_killed_output_process_loses_no_later_output(Config) ->
     _ = eventually(fun() -> element(2, process_info(Killed, message_queue_len)) >= 2 end),
     ok = killed(Killed, py_output),
     ?assertEqual(ok, answer(Job)),
-    ?assertEqual(<<"again\n">>, printed(fun() -> ok = py_context:exec(Ctx, <<"print('again')">>) end)).
+    ?assertEqual(<<"again\n">>,
+                 printed(fun() -> ok = py_context:exec(Ctx, <<"print('again')">>) end)).
 
 %% As above, with messages for other nodes on its way, which what is sent to this node waits for.
 nobody_waits_for_what_a_killed_sender_had(Config) ->
@@ -647,7 +657,8 @@ standard_input_refuses_in_every_layer(Config) ->
     {error, Refusal} = py_context:eval(Ctx, <<"input()">>),
     [?assertEqual({Source, {error, Refusal}}, {Source, py_context:eval(Ctx, Source)})
      || Source <- [<<"sys.stdin.", Rest/binary>>
-                   || Rest <- [<<"read(1)">>, <<"readlines()">>, <<"fileno()">>, <<"buffer.read()">>,
+                   || Rest <- [<<"read(1)">>, <<"readlines()">>, <<"fileno()">>,
+                               <<"buffer.read()">>,
                                <<"buffer.read1()">>, <<"buffer.readline()">>, <<"buffer.peek()">>,
                                <<"buffer.readinto(bytearray(1))">>, <<"buffer.__next__()">>,
                                <<"buffer.fileno()">>, <<"buffer.raw.read()">>,
@@ -658,7 +669,8 @@ preloaded_code_prints(Config) ->
     _ = new(Config),
     Leader = leader(),
     with_leader(Leader, fun() ->
-        {ok, _} = py_context:new(#{mode => ?config(mode, Config), preload => <<"print('preloaded')">>}),
+        {ok, _} = py_context:new(#{mode => ?config(mode, Config),
+                                   preload => <<"print('preloaded')">>}),
         await_text(Leader, <<"preloaded\n">>)
     end).
 
@@ -712,10 +724,12 @@ def log_all():
 ">>),
     LogAll = fun() -> {ok, none} = py_context:call(Ctx, '__main__', log_all, []) end,
     All = [{critical, <<"at 50">>}, {error, <<"at 40">>}, {warning, <<"at 30">>},
-           {notice, <<"at 25">>}, {info, <<"at 20">>}, {debug, <<"at 10">>}, {critical, <<"at 60">>},
+           {notice, <<"at 25">>}, {info, <<"at 20">>}, {debug, <<"at 10">>},
+           {critical, <<"at 60">>},
            {warning, <<"at 35">>}, {debug, <<"at 15">>}],
     [?assertEqual({Level, [Each || {Its, _} = Each <- All, passes(Its, Level)]},
-                  {Level, [{Its, message(Event)} || #{level := Its} = Event <- logged(Level, LogAll)]})
+                  {Level, [{Its, message(Event)}
+                           || #{level := Its} = Event <- logged(Level, LogAll)]})
      || Level <- [all, debug, info, notice, warning, error, critical, alert, none, debug]].
 
 passes(_Its, all) -> true;
@@ -769,13 +783,18 @@ def log():
     logging.info('%s', Counted())
     return Counted.made
 ">>),
-    ?assertEqual([], logged(notice, fun() -> {ok, 0} = py_context:call(Ctx, '__main__', log, []) end)),
-    ?assertMatch([_, _], logged(debug, fun() -> {ok, 2} = py_context:call(Ctx, '__main__', log, []) end)).
+    ?assertEqual([],
+                 logged(notice, fun() -> {ok, 0} = py_context:call(Ctx, '__main__', log, []) end)),
+    ?assertMatch([_, _],
+                 logged(debug, fun() -> {ok, 2} = py_context:call(Ctx, '__main__', log, []) end)).
 
 the_level_follows_that_of_logger(Config) ->
     Ctx = new(Config),
-    ok = py_context:exec(Ctx, <<"import logging\ndef enabled(level): return logging.getLogger('a.b').isEnabledFor(level)">>),
-    Enabled = fun(Level) -> element(2, {ok, _} = py_context:call(Ctx, '__main__', enabled, [Level])) end,
+    ok = py_context:exec(Ctx,
+                         <<"import logging\ndef enabled(level): return "
+                           "logging.getLogger('a.b').isEnabledFor(level)">>),
+    Enabled = fun(Level) ->
+        element(2, {ok, _} = py_context:call(Ctx, '__main__', enabled, [Level])) end,
     [begin
          _ = logged(Level, fun() ->
              ?assertEqual({Level, Expected}, {Level, [Enabled(N) || N <- [10, 20, 25, 30, 40, 50]]})
@@ -818,25 +837,30 @@ def undo():
     Configured = fun(Options) ->
         Test = self(),
         Events = logged(notice, fun() ->
-            Test ! printed_with(fun() -> py_context:call(Ctx, '__main__', configured, [], Options) end)
+            Test ! printed_with(fun() -> py_context:call(Ctx, '__main__', configured, [],
+                                                         Options) end)
         end),
         %% Erlang's logger has what its level allows, in any case.
         ?assertEqual([<<"warned">>], [message(Event) || Event <- Events]),
         receive {Result, Printed} -> {Result, Printed} end
     end,
     try
-        ?assertEqual({{ok, {2, 20}}, <<"INFO:a:informed\nWARNING:a:warned\n">>}, Configured(#{level => 20})),
+        ?assertEqual({{ok, {2, 20}}, <<"INFO:a:informed\nWARNING:a:warned\n">>},
+                     Configured(#{level => 20})),
         %% There is a handler by now.
-        ?assertEqual({{ok, {2, 20}}, <<"INFO:a:informed\nWARNING:a:warned\n">>}, Configured(#{level => 30})),
+        ?assertEqual({{ok, {2, 20}}, <<"INFO:a:informed\nWARNING:a:warned\n">>},
+                     Configured(#{level => 30})),
         ?assertEqual({{ok, {2, 30}}, <<"warned!\n">>},
                      Configured(#{level => 30, force => true, format => <<"%(message)s!">>})),
         %% A level that Python code has set is its own, and `logger' has the last word on its own
         %% side.
         ?assertEqual({{ok, {2, 20}}, <<"informed\nwarned\n">>},
-                     Configured(#{level => <<"INFO">>, force => true, format => <<"%(message)s">>})),
+                     Configured(#{level => <<"INFO">>, force => true,
+                                  format => <<"%(message)s">>})),
         ?assertMatch({{error, {'ValueError', _}}, _},
                      printed_with(fun() ->
-                         py_context:call(Ctx, '__main__', configured, [], #{level => <<"LOUD">>, force => true})
+                         py_context:call(Ctx, '__main__', configured, [],
+                                         #{level => <<"LOUD">>, force => true})
                      end)),
         ok = py_context:exec(Ctx, <<"
 root.handlers[1:] = []
@@ -861,15 +885,19 @@ import datetime, erlang, logging
 class Odd:
     def __repr__(self): return 'Odd()'
 logging.warning('x', stack_info=True, extra={
-    'request_id': 17, 'no such atom yet': 1.5, 'who': erlang.self(), 'nested': {'odd': [Odd(), (1, None)]},
-    'odd': Odd(), 'context': 'mine', 'line': 3, 'pid': 4, 'time': 5, 'domain': 6, 'gl': 7, 'logger': 8})">>)
+    'request_id': 17, 'no such atom yet': 1.5, 'who': erlang.self(),
+    'nested': {'odd': [Odd(), (1, None)]},
+    'odd': Odd(), 'context': 'mine', 'line': 3, 'pid': 4, 'time': 5, 'domain': 6,
+    'gl': 7, 'logger': 8})">>)
     end),
     Self = self(),
     ?assertEqual(<<"x">>, message(Event)),
-    ?assertMatch(#{Id := 17, <<"no such atom yet">> := 1.5, <<"context">> := <<"mine">>, context := Ctx,
+    ?assertMatch(#{Id := 17, <<"no such atom yet">> := 1.5, <<"context">> := <<"mine">>,
+                   context := Ctx,
                    <<"line">> := 3, line := 5, <<"pid">> := 4, pid := Self, <<"time">> := 5,
                    <<"domain">> := 6, domain := [python], <<"gl">> := 7, <<"logger">> := 8,
-                   logger := <<"root">>, stack_info := <<"Stack (most recent call last):", _/binary>>},
+                   logger := <<"root">>,
+                   stack_info := <<"Stack (most recent call last):", _/binary>>},
                  Meta),
     Named = fun(Name) -> maps:get(Name, Meta, maps:get(binary_to_atom(Name), Meta, none)) end,
     ?assertEqual(Self, Named(<<"who">>)),
@@ -944,7 +972,9 @@ erlang.log(erlang.Atom('notice'), 'atom')
     end),
     %% What would break a handler stays text.
     [#{meta := Odd}] = logged(notice, fun() ->
-        ok = py_context:exec(Ctx, <<"erlang.log('notice', 'odd', time='now', gl=1, mfa=2, line='x', domain=3)">>)
+        ok = py_context:exec(Ctx,
+                             <<"erlang.log('notice', 'odd', time='now', gl=1, mfa=2, line='x', "
+                               "domain=3)">>)
     end),
     ?assertMatch(#{<<"time">> := <<"now">>, <<"gl">> := 1, <<"mfa">> := 2, <<"line">> := <<"x">>,
                    <<"domain">> := 3, domain := [python], time := Time} when is_integer(Time), Odd),
@@ -961,7 +991,8 @@ an_exception_in_the_metadata_that_is_none_is_ordinary_metadata(Config) ->
                   {<<"None">>, none}],
     [begin
          [#{meta := #{exception := Value} = Meta} = Event] = logged(notice, fun() ->
-             ok = py_context:exec(Ctx, ["import erlang\nerlang.log('error', 'text', exception=", Source, ")"])
+             ok = py_context:exec(Ctx, ["import erlang\nerlang.log('error', 'text', exception=",
+                                        Source, ")"])
          end),
          ?assertEqual(<<"text">>, message(Event)),
          ?assertNot(is_map_key(report_cb, Meta))
@@ -981,7 +1012,8 @@ no_metadata_breaks_the_log_or_a_formatter(Config) ->
         ok = py_context:exec(Ctx, ["
 import erlang
 atom = erlang.Atom
-values = (10**40, -10**40, 253402300799999999, -62135596800000000, -1, 1.5, 'text', b'\\xff', '', None,
+values = (10**40, -10**40, 253402300799999999, -62135596800000000, -1, 1.5, 'text', b'\\xff', '',
+    None,
           True, [], [1, [2]], ['a', {}], (), (1,), ('a', 'b', 3), (atom('io'), atom('format'), 1),
           (atom('io'), atom('format'), []), {}, {'a': 1}, {atom('title'): 1}, atom('error'),
           {atom('tag'): 1, atom('type'): 2}, erlang.self())
@@ -998,7 +1030,8 @@ for report in values:
     Template = [logger_formatter, time, level, msg | Keys -- [time, level, msg]],
     [?assert(is_list(format(Event, Formatter)))
      || Event <- Events,
-        Formatter <- [#{}, #{legacy_header => true}, #{template => Template, time_offset => "+14:00"}]],
+        Formatter <- [#{}, #{legacy_header => true},
+                      #{template => Template, time_offset => "+14:00"}]],
     ?assertEqual(Log, whereis(py_log)).
 
 %% Other than in a handler, what crashes is seen here.
@@ -1031,7 +1064,8 @@ def import_anew():
     import erlang
 import_anew()
 import_anew()">>),
-    Names = [<<"Atom">>, <<"Pid">>, <<"Ref">>, <<"Buffer">>, <<"Error">>, <<"ProcessError">>, <<"log">>],
+    Names = [<<"Atom">>, <<"Pid">>, <<"Ref">>, <<"Buffer">>, <<"Error">>, <<"ProcessError">>,
+             <<"log">>],
     [?assertEqual({Name, {ok, true}},
                   {Name, py_context:eval(Ctx, <<"erlang.", Name/binary, " is old.", Name/binary>>)})
      || Name <- Names],
@@ -1040,7 +1074,9 @@ import_anew()">>),
     ok = py_context:exec(Next, <<"import erlang, logging">>),
     [begin
          ?assertEqual({ok, [ok, self(), true]},
-                      py_context:eval(Each, <<"[erlang.Atom('ok'), erlang.self(), type(erlang.self()) is erlang.Pid]">>)),
+                      py_context:eval(Each,
+                                      <<"[erlang.Atom('ok'), erlang.self(), type(erlang.self()) "
+                                        "is erlang.Pid]">>)),
          ?assertMatch([_], logged(notice, fun() ->
              ok = py_context:exec(Each, <<"logging.warning('once')">>)
          end))
@@ -1098,8 +1134,9 @@ def log(times=1):
         ?assertMatch([{warning, "Handlers of logger held up Python's log events, and " ++ _}],
                      [Event || {_, Text} = Event <- test_helpers:capture_log(fun() ->
                           Blocked ! go_on,
-                          eventually(fun() -> process_info(Blocked, message_queue_len) =:= {message_queue_len, 0}
-                                              andalso process_info(Blocked, status) =:= {status, waiting} end)
+                          eventually(fun() -> process_info(Blocked, [message_queue_len, status])
+                                                  =:= [{message_queue_len, 0}, {status, waiting}]
+                                     end)
                       end), string:prefix(Text, "Handlers of logger") =/= nomatch]),
         _ = events(),
         [begin
@@ -1132,7 +1169,8 @@ def multiprocessing_spawn():
              {<<"subprocess.run(['cat'], input=b'there and back', capture_output=True).stdout">>,
               <<"there and back">>},
              {<<"multiprocessing_spawn()">>, 0},
-             {<<"os.waitstatus_to_exitcode(os.waitpid(os.posix_spawn('/bin/sh', ['sh', '-c', 'exit 4'], {}), 0)[1])">>,
+             {<<"os.waitstatus_to_exitcode(os.waitpid(os.posix_spawn('/bin/sh', ['sh', '-c', "
+                "'exit 4'], {}), 0)[1])">>,
               4}]].
 
 processes_are_spawned_unless_asked_otherwise(Config) ->
@@ -1159,7 +1197,8 @@ def run():
 
 daemon_threads_are_there_or_the_error_names_where_they_are(Config) ->
     Ctx = new(Config),
-    {ok, Allowed} = py_context:eval(Ctx, <<"getattr(__import__('_thread'), 'daemon_threads_allowed', "
+    {ok, Allowed} =
+        py_context:eval(Ctx, <<"getattr(__import__('_thread'), 'daemon_threads_allowed', "
                                            "lambda: True)()">>),
     {ok, Recent} = py_context:eval(Ctx, <<"__import__('sys').version_info >= (3, 12)">>),
     ?assertEqual(?config(mode, Config) =:= worker orelse not Recent, Allowed),
@@ -1191,7 +1230,8 @@ def others():
          {false, Result} ->
              ?assertMatch({Name, {error, {'RuntimeError', _}}}, {Name, Result}),
              {error, {_, Message}} = Result,
-             ?assertMatch({match, _}, re:run(Message, "daemon threads .* mode worker .*register_pool"))
+             ?assertMatch({match, _},
+                          re:run(Message, "daemon threads .* mode worker .*register_pool"))
      end || Name <- [thread, made_daemon, listener, processes, pool, threads]],
     ?assertEqual({ok, none}, py_context:call(Ctx, '__main__', others, [])).
 
@@ -1202,7 +1242,8 @@ the_vm_is_neither_forked_nor_replaced(Config) ->
          {error, {'RuntimeError', Message}} = py_context:eval(Ctx, Source),
          ?assertMatch({Source, {match, _}}, {Source, re:run(Message, <<"Erlang VM.*subprocess">>)})
      end || Source <- [<<"os.fork()">>, <<"os.execv('/bin/true', ['true'])">>,
-                       <<"os.execve('/bin/true', ['true'], {})">>, <<"os.execlp('true', 'true')">>]],
+                       <<"os.execve('/bin/true', ['true'], {})">>,
+                       <<"os.execlp('true', 'true')">>]],
     %% Nor is it for a moment, to run Python code in the child.
     ok = py_context:exec(Ctx, <<"import asyncio, subprocess, sys
 def wait_for(start): return asyncio.new_event_loop().run_until_complete(start)">>),
@@ -1210,8 +1251,10 @@ def wait_for(start): return asyncio.new_event_loop().run_until_complete(start)">
          {error, {'RuntimeError', Message}} = py_context:eval(Ctx, Source),
          ?assertMatch({Source, {match, _}}, {Source, re:run(Message, <<"preexec_fn.*Erlang VM">>)})
      end || Source <- [<<"subprocess.run(['true'], preexec_fn=os.setsid)">>,
-                       <<"subprocess.check_output('true', shell=True, preexec_fn=lambda: print('child'))">>,
-                       <<"wait_for(asyncio.create_subprocess_exec('true', preexec_fn=os.setsid))">>]],
+                       <<"subprocess.check_output('true', shell=True, preexec_fn=lambda: "
+                         "print('child'))">>,
+                       <<"wait_for(asyncio.create_subprocess_exec('true', "
+                         "preexec_fn=os.setsid))">>]],
     ?assertEqual({ok, 0}, py_context:eval(Ctx, <<"subprocess.run(['true'], preexec_fn=None, "
                                                  "start_new_session=True).returncode">>)),
     %% In a sub-interpreter some versions of CPython refuse this in their own words.
@@ -1253,7 +1296,8 @@ what_is_written_to_the_original_streams_is_not_lost(_Config) ->
     ?assertEqual(<<"direct\n">>, stdout([], ?TO_A_DEAF_LEADER ++ Write)),
     ?assertEqual(<<"direct\nprinted\n">>,
                  stdout([{"redirect_output", "false"}],
-                        "ok = py_context:exec(C, \"import sys; print('direct', file=sys.__stdout__); "
+                        "ok = py_context:exec(C, \"import sys; print('direct', "
+                        "file=sys.__stdout__); "
                         "print('printed')\"), ok = application:stop(py_context_router)")).
 
 closed_descriptors_break_nothing(Config) ->
@@ -1263,7 +1307,8 @@ closed_descriptors_break_nothing(Config) ->
         ["-c", "exec \"$0\" \"$@\" <&- >&- 2>&-", os:find_executable("erl"), "-noinput"]
         ++ lists:append([["-pa", Path] || Path <- code:get_path(), Path =/= "."])
         ++ ["-eval", "{ok, C} = py_context:new(#{}), "
-            "R = py_context:exec(C, \"import sys; print('x'); sys.stdout.fileno(); sys.stderr.flush()\"), "
+            "R = py_context:exec(C, \"import sys; print('x'); sys.stdout.fileno(); "
+            "sys.stderr.flush()\"), "
             "ok = application:stop(py_context_router), "
             "ok = file:write_file(\"" ++ File ++ "\", io_lib:format(\"~0p\", [R])), halt(0)."]),
     ?assertEqual({ok, <<"ok">>}, file:read_file(File)).
@@ -1293,7 +1338,8 @@ a_new_vm_shows_reports_of_the_library_and_pythons_records_if_asked_to(_Config) -
                         "ok = logger_std_h:filesync(default)"),
     Shown = fun(Words) -> re:run(Output, Words, [{capture, none}]) end,
     ?assertEqual({match, nomatch, match, Output},
-                 {Shown("Python, cast from .* ValueError"), Shown("hidden"), Shown("shown"), Output}).
+                 {Shown("Python, cast from .* ValueError"), Shown("hidden"), Shown("shown"),
+                  Output}).
 
 %% SIGCHLD is number 17: bit 16 in the mask of ignored signals.
 the_signal_of_children_is_left_alone_if_asked_to(_Config) ->

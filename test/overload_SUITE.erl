@@ -41,17 +41,8 @@ groups() ->
      turns_are_fair,
      a_caller_that_tries_again_is_served_in_the_end]).
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Mode, _Config) ->
-    ok.
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     ok = py_context_router:init_pool_registry(),
@@ -108,7 +99,8 @@ who_comes_first_is_served_first(Config) ->
     [begin
          {ok, 1} = py_context:call(Beside, os, write, [Write, {bytes, <<"x">>}]),
          ?assertEqual({ok, none}, answer(Ends)),
-         _ = [eventually(fun() -> not is_waiting(lists:nth(N + 2, All)) end) || N + 2 =< length(All)],
+         _ = [eventually(fun() -> not is_waiting(lists:nth(N + 2, All)) end)
+              || N + 2 =< length(All)],
          %% Nobody goes past the others.
          [?assert(is_waiting(Later)) || Later <- lists:nthtail(min(N + 2, length(All)), All)]
      end || {N, Ends} <- lists:zip(lists:seq(1, length(All)), All)],
@@ -324,7 +316,8 @@ those_who_do_not_wait_are_bounded_too(Config) ->
 %% either.
 watch_memory(Kb, Counts, Most) ->
     case counters:get(Counts, ?REFUSED) < ?TOO_MANY andalso Most < ?LIMIT_KB of
-        true -> receive after 5 -> watch_memory(Kb, Counts, max(Most, test_helpers:rss_kb() - Kb)) end;
+        true -> receive after 5 ->
+            watch_memory(Kb, Counts, max(Most, test_helpers:rss_kb() - Kb)) end;
         false -> Most
     end.
 

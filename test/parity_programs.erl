@@ -54,7 +54,8 @@ how("file") -> file.
 %%
 %% A result is kept in a folder, in a file whose name is a hash of all that decides it: the
 %% program, the Python, and those environment variables that Python reads.
--spec plain({Executable :: file:filename(), Build :: binary()}, program(), file:filename()) -> result().
+-spec plain({Executable :: file:filename(), Build :: binary()}, program(), file:filename()) ->
+    result().
 plain({Executable, _Build} = Python, #{name := Name} = Program, Folder) ->
     Hash = binary:encode_hex(erlang:md5(term_to_binary({Python, Program, environment()}))),
     File = filename:join([Folder, Name, binary_to_list(Hash)]),
@@ -69,7 +70,8 @@ plain({Executable, _Build} = Python, #{name := Name} = Program, Folder) ->
 
 environment() ->
     lists:sort([Variable || Variable <- os:getenv(),
-                            Prefix <- ["HOME=", "LANG", "LC_", "PATH=", "PYTHON", "TMP", "TZ=", "USER="],
+                            Prefix <- ["HOME=", "LANG", "LC_", "PATH=", "PYTHON", "TMP", "TZ=",
+                                       "USER="],
                             lists:prefix(Prefix, Variable)]).
 
 %% In one piece: another run may read it meanwhile.

@@ -93,7 +93,8 @@ def value(r, size):
 
 def text(r):
     if r.random() < 0.02: return 'a\\ud800'
-    return ''.join(chr(r.choice([r.randrange(128), r.randrange(0xd800), r.randrange(0xe000, 0x110000)]))
+    return ''.join(chr(r.choice([r.randrange(128), r.randrange(0xd800),
+                                 r.randrange(0xe000, 0x110000)]))
                    for _ in range(r.randrange(6)))
 
 def key(r, size):
@@ -159,12 +160,14 @@ value(Size) ->
 
 %% Keys are mostly of the kinds that are used, and a few that collide or can't be hashed.
 key(Size) ->
-    frequency([{6, scalar()}, {2, oneof([0, 1, 0.0, 1.0, true, false, a, <<"a">>, {bytes, <<"a">>}])},
+    frequency([{6, scalar()},
+               {2, oneof([0, 1, 0.0, 1.0, true, false, a, <<"a">>, {bytes, <<"a">>}])},
                {2, ?LAZY(?LET(L, resize(3, list(scalar())), list_to_tuple(L)))},
                {1, value(min(Size, 2))}]).
 
 scalar() ->
-    oneof([integer_of_any_size(), integer(), float(), binary(), unicode_text(), known_atom(), boolean(),
+    oneof([integer_of_any_size(), integer(), float(), binary(), unicode_text(), known_atom(),
+           boolean(),
            {bytes, binary()}]).
 
 integer_of_any_size() ->
@@ -198,7 +201,8 @@ culprit() ->
 %% A way of wrapping something, and what it adds to the path.
 step() ->
     oneof([?LET(N, range(0, 5), {fun(T) -> lists:duplicate(N, 0) ++ [T, 0] end, index(N)}),
-           ?LET(N, range(0, 5), {fun(T) -> list_to_tuple(lists:duplicate(N, 0) ++ [T]) end, index(N)}),
+           ?LET(N, range(0, 5),
+                {fun(T) -> list_to_tuple(lists:duplicate(N, 0) ++ [T]) end, index(N)}),
            ?LET(K, oneof([x, <<"key">>, 'name_1']),
                 {fun(T) -> #{K => T, <<"other">> => 0} end,
                  [$., if is_atom(K) -> atom_to_binary(K); true -> K end]}),

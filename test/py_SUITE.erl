@@ -66,23 +66,8 @@ each_mode() ->
      handles_are_used_where_their_objects_are,
      timeouts_stop_what_runs].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil ->
-    [{mode, Mode} | Config];
-init_per_group(remote, Config) ->
-    [{distribution, test_helpers:start_distribution()} | Config];
-init_per_group(_Group, Config) ->
-    Config.
-
-end_per_group(remote, Config) ->
-    test_helpers:stop_distribution(?config(distribution, Config));
-end_per_group(_Group, _Config) ->
-    ok.
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 end_per_testcase(_Case, _Config) ->
     test_helpers:stop_all(),
@@ -160,8 +145,10 @@ a_long_message_queue_is_not_searched_for_an_answer(Config) ->
             fun() -> {ok, 4} = py_context:eval(Ctx, <<"4">>) end,
             fun() -> ok = py:exec(Ctx, <<"x = 4">>) end,
             fun() -> {error, timeout} = py_context:exec(Ctx, <<"while True: pass">>, 1) end,
-            fun() -> {ok, [{ok, 1.0}, {ok, 2.0}]} = py:parallel([{math, sqrt, [1]}, {math, sqrt, [4]}]) end,
-            fun() -> {ok, [{ok, 1}, {ok, 1}]} = py:parallel([{'__main__', nap, []}, {'__main__', nap, []}]) end,
+            fun() -> {ok, [{ok, 1.0}, {ok, 2.0}]} =
+                py:parallel([{math, sqrt, [1]}, {math, sqrt, [4]}]) end,
+            fun() -> {ok, [{ok, 1}, {ok, 1}]} =
+                py:parallel([{'__main__', nap, []}, {'__main__', nap, []}]) end,
             fun() -> {ok, [0, 1, 2]} = py:stream(builtins, range, [3]) end,
             fun() -> {ok, _} = py:stream_start(builtins, range, [0]) end,
             fun() -> ok = py:import(math) end,
@@ -185,8 +172,10 @@ a_long_message_queue_is_not_searched_for_an_answer(Config) ->
         [[reductions(Call) || Call <- Calls] || Calls <- [Flat, Once]]
     end),
     [Short, Long] = answer(Caller),
-    ?assertEqual([], [N || {N, Count} <- lists:zip(lists:seq(1, length(Flat)), Short), Count > Length div 2]),
-    ?assertEqual([], [N || {N, Count} <- lists:zip([await, stream_cancel], Long), Count > Length * 3 div 2]).
+    ?assertEqual([], [N || {N, Count} <- lists:zip(lists:seq(1, length(Flat)), Short),
+                      Count > Length div 2]),
+    ?assertEqual([], [N || {N, Count} <- lists:zip([await, stream_cancel], Long),
+                      Count > Length * 3 div 2]).
 
 %% What it takes at least: a garbage collection counts as well.
 reductions(Fun) ->
@@ -259,7 +248,8 @@ the_contexts_own_namespace_lies_behind(Config) ->
     Preload = <<"import json\nlimit = 10\ndef twice(x): return 2 * x\n"
                 "def set_limit(n):\n    global limit\n    limit = n\n">>,
     [Ctx] = start(#{contexts => 1, preload => Preload}, Config),
-    ?assertEqual({ok, {10, 42, <<"[1]">>}}, py:eval(Ctx, <<"(limit, twice(21), json.dumps([1]))">>)),
+    ?assertEqual({ok, {10, 42, <<"[1]">>}},
+                 py:eval(Ctx, <<"(limit, twice(21), json.dumps([1]))">>)),
     ?assertEqual({ok, [10, 10]}, py:eval(Ctx, <<"[limit for _ in range(n)]">>, #{n => 2})),
     ?assertEqual({ok, 8}, py:call(Ctx, '__main__', twice, [4])),
     ok = py:exec(Ctx, <<"def f(): return limit + twice(1)">>),
@@ -338,7 +328,8 @@ built_ins_that_a_job_changes_are_changed_for_it(Config) ->
                 "    patched = reads(), open('x').read()\n"
                 "is_real = __builtins__ is builtins">>,
     ?assertEqual(ok, py:exec(Ctx, Patched)),
-    ?assertEqual({ok, {{<<"mocked">>, <<"mocked">>}, true}}, py:eval(Ctx, <<"(patched, is_real)">>)),
+    ?assertEqual({ok, {{<<"mocked">>, <<"mocked">>}, true}},
+                 py:eval(Ctx, <<"(patched, is_real)">>)),
     ?assertMatch({error, {'FileNotFoundError', _}}, py:call(Ctx, '__main__', reads, [])),
     {ok, _} = py_context:eval(Ctx, <<"delattr(__import__('builtins'), '_')">>).
 
@@ -362,7 +353,8 @@ built_ins_and_classes_are_as_ever(Config) ->
                  py:eval(Ctx, <<"(B().name(), text, made, dynamic, __name__)">>)),
     ?assertEqual({ok, <<"__main__">>}, py:eval(Ctx, <<"A.__module__">>)),
     ok = py_context:exec(Ctx, <<"import math">>),
-    ?assertEqual({ok, {false, true}}, py:eval(Ctx, <<"('len' in globals(), 'math' in globals())">>)).
+    ?assertEqual({ok, {false, true}},
+                 py:eval(Ctx, <<"('len' in globals(), 'math' in globals())">>)).
 
 main_finds_private_functions_first(Config) ->
     [Ctx] = start(#{contexts => 1, preload => <<"def f(): return 'own'">>}, Config),
@@ -533,7 +525,8 @@ handles_are_used_where_their_objects_are(Config) ->
     {ok, Date} = py:call(datetime, 'date', [], #{year => 2024, month => 2, day => 29}),
     ?assertEqual({ok, 2024}, py:getattr(Date, year)),
     ?assertEqual({ok, <<"2023-02-28">>},
-                 py:to_term(element(2, py:call_method(Date, replace, [], #{year => 2023, day => 28})))),
+                 py:to_term(element(2, py:call_method(Date, replace, [],
+                                                      #{year => 2023, day => 28})))),
     {ok, Bytes} = py:eval(<<"__import__('array').array('i', [7])">>),
     ?assertEqual({ok, #{dtype => <<"int32">>, shape => [1], data => <<7:32/native>>}},
                  py:to_buffer(Bytes)),
@@ -584,7 +577,8 @@ a_default_pool_whose_supervisor_dies_as_it_starts_is_started_again(_Config) ->
 a_default_pool_that_somebody_starts_is_waited_for(Config) ->
     ok = application:set_env(py_context_router, default_pool, #{contexts => 2}),
     {Gate, Wait} = test_helpers:gate(Config),
-    Starter = ask(fun() -> py_context_router:start(#{contexts => 1, preload => [Wait, "wait()"]}) end),
+    Starter = ask(fun() -> py_context_router:start(#{contexts => 1,
+                                                     preload => [Wait, "wait()"]}) end),
     _ = eventually(fun() -> is_pid(py_pool_table:whereis_pool(default)) end),
     Caller = ask(fun() -> py:call(builtins, abs, [-1]) end),
     %% It waits for the pool, as the one who has started it does.
@@ -686,7 +680,8 @@ bad_options_are_named(_Config) ->
      || {Bad, Options} <- [{{color, red}, #{color => red}}, {{timeout, -1}, #{timeout => -1}},
                            {{env, here}, #{env => here}}, {{traceback, 1}, #{traceback => 1}},
                            {{options, [x]}, [x]}]],
-    ?assertEqual({error, {bad_option, {kwargs, #{}}}}, py:eval(Ctx, <<"1">>, #{}, #{kwargs => #{}})),
+    ?assertEqual({error, {bad_option, {kwargs, #{}}}},
+                 py:eval(Ctx, <<"1">>, #{}, #{kwargs => #{}})),
     %% Of keyword arguments in two places one would be lost.
     ?assertEqual({error, {bad_option, {kwargs, #{b => 2}}}},
                  py:call(builtins, dict, [], #{a => 1}, #{kwargs => #{b => 2}})),
@@ -780,7 +775,8 @@ a_binding_to_another_node_ends_with_the_connection(_Config) ->
     ?assertEqual({ok, <<"here">>}, py:eval(<<"where">>)).
 
 an_answer_that_comes_with_the_next_connection_is_nobodys(Config) ->
-    {ok, Peer, Node} = test_helpers:start_peer(#{name => peer:random_name(), connection => standard_io}),
+    {ok, Peer, Node} =
+        test_helpers:start_peer(#{name => peer:random_name(), connection => standard_io}),
     {Gate, Wait} = test_helpers:gate(Config),
     Options = #{contexts => 1, preload => Wait},
     {ok, [Ctx]} = peer:call(Peer, py_context_router, start, [Options]),
@@ -814,7 +810,8 @@ is_stopped(OsPid) ->
 %% Its whole OS process, long before this node takes it for gone. Also where so much is on its way
 %% there that senders are suspended.
 a_timeout_is_kept_though_the_other_node_stands_still(_Config) ->
-    {ok, Peer, Node} = test_helpers:start_peer(#{name => peer:random_name(), connection => standard_io}),
+    {ok, Peer, Node} =
+        test_helpers:start_peer(#{name => peer:random_name(), connection => standard_io}),
     {ok, [Ctx]} = erpc:call(Node, py_context_router, start, [#{contexts => 1}]),
     {ok, Object} = py_context:eval(Ctx, <<"object()">>),
     OsPid = erpc:call(Node, os, getpid, []),
@@ -882,7 +879,8 @@ a_context_of_a_node_without_the_library_is_an_error(_Config) ->
                       {limited, fun() -> py:eval(Pid, <<"1">>, #{}, #{timeout => 5_000}) end}]],
     ?assertEqual(ok, py_context:stop(Pid)),
     {error, Reason} = Missing,
-    ?assertMatch({match, _}, re:run(py_error:format(Reason), "hasn't the application py_context_router")),
+    ?assertMatch({match, _},
+                 re:run(py_error:format(Reason), "hasn't the application py_context_router")),
     peer:stop(Peer).
 
 %% In a VM in which the application has never run, and whose Python is not loaded.

@@ -57,17 +57,8 @@ each_mode() ->
      a_bad_timeout_is_refused_before_anything_is_done,
      nothing_is_loaded_to_wait_for_nothing].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Group, _Config) ->
-    ok.
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 end_per_testcase(_Case, _Config) ->
     test_helpers:stop_all(),
@@ -150,7 +141,8 @@ an_await_that_is_over_leaves_no_message(Config) ->
 
 %% Of awaits that end at once, later and later after their calls: until some had a result and some
 %% had none.
-outcomes(_Ctx, #{ok := Ok, timeout := Late} = Counts, Pause) when Ok > 100, Late > 100, Pause > 2_000 ->
+outcomes(_Ctx, #{ok := Ok, timeout := Late} = Counts, Pause) when Ok > 100, Late > 100,
+Pause > 2_000 ->
     Counts;
 outcomes(Ctx, Counts, Pause) ->
     Ref = py:spawn_call(Ctx, math, sqrt, [16]),
@@ -293,7 +285,8 @@ a_cast_outlives_its_caller(Config) ->
     ok = py_context:exec(Ctx, [Wait, "seen = []"]),
     Blocker = ask(fun() -> py_context:call(Ctx, '__main__', wait, []) end),
     _ = await_busy(Ctx),
-    {Caster, Monitor} = spawn_monitor(fun() -> ok = py:cast(Ctx, '__main__', 'seen.append', [1]) end),
+    {Caster, Monitor} =
+        spawn_monitor(fun() -> ok = py:cast(Ctx, '__main__', 'seen.append', [1]) end),
     receive {'DOWN', Monitor, process, Caster, Reason} -> ?assertEqual(normal, Reason) end,
     ok = test_helpers:open_gate(Gate),
     {ok, <<"finished">>} = answer(Blocker),
@@ -331,7 +324,9 @@ a_cast_that_fails_is_logged(Config) ->
     end),
     ?assertMatch([{error, _}], Log),
     [{error, Text}] = Log,
-    ?assertNotEqual(nomatch, string:find(Text, "builtins.chr: ValueError: chr() arg not in range(0x110000)")).
+    ?assertNotEqual(nomatch,
+                    string:find(Text,
+                                "builtins.chr: ValueError: chr() arg not in range(0x110000)")).
 
 %% Whatever becomes of the process that logs what goes wrong in casts. One that follows it logs
 %% also what had begun before.
@@ -415,7 +410,8 @@ parallel_calls_that_are_late_lose_nobody_else(Config) ->
 %% ------------------------------------------------------------------ no living context
 
 without_life(Config) ->
-    test_helpers:pool_without_life(#{mode => ?config(mode, Config), preload => <<"seen = []">>}, Config).
+    test_helpers:pool_without_life(#{mode => ?config(mode, Config), preload => <<"seen = []">>},
+                                   Config).
 
 is_running() ->
     case py_context:info(py_context_router:get_context()) of

@@ -19,7 +19,8 @@ clean_environment_test_() ->
                        end, Saved)
      end,
      [fun defaults/0, fun good_values/0, fun bad_values/0, fun nil_is_not_set/0,
-      fun keyword_lists_are_maps/0, fun only_what_is_bad_of_a_pool_is_named/0, fun unknown_keys_are_logged/0]}.
+      fun keyword_lists_are_maps/0, fun only_what_is_bad_of_a_pool_is_named/0,
+      fun unknown_keys_are_logged/0]}.
 
 defaults() ->
     ?assertEqual(ok, py_config:check()),
@@ -50,13 +51,15 @@ bad_values() ->
         set(Key, Value),
         ?assertEqual({error, {bad_option, {Key, Value}}}, py_config:check()),
         application:unset_env(py_context_router, Key)
-    end, [{python, 3}, {python, python3}, {python, [0, foo]}, {python, <<255>>}, {python, <<>>}, {python, ""},
+    end, [{python, 3}, {python, python3}, {python, [0, foo]}, {python, <<255>>}, {python, <<>>},
+          {python, ""},
           {max_depth, 0}, {max_depth, -1}, {max_depth, 4001}, {max_depth, 10.0},
           {max_depth, infinity}, {spin_us, -1}, {spin_us, 1001}, {spin_us, 1.5},
           {spin_us, infinity},
           {callback_depth, 0}, {callback_depth, 201}, {callback_depth, infinity},
           {redirect_output, no}, {sigchld, ignore}, {sigchld, true},
-          {quarantine_limit, 0}, {quarantine_limit, infinity}, {copy_env, all}, {logging, info}, {logging, [{a, info}, {a, debug}]},
+          {quarantine_limit, 0}, {quarantine_limit, infinity}, {copy_env, all}, {logging, info},
+          {logging, [{a, info}, {a, debug}]},
           {logging, #{a => loud}}, {logging, #{a => 30}}, {logging, #{1 => info}},
           {logging, #{<<>> => info}}]).
 

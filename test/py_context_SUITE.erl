@@ -86,11 +86,7 @@ each_mode() ->
      info_tells_what_it_is_doing,
      ids_are_unique].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
+-include("quiet_suite.hrl").
 
 init_per_group(Mode, Config) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil ->
     ok = py_context_router:init_pool_registry(),
@@ -140,7 +136,8 @@ names_may_be_dotted(Config) ->
     ?assertEqual({ok, #{<<"a">> => none}},
                  py_context:call(Ctx, builtins, 'dict.fromkeys', [[<<"a">>]])),
     ?assertEqual({ok, true}, py_context:call(Ctx, builtins, <<"str.isdigit">>, [<<"42">>])),
-    ok = py_context:exec(Ctx, <<"class A:\n  class B:\n    @staticmethod\n    def f(x): return x">>),
+    ok = py_context:exec(Ctx,
+                         <<"class A:\n  class B:\n    @staticmethod\n    def f(x): return x">>),
     ?assertEqual({ok, 7}, py_context:call(Ctx, '__main__', 'A.B.f', [7])),
     %% A module inside packages that nobody has imported yet.
     ?assertEqual({ok, <<"&lt;">>}, py_context:call(Ctx, 'xml.sax.saxutils', escape, [<<"<">>])).
@@ -170,7 +167,8 @@ names_that_python_does_not_know_are_errors(Config) ->
     ?assertMatch({error, {'AttributeError', _}}, py_context:call(Ctx, math, '', [])),
     ?assertMatch({error, {unconvertible, <<"module">>, _}},
                  py_context:call(Ctx, <<255>>, sqrt, [])),
-    ?assertMatch({error, {unconvertible, <<"args">>, _}}, py_context:call(Ctx, math, sqrt, [1 | 2])),
+    ?assertMatch({error, {unconvertible, <<"args">>, _}},
+                 py_context:call(Ctx, math, sqrt, [1 | 2])),
     ?assertEqual({ok, 1.0}, py_context:call(Ctx, math, sqrt, [1])).
 
 %% Of atoms there is an end, of texts there is none, and CPython 3.12 keeps for ever what is
@@ -323,9 +321,11 @@ an_environment_is_freed_with_its_reference(Config) ->
     Users = [ask(fun() ->
                  {ok, Env} = py_context:create_local_env(Ctx),
                  ok = py_context:exec(Ctx, Probe, Env),
-                 receive done -> py_context:eval(Ctx, <<"probe is not None">>, #{}, infinity, Env) end
+                 receive done ->
+                     py_context:eval(Ctx, <<"probe is not None">>, #{}, infinity, Env) end
              end) || _ <- lists:seq(1, 10)],
-    Alive = fun() -> py_context:eval(Ctx, <<"sum(probe() is not None for probe in sys.probes)">>) end,
+    Alive = fun() ->
+        py_context:eval(Ctx, <<"sum(probe() is not None for probe in sys.probes)">>) end,
     _ = eventually(fun() -> Alive() =:= {ok, 10} end),
     [User ! done || User <- Users],
     ?assertEqual([{ok, true}], lists:usort([answer(User) || User <- Users])),
@@ -360,13 +360,15 @@ an_environment_may_outlive_its_context(Config) ->
     ?assertEqual({ok, 2}, py_context:eval(new(Config), <<"1 + 1">>)).
 
 preloaded_code_runs_once(Config) ->
-    Ctx = new(#{preload => ["import os\n", <<"counter = globals().get('counter', 0) + 1">>]}, Config),
+    Ctx = new(#{preload => ["import os\n", <<"counter = globals().get('counter', 0) + 1">>]},
+              Config),
     ?assertEqual({ok, 1}, py_context:eval(Ctx, <<"counter">>)),
     ?assertEqual({ok, 1}, py_context:eval(Ctx, <<"counter">>)),
     ?assertEqual({ok, true}, py_context:eval(Ctx, <<"os.path.exists('/')">>)),
     %% An environment is fresh: it has nothing of the context's own namespace.
     {ok, Env} = py_context:create_local_env(Ctx),
-    ?assertMatch({error, {'NameError', _}}, py_context:eval(Ctx, <<"counter">>, #{}, infinity, Env)).
+    ?assertMatch({error, {'NameError', _}},
+                 py_context:eval(Ctx, <<"counter">>, #{}, infinity, Env)).
 
 callers_at_once_get_their_own_answers(Config) ->
     Ctx = new(Config),
@@ -406,7 +408,8 @@ a_waiting_job_that_timed_out_never_runs(Config) ->
     Busy = ask(fun() -> py_context:exec(Ctx, ?LOOP) end),
     _ = await_busy(Ctx),
     Late = [ask(fun() ->
-                py_context:exec(Ctx, [<<"ran.append(">>, integer_to_list(Timeout), <<")">>], Timeout)
+                py_context:exec(Ctx, [<<"ran.append(">>, integer_to_list(Timeout), <<")">>],
+                                Timeout)
             end) || Timeout <- [0, 1, 10]],
     ?assertEqual([{error, timeout}], lists:usort([answer(Pid) || Pid <- Late])),
     ?assertMatch(#{queue := 0, timed_out := 3}, py_context:info(Ctx)),
@@ -525,7 +528,8 @@ an_interrupt_does_not_hit_the_next_job(Config) ->
     %% A job that comes when the interrupter is gone isn't interrupted.
     _ = eventually(fun() -> py_context:call(Ctx, '__main__', work, []) =:= {ok, 1999000} end),
     ?assertEqual([{ok, 1999000}],
-                 lists:usort([py_context:call(Ctx, '__main__', work, []) || _ <- lists:seq(1, 300)])).
+                 lists:usort([py_context:call(Ctx, '__main__', work, [])
+                              || _ <- lists:seq(1, 300)])).
 
 interrupt_for_ever(Ctx) ->
     _ = py_context:interrupt(Ctx),
@@ -685,7 +689,8 @@ ids_are_unique(Config) ->
 a_stop_by_another_process_does_not_end_who_has_started_it(_Config) ->
     Self = self(),
     Starts = [{context, fun() -> py_context:new(#{}) end, fun py_context:stop/1},
-              {context, fun() -> py_context:start_link(my_context, worker) end, fun py_context:destroy/1},
+              {context, fun() -> py_context:start_link(my_context, worker) end,
+               fun py_context:destroy/1},
               {pool, fun() -> py_context_router:start_link(#{name => linked, contexts => 1}) end,
                fun(_) -> py_context_router:stop_pool(linked) end}],
     [begin
@@ -853,7 +858,8 @@ a_remote_context_gives_the_same_errors(_Config) ->
                  py_context:eval(Ctx, <<"1/0">>)),
     ?assertEqual({error, timeout}, py_context:exec(Ctx, ?LOOP, 20)),
     ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"1 + 1">>)),
-    ?assertMatch({error, {unconvertible, _, _}}, py_context:call(Ctx, math, sqrt, [fun() -> 1 end])),
+    ?assertMatch({error, {unconvertible, _, _}},
+                 py_context:call(Ctx, math, sqrt, [fun() -> 1 end])),
     ?assertError(badarg, py_context:call(Ctx, math, sqrt, not_a_list)),
     ?assertError(badarg, py_context:call(Ctx, 1, sqrt, [])),
     ?assertError(badarg, py_context:eval(Ctx, not_text)),
@@ -937,7 +943,8 @@ misuse_is_a_badarg_with_a_sentence(_Config) ->
              {fun() -> py_context:call(Ctx, math, sqrt, [], [{x, 1} | y]) end, "neither a map"},
              {fun() -> py_context:call(Ctx, math, sqrt, [], [{1, 1}]) end, "not a name"},
              {fun() -> py_context:call(Ctx, math, sqrt, [], [{x, 1}, {x, 2}]) end, "twice"},
-             {fun() -> py_context:call(Ctx, math, sqrt, [], #{"x" => 1, <<"x">> => 2}) end, "twice"},
+             {fun() -> py_context:call(Ctx, math, sqrt, [], #{"x" => 1, <<"x">> => 2}) end,
+              "twice"},
              {fun() -> py_context:call(Ctx, math, sqrt, [1], #{}, -1) end, "the timeout is"},
              {fun() -> py_context:call(Ctx, math, sqrt, [1], #{}, 1.0) end, "the timeout is"},
              {fun() -> py_context:call(Ctx, math, sqrt, [1], #{}, 1 bsl 32) end, "the timeout is"},

@@ -79,11 +79,7 @@ groups() ->
      {misuse, [],
       [misuse_is_a_badarg_with_a_sentence]}].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
+-include("quiet_suite.hrl").
 
 init_per_testcase(_Case, Config) ->
     ok = test_helpers:stop_all(),
@@ -649,7 +645,8 @@ a_hundred_registrations_at_once_lose_none(_Config) ->
 looking_up_makes_no_atoms(_Config) ->
     Names = [<<"looked_up_only_", (integer_to_binary(N))/binary>> || N <- lists:seq(1, 100)],
     Before = erlang:system_info(atom_count),
-    ?assertEqual([default], lists:usort([py_context_router:lookup_pool(Name, Name) || Name <- Names])),
+    ?assertEqual([default],
+                 lists:usort([py_context_router:lookup_pool(Name, Name) || Name <- Names])),
     ?assertEqual(Before, erlang:system_info(atom_count)),
     %% Nor does any of them meet a registration by accident.
     ok = py_context_router:register_pool(io, math),
@@ -721,7 +718,9 @@ what_is_registered_survives_the_death_of_its_writer(_Config) ->
                                  py_context_router:lookup_pool(Later, sqrt)}),
          {ok, Ctx} = py_context:new(#{}),
          ?assertEqual({ok, [true, 7]},
-                      py_context:eval(Ctx, <<"['colorsys' in globals(), __import__('erlang').kept()]">>)),
+                      py_context:eval(Ctx,
+                                      <<"['colorsys' in globals(), "
+                                        "__import__('erlang').kept()]">>)),
          ok = py_context:stop(Ctx)
      end || Writer <- [py_registry, py_callback_registry, py_context_setup],
             {Name, End} <- [{killed, fun killed/1}, {crashed, fun crashed/1}]].
@@ -822,7 +821,8 @@ misuse_is_a_badarg_with_a_sentence(_Config) ->
              {fun() -> py_context_router:resize_pool("io", 1) end, "not an atom"},
              {fun() -> py_context_router:info(1) end, "not an atom"},
              {fun() -> py_context_router:register_pool(<<"io">>, math) end, "not an atom"},
-             {fun() -> py_context_router:register_pool(io, "math") end, "neither an atom nor a bin"},
+             {fun() -> py_context_router:register_pool(io, "math") end,
+              "neither an atom nor a bin"},
              {fun() -> py_context_router:register_pool(io, math, 1) end, "neither an atom nor"},
              {fun() -> py_context_router:register_pool(io, '') end, "empty"},
              {fun() -> py_context_router:register_pool(io, <<255>>) end, "not a name"},

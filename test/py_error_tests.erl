@@ -80,7 +80,8 @@ no_type_of_errors_is_any_term_test() ->
     ?assertEqual([], [{Module, Name} || {Module, Name, Type} <- Types, is_any(Type)]).
 
 forms(Module) ->
-    {ok, {Module, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(code:which(Module), [abstract_code]),
+    {ok, {Module, [{abstract_code, {_, Forms}}]}} =
+        beam_lib:chunks(code:which(Module), [abstract_code]),
     Forms.
 
 is_any({type, _, union, Types}) -> lists:any(fun is_any/1, Types);

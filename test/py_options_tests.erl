@@ -5,7 +5,8 @@
 the_defaults_are_the_documented_ones_test() ->
     Schedulers = erlang:system_info(schedulers),
     ?assertEqual({ok, #{contexts => Schedulers, mode => worker, max_queue => 10_000,
-                        preload => undefined, venv => undefined, shutdown => 5_000, stuck_after => 5_000,
+                        preload => undefined, venv => undefined, shutdown => 5_000,
+                        stuck_after => 5_000,
                         interrupt_grace => 1_000, overload => refuse, route => spread,
                         on_caller_down => interrupt}},
                  py_options:pool(#{})).

@@ -77,19 +77,8 @@ groups() ->
        a_name_can_be_used_once,
        no_report_and_no_state_shows_a_preload]}].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) when Mode =:= worker; Mode =:= subinterp; Mode =:= owngil ->
-    [{mode, Mode} | Config];
-init_per_group(_Group, Config) ->
-    Config.
-
-end_per_group(_Group, _Config) ->
-    ok.
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     ok = test_helpers:stop_all(),
@@ -502,7 +491,8 @@ what_a_context_begins_with_has_no_grace(Config) ->
     %% More than once, since a start that fails in a kept interpreter is tried again in a new one.
     Failing = [Preload, "if begun > 1: raise OSError('not now')\n"],
     ?assertEqual({error, {'OSError', <<"not now">>}},
-                 py_context_router:start(Options#{preload => Failing, mode => ?config(mode, Config)})),
+                 py_context_router:start(Options#{preload => Failing,
+                                                  mode => ?config(mode, Config)})),
     ok = file:delete(Marker),
     [Ctx, _] = start(Options, Config),
     ok = file:write_file(Marker, <<>>),
@@ -519,7 +509,8 @@ endless_preload(Config) ->
     {Marker, ["import os, time\n"
               "begun = 0\n"
               "if os.path.exists('", Marker, "'):\n"
-              "  with open('", Marker, "', 'a') as f: begun = os.write(f.fileno(), b'.') * f.tell()\n"
+              "  with open('", Marker,
+              "', 'a') as f: begun = os.write(f.fileno(), b'.') * f.tell()\n"
               "  while begun == 1 and os.path.exists('", Marker, "'): time.sleep(0.001)\n"]}.
 
 await_begun(Marker) ->
@@ -543,7 +534,8 @@ a_pool_that_is_stopped_between_its_death_and_its_restart_stays_stopped(Config) -
     ?assertEqual(1, length(start(#{contexts => 1}, Config))).
 
 a_pool_that_is_killed_as_it_stops_stays_stopped(Config) ->
-    Options = #{name => default, contexts => 1, shutdown => infinity, mode => ?config(mode, Config)},
+    Options = #{name => default, contexts => 1, shutdown => infinity,
+                mode => ?config(mode, Config)},
     [begin
          Tree = Start(),
          [Ctx] = py_context_router:contexts(),
@@ -556,8 +548,10 @@ a_pool_that_is_killed_as_it_stops_stays_stopped(Config) ->
          ?assertEqual({error, {context_died, shutdown}}, answer(Looping)),
          %% It has not been started again, and is not about to be.
          _ = supervisor:which_children(Tree),
-         ?assertEqual({undefined, []}, {py_pool_table:whereis_pool(default), test_helpers:published()}),
-         ?assertEqual([], [Pool || {_, Pool, _, _} <- supervisor:which_children(Tree), is_pid(Pool)]),
+         ?assertEqual({undefined, []},
+                      {py_pool_table:whereis_pool(default), test_helpers:published()}),
+         ?assertEqual([],
+                      [Pool || {_, Pool, _, _} <- supervisor:which_children(Tree), is_pid(Pool)]),
          _ = eventually(fun() -> test_helpers:context_threads() =:= 0 end),
          Tree =:= py_pool_sup orelse stop_tree(Tree)
      end || Start <- [fun() ->
@@ -684,7 +678,8 @@ a_slot_that_dies_while_it_drains_is_not_started_again(Config) ->
     kill(Second),
     ?assertEqual({error, {context_died, killed}}, answer(Looping)),
     Sup = slot_sup(First),
-    _ = eventually(fun() -> [First] =:= [Pid || {_, Pid, _, _} <- supervisor:which_children(Sup)] end),
+    _ = eventually(fun() -> [First] =:= [Pid
+                                         || {_, Pid, _, _} <- supervisor:which_children(Sup)] end),
     _ = eventually(fun() -> test_helpers:context_threads() =:= 1 end).
 
 a_slot_that_drains_while_it_starts_holds_up_no_other(Config) ->
@@ -915,8 +910,10 @@ no_report_and_no_state_shows_a_preload(_Config) ->
         Contexts = [Ctx || Name <- [default, secrets], Ctx <- py_context_router:contexts(Name)],
         Shown = [Other, Child, py_context_router:info(),
                  [supervisor:which_children(Sup) || Sup <- [Tree, py_pool_sup]],
-                 [supervisor:get_childspec(Tree, Id) || {Id, _, _, _} <- supervisor:which_children(Tree)],
-                 [sys:get_status(Pid) || Pid <- [Tree, Single, whereis(py_pool_sup) | Pools] ++ Contexts],
+                 [supervisor:get_childspec(Tree, Id)
+                  || {Id, _, _, _} <- supervisor:which_children(Tree)],
+                 [sys:get_status(Pid)
+                  || Pid <- [Tree, Single, whereis(py_pool_sup) | Pools] ++ Contexts],
                  persistent_term:get()],
         %% By a request that none of them understands, so that its last message and its state are
         %% reported.
@@ -946,7 +943,8 @@ all_that_is_logged(Fun) ->
     end.
 
 logged() ->
-    receive {?MODULE, Event} -> [unicode:characters_to_list(logger_formatter:format(Event, #{})) | logged()]
+    receive {?MODULE, Event} ->
+        [unicode:characters_to_list(logger_formatter:format(Event, #{})) | logged()]
     after 0 -> []
     end.
 

@@ -52,11 +52,7 @@ each_mode() ->
      environment_variables_are_set_on_both_sides,
      a_later_interpreter_has_the_variables_of_the_process].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
+-include("quiet_suite.hrl").
 
 init_per_group(venvs, Config) ->
     [{made, made_venv()} | Config];
@@ -165,7 +161,8 @@ a_folder_is_on_the_path_of_every_context_and_of_later_ones(Config) ->
 
 a_folder_that_is_no_text_is_refused(Config) ->
     Contexts = start(Config),
-    ?assertMatch({match, _}, re:run(test_helpers:rendered(fun() -> py:add_path(<<"/tmp/", 255>>) end),
+    ?assertMatch({match, _},
+                 re:run(test_helpers:rendered(fun() -> py:add_path(<<"/tmp/", 255>>) end),
                                     "not text in UTF-8")),
     Io = start(io, #{contexts => 1}, Config),
     ?assertEqual([{ok, 1}, {ok, 1}, {ok, 1}], values(Contexts ++ Io, <<"1">>)).
@@ -295,7 +292,8 @@ python_is_started_as_that_of_the_environment(Config) ->
     ok = py_context:exec(Ctx, <<"
 import multiprocessing.spawn, os, subprocess, sys
 def child():
-    out = subprocess.check_output([sys.executable, '-c', 'import setup_child; print(setup_child.value)'])
+    code = 'import setup_child; print(setup_child.value)'
+    out = subprocess.check_output([sys.executable, '-c', code])
     return int(out)
 def as_now():
     executable = multiprocessing.spawn.get_executable()
@@ -326,7 +324,8 @@ with_executable(Venv, Ctx) ->
     Python = filename:join([Venv, "bin", "python"]),
     ok = filelib:ensure_dir(Python),
     ok = file:make_symlink(Base, Python),
-    ok = file:write_file(filename:join(Venv, "pyvenv.cfg"), ["home = ", filename:dirname(Base), "\n"]),
+    ok = file:write_file(filename:join(Venv, "pyvenv.cfg"),
+                         ["home = ", filename:dirname(Base), "\n"]),
     Python.
 
 one_virtual_environment_takes_the_place_of_another(Config) ->
@@ -365,7 +364,8 @@ what_is_no_virtual_environment_is_refused(Config) ->
                  py:activate_venv(Nothing)),
     ?assertEqual({ok, #{active => false}}, py:venv_info()),
     ?assertMatch({error, {'FileNotFoundError', _}},
-                 py_context_router:start_pool(io, #{venv => Nothing, mode => ?config(mode, Config)})),
+                 py_context_router:start_pool(io,
+                                              #{venv => Nothing, mode => ?config(mode, Config)})),
     ?assertEqual({ok, 1}, py_context:eval(Ctx, <<"1">>)).
 
 %% ------------------------------------------------------------------ environment variables
@@ -380,7 +380,8 @@ environment_variables_are_set_on_both_sides(Config) ->
         Child = <<"__import__('subprocess').check_output(['printenv', name]).decode() "
                   "if name in __import__('os').environ else None">>,
         Locals = #{name => <<?VARIABLE/utf8>>},
-        lists:usort([Value || Code <- [Here, Child], {ok, Value} <- values(Contexts ++ Io, Code, Locals)])
+        lists:usort([Value
+                     || Code <- [Here, Child], {ok, Value} <- values(Contexts ++ Io, Code, Locals)])
     end,
     ?assertEqual({ok, false}, py:getenv(?VARIABLE)),
     ?assertEqual(ok, py:putenv(?VARIABLE, <<"größer"/utf8>>)),
@@ -423,8 +424,10 @@ a_later_interpreter_has_the_variables_of_the_process(Config) ->
     end.
 
 misuse_of_environment_variables_is_a_badarg(_Config) ->
-    [?assertMatch({Sentence, {match, _}}, {Sentence, re:run(test_helpers:rendered(Misuse), Sentence)})
-     || {Misuse, Sentence} <- [{fun() -> py:putenv("", "x") end, "not the name of an environment variable"},
+    [?assertMatch({Sentence, {match, _}},
+                  {Sentence, re:run(test_helpers:rendered(Misuse), Sentence)})
+     || {Misuse, Sentence} <- [{fun() -> py:putenv("", "x") end,
+                                "not the name of an environment variable"},
                                {fun() -> py:putenv("a=b", "x") end, "not the name of"},
                                {fun() -> py:getenv("a=b") end, "not the name of"},
                                {fun() -> py:unsetenv(<<>>) end, "not the name of"},
@@ -477,7 +480,8 @@ a_virtual_environment_is_made_filled_and_used(Config) ->
     ?assertEqual(ok, py:ensure_venv(Venv, [Wheel], #{progress => self(), installer => pip})),
     ?assertEqual({ok, <<"1.0">>}, py_context:eval(Ctx, <<"__import__('setup_i').version">>)),
     Lines = lines([]),
-    ?assert(lists:any(fun(Line) -> string:find(Line, "Successfully installed setup") =/= nomatch end,
+    ?assert(lists:any(fun(Line) -> string:find(Line,
+                                               "Successfully installed setup") =/= nomatch end,
                       Lines), Lines),
     {ok, #{active := true}} = py:venv_info().
 
@@ -511,7 +515,8 @@ what_a_requirement_names_is_noticed_when_it_changes(Config) ->
         ok = filelib:ensure_dir(File),
         ok = file:write_file(File, Text)
     end,
-    Write("requirements.txt", "-r other.txt  # more\n--constraint=limits.txt\n-r requirements.txt\n"),
+    Write("requirements.txt",
+          "-r other.txt  # more\n--constraint=limits.txt\n-r requirements.txt\n"),
     Write("other.txt", "first\n-e ./editable[extra]\n"),
     Write("limits.txt", "first<2\n"),
     Write("editable/pyproject.toml", "[project]\n"),
@@ -527,7 +532,8 @@ what_a_requirement_names_is_noticed_when_it_changes(Config) ->
                                  "date >'" ++ Project ++ "/build/made'\n"),
     ok = file:change_mode(Python, 8#755),
     Installs = fun(Requirements) ->
-        ok = py:ensure_venv(Venv, Requirements, #{progress => self(), activate => false, installer => pip}),
+        ok = py:ensure_venv(Venv, Requirements,
+                            #{progress => self(), activate => false, installer => pip}),
         lines([]) =/= []
     end,
     File = filename:join(Dir, "requirements.txt"),
@@ -540,9 +546,12 @@ what_a_requirement_names_is_noticed_when_it_changes(Config) ->
                                            {File, "limits.txt", "first<3\n"},
                                            {File, "editable/pyproject.toml", "[Project]\n"},
                                            {Project, "project/pkg/module.py", "a = 2\n"},
-                                           {[Project ++ "[extra]"], "project/pkg/module.py", "a = 3\n"},
-                                           {["named @ file://" ++ Project], "project/pkg/new.py", ""},
-                                           {["first", Project ++ "/"], "project/setup.py", "a = 2\n"}]],
+                                           {[Project ++ "[extra]"], "project/pkg/module.py",
+                                            "a = 3\n"},
+                                           {["named @ file://" ++ Project], "project/pkg/new.py",
+                                            ""},
+                                           {["first", Project ++ "/"], "project/setup.py",
+                                            "a = 2\n"}]],
     Write("project/__pycache__/module.pyc", "other"),
     Write("project/project.egg-info/PKG-INFO", "other"),
     Write("project/.venv/lib/more.py", "other"),
@@ -575,7 +584,8 @@ a_failed_installation_says_what_the_program_said(Config) ->
 a_program_that_takes_too_long_is_ended(Config) ->
     Slow = filename:join(?config(priv_dir, Config), "slow"),
     Mark = filename:join(?config(priv_dir, Config), "mark"),
-    ok = file:write_file(Slow, ["#!/bin/sh\necho $$ > '", Mark, "'\necho working\nexec sleep 600\n"]),
+    ok = file:write_file(Slow,
+                         ["#!/bin/sh\necho $$ > '", Mark, "'\necho working\nexec sleep 600\n"]),
     ok = file:change_mode(Slow, 8#755),
     Venv = filename:join(?config(priv_dir, Config), "slow_venv"),
     ?assertMatch({error, {venv_failed, _, timeout, <<"working">>}},
@@ -635,10 +645,14 @@ misuse_is_a_badarg_before_anything_is_made(Config) ->
                                {fun() -> py:activate_venv(<<>>) end, "an empty path"},
                                {fun() -> py:add_path("") end, "an empty path"},
                                {fun() -> py:ensure_venv(Venv, <<>>) end, "an empty path"},
-                               {fun() -> py:ensure_venv(Venv, ["a", ""]) end, "an empty requirement"},
-                               {fun() -> py:ensure_venv(Venv, [<<" ">>]) end, "an empty requirement"},
+                               {fun() -> py:ensure_venv(Venv, ["a", ""]) end,
+                                "an empty requirement"},
+                               {fun() -> py:ensure_venv(Venv, [<<" ">>]) end,
+                                "an empty requirement"},
                                {fun() -> py:ensure_venv(Venv, ["a\0b"]) end, "contains a NUL"},
-                               {fun() -> py:ensure_venv(Venv, ["--index-url=http://x"]) end, "begins with -"},
-                               {fun() -> py:ensure_venv(Venv, [<<"a">>, <<" -r b">>]) end, "begins with -"},
+                               {fun() -> py:ensure_venv(Venv, ["--index-url=http://x"]) end,
+                                "begins with -"},
+                               {fun() -> py:ensure_venv(Venv, [<<"a">>, <<" -r b">>]) end,
+                                "begins with -"},
                                {fun() -> py:ensure_venv(Venv, [], foo) end, "not a map"}]],
     ?assertNot(filelib:is_file(Venv)).

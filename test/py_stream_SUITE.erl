@@ -60,17 +60,8 @@ coroutines() ->
      an_interrupt_cancels_a_coroutine,
      the_loop_ends_with_its_context].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Group, _Config) ->
-    ok.
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 -define(PRELOAD,
         "import asyncio\n"
@@ -268,7 +259,8 @@ a_stream_that_another_process_cancels_ends_for_its_consumer(Config) ->
          ?assertEqual(ok, py:stream_cancel(Ref)),
          ?assertEqual([], test_helpers:messages()),
          ok = py_context:exec(?config(ctx, Config), <<"log.clear()">>)
-     end || {Func, Args} <- [{count, [100_000]}, {acount, [100_000]}, {endless, []}, {aendless, []}]],
+     end || {Func, Args} <- [{count, [100_000]}, {acount, [100_000]}, {endless, []},
+                             {aendless, []}]],
     Flag = without_life(Config),
     {ok, Waiting} = py:stream_start('__main__', count, [3]),
     ?assertEqual(ok, answer(ask(fun() -> py:stream_cancel(Waiting) end))),
@@ -616,7 +608,8 @@ an_interrupt_cancels_a_coroutine(Config) ->
     Ctx = ?config(ctx, Config),
     %% Said by the loop, once `nap' waits.
     ok = py_context:exec(Ctx, <<"import erlang\nasync def begin(pid):\n"
-                                "    asyncio.get_running_loop().call_soon(erlang.send, pid, 'begun')\n"
+                                "    asyncio.get_running_loop().call_soon(erlang.send, pid, "
+                                "'begun')\n"
                                 "    await nap(3600, 1)\n">>),
     Self = self(),
     Asker = ask(fun() -> py:call('__main__', 'begin', [Self]) end),

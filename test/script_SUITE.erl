@@ -41,17 +41,8 @@ each_mode() ->
      event_loops_are_not_shared,
      event_loops_go_with_their_owners].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(_Group, _Config) ->
-    test_helpers:stop_all().
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     [{ctx, new(Config)} | Config].
@@ -238,7 +229,8 @@ streams_methods_and_callbacks_have_their_main(Config) ->
     ?assertEqual({ok, [true, true]}, py:stream(Ctx, '__main__', items, [], #{env => none})),
     {ok, Mine} = py:eval(Ctx, <<"Saver()">>),
     {ok, Own} = py_context:eval(Ctx, <<"Saver()">>),
-    ?assertEqual([{ok, true}, {ok, true}], [py:call_method(Saver, save, []) || Saver <- [Mine, Own]]),
+    ?assertEqual([{ok, true}, {ok, true}],
+                 [py:call_method(Saver, save, []) || Saver <- [Mine, Own]]),
     %% A job that is nested in one that waits has its own.
     ok = py:register_function(script_nested, fun() ->
         {ok, true} = py_context:call(Ctx, '__main__', 'Saver.save', [Own]),
@@ -299,7 +291,8 @@ source_lines_are_found(Config) ->
              ?assertMatch({match, _}, re:run(Text, "File \"<erlang-[0-9]+>\", line 4, in f\n"
                                                    "    return a / b\n")),
              ?assertMatch({match, _}, re:run(Text, "line 2, in g\n    return f\\(2\\)\n")),
-             ?assertMatch({match, _}, re:run(Text, "in <lambda>\n    [a-z]+\\(lambda: g\\(\\)\\)\n"))
+             ?assertMatch({match, _},
+                          re:run(Text, "in <lambda>\n    [a-z]+\\(lambda: g\\(\\)\\)\n"))
          end || Source <- [<<"formatted(lambda: g())">>, <<"logged(lambda: g())">>]],
         {ok, Text} = Eval(<<"text">>),
         ?assertMatch({match, _}, re:run(Text, "text = formatted"))
@@ -363,17 +356,20 @@ source_lines_go_with_their_context(Config) ->
     ok = py_context:exec(Ctx, <<"import linecache">>),
     ok = py_context:exec(Other, <<"import linecache\ndef g(): pass">>),
     {ok, Files} = py_context:eval(Other, <<"[f.__code__.co_filename, g.__code__.co_filename]">>),
-    ?assertEqual({ok, [true, true]}, py_context:eval(Other, <<"[f in linecache.cache for f in fs]">>,
+    ?assertEqual({ok, [true, true]},
+                 py_context:eval(Other, <<"[f in linecache.cache for f in fs]">>,
                                                      #{fs => Files})),
     ok = py_context:stop(Other),
-    ?assertEqual({ok, [false, false]}, py_context:eval(Ctx, <<"[f in linecache.cache for f in fs]">>,
+    ?assertEqual({ok, [false, false]},
+                 py_context:eval(Ctx, <<"[f in linecache.cache for f in fs]">>,
                                                        #{fs => Files})).
 
 %% ------------------------------------------------------------------ what eval takes
 
 eval_takes_what_pythons_own_takes(Config) ->
     Ctx = ?config(ctx, Config),
-    Sources = [<<" 1 + 1">>, <<"\t1 + 1">>, <<"  \t [1,\n 2]">>, <<"\n1">>, <<"1 # one">>, <<" \n1">>,
+    Sources = [<<" 1 + 1">>, <<"\t1 + 1">>, <<"  \t [1,\n 2]">>, <<"\n1">>, <<"1 # one">>,
+               <<" \n1">>,
                <<"\n 1">>, <<"">>, <<"  ">>, <<"1\n\n">>, <<"(\n1)">>],
     Own = fun(Source) -> py_context:call(Ctx, builtins, eval, [Source, #{}]) end,
     Type = fun({error, {Class, _}}) -> Class; (Result) -> Result end,
@@ -400,12 +396,14 @@ errors_say_only_places_that_there_are(Config) ->
     Ctx = ?config(ctx, Config),
     Messages = [Message ||
         Source <- [<<"# coding: nonsense\n1">>, <<"'\\N{nonsense}'">>, <<"x = = 1">>, <<255>>,
-                   <<"def f(a, a): pass">>, <<"  x\n y">>, <<"return 1">>, <<"'">>, <<"(">>, <<"\\">>],
+                   <<"def f(a, a): pass">>, <<"  x\n y">>, <<"return 1">>, <<"'">>, <<"(">>,
+                   <<"\\">>],
         Run <- [fun(S) -> py_context:exec(Ctx, S) end, fun(S) -> py_context:eval(Ctx, S) end],
         {error, {_, Message}} <- [Run(Source)]],
     ?assert(length(Messages) >= 18, Messages),
     ?assertEqual([], [M || M <- Messages,
-                           match =:= re:run(M, "line 0|line -|column 0|column -", [{capture, none}])]),
+                           match =:= re:run(M, "line 0|line -|column 0|column -",
+                                            [{capture, none}])]),
     ?assertMatch({error, {'SyntaxError', _}}, py_context:eval(Ctx, <<"x = = 1">>)),
     {error, {_, Placed}} = py_context:exec(Ctx, <<"x = = 1">>),
     ?assertMatch({match, _}, re:run(Placed, "line 1, column 5\\)$")).
@@ -489,7 +487,8 @@ event_loops_go_with_their_owners(Config) ->
     Open = fun test_helpers:files/0,
     case has_event_loops(Config) of
         true ->
-            ok = py_context:exec(Ctx, <<"import asyncio, gc\ngc.disable()\nasyncio.get_event_loop()">>),
+            ok = py_context:exec(Ctx,
+                                 <<"import asyncio, gc\ngc.disable()\nasyncio.get_event_loop()">>),
             Before = Open(),
             Askers = [ask(fun() -> py:exec(Ctx, <<"asyncio.get_event_loop()">>) end)
                       || _ <- lists:seq(1, 20)],

@@ -59,11 +59,7 @@ groups() ->
 in_each_mode(Name, Cases) ->
     {Name, [parallel], [{Mode, [parallel], Cases} || {group, Mode} <- test_helpers:mode_groups()]}.
 
-init_per_group(Group, Config) ->
-    [{mode, Group} | Config].
-
-end_per_group(_Group, _Config) ->
-    ok.
+-include("mode_groups.hrl").
 
 %% ------------------------------------------------------------------ ends of the VM
 
@@ -96,7 +92,8 @@ ends_cleanly(End, Config) ->
 child_vm(Flags, Args) ->
     Paths = lists:append([["-pa", Path] || Path <- code:get_path(), Path =/= "."]),
     open_port({spawn_executable, os:find_executable("erl")},
-              [{args, ["-noshell"] ++ Flags ++ Paths ++ ["-run", "shutdown_SUITE", "child"] ++ Args},
+              [{args, ["-noshell"] ++ Flags ++ Paths ++ ["-run", "shutdown_SUITE",
+                                                         "child"] ++ Args},
                {env, [{"ERL_CRASH_DUMP_BYTES", "0"}]}, exit_status, stderr_to_stdout, binary]).
 
 %% What the child says once all is as it should be.
@@ -201,7 +198,8 @@ what_exit_handlers_print_and_log_is_seen(Config) ->
     Flags = ["-kernel", "logger", "[{handler, default, logger_std_h, #{filter_default => log}}]"],
     Child = child_vm(Flags, [atom_to_list(?config(mode, Config)), "exit_handlers"]),
     {0, Output} = rest(Child, <<>>),
-    [?assertMatch({match, _}, re:run(Output, Text)) || Text <- ["printed\n", "logged", "unfinished"]].
+    [?assertMatch({match, _}, re:run(Output, Text))
+     || Text <- ["printed\n", "logged", "unfinished"]].
 
 exit_handlers(Mode) ->
     {ok, [Ctx]} = py_context_router:start(#{contexts => 1, mode => Mode}),
@@ -222,14 +220,16 @@ exit_handlers(Mode) ->
 
 threads_of_a_context_are_waited_for(Config) ->
     ?assertEqual(<<"0">>, done_when(stop_context, <<"import threading\n"
-                                                    "threading.Thread(target=mark, args=[0]).start()">>,
+                                                    "threading.Thread(target=mark, "
+                                                    "args=[0]).start()">>,
                                     Config)).
 
 threads_that_start_threads_are_waited_for(Config) ->
     ?assertEqual(<<"1">>, done_when(stop_context, <<"import threading\n"
                                                     "def start():\n"
                                                     "    time.sleep(0.1)\n"
-                                                    "    threading.Thread(target=mark, args=[1]).start()\n"
+                                                    "    threading.Thread(target=mark, "
+                                                    "args=[1]).start()\n"
                                                     "threading.Thread(target=start).start()">>,
                                     Config)).
 
@@ -276,7 +276,8 @@ executors_can_be_used_again(Config) ->
              {ok, [Ctx]} = py_context_router:start(#{contexts => 1, mode => Mode}),
              ok = py_context:exec(Ctx, <<"from concurrent.futures import ThreadPoolExecutor\n"
                                          "executor = ThreadPoolExecutor(1)">>),
-             ?assertEqual({ok, 3}, py_context:eval(Ctx, <<"executor.submit(sum, [1, 2]).result()">>)),
+             ?assertEqual({ok, 3},
+                          py_context:eval(Ctx, <<"executor.submit(sum, [1, 2]).result()">>)),
              ok = application:stop(py_context_router)
          end || _ <- [1, 2, 3]]
     end).
@@ -289,7 +290,8 @@ executors_can_be_used_again_although_a_thread_never_ends(Config) ->
              ok = py_context:exec(Ctx, <<"import threading, time\n"
                                          "from concurrent.futures import ThreadPoolExecutor\n"
                                          "executor = ThreadPoolExecutor(1)">>),
-             ?assertEqual({ok, 3}, py_context:eval(Ctx, <<"executor.submit(sum, [1, 2]).result()">>)),
+             ?assertEqual({ok, 3},
+                          py_context:eval(Ctx, <<"executor.submit(sum, [1, 2]).result()">>)),
              ok = py_context:exec(Ctx, Blocks),
              ok = application:stop(py_context_router)
          end || Blocks <- [<<"threading.Thread(target=time.sleep, args=[60]).start()">>,
@@ -397,7 +399,9 @@ code_is_reloaded_under_load(_Config) ->
         {ok, _} = py_context_router:start(#{contexts => 2}),
         Over = atomics:new(1, []),
         Callers = [ask(fun() -> call_until(Over, 0) end) || _ <- lists:seq(1, 8)],
-        Calls = fun() -> lists:sum([N || #{done := N} <- maps:get(contexts, py_context_router:info(default))]) end,
+        Calls = fun() ->
+            lists:sum([N
+                       || #{done := N} <- maps:get(contexts, py_context_router:info(default))]) end,
         {ok, All} = application:get_key(py_context_router, modules),
         [begin
              Before = Calls(),

@@ -335,10 +335,12 @@ more_than_the_limit_at_once_are_replaced(Config) ->
             maps:get(quarantined, py_context_router:info(beyond)) =:= 5
         end),
         Refused = {error, {overloaded, #{quarantined => 5, limit => 2}}},
-        ?assertEqual([Refused], lists:usort([py_context:eval(Ctx, <<"1 + 1">>) || Ctx <- Contexts])),
+        ?assertEqual([Refused],
+                     lists:usort([py_context:eval(Ctx, <<"1 + 1">>) || Ctx <- Contexts])),
         [close(Socket) || {_Caller, Socket} <- Blocked],
         _ = [await_stuck(Ctx, 0) || Ctx <- Contexts],
-        ?assertEqual([{ok, 2}], lists:usort([py_context:eval(Ctx, <<"1 + 1">>) || Ctx <- Contexts])),
+        ?assertEqual([{ok, 2}],
+                     lists:usort([py_context:eval(Ctx, <<"1 + 1">>) || Ctx <- Contexts])),
         ?assertMatch(#{quarantined := 0, alive := 5, restarts := 0},
                      py_context_router:info(beyond)),
         ?assertEqual(Contexts, py_context_router:contexts(beyond))
@@ -390,7 +392,8 @@ a_stop_waits_for_a_replacement_that_is_starting(Config) ->
         %% The second time it says which thread it is, and sleeps in C, although it was interrupted.
         Preload = ["import os, threading, time\n"
                    "if os.path.exists('", File, "'):\n"
-                   "    with open('", File, "', 'w') as file: file.write(str(threading.get_native_id()))\n"
+                   "    with open('", File,
+                   "', 'w') as file: file.write(str(threading.get_native_id()))\n"
                    "    time.sleep(1)\n"],
         [Ctx] = start(replacing, 1, #{preload => Preload}, Config),
         ok = file:write_file(File, <<>>),

@@ -38,21 +38,8 @@ each_mode() ->
      a_struct_that_a_function_returns_is_refused,
      whatever_else_python_gives_is_no_struct].
 
-init_per_suite(Config) ->
-    test_helpers:quiet(Config).
-
-end_per_suite(Config) ->
-    test_helpers:loud(Config).
-
-init_per_group(remote, Config) ->
-    [{mode, worker}, {distribution, test_helpers:start_distribution()} | Config];
-init_per_group(Mode, Config) ->
-    [{mode, Mode} | Config].
-
-end_per_group(remote, Config) ->
-    test_helpers:stop_distribution(?config(distribution, Config));
-end_per_group(_Group, _Config) ->
-    test_helpers:stop_all().
+-include("quiet_suite.hrl").
+-include("mode_groups.hrl").
 
 init_per_testcase(_Case, Config) ->
     {ok, Ctx} = py_context:new(#{mode => ?config(mode, Config)}),
@@ -205,7 +192,8 @@ arguments_follow_the_conventions_of_their_function(Config) ->
          {_, true} = erlangs(Given(Options))
      end || Options <- [#{}, ?ELIXIR]],
     ok = py:register_function(values_tell, lists, reverse, ?ELIXIR),
-    ?assertEqual({ok, [2, 1]}, py_context:eval(Ctx, <<"__import__('erlang').values_tell([1, 2])">>)),
+    ?assertEqual({ok, [2, 1]},
+                 py_context:eval(Ctx, <<"__import__('erlang').values_tell([1, 2])">>)),
     ok = py:unregister_function(values_tell),
     [?assertError(badarg, Register())
      || Register <- [fun() -> py:register_function(values_tell, Tell, #{values => lua}) end,
@@ -268,7 +256,8 @@ a_struct_is_refused_wherever_it_is(Config) ->
     %% Whatever is under the key.
     [?assertEqual({error, {unconvertible, <<"args[0]">>, What}},
                   py_context:call(Ctx, builtins, repr, [#{'__struct__' => Name}]))
-     || {Name, What} <- [{date, <<"struct date">>}, {<<"Date">>, <<"struct">>}, {[], <<"struct">>}]],
+     || {Name, What} <- [{date, <<"struct date">>}, {<<"Date">>, <<"struct">>},
+                         {[], <<"struct">>}]],
     %% As names and values it isn't even looked at.
     ?assertError(badarg, py_context:eval(Ctx, <<"x">>, ?STRUCT)),
     ?assertError(badarg, py_context:call(Ctx, builtins, dict, [], ?STRUCT)),
@@ -283,8 +272,10 @@ a_struct_around_a_handle_is_the_object(Config) ->
     ?assertEqual({ok, true}, py_context:call(Ctx, '__main__', same, [Thing], #{y => Thing})),
     ?assertEqual({ok, true}, py_context:eval(Ctx, <<"x[0]['k'][1] is thing">>,
                                              #{x => [#{k => {1, Thing}}]})),
-    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"list(x)[0] is thing">>, #{x => #{Thing => 1}})),
-    NoHandle = {error, {unconvertible, <<"args[0]">>, <<"struct Py.Object, without a handle of this node">>}},
+    ?assertEqual({ok, true},
+                 py_context:eval(Ctx, <<"list(x)[0] is thing">>, #{x => #{Thing => 1}})),
+    NoHandle = {error, {unconvertible, <<"args[0]">>,
+                        <<"struct Py.Object, without a handle of this node">>}},
     [?assertEqual(NoHandle, py_context:call(Ctx, builtins, repr, [maps:merge(Thing, Other)]))
      || Other <- [#{ref => make_ref()}, #{ref => 1}]],
     ?assertEqual(NoHandle, py_context:call(Ctx, builtins, repr, [maps:remove(ref, Thing)])),
@@ -296,7 +287,8 @@ a_struct_around_a_handle_is_the_object(Config) ->
 a_struct_that_a_function_returns_is_refused(Config) ->
     Ctx = ?config(ctx, Config),
     ok = py:register_function(values_give, fun() -> [?STRUCT] end),
-    ?assertEqual({error, {'TypeError', <<"the result of values_give[0] has no counterpart in Python: "
+    ?assertEqual({error,
+                  {'TypeError', <<"the result of values_give[0] has no counterpart in Python: "
                                          "struct MapSet">>}},
                  py_context:eval(Ctx, <<"__import__('erlang').values_give()">>)),
     {ok, Thing} = py_context:eval(Ctx, <<"int">>, #{}, ?ELIXIR),

@@ -170,7 +170,8 @@ submit_async(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, nopro
 
 %% Submits a request to a context. Its result is dropped. If it fails, the process that is then
 %% registered as `Reports', if there is one, gets `{py_cast, Caller, Request, {error, Reason}}'.
--spec submit_cast(pid(), request(), Reports :: atom()) -> RequestId :: reference() | {error, term()}.
+-spec submit_cast(pid(), request(), Reports :: atom()) ->
+    RequestId :: reference() | {error, term()}.
 submit_cast(_Context, _Request, _Reports) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
 %% Cancels a request by its id. `true': no message will come. `sending': it is on its way.

@@ -481,8 +481,8 @@ lookup_pool(Module, Func) ->
     N = if ?IS_NAME(Module) -> 2; true -> 1 end,
     ?BADARG([Module, Func], {argument, N, <<"neither an atom nor a binary">>}).
 
-%% @doc All registrations; ``'_''' stands for all functions of a module. A name is an atom if there is
-%% one, else a binary.
+%% @doc All registrations; ``'_''' stands for all functions of a module. A name is an atom if there
+%% is one, else a binary.
 -spec list_pool_registrations() ->
     [{{Module :: atom() | binary(), Func :: atom() | binary()}, pool_name()}].
 list_pool_registrations() ->

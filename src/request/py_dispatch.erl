@@ -25,7 +25,7 @@
 -spec run(py_request:request()) -> term().
 run(Request) ->
     case py_request:target(Request) of
-        {context, Ctx} when node(Ctx) =/= node() -> py_remote_proxy:run(Ctx, Request);
+        {context, Ctx} when node(Ctx) =/= node() -> py_remote_call:run(Ctx, Request);
         {context, Ctx} -> py_submit:run(Ctx, Request);
         {pool, Pool} -> run_in_pool(Pool, Request)
     end.
@@ -57,7 +57,7 @@ pin(Pool, Ctx, Request) ->
 %% asked.
 -spec run_in_binding(atom(), pid(), py_request:request()) -> term().
 run_in_binding(Pool, Ctx, Request) ->
-    case py_remote_proxy:run(Ctx, py_request:with_target(Request, py_request:in_context(Ctx))) of
+    case py_remote_call:run(Ctx, py_request:with_target(Request, py_request:in_context(Ctx))) of
         {error, {context_died, noproc}} ->
             ok = py_context_router:unbind_context(Pool),
             run_in_replacement(Pool, Ctx, Request);
@@ -99,7 +99,7 @@ replaced(Pool, Dead, Request, Deadline, Interval, Try) ->
             end;
         {ok, Ctx} ->
             Left = py_request:with_timeout(Request, py_deadline:left(Deadline)),
-            py_remote_proxy:run(Ctx, py_request:with_target(Left, py_request:in_context(Ctx)));
+            py_remote_call:run(Ctx, py_request:with_target(Left, py_request:in_context(Ctx)));
         {error, _} = Error ->
             Error
     end.

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn python_takes_its_arenas_from_here_once_it_is_told() {
+    fn python_takes_its_arenas_from_here_once_it_is_installed() {
         let mut allocator =
             ffi::PyObjectArenaAllocator { ctx: std::ptr::null_mut(), alloc: None, free: None };
         install();

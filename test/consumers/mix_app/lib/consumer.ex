@@ -1,5 +1,5 @@
 defmodule Consumer do
-  @moduledoc "Asks Python for a square root, the way a Mix project that depends on the library does."
+  @moduledoc "Asks Python for a square root, as a Mix project that depends on the library does."
 
   def sqrt(number) do
     {:ok, _contexts} = :py_context_router.start()

@@ -362,7 +362,7 @@ fn an_interrupt_is_taken_once() {
 }
 
 #[test]
-fn an_event_is_seen_by_whoever_has_looked_before() {
+fn an_event_is_seen_by_a_thread_that_has_checked_before() {
     let mailbox = mailbox(2);
     mailbox.push(1).unwrap();
     mailbox.next();

@@ -94,7 +94,8 @@ beside_busy(Mode, [Ctx | Others], #{samples := Samples} = Scale) ->
                   || Busy <- [1, 2]]).
 
 %% The busy context has a GIL of its own. Each round beside it follows a round alone.
--spec with_and_without(pid(), pid(), string(), non_neg_integer(), py_bench:scale()) -> [py_bench:row()].
+-spec with_and_without(pid(), pid(), string(), non_neg_integer(), py_bench:scale()) ->
+    [py_bench:row()].
 with_and_without(Ctx, Other, What, Pause, #{rounds := Rounds} = Scale) ->
     Round = fun() -> lists:append(short_calls(Ctx, Pause, Scale#{rounds := 1})) end,
     Pairs = py_bench_stats:rounds(Rounds, fun() -> {Round(), beside([Other], Round)} end),

@@ -86,7 +86,7 @@ beside_busy(Scale) ->
 
 -spec beside_busy(py_context:context_mode(), [pid()], py_bench:scale()) -> [py_bench:row()].
 beside_busy(owngil, [Ctx, Other | _], #{samples := Samples} = Scale) ->
-    lists:append([aside(Ctx, Other, What, Pause, Scale#{samples := Some})
+    lists:append([with_and_without(Ctx, Other, What, Pause, Scale#{samples := Some})
                   || {What, Pause, Some} <- [{"short calls", 0, Samples},
                                              {"calls now and then", ?PAUSE_MS, Samples div 50}]]);
 beside_busy(Mode, [Ctx | Others], #{samples := Samples} = Scale) ->
@@ -94,8 +94,9 @@ beside_busy(Mode, [Ctx | Others], #{samples := Samples} = Scale) ->
                   || Busy <- [1, 2]]).
 
 %% The busy context has a GIL of its own. Each round beside it follows a round alone.
--spec aside(pid(), pid(), string(), non_neg_integer(), py_bench:scale()) -> [py_bench:row()].
-aside(Ctx, Other, What, Pause, #{rounds := Rounds} = Scale) ->
+-spec with_and_without(pid(), pid(), string(), non_neg_integer(), py_bench:scale()) ->
+    [py_bench:row()].
+with_and_without(Ctx, Other, What, Pause, #{rounds := Rounds} = Scale) ->
     Round = fun() -> lists:append(short_calls(Ctx, Pause, Scale#{rounds := 1})) end,
     Pairs = py_bench_stats:rounds(Rounds, fun() -> {Round(), beside([Other], Round)} end),
     {Alone, Beside} = lists:unzip(Pairs),

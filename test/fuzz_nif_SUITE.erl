@@ -133,7 +133,7 @@ shape(to_buffer, Ctx) -> {to_buffer, make_ref(), 0, object(Ctx), false};
 shape(stream_next, Ctx) -> {stream_next, make_ref(), 0, stream(Ctx), 2};
 shape(stream_push, Ctx) -> {stream_push, make_ref(), 0, stream(Ctx), 2, make_ref(), self()};
 shape(stream_close, Ctx) -> {stream_close, make_ref(), 0, stream(Ctx)};
-shape(gather, Ctx) -> {gather, make_ref(), 0, [parked(Ctx)], 1_000};
+shape(gather, Ctx) -> {gather, make_ref(), 0, [deferred(Ctx)], 1_000};
 shape(new_env, _) -> {new_env, make_ref(), 0}.
 
 %% Bytes of its own, which it appends to.
@@ -146,9 +146,9 @@ stream(Ctx) ->
     {ok, Stream} = Result,
     Stream.
 
-parked(Ctx) ->
+deferred(Ctx) ->
     ok = py_context:exec(Ctx, <<"async def coroutine(): return 1">>),
-    {parked, Coroutine} =
+    {deferred, Coroutine} =
         answer(py_nif:submit(Ctx, {eval, make_ref(), 64, <<"coroutine()">>, #{}, none})),
     Coroutine.
 
@@ -191,5 +191,5 @@ catch_badarg(Fun) ->
     end.
 
 is_right(ok) -> true;
-is_right({Tag, _}) -> lists:member(Tag, [ok, error, parked]);
+is_right({Tag, _}) -> lists:member(Tag, [ok, error, deferred]);
 is_right(_) -> false.

@@ -24,7 +24,8 @@
                  "nudged", "nudging", "tally", "tallies", "voice", "voices", "patience",
                  "patient", "patiently", "linger", "lingers", "lingering", "seldom", "ticket",
                  "tickets", "spare", "spares", "spared", "room", "rooms", "told", "heard",
-                 "hears", "orphan", "orphans", "kinship", "backdrop", "whoever"]).
+                 "hears", "orphan", "orphans", "kinship", "backdrop", "whoever", "aim", "aims",
+                 "aimed", "mend", "mends", "mended"]).
 -define(BANNED_PHRASES, "\\b(?:(?:let|lets|letting)[ _]go(?:es)?|on[ _]top"
                         "|(?:look|looks|looked|looking)[ _]after"
                         "|(?:give|gives|given|gave|giving)[ _]up"

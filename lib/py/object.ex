@@ -87,7 +87,7 @@ defimpl Inspect, for: Py.Object do
   end
 
   defp shown(ref) do
-    with context when is_pid(context) <- :py_context.home(ref, @timeout),
+    with context when is_pid(context) <- :py_context.context_of(ref, @timeout),
          {:ok, text} when is_binary(text) <-
            :py_context.call_method(context, ref, :__repr__, [], %{}, @timeout) do
       text

@@ -452,7 +452,7 @@ call_method(Object, Method, Args, Kwargs, Options) ->
     Name = py_check:name(Method, 2, Called),
     ok = check_list(Args, 3, Called),
     Named = py_check:named(Kwargs, 4, Called),
-    at_home(Object, Options, Called, fun(Ctx, Limited) ->
+    in_context_of(Object, Options, Called, fun(Ctx, Limited) ->
         py_context:call_method(Ctx, Object, Name, Args, Named, Limited)
     end).
 
@@ -467,34 +467,34 @@ getattr(Object, Name) ->
 getattr(Object, Name, Options) ->
     Called = {?MODULE, getattr, [Object, Name, Options]},
     Checked = py_check:name(Name, 2, Called),
-    at_home(Object, Options, Called, fun(Ctx, Limited) ->
+    in_context_of(Object, Options, Called, fun(Ctx, Limited) ->
         py_context:getattr(Ctx, Object, Checked, Limited)
     end).
 
--spec at_home(py_context:object(), term(), py_error:called(), fun((pid(), map()) -> Result)) ->
-    Result | {error, error()}.
-at_home(Object, Options, Called, Fun) when is_reference(Object), node(Object) =/= node() ->
-    %% To ask where it is takes of the call's time, too.
+-spec in_context_of(py_context:object(), term(), py_error:called(),
+                    fun((pid(), map()) -> Result)) -> Result | {error, error()}.
+in_context_of(Object, Options, Called, Fun) when is_reference(Object), node(Object) =/= node() ->
+    %% The other node is asked first, in the call's time.
     with_limit(Options, fun
         (#{timeout := Timeout} = Limited) when ?IS_TIMEOUT(Timeout) ->
             Deadline = py_deadline:from_timeout(Timeout),
             In = fun(Ctx) -> Fun(Ctx, Limited#{timeout := py_deadline:left(Deadline)}) end,
-            in_home(py_context:home(Object, Timeout), Called, In);
+            with_context(py_context:context_of(Object, Timeout), Called, In);
         (#{timeout := Other}) ->
             {error, {bad_option, {timeout, Other}}}
     end);
-at_home(Object, Options, Called, Fun) ->
-    in_home(py_context:home(Object), Called, fun(Ctx) ->
+in_context_of(Object, Options, Called, Fun) ->
+    with_context(py_context:context_of(Object), Called, fun(Ctx) ->
         with_limit(Options, fun(Limited) -> Fun(Ctx, Limited) end)
     end).
 
--spec in_home(pid() | undefined | {error, error()}, py_error:called(), fun((pid()) -> Result)) ->
-    Result | {error, error()}.
-in_home(undefined, Called, _Fun) ->
+-spec with_context(pid() | undefined | {error, error()}, py_error:called(),
+                   fun((pid()) -> Result)) -> Result | {error, error()}.
+with_context(undefined, Called, _Fun) ->
     ?BADARG(Called, {argument, 1, <<"not a handle on a Python object">>});
-in_home({error, _} = Error, _Called, _Fun) ->
+with_context({error, _} = Error, _Called, _Fun) ->
     Error;
-in_home(Ctx, _Called, Fun) ->
+with_context(Ctx, _Called, Fun) ->
     Fun(Ctx).
 
 -spec check_list(term(), pos_integer(), py_error:called()) -> ok.

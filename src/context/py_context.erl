@@ -45,7 +45,7 @@
 %% What it is.
 -export([get_interp_id/1, is_subinterp/1, info/1]).
 %% For py.
--export([home/1, home/2]).
+-export([context_of/1, context_of/2]).
 
 -export_type([context_mode/0, options/0, overload/0]).
 -export_type([call_options/0, object_options/0, buffer_options/0]).
@@ -352,7 +352,7 @@ to_term(Object, Options) when is_reference(Object), node(Object) =/= node() ->
     py_erpc:on_node(node(Object), ?MODULE, to_term, [Object, Options], timeout_in(Options));
 to_term(Object, Options) ->
     Called = {?MODULE, to_term, [Object, Options]},
-    with_home(Object, Called, fun(Ctx) ->
+    with_context_of(Object, Called, fun(Ctx) ->
         with_object_options(Options, fun(Checked) ->
             run(Ctx, {to_term, Object}, Checked, Called)
         end)
@@ -375,7 +375,7 @@ to_buffer(Object, Options) when is_reference(Object), node(Object) =/= node() ->
     py_erpc:on_node(node(Object), ?MODULE, to_buffer, [Object, Options], timeout_in(Options));
 to_buffer(Object, Options) ->
     Called = {?MODULE, to_buffer, [Object, Options]},
-    with_home(Object, Called, fun(Ctx) ->
+    with_context_of(Object, Called, fun(Ctx) ->
         with_buffer_options(Options, fun(Share, Checked) ->
             run(Ctx, {to_buffer, Object, Share}, Checked, Called)
         end)
@@ -399,19 +399,19 @@ is_ref(Term) ->
     py_nif:object_context(Term) =/= undefined.
 
 %% @private The context of the object behind a handle.
--spec home(term()) -> pid() | undefined | {error, error()}.
-home(Object) ->
-    home(Object, infinity).
+-spec context_of(term()) -> pid() | undefined | {error, error()}.
+context_of(Object) ->
+    context_of(Object, infinity).
 
 %% @private With a timeout, in ms, for an object of another node.
--spec home(term(), timeout()) -> pid() | undefined | {error, error()}.
-home(Object, Timeout) when is_reference(Object), node(Object) =/= node() ->
-    py_erpc:on_node(node(Object), ?MODULE, home, [Object], Timeout);
-home(Object, _Timeout) ->
+-spec context_of(term(), timeout()) -> pid() | undefined | {error, error()}.
+context_of(Object, Timeout) when is_reference(Object), node(Object) =/= node() ->
+    py_erpc:on_node(node(Object), ?MODULE, context_of, [Object], Timeout);
+context_of(Object, _Timeout) ->
     py_nif:object_context(Object).
 
--spec with_home(object(), py_error:called(), fun((pid()) -> Result)) -> Result.
-with_home(Object, Called, Fun) ->
+-spec with_context_of(object(), py_error:called(), fun((pid()) -> Result)) -> Result.
+with_context_of(Object, Called, Fun) ->
     case py_nif:object_context(Object) of
         undefined -> ?BADARG(Called, {argument, 1, <<"not a handle on a Python object">>});
         Ctx -> Fun(Ctx)

@@ -160,7 +160,7 @@ on_behalf(_Pid, Request) -> Request.
 as_stream(Request) ->
     flag(?FLAG_STREAM, Request).
 
-%% A coroutine is not run but comes as `{parked, Handle}'.
+%% A coroutine is not run but comes as `{deferred, Handle}'.
 -spec defer_coroutines(request()) -> request().
 defer_coroutines(Request) ->
     flag(?FLAG_DEFER, Request).

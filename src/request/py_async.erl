@@ -22,7 +22,7 @@
 -type limit() :: timeout().
 %% How long the call may take. The limit holds although no process waits.
 -type submitted() :: {waiting, pid(), py_nif:seq()} | {error, term()}.
--type result() :: {ok, term()} | {error, term()} | {parked, reference()}.
+-type result() :: {ok, term()} | {error, term()} | {deferred, reference()}.
 -type owner() :: {spawn_call, pid()} | {cast, pid(), iodata()}.
 
 %% ------------------------------------------------------------------ results by message
@@ -245,11 +245,11 @@ submit_deferring(Request, Ref, N, Deadline) ->
     [{ok, term()} | {error, term()}].
 gathered(Results, Flags, Deadline) ->
     Numbered = numbered(Results),
-    case [{py_context:home(Handle), {N, Handle}} || {N, {parked, Handle}} <- Numbered] of
+    case [{py_context:context_of(Handle), {N, Handle}} || {N, {deferred, Handle}} <- Numbered] of
         [] ->
             Results;
-        Parked ->
-            Groups = numbered(maps:to_list(groups(Parked))),
+        Deferred ->
+            Groups = numbered(maps:to_list(groups(Deferred))),
             Ref = make_ref(),
             Submitted = [{N, gather(Ctx, Coroutines, {Ref, N}, Flags, py_deadline:left(Deadline))}
                          || {N, {Ctx, Coroutines}} <- Groups],

@@ -2,14 +2,14 @@
 //!
 //! The folders are layers, each of which uses those below it only:
 //!
-//! - [`nifs`]: every NIF of `py_nif.erl`. `testing`: hooks of tests (behind features).
-//! - [`job`]: a request as the job of a context's thread.
-//! - [`outbound`]: messages to Erlang's processes. [`resources`]: references that Erlang holds.
-//! - [`exec`]: what a request does. [`erlang_module`]: the Python module `erlang`.
-//! - [`thread`]: what a context's thread keeps, and what it needs of the layers above (`host.rs`).
-//! - [`convert`]: values, both ways. [`erlang_types`]: Python types for terms.
-//! - [`request`]: a request's data, its flags, its errors.
-//! - [`term`]: terms. [`settings`]. [`scheduler`]: which scheduler runs this.
+//! - `nifs`: every NIF of `py_nif.erl`. `testing`: hooks of tests (behind features).
+//! - `job`: a request as the job of a context's thread.
+//! - `outbound`: messages to Erlang's processes. `resources`: references that Erlang holds.
+//! - `exec`: what a request does. `erlang_module`: the Python module `erlang`.
+//! - `thread`: what a context's thread keeps, and what it needs of the layers above (`host.rs`).
+//! - `convert`: values, both ways. `erlang_types`: Python types for terms.
+//! - `request`: a request's data, its flags, its errors.
+//! - `term`: terms. `settings`. `scheduler`: which scheduler runs this.
 //!
 //! Nothing from `exec` down knows NIFs, mailboxes or services: it sees the upper layers through the
 //! traits of `thread::host` and `convert::handles` only.

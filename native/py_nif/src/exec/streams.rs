@@ -61,13 +61,13 @@ impl<'a> Executor<'a> {
         self.or_exception(result)
     }
 
-    /// `{parked, Handle}`: a coroutine that is to run beside others.
+    /// `{deferred, Handle}`: a coroutine that is to run beside others.
     pub(super) fn deferred(
         &mut self,
         reply_env: *mut ErlNifEnv,
         coroutine: Object,
     ) -> Result<ErlNifTerm, Error> {
-        self.tagged(reply_env, "parked", coroutine)
+        self.tagged(reply_env, "deferred", coroutine)
     }
 
     /// `{ok, Handle}` on an iterator over the value.

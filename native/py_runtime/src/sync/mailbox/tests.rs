@@ -1,5 +1,5 @@
 //! What the mailbox does, one call after the other. The interleavings are in
-//! `tests/interleavings.rs`.
+//! `tests/interleavings.rs`. It is over 400 lines because each rule has a test of its own.
 
 use super::*;
 

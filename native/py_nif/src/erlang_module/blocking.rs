@@ -15,7 +15,7 @@ pub(super) fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Waits for this thread's in_flight without the GIL; an interrupted job waits no longer.
+/// Waits for what is in flight, without the GIL; an interrupted job waits no longer.
 pub(super) fn wait(
     py: Attached<'_>,
     job: Option<&CurrentJob<'_>>,

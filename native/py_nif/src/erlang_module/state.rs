@@ -36,10 +36,13 @@ pub(crate) fn classes(py: Attached<'_>) -> Result<Classes, Exception> {
 /// The module. An error if Python code has put another one in its place.
 pub(super) fn import(py: Attached<'_>) -> Result<Object, Exception> {
     let module = Object::import(py, NAME).ok_or_else(|| Exception::take(py))?;
+    let definition = DEFINITION.load(Ordering::Acquire);
+    // A module that is written in Python has no definition, nor have we before the first import.
     // SAFETY: attached; a definition is asked for only if the object is a module.
     let is_ours = unsafe {
-        ffi::PyModule_Check(module.as_ptr()) != 0
-            && ffi::PyModule_GetDef(module.as_ptr()) == DEFINITION.load(Ordering::Acquire)
+        !definition.is_null()
+            && ffi::PyModule_Check(module.as_ptr()) != 0
+            && ffi::PyModule_GetDef(module.as_ptr()) == definition
     };
     py_runtime::exception::clear(py);
     if is_ours { Ok(module) } else { Err(not_ours()) }

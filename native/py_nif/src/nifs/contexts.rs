@@ -54,7 +54,7 @@ fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> Ni
 
 /// A context's options, all of them: `#{mode, max_queue, preload, on_caller_down, stuck_after,
 /// interrupt_grace, overload, pool}`. Other keys are ignored.
-fn config(label: u64, options: Term) -> NifResult<Config> {
+fn config(owner_id: u64, options: Term) -> NifResult<Config> {
     const BAD: rustler::Error = rustler::Error::BadArg;
     let env = options.get_env();
     let option = |key: Atom| options.map_get(key.encode(env));
@@ -73,7 +73,7 @@ fn config(label: u64, options: Term) -> NifResult<Config> {
         _ => return Err(BAD),
     };
     Ok(Config {
-        owner_id: label,
+        owner_id,
         mode: decode_mode(option(atoms::mode())?.decode()?)?,
         max_queue: match max_queue.decode::<Atom>() {
             Ok(infinity) if infinity == atoms::infinity() => usize::MAX,

@@ -2,8 +2,8 @@
 //! them are in flight.
 //!
 //! Implements what [`crate::thread`] needs of them (`processes.rs`), and uses [`crate::resources`]
-//! and what is below it. It must never touch Python: most of it runs on a thread that has detached
-//! from its interpreter.
+//! and what is below it. It must never touch Python: answers come on schedulers, and a thread that
+//! waits has detached from its interpreter.
 
 pub(crate) mod callback;
 pub(crate) mod callback_names;

@@ -151,7 +151,7 @@ impl ProcessId {
         self.0
     }
 
-    /// The word of the pid, by which contexts are labelled and processes compared.
+    /// The word of the pid, by which contexts know their owners and processes are compared.
     pub(crate) fn bits(self) -> usize {
         to_bits(pid_term(self.0))
     }

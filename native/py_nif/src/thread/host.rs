@@ -2,7 +2,8 @@
 //!
 //! The layers above implement these traits: nothing from here down knows of NIFs, mailboxes or
 //! services. A call through one of them is made per request, per call of an Erlang function, per
-//! line of output; never per element of a value.
+//! line of output, per item of a stream. Only [`Handles`] is called per element of a value, for one
+//! that is a reference, an object without a term or a large buffer.
 
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};

@@ -1,4 +1,4 @@
-//! NameCache of modules, functions and variables, from terms to Python strings.
+//! Names of modules, functions and variables, from terms to Python strings.
 //!
 //! Runs on a context thread. Atoms stand for the same text for the VM's whole life, so each context
 //! keeps the interned string of every atom it has met: a call by atoms makes no strings. Other

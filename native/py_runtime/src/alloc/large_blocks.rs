@@ -135,6 +135,9 @@ mod tests {
 
     const NONE: *mut c_void = std::ptr::null_mut();
 
+    /// For tests of the cache itself: while another thread has its lock, nothing is cached.
+    static ALONE: Mutex<()> = Mutex::new(());
+
     #[test]
     fn a_cached_block_is_given_out_where_it_fits_best_and_wastes_little() {
         let block = |start, size| Block { start, size };
@@ -158,6 +161,7 @@ mod tests {
     #[test]
     fn blocks_are_zeroed_and_grow_whether_they_were_cached_or_not() {
         const SIZE: usize = 3 * LARGE;
+        let _alone = ALONE.lock();
         for _ in 0..3 {
             let start = calloc(NONE, 3, LARGE).cast::<u8>();
             // SAFETY: the block has that size, all of it initialised, and nobody else has it.
@@ -176,6 +180,7 @@ mod tests {
 
     #[test]
     fn blocks_are_kept_if_they_are_large_and_given_out_again() {
+        let _alone = ALONE.lock();
         let is_kept =
             |start: *mut c_void| CACHE.lock().iter().any(|block| block.start == start as usize);
         let small = malloc(NONE, LARGE / 2);

@@ -68,7 +68,7 @@ pub(crate) struct ExportTable(Mutex<ExportState>);
 
 #[derive(Debug, Default)]
 struct ExportState {
-    /// ExportTable that live, wherever they are.
+    /// How many exports live, wherever they are.
     live: usize,
     /// Those of them that were dropped since the mailbox ended.
     after_end: Vec<PyBuffer>,

@@ -48,11 +48,13 @@ acts_as_the_configured_virtual_environment(Config) ->
     Venv = filename:join(proplists:get_value(priv_dir, Config), "venv"),
     ok = run(Base, ["-m", "venv", "--without-pip", Venv]),
     with_vm(#{python => Venv}, fun(Vm) ->
-        {ok, Prefix} = eval(Vm, <<"__import__('sys').prefix">>),
-        ?assertEqual(unicode:characters_to_binary(Venv), Prefix),
-        %% It is reported as the one that is in use, until another one is.
-        {ok, #{active := true, venv_path := Prefix, site_packages := Packages}} =
+        %% It is reported as the one that is in use, until another one is; before the application
+        %% is started, too.
+        {ok, #{active := true, venv_path := Prefix, site_packages := Packages}} = Info =
             peer:call(Vm, py, venv_info, []),
+        ?assertEqual({ok, Prefix}, eval(Vm, <<"__import__('sys').prefix">>)),
+        ?assertEqual(unicode:characters_to_binary(Venv), Prefix),
+        ?assertEqual(Info, peer:call(Vm, py, venv_info, [])),
         ?assert(filelib:is_dir(Packages)),
         ok = peer:call(Vm, application, stop, [py_context_router]),
         {ok, #{active := true, venv_path := Prefix}} = peer:call(Vm, py, venv_info, [])

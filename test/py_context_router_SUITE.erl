@@ -69,6 +69,7 @@ groups() ->
      an_atom_that_comes_later_names_the_same,
      what_is_no_name_is_refused,
        what_is_registered_survives_the_death_of_its_writer,
+       a_writer_goes_on_with_a_new_version_of_its_module,
        init_pool_registry_is_safe_any_number_of_times,
        registry_is_a_map]},
      {observing, [],
@@ -733,6 +734,42 @@ killed(Server) ->
 crashed(Server) ->
     ?assertExit({{function_clause, _}, _}, gen_server:call(Server, no_request)),
     ok.
+
+%% Twice, so that the version with which the process has begun is purged.
+a_writer_goes_on_with_a_new_version_of_its_module(_Config) ->
+    {ok, _} = application:ensure_all_started(py_context_router),
+    Writers = [py_registry, py_callback_registry, py_context_setup],
+    Before = [whereis(Writer) || Writer <- Writers],
+    try
+        [ok = load_version(Writer, N) || N <- [1, 2], Writer <- Writers],
+        ?assertEqual(ok, py_context_router:register_pool(io, version)),
+        ?assertEqual(ok, py:register_function(version, fun() -> 2 end)),
+        ?assertEqual(ok, py:import(keyword)),
+        ?assertEqual(Before, [whereis(Writer) || Writer <- Writers])
+    after
+        [begin
+             _ = code:purge(Writer),
+             {module, Writer} = code:load_file(Writer)
+         end || Writer <- Writers]
+    end.
+
+%% Functions of the same code are those of the version before, so each version has other code.
+load_version(Module, N) ->
+    {ok, {Module, [{abstract_code, {_, Forms}}]}} =
+        beam_lib:chunks(code:which(Module), [abstract_code]),
+    {Head, [First | Functions]} =
+        lists:splitwith(fun(Form) -> element(1, Form) =/= function end, Forms),
+    Version = {function, 0, version, 0, [{clause, 0, [], [], [{integer, 0, N}]}]},
+    Exported = {attribute, 0, export, [{version, 0}]},
+    {Attributes, Spec} = lists:splitwith(fun(Form) -> not is_spec(Form) end, Head),
+    {ok, Module, Binary} =
+        compile:forms(Attributes ++ [Exported] ++ Spec ++ [Version, First | Functions]),
+    _ = code:purge(Module),
+    {module, Module} = code:load_binary(Module, code:which(Module), Binary),
+    ok.
+
+is_spec({attribute, _, spec, _}) -> true;
+is_spec(_Form) -> false.
 
 init_pool_registry_is_safe_any_number_of_times(_Config) ->
     ?assertEqual(ok, py_context_router:init_pool_registry()),

@@ -16,8 +16,9 @@
 -type store(Value) :: #{key := term(),
                         empty := Value,
                         %% What is to be done with each new value, and with the one of a crashed
-                        %% process.
-                        publish := fun((Value) -> ok)}.
+                        %% process. As `fun Module:Function/1': the process keeps it, and must not
+                        %% be left with one of a version of the module that has been purged.
+                        publish => fun((Value) -> ok)}.
 
 %% How long a process that has died may take to be restarted, in ms.
 -define(RESTART_TIMEOUT, 1_000).
@@ -50,26 +51,30 @@ update(Name, Change, Ms) ->
 
 %% When the application stops.
 -spec forget(store(_Value)) -> ok.
-forget(#{key := Key, empty := Empty, publish := Publish}) ->
+forget(#{key := Key, empty := Empty} = Store) ->
     _ = persistent_term:erase(Key),
-    Publish(Empty).
+    publish(Empty, Store).
+
+-spec publish(Value, store(Value)) -> ok.
+publish(Value, #{publish := Publish}) -> Publish(Value);
+publish(_Value, #{}) -> ok.
 
 %% ------------------------------------------------------------------ the process
 
 -spec init(store(Value)) -> {ok, store(Value)}.
-init(#{publish := Publish} = Store) ->
+init(Store) ->
     %% Trapped, so that the value is erased when the application stops.
     _ = process_flag(trap_exit, true),
-    ok = Publish(read(Store)),
+    ok = publish(read(Store), Store),
     {ok, Store}.
 
 -spec handle_call({update, fun((Value) -> Value)}, gen_server:from(), store(Value)) ->
     {reply, ok, store(Value)}.
-handle_call({update, Change}, _From, #{key := Key, publish := Publish} = Store) ->
+handle_call({update, Change}, _From, #{key := Key} = Store) ->
     New = Change(read(Store)),
     %% Does nothing if the value is the same.
     ok = persistent_term:put(Key, New),
-    {reply, Publish(New), Store}.
+    {reply, publish(New, Store), Store}.
 
 -spec handle_cast(term(), store(Value)) -> {noreply, store(Value)}.
 handle_cast(_Message, Store) ->

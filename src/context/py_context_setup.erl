@@ -77,4 +77,4 @@ forget() ->
 
 -spec store() -> py_store:store([step()]).
 store() ->
-    #{key => {py_context_router, setup}, empty => [], publish => fun(_Steps) -> ok end}.
+    #{key => {py_context_router, setup}, empty => []}.

@@ -102,7 +102,7 @@ forget() ->
 
 -spec store() -> py_store:store(#registrations{}).
 store() ->
-    #{key => ?KEY, empty => #registrations{}, publish => fun(_Registrations) -> ok end}.
+    #{key => ?KEY, empty => #registrations{}}.
 
 -spec added(binary(), binary(), atom(), #registrations{}) -> #registrations{}.
 added(Module, Func, Pool, All) ->

@@ -6,6 +6,8 @@
 -module(py_callback_registry).
 
 -export([start_link/0, is_taken/1, register/3, unregister/1, find/1, forget/0]).
+%% For py_store.
+-export([publish_names/1]).
 
 -export_type([name/0, target/0, values/0]).
 
@@ -75,8 +77,9 @@ forget() ->
 
 -spec store() -> py_store:store(functions()).
 store() ->
-    #{key => ?KEY, empty => #{}, publish => fun publish_names/1}.
+    #{key => ?KEY, empty => #{}, publish => fun ?MODULE:publish_names/1}.
 
+%% Python code gets an error for a name that is not among them.
 -spec publish_names(functions()) -> ok.
 publish_names(Functions) ->
     py_nif:set_callback_names([{Name, Values} || {Name, {_, Values}} <- maps:to_list(Functions)]).

@@ -67,6 +67,8 @@ info() ->
 info(none) ->
     #{active => false};
 info({ok, Path}) ->
+    %% The application may not have been started.
+    ok = py_boot:load(),
     [Major, Minor | _] = binary:split(py_nif:version(), <<".">>, [global]),
     Lib = <<"python", Major/binary, ".", Minor/binary>>,
     #{active => true, venv_path => Path,

@@ -212,8 +212,7 @@ call(Ctx, Module, Func, Args, Kwargs, Timeout) ->
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env)
   when ?IS_NAME(Module), ?IS_NAME(Func), Kwargs =:= #{}, is_pid(Ctx), node(Ctx) =:= node(),
        is_list(Args), ?IS_TIMEOUT(Timeout), ?IS_ENV(Env) ->
-    Call = py_request:new(Ctx, {call, Module, Func, Args, Kwargs}, {Timeout, Env, 0}),
-    py_submit:run(Ctx, Call);
+    py_submit:call(Ctx, Module, Func, Args, Env, Timeout);
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) when ?IS_ENV(Env) ->
     call_checked([Ctx, Module, Func, Args, Kwargs, Timeout, Env], {Timeout, Env, 0});
 call(Ctx, Module, Func, Args, Kwargs, Timeout, Env) ->

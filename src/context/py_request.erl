@@ -16,7 +16,7 @@
 -export([target/1, timeout/1, flags/1, survives_caller/1, leaves_state/1, is_of_process/1]).
 -export([describe/1, describe_native/1]).
 %% Sending one.
--export([native/2]).
+-export([native/2, native_call/5]).
 
 -export_type([request/0, target/0, work/0]).
 
@@ -240,3 +240,10 @@ native(#request{work = Work, env = Env, flags = Flags}, Key) ->
         {gather, Coroutines, Timeout} -> {gather, Key, Flags, Coroutines, Timeout};
         new_env -> {new_env, Key, Flags}
     end.
+
+%% The same of a call with neither keyword arguments nor options: the most frequent request, which
+%% needs no record on its way.
+-spec native_call(py_nif:key(), name(), name(), py_context:args(), py_nif:env()) ->
+    py_nif:request().
+native_call(Key, Module, Func, Args, Env) ->
+    {call, Key, 0, Module, Func, Args, #{}, Env}.

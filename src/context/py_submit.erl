@@ -5,7 +5,7 @@
 %% request goes.
 -module(py_submit).
 
--export([run/2, submit/3, submit_async/2, submit_cast/3]).
+-export([run/2, call/6, submit/3, submit_async/2, submit_cast/3]).
 
 %% How often a caller polls for its reply before it waits: for some µs.
 -define(MAX_POLLS, 100).
@@ -17,6 +17,14 @@ run(Ctx, Request) ->
     Ref = make_ref(),
     Native = py_request:native(Request, Ref),
     submitted(py_nif:submit_sync(Ctx, Native), Ref, Ctx, Native, py_request:timeout(Request)).
+
+%% The same for a call with neither keyword arguments nor options.
+-spec call(pid(), atom() | binary(), atom() | binary(), py_context:args(), py_nif:env(),
+           timeout()) -> term().
+call(Ctx, Module, Func, Args, Env, Timeout) ->
+    Ref = make_ref(),
+    Native = py_request:native_call(Ref, Module, Func, Args, Env),
+    submitted(py_nif:submit_sync(Ctx, Native), Ref, Ctx, Native, Timeout).
 
 %% Without waiting. The result comes as the message `{Key, Result}'.
 -spec submit(pid(), py_request:request(), py_nif:key()) -> py_nif:seq() | {error, term()}.

@@ -1,9 +1,9 @@
 //! Waiting and waking: queues, reply states, threads.
 //!
 //! Nothing here knows Python, and no other folder is used. What decides by atomics or hand-made
-//! waiting uses the synchronisation types below, exchangeable for loom's: `tests/interleavings.rs`
-//! builds the crate with the feature `loom` and runs every interleaving. What is called back under a
-//! lock is documented as such, and must not wait.
+//! waiting uses the synchronisation types below, exchangeable for loom's:
+//! `tests/interleavings.rs` builds the crate with the feature `loom` and runs every interleaving.
+//! What is called back under a lock is documented as such, and must not wait.
 
 pub(crate) mod adaptive_spin;
 pub(crate) mod background;

@@ -35,6 +35,9 @@ const SLOW_AFTER: Duration = Duration::from_secs(1);
 /// How long it keeps polling while no context works. So calls that come now and then needn't wake
 /// it.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How much longer than a poll the pause after it lasts, at least: thousands of contexts don't make
+/// the watchdog take more than a tenth of a core.
+const MIN_PAUSE_PER_POLL: u32 = 9;
 
 static TARGETS: Mutex<List> = Mutex::new(List { contexts: Vec::new(), clean_at: 0 });
 static IS_RUNNING: Mutex<bool> = Mutex::new(false);
@@ -101,14 +104,16 @@ fn targets() -> Vec<Arc<dyn WatchTarget>> {
 fn run() {
     let mut worked_at = Instant::now();
     loop {
+        let began = Instant::now();
         let pause = poll();
+        let took = began.elapsed();
         if pause.is_some() {
             worked_at = Instant::now();
         } else if worked_at.elapsed() > IDLE_TIMEOUT {
             wakeup::WATCHDOG.wait_unless(is_work);
             worked_at = Instant::now();
         }
-        std::thread::sleep(pause.unwrap_or(POLL));
+        std::thread::sleep(pause.unwrap_or(POLL).max(took * MIN_PAUSE_PER_POLL));
     }
 }
 

@@ -303,6 +303,17 @@ impl Subject {
         }
     }
 
+    /// The same. On a busy machine what its thread does at its end may be found stuck before, too.
+    pub(crate) fn ended_after_reports(&self) {
+        loop {
+            match self.next_event() {
+                Event::Ended => return,
+                Event::Stuck => (),
+                other => panic!("it should have ended: {other:?}"),
+            }
+        }
+    }
+
     /// Waits until it is found stuck.
     pub(crate) fn stuck(&self) {
         let event = self.next_event();

@@ -130,7 +130,7 @@ fn a_killed_context_that_stays_counts_until_it_goes() {
         assert!(matches!(refused, Err(SubmitError::Quarantined(_))));
         blocked.release().silence();
         subject.stuck();
-        subject.ended();
+        subject.ended_after_reports();
         assert_eq!(subject.context.quarantine().stuck(), 0);
         wait_for_no_threads();
     });
@@ -207,7 +207,7 @@ fn a_finalizer_that_does_not_return_is_found_in_a_context_that_drains() {
         subject.context.drain();
         subject.stuck();
         drop(lasts);
-        subject.ended();
+        subject.ended_after_reports();
         assert_eq!(subject.context.quarantine().stuck(), 0);
         wait_for_no_threads();
     });
@@ -224,7 +224,7 @@ fn a_context_that_was_killed_and_does_not_come_to_its_end_counts_until_it_does()
         wait_until(|| subject.context.quarantine().is_full());
         drop(lasts);
         subject.stuck();
-        subject.ended();
+        subject.ended_after_reports();
         assert_eq!(subject.context.quarantine().stuck(), 0);
         wait_for_no_threads();
     });

@@ -166,12 +166,15 @@ tools_of_the_standard_library_find_what_runs(Config) ->
     Script = filename:join(?config(priv_dir, Config), "script.py"),
     ok = file:write_file(Script, <<"import __main__, pickle\nclass K: pass\n"
                                    "fine = bool(pickle.dumps(K())) and __main__.K is K">>),
-    Code = <<"import __main__, doctest, cProfile, inspect, os, runpy, sys, timeit, warnings\n"
+    %% CPython 3.12 has _lsprof, and so cProfile, in the main interpreter only.
+    Code = <<"import __main__, doctest, inspect, os, runpy, sys, timeit, warnings\n"
+             "try: import cProfile as profiler\n"
+             "except ImportError: import profile as profiler\n"
              "def double(n):\n"
              "    '''\n    >>> double(21)\n    42\n    '''\n"
              "    return 2 * n\n"
              "tested = doctest.testmod()\n"
-             "cProfile.run('profiled = double(3)', os.devnull)\n"
+             "profiler.run('profiled = double(3)', os.devnull)\n"
              "timed = []\n"
              "timeit.timeit('timed.append(n)', 'from __main__ import timed, double; n = double(2)',"
              " number=1)\n"

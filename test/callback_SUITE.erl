@@ -289,10 +289,10 @@ what_another_vm_has_pickled_is_refused(_Config) ->
     ?assertMatch({ok, [_, _]}, unpickled(Ctx, [Pid, Ref])),
     %% A node that gets a name is another one to its own identifiers of before.
     case test_helpers:start_distribution() of
-        started ->
+        started = Started ->
             [?assertMatch({error, {'ValueError', <<_:24, _/binary>>}}, unpickled(Ctx, [Each]))
              || Each <- [Pid, Ref]],
-            ok = net_kernel:stop(),
+            ok = test_helpers:stop_distribution(Started),
             ?assertMatch({ok, [_, _]}, unpickled(Ctx, [Pid, Ref]));
         _Running ->
             ok

@@ -275,7 +275,11 @@ start_distribution() ->
     end.
 
 %% Of what `start_distribution/0' returned: what was running before goes on.
-stop_distribution(started) -> net_kernel:stop();
+%% The VM forgets its name as net_kernel's process exits, which may be after the supervisor's word.
+stop_distribution(started) ->
+    ok = net_kernel:stop(),
+    _ = eventually(fun() -> not is_alive() end),
+    ok;
 stop_distribution(running) -> ok.
 
 %% ------------------------------------------------------------------ numpy

@@ -35,9 +35,12 @@ const SLOW_AFTER: Duration = Duration::from_secs(1);
 /// How long it keeps polling while no context works. So calls that come now and then needn't wake
 /// it.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
-/// How much longer than a poll the pause after it lasts, at least: thousands of contexts don't make
-/// the watchdog take more than a tenth of a core.
-const MIN_PAUSE_PER_POLL: u32 = 9;
+/// How much longer than a poll the pause after it lasts: thousands of contexts don't make the
+/// watchdog take more than a tenth of a core.
+const PAUSE_PER_POLL: u32 = 9;
+/// But no longer than this. A poll also takes long when its thread is scheduled out, and jobs whose
+/// callers are gone must be stopped on a busy machine, too.
+const MAX_PAUSE: Duration = Duration::from_millis(100);
 
 static TARGETS: Mutex<List> = Mutex::new(List { contexts: Vec::new(), clean_at: 0 });
 static IS_RUNNING: Mutex<bool> = Mutex::new(false);
@@ -113,7 +116,8 @@ fn run() {
             wakeup::WATCHDOG.wait_unless(is_work);
             worked_at = Instant::now();
         }
-        std::thread::sleep(pause.unwrap_or(POLL).max(took * MIN_PAUSE_PER_POLL));
+        let rest = (took * PAUSE_PER_POLL).min(MAX_PAUSE);
+        std::thread::sleep(pause.unwrap_or(POLL).max(rest));
     }
 }
 

@@ -4,7 +4,7 @@
 //! be counted and turns compared.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, PipeWriter, pipe};
+use std::io::{BufRead, BufReader, PipeWriter, Write, pipe};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -525,9 +525,24 @@ pub(crate) fn wait_for_no_threads() {
         if threads.is_empty() {
             return;
         }
-        assert!(start.elapsed() < MAX_WAIT, "left behind: {threads:?}");
+        if start.elapsed() > MAX_WAIT {
+            end_for_threads_left(&threads);
+        }
         std::thread::yield_now();
     }
+}
+
+/// Ends the process: each test that follows would wait for these threads, too. Says first where
+/// they are, past the capture of the test's own output, which would be lost.
+fn end_for_threads_left(threads: &[String]) -> ! {
+    let mut report = format!("left behind: {threads:?}\n");
+    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let line = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let [name, state, place] = ["comm", "syscall", "wchan"].map(line);
+        report += &format!("{}: {} in {place}\n", name.trim(), state.trim());
+    }
+    let _ = std::io::stderr().write_all(report.as_bytes());
+    std::process::abort()
 }
 
 /// A pipe from Python code whose context may be gone.

@@ -507,6 +507,15 @@ pub(crate) fn context_threads() -> Vec<String> {
     names.filter(|name| name.starts_with("py_ctx_") || name.starts_with("py_interrupt")).collect()
 }
 
+/// A test that fails leaves no thread behind for which those after it would wait.
+impl Drop for Subject {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.context.kill("its test has failed");
+        }
+    }
+}
+
 /// Waits until it is so.
 pub(crate) fn wait_until(condition: impl Fn() -> bool) {
     let start = Instant::now();

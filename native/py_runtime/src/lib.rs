@@ -26,7 +26,7 @@ mod sync;
 
 pub use boot::environment;
 pub use context::{export, handle, job, quarantine};
-pub use cpython::{code, exception, namespace, object, version};
+pub use cpython::{code, exception, namespace, object, version, view};
 pub use gil::handoff;
 pub use interpreter::mode;
 pub use pyo3_ffi as ffi;

@@ -121,12 +121,7 @@ fn running_loop(py: Attached<'_>) -> Option<Object> {
 
 fn swap_current_task(py: Attached<'_>, event_loop: &Object, task: &Object) -> Option<Object> {
     let swap = function(py, "asyncio.tasks", c"_swap_current_task")?;
-    let args = [event_loop.as_ptr(), task.as_ptr()];
-    // SAFETY: attached; the function and both arguments are live, and there are two of them.
-    unsafe {
-        let result = ffi::PyObject_Vectorcall(swap.as_ptr(), args.as_ptr(), args.len(), null_mut());
-        Object::from_owned(py, result)
-    }
+    swap.call(py, [event_loop, task])
 }
 
 fn set_running_loop(py: Attached<'_>, event_loop: &Object) {

@@ -108,15 +108,16 @@ impl Source {
             return code.ok_or_else(|| Exception::take(py));
         }
         let code = compile(py, self.text, self.filename, Kind::Statements)?;
-        // SAFETY: attached; the code object is live, and a marshalled object is a `bytes`.
-        unsafe {
+        // SAFETY: attached; the code object is live.
+        let bytes = unsafe {
             let version = ffi::Py_MARSHAL_VERSION;
             let bytes = ffi::PyMarshal_WriteObjectToString(code.as_ptr(), version);
-            let bytes = Object::from_owned(py, bytes).ok_or_else(|| Exception::take(py))?;
-            let length = usize::try_from(ffi::PyBytes_Size(bytes.as_ptr())).unwrap_or(0);
-            let start = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>();
-            let _ = self.marshalled.set(std::slice::from_raw_parts(start, length).to_vec());
-        }
+            Object::from_owned(py, bytes)
+        };
+        let bytes = bytes.ok_or_else(|| Exception::take(py))?;
+        // A marshalled object is a `bytes`.
+        let contents = bytes.contents(py).ok_or_else(|| Exception::take(py))?;
+        let _ = self.marshalled.set(contents.to_vec());
         Ok(code)
     }
 }

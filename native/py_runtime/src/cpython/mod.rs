@@ -5,9 +5,11 @@
 
 pub(crate) mod async_exc;
 pub mod code;
+mod collections;
 pub mod exception;
 pub mod namespace;
 pub mod object;
 pub(crate) mod read;
 pub(crate) mod unbound;
 pub mod version;
+pub mod view;

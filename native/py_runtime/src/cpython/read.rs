@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use pyo3_ffi as ffi;
 
+use crate::cpython::exception::{clear, set_no_memory};
 use crate::cpython::object::{Attached, Object};
 
 /// An integer of an object. `None`: it has none of that name, and an exception may be set.
@@ -26,16 +27,10 @@ pub(crate) fn integer_attribute(py: Attached<'_>, object: &Object, name: &CStr) 
 pub fn lossy_text(py: Attached<'_>, text: &Object) -> Option<String> {
     const UTF8: &CStr = c"utf-8";
     const ESCAPE: &CStr = c"backslashreplace";
-    let mut len = 0;
-    // SAFETY: `text` is live, and so is its UTF-8 as long as that; a non-`str` makes the call fail.
-    unsafe {
-        let start = ffi::PyUnicode_AsUTF8AndSize(text.as_ptr(), &raw mut len).cast::<u8>();
-        if !start.is_null() {
-            let utf8 = std::slice::from_raw_parts(start, usize::try_from(len).ok()?);
-            return copy(utf8);
-        }
-        ffi::PyErr_Clear();
+    if let Some(utf8) = text.utf8(py) {
+        return copy(py, utf8);
     }
+    clear(py);
     // SAFETY: `text` is live; a non-`str` makes the call fail with a TypeError, not misbehave.
     let bytes = unsafe {
         Object::from_owned(
@@ -43,22 +38,15 @@ pub fn lossy_text(py: Attached<'_>, text: &Object) -> Option<String> {
             ffi::PyUnicode_AsEncodedString(text.as_ptr(), UTF8.as_ptr(), ESCAPE.as_ptr()),
         )
     }?;
-    // SAFETY: an encoded string is a `bytes`; its buffer lives as long as `bytes`.
-    let slice = unsafe {
-        let start = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>();
-        let len = usize::try_from(ffi::PyBytes_Size(bytes.as_ptr())).ok()?;
-        std::slice::from_raw_parts(start, len)
-    };
-    copy(slice)
+    copy(py, bytes.contents(py)?)
 }
 
 /// A copy of text whose length comes from Python code. `None`: there is no memory, and
 /// `MemoryError` is set.
-fn copy(utf8: &[u8]) -> Option<String> {
+fn copy(py: Attached<'_>, utf8: &[u8]) -> Option<String> {
     let mut text = String::new();
     if text.try_reserve_exact(utf8.len()).is_err() {
-        // SAFETY: attached, as every owner of an `Object` is.
-        unsafe { ffi::PyErr_NoMemory() };
+        set_no_memory(py);
         return None;
     }
     // As CPython has made it, it is UTF-8.

@@ -11,14 +11,16 @@ use parking_lot::{Mutex, MutexGuard};
 use pyo3_ffi as ffi;
 
 use super::mode::Mode;
-use super::{Interpreter, InterpreterPtr, new_state, parked, reset};
+use super::{Interpreter, InterpreterPtr, end_current_state, new_state, parked, reset};
 use crate::boot;
 #[cfg(not(Py_3_13))]
 use crate::cpython::code;
 #[cfg(not(Py_3_13))]
-use crate::cpython::namespace::library_namespace;
+use crate::cpython::exception::clear;
 #[cfg(not(Py_3_13))]
-use crate::cpython::object::Attached;
+use crate::cpython::namespace::{library_namespace, modules};
+#[cfg(not(Py_3_13))]
+use crate::cpython::object::{Attached, Object};
 use crate::gil::{self, switch_interval};
 #[cfg(not(Py_3_12))]
 use crate::sync::os_thread;
@@ -150,8 +152,7 @@ unsafe fn create(
             Ok(tstate) => {
                 ffi::PyEval_SaveThread();
                 ffi::PyEval_RestoreThread(main);
-                ffi::PyThreadState_Clear(main);
-                ffi::PyThreadState_DeleteCurrent();
+                end_current_state(main);
                 gil::attach(tstate, mode.shares_gil());
                 #[cfg(not(Py_3_13))]
                 block_single_interpreter_modules();
@@ -160,8 +161,7 @@ unsafe fn create(
                 Ok(tstate)
             }
             Err(why) => {
-                ffi::PyThreadState_Clear(main);
-                ffi::PyThreadState_DeleteCurrent();
+                end_current_state(main);
                 Err(why)
             }
         }
@@ -194,15 +194,15 @@ fn init_shared_statics() {
 /// The thread is attached to a new interpreter.
 #[cfg(not(Py_3_13))]
 unsafe fn block_single_interpreter_modules() {
-    // SAFETY: attached; `sys.modules` is a dictionary, and takes a reference.
-    unsafe {
-        let modules = ffi::PyImport_GetModuleDict();
-        let asyncio = (!cfg!(Py_3_12)).then_some(c"_asyncio");
+    // SAFETY: as the caller vouches.
+    let py = unsafe { Attached::assume() };
+    let asyncio = (!cfg!(Py_3_12)).then_some(c"_asyncio");
+    if let Some(modules) = modules(py) {
         for name in [c"_decimal", c"_zoneinfo"].into_iter().chain(asyncio) {
-            ffi::PyDict_SetItemString(modules, name.as_ptr(), ffi::Py_None());
+            let _ = modules.set_item(py, name, &Object::none(py));
         }
-        ffi::PyErr_Clear();
     }
+    clear(py);
 }
 
 /// CPython 3.11 makes sub-interpreters without a limit on the digits of integers in text, which

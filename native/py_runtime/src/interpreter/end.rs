@@ -8,7 +8,7 @@ use pyo3_ffi as ffi;
 use super::exit_functions::{collect_garbage, run_exit_functions};
 use super::mode::Mode;
 use super::parked::{self, ParkedInterpreter};
-use super::{Interpreter, new_state, reset, with_main_attached};
+use super::{Interpreter, end_current_state, end_state, new_state, reset, with_main_attached};
 use crate::boot::{self, python_threads};
 #[cfg(not(Py_3_12))]
 use crate::cpython::code;
@@ -22,11 +22,8 @@ use crate::sync::os_thread;
 impl Drop for Interpreter {
     fn drop(&mut self) {
         match self.mode {
-            // SAFETY: attached with `tstate`; clearing it runs destructors, deleting it detaches.
-            Mode::Worker => unsafe {
-                ffi::PyThreadState_Clear(self.tstate);
-                ffi::PyThreadState_DeleteCurrent();
-            },
+            // SAFETY: attached with `tstate`, which goes with `self`.
+            Mode::Worker => unsafe { end_current_state(self.tstate) },
             Mode::SubInterpreter | Mode::OwnGil => self.end_interpreter(),
         }
     }
@@ -120,8 +117,7 @@ impl Interpreter {
             let old = std::mem::replace(&mut self.tstate, new);
             ffi::PyEval_SaveThread();
             gil::attach(new, self.mode.shares_gil());
-            ffi::PyThreadState_Clear(old);
-            ffi::PyThreadState_Delete(old);
+            end_state(old);
         }
         true
     }
@@ -177,8 +173,7 @@ unsafe fn release_leftover_gil() {
     unsafe {
         let state = ffi::PyThreadState_New(ffi::PyInterpreterState_Main());
         ffi::PyThreadState_Swap(state);
-        ffi::PyThreadState_Clear(state);
-        ffi::PyThreadState_DeleteCurrent();
+        end_current_state(state);
     }
 }
 

@@ -156,8 +156,31 @@ pub(crate) unsafe fn with_attached(interpreter: InterpreterPtr, f: impl FnOnce()
         }
         ffi::PyEval_RestoreThread(state);
         f();
+        end_current_state(state);
+    }
+}
+
+/// Ends the state that this thread is attached with, and so detaches it.
+///
+/// # Safety
+/// The thread is attached with `state`, which nobody uses afterwards.
+unsafe fn end_current_state(state: *mut ffi::PyThreadState) {
+    // SAFETY: as the caller vouches. Clearing runs destructors, deleting detaches.
+    unsafe {
         ffi::PyThreadState_Clear(state);
         ffi::PyThreadState_DeleteCurrent();
+    }
+}
+
+/// Ends another state of the interpreter that this thread is attached to.
+///
+/// # Safety
+/// No thread is attached with `state`, and nobody uses it afterwards.
+unsafe fn end_state(state: *mut ffi::PyThreadState) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        ffi::PyThreadState_Clear(state);
+        ffi::PyThreadState_Delete(state);
     }
 }
 

@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use pyo3_ffi as ffi;
 
 use super::mode::Mode;
-use super::{Interpreter, InterpreterPtr, new_state, with_attached};
+use super::{Interpreter, InterpreterPtr, end_current_state, end_state, new_state, with_attached};
 use crate::cpython::object::Object;
 use crate::cpython::unbound::Unbound;
 use crate::gil;
@@ -40,8 +40,7 @@ impl ParkedInterpreter {
         // state. It has to go: an asynchronous exception for a thread might be set on it instead.
         unsafe {
             gil::attach(tstate, mode.shares_gil());
-            ffi::PyThreadState_Clear(parked_state);
-            ffi::PyThreadState_Delete(parked_state);
+            end_state(parked_state);
         }
         let mut entered = Interpreter::attached_with(tstate, mode);
         // SAFETY: attached to the interpreter that the function belongs to.
@@ -78,8 +77,7 @@ impl Interpreter {
         // deleted.
         unsafe {
             let parked_state = new_state(self.pointer());
-            ffi::PyThreadState_Clear(self.tstate);
-            ffi::PyThreadState_DeleteCurrent();
+            end_current_state(self.tstate);
             Ok(ParkedInterpreter { mode: self.mode, parked_state: parked_state?, reset })
         }
     }

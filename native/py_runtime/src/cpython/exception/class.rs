@@ -25,17 +25,10 @@ pub enum Class {
 impl Class {
     /// That of a raised exception.
     pub(super) fn of(py: Attached<'_>, raised: &Object) -> Self {
-        // SAFETY: `raised` is live, so its type is.
-        let class = unsafe { ffi::Py_TYPE(raised.as_ptr()) };
-        match built_in(class.cast()) {
+        match built_in(raised.class_ptr().cast()) {
             Some(name) => Class::BuiltIn(name),
-            // SAFETY: as above.
-            None if unsafe { is_exception_group(py, class) } => Class::BuiltIn("ExceptionGroup"),
-            // SAFETY: as above.
-            None => match unsafe { Object::from_borrowed(py, class.cast()) } {
-                Some(class) => Class::Other(qualified_name(py, &class)),
-                None => Class::BuiltIn("Exception"),
-            },
+            None if is_exception_group(py, raised) => Class::BuiltIn("ExceptionGroup"),
+            None => Class::Other(qualified_name(py, &raised.class(py))),
         }
     }
 }
@@ -161,21 +154,18 @@ unsafe extern "C" {
     static PyExc_PythonFinalizationError: *mut ffi::PyObject;
 }
 
-/// Whether this is the interpreter's own `ExceptionGroup`. It can be had from the static class,
-/// which makes an instance of it where all members are of class `Exception`; `builtins` may say
-/// anything.
-///
-/// # Safety
-/// Attached, and `class` is live.
+/// Whether this is an instance of the interpreter's own `ExceptionGroup`. That class can be had
+/// from the static one, which makes an instance of it where all members are of class `Exception`;
+/// `builtins` may say anything.
 #[cfg(Py_3_11)]
-unsafe fn is_exception_group(py: Attached<'_>, class: *mut ffi::PyTypeObject) -> bool {
-    // SAFETY: as the caller vouches; a type's name ends in NUL. A failure is a null that ends it.
-    unsafe {
-        if std::ffi::CStr::from_ptr((*class).tp_name) != c"ExceptionGroup" {
-            return false;
-        }
+fn is_exception_group(py: Attached<'_>, raised: &Object) -> bool {
+    if !raised.has_class_name(py, c"ExceptionGroup") {
+        return false;
+    }
+    // SAFETY: attached; Python's own classes and a live object. A failure is a null.
+    let group = unsafe {
         let member = Object::from_owned(py, ffi::PyObject_CallNoArgs(ffi::PyExc_Exception));
-        let group = member.and_then(|member| {
+        member.and_then(|member| {
             let group = ffi::PyObject_CallFunction(
                 ffi::PyExc_BaseExceptionGroup,
                 c"s[O]".as_ptr(),
@@ -183,19 +173,16 @@ unsafe fn is_exception_group(py: Attached<'_>, class: *mut ffi::PyTypeObject) ->
                 member.as_ptr(),
             );
             Object::from_owned(py, group)
-        });
-        if group.is_none() {
-            clear(py);
-        }
-        group.is_some_and(|group| ffi::Py_TYPE(group.as_ptr()) == class)
+        })
+    };
+    if group.is_none() {
+        clear(py);
     }
+    group.is_some_and(|group| group.class_ptr() == raised.class_ptr())
 }
 
 /// There was none yet.
-///
-/// # Safety
-/// None is needed.
 #[cfg(not(Py_3_11))]
-unsafe fn is_exception_group(_: Attached<'_>, _: *mut ffi::PyTypeObject) -> bool {
+fn is_exception_group(_: Attached<'_>, _: &Object) -> bool {
     false
 }

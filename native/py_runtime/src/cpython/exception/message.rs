@@ -8,9 +8,8 @@ use crate::cpython::read::{integer_attribute, lossy_text};
 
 /// The message of an exception, or what was raised instead.
 pub(super) fn message(py: Attached<'_>, raised: &Object) -> Result<String, Option<Object>> {
-    // SAFETY: `raised` is live and the thread attached.
-    let text = unsafe { Object::from_owned(py, ffi::PyObject_Str(raised.as_ptr())) };
-    let text = text.and_then(|text| lossy_text(py, &text)).ok_or_else(|| take_raised(py))?;
+    let text = raised.str(py).and_then(|text| lossy_text(py, &text));
+    let text = text.ok_or_else(|| take_raised(py))?;
     Ok(match column(py, raised) {
         Some(column) => with_column(text, column),
         None => text,

@@ -17,7 +17,7 @@ use raised::take_raised;
 
 pub use super::read::lossy_text;
 pub use class::Class;
-pub use raised::{clear, preserving_exception};
+pub use raised::{clear, preserving_exception, set_no_memory};
 pub use traceback::{Frame, Traceback, TracebacksWanted};
 
 /// What is left of a Python exception once it leaves its thread.
@@ -81,6 +81,6 @@ impl Exception {
 
 /// Whether this is what an interrupt raises.
 fn is_interrupt(raised: &Object) -> bool {
-    // SAFETY: `raised` is live, and Python runs.
-    unsafe { ffi::Py_TYPE(raised.as_ptr()).cast() == ffi::PyExc_KeyboardInterrupt }
+    // SAFETY: Python runs, so its classes are there.
+    raised.class_ptr().cast() == unsafe { ffi::PyExc_KeyboardInterrupt }
 }

@@ -34,6 +34,13 @@ pub fn clear(_: Attached<'_>) {
     unsafe { ffi::PyErr_Clear() };
 }
 
+/// Sets `MemoryError`.
+#[cold]
+pub fn set_no_memory(_: Attached<'_>) {
+    // SAFETY: attached.
+    unsafe { ffi::PyErr_NoMemory() };
+}
+
 /// Runs `f`, which may raise, while an exception is set, and sets that again.
 pub fn preserving_exception(py: Attached<'_>, f: impl FnOnce()) {
     let raised = take_raised(py);

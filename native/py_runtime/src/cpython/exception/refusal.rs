@@ -42,9 +42,7 @@ pub(super) fn hint(py: Attached<'_>, raised: &Object) -> Option<&'static str> {
     if !is_of_an_import(py, raised) || !is_refusal(py, raised) {
         return None;
     }
-    // SAFETY: attached; neither call can fail.
-    let is_main = unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() };
-    Some(if is_main { IS_TAKEN } else { NEEDS_A_WORKER })
+    Some(if py.is_in_main_interpreter() { IS_TAKEN } else { NEEDS_A_WORKER })
 }
 
 /// Whether it is an `ImportError`, or what PyO3 makes of a module's that fails in another module.

@@ -75,26 +75,14 @@ pub(super) fn describe(py: Attached<'_>, raised: &Object) -> Traceback {
 
 /// `"".join(traceback.format_exception(type(raised), raised, raised.__traceback__))`
 fn format(py: Attached<'_>, raised: &Object) -> Option<String> {
-    // SAFETY: attached; each call gets live objects, and a failure is a null that ends the chain.
-    unsafe {
-        let module = Object::import(py, c"traceback")?;
-        let function = module.getattr_c(py, c"format_exception")?;
-        let class = Object::from_borrowed(py, ffi::Py_TYPE(raised.as_ptr()).cast())?;
-        let trace = raised.getattr_c(py, c"__traceback__")?;
-        let lines = Object::from_owned(
-            py,
-            ffi::PyObject_CallFunctionObjArgs(
-                function.as_ptr(),
-                class.as_ptr(),
-                raised.as_ptr(),
-                trace.as_ptr(),
-                std::ptr::null_mut::<ffi::PyObject>(),
-            ),
-        )?;
-        let nothing = Object::text(py, "")?;
-        let text = Object::from_owned(py, ffi::PyUnicode_Join(nothing.as_ptr(), lines.as_ptr()))?;
-        lossy_text(py, &text)
-    }
+    let function = Object::import(py, c"traceback")?.getattr_c(py, c"format_exception")?;
+    let trace = raised.getattr_c(py, c"__traceback__")?;
+    let lines = function.call(py, [&raised.class(py), raised, &trace])?;
+    let nothing = Object::text(py, "")?;
+    // SAFETY: attached; both are live, and what can't be joined is refused.
+    let text =
+        unsafe { Object::from_owned(py, ffi::PyUnicode_Join(nothing.as_ptr(), lines.as_ptr())) }?;
+    lossy_text(py, &text)
 }
 
 fn frames(py: Attached<'_>, raised: &Object) -> Vec<Frame> {

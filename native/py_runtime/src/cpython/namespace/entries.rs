@@ -2,13 +2,7 @@
 
 use pyo3_ffi as ffi;
 
-use crate::cpython::object::{Attached, Object};
-
-/// An empty dictionary. `None`: exception set.
-pub(super) fn new_dict(py: Attached<'_>) -> Option<Object> {
-    // SAFETY: attached.
-    unsafe { Object::from_owned(py, ffi::PyDict_New()) }
-}
+use crate::cpython::object::Object;
 
 /// The names of which `now` has another value than `before`, or none, with the values that they
 /// had. Those that take next to no memory don't count.
@@ -19,12 +13,6 @@ pub(super) fn lost(
     // SAFETY: attached, as every owner of an `Object` is, and a dictionary's values are live.
     names(before)
         .filter(|(key, value)| get(now, *key) != Some(*value) && !unsafe { is_small(*value) })
-}
-
-/// A shallow copy. `None`: exception set.
-pub(super) fn copy(py: Attached<'_>, dict: &Object) -> Option<Object> {
-    // SAFETY: attached; a dictionary.
-    unsafe { Object::from_owned(py, ffi::PyDict_Copy(dict.as_ptr())) }
 }
 
 /// Whether a value takes next to no memory, so that it doesn't matter how long it is kept.

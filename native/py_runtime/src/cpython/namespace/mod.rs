@@ -11,7 +11,6 @@ use pyo3_ffi as ffi;
 
 use crate::cpython::exception::Exception;
 use crate::cpython::object::{Attached, Object};
-use entries::new_dict;
 
 pub use private::{Inherited, Private, Release, Replaced};
 
@@ -19,7 +18,7 @@ const MAIN: &CStr = c"__main__";
 
 /// A fresh dictionary that users' code can run in, with what the globals of a script have.
 pub fn new_namespace(py: Attached<'_>) -> Result<Object, Exception> {
-    let made = new_dict(py).filter(|dict| fill(py, dict).is_some());
+    let made = Object::dict(py).filter(|dict| fill(py, dict).is_some());
     made.ok_or_else(|| Exception::take(py))
 }
 
@@ -27,7 +26,7 @@ pub fn new_namespace(py: Attached<'_>) -> Result<Object, Exception> {
 /// name of users' code.
 pub fn library_namespace(py: Attached<'_>, name: &str) -> Result<Object, Exception> {
     let make = || {
-        let dict = new_dict(py)?;
+        let dict = Object::dict(py)?;
         dict.set_item(py, c"__builtins__", &Object::import(py, c"builtins")?)?;
         dict.set_item(py, c"__name__", &Object::text(py, name)?)?;
         Some(dict)
@@ -51,7 +50,7 @@ fn fill(py: Attached<'_>, dict: &Object) -> Option<()> {
     dict.set_item(py, c"__spec__", &none)?;
     // From 3.14 on annotations are evaluated when they are asked for.
     #[cfg(not(Py_3_14))]
-    dict.set_item(py, c"__annotations__", &new_dict(py)?)?;
+    dict.set_item(py, c"__annotations__", &Object::dict(py)?)?;
     dict.set_item(py, c"__builtins__", &builtins)
 }
 
@@ -98,7 +97,8 @@ impl Drop for MainModule {
 }
 
 /// `sys.modules`
-fn modules(py: Attached<'_>) -> Option<Object> {
+#[must_use]
+pub fn modules(py: Attached<'_>) -> Option<Object> {
     // SAFETY: attached; a live dictionary.
     unsafe { Object::from_borrowed(py, ffi::PyImport_GetModuleDict()) }
 }

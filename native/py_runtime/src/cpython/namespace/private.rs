@@ -14,9 +14,7 @@ use std::rc::Rc;
 
 use pyo3_ffi as ffi;
 
-#[cfg(not(Py_3_14))]
-use super::entries::new_dict;
-use super::entries::{copy, get, is_text, locked, lost, names, pairs};
+use super::entries::{get, is_text, locked, lost, names, pairs};
 use super::new_namespace;
 use crate::cpython::exception::Exception;
 use crate::cpython::object::{Attached, Object};
@@ -57,7 +55,7 @@ impl Inherited {
     /// What there is to inherit of the context's `own` namespace.
     pub fn new(py: Attached<'_>, own: &Object) -> Result<Self, Exception> {
         let own = own.clone_ref(py);
-        let snapshot = copy(py, &own).ok_or_else(|| Exception::take(py))?;
+        let snapshot = own.dict_copy(py).ok_or_else(|| Exception::take(py))?;
         Ok(Inherited { own, snapshot: RefCell::new(snapshot), first: RefCell::default() })
     }
 
@@ -67,7 +65,7 @@ impl Inherited {
             return Ok(Replaced::NOTHING);
         }
         // Up to 3.11 this may run Python's garbage collection, and that finalizers.
-        let now = copy(py, &self.own).ok_or_else(|| Exception::take(py))?;
+        let now = self.own.dict_copy(py).ok_or_else(|| Exception::take(py))?;
         let before = self.snapshot.replace(now.clone_ref(py));
         let first = self.first.take();
         let has_lost = lost(&before, &now).next().is_some();
@@ -116,9 +114,9 @@ impl Private {
     }
 
     fn copy(&self, py: Attached<'_>) -> Option<Self> {
-        let dict = copy(py, &self.dict)?;
+        let dict = self.dict.dict_copy(py)?;
         #[cfg(not(Py_3_14))]
-        dict.set_item(py, c"__annotations__", &new_dict(py)?)?;
+        dict.set_item(py, c"__annotations__", &Object::dict(py)?)?;
         let inherited = self.inherited.as_ref().map(|snapshot| snapshot.clone_ref(py));
         Some(Private { dict, inherited, order: Rc::clone(&self.order) })
     }

@@ -145,15 +145,12 @@ impl Executor<'_> {
     /// The module, from `sys.modules` or by importing it. A module that another thread is just
     /// importing is waited for, as `import` does.
     fn module(&mut self, name: &Name) -> Result<Object, Error> {
-        // SAFETY: attached; the name is a `str`.
-        let module = unsafe {
-            let known = Object::from_owned(self.py, ffi::PyImport_GetModule(name.whole.as_ptr()));
-            match known {
-                Some(known) if !is_initializing(self.py, &known) => Some(known),
-                _ => {
-                    ffi::PyErr_Clear();
-                    Object::from_owned(self.py, ffi::PyImport_Import(name.whole.as_ptr()))
-                }
+        let module = match Object::imported_as(self.py, &name.whole) {
+            Some(known) if !is_initializing(self.py, &known) => Some(known),
+            _ => {
+                exception::clear(self.py);
+                // SAFETY: attached; the name is a `str`.
+                unsafe { Object::from_owned(self.py, ffi::PyImport_Import(name.whole.as_ptr())) }
             }
         };
         self.or_exception(module)
@@ -202,10 +199,7 @@ impl Executor<'_> {
         for (key, value) in pairs {
             let dict = match &mut dict {
                 Some(dict) => dict,
-                // SAFETY: attached.
-                none => none.insert(
-                    self.or_exception(unsafe { Object::from_owned(self.py, ffi::PyDict_New()) })?,
-                ),
+                none => none.insert(self.or_exception(Object::dict(self.py))?),
             };
             self.set_named(dict, key, value, root)?;
         }
@@ -235,15 +229,13 @@ impl Executor<'_> {
             }
             other => other?,
         };
-        // SAFETY: attached; a dictionary, a `str`, a live object.
-        unsafe {
-            if ffi::PyDict_Contains(dict.as_ptr(), name.whole.as_ptr()) == 1 {
-                let what = "the same name twice".into();
-                return Err(Error::Convert(ConvertError::Unconvertible { path: path(), what }));
-            }
-            let done = ffi::PyDict_SetItem(dict.as_ptr(), name.whole.as_ptr(), value.as_ptr());
-            self.or_exception((done == 0).then_some(()))
+        // SAFETY: attached; a dictionary and a `str`.
+        let is_known = unsafe { ffi::PyDict_Contains(dict.as_ptr(), name.whole.as_ptr()) } == 1;
+        if is_known {
+            let what = "the same name twice".into();
+            return Err(Error::Convert(ConvertError::Unconvertible { path: path(), what }));
         }
+        self.or_exception(dict.set(self.py, &name.whole, &value))
     }
 }
 
@@ -256,17 +248,13 @@ fn is_main(py: Attached<'_>, module: &Name) -> bool {
 }
 
 /// Whether a module found in `sys.modules` is still being imported (by another thread).
-///
-/// # Safety
-/// Attached.
-unsafe fn is_initializing(py: Attached<'_>, module: &Object) -> bool {
+fn is_initializing(py: Attached<'_>, module: &Object) -> bool {
     let flag =
         module.getattr_c(py, c"__spec__").and_then(|spec| spec.getattr_c(py, c"_initializing"));
-    // SAFETY: attached; the flag is a live object.
-    let is_set = flag.map_or(-1, |flag| unsafe { ffi::PyObject_IsTrue(flag.as_ptr()) });
-    if is_set < 0 {
+    let is_set = flag.and_then(|flag| flag.is_true(py));
+    if is_set.is_none() {
         // A module without the flag was put there by hand, and is complete.
         exception::clear(py);
     }
-    is_set == 1
+    is_set == Some(true)
 }

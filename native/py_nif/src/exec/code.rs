@@ -1,7 +1,6 @@
 //! Expressions, statements, and namespaces for them.
 
 use py_runtime::code::{self, Kind};
-use py_runtime::ffi;
 use py_runtime::namespace::new_namespace;
 use py_runtime::object::Object;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
@@ -41,12 +40,8 @@ impl Executor<'_> {
     /// A copy of `globals` with `locals` over it. Real locals would not do: the body of a lambda
     /// or comprehension inside the expression doesn't see those.
     fn with_locals(&mut self, globals: &Object, locals: &Object) -> Result<Object, Error> {
-        // SAFETY: attached; both are dictionaries.
-        let copy = unsafe {
-            let copy = Object::from_owned(self.py, ffi::PyDict_Copy(globals.as_ptr()));
-            copy.filter(|copy| ffi::PyDict_Update(copy.as_ptr(), locals.as_ptr()) == 0)
-        };
-        self.or_exception(copy)
+        let copy = globals.dict_copy(self.py);
+        self.or_exception(copy.filter(|copy| copy.update(self.py, locals).is_some()))
     }
 
     fn compiled(&mut self, source: ErlNifTerm, kind: Kind) -> Result<Object, Error> {

@@ -41,23 +41,7 @@ impl<'a> Executor<'a> {
         if !is_coroutine(&value) {
             return Ok(value);
         }
-        self.apply_to(&self.asyncio()?.run, &[&value])
-    }
-
-    /// `Function(*Args)`.
-    fn apply_to(&mut self, function: &Object, arguments: &[&Object]) -> Result<Object, Error> {
-        let pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).collect();
-        // SAFETY: attached; live objects, and a null for no keywords.
-        let result = unsafe {
-            let none = std::ptr::null_mut();
-            let value = ffi::PyObject_VectorcallDict(
-                function.as_ptr(),
-                pointers.as_ptr(),
-                pointers.len(),
-                none,
-            );
-            Object::from_owned(self.py, value)
-        };
+        let result = self.asyncio()?.run.call(self.py, [&value]);
         self.or_exception(result)
     }
 
@@ -77,16 +61,16 @@ impl<'a> Executor<'a> {
         value: Object,
     ) -> Result<ErlNifTerm, Error> {
         let value = self.awaited(value)?;
-        // SAFETY: attached; a live object has a type.
-        let iterator = unsafe {
-            let class = ffi::Py_TYPE(value.as_ptr()).cast();
-            if ffi::PyObject_HasAttrString(class, c"__aiter__".as_ptr()) == 1 {
-                self.apply_to(&self.asyncio()?.steps, &[&value])?
-            } else {
-                let iterator = Object::from_owned(self.py, ffi::PyObject_GetIter(value.as_ptr()));
-                self.or_exception(iterator)?
-            }
+        let class = value.class_ptr().cast();
+        // SAFETY: attached; a live object has a class.
+        let iterator = if unsafe { ffi::PyObject_HasAttrString(class, c"__aiter__".as_ptr()) } == 1
+        {
+            self.asyncio()?.steps.call(self.py, [&value])
+        } else {
+            // SAFETY: attached; a live object.
+            unsafe { Object::from_owned(self.py, ffi::PyObject_GetIter(value.as_ptr())) }
         };
+        let iterator = self.or_exception(iterator)?;
         self.tagged(reply_env, "ok", iterator)
     }
 
@@ -180,9 +164,8 @@ impl<'a> Executor<'a> {
     }
 
     fn is_steps(&self, iterator: &Object) -> bool {
-        let class = self.local.asyncio.get().map(|asyncio| asyncio.steps.as_ptr());
-        // SAFETY: a live object has a type.
-        class == Some(unsafe { ffi::Py_TYPE(iterator.as_ptr()).cast() })
+        let asyncio = self.local.asyncio.get();
+        asyncio.is_some_and(|asyncio| iterator.is_instance_exactly(&asyncio.steps))
     }
 
     fn take(
@@ -218,9 +201,8 @@ impl<'a> Executor<'a> {
         most: u64,
         sink: &mut ItemSink<'_, Self>,
     ) -> Result<&'static str, Error> {
-        // SAFETY: attached; `take` returns a tuple of a list and a bool, whose items are borrowed
-        // while it lives.
-        unsafe {
+        // SAFETY: attached; live objects, and the format takes an integer and a number.
+        let taken = unsafe {
             let budget = MAX_STEP.as_secs_f64();
             let taken = ffi::PyObject_CallMethod(
                 steps.as_ptr(),
@@ -229,22 +211,19 @@ impl<'a> Executor<'a> {
                 most,
                 budget,
             );
-            let taken = Object::from_owned(self.py, taken);
-            let taken = self.or_exception(taken)?;
-            let list = ffi::PyTuple_GetItem(taken.as_ptr(), 0);
-            for index in 0..ffi::PyList_Size(list) {
-                let item = Object::from_borrowed(self.py, ffi::PyList_GetItem(list, index));
-                let item = self.or_exception(item)?;
-                sink(self, &item)?;
-            }
-            if ffi::PyTuple_GetItem(taken.as_ptr(), 1) != ffi::Py_True() {
-                return Ok("more");
-            }
-            let outcome =
-                ffi::PyObject_CallMethod(steps.as_ptr(), c"outcome".as_ptr(), std::ptr::null());
-            let outcome = Object::from_owned(self.py, outcome);
-            self.or_exception(outcome)?;
+            Object::from_owned(self.py, taken)
+        };
+        // A tuple of a list and a bool.
+        let taken = self.or_exception(taken)?;
+        let list = self.or_exception(taken.tuple_item(self.py, 0))?;
+        for index in 0..list.list_size(self.py) {
+            let item = self.or_exception(list.list_item(self.py, index))?;
+            sink(self, &item)?;
         }
+        if !self.or_exception(taken.tuple_item(self.py, 1))?.is_bool(true) {
+            return Ok("more");
+        }
+        self.or_exception(steps.call_method0(self.py, c"outcome"))?;
         Ok("done")
     }
 
@@ -253,15 +232,11 @@ impl<'a> Executor<'a> {
     pub(super) fn stream_close(&mut self, stream: ErlNifTerm) -> Result<(), Error> {
         let iterator = self.object(stream)?;
         // SAFETY: attached; a live object.
-        let closed = unsafe {
-            if !self.is_steps(&iterator) && ffi::PyGen_Check(iterator.as_ptr()) == 0 {
-                return Ok(());
-            }
-            let closed =
-                ffi::PyObject_CallMethod(iterator.as_ptr(), c"close".as_ptr(), std::ptr::null());
-            Object::from_owned(self.py, closed)
-        };
-        self.or_exception(closed).map(drop)
+        let is_generator = unsafe { ffi::PyGen_Check(iterator.as_ptr()) != 0 };
+        if !is_generator && !self.is_steps(&iterator) {
+            return Ok(());
+        }
+        self.or_exception(iterator.call_method0(self.py, c"close")).map(drop)
     }
 
     /// `{ok, [{ok, Value} | {error, Reason}]}` of coroutines that were deferred, run side by side.
@@ -272,50 +247,51 @@ impl<'a> Executor<'a> {
         timeout: ErlNifTerm,
     ) -> Result<ErlNifTerm, Error> {
         let gather = &self.asyncio()?.gather;
-        // SAFETY: attached, live objects; the request's terms are read-only, the reply's
-        // environment is this thread's alone.
+        let coroutines = self.or_exception(Object::list(self.py))?;
+        let (mut head, mut rest) = (deferred, deferred);
+        // SAFETY: the request's terms are read-only.
+        while unsafe { enif_get_list_cell(self.env, rest, &raw mut head, &raw mut rest) } != 0 {
+            let coroutine = self.object(head)?;
+            self.or_exception(coroutines.append(self.py, &coroutine))?;
+        }
+        let mut ms = 0;
+        // SAFETY: as above; what is no number is no timeout.
+        let timeout = if unsafe { enif_get_uint64(self.env, timeout, &raw mut ms) } == 0 {
+            Object::none(self.py)
+        } else {
+            let seconds = Duration::from_millis(ms).as_secs_f64();
+            self.or_exception(Object::float(self.py, seconds))?
+        };
+        let tasks = self.or_exception(gather.call(self.py, [&coroutines, &timeout]))?;
+        let mut results = Vec::new();
+        for index in 0..tasks.list_size(self.py) {
+            let pair = self.or_exception(tasks.list_item(self.py, index))?;
+            // SAFETY: the reply's environment is this thread's alone.
+            results.push(unsafe { self.task_result(reply_env, &pair) });
+        }
+        let count = u32::try_from(results.len()).expect("a request is shorter");
+        // SAFETY: as above, and the results are its terms.
         unsafe {
-            let coroutines = Object::from_owned(self.py, ffi::PyList_New(0));
-            let coroutines = self.or_exception(coroutines)?;
-            let (mut head, mut rest) = (deferred, deferred);
-            while enif_get_list_cell(self.env, rest, &raw mut head, &raw mut rest) != 0 {
-                let coroutine = self.object(head)?;
-                let done = ffi::PyList_Append(coroutines.as_ptr(), coroutine.as_ptr());
-                self.or_exception((done == 0).then_some(()))?;
-            }
-            let mut ms = 0;
-            let timeout = if enif_get_uint64(self.env, timeout, &raw mut ms) == 0 {
-                Object::none(self.py)
-            } else {
-                let seconds = Duration::from_millis(ms).as_secs_f64();
-                let seconds = Object::from_owned(self.py, ffi::PyFloat_FromDouble(seconds));
-                self.or_exception(seconds)?
-            };
-            let tasks = self.apply_to(gather, &[&coroutines, &timeout])?;
-            let mut results = Vec::new();
-            for index in 0..ffi::PyList_Size(tasks.as_ptr()) {
-                let pair =
-                    Object::from_borrowed(self.py, ffi::PyList_GetItem(tasks.as_ptr(), index));
-                let pair = self.or_exception(pair)?;
-                results.push(self.task_result(reply_env, &pair));
-            }
-            let count = u32::try_from(results.len()).expect("a request is shorter");
             let results = enif_make_list_from_array(reply_env, results.as_ptr(), count);
             Ok(tuple(reply_env, &[atom(reply_env, "ok"), results]))
         }
     }
 
+    /// The result of a pair of a task and whether it took too long.
+    ///
     /// # Safety
-    /// `pair` is a tuple of a task and a bool; the reply's environment is this thread's alone.
+    /// The reply's environment is this thread's alone.
     unsafe fn task_result(&mut self, reply_env: *mut ErlNifEnv, pair: &Object) -> ErlNifTerm {
-        // SAFETY: the caller vouches for both; items are borrowed while the tuple lives.
+        if pair.tuple_item(self.py, 1).is_some_and(|is_late| is_late.is_bool(true)) {
+            // SAFETY: as the caller vouches.
+            return unsafe {
+                tuple(reply_env, &[atom(reply_env, "error"), atom(reply_env, "timeout")])
+            };
+        }
+        let task = pair.tuple_item(self.py, 0);
+        let value = task.and_then(|task| task.call_method0(self.py, c"result"));
+        // SAFETY: as the caller vouches.
         unsafe {
-            if ffi::PyTuple_GetItem(pair.as_ptr(), 1) == ffi::Py_True() {
-                return tuple(reply_env, &[atom(reply_env, "error"), atom(reply_env, "timeout")]);
-            }
-            let task = ffi::PyTuple_GetItem(pair.as_ptr(), 0);
-            let value = ffi::PyObject_CallMethod(task, c"result".as_ptr(), std::ptr::null());
-            let value = Object::from_owned(self.py, value);
             let term = self.or_exception(value).and_then(|value| self.result(reply_env, &value));
             match term {
                 Ok(term) => tuple(reply_env, &[atom(reply_env, "ok"), term]),

@@ -26,9 +26,7 @@ impl Asyncio {
     pub(crate) fn new(py: Attached<'_>, grace: Option<Duration>) -> Result<Self, Exception> {
         let namespace = library_namespace(py, "py_context_router.asyncio")?;
         let seconds = grace.map_or(f64::INFINITY, |grace| grace.as_secs_f64());
-        // SAFETY: attached; the result is null or ours.
-        let seconds = unsafe { Object::from_owned(py, ffi::PyFloat_FromDouble(seconds)) };
-        seconds
+        Object::float(py, seconds)
             .and_then(|seconds| namespace.set_item(py, c"INTERRUPT_GRACE", &seconds))
             .ok_or_else(|| Exception::take(py))?;
         code::exec(py, SOURCE, "<asyncio of the context>", &namespace)?;
@@ -56,6 +54,5 @@ impl Drop for Asyncio {
 
 /// Whether a value is what an `async def` returns.
 pub(crate) fn is_coroutine(value: &Object) -> bool {
-    // SAFETY: a live object has a type; the address of `PyCoro_Type` is all that is used of it.
-    unsafe { ffi::Py_TYPE(value.as_ptr()) == &raw mut ffi::PyCoro_Type }
+    value.class_ptr() == &raw mut ffi::PyCoro_Type
 }

@@ -5,7 +5,6 @@
 use std::cell::OnceCell;
 
 use py_runtime::exception;
-use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
 /// Where Python code keeps a loop: a list of the current one and the one that was made for this,
@@ -19,14 +18,10 @@ impl LoopSlot {
         if let Some(list) = self.0.get() {
             return Some(list.clone_ref(py));
         }
-        // SAFETY: attached; a new list takes a reference to each None.
-        let list = unsafe {
-            let list = Object::from_owned(py, ffi::PyList_New(2))?;
-            for place in 0..2 {
-                ffi::PyList_SET_ITEM(list.as_ptr(), place, Object::none(py).into_ptr());
-            }
-            list
-        };
+        let list = Object::list(py)?;
+        for _ in 0..2 {
+            list.append(py, &Object::none(py))?;
+        }
         Some(self.0.get_or_init(|| list).clone_ref(py))
     }
 }
@@ -35,14 +30,11 @@ impl LoopSlot {
 impl Drop for LoopSlot {
     fn drop(&mut self) {
         let Some(list) = self.0.get() else { return };
-        // SAFETY: dropped attached, as every `Object` is; Python code may have changed the list,
-        // and what it has in it is live.
-        unsafe {
-            let py = Attached::assume();
-            let made = Object::from_borrowed(py, ffi::PyList_GetItem(list.as_ptr(), 1));
-            let close = made.and_then(|made| made.getattr_c(py, c"close"));
-            drop(close.and_then(|close| close.call0(py)));
-            exception::clear(py);
-        }
+        // SAFETY: dropped attached, as every `Object` is.
+        let py = unsafe { Attached::assume() };
+        // Python code may have changed the list.
+        let made = list.list_item(py, 1);
+        drop(made.and_then(|made| made.call_method0(py, c"close")));
+        exception::clear(py);
     }
 }

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use py_runtime::exception;
 use py_runtime::ffi;
+use py_runtime::namespace::modules;
 use py_runtime::object::{Attached, Object};
 
 /// How many sources of a context have their lines kept, and how many bytes they take in all. The
@@ -57,13 +58,13 @@ impl Lines {
     /// Adds a source that stays, which other contexts may have by the same name.
     pub(super) fn keep(&mut self, py: Attached<'_>, name: String, source: &[u8]) {
         self.put(py, &name, source);
-        *KEPT.lock().entry((interpreter_number(py), name.clone())).or_default() += 1;
+        *KEPT.lock().entry((py.interpreter_number(), name.clone())).or_default() += 1;
         self.kept.push(name);
     }
 
     /// No longer keeps a source. `true`: no context of the interpreter does.
     fn release(py: Attached<'_>, name: &str) -> bool {
-        let key = (interpreter_number(py), name.to_owned());
+        let key = (py.interpreter_number(), name.to_owned());
         let mut kept = KEPT.lock();
         let users = kept.get_mut(&key).map(|users| {
             *users -= 1;
@@ -86,11 +87,9 @@ impl Lines {
                 Object::from_borrowed(py, known)
             };
             let lines = match &known {
-                // SAFETY: attached; if it isn't a tuple with a list in it, what follows fails.
-                Some(entry) => unsafe {
-                    Object::from_borrowed(py, ffi::PyTuple_GetItem(entry.as_ptr(), 2))?
-                },
-                None => no_lines(py)?,
+                // If it isn't a tuple with a list in it, what follows fails.
+                Some(entry) => entry.tuple_item(py, 2)?,
+                None => Object::list(py)?,
             };
             put_lines(py, &lines, usize::try_from(line).ok()?, source)?;
             self.publish(py, &name, &entry(py, &name, 0, &lines)?)
@@ -102,7 +101,7 @@ impl Lines {
 
     fn put(&self, py: Attached<'_>, name: &str, source: &[u8]) {
         let done = Object::text(py, name).and_then(|name| {
-            let lines = no_lines(py)?;
+            let lines = Object::list(py)?;
             put_lines(py, &lines, 1, source)?;
             self.publish(py, &name, &entry(py, &name, source.len(), &lines)?)
         });
@@ -117,18 +116,15 @@ impl Lines {
         [Some(&self.entries), linecache.as_ref()]
             .into_iter()
             .flatten()
-            // SAFETY: attached; dictionaries, which take references of their own.
-            .all(|dict| unsafe {
-                ffi::PyDict_SetItem(dict.as_ptr(), name.as_ptr(), entry.as_ptr()) == 0
-            })
+            .all(|dict| dict.set(py, name, entry).is_some())
             .then_some(())
     }
 
     fn remove(&self, py: Attached<'_>, name: &str) {
         let Some(name) = Object::text(py, name) else { return exception::clear(py) };
         for dict in [Some(&self.entries), linecache(py, false).as_ref()].into_iter().flatten() {
-            // SAFETY: attached; both are live. It may be gone already.
-            unsafe { ffi::PyDict_DelItem(dict.as_ptr(), name.as_ptr()) };
+            // It may be gone already.
+            let _ = dict.remove(py, &name);
             exception::clear(py);
         }
     }
@@ -137,8 +133,7 @@ impl Lines {
     pub(super) fn show(&self, py: Attached<'_>) {
         exception::preserving_exception(py, || {
             if let Some(linecache) = linecache(py, true) {
-                // SAFETY: attached; both are dictionaries.
-                unsafe { ffi::PyDict_Update(linecache.as_ptr(), self.entries.as_ptr()) };
+                let _ = linecache.update(py, &self.entries);
             }
         });
     }
@@ -155,12 +150,6 @@ impl Drop for Lines {
     }
 }
 
-/// CPython's number of the interpreter.
-fn interpreter_number(_: Attached<'_>) -> i64 {
-    // SAFETY: attached.
-    unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) }
-}
-
 /// `linecache.cache`, a dictionary; imported if it is `wanted`. `None`: it isn't there, and no
 /// exception is set.
 fn linecache(py: Attached<'_>, wanted: bool) -> Option<Object> {
@@ -168,9 +157,7 @@ fn linecache(py: Attached<'_>, wanted: bool) -> Option<Object> {
         Object::import(py, c"linecache")
     } else {
         // Not `PyImport_GetModule`, which waits for a thread that is just importing it.
-        // SAFETY: attached; `sys.modules` is a dictionary.
-        let modules = unsafe { Object::from_borrowed(py, ffi::PyImport_GetModuleDict()) };
-        modules.and_then(|modules| modules.get_item(py, c"linecache"))
+        modules(py).and_then(|modules| modules.get_item(py, c"linecache"))
     };
     let cache = module
         .and_then(|module| module.getattr_c(py, c"cache"))
@@ -187,16 +174,11 @@ fn linecache(py: Attached<'_>, wanted: bool) -> Option<Object> {
 fn entry(py: Attached<'_>, name: &Object, size: usize, lines: &Object) -> Option<Object> {
     // SAFETY: attached; each call gets live objects, and a failure is a null that ends the chain.
     unsafe {
-        let size = Object::from_owned(py, ffi::PyLong_FromSize_t(size))?;
+        let size = Object::int(py, i64::try_from(size).ok()?)?;
         let none = ffi::Py_None();
         let entry = ffi::PyTuple_Pack(4, size.as_ptr(), none, lines.as_ptr(), name.as_ptr());
         Object::from_owned(py, entry)
     }
-}
-
-fn no_lines(py: Attached<'_>) -> Option<Object> {
-    // SAFETY: attached.
-    unsafe { Object::from_owned(py, ffi::PyList_New(0)) }
 }
 
 /// Puts the lines of a source into a list, the first of them as line `first`, from 1. Lines before
@@ -207,15 +189,13 @@ fn put_lines(py: Attached<'_>, lines: &Object, first: usize, source: &[u8]) -> O
     for (place, line) in (first - 1..).zip(texts) {
         let line = line_text(py, line)?;
         let place = ffi::Py_ssize_t::try_from(place).ok()?;
+        while lines.list_size(py) <= place {
+            lines.append(py, &empty)?;
+        }
         // SAFETY: attached; live objects, and what is no list is refused. Setting an item takes a
         // reference over.
-        unsafe {
-            while ffi::PyList_Size(lines.as_ptr()) <= place {
-                (ffi::PyList_Append(lines.as_ptr(), empty.as_ptr()) == 0).then_some(())?;
-            }
-            let done = ffi::PyList_SetItem(lines.as_ptr(), place, line.into_ptr());
-            (done == 0).then_some(())?;
-        }
+        let done = unsafe { ffi::PyList_SetItem(lines.as_ptr(), place, line.into_ptr()) };
+        (done == 0).then_some(())?;
     }
     Some(())
 }

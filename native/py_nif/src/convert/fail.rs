@@ -1,6 +1,6 @@
 //! A failed conversion, while the nested calls return.
 
-use py_runtime::exception::Exception;
+use py_runtime::exception::{Exception, set_no_memory};
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
@@ -48,8 +48,7 @@ impl Fail {
     /// `MemoryError`.
     #[cold]
     pub(super) fn no_memory(py: Attached<'_>) -> Self {
-        // SAFETY: attached.
-        unsafe { ffi::PyErr_NoMemory() };
+        set_no_memory(py);
         Fail::raised(py)
     }
 

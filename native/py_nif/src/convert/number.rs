@@ -312,7 +312,8 @@ pub(super) unsafe fn numpy_to_term(
                 match ffi::PyObject_RichCompareBool(value, float.as_ptr(), ffi::Py_EQ) {
                     -1 => Err(Fail::raised(py)),
                     0 if !number.is_nan() => {
-                        Err(Fail::refuse(format!("{} that no float can hold", type_name(value))))
+                        let class = type_name(py, Object::lent(py, &value));
+                        Err(Fail::refuse(format!("{class} that no float can hold")))
                     }
                     _ => Ok(float_to_term(writer, number)),
                 }

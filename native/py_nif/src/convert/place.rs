@@ -1,20 +1,15 @@
 //! What errors call a part of a value: where it is, and what it is.
 
+use py_runtime::exception::{clear, lossy_text};
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
-use super::text;
 use crate::term::{self, print};
 
 /// The name of an object's type, for messages.
-///
-/// # Safety
-/// `value` is a live object and the thread is attached.
-pub(super) unsafe fn type_name(value: *mut ffi::PyObject) -> String {
-    // SAFETY: every type has a name that ends in NUL and lives as long as the type.
-    let name = unsafe { std::ffi::CStr::from_ptr((*ffi::Py_TYPE(value)).tp_name) };
-    let name = name.to_string_lossy();
+pub(super) fn type_name(py: Attached<'_>, value: &Object) -> String {
+    let name = value.class_name(py);
     // A type made in C names its module too: `numpy.ndarray`, `datetime.date`.
     name.rsplit('.').next().unwrap_or(&name).to_owned()
 }
@@ -47,15 +42,13 @@ fn is_name(text: &str) -> bool {
 /// `.name` for a key that reads like one, `[key]` for others.
 #[cold]
 pub(super) fn object_step(py: Attached<'_>, key: &Object) -> String {
-    // SAFETY: `key` is live and lends its text for the moment.
-    let name = unsafe {
-        if ffi::PyUnicode_CheckExact(key.as_ptr()) != 0 {
-            text::utf8(py, key.as_ptr()).ok().and_then(|text| std::str::from_utf8(text).ok())
-        } else {
-            None
-        }
-    };
-    match name {
+    // SAFETY: `key` is live.
+    let is_text = unsafe { ffi::PyUnicode_CheckExact(key.as_ptr()) != 0 };
+    let text = if is_text { key.utf8(py) } else { None };
+    if is_text && text.is_none() {
+        clear(py);
+    }
+    match text.and_then(|text| std::str::from_utf8(text).ok()) {
         Some(name) if is_name(name) => format!(".{name}"),
         _ => format!("[{}]", show(py, key)),
     }
@@ -67,21 +60,21 @@ pub(super) fn object_step(py: Attached<'_>, key: &Object) -> String {
 pub(super) fn show(py: Attached<'_>, key: &Object) -> String {
     const MAX_SHOWN: usize = 60;
     let ptr = key.as_ptr();
-    // SAFETY: `key` is live; the exact types' `repr` runs no user code.
-    unsafe {
-        let plain = ffi::PyUnicode_CheckExact(ptr) != 0
+    // SAFETY: `key` is live.
+    let is_plain = unsafe {
+        ffi::PyUnicode_CheckExact(ptr) != 0
             || ffi::PyBytes_CheckExact(ptr) != 0
             || ffi::PyLong_CheckExact(ptr) != 0
-            || ffi::PyFloat_CheckExact(ptr) != 0;
-        let shown = if plain { Object::from_owned(py, ffi::PyObject_Repr(ptr)) } else { None };
-        let Some(shown) = shown.and_then(|shown| py_runtime::exception::lossy_text(py, &shown))
-        else {
-            py_runtime::exception::clear(py);
-            return type_name(ptr);
-        };
-        match shown.char_indices().nth(MAX_SHOWN) {
-            Some((end, _)) => format!("{}…", &shown[..end]),
-            None => shown,
-        }
+            || ffi::PyFloat_CheckExact(ptr) != 0
+    };
+    // The exact types' `repr` runs no user code.
+    let shown = if is_plain { key.repr(py) } else { None };
+    let Some(shown) = shown.and_then(|shown| lossy_text(py, &shown)) else {
+        clear(py);
+        return type_name(py, key);
+    };
+    match shown.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &shown[..end]),
+        None => shown,
     }
 }

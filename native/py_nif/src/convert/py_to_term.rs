@@ -144,8 +144,7 @@ impl Writer<'_> {
             Ok(handle) => handle,
             Err(NoHandle::ContextEnded) => return Err(Fail::of(ConvertError::ContextEnded)),
             Err(NoHandle::NoContext(object)) => {
-                // SAFETY: the object is live.
-                let class = unsafe { type_name(object.as_ptr()) };
+                let class = type_name(self.py, &object);
                 let what = format!("{class} object, in a thread that is no context's");
                 return Err(Fail::refuse(what));
             }

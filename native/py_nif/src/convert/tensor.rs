@@ -4,15 +4,15 @@
 //! In: numpy makes the array over an `erlang.Buffer`, read-only and without a copy. Out: any object
 //! that offers the buffer protocol.
 
-use std::ffi::{CStr, c_char};
-use std::mem::MaybeUninit;
+use std::ffi::CStr;
 
 use py_runtime::exception::clear;
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
+use py_runtime::view::View;
 use rustler::sys::{ErlNifTerm, enif_make_int64, enif_make_list_from_array};
 
-use super::fail::{Fail, owned_or_raised};
+use super::fail::Fail;
 use super::writer::{SHARED_FROM, Writer};
 use super::{text, to_plain};
 use crate::term::{atom_map, binary};
@@ -23,9 +23,7 @@ fn element_type(py: Attached<'_>, numpy: &Object, dtype: &Object) -> Result<Obje
     let class = numpy.getattr_c(py, c"dtype").ok_or_else(raised)?;
     let dtype = class.call1(py, dtype).ok_or_else(raised)?;
     let flag = dtype.getattr_c(py, c"hasobject").ok_or_else(raised)?;
-    // SAFETY: `False` is live in every interpreter.
-    let has_objects = flag.as_ptr() != unsafe { ffi::Py_False() };
-    if has_objects { Err(Fail::refuse("array of Python objects")) } else { Ok(dtype) }
+    if !flag.is_bool(false) { Err(Fail::refuse("array of Python objects")) } else { Ok(dtype) }
 }
 
 /// `numpy.ndarray(shape, dtype, bytes)`, which has to use all of the bytes.
@@ -36,23 +34,13 @@ pub(super) fn array(
     bytes: &Object,
     length: usize,
 ) -> Result<Object, Fail> {
-    // SAFETY: attached; each call gets live objects, and a failure is a null with an exception set.
-    let (array, used) = unsafe {
-        let numpy = Object::import(py, c"numpy").ok_or_else(|| Fail::raised(py))?;
-        let class = numpy.getattr_c(py, c"ndarray").ok_or_else(|| Fail::raised(py))?;
-        let dtype = element_type(py, &numpy, dtype)?;
-        let call = ffi::PyObject_CallFunctionObjArgs(
-            class.as_ptr(),
-            shape.as_ptr(),
-            dtype.as_ptr(),
-            bytes.as_ptr(),
-            std::ptr::null_mut::<ffi::PyObject>(),
-        );
-        let array = owned_or_raised(py, call)?;
-        let used = array.getattr_c(py, c"nbytes").ok_or_else(|| Fail::raised(py))?;
-        let used = ffi::PyLong_AsSize_t(used.as_ptr());
-        (array, used)
-    };
+    let numpy = Object::import(py, c"numpy").ok_or_else(|| Fail::raised(py))?;
+    let class = numpy.getattr_c(py, c"ndarray").ok_or_else(|| Fail::raised(py))?;
+    let dtype = element_type(py, &numpy, dtype)?;
+    let array = class.call(py, [shape, &dtype, bytes]).ok_or_else(|| Fail::raised(py))?;
+    let used = array.getattr_c(py, c"nbytes").ok_or_else(|| Fail::raised(py))?;
+    // SAFETY: attached; a live object. What is no number gives another length than any binary's.
+    let used = unsafe { ffi::PyLong_AsSize_t(used.as_ptr()) };
     clear(py);
     if used == length {
         Ok(array)
@@ -97,52 +85,34 @@ struct Memory {
 /// # Safety
 /// As for [`to_term`].
 unsafe fn memory(writer: &Writer<'_>, object: &Object, share: bool) -> Result<Memory, Fail> {
-    let mut view = MaybeUninit::<ffi::Py_buffer>::zeroed();
-    // SAFETY: attached; on success the view is filled in, and released once. It has as many
-    // dimensions as it says, none for a scalar.
-    unsafe {
-        if ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_FULL_RO) != 0 {
-            return Err(Fail::raised(writer.py));
-        }
-        let view = view.assume_init_mut();
+    let viewed = View::with(writer.py, object, |view| {
         if text::holds_objects(view) {
-            ffi::PyBuffer_Release(view);
             return Err(text::refuse_objects());
         }
-        let dimensions = if view.shape.is_null() || view.ndim <= 0 {
-            &[]
-        } else {
-            std::slice::from_raw_parts(view.shape, view.ndim.unsigned_abs() as usize)
-        };
-        let shape =
-            dimensions.iter().map(|&size| enif_make_int64(writer.env, size as i64)).collect();
-        let contiguous = ffi::PyBuffer_IsContiguous(view, b'C' as c_char) != 0;
-        let shareable = contiguous
-            && view.len as usize >= SHARED_FROM
+        // SAFETY: the writer's `env` may be written to.
+        let dimension =
+            |size: &ffi::Py_ssize_t| unsafe { enif_make_int64(writer.env, *size as i64) };
+        let shape = view.shape().iter().map(dimension).collect();
+        let shareable = view.is_contiguous()
+            && view.size() >= SHARED_FROM
             && (share || writer.never_changes(object));
-        let dtype = dtype(view.format, view.itemsize);
-        ffi::PyBuffer_Release(view);
-        let shared = if shareable { writer.share(object.as_ptr()) } else { None };
-        let data = match shared {
+        Ok((dtype(view.format(), view.item_size()), shape, shareable))
+    });
+    let (dtype, shape, shareable) = viewed.ok_or_else(|| Fail::raised(writer.py))??;
+    // SAFETY: passed on to the caller.
+    let data = unsafe {
+        match if shareable { writer.share(object.as_ptr()) } else { None } {
             Some(term) => term,
             None => text::buffer_to_term(writer, object.as_ptr())?,
-        };
-        Ok(Memory { dtype, shape, data })
-    }
+        }
+    };
+    Ok(Memory { dtype, shape, data })
 }
 
 /// The element type as numpy names it: `float64`; if numpy has no name for it, the format of the
 /// buffer (as in Python's `struct`).
-///
-/// # Safety
-/// `format` is null or ends in NUL.
-unsafe fn dtype(format: *const c_char, item_size: ffi::Py_ssize_t) -> String {
-    // SAFETY: as the caller vouches.
-    let format = match unsafe { format.as_ref() } {
-        None => "B".into(),
-        // SAFETY: as above.
-        Some(format) => unsafe { CStr::from_ptr(format) }.to_string_lossy(),
-    };
+fn dtype(format: Option<&CStr>, item_size: ffi::Py_ssize_t) -> String {
+    let format = format.map_or("B".into(), CStr::to_string_lossy);
     let native = if cfg!(target_endian = "little") { '<' } else { '>' };
     // The letters' sizes differ between exporters; the size of an item doesn't.
     let kind = match format.trim_start_matches(['@', '=', native]) {

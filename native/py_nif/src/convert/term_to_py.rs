@@ -342,8 +342,7 @@ fn refuse_key(py: Attached<'_>, key: &Object) -> Fail {
         return Fail::raised(py);
     }
     py_runtime::exception::clear(py);
-    // SAFETY: `key` is live.
-    let class = unsafe { type_name(key.as_ptr()) };
+    let class = type_name(py, key);
     let within = if class == "tuple" { " with a list or dict in it" } else { "" };
     Fail::refuse(format!("{class}{within} as a key, which Python can't hash"))
 }

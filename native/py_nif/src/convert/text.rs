@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
+use py_runtime::view::View;
 use rustler::sys::{
     ErlNifCharEncoding, ErlNifEnv, ErlNifTerm, enif_get_atom, enif_make_binary, enif_release_binary,
 };
@@ -293,45 +294,32 @@ pub(super) unsafe fn buffer_to_term(
     value: *mut ffi::PyObject,
 ) -> Result<ErlNifTerm, Fail> {
     let py = writer.py;
-    let mut view = MaybeUninit::<ffi::Py_buffer>::zeroed();
-    // SAFETY: on success the view is filled in, and keeps its bytes in place until it is released;
-    // it is released once. On failure there is nothing to release. The new binary is as long.
-    unsafe {
-        if ffi::PyObject_GetBuffer(value, view.as_mut_ptr(), ffi::PyBUF_FULL_RO) != 0 {
-            return Err(Fail::raised(py));
-        }
-        let view = view.assume_init_mut();
+    // SAFETY: the caller keeps the object alive.
+    let object = unsafe { Object::lent(py, &value) };
+    let copied = View::with(py, object, |view| {
         if holds_objects(view) {
-            ffi::PyBuffer_Release(view);
             return Err(refuse_objects());
         }
-        let Some(mut new) = new_binary(view.len as usize) else {
-            ffi::PyBuffer_Release(view);
-            return Err(Fail::no_memory(py));
-        };
-        let order = b'C' as std::ffi::c_char;
-        let done = ffi::PyBuffer_ToContiguous(new.data.cast(), view, view.len, order);
-        ffi::PyBuffer_Release(view);
-        if done != 0 {
-            enif_release_binary(&raw mut new);
-            return Err(Fail::raised(py));
+        let mut new = new_binary(view.size()).ok_or_else(|| Fail::no_memory(py))?;
+        // SAFETY: the new binary is as long as the view, and ours.
+        unsafe {
+            if view.copy_to(new.data.cast()).is_none() {
+                enif_release_binary(&raw mut new);
+                return Err(Fail::raised(py));
+            }
         }
-        Ok(enif_make_binary(writer.env, &raw mut new))
-    }
+        Ok(new)
+    });
+    let mut new = copied.ok_or_else(|| Fail::raised(py))??;
+    // SAFETY: the writer's `env` may be written to; the binary is ours.
+    Ok(unsafe { enif_make_binary(writer.env, &raw mut new) })
 }
 
 /// Whether the bytes behind a view are pointers to Python objects, also among other fields. Such
 /// bytes mean nothing outside, and are dangerous when they come back.
-///
-/// # Safety
-/// The view is filled in.
-pub(super) unsafe fn holds_objects(view: &ffi::Py_buffer) -> bool {
-    if view.format.is_null() {
-        return false;
-    }
-    // SAFETY: a format ends in NUL, and lives as long as the view.
-    let format = unsafe { CStr::from_ptr(view.format) }.to_bytes();
+pub(super) fn holds_objects(view: &View<'_>) -> bool {
     // The names of fields stand between colons.
+    let format = view.format().map_or(&b""[..], CStr::to_bytes);
     format.split(|byte| *byte == b':').step_by(2).any(|kinds| kinds.contains(&b'O'))
 }
 

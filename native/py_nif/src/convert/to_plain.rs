@@ -40,11 +40,9 @@ pub(super) fn to_plain(
     object: &Object,
 ) -> Result<Object, Fail> {
     let plain = apply(py, loaded, &PLAIN, object)?;
-    // SAFETY: attached; the object is live.
-    unsafe {
-        if plain.as_ptr() == ffi::Py_NotImplemented() {
-            return Err(Fail::of(ConvertError::NoTerm(type_name(object.as_ptr()))));
-        }
+    // SAFETY: `NotImplemented` is live in every interpreter.
+    if plain.as_ptr() == unsafe { ffi::Py_NotImplemented() } {
+        return Err(Fail::of(ConvertError::NoTerm(type_name(py, object))));
     }
     Ok(plain)
 }
@@ -60,18 +58,13 @@ pub(super) fn describe_array(
     if pair.is_none() {
         return Ok(None);
     }
-    // SAFETY: attached; what isn't None is a tuple of two, whose items get references of our own.
-    unsafe {
-        let item = |index| {
-            Object::from_borrowed(py, ffi::PyTuple_GetItem(pair.as_ptr(), index))
-                .ok_or_else(|| Fail::raised(py))
-        };
-        let (dtype, exporter) = (item(0)?, item(1)?);
-        if dtype.is_none() {
-            return Err(Fail::refuse("array of an element type that has no description"));
-        }
-        Ok(Some((dtype, exporter)))
+    // What isn't None is a tuple of two.
+    let item = |index| pair.tuple_item(py, index).ok_or_else(|| Fail::raised(py));
+    let (dtype, exporter) = (item(0)?, item(1)?);
+    if dtype.is_none() {
+        return Err(Fail::refuse("array of an element type that has no description"));
     }
+    Ok(Some((dtype, exporter)))
 }
 
 /// The result of a source's function for an object.

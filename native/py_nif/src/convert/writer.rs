@@ -1,7 +1,5 @@
 //! The state of a conversion to terms, and binaries that share a Python object's memory.
 
-use std::ffi::CStr;
-
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
@@ -101,19 +99,17 @@ impl<'a> Writer<'a> {
         const MAX_VIEWS: u32 = 8;
         let mut object = object.clone_ref(self.py);
         for _ in 0..MAX_VIEWS {
-            // SAFETY: attached; the object and its type are live, and the type's name ends in NUL.
-            let next = unsafe {
-                let class = ffi::Py_TYPE(object.as_ptr());
-                if ffi::PyBytes_CheckExact(object.as_ptr()) != 0
-                    || class.cast() == self.types.buffer.as_ptr()
-                {
-                    return true;
-                }
-                match CStr::from_ptr((*class).tp_name).to_bytes() {
-                    b"memoryview" => object.getattr_c(self.py, c"obj"),
-                    b"numpy.ndarray" => object.getattr_c(self.py, c"base"),
-                    _ => return false,
-                }
+            // SAFETY: the object is live.
+            let is_bytes = unsafe { ffi::PyBytes_CheckExact(object.as_ptr()) != 0 };
+            if is_bytes || object.is_instance_exactly(&self.types.buffer) {
+                return true;
+            }
+            let next = if object.has_class_name(self.py, c"memoryview") {
+                object.getattr_c(self.py, c"obj")
+            } else if object.has_class_name(self.py, c"numpy.ndarray") {
+                object.getattr_c(self.py, c"base")
+            } else {
+                return false;
             };
             match next {
                 Some(next) => object = next,

@@ -3,6 +3,7 @@
 //! Runs on a context thread, attached. Must never recurse on the length of a list, only on nesting,
 //! and never deeper than its `depth_left`.
 
+use py_runtime::exception::{ErrorClass, clear};
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{
@@ -337,11 +338,10 @@ unsafe fn struct_to_python(
 /// Python keeps lists and dicts from being keys, alone or within a tuple.
 #[cold]
 fn refuse_key(py: Attached<'_>, key: &Object) -> Fail {
-    // SAFETY: attached, with an exception set.
-    if unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_TypeError) } == 0 {
+    if !ErrorClass::TypeError.is_raised(py) {
         return Fail::raised(py);
     }
-    py_runtime::exception::clear(py);
+    clear(py);
     let class = type_name(py, key);
     let within = if class == "tuple" { " with a list or dict in it" } else { "" };
     Fail::refuse(format!("{class}{within} as a key, which Python can't hash"))

@@ -7,6 +7,7 @@
 use std::ffi::{CStr, c_uint};
 use std::mem::MaybeUninit;
 
+use py_runtime::exception::{ErrorClass, clear};
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use py_runtime::view::View;
@@ -49,11 +50,7 @@ pub(super) unsafe fn binary_to_python(
 
 /// A `bytes` object, whatever is in it.
 pub(super) fn bytes_to_python(py: Attached<'_>, bytes: &[u8]) -> Result<Object, Fail> {
-    let Ok(length) = ffi::Py_ssize_t::try_from(bytes.len()) else {
-        return Err(Fail::refuse("binary that is too large"));
-    };
-    // SAFETY: pointer and length are those of one slice; attached.
-    unsafe { owned_or_raised(py, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length)) }
+    Object::bytes(py, bytes).ok_or_else(|| Fail::raised(py))
 }
 
 /// The error tells how many bits there are, which only the external format shows.
@@ -205,11 +202,10 @@ pub(super) unsafe fn utf8<'v>(
 
 #[cold]
 fn refuse_str(py: Attached<'_>) -> Fail {
-    // SAFETY: attached, with an exception set.
-    if unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_UnicodeEncodeError) } == 0 {
+    if !ErrorClass::UnicodeEncodeError.is_raised(py) {
         return Fail::raised(py);
     }
-    py_runtime::exception::clear(py);
+    clear(py);
     Fail::refuse("str with a lone surrogate")
 }
 

@@ -8,6 +8,7 @@ use std::ptr::null_mut;
 use std::time::Duration;
 
 use py_runtime::context::WaitError;
+use py_runtime::exception::{ErrorClass, set_no_memory};
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_make_list_from_array};
@@ -98,8 +99,7 @@ unsafe fn arguments(
 ) -> Result<ErlNifTerm, Raised> {
     let mut terms = Vec::new();
     if terms.try_reserve_exact(args.len()).is_err() {
-        // SAFETY: attached.
-        unsafe { ffi::PyErr_NoMemory() };
+        set_no_memory(py);
         return Err(Raised);
     }
     for (index, arg) in args.iter().enumerate() {
@@ -184,19 +184,15 @@ unsafe fn raise_error(
     module: *mut ffi::PyObject,
     [class, reason, stack]: [Object; 3],
 ) -> Raised {
-    // SAFETY: attached; live objects; the module's state holds the class for as long as it lives.
-    unsafe {
+    // SAFETY: as the caller vouches; the state holds the class for as long as the module lives.
+    let error_class = unsafe {
         let Some(state) = state(module) else { return Raised };
-        let error = ffi::PyObject_CallFunctionObjArgs(
-            state.error,
-            class.as_ptr(),
-            reason.as_ptr(),
-            stack.as_ptr(),
-            null_mut::<ffi::PyObject>(),
-        );
-        if let Some(error) = Object::from_owned(py, error) {
-            ffi::PyErr_SetObject(state.error, error.as_ptr());
-        }
+        Object::from_borrowed(py, state.error)
+    };
+    let Some(error_class) = error_class else { return Raised };
+    if let Some(error) = error_class.call(py, [&class, &reason, &stack]) {
+        // SAFETY: attached; live objects.
+        unsafe { ffi::PyErr_SetObject(error_class.as_ptr(), error.as_ptr()) };
     }
     Raised
 }
@@ -205,9 +201,7 @@ unsafe fn raise_error(
 /// `module` is live and ours.
 unsafe fn lost(py: Attached<'_>, module: *mut ffi::PyObject) -> Raised {
     let parts = [Object::text(py, "exit"), Object::text(py, "killed")];
-    // SAFETY: attached; the result is null or ours.
-    let stack = unsafe { Object::from_owned(py, ffi::PyList_New(0)) };
-    match (parts, stack) {
+    match (parts, Object::list(py)) {
         // SAFETY: passed on to the caller.
         ([Some(class), Some(reason)], Some(stack)) => unsafe {
             raise_error(py, module, [class, reason, stack])
@@ -217,28 +211,24 @@ unsafe fn lost(py: Attached<'_>, module: *mut ffi::PyObject) -> Raised {
 }
 
 fn interrupted(py: Attached<'_>, why: WaitError) -> Raised {
-    // SAFETY: attached; the classes are Python's own.
-    unsafe {
-        match why {
-            WaitError::Interrupted => {
-                ffi::PyErr_SetNone(ffi::PyExc_KeyboardInterrupt);
-                Raised
-            }
-            WaitError::TooDeep(levels) => {
-                let message = format!(
-                    "{levels} calls of Erlang functions are waiting on this context, each in a job \
-                     that was started while another waited, and no more are allowed"
-                );
-                raise(py, ffi::PyExc_RecursionError, &message)
-            }
+    match why {
+        WaitError::Interrupted => {
+            ErrorClass::KeyboardInterrupt.raise_plain(py);
+            Raised
+        }
+        WaitError::TooDeep(levels) => {
+            let message = format!(
+                "{levels} calls of Erlang functions are waiting on this context, each in a job \
+                 that was started while another waited, and no more are allowed"
+            );
+            raise(py, ErrorClass::RecursionError, &message)
         }
     }
 }
 
 fn unknown(py: Attached<'_>, name: &str) -> Raised {
     let message = format!("no Erlang function is registered as '{}'", shown(name));
-    // SAFETY: the class is Python's own.
-    unsafe { raise(py, ffi::PyExc_NameError, &message) }
+    raise(py, ErrorClass::NameError, &message)
 }
 
 /// A name for a message, which is copied a few times.
@@ -260,6 +250,5 @@ pub(super) fn check_attribute(py: Attached<'_>, name: &Object) -> Result<(), Rai
         "module 'erlang' has no attribute '{}', and no Erlang function of that name is registered",
         shown(&name)
     );
-    // SAFETY: the class is Python's own.
-    Err(unsafe { raise(py, ffi::PyExc_AttributeError, &message) })
+    Err(raise(py, ErrorClass::AttributeError, &message))
 }

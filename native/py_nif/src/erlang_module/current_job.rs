@@ -7,6 +7,7 @@
 use std::cell::Cell;
 
 use py_runtime::ffi;
+use py_runtime::object::Attached;
 
 use crate::thread::host::{Output, outbound};
 use crate::thread::job_scope::JobScope;
@@ -34,7 +35,7 @@ impl Drop for Restore {
 /// Runs `work` as the job.
 pub(crate) fn enter<T>(scope: &JobScope<'_>, output: &dyn Output, work: impl FnOnce() -> T) -> T {
     // SAFETY: a scope means that the thread is attached.
-    let interpreter = unsafe { ffi::PyInterpreterState_Get() };
+    let interpreter = unsafe { Attached::assume() }.interpreter();
     let job = CurrentJob { scope, interpreter, output };
     let _restore = Restore(CURRENT.replace((&raw const job).cast()));
     work()
@@ -47,7 +48,7 @@ pub(crate) fn with<T>(work: impl FnOnce(Option<&CurrentJob<'_>>) -> T) -> T {
     // and there are only shared references to it.
     let job = unsafe { CURRENT.get().as_ref() };
     // SAFETY: the caller says that the thread is attached.
-    let here = || unsafe { ffi::PyInterpreterState_Get() };
+    let here = || unsafe { Attached::assume() }.interpreter();
     work(job.filter(|job| job.interpreter == here()))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Runs on whatever thread Python code runs on, attached.
 
-use py_runtime::exception::lossy_text;
+use py_runtime::exception::{ErrorClass, clear, lossy_text};
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
@@ -17,8 +17,7 @@ pub(super) fn write(py: Attached<'_>, stream: usize, text: &Object) -> Result<Ob
         if output.is_full() {
             wait(py, job, |stop| output.wait_for_capacity(stop));
         }
-        // SAFETY: attached; the result is null or ours.
-        unsafe { Object::from_owned(py, ffi::PyLong_FromSsize_t(written)) }.ok_or(Raised)
+        Object::int(py, written as i64).ok_or(Raised)
     })
 }
 
@@ -29,37 +28,24 @@ fn with_bytes(
     text: &Object,
     work: impl FnOnce(&[u8]),
 ) -> Result<ffi::Py_ssize_t, Raised> {
-    let ptr = text.as_ptr();
-    // SAFETY: attached, and the object is live: its bytes live as long as it does.
-    unsafe {
-        let (mut start, mut length) = (std::ptr::null_mut(), 0);
-        if ffi::PyUnicode_Check(ptr) != 0 {
-            let utf8 = ffi::PyUnicode_AsUTF8AndSize(ptr, &raw mut length);
-            if utf8.is_null() {
-                // A lone surrogate.
-                ffi::PyErr_Clear();
-                work(lossy_text(py, text).ok_or(Raised)?.as_bytes());
-            } else {
-                work(slice(utf8, length));
-            }
-            Ok(ffi::PyUnicode_GetLength(ptr))
-        } else if ffi::PyBytes_AsStringAndSize(ptr, &raw mut start, &raw mut length) == 0 {
-            work(slice(start, length));
-            Ok(length)
+    if text.is_text() {
+        if let Some(utf8) = text.utf8(py) {
+            work(utf8);
         } else {
-            ffi::PyErr_Clear();
-            let class = std::ffi::CStr::from_ptr((*ffi::Py_TYPE(ptr)).tp_name).to_string_lossy();
-            let message = format!("write() argument must be str, not {class}");
-            Err(raise(py, ffi::PyExc_TypeError, &message))
+            // A lone surrogate.
+            clear(py);
+            work(lossy_text(py, text).ok_or(Raised)?.as_bytes());
         }
+        // SAFETY: attached; a live `str`.
+        Ok(unsafe { ffi::PyUnicode_GetLength(text.as_ptr()) })
+    } else if let Some(bytes) = text.contents(py) {
+        work(bytes);
+        Ok(bytes.len() as ffi::Py_ssize_t)
+    } else {
+        clear(py);
+        let message = format!("write() argument must be str, not {}", text.class_name(py));
+        Err(raise(py, ErrorClass::TypeError, &message))
     }
-}
-
-/// # Safety
-/// So many bytes are there, for as long as the slice is in use.
-unsafe fn slice<'a>(start: *const std::ffi::c_char, length: ffi::Py_ssize_t) -> &'a [u8] {
-    // SAFETY: as the caller vouches.
-    unsafe { std::slice::from_raw_parts(start.cast(), usize::try_from(length).unwrap_or(0)) }
 }
 
 /// Sends what has been written of an unfinished line.

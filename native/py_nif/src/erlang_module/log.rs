@@ -4,7 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
 use super::blocking::wait;
@@ -52,10 +51,7 @@ pub(super) fn log_level_is_old(py: Attached<'_>) -> Object {
     let old = current_job::with_output(|output, _| {
         output.level_asked_at().get().is_none_or(|asked| asked.elapsed() > LEVEL_MAX_AGE)
     });
-    // SAFETY: attached; both are live for ever.
-    let answer = unsafe { if old { ffi::Py_True() } else { ffi::Py_False() } };
-    // SAFETY: as above.
-    unsafe { Object::from_borrowed(py, answer) }.expect("a bool is never null")
+    Object::bool(py, old)
 }
 
 /// Asks for `logger`'s level, and gives it as a number of Python's `logging`.
@@ -65,9 +61,7 @@ pub(super) fn log_level(py: Attached<'_>) -> Result<Object, Raised> {
             ask_for_level(py, job);
         }
         output.level_asked_at().set(Some(Instant::now()));
-        // SAFETY: attached; the result is null or ours.
-        let level = unsafe { Object::from_owned(py, ffi::PyLong_FromLong(outbound().log_level())) };
-        level.ok_or(Raised)
+        Object::int(py, outbound().log_level()).ok_or(Raised)
     })
 }
 
@@ -80,16 +74,11 @@ fn ask_for_level(py: Attached<'_>, job: Option<&CurrentJob<'_>>) {
 
 /// The levels that the application's setting `logging` gives, as a `dict` by name.
 pub(super) fn log_levels(py: Attached<'_>) -> Result<Object, Raised> {
-    // SAFETY: attached; results are null or ours, and the dictionary takes its own references.
-    unsafe {
-        let levels = Object::from_owned(py, ffi::PyDict_New()).ok_or(Raised)?;
-        for (name, level) in settings::log_levels() {
-            let name = Object::text(py, &name).ok_or(Raised)?;
-            let level = Object::from_owned(py, ffi::PyLong_FromLong(level)).ok_or(Raised)?;
-            if ffi::PyDict_SetItem(levels.as_ptr(), name.as_ptr(), level.as_ptr()) != 0 {
-                return Err(Raised);
-            }
-        }
-        Ok(levels)
+    let levels = Object::dict(py).ok_or(Raised)?;
+    for (name, level) in settings::log_levels() {
+        let name = Object::text(py, &name).ok_or(Raised)?;
+        let level = Object::int(py, level).ok_or(Raised)?;
+        levels.set(py, &name, &level).ok_or(Raised)?;
     }
+    Ok(levels)
 }

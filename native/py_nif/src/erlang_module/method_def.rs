@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 
+use py_runtime::exception::ErrorClass;
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
@@ -68,8 +69,7 @@ pub(super) fn guarded(work: impl FnOnce(Attached<'_>) -> Result<Object, Raised>)
         Ok(Ok(value)) => value.into_ptr(),
         Ok(Err(Raised)) => null_mut(),
         Err(_) => {
-            // SAFETY: attached; the class is Python's own.
-            unsafe { raise(py, ffi::PyExc_SystemError, "the native library hit a bug") };
+            raise(py, ErrorClass::SystemError, "the native library hit a bug");
             null_mut()
         }
     }

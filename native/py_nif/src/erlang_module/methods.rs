@@ -6,6 +6,7 @@
 use std::cell::UnsafeCell;
 use std::ptr::null_mut;
 
+use py_runtime::exception::ErrorClass;
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
@@ -61,8 +62,7 @@ static BY_NAME: Methods<1> =
     Methods(UnsafeCell::new([keywords(c"registered", call_by_name, c"An Erlang function.")]));
 
 fn wrong(py: Attached<'_>, usage: &str) -> Raised {
-    // SAFETY: the class is Python's own.
-    unsafe { raise(py, ffi::PyExc_TypeError, usage) }
+    raise(py, ErrorClass::TypeError, usage)
 }
 
 unsafe extern "C" fn call(
@@ -96,10 +96,11 @@ unsafe extern "C" fn call_by_name(
     guarded(|py| {
         // SAFETY: `getattr` made the tuple; the rest is as CPython gives it.
         unsafe {
-            let module = ffi::PyTuple_GetItem(this, 0);
-            let name = keep(py, ffi::PyTuple_GetItem(this, 1))?;
+            let this = Object::lent(py, &this);
+            let module = this.tuple_item(py, 0).ok_or(Raised)?;
+            let name = this.tuple_item(py, 1).ok_or(Raised)?;
             refuse_keywords(py, &name, keys)?;
-            calls::call(py, module, &name, arguments(args, count))
+            calls::call(py, module.as_ptr(), &name, arguments(args, count))
         }
     })
 }
@@ -178,21 +179,19 @@ unsafe extern "C" fn write(_: Argument, args: *mut Argument, count: ffi::Py_ssiz
             let [stream, text] = arguments(args, count) else {
                 return Err(wrong(py, "write() takes text"));
             };
-            io::write(py, stream_number(*stream), &keep(py, *text)?)
+            io::write(py, stream_number(py, Object::lent(py, stream)), &keep(py, *text)?)
         }
     })
 }
 
 unsafe extern "C" fn flush(_: Argument, stream: Argument) -> Argument {
     // SAFETY: live, as long as the call lasts.
-    guarded(|py| Ok(io::flush(py, unsafe { stream_number(stream) })))
+    guarded(|py| Ok(io::flush(py, stream_number(py, unsafe { Object::lent(py, &stream) }))))
 }
 
-/// # Safety
-/// Attached, and `stream` is live.
-unsafe fn stream_number(stream: Argument) -> usize {
-    // SAFETY: as the caller vouches. The prelude gives 0 and 1.
-    usize::from(unsafe { ffi::PyObject_IsTrue(stream) } == 1)
+/// The prelude gives 0 and 1.
+fn stream_number(py: Attached<'_>, stream: &Object) -> usize {
+    usize::from(stream.is_true(py) == Some(true))
 }
 
 unsafe extern "C" fn log(_: Argument, args: *mut Argument, count: ffi::Py_ssize_t) -> Argument {
@@ -222,21 +221,13 @@ unsafe extern "C" fn log_levels(_: Argument, _: Argument) -> Argument {
 
 /// The OS process's environment variables, as a `dict` of `bytes`.
 unsafe extern "C" fn environ(_: Argument, _: Argument) -> Argument {
-    // SAFETY: attached; results are null or ours, lengths are those of the vectors, and the
-    // dictionary takes its own references. As when CPython itself reads the variables, the GIL is
-    // held.
-    guarded(|py| unsafe {
-        let variables = Object::from_owned(py, ffi::PyDict_New()).ok_or(Raised)?;
-        let bytes = |text: &[u8]| {
-            let length = text.len() as ffi::Py_ssize_t;
-            let bytes = ffi::PyBytes_FromStringAndSize(text.as_ptr().cast(), length);
-            Object::from_owned(py, bytes).ok_or(Raised)
-        };
-        for (name, value) in py_runtime::environment::all() {
-            let (name, value) = (bytes(&name)?, bytes(&value)?);
-            if ffi::PyDict_SetItem(variables.as_ptr(), name.as_ptr(), value.as_ptr()) != 0 {
-                return Err(Raised);
-            }
+    guarded(|py| {
+        let variables = Object::dict(py).ok_or(Raised)?;
+        // SAFETY: as when CPython itself reads the variables, the GIL is held.
+        for (name, value) in unsafe { py_runtime::environment::all() } {
+            let name = Object::bytes(py, &name).ok_or(Raised)?;
+            let value = Object::bytes(py, &value).ok_or(Raised)?;
+            variables.set(py, &name, &value).ok_or(Raised)?;
         }
         Ok(variables)
     })
@@ -245,8 +236,8 @@ unsafe extern "C" fn environ(_: Argument, _: Argument) -> Argument {
 unsafe extern "C" fn namespace(_: Argument, likely: Argument) -> Argument {
     guarded(|py| {
         // SAFETY: live, as long as the call lasts.
-        let likely = unsafe { ffi::PyObject_IsTrue(likely) } == 1;
-        Ok(job_namespace::namespace(py, likely))
+        let likely = unsafe { Object::lent(py, &likely) }.is_true(py);
+        Ok(job_namespace::namespace(py, likely == Some(true)))
     })
 }
 

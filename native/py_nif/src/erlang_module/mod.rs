@@ -26,12 +26,13 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 
+use py_runtime::exception::ErrorClass;
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
 use crate::erlang_types::{atom, buffer, pid_ref};
 pub(crate) use prelude::{install, sources};
-use state::{ModuleState, raise, state};
+use state::{ModuleState, state};
 pub(crate) use state::{NAME, classes};
 
 /// The module's initialiser, for `PyImport_AppendInittab`.
@@ -93,36 +94,18 @@ unsafe extern "C" fn exec(module: *mut ffi::PyObject) -> c_int {
     // What the state holds by the time of a failure is released with the module.
     unsafe {
         let py = Attached::assume();
-        let dict = ffi::PyInterpreterState_GetDict(ffi::PyInterpreterState_Get());
-        let done = match Object::from_borrowed(py, first(dict)) {
+        let dict = ffi::PyInterpreterState_GetDict(py.interpreter());
+        let dict = Object::from_borrowed(py, dict);
+        let done = match dict.as_ref().and_then(|dict| dict.get_item(py, FIRST)) {
             Some(first) => take_over(module, first.as_ptr()),
-            None => begin(py, module).and_then(|()| remember(dict, module)),
+            None => begin(py, module).and_then(|()| match dict {
+                // For as long as the interpreter lives.
+                Some(dict) => dict.set_item(py, FIRST, Object::lent(py, &module)),
+                None => Some(()),
+            }),
         };
-        if done.and_then(|()| publish(module)).is_some() { 0 } else { -1 }
+        if done.and_then(|()| publish(py, module)).is_some() { 0 } else { -1 }
     }
-}
-
-/// The first module, borrowed, or null.
-///
-/// # Safety
-/// Attached; `dict` is the interpreter's dictionary, or null.
-unsafe fn first(dict: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    if dict.is_null() {
-        return null_mut();
-    }
-    // SAFETY: as the caller vouches.
-    unsafe { ffi::PyDict_GetItemString(dict, FIRST.as_ptr()) }
-}
-
-/// Keeps the module for as long as the interpreter lives. `None`: exception set.
-///
-/// # Safety
-/// As for [`first`]; `module` is live.
-unsafe fn remember(dict: *mut ffi::PyObject, module: *mut ffi::PyObject) -> Option<()> {
-    // SAFETY: as the caller vouches; the dictionary takes a reference of its own.
-    let kept =
-        unsafe { dict.is_null() || ffi::PyDict_SetItemString(dict, FIRST.as_ptr(), module) == 0 };
-    kept.then_some(())
 }
 
 /// Fills the state of the interpreter's first module. `None`: exception set.
@@ -170,15 +153,16 @@ unsafe fn take_over(module: *mut ffi::PyObject, first: *mut ffi::PyObject) -> Op
 ///
 /// # Safety
 /// Attached; `module` is live and ours.
-unsafe fn publish(module: *mut ffi::PyObject) -> Option<()> {
+unsafe fn publish(py: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
     // SAFETY: as the caller vouches; the prelude is a dictionary.
     unsafe {
         let state = state(module)?;
         if state.parts().iter().any(|part| part.is_null()) {
             // The interpreter is ending.
-            raise(ffi::PyExc_ImportError, c"the module erlang is gone");
+            ErrorClass::ImportError.raise(py, "the module erlang is gone");
             return None;
         }
+        let log = Object::lent(py, &state.prelude).get_item(py, c"log");
         let attributes = [
             (c"Atom", state.atom),
             (c"Pid", state.pid),
@@ -186,7 +170,7 @@ unsafe fn publish(module: *mut ffi::PyObject) -> Option<()> {
             (c"Buffer", state.buffer),
             (c"Error", state.error),
             (c"ProcessError", state.process_error),
-            (c"log", ffi::PyDict_GetItemString(state.prelude, c"log".as_ptr())),
+            (c"log", log.as_ref().map_or(null_mut(), Object::as_ptr)),
         ];
         attributes
             .into_iter()

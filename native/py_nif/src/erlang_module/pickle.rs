@@ -7,9 +7,9 @@
 
 use std::cell::UnsafeCell;
 use std::hash::{BuildHasher, Hasher};
-use std::ptr::null_mut;
 use std::sync::OnceLock;
 
+use py_runtime::exception::{ErrorClass, clear};
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::enif_make_ref;
@@ -50,8 +50,7 @@ const TAGS: [[u8; 2]; 4] = [[131, 88], [131, 103], [131, 90], [131, 114]];
 
 unsafe extern "C" fn itself(this: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called by Python, attached, with a live instance.
-    unsafe { ffi::Py_INCREF(this) };
-    this
+    unsafe { ffi::Py_NewRef(this) }
 }
 
 unsafe extern "C" fn reduce_atom(
@@ -75,21 +74,16 @@ unsafe extern "C" fn reduce_opaque(
             Term::new(Env::new(&env, ptr), pid_ref::to_term(ptr, this))
         };
         let bytes = term.to_binary();
-        let module = import(py).map_err(|why| {
-            // SAFETY: the class is Python's own.
-            unsafe { raise(py, ffi::PyExc_ImportError, &why.message) }
-        })?;
+        let module = import(py).map_err(|why| raise(py, ErrorClass::ImportError, &why.message))?;
         let restore = module.getattr_c(py, c"_restore").ok_or(Raised)?;
-        // SAFETY: attached; pointer and length are those of one binary, which the call copies; the
-        // format takes an integer, and new references to objects.
+        let bytes = Object::bytes(py, &bytes).ok_or(Raised)?;
+        // SAFETY: attached; the format takes an integer, and new references to objects.
         let reduced = unsafe {
-            let length = bytes.len() as ffi::Py_ssize_t;
-            let bytes = ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length);
-            let bytes = Object::from_owned(py, bytes).ok_or(Raised)?;
-            ffi::Py_BuildValue(c"O(KO)".as_ptr(), restore.as_ptr(), this_vm(), bytes.as_ptr())
+            let (restore, bytes) = (restore.as_ptr(), bytes.as_ptr());
+            let reduced = ffi::Py_BuildValue(c"O(KO)".as_ptr(), restore, this_vm(), bytes);
+            Object::from_owned(py, reduced)
         };
-        // SAFETY: null or ours.
-        unsafe { Object::from_owned(py, reduced) }.ok_or(Raised)
+        reduced.ok_or(Raised)
     })
 }
 
@@ -97,26 +91,17 @@ unsafe extern "C" fn reduce_opaque(
 pub(super) fn restore(py: Attached<'_>, args: &[*mut ffi::PyObject]) -> Result<Object, Raised> {
     let [vm, bytes] = args else { return Err(invalid(py)) };
     // SAFETY: live, as long as the call lasts; what is no integer is another VM's.
-    let vm = unsafe {
-        let vm = ffi::PyLong_AsUnsignedLongLong(*vm);
-        ffi::PyErr_Clear();
-        vm
-    };
+    let vm = unsafe { ffi::PyLong_AsUnsignedLongLong(*vm) };
+    clear(py);
     if vm != this_vm() {
         let message = "an erlang.Pid or erlang.Ref that was pickled in another Erlang VM";
-        // SAFETY: the class is Python's own.
-        return Err(unsafe { raise(py, ffi::PyExc_ValueError, message) });
+        return Err(raise(py, ErrorClass::ValueError, message));
     }
     // SAFETY: live, as long as the call lasts.
     let bytes = unsafe { keep(py, *bytes) }?;
-    let (mut start, mut length) = (null_mut(), 0);
-    // SAFETY: attached; on success the bytes live as long as the object does.
-    let encoded = unsafe {
-        if ffi::PyBytes_AsStringAndSize(bytes.as_ptr(), &raw mut start, &raw mut length) != 0 {
-            ffi::PyErr_Clear();
-            return Err(invalid(py));
-        }
-        std::slice::from_raw_parts(start.cast::<u8>(), usize::try_from(length).unwrap_or(0))
+    let Some(encoded) = bytes.contents(py) else {
+        clear(py);
+        return Err(invalid(py));
     };
     if !TAGS.iter().any(|tag| encoded.starts_with(tag)) {
         return Err(invalid(py));
@@ -127,8 +112,7 @@ pub(super) fn restore(py: Attached<'_>, args: &[*mut ffi::PyObject]) -> Result<O
     let (term, _) = term.ok_or_else(|| invalid(py))?;
     if is_nameless(encoded) && !is_nameless(own_ref(&env).to_binary().as_slice()) {
         let message = "an erlang.Pid or erlang.Ref that was pickled before this node got its name";
-        // SAFETY: the class is Python's own.
-        return Err(unsafe { raise(py, ffi::PyExc_ValueError, message) });
+        return Err(raise(py, ErrorClass::ValueError, message));
     }
     current_job::with(|job| to_python(py, job, env.as_ptr(), term.as_c_arg(), "the pid"))
 }
@@ -151,8 +135,7 @@ fn own_ref(env: &TermEnv) -> Term<'_> {
 
 fn invalid(py: Attached<'_>) -> Raised {
     let message = "erlang._restore() takes what a pickled erlang.Pid or erlang.Ref gives it";
-    // SAFETY: the class is Python's own.
-    unsafe { raise(py, ffi::PyExc_ValueError, message) }
+    raise(py, ErrorClass::ValueError, message)
 }
 
 /// A number that no other VM has.

@@ -1,13 +1,13 @@
 //! The part of module `erlang` that is written in Python.
 
 use py_runtime::code::{self, Source};
-use py_runtime::exception::{self, Exception};
+use py_runtime::exception::{self, ErrorClass, Exception};
 use py_runtime::ffi;
-use py_runtime::namespace::library_namespace;
+use py_runtime::namespace::{library_namespace, modules};
 use py_runtime::object::{Attached, Object};
 
 use super::method_def::Methods;
-use super::state::{ModuleState, NAME, import, not_ours, raise_text, state};
+use super::state::{ModuleState, import, not_ours, state};
 use crate::settings;
 
 static SOURCE: Source = Source::new(
@@ -32,7 +32,8 @@ pub(super) unsafe fn run<const N: usize>(
     state: &mut ModuleState,
     functions: &'static Methods<N>,
 ) -> Option<()> {
-    let namespace = library_namespace(py, "erlang").map_err(|e| raise_as_import_error(&e)).ok()?;
+    let namespace =
+        library_namespace(py, "erlang").map_err(|e| raise_as_import_error(py, &e)).ok()?;
     // SAFETY: attached; live objects, and the state takes a reference to each.
     unsafe {
         for (name, class) in [(c"Atom", state.atom), (c"Pid", state.pid), (c"Ref", state.reference)]
@@ -47,7 +48,7 @@ pub(super) unsafe fn run<const N: usize>(
             let name = std::ffi::CStr::from_ptr((*method).ml_name);
             namespace.set_item(py, name, &made)?;
         }
-        let code = SOURCE.code(py).map_err(|e| raise_as_import_error(&e)).ok()?;
+        let code = SOURCE.code(py).map_err(|e| raise_as_import_error(py, &e)).ok()?;
         code::run(py, &code, &namespace, &namespace)?;
         for (name, place) in
             [(c"Error", &mut state.error), (c"ProcessError", &mut state.process_error)]
@@ -59,10 +60,9 @@ pub(super) unsafe fn run<const N: usize>(
     }
 }
 
-fn raise_as_import_error(exception: &Exception) {
+fn raise_as_import_error(py: Attached<'_>, exception: &Exception) {
     let why = format!("{}: {}", exception.class, exception.message);
-    // SAFETY: called attached; the class is one of Python's own.
-    unsafe { raise_text(ffi::PyExc_ImportError, &why) };
+    ErrorClass::ImportError.raise(py, &why);
 }
 
 /// Redirects the interpreter's standard streams, makes the running job's namespace `__main__`, and
@@ -70,8 +70,7 @@ fn raise_as_import_error(exception: &Exception) {
 /// that has an interpreter of its own; in the main interpreter once, because Python code may have
 /// replaced the streams since.
 pub(crate) fn install(py: Attached<'_>) -> Result<(), Exception> {
-    // SAFETY: attached; neither call can fail.
-    let main = unsafe { ffi::PyInterpreterState_Get() == ffi::PyInterpreterState_Main() };
+    let main = py.is_in_main_interpreter();
     if !main {
         remove_import(py);
     }
@@ -105,8 +104,9 @@ pub(crate) fn sources(py: Attached<'_>) -> Result<Object, Exception> {
 /// Has the module imported anew. A reused interpreter still has it, with everything that the last
 /// context's code has put into it.
 fn remove_import(py: Attached<'_>) {
-    // SAFETY: attached; `sys.modules` is a dictionary. As a rule the module isn't in it.
-    unsafe { ffi::PyDict_DelItemString(ffi::PyImport_GetModuleDict(), NAME.as_ptr()) };
+    // As a rule it isn't there.
+    let _ =
+        modules(py).zip(Object::text(py, "erlang")).and_then(|(all, name)| all.remove(py, &name));
     exception::clear(py);
 }
 

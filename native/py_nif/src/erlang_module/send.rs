@@ -5,6 +5,7 @@
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 
+use py_runtime::exception::{ErrorClass, lossy_text, raise_as};
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{
@@ -13,7 +14,7 @@ use rustler::sys::{
 
 use super::blocking::wait;
 use super::current_job::{self, CurrentJob};
-use super::names::{check_name, is_name, is_of};
+use super::names::{check_name, is_name};
 use super::state::state;
 use super::values::{Raised, not_running, raise, to_python, to_term};
 use crate::term::{self, TermEnv, elements, local_pid, pid_term, tuple};
@@ -42,8 +43,7 @@ pub(super) unsafe fn send(
 ) -> Result<Object, Raised> {
     if !is_receiver(py, to) {
         let usage = "erlang.send() takes a Pid, a registered name, or (name, node)";
-        // SAFETY: the class is Python's own.
-        return Err(unsafe { raise(py, ffi::PyExc_TypeError, usage) });
+        return Err(raise(py, ErrorClass::TypeError, usage));
     }
     current_job::with(|job| {
         let env = TermEnv::new();
@@ -167,13 +167,17 @@ unsafe fn no_process(
     to: &Object,
     what: &str,
 ) -> Raised {
-    // SAFETY: attached; live objects; the state holds the class for as long as the module lives.
-    unsafe {
-        let shown = Object::from_owned(py, ffi::PyObject_Repr(to.as_ptr()));
-        let shown = shown.and_then(|shown| py_runtime::exception::lossy_text(py, &shown));
+    let shown = to.repr(py);
+    let shown = shown.and_then(|shown| lossy_text(py, &shown)).unwrap_or_default();
+    // SAFETY: as the caller vouches; the state holds the class for as long as the module lives.
+    let class = unsafe {
         let Some(state) = state(module) else { return Raised };
-        raise(py, state.process_error, &format!("{} {what}", shown.unwrap_or_default()))
+        Object::from_borrowed(py, state.process_error)
+    };
+    if let Some(class) = class {
+        raise_as(py, &class, &format!("{shown} {what}"));
     }
+    Raised
 }
 
 /// The process whose job runs on this thread.
@@ -183,8 +187,7 @@ pub(super) fn caller(py: Attached<'_>) -> Result<Object, Raised> {
         None => {
             let message = "no Erlang process's job runs on this thread: ask for erlang.self() \
                            before you start a thread, and pass it on";
-            // SAFETY: the class is Python's own.
-            Err(unsafe { raise(py, ffi::PyExc_RuntimeError, message) })
+            Err(raise(py, ErrorClass::RuntimeError, message))
         }
     })
 }
@@ -214,13 +217,7 @@ fn pid_object(
 
 /// Whether messages can be sent there: a `Pid`, a name, or a pair of names.
 fn is_receiver(py: Attached<'_>, to: &Object) -> bool {
-    let ptr = to.as_ptr();
-    // SAFETY: attached; items of a tuple are live as long as it is.
-    unsafe {
-        let is_pair = ffi::PyTuple_Check(ptr) != 0
-            && ffi::PyTuple_Size(ptr) == 2
-            && is_name(py, ffi::PyTuple_GetItem(ptr, 0))
-            && is_name(py, ffi::PyTuple_GetItem(ptr, 1));
-        is_pair || is_name(py, ptr) || is_of(ptr, c"erlang.Pid")
-    }
+    let is_item_name = |index| to.tuple_item(py, index).is_some_and(|item| is_name(py, &item));
+    let is_pair = to.tuple_size() == Some(2) && is_item_name(0) && is_item_name(1);
+    is_pair || is_name(py, to) || to.has_class_name(py, c"erlang.Pid")
 }

@@ -91,21 +91,3 @@ impl ModuleState {
         ]
     }
 }
-
-/// # Safety
-/// `class` is an exception class and the thread is attached.
-pub(super) unsafe fn raise(class: *mut ffi::PyObject, message: &CStr) -> *mut ffi::PyObject {
-    // SAFETY: as the caller vouches; the message ends in NUL.
-    unsafe { ffi::PyErr_SetString(class, message.as_ptr()) };
-    null_mut()
-}
-
-/// As [`raise`], with a text that is made at run time.
-///
-/// # Safety
-/// As for [`raise`].
-pub(super) unsafe fn raise_text(class: *mut ffi::PyObject, message: &str) {
-    let message = std::ffi::CString::new(message.replace('\0', "\\0")).unwrap_or_default();
-    // SAFETY: passed on to the caller.
-    unsafe { raise(class, &message) };
-}

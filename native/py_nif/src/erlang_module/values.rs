@@ -5,13 +5,12 @@
 
 use std::fmt::Display;
 
-use py_runtime::exception::Exception;
-use py_runtime::ffi;
+use py_runtime::exception::{ErrorClass, Exception};
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
 use super::current_job::CurrentJob;
-use super::state::{classes, raise_text};
+use super::state::classes;
 use crate::convert::{Converter, Types};
 use crate::request::error::ConvertError;
 use crate::request::flags::Values;
@@ -23,9 +22,8 @@ use crate::thread::host::outbound;
 pub(super) struct Raised;
 
 /// Sets an exception of one of Python's own classes.
-pub(super) fn raise(_: Attached<'_>, class: *mut ffi::PyObject, message: &str) -> Raised {
-    // SAFETY: attached, says the token.
-    unsafe { raise_text(class, message) };
+pub(super) fn raise(py: Attached<'_>, class: ErrorClass, message: &str) -> Raised {
+    class.raise(py, message);
     Raised
 }
 
@@ -109,36 +107,30 @@ fn raise_conversion(
     root: impl Display,
     side: &str,
 ) -> Raised {
-    // SAFETY: the classes are Python's own.
-    unsafe {
-        match error {
-            ConvertError::Unconvertible { path, what } => {
-                let path =
-                    path.strip_prefix("result").map_or(path.clone(), |p| format!("{root}{p}"));
-                let message = format!("{path} has no counterpart in {side}: {what}");
-                raise(py, ffi::PyExc_TypeError, &message)
-            }
-            ConvertError::TooDeep(limit) => {
-                let message = format!("{root} is nested deeper than {limit} levels");
-                raise(py, ffi::PyExc_RecursionError, &message)
-            }
-            ConvertError::WrongContext => {
-                let message = format!("{root} holds a handle on an object of another interpreter");
-                raise(py, ffi::PyExc_TypeError, &message)
-            }
-            ConvertError::ObjectGone => {
-                raise(py, ffi::PyExc_RuntimeError, "the context of an object has ended")
-            }
-            ConvertError::ContextEnded => {
-                raise(py, ffi::PyExc_RuntimeError, "the context has ended")
-            }
-            ConvertError::NoTerm(class) => {
-                let message = format!("{root} has no counterpart in {side}: {class} object");
-                raise(py, ffi::PyExc_TypeError, &message)
-            }
-            ConvertError::Python(Exception { class, message, .. }) => {
-                raise(py, ffi::PyExc_RuntimeError, &format!("{class}: {message}"))
-            }
+    match error {
+        ConvertError::Unconvertible { path, what } => {
+            let path = path.strip_prefix("result").map_or(path.clone(), |p| format!("{root}{p}"));
+            let message = format!("{path} has no counterpart in {side}: {what}");
+            raise(py, ErrorClass::TypeError, &message)
+        }
+        ConvertError::TooDeep(limit) => {
+            let message = format!("{root} is nested deeper than {limit} levels");
+            raise(py, ErrorClass::RecursionError, &message)
+        }
+        ConvertError::WrongContext => {
+            let message = format!("{root} holds a handle on an object of another interpreter");
+            raise(py, ErrorClass::TypeError, &message)
+        }
+        ConvertError::ObjectGone => {
+            raise(py, ErrorClass::RuntimeError, "the context of an object has ended")
+        }
+        ConvertError::ContextEnded => raise(py, ErrorClass::RuntimeError, "the context has ended"),
+        ConvertError::NoTerm(class) => {
+            let message = format!("{root} has no counterpart in {side}: {class} object");
+            raise(py, ErrorClass::TypeError, &message)
+        }
+        ConvertError::Python(Exception { class, message, .. }) => {
+            raise(py, ErrorClass::RuntimeError, &format!("{class}: {message}"))
         }
     }
 }
@@ -147,6 +139,5 @@ const NOT_RUNNING: &str = "the Erlang application py_context_router is not runni
 
 /// There is no process to send to.
 pub(super) fn not_running(py: Attached<'_>) -> Raised {
-    // SAFETY: the class is Python's own.
-    unsafe { raise(py, ffi::PyExc_RuntimeError, NOT_RUNNING) }
+    raise(py, ErrorClass::RuntimeError, NOT_RUNNING)
 }

@@ -1,6 +1,7 @@
 //! Bugs on purpose, for `test/fault_SUITE.erl`.
 
-use py_runtime::ffi;
+use py_runtime::exception::ErrorClass;
+use py_runtime::object::Attached;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
 use crate::term;
@@ -11,8 +12,8 @@ pub(crate) fn hit_a_bug(env: *mut ErlNifEnv, module: ErlNifTerm) {
     // SAFETY: the request's terms are read-only.
     let source = unsafe { term::inspect(env, module) };
     if source == Some(b"_fault".as_slice()) {
-        // SAFETY: attached; the exception is a live class.
-        unsafe { ffi::PyErr_SetNone(ffi::PyExc_ValueError) };
+        // SAFETY: a job runs attached.
+        ErrorClass::ValueError.raise_plain(unsafe { Attached::assume() });
         panic!("on purpose, by a test");
     }
 }

@@ -77,6 +77,16 @@ impl Object {
         (status == 0).then_some(())
     }
 
+    /// The length of a tuple. `None`: this is none.
+    #[must_use]
+    pub fn tuple_size(&self) -> Option<ffi::Py_ssize_t> {
+        // SAFETY: the object is live, and asked for its length if it is a tuple.
+        unsafe {
+            let is_tuple = ffi::PyTuple_Check(self.as_ptr()) != 0;
+            is_tuple.then(|| ffi::PyTuple_GET_SIZE(self.as_ptr()))
+        }
+    }
+
     /// An item of a tuple. `None`: there is none, or this is no tuple (exception set).
     #[must_use]
     pub fn tuple_item(&self, py: Attached<'_>, index: ffi::Py_ssize_t) -> Option<Self> {

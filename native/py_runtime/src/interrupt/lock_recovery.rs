@@ -16,6 +16,7 @@ use std::ptr::null_mut;
 use pyo3_ffi as ffi;
 
 use crate::cpython::code;
+use crate::cpython::collector::without_collecting;
 use crate::cpython::exception::{clear, lossy_text};
 use crate::cpython::namespace::library_namespace;
 use crate::cpython::object::{Attached, Object};
@@ -47,15 +48,11 @@ pub(crate) unsafe fn is_in_importlib(py: Attached<'_>, state: *mut ffi::PyThread
     }
     // SAFETY: as the caller vouches. Up to 3.11 making the frame's object may collect garbage,
     // whose finalizers would let the thread go on.
-    let (frame, code) = unsafe {
-        let collects = ffi::PyGC_Disable();
+    let (frame, code) = without_collecting(py, || unsafe {
         let frame = ffi::PyThreadState_GetFrame(state);
         let code = if frame.is_null() { null_mut() } else { ffi::PyFrame_GetCode(frame) };
-        if collects != 0 {
-            ffi::PyGC_Enable();
-        }
         (Object::from_owned(py, frame.cast()), Object::from_owned(py, code.cast()))
-    };
+    });
     // Reading its name runs no Python code.
     let name = code.and_then(|code| code.getattr_c(py, c"co_filename"));
     let is_in_bootstrap = name.and_then(|name| lossy_text(py, &name)).as_deref() == Some(BOOTSTRAP);

@@ -5,7 +5,7 @@ use pyo3_ffi as ffi;
 
 use super::field;
 use crate::cpython::code::{self, Kind};
-use crate::cpython::exception;
+use crate::cpython::exception::{self, ErrorClass};
 use crate::cpython::namespace::library_namespace;
 use crate::cpython::object::{Attached, Object};
 
@@ -19,8 +19,8 @@ pub(super) fn clear(py: Attached<'_>, ident: u64) {
         // then, such as a finalizer, would raise the exception.
         drop(function.call0(py));
         exception::clear(py);
-        // SAFETY: attached, and Python runs, so its exceptions exist.
-        unsafe { field::set(ident, ffi::PyExc_KeyboardInterrupt) };
+        // SAFETY: attached; a live class.
+        unsafe { field::set(ident, ErrorClass::KeyboardInterrupt.as_ptr(py)) };
         drop(function.call0(py));
         clear_unless_raised(py, ident);
     }
@@ -35,14 +35,10 @@ fn noop_function(py: Attached<'_>) -> Option<Object> {
 
 /// Another error may come first, where the stack or memory is at its end. Then the exception is
 /// cleared and the flag stays.
-fn clear_unless_raised(_: Attached<'_>, ident: u64) {
-    // SAFETY: attached; the class is asked for only if an exception is set.
-    unsafe {
-        let is_raised = !ffi::PyErr_Occurred().is_null()
-            && ffi::PyErr_ExceptionMatches(ffi::PyExc_KeyboardInterrupt) != 0;
-        if !is_raised {
-            field::set(ident, std::ptr::null_mut());
-        }
+fn clear_unless_raised(py: Attached<'_>, ident: u64) {
+    if !ErrorClass::KeyboardInterrupt.is_raised(py) {
+        // SAFETY: attached. Null takes the exception away.
+        unsafe { field::set(ident, std::ptr::null_mut()) };
     }
 }
 

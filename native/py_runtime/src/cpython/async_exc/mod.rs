@@ -17,15 +17,16 @@ mod flag;
 
 use std::ptr::null_mut;
 
-use pyo3_ffi as ffi;
-
+#[cfg(all(Py_3_11, not(Py_3_12)))]
+use crate::cpython::collector::without_collecting;
+use crate::cpython::exception::ErrorClass;
 use crate::cpython::object::Attached;
 pub(crate) use field::{find_offset, is_pending};
 
 /// Has a thread of this interpreter raise `KeyboardInterrupt`.
-pub(crate) fn set(_: Attached<'_>, ident: u64) {
-    // SAFETY: attached, and Python runs, so its exceptions exist.
-    unsafe { field::set(ident, ffi::PyExc_KeyboardInterrupt) };
+pub(crate) fn set(py: Attached<'_>, ident: u64) {
+    // SAFETY: attached; a live class.
+    unsafe { field::set(ident, ErrorClass::KeyboardInterrupt.as_ptr(py)) };
 }
 
 /// Clears the exception that is set on this thread, `ident`, and hasn't been raised yet.
@@ -40,14 +41,11 @@ pub(crate) fn clear(py: Attached<'_>, ident: u64) {
 /// Clears the flag after an exception was set on another thread, for threads that trace.
 pub(crate) fn clear_flag_for_tracers(py: Attached<'_>) {
     #[cfg(all(Py_3_11, not(Py_3_12)))]
-    // SAFETY: attached. Garbage isn't collected here, because its finalizers may take long, and
-    // this thread has others to interrupt.
-    unsafe {
-        let collects = ffi::PyGC_Disable();
-        flag::clear(py, libc::pthread_self());
-        if collects != 0 {
-            ffi::PyGC_Enable();
-        }
-    }
+    // Garbage isn't collected here, because its finalizers may take long, and this thread has
+    // others to interrupt.
+    without_collecting(py, || {
+        // SAFETY: the call only reads.
+        flag::clear(py, unsafe { libc::pthread_self() });
+    });
     let _ = py;
 }

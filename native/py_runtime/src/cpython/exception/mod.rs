@@ -4,12 +4,11 @@
 //! this: the class name, the message and, if wanted, the traceback.
 
 mod class;
+mod error_class;
 mod message;
 mod raised;
 mod refusal;
 mod traceback;
-
-use pyo3_ffi as ffi;
 
 use crate::cpython::object::{Attached, Object};
 use message::message;
@@ -17,6 +16,7 @@ use raised::take_raised;
 
 pub use super::read::lossy_text;
 pub use class::Class;
+pub use error_class::{ErrorClass, raise_as};
 pub use raised::{clear, preserving_exception, set_no_memory};
 pub use traceback::{Frame, Traceback, TracebacksWanted};
 
@@ -61,7 +61,7 @@ impl Exception {
                 Self::with_message(py, raised, message)
             }
             // Code that was interrupted, if only as it was to say what had happened to it.
-            Err(Some(second)) if is_interrupt(&second) => {
+            Err(Some(second)) if is_interrupt(py, &second) => {
                 Self::with_message(py, &second, String::new())
             }
             Err(second) => {
@@ -80,7 +80,6 @@ impl Exception {
 }
 
 /// Whether this is what an interrupt raises.
-fn is_interrupt(raised: &Object) -> bool {
-    // SAFETY: Python runs, so its classes are there.
-    raised.class_ptr().cast() == unsafe { ffi::PyExc_KeyboardInterrupt }
+fn is_interrupt(py: Attached<'_>, raised: &Object) -> bool {
+    raised.class_ptr().cast() == ErrorClass::KeyboardInterrupt.as_ptr(py)
 }

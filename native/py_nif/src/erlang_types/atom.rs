@@ -2,12 +2,14 @@
 //!
 //! Runs on whatever thread Python code runs on, attached. It makes no atom in Erlang.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 
+use py_runtime::exception::ErrorClass;
 use py_runtime::ffi;
+use py_runtime::object::{Attached, Object};
 
-use super::{heap_type, not_implemented, slot};
+use super::{free_instance, have_same_type, heap_type, new_instance, not_implemented, slot};
 
 /// The layout of an `erlang.Atom`. Like the other types' instances it is not tracked by the cyclic
 /// garbage collector, because a `str` closes no cycle.
@@ -73,40 +75,41 @@ unsafe extern "C" fn atom_new(
     // SAFETY: called by Python, attached, with a tuple and a dict or null. A new instance is
     // zeroed, and gets its name before anyone sees it.
     unsafe {
-        let named = !kwargs.is_null() && ffi::PyDict_Size(kwargs) > 0;
-        if named || ffi::PyTuple_Size(args) != 1 {
-            return raise(ffi::PyExc_TypeError, c"erlang.Atom() takes one argument: a str");
-        }
-        let given = ffi::PyTuple_GetItem(args, 0);
-        if ffi::PyUnicode_Check(given) == 0 {
-            return raise(ffi::PyExc_TypeError, c"erlang.Atom() takes one argument: a str");
-        }
-        if ffi::PyUnicode_GetLength(given) > 255 {
-            return raise(ffi::PyExc_ValueError, c"an atom has at most 255 characters");
+        let py = Attached::assume();
+        let is_named = !kwargs.is_null() && ffi::PyDict_Size(kwargs) > 0;
+        let Some(name) = checked_name(py, Object::lent(py, &args), is_named) else {
+            return null_mut();
+        };
+        let Some(atom) = new_instance(py, class) else { return null_mut() };
+        (*atom.as_ptr().cast::<Atom>()).name = name.into_ptr();
+        atom.into_ptr()
+    }
+}
+
+/// The name that `erlang.Atom` was called with, as a plain `str`. `None`: exception set.
+fn checked_name(py: Attached<'_>, args: &Object, is_named: bool) -> Option<Object> {
+    let is_one = !is_named && args.tuple_size() == Some(1);
+    let given = if is_one { args.tuple_item(py, 0) } else { None };
+    let Some(given) = given.filter(Object::is_text) else {
+        ErrorClass::TypeError.raise(py, "erlang.Atom() takes one argument: a str");
+        return None;
+    };
+    // SAFETY: attached; a live `str`.
+    unsafe {
+        if ffi::PyUnicode_GetLength(given.as_ptr()) > 255 {
+            ErrorClass::ValueError.raise(py, "an atom has at most 255 characters");
+            return None;
         }
         // An instance of a subclass could change: take a plain copy.
-        let name = ffi::PyUnicode_FromObject(given);
-        if name.is_null() {
-            return null_mut();
-        }
-        let atom = ffi::PyType_GenericAlloc(class, 0);
-        if atom.is_null() {
-            ffi::Py_DECREF(name);
-            return null_mut();
-        }
-        (*atom.cast::<Atom>()).name = name;
-        atom
+        Object::from_owned(py, ffi::PyUnicode_FromObject(given.as_ptr()))
     }
 }
 
 unsafe extern "C" fn atom_dealloc(this: *mut ffi::PyObject) {
-    // SAFETY: called by Python once, for an instance that nothing refers to any more. A heap type's
-    // instance owns a reference to its type.
+    // SAFETY: called by Python once, for an instance that nothing refers to any more.
     unsafe {
-        let class = ffi::Py_TYPE(this);
         ffi::Py_XDECREF(name(this));
-        ffi::PyObject_Free(this.cast());
-        ffi::Py_DECREF(class.cast());
+        free_instance(this);
     }
 }
 
@@ -117,11 +120,7 @@ unsafe extern "C" fn atom_repr(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
 
 unsafe extern "C" fn atom_str(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called by Python with a live instance.
-    unsafe {
-        let name = name(this);
-        ffi::Py_INCREF(name);
-        name
-    }
+    unsafe { ffi::Py_NewRef(name(this)) }
 }
 
 unsafe extern "C" fn atom_hash(this: *mut ffi::PyObject) -> ffi::Py_hash_t {
@@ -142,17 +141,9 @@ unsafe extern "C" fn atom_compare(
     // SAFETY: called by Python with two live objects, the first an instance; the second is looked
     // into only when it is of the same type.
     unsafe {
-        if ffi::Py_TYPE(this) == ffi::Py_TYPE(other) {
+        if have_same_type(this, other) {
             return ffi::PyObject_RichCompare(name(this), name(other), operation);
         }
         not_implemented()
     }
-}
-
-/// # Safety
-/// `class` is an exception class and the thread is attached.
-unsafe fn raise(class: *mut ffi::PyObject, message: &CStr) -> *mut ffi::PyObject {
-    // SAFETY: as the caller vouches; the message ends in NUL.
-    unsafe { ffi::PyErr_SetString(class, message.as_ptr()) };
-    null_mut()
 }

@@ -9,7 +9,7 @@ use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_alloc_env, enif_free_env, enif_make_copy};
 
-use super::{heap_type, slot};
+use super::{free_instance, heap_type, new_instance, slot};
 use crate::term::inspect;
 
 /// The layout of an `erlang.Buffer`.
@@ -32,8 +32,7 @@ pub(crate) unsafe fn new(py: Attached<'_>, class: &Object, term: ErlNifTerm) -> 
     // anyone yet. The copy is a reference to the same bytes; small ones lie in the new environment,
     // which nobody writes to again.
     unsafe {
-        let object = ffi::PyType_GenericAlloc(class.as_ptr().cast(), 0);
-        let object = Object::from_owned(py, object)?;
+        let object = new_instance(py, class.as_ptr().cast())?;
         let buffer = object.as_ptr().cast::<Buffer>();
         (*buffer).env = enif_alloc_env();
         (*buffer).term = enif_make_copy((*buffer).env, term);
@@ -86,15 +85,13 @@ pub(crate) unsafe fn make_type(
 
 unsafe extern "C" fn dealloc(this: *mut ffi::PyObject) {
     // SAFETY: called by Python once, for an instance that nothing refers to any more, so that no
-    // view of it is left. A heap type's instance owns a reference to its type.
+    // view of it is left.
     unsafe {
-        let class = ffi::Py_TYPE(this);
         let env = (*this.cast::<Buffer>()).env;
         if !env.is_null() {
             enif_free_env(env);
         }
-        ffi::PyObject_Free(this.cast());
-        ffi::Py_DECREF(class.cast());
+        free_instance(this);
     }
 }
 

@@ -10,7 +10,7 @@ pub(crate) mod pid_ref;
 use std::ffi::{CStr, c_int, c_uint, c_void};
 
 use py_runtime::ffi;
-use py_runtime::object::Object;
+use py_runtime::object::{Attached, Object};
 
 /// The types of one interpreter.
 pub(crate) struct Classes {
@@ -49,6 +49,39 @@ unsafe fn heap_type<T>(
     };
     // SAFETY: as the caller vouches; only the name is kept, and it is static.
     unsafe { ffi::PyType_FromModuleAndSpec(module, &raw mut spec, std::ptr::null_mut()) }
+}
+
+/// A new instance of such a type, zeroed but for its head. `None`: exception set.
+///
+/// # Safety
+/// `class` is a live type.
+#[inline]
+unsafe fn new_instance(py: Attached<'_>, class: *mut ffi::PyTypeObject) -> Option<Object> {
+    // SAFETY: as the caller vouches; attached.
+    unsafe { Object::from_owned(py, ffi::PyType_GenericAlloc(class, 0)) }
+}
+
+/// Frees an instance of such a type, which owns a reference to its type.
+///
+/// # Safety
+/// Attached; called once, for an instance that nothing refers to any more.
+unsafe fn free_instance(this: *mut ffi::PyObject) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let class = ffi::Py_TYPE(this);
+        ffi::PyObject_Free(this.cast());
+        ffi::Py_DECREF(class.cast());
+    }
+}
+
+/// Whether two objects are of the same type.
+///
+/// # Safety
+/// Both are live.
+#[inline]
+unsafe fn have_same_type(one: *mut ffi::PyObject, other: *mut ffi::PyObject) -> bool {
+    // SAFETY: as the caller vouches.
+    unsafe { ffi::Py_TYPE(one) == ffi::Py_TYPE(other) }
 }
 
 /// `NotImplemented`, for a comparison with an object of another type.

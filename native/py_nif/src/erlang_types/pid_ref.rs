@@ -14,7 +14,7 @@ use rustler::sys::{
     enif_make_copy,
 };
 
-use super::{heap_type, not_implemented, slot};
+use super::{free_instance, have_same_type, heap_type, new_instance, not_implemented, slot};
 use crate::term::{local_pid, print};
 
 /// The layout of both types' instances.
@@ -39,8 +39,7 @@ pub(crate) unsafe fn new(
     // SAFETY: the types of module `erlang` have the layout `Opaque`, and a new instance is zeroed
     // and not known to anyone yet; `term` belongs to `env`.
     unsafe {
-        let object = ffi::PyType_GenericAlloc(class.as_ptr().cast(), 0);
-        let object = Object::from_owned(py, object)?;
+        let object = new_instance(py, class.as_ptr().cast())?;
         let opaque = object.as_ptr().cast::<Opaque>();
         if local_pid(env, term).is_some() {
             (*opaque).term = term;
@@ -93,24 +92,21 @@ pub(crate) unsafe fn make_type(
 }
 
 unsafe extern "C" fn dealloc(this: *mut ffi::PyObject) {
-    // SAFETY: called by Python once, for an instance that nothing refers to any more. A heap type's
-    // instance owns a reference to its type.
+    // SAFETY: called by Python once, for an instance that nothing refers to any more.
     unsafe {
-        let class = ffi::Py_TYPE(this);
         let env = (*this.cast::<Opaque>()).env;
         if !env.is_null() {
             enif_free_env(env);
         }
-        ffi::PyObject_Free(this.cast());
-        ffi::Py_DECREF(class.cast());
+        free_instance(this);
     }
 }
 
 unsafe extern "C" fn repr(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: called by Python with a live instance; type names end in NUL.
+    // SAFETY: called by Python, attached, with a live instance.
     let (name, term) = unsafe {
-        let name = CStr::from_ptr((*ffi::Py_TYPE(this)).tp_name);
-        (name.to_string_lossy(), print((*this.cast::<Opaque>()).term))
+        let name = Object::lent(Attached::assume(), &this).class_name(Attached::assume());
+        (name, print((*this.cast::<Opaque>()).term))
     };
     new_text(&format!("<{name} {term}>"))
 }
@@ -121,9 +117,9 @@ unsafe extern "C" fn text(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
 }
 
 fn new_text(text: &str) -> *mut ffi::PyObject {
-    // SAFETY: pointer and length are those of one `str`, a few hundred bytes long; slots are only
-    // called by attached threads.
-    unsafe { ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len() as ffi::Py_ssize_t) }
+    // SAFETY: slots are only called by attached threads.
+    let py = unsafe { Attached::assume() };
+    Object::text(py, text).map_or(std::ptr::null_mut(), Object::into_ptr)
 }
 
 unsafe extern "C" fn hash(this: *mut ffi::PyObject) -> ffi::Py_hash_t {
@@ -142,7 +138,7 @@ unsafe extern "C" fn compare(
     // SAFETY: called by Python with two live objects, the first an instance; the second is looked
     // into only when it is of the same type.
     unsafe {
-        if ffi::Py_TYPE(this) != ffi::Py_TYPE(other) {
+        if !have_same_type(this, other) {
             return not_implemented();
         }
         let order = enif_compare((*this.cast::<Opaque>()).term, (*other.cast::<Opaque>()).term);

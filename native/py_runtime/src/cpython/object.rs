@@ -126,6 +126,7 @@ impl Object {
     }
 
     /// A `bytes`. `None`: exception set.
+    #[inline]
     #[must_use]
     pub fn bytes(py: Attached<'_>, bytes: &[u8]) -> Option<Self> {
         // A slice is never longer.

@@ -95,10 +95,8 @@ pub(super) unsafe fn float_to_python(
 ) -> Result<Object, Fail> {
     let mut number = 0.0;
     // SAFETY: `term` belongs to `env` and is a float, so the output is written.
-    unsafe {
-        enif_get_double(env, term, &raw mut number);
-        owned_or_raised(py, ffi::PyFloat_FromDouble(number))
-    }
+    unsafe { enif_get_double(env, term, &raw mut number) };
+    Object::float(py, number).ok_or_else(|| Fail::raised(py))
 }
 
 /// # Safety

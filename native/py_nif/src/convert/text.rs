@@ -87,7 +87,7 @@ pub(super) unsafe fn atom_to_python(reader: Reader<'_>, term: ErlNifTerm) -> Res
             return Ok(Object::none(py));
         }
         match known.float(term) {
-            Some(number) => owned_or_raised(py, ffi::PyFloat_FromDouble(number)),
+            Some(number) => Object::float(py, number).ok_or_else(|| Fail::raised(py)),
             None => atom_text_to_python(reader, term),
         }
     }
@@ -271,8 +271,7 @@ pub(super) unsafe fn memoryview_to_term(
 ) -> Result<ErlNifTerm, Fail> {
     // SAFETY: as the caller vouches.
     unsafe {
-        let object = owned_or_raised(writer.py, ffi::Py_NewRef(value))?;
-        if writer.never_changes(&object)
+        if writer.never_changes(Object::lent(writer.py, &value))
             && let Some(term) = writer.share(value)
         {
             return Ok(term);

@@ -61,6 +61,22 @@ pub(super) const fn one(
     }
 }
 
+/// The Python function of a method. `None`: exception set.
+///
+/// # Safety
+/// `method` is one of a static array's; `this`, its first argument, is live.
+pub(super) unsafe fn function(
+    py: Attached<'_>,
+    method: *mut ffi::PyMethodDef,
+    this: Argument,
+) -> Option<Object> {
+    // SAFETY: as the caller vouches; the function takes a reference to `this`, and has no module.
+    unsafe {
+        let function = ffi::PyCFunction_NewEx(method, this, null_mut::<ffi::PyObject>());
+        Object::from_owned(py, function)
+    }
+}
+
 /// Runs a function's body. A panic must not cross CPython's frames.
 pub(super) fn guarded(work: impl FnOnce(Attached<'_>) -> Result<Object, Raised>) -> Argument {
     // SAFETY: called by Python code, so the thread is attached.

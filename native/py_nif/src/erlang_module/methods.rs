@@ -4,13 +4,14 @@
 //! the other files of the folder do the work.
 
 use std::cell::UnsafeCell;
-use std::ptr::null_mut;
 
 use py_runtime::exception::ErrorClass;
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
-use super::method_def::{Argument, END, Methods, arguments, guarded, keep, keywords, many, one};
+use super::method_def::{
+    Argument, END, Methods, arguments, function, guarded, keep, keywords, many, one,
+};
 use super::values::{Raised, raise};
 use super::{call as calls, io, job_namespace, log as logs, pickle, send as sends};
 
@@ -132,12 +133,10 @@ unsafe extern "C" fn getattr(module: Argument, name: Argument) -> Argument {
     guarded(|py| {
         // SAFETY: live, as long as the call lasts; the new function keeps the tuple.
         unsafe {
-            calls::check_attribute(py, &keep(py, name)?)?;
-            let this = Object::from_owned(py, ffi::PyTuple_Pack(2, module, name)).ok_or(Raised)?;
-            let method = BY_NAME.0.get().cast::<ffi::PyMethodDef>();
-            let function =
-                ffi::PyCFunction_NewEx(method, this.as_ptr(), null_mut::<ffi::PyObject>());
-            Object::from_owned(py, function).ok_or(Raised)
+            let name = keep(py, name)?;
+            calls::check_attribute(py, &name)?;
+            let this = Object::tuple(py, [Object::lent(py, &module), &name]).ok_or(Raised)?;
+            function(py, BY_NAME.0.get().cast(), this.as_ptr()).ok_or(Raised)
         }
     })
 }

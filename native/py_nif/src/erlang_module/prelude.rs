@@ -6,7 +6,7 @@ use py_runtime::ffi;
 use py_runtime::namespace::{library_namespace, modules};
 use py_runtime::object::{Attached, Object};
 
-use super::method_def::Methods;
+use super::method_def::{self, Methods};
 use super::state::{ModuleState, import, not_ours, state};
 use crate::settings;
 
@@ -42,9 +42,7 @@ pub(super) unsafe fn run<const N: usize>(
         }
         for function in 0..N {
             let method = functions.0.get().cast::<ffi::PyMethodDef>().add(function);
-            let made =
-                ffi::PyCFunction_NewEx(method, module, std::ptr::null_mut::<ffi::PyObject>());
-            let made = Object::from_owned(py, made)?;
+            let made = method_def::function(py, method, module)?;
             let name = std::ffi::CStr::from_ptr((*method).ml_name);
             namespace.set_item(py, name, &made)?;
         }

@@ -172,13 +172,8 @@ fn linecache(py: Attached<'_>, wanted: bool) -> Option<Object> {
 /// `(size, None, lines, name)`; without a time of change, it is never taken for stale. `None`:
 /// exception set.
 fn entry(py: Attached<'_>, name: &Object, size: usize, lines: &Object) -> Option<Object> {
-    // SAFETY: attached; each call gets live objects, and a failure is a null that ends the chain.
-    unsafe {
-        let size = Object::int(py, i64::try_from(size).ok()?)?;
-        let none = ffi::Py_None();
-        let entry = ffi::PyTuple_Pack(4, size.as_ptr(), none, lines.as_ptr(), name.as_ptr());
-        Object::from_owned(py, entry)
-    }
+    let size = Object::int(py, i64::try_from(size).ok()?)?;
+    Object::tuple(py, [&size, &Object::none(py), lines, name])
 }
 
 /// Puts the lines of a source into a list, the first of them as line `first`, from 1. Lines before

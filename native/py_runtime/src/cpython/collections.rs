@@ -24,6 +24,19 @@ impl Object {
         unsafe { Self::from_owned(py, ffi::PyList_New(0)) }
     }
 
+    /// A tuple. `None`: exception set.
+    #[must_use]
+    pub fn tuple<const N: usize>(py: Attached<'_>, items: [&Object; N]) -> Option<Self> {
+        // SAFETY: attached; a new tuple of that length takes a reference to each item.
+        unsafe {
+            let tuple = Self::from_owned(py, ffi::PyTuple_New(N as ffi::Py_ssize_t))?;
+            for (index, item) in (0..).zip(items) {
+                ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index, item.clone_ref(py).into_ptr());
+            }
+            Some(tuple)
+        }
+    }
+
     /// The item `key` of a dictionary. `None`: there is none, or this is no dictionary.
     #[must_use]
     pub fn get_item(&self, py: Attached<'_>, key: &CStr) -> Option<Self> {

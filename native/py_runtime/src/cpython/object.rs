@@ -119,6 +119,7 @@ impl Object {
     }
 
     /// A `float`. `None`: exception set.
+    #[inline]
     #[must_use]
     pub fn float(py: Attached<'_>, value: f64) -> Option<Self> {
         // SAFETY: attached; the result is null or new.

@@ -39,11 +39,11 @@ pub(crate) fn bound(py: Attached<'_>) -> Result<(), Exception> {
 /// Sets it to [`SWITCH_INTERVAL`], for all that share the GIL.
 pub(crate) fn set(py: Attached<'_>) -> Result<(), Exception> {
     // SAFETY: attached; the name ends in NUL, and what it names is borrowed from `sys`.
-    let (function, seconds) = unsafe {
+    let function = unsafe {
         let function = ffi::PySys_GetObject(c"setswitchinterval".as_ptr().cast_mut());
-        let seconds = ffi::PyFloat_FromDouble(SWITCH_INTERVAL.as_secs_f64());
-        (Object::from_borrowed(py, function), Object::from_owned(py, seconds))
+        Object::from_borrowed(py, function)
     };
+    let seconds = Object::float(py, SWITCH_INTERVAL.as_secs_f64());
     let set = function.zip(seconds).and_then(|(function, seconds)| function.call1(py, &seconds));
     set.map(drop).ok_or_else(|| Exception::take(py))
 }

@@ -105,7 +105,7 @@ impl Drop for CreationTurn {
 #[cfg(Py_3_12)]
 unsafe fn new_main_state(_: Mode) -> Result<*mut ffi::PyThreadState, String> {
     // SAFETY: the main interpreter is never ended.
-    unsafe { new_state(InterpreterPtr(ffi::PyInterpreterState_Main())) }
+    unsafe { new_state(InterpreterPtr::main()) }
 }
 
 /// A new state in the main interpreter, for a thread to begin with. Before 3.12 the first state
@@ -118,7 +118,7 @@ unsafe fn new_main_state(_: Mode) -> Result<*mut ffi::PyThreadState, String> {
 #[cfg(not(Py_3_12))]
 unsafe fn new_main_state(mode: Mode) -> Result<*mut ffi::PyThreadState, String> {
     // SAFETY: the main interpreter is never ended.
-    let new = || unsafe { new_state(InterpreterPtr(ffi::PyInterpreterState_Main())) };
+    let new = || unsafe { new_state(InterpreterPtr::main()) };
     if mode == Mode::Worker {
         return new();
     }

@@ -48,6 +48,23 @@ pub(crate) struct InterpreterPtr(*mut ffi::PyInterpreterState);
 // ends the interpreter.
 unsafe impl Send for InterpreterPtr {}
 
+impl InterpreterPtr {
+    /// The main interpreter, which is never ended. Null before Python runs.
+    fn main() -> Self {
+        // SAFETY: the call only reads a pointer.
+        InterpreterPtr(unsafe { ffi::PyInterpreterState_Main() })
+    }
+
+    /// The interpreter of a thread's state.
+    ///
+    /// # Safety
+    /// The state is alive.
+    unsafe fn of(state: *mut ffi::PyThreadState) -> Self {
+        // SAFETY: as the caller vouches.
+        InterpreterPtr(unsafe { ffi::PyThreadState_GetInterpreter(state) })
+    }
+}
+
 impl Interpreter {
     fn attached_with(tstate: *mut ffi::PyThreadState, mode: Mode) -> Self {
         let (attached_since, yields) = (Cell::new(Instant::now()), Cell::new(0));
@@ -96,7 +113,7 @@ impl Interpreter {
     /// The pointer for [`with_attached`].
     pub(crate) fn pointer(&self) -> InterpreterPtr {
         // SAFETY: the state is alive.
-        InterpreterPtr(unsafe { ffi::PyThreadState_GetInterpreter(self.tstate) })
+        unsafe { InterpreterPtr::of(self.tstate) }
     }
 
     /// This thread's state, alive as long as `self`.
@@ -140,7 +157,7 @@ impl Drop for Detached<'_> {
 /// The current thread is not attached to any interpreter.
 pub(crate) unsafe fn with_main_attached(f: impl FnOnce()) {
     // SAFETY: Python runs and is never finalized.
-    unsafe { with_attached(InterpreterPtr(ffi::PyInterpreterState_Main()), f) };
+    unsafe { with_attached(InterpreterPtr::main(), f) };
 }
 
 /// Runs `f` attached to `interpreter`, from a thread that has nothing to do with it.
@@ -150,10 +167,7 @@ pub(crate) unsafe fn with_main_attached(f: impl FnOnce()) {
 pub(crate) unsafe fn with_attached(interpreter: InterpreterPtr, f: impl FnOnce()) {
     // SAFETY: the caller keeps the interpreter alive; the state is made, used and ended here.
     unsafe {
-        let state = ffi::PyThreadState_New(interpreter.0);
-        if state.is_null() {
-            return;
-        }
+        let Ok(state) = new_state(interpreter) else { return };
         ffi::PyEval_RestoreThread(state);
         f();
         end_current_state(state);

@@ -34,8 +34,7 @@ impl ParkedInterpreter {
     pub(crate) fn enter(self) -> Result<Interpreter, String> {
         let ParkedInterpreter { mode, parked_state, reset } = self;
         // SAFETY: a parked interpreter is alive, and no thread's but ours from now on.
-        let tstate =
-            unsafe { new_state(InterpreterPtr(ffi::PyThreadState_GetInterpreter(parked_state))) }?;
+        let tstate = unsafe { new_state(InterpreterPtr::of(parked_state)) }?;
         // SAFETY: the new state is of this thread and not attached; no thread uses the parked
         // state. It has to go: an asynchronous exception for a thread might be set on it instead.
         unsafe {
@@ -63,9 +62,7 @@ impl ParkedInterpreter {
     /// Runs `f` attached to it. It stays parked.
     pub(crate) fn with_attached(&self, f: impl FnOnce()) {
         // SAFETY: a parked interpreter is alive as long as `self`.
-        unsafe {
-            with_attached(InterpreterPtr(ffi::PyThreadState_GetInterpreter(self.parked_state)), f)
-        };
+        unsafe { with_attached(InterpreterPtr::of(self.parked_state), f) };
     }
 }
 

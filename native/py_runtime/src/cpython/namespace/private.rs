@@ -138,7 +138,7 @@ impl Private {
         if self.inherited.as_ref().is_some_and(is_same) && self.is_in_order() {
             return Ok(Replaced::NOTHING);
         }
-        self.inherit(&snapshot).ok_or_else(|| Exception::take(py))?;
+        self.inherit(py, &snapshot).ok_or_else(|| Exception::take(py))?;
         let before = self.inherited.replace(snapshot.clone_ref(py));
         // Keys only: text, whose release runs no code.
         self.order = Rc::new(self.keys(py));
@@ -146,20 +146,20 @@ impl Private {
     }
 
     /// Values that are replaced or removed here are still referred to by `inherited`.
-    fn inherit(&self, snapshot: &Object) -> Option<()> {
-        let dict = self.dict.as_ptr();
+    fn inherit(&self, py: Attached<'_>, snapshot: &Object) -> Option<()> {
         let inherited = |key| self.inherited.as_ref().and_then(|inherited| get(inherited, key));
         for (key, value) in self.inherited.iter().flat_map(names) {
             if get(snapshot, key).is_none() && get(&self.dict, key) == Some(value) {
-                // SAFETY: attached; a dictionary and a live key of it.
-                (unsafe { ffi::PyDict_DelItem(dict, key) } == 0).then_some(())?;
+                // SAFETY: the dictionary that was inherited keeps the key alive.
+                self.dict.remove(py, unsafe { Object::lent(py, &key) })?;
             }
         }
         for (key, value) in names(snapshot) {
             let has = get(&self.dict, key);
             if has.is_none() || (has != Some(value) && has == inherited(key)) {
-                // SAFETY: attached; a dictionary, which takes its own references to live objects.
-                (unsafe { ffi::PyDict_SetItem(dict, key, value) } == 0).then_some(())?;
+                // SAFETY: the snapshot, which isn't changed here, keeps both alive.
+                let (key, value) = unsafe { (Object::lent(py, &key), Object::lent(py, &value)) };
+                self.dict.set(py, key, value)?;
             }
         }
         Some(())
@@ -246,14 +246,12 @@ fn replace(py: Attached<'_>, dict: &Object, key: &Object, value: &Object, now: &
     if get(dict, key.as_ptr()) != Some(value.as_ptr()) {
         return;
     }
-    // SAFETY: attached; dictionaries and live objects.
-    let status = unsafe {
-        match get(now, key.as_ptr()) {
-            Some(new) => ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), new),
-            None => ffi::PyDict_DelItem(dict.as_ptr(), key.as_ptr()),
-        }
+    let done = match get(now, key.as_ptr()) {
+        // SAFETY: a dictionary keeps its values alive.
+        Some(new) => dict.set(py, key, unsafe { Object::lent(py, &new) }),
+        None => dict.remove(py, key),
     };
-    if status != 0 {
+    if done.is_none() {
         // It stays until the next update.
         crate::cpython::exception::clear(py);
     }

@@ -83,8 +83,9 @@ impl View<'_> {
     /// # Safety
     /// [`View::size`] bytes can be written at `target`.
     pub unsafe fn copy_to(&self, target: *mut c_void) -> Option<()> {
-        let view = &raw const *self.0;
-        // SAFETY: attached, as whoever has a view is; the view is filled in, and the caller vouches
+        // Older versions declare what they only read as mutable.
+        let view = (&raw const *self.0).cast_mut();
+        // SAFETY: attached, as in `with`; the view is filled in, and the caller vouches
         // for the target.
         let status = unsafe { ffi::PyBuffer_ToContiguous(target, view, self.0.len, C_ORDER) };
         (status == 0).then_some(())

@@ -1,6 +1,7 @@
 //! The flag of an interpreter that one of its threads is to raise an exception, before CPython
 //! 3.13.
 
+#[cfg(Py_3_11)]
 use pyo3_ffi as ffi;
 
 use super::field;

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use py_runtime::exception::Exception;
+use py_runtime::exception::{self, Exception};
 use py_runtime::ffi;
 use py_runtime::object::Object;
 use rustler::sys::{
@@ -179,9 +179,8 @@ impl<'a> Executor<'a> {
             // SAFETY: attached; an iterator.
             let item = unsafe { Object::from_owned(self.py, ffi::PyIter_Next(iterator.as_ptr())) };
             let Some(item) = item else {
-                // SAFETY: attached.
-                let is_end = unsafe { ffi::PyErr_Occurred() }.is_null();
-                return if is_end { Ok("done") } else { Err(Exception::take(self.py).into()) };
+                let has_raised = exception::is_set(self.py);
+                return if has_raised { Err(Exception::take(self.py).into()) } else { Ok("done") };
             };
             sink(self, &item)?;
             let lasted = began.elapsed();

@@ -4,6 +4,7 @@ use std::ffi::CString;
 
 use pyo3_ffi as ffi;
 
+use super::raised::is_set;
 use crate::cpython::object::{Attached, Object};
 
 /// The class of an exception that is raised or asked for here.
@@ -69,10 +70,8 @@ impl ErrorClass {
     /// Whether the exception that is set is of the class.
     #[must_use]
     pub fn is_raised(self, py: Attached<'_>) -> bool {
-        // SAFETY: attached; a live class. Without an exception the answer is no.
-        unsafe {
-            !ffi::PyErr_Occurred().is_null() && ffi::PyErr_ExceptionMatches(self.as_ptr(py)) != 0
-        }
+        // SAFETY: attached; a live class, and an exception is set.
+        is_set(py) && unsafe { ffi::PyErr_ExceptionMatches(self.as_ptr(py)) != 0 }
     }
 }
 

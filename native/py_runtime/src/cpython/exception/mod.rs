@@ -17,7 +17,7 @@ use raised::take_raised;
 pub use super::read::lossy_text;
 pub use class::Class;
 pub use error_class::{ErrorClass, raise_as};
-pub use raised::{clear, preserving_exception, set_no_memory};
+pub use raised::{clear, is_set, preserving_exception, set_no_memory};
 pub use traceback::{Frame, Traceback, TracebacksWanted};
 
 /// What is left of a Python exception once it leaves its thread.

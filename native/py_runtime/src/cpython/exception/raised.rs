@@ -34,6 +34,13 @@ pub fn clear(_: Attached<'_>) {
     unsafe { ffi::PyErr_Clear() };
 }
 
+/// Whether an exception is set.
+#[must_use]
+pub fn is_set(_: Attached<'_>) -> bool {
+    // SAFETY: attached; the result is borrowed, and only compared.
+    !unsafe { ffi::PyErr_Occurred() }.is_null()
+}
+
 /// Sets `MemoryError`.
 #[cold]
 pub fn set_no_memory(_: Attached<'_>) {

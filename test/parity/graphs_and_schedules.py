@@ -10,8 +10,8 @@ try:
 except graphlib.CycleError as error:
     print(error.args[0])
 scheduler = sched.scheduler()
-scheduler.enter(0.001, 2, print, ("later",))
-scheduler.enter(0, 1, print, ("sooner",))
+scheduler.enterabs(2, 1, print, ("later",))
+scheduler.enterabs(1, 2, print, ("sooner",))
 scheduler.run()
 print(
     list(difflib.unified_diff(["a"], ["b"], lineterm=""))[-2:],

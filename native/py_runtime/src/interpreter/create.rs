@@ -11,6 +11,8 @@ use parking_lot::{Mutex, MutexGuard};
 use pyo3_ffi as ffi;
 
 use super::mode::Mode;
+#[cfg(Py_3_12)]
+use super::static_types;
 use super::{Interpreter, InterpreterPtr, end_current_state, new_state, parked, reset};
 use crate::boot;
 #[cfg(not(Py_3_13))]
@@ -142,6 +144,11 @@ unsafe fn create(
     #[cfg(not(Py_3_13))]
     init_shared_statics();
     // SAFETY: as the caller vouches.
+    #[cfg(Py_3_12)]
+    unsafe {
+        static_types::record();
+    }
+    // SAFETY: as the caller vouches.
     let created = unsafe { new_interpreter(mode) };
     // The bootstrap state has to go: while two states share one thread id, an asynchronous
     // exception for this thread may be set on the wrong one.
@@ -154,6 +161,8 @@ unsafe fn create(
                 ffi::PyEval_RestoreThread(main);
                 end_current_state(main);
                 gil::attach(tstate, mode.shares_gil());
+                #[cfg(Py_3_12)]
+                static_types::correct();
                 #[cfg(not(Py_3_13))]
                 block_single_interpreter_modules();
                 #[cfg(all(Py_3_11, not(Py_3_12)))]

@@ -11,6 +11,8 @@ pub(crate) mod exit_functions;
 pub mod mode;
 pub(crate) mod parked;
 pub(crate) mod reset;
+#[cfg(Py_3_12)]
+mod static_types;
 
 use std::cell::Cell;
 use std::time::Instant;

@@ -190,8 +190,8 @@ fn a_raised_keyboard_interrupt_is_an_exception_like_others() {
     });
 }
 
-/// Lengths of jobs between too short to be interrupted and never over without being interrupted. The
-/// first is over before anybody tries.
+/// Lengths of jobs between too short to be interrupted and never over without being interrupted.
+/// The first is over before anybody tries.
 const LENGTHS: [u64; 5] = [0, 100, 1000, 10_000, u64::MAX];
 
 /// Submits a job that counts so far, and waits until it runs.

@@ -150,6 +150,28 @@ fn created_used_and_destroyed_50_times_nothing_is_left() {
 }
 
 #[test]
+fn built_in_types_have_the_attributes_that_they_have_in_the_main_interpreter() {
+    const WRAPPERS: &str = "[(c.__qualname__, sorted(n for n, v in vars(c).items()
+            if type(v) is type(object.__str__)))
+        for module in (__import__('builtins'), __import__('contextvars'))
+        for c in vars(module).values() if isinstance(c, type)]";
+    const MISSING: &str = "__import__('contextvars').Token.MISSING";
+    const MEMBER: &str = "str(__import__('enum').IntEnum('Level', 'LOW HIGH').HIGH)";
+    let seen = |mode| {
+        let subject = Subject::start(mode);
+        let seen = [WRAPPERS, MISSING, MEMBER].map(|question| subject.value(question));
+        subject.end();
+        seen
+    };
+    in_each_mode(|mode| {
+        let [main, here] = [Mode::Worker, mode].map(seen);
+        for (main, here) in main.into_iter().zip(here) {
+            assert_eq!(main, here, "in a {mode:?}");
+        }
+    });
+}
+
+#[test]
 fn several_start_and_end_at_the_same_time() {
     in_each_mode(|mode| {
         let all: Vec<_> = (0..6).map(|_| Subject::launch(mode, 8, Some("x = 1"))).collect();

@@ -70,7 +70,7 @@ pub(super) fn locked<T>(dict: &Object, work: impl FnOnce() -> T) -> T {
 }
 
 /// The entries of a dictionary, which must not be changed meanwhile.
-pub(super) fn pairs(
+pub(crate) fn pairs(
     dict: &Object,
 ) -> impl Iterator<Item = (*mut ffi::PyObject, *mut ffi::PyObject)> + use<'_> {
     let mut place = 0;

@@ -12,6 +12,8 @@ use pyo3_ffi as ffi;
 use crate::cpython::exception::Exception;
 use crate::cpython::object::{Attached, Object};
 
+#[cfg(Py_3_12)]
+pub(crate) use entries::pairs;
 pub use private::{Inherited, Private, Release, Replaced};
 
 const MAIN: &CStr = c"__main__";

@@ -12,6 +12,7 @@ all() ->
      {bytes, "16 MB of bytes there and back, copied and not"},
      {containers, "lists, maps and records there and back"},
      {front, "one caller: py:call, exec, eval, spawn_call"},
+     {maps, "one function for many lists of arguments: py_context:map and py:map, a call"},
      {streams, "streams, collected and as messages, an item"},
      {callbacks, "from Python: erlang.call, of 1 to 10 000 in one job"},
      {sends, "from Python: erlang.send, 10 000 in one job"},
@@ -53,6 +54,8 @@ run(containers, Scale) ->
     py_bench_values:containers(Scale);
 run(front, Scale) ->
     py_bench_front:calls(Scale);
+run(maps, Scale) ->
+    py_bench_front:maps(Scale);
 run(streams, Scale) ->
     py_bench_front:streams(Scale);
 run(callbacks, Scale) ->

@@ -1,7 +1,7 @@
-%% What `py' costs: its calls beside those of py_context, and streams.
+%% What `py' costs: its calls beside those of py_context, maps, and streams.
 -module(py_bench_front).
 
--export([calls/1, streams/1]).
+-export([calls/1, maps/1, streams/1]).
 
 -define(CODE, <<"def items(n):\n    for i in range(n):\n        yield i\n"
                 "async def aitems(n):\n    for i in range(n):\n        yield i\n">>).
@@ -16,6 +16,17 @@ calls(#{heavy := Heavy, rounds := Rounds}) ->
              {"py:eval(<<\"1+1\">>)", fun() -> {ok, _} = py:eval(<<"1+1">>) end},
              {"spawn_call and await",
               fun() -> {ok, _} = py:await(py:spawn_call(math, sqrt, [2.0])) end}]].
+
+-spec maps(py_bench:scale()) -> [py_bench:row()].
+maps(Scale) ->
+    Ctx = py_context_router:get_context(),
+    Lists = fun(N) -> [[float(Each)] || Each <- lists:seq(1, N)] end,
+    {Many, Some} = {Lists(100_000), Lists(100)},
+    InContext = fun(Each) -> fun(_) -> {ok, _} = py_context:map(Ctx, math, sqrt, Each) end end,
+    [each("py_context:map, a call of 100 000", InContext(Many), 100_000, {at_most, 250}, Scale),
+     each("of 100", InContext(Some), 100, none, Scale),
+     each("py:map, of 100 000", fun(_) -> {ok, _} = py:map(math, sqrt, Many) end, 100_000, none,
+          Scale)].
 
 -spec streams(py_bench:scale()) -> [py_bench:row()].
 streams(Scale) ->

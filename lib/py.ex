@@ -1,3 +1,5 @@
+# The file is over 400 lines because it is a public interface: a spec, a text and examples for each
+# function.
 defmodule Py do
   @moduledoc """
   Python from any Elixir process.
@@ -53,9 +55,10 @@ defmodule Py do
     * `:traceback` - whether an error comes with its traceback;
     * `:result` - how objects without a term are returned: as handles (`:auto`, the default); as
       the terms that stand for them, see `Py.Object.to_term/1` (`:term`); or the whole result as one
-      `Py.Object` (`:object`). In `stream/4` this holds for each item. `exec/2` does not take it;
+      `Py.Object` (`:object`). In `stream/4` and `map/4` this holds for each item. `exec/2` does not
+      take it;
     * `:on_caller_down` - `:interrupt` or `:finish`: what happens to the call if this process dies;
-      `stream/4` takes only `:interrupt`.
+      `stream/4` takes only `:interrupt`, `map/4` does not take it.
 
   Any other option is an `ArgumentError`.
   """
@@ -71,6 +74,7 @@ defmodule Py do
   @options [:pool, :context, :timeout, :env, :traceback, :result, :on_caller_down]
   @exec_options @options -- [:result]
   @call_options [:kwargs | @options]
+  @map_options @call_options -- [:on_caller_down]
   @stream_options [:read_ahead | @call_options -- [:timeout]]
 
   # The names that Elixir gives to the file of code without a file.
@@ -198,6 +202,27 @@ defmodule Py do
           {:ok, [{:ok, term()} | {:error, reason()}]} | {:error, {:bad_option, {atom(), term()}}}
   def parallel(calls, options \\ []),
     do: :py.parallel(calls, checked_options(options, [:timeout]))
+
+  @doc """
+  Calls a function for each list of arguments, and returns the results in order.
+
+      iex> Py.map(:math, :sqrt, [[16], [-1], [25]])
+      {:ok, [{:ok, 4.0}, {:error, {:ValueError, "math domain error"}}, {:ok, 5.0}]}
+      iex> Py.map(:builtins, :int, [["ff"], ["10"]], kwargs: %{base: 16})
+      {:ok, [ok: 255, ok: 16]}
+
+  Each context of the pool makes many of the calls as one job, so that short ones cost a tenth of
+  what they cost one by one. The timeout is for all calls together: `{:error, :timeout}`, without
+  results. For more see `:py.map/3`.
+  """
+  @spec map(name(), name(), [[term()]], keyword()) ::
+          {:ok, [{:ok, term()} | {:error, reason()}]} | {:error, reason()}
+  def map(module, function, args_list, options \\ []) do
+    {target, rest} = options(options, @map_options)
+    rest = Map.update(rest, :kwargs, %{}, &named/1)
+    arguments = [name!(module), name!(function), args_list!(args_list), rest]
+    apply(:py, :map, target ++ arguments)
+  end
 
   @doc """
   Lets Python code call an Elixir function as `erlang.call("name", *args)`, as
@@ -357,6 +382,15 @@ defmodule Py do
   @doc false
   def args!(args) when is_list(args), do: args
   def args!(other), do: raise(ArgumentError, "the arguments are a list, not #{shown(other)}")
+
+  defp args_list!(lists) do
+    if lists?(lists),
+      do: lists,
+      else: raise(ArgumentError, "the arguments are a list of lists, not #{shown(lists)}")
+  end
+
+  defp lists?([args | lists]) when is_list(args), do: lists?(lists)
+  defp lists?(lists), do: lists == []
 
   defp shown(other), do: inspect(other, limit: 5, printable_limit: 60)
 

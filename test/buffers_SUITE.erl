@@ -324,7 +324,8 @@ small_terms_are_copied_where_they_are(Config) ->
 %% Requests that have the value copied, by the function of py_nif that takes them.
 copying(Value) ->
     [{Function, {call, make_ref(), 0, builtins, id, [Value], #{}, none}}
-     || Function <- [submit_sync, submit, submit_as_waiter, submit_async, submit_cast]]
+     || Function <- [submit_sync, submit, submit_next, submit_as_waiter, submit_async,
+                     submit_cast]]
     ++ [{submit, {call, make_ref(), 0, builtins, dict, [], #{x => Value}, none}},
         {submit, {eval, make_ref(), 0, <<"x">>, #{x => Value}, none}}].
 

@@ -119,11 +119,12 @@ requests(Progress) ->
     {length(Calls) + length(Short), Failures}.
 
 kinds() ->
-    [call, eval, exec, call_method, getattr, to_term, to_buffer, stream_next, stream_push,
+    [call, map, eval, exec, call_method, getattr, to_term, to_buffer, stream_next, stream_push,
      stream_close,
      gather, new_env].
 
 shape(call, _) -> {call, make_ref(), 0, math, sqrt, [4], #{}, none};
+shape(map, _) -> {map, make_ref(), 0, math, sqrt, [[4], [9]], #{}, none};
 shape(eval, _) -> {eval, make_ref(), 0, <<"1">>, #{x => 1}, process};
 shape(exec, _) -> {exec, make_ref(), 0, <<"x = 1">>, none};
 shape(call_method, Ctx) -> {call_method, make_ref(), 0, object(Ctx), append, [1], #{}};
@@ -159,7 +160,8 @@ asked(Ctx, {Shape, N, Wrong}, Progress) ->
               end,
     ok = file:write_file(Progress, io_lib:format("~0tP~n", [Request, 50]), [raw]),
     Answers = [{Asked, catch_badarg(fun() -> result(Asked, Ctx, Request) end)}
-               || Asked <- [submit, submit_sync, submit_as_waiter, submit_async, submit_cast]],
+               || Asked <- [submit, submit_next, submit_sync, submit_as_waiter, submit_async,
+                            submit_cast]],
     case {[Answer || {_, Result} = Answer <- Answers, not is_right(Result)], serves(Ctx)} of
         {[], true} -> ok;
         Other -> {Request, Other}

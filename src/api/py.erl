@@ -31,7 +31,7 @@
 -export([exec/1, exec/2, exec/3]).
 %% Without waiting, and many at once.
 -export([spawn_call/3, spawn_call/4, spawn_call/5, await/1, await/2]).
--export([cast/3, cast/4, cast/5, parallel/1, parallel/2]).
+-export([cast/3, cast/4, cast/5, parallel/1, parallel/2, map/3, map/4, map/5]).
 %% Streams.
 -export([stream/3, stream/4, stream/5, stream_eval/1, stream_eval/2]).
 -export([stream_start/3, stream_start/4, stream_start/5, stream_start/6, stream_cancel/1]).
@@ -274,6 +274,48 @@ parallel(Calls, Timeout) when is_list(Calls) ->
     ?BADARG([Calls, Timeout], {argument, 2, ?NOT_A_TIMEOUT});
 parallel(Calls, Timeout) ->
     ?BADARG([Calls, Timeout], {argument, 1, <<"not a list">>}).
+
+%% @doc Calls `Module.Func(*Args)' for each `Args' of a list, for 30 s at most, and gives the
+%% results in the order of the list: each is `{ok, Value}' or `{error, Reason}', and one that is an
+%% error takes no other along. The calls are spread over the contexts of the pool that the function
+%% is registered for, each of which makes many of them as one job: short ones cost a fraction of
+%% what they would one by one.
+%%
+%% ```
+%% 1> py:map(math, sqrt, [[16], [-1], [25]]).
+%% {ok,[{ok,4.0},{error,{'ValueError',<<"math domain error">>}},{ok,5.0}]}
+%% '''
+%%
+%% In which order calls are made in different contexts isn't known. Where the process has bound
+%% itself to a context, or has its own functions (module `__main__'), all are made there, one after
+%% the other. What becomes of coroutines and other results, and when the map as a whole is an error,
+%% is as in {@link py_context:map/4}. For the results of those that were in time, see {@link
+%% parallel/2}.
+-spec map(py_context:name(), py_context:name(), [py_context:args()]) ->
+    {ok, [result()]} | {error, error()}.
+map(Module, Func, ListOfArgs) ->
+    mapped(py_args:map([Module, Func, ListOfArgs])).
+
+%% @doc `map(Module, Func, ListOfArgs, Options)', or a timeout for all calls together in the place
+%% of the options; or `map(Target, Module, Func, ListOfArgs)' in a context or a pool. The option
+%% `kwargs' are keyword arguments that every call gets.
+-spec map(target() | py_context:name(), py_context:name(), py_context:name() | [py_context:args()],
+          [py_context:args()] | timeout() | options()) -> {ok, [result()]} | {error, error()}.
+map(A, B, C, D) ->
+    mapped(py_args:map([A, B, C, D])).
+
+%% @doc In a context or a pool, with a timeout or options.
+-spec map(target(), py_context:name(), py_context:name(), [py_context:args()],
+          timeout() | options()) -> {ok, [result()]} | {error, error()}.
+map(Target, Module, Func, ListOfArgs, Options) ->
+    mapped(py_args:map([Target, Module, Func, ListOfArgs, Options])).
+
+-spec mapped(py_args:parsed()) -> {ok, [result()]} | {error, error()}.
+mapped(Parsed) ->
+    case py_args:complete(Parsed) of
+        {ok, Request} -> py_dispatch:map(Request);
+        {error, _} = Error -> Error
+    end.
 
 %% ------------------------------------------------------------------ streams
 

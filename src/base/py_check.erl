@@ -4,7 +4,7 @@
 %% called from outside; nothing here returns an error.
 -module(py_check).
 
--export([name/3, named/3, text/3, utf8/3, without_nul/3, path/3]).
+-export([name/3, named/3, lists/3, text/3, utf8/3, without_nul/3, path/3]).
 -export([module_name/2, function_name/2]).
 
 -include("py_check.hrl").
@@ -53,6 +53,18 @@ named([], Map, _N, _All) ->
     Map;
 named(_Other, _Map, N, All) ->
     ?BADARG(All, {argument, N, ?NOT_PAIRS}).
+
+%% The arguments of many calls.
+-spec lists(term(), pos_integer(), py_error:called()) -> [py_context:args()].
+lists(Lists, N, All) ->
+    case is_list_of_lists(Lists) of
+        true -> Lists;
+        false -> ?BADARG(All, {argument, N, <<"not a list of lists of arguments">>})
+    end.
+
+-spec is_list_of_lists(term()) -> boolean().
+is_list_of_lists([Args | Lists]) when is_list(Args) -> is_list_of_lists(Lists);
+is_list_of_lists(Lists) -> Lists =:= [].
 
 %% Source text, as a binary. It is argument `N' of `All'.
 -spec text(py_context:source(), pos_integer(), py_error:called()) -> binary().

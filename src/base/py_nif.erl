@@ -9,7 +9,8 @@
 
 -export([load/0]).
 -export([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1]).
--export([submit_sync/2, submit/2, cancel/2, interrupt/1, object_context/1, reference_context/1]).
+-export([submit_sync/2, submit/2, submit_next/2, cancel/2, interrupt/1]).
+-export([object_context/1, reference_context/1]).
 -export([submit_async/2, submit_cast/3, cancel_request/1, request_is_settled/1, contexts/0]).
 -export([process_ref/1, process_of_ref/1]).
 -export([context_start/2, context_drain/1, context_close/2, context_kill/2, context_info/1]).
@@ -26,7 +27,7 @@
               callback_ref/0, in_flight/0]).
 
 -nifs([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1, submit_sync/2,
-       submit/2, cancel/2, interrupt/1, object_context/1,
+       submit/2, submit_next/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
        submit_async/2, submit_cast/3, cancel_request/1, request_is_settled/1, contexts/0,
        process_ref/1, process_of_ref/1,
@@ -60,6 +61,7 @@
 %% works for, or a namespace that was made for it.
 -type request() ::
     {call, key(), flags(), name(), name(), Args :: list(), Kwargs :: map(), env()}
+  | {map, key(), flags(), name(), name(), ListOfArgs :: [list()], Kwargs :: map(), env()}
   | {eval, key(), flags(), Source :: binary(), Locals :: map(), env()}
   | {exec, key(), flags(), Source :: binary(), env()}
   | {call_method, key(), flags(), Object :: term(), name(), Args :: list(), Kwargs :: map()}
@@ -159,6 +161,11 @@ submit_sync(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc
 %% Submits a request to a context. Its reply is one message `{Ref, Result}'.
 -spec submit(pid(), request()) -> seq() | {error, term()}.
 submit(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
+
+%% As `submit/2', for the next part of a map of which one part has been accepted: also into a full
+%% queue.
+-spec submit_next(pid(), request()) -> seq() | {error, term()}.
+submit_next(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 
 %% Cancels a request. `true': no reply will come. `false': it has come, or is on its way.
 -spec cancel(pid(), seq()) -> boolean().

@@ -7,13 +7,14 @@
 -module(py_request).
 
 %% Making one.
--export([new/3, call/5, eval/3, exec/2, eval_shared/3, exec_shared/2, with_options/2]).
+-export([new/3, call/5, map/5, eval/3, exec/2, eval_shared/3, exec_shared/2, with_options/2]).
 -export([in_context/1, in_pool/1, pool_timeout/0, not_options/1]).
 %% Changing one.
--export([with_target/2, with_timeout/2, on_behalf/2, as_stream/1, defer_coroutines/1,
+-export([with_target/2, with_timeout/2, with_lists/2, on_behalf/2, as_stream/1, defer_coroutines/1,
          survive_caller/1]).
 %% Asking one.
--export([target/1, timeout/1, flags/1, survives_caller/1, leaves_state/1, is_of_process/1]).
+-export([target/1, timeout/1, flags/1, env/1, lists/1]).
+-export([survives_caller/1, leaves_state/1, is_of_process/1]).
 -export([describe/1, describe_native/1]).
 %% Sending one.
 -export([native/2, native_call/5]).
@@ -36,6 +37,7 @@
 -opaque request() :: #request{}.
 -type target() :: {pool, atom()} | {context, pid()}.
 -type work() :: {call, name(), name(), py_context:args(), #{name() => term()}}
+              | {map, name(), name(), [py_context:args()], #{name() => term()}}
               | {eval, binary(), #{name() => term()}}
               | {exec, binary()}
               | {call_method, Object :: term(), name(), py_context:args(), #{name() => term()}}
@@ -66,11 +68,23 @@ in_pool(Pool) -> {pool, Pool}.
 %% For a context, with all that its options say.
 -spec new(pid(), work(), py_options:call()) -> request().
 new(Ctx, Work, {Timeout, Env, Flags}) ->
-    #request{target = {context, Ctx}, work = Work, timeout = Timeout, env = Env, flags = Flags}.
+    ends_with_caller(#request{target = {context, Ctx}, work = Work, timeout = Timeout, env = Env,
+                              flags = Flags}).
 
 -spec call(target(), name(), name(), py_context:args(), #{name() => term()}) -> request().
 call(Target, Module, Func, Args, Kwargs) ->
     request(Target, {call, Module, Func, Args, Kwargs}).
+
+-spec map(target(), name(), name(), [py_context:args()], #{name() => term()}) -> request().
+map(Target, Module, Func, Lists, Kwargs) ->
+    ends_with_caller(request(Target, {map, Module, Func, Lists, Kwargs})).
+
+%% A map does in any case: its caller submits it part by part.
+-spec ends_with_caller(request()) -> request().
+ends_with_caller(#request{work = {map, _, _, _, _}} = Request) ->
+    flag(?FLAG_INTERRUPT_ON_CALLER_DOWN, Request);
+ends_with_caller(Request) ->
+    Request.
 
 -spec eval(target(), binary(), #{name() => term()}) -> request().
 eval(Target, Source, Locals) ->
@@ -103,16 +117,19 @@ with_options(Request, Timeout) when ?IS_TIMEOUT(Timeout) ->
 with_options(#request{work = {call, _, _, _, Given}}, #{kwargs := Kwargs}) when Given =/= #{} ->
     %% There are some already, as an argument: one of the two would be lost.
     {error, {bad_option, {kwargs, Kwargs}}};
-with_options(#request{work = {call, Module, Func, Args, _}} = Request,
-             #{kwargs := Kwargs} = Rest) ->
+with_options(#request{work = {Call, Module, Func, Args, _}} = Request, #{kwargs := Kwargs} = Rest)
+  when Call =:= call; Call =:= map ->
     case is_map(Kwargs) orelse is_list(Kwargs) of
         true ->
             Named = py_check:named(Kwargs, 1, [Kwargs]),
-            Work = {call, Module, Func, Args, Named},
+            Work = {Call, Module, Func, Args, Named},
             with_options(Request#request{work = Work}, maps:remove(kwargs, Rest));
         false ->
             {error, {bad_option, {kwargs, Kwargs}}}
     end;
+with_options(#request{work = {map, _, _, _, _}}, #{on_caller_down := finish}) ->
+    %% Nobody would make the calls that are left.
+    {error, {bad_option, {on_caller_down, finish}}};
 with_options(Request, #{env := process} = Options) ->
     with_options(Request#request{env = process}, maps:remove(env, Options));
 with_options(#request{timeout = T, env = E, flags = F} = Request, Options) when is_map(Options) ->
@@ -149,6 +166,11 @@ with_target(Request, Target) ->
 -spec with_timeout(request(), timeout()) -> request().
 with_timeout(Request, Timeout) ->
     Request#request{timeout = Timeout}.
+
+%% The same function with other arguments.
+-spec with_lists(request(), [py_context:args()]) -> request().
+with_lists(#request{work = {map, Module, Func, _, Kwargs}} = Request, Lists) ->
+    Request#request{work = {map, Module, Func, Lists, Kwargs}}.
 
 %% Run by another process, in the namespace of this one.
 -spec on_behalf(pid(), request()) -> request().
@@ -192,6 +214,16 @@ timeout(#request{timeout = Timeout}) ->
 flags(#request{flags = Flags}) ->
     Flags.
 
+%% Whose globals.
+-spec env(request()) -> py_nif:env().
+env(#request{env = Env}) ->
+    Env.
+
+%% The arguments of all calls of a map. `undefined': it is something else.
+-spec lists(request()) -> [py_context:args()] | undefined.
+lists(#request{work = {map, _, _, Lists, _}}) -> Lists;
+lists(_Request) -> undefined.
+
 -spec survives_caller(request()) -> boolean().
 survives_caller(#request{flags = Flags}) ->
     Flags band ?FLAG_FINISH_ON_CALLER_DOWN =/= 0.
@@ -203,7 +235,7 @@ leaves_state(#request{pins = Pins, env = Env}) ->
 
 %% Whether it may need what the calling process has defined.
 -spec is_of_process(request()) -> boolean().
-is_of_process(#request{work = {call, Module, _, _, _}}) ->
+is_of_process(#request{work = {Call, Module, _, _, _}}) when Call =:= call; Call =:= map ->
     Module =:= '__main__' orelse Module =:= <<"__main__">>;
 is_of_process(_Request) ->
     true.
@@ -215,6 +247,7 @@ describe(Request) ->
 
 -spec describe_native(py_nif:request()) -> iodata().
 describe_native({call, _, _, Module, Func, _, _, _}) -> io_lib:format("~ts.~ts", [Module, Func]);
+describe_native({map, _, _, Module, Func, _, _, _}) -> io_lib:format("~ts.~ts", [Module, Func]);
 describe_native({eval, _, _, Source, _, _}) -> string:slice(Source, 0, ?MAX_DESCRIPTION);
 describe_native({exec, _, _, Source, _}) -> string:slice(Source, 0, ?MAX_DESCRIPTION);
 describe_native(Request) -> atom_to_list(element(1, Request)).
@@ -226,6 +259,7 @@ describe_native(Request) -> atom_to_list(element(1, Request)).
 native(#request{work = Work, env = Env, flags = Flags}, Key) ->
     case Work of
         {call, Module, Func, Args, Kwargs} -> {call, Key, Flags, Module, Func, Args, Kwargs, Env};
+        {map, Module, Func, Lists, Kwargs} -> {map, Key, Flags, Module, Func, Lists, Kwargs, Env};
         {eval, Source, Locals} -> {eval, Key, Flags, Source, Locals, Env};
         {exec, Source} -> {exec, Key, Flags, Source, Env};
         {call_method, Object, Method, Args, Kwargs} ->

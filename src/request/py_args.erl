@@ -7,7 +7,7 @@
 %% the former.
 -module(py_args).
 
--export([call/1, eval/1, exec/1, complete/1, limit/1]).
+-export([call/1, map/1, eval/1, exec/1, complete/1, limit/1]).
 -export([calls/2, complete_each/2, complete_stream/1]).
 
 -export_type([parsed/0]).
@@ -71,6 +71,41 @@ targeted(Target, Module, Func, Args, Kwargs, Options, All) ->
     A = arguments(Args, 4, All),
     K = py_check:named(Kwargs, 5, All),
     {py_request:call(T, M, F, A, K), Options}.
+
+%% The arguments of `py:map/3..5'.
+-spec map([term()]) -> parsed().
+map([Module, Func, Lists] = All) ->
+    routed_map(Module, Func, Lists, #{}, All);
+map([Target, Module, Func, Lists] = All) when is_pid(Target); is_list(Lists) ->
+    targeted_map(Target, Module, Func, Lists, #{}, All);
+map([Module, Func, Lists, Options] = All) ->
+    routed_map(Module, Func, Lists, Options, All);
+map([Target, Module, Func, Lists, Options] = All) ->
+    targeted_map(Target, Module, Func, Lists, Options, All).
+
+-spec routed_map(term(), term(), term(), term(), [term()]) -> parsed().
+routed_map(Module, Func, Lists, Options, All) ->
+    M = py_check:name(Module, 1, All),
+    F = py_check:name(Func, 2, All),
+    L = py_check:lists(Lists, 3, All),
+    {Kwargs, Others} = keywords(Options, 4, All),
+    {py_request:map(py_target:of_function(M, F), M, F, L, Kwargs), Others}.
+
+-spec targeted_map(term(), term(), term(), term(), term(), [term()]) -> parsed().
+targeted_map(Target, Module, Func, Lists, Options, All) ->
+    T = target(Target, All),
+    M = py_check:name(Module, 2, All),
+    F = py_check:name(Func, 3, All),
+    L = py_check:lists(Lists, 4, All),
+    {Kwargs, Others} = keywords(Options, 5, All),
+    {py_request:map(T, M, F, L, Kwargs), Others}.
+
+%% The keyword arguments among options, and the other options. The options are argument `N'.
+-spec keywords(term(), pos_integer(), [term()]) -> {#{atom() | binary() => term()}, term()}.
+keywords(#{kwargs := Kwargs} = Options, N, All) when is_map(Kwargs); is_list(Kwargs) ->
+    {py_check:named(Kwargs, N, All), maps:remove(kwargs, Options)};
+keywords(Options, _N, _All) ->
+    {#{}, Options}.
 
 %% The arguments of `py:eval/1..4'.
 -spec eval([term()]) -> parsed().

@@ -6,7 +6,7 @@
 -module(py_dispatch).
 
 %% Waiting for the result.
--export([run/1]).
+-export([run/1, map/1, run_or_map/1]).
 %% Without waiting for it.
 -export([submit/2, submit_waiting/2, submit_spread/3]).
 %% Only choosing the context.
@@ -43,6 +43,63 @@ run_in_pool(Pool, Request) ->
             end;
         {error, _} = Error ->
             Error
+    end.
+
+%% Runs a map, over all contexts of its pool unless it belongs to one.
+-spec map(py_request:request()) -> {ok, [{ok, term()} | {error, term()}]} | {error, term()}.
+map(Request) ->
+    case py_request:target(Request) of
+        {context, Ctx} when node(Ctx) =/= node() -> py_remote_call:run(Ctx, Request);
+        {context, Ctx} -> py_map:run([Ctx], Request);
+        {pool, Pool} -> map_in_pool(Pool, py_request:env(Request), Request)
+    end.
+
+-spec map_in_pool(atom(), py_nif:env(), py_request:request()) ->
+    {ok, [{ok, term()} | {error, term()}]} | {error, term()}.
+map_in_pool(_Pool, Env, Request) when is_reference(Env) ->
+    case py_nif:reference_context(Env) of
+        undefined -> {error, {context_died, noproc}};
+        Ctx -> py_map:run([Ctx], Request)
+    end;
+map_in_pool(Pool, _Env, Request) ->
+    %% This starts the default pool.
+    case py_target:context(Pool) of
+        {ok, Ctx} when node(Ctx) =/= node() ->
+            py_remote_call:run(Ctx, py_request:with_target(Request, py_request:in_context(Ctx)));
+        {ok, Ctx} ->
+            Contexts = case py_target:has_affinity(Pool, Request) of
+                           true -> [Ctx];
+                           false -> contexts(Pool, Ctx)
+                       end,
+            py_map:run(Contexts, fun(Deadline) -> replacement(Pool, Ctx, Request, Deadline) end,
+                       Request);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% Beginning with the one that a call would go to.
+-spec contexts(atom(), pid()) -> [pid(), ...].
+contexts(Pool, Ctx) ->
+    [Ctx | lists:delete(Ctx, py_context_router:contexts(Pool))].
+
+%% A living context, when there is one.
+-spec replacement(atom(), pid(), py_request:request(), py_deadline:deadline()) ->
+    {ok, [pid()]} | {error, term()}.
+replacement(Pool, Dead, Request, Deadline) ->
+    Found = fun(Ctx, _Request) ->
+        case py_nif:context_info(Ctx) of
+            undefined -> {error, {context_died, noproc}};
+            #{} -> {ok, [Ctx]}
+        end
+    end,
+    replaced(Pool, Dead, Request, Deadline, ?FIRST_RETRY_INTERVAL, Found).
+
+%% For the process of another node.
+-spec run_or_map(py_request:request()) -> term().
+run_or_map(Request) ->
+    case py_request:lists(Request) of
+        undefined -> run(Request);
+        _Lists -> map(Request)
     end.
 
 %% If the request leaves state behind, the process has that in this context.

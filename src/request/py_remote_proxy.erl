@@ -41,7 +41,7 @@ handle_info({run, From, Ref, Leader, Request}, State) ->
         %% Python's output goes to the caller's group leader of now.
         true = group_leader(Leader, self()),
         %% Objects in the result live as long as the caller does, and so as this process.
-        From ! {Ref, py_remote_refs:keep(py_dispatch:run(Request), self())}
+        From ! {Ref, py_remote_refs:keep(py_dispatch:run_or_map(Request), self())}
     end,
     {noreply, State};
 handle_info(timeout, State) ->

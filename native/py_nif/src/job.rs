@@ -197,6 +197,11 @@ impl JobControl for RunningCall<'_> {
         self.scope.is_interrupted()
     }
 
+    fn is_stopped(&self) -> bool {
+        let state = self.call.state();
+        state.was_interrupted() || state.is_cancelled() || state.is_replying()
+    }
+
     fn note_raised(&self) {
         self.scope.note_raised();
     }

@@ -56,8 +56,16 @@ impl Executor<'_> {
         args: ErlNifTerm,
         kwargs: ErlNifTerm,
     ) -> Result<Object, Error> {
+        self.with_arguments(|run, arguments| run.call_with(callable, arguments, args, kwargs))
+    }
+
+    /// Gives `work` scratch space for arguments.
+    pub(super) fn with_arguments<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self, &mut Vec<Object>) -> T,
+    ) -> T {
         let mut arguments = self.local.arguments.take();
-        let result = self.call_with(callable, &mut arguments, args, kwargs);
+        let result = work(self, &mut arguments);
         if arguments.capacity() <= MAX_ARGUMENTS {
             arguments.clear();
             self.local.arguments.set(arguments);
@@ -75,7 +83,16 @@ impl Executor<'_> {
         // SAFETY: the request's terms are read-only.
         unsafe { self.converter().to_arguments(self.env, args, arguments) }?;
         let keywords = self.named_values(kwargs, "kwargs")?;
-        let keywords = keywords.as_ref().map_or(std::ptr::null_mut(), Object::as_ptr);
+        self.invoke(callable, arguments, keywords.as_ref())
+    }
+
+    pub(super) fn invoke(
+        &mut self,
+        callable: &Object,
+        arguments: &[Object],
+        keywords: Option<&Object>,
+    ) -> Result<Object, Error> {
+        let keywords = keywords.map_or(std::ptr::null_mut(), Object::as_ptr);
         // SAFETY: attached; `Object` is a transparent pointer, so a slice of them is an array of
         // `PyObject*`, and the objects live until after the call.
         let result = unsafe {
@@ -88,7 +105,7 @@ impl Executor<'_> {
     }
 
     /// The function, looked up afresh each time, so that redefinitions and reloads are seen.
-    fn find(
+    pub(super) fn find(
         &mut self,
         module: ErlNifTerm,
         function: ErlNifTerm,

@@ -1,4 +1,4 @@
-//! What a request does: call, eval, exec, streams, and making a namespace.
+//! What a request does: call, map, eval, exec, streams, and making a namespace.
 //!
 //! Uses [`crate::thread`] and what is below it. Runs on a context thread, attached. A failure is
 //! plain data when it leaves here, and no exception may stay set.
@@ -6,6 +6,8 @@
 mod call;
 mod code;
 mod executor;
+mod map;
+mod slice;
 mod streams;
 
 use py_runtime::exception::TracebacksWanted;
@@ -16,10 +18,11 @@ use crate::convert::DeferredDrop;
 use crate::request::decode::{Request, RequestTerms};
 use crate::request::error::Error;
 use crate::request::flags::{Flags, Results};
-use crate::term::{atom, tuple};
+use crate::term::{atom, ok, tuple};
 use crate::thread::event_loop::is_coroutine;
 use crate::thread::job_scope::JobScope;
 use executor::Executor;
+use map::Map;
 
 /// The reply to an operation.
 enum Reply {
@@ -54,13 +57,12 @@ pub(crate) fn run(
     };
     // SAFETY: the reply's environment is this thread's alone.
     unsafe {
-        let ok = atom(reply_env, "ok");
         Ok(match reply {
-            Reply::Done => ok,
+            Reply::Done => ok(),
             Reply::Term(term) => term,
             Reply::Value(value) => {
                 let value = run.consume(value, reply_env, deferred)?;
-                tuple(reply_env, &[ok, value])
+                tuple(reply_env, &[ok(), value])
             }
         })
     }
@@ -71,6 +73,10 @@ impl Executor<'_> {
         Ok(match request {
             Request::Call { module, function, args, kwargs, env } => {
                 Reply::Value(self.call(module, function, args, kwargs, env)?)
+            }
+            Request::Map { module, function, lists, kwargs, env } => {
+                let map = Map { module, function, lists, kwargs, env };
+                Reply::Term(self.map(reply_env, map)?)
             }
             Request::Eval { source, locals, env } => Reply::Value(self.eval(source, locals, env)?),
             Request::Exec { source, env } => {
@@ -122,7 +128,7 @@ impl Executor<'_> {
     ///
     /// # Safety
     /// `reply_env` is this thread's alone.
-    unsafe fn consume(
+    pub(super) unsafe fn consume(
         &self,
         value: Object,
         reply_env: *mut ErlNifEnv,
@@ -151,7 +157,7 @@ impl Executor<'_> {
         unsafe {
             let share = share == atom(self.env, "true");
             let buffer = self.converter().to_buffer(reply_env, &object, share)?;
-            Ok(tuple(reply_env, &[atom(reply_env, "ok"), buffer]))
+            Ok(tuple(reply_env, &[ok(), buffer]))
         }
     }
 }

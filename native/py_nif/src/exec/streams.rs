@@ -3,7 +3,7 @@
 //! A stream is a handle on an iterator, and each step of it a job of its own that takes a few items
 //! and has an end in time: between steps the context serves others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use py_runtime::exception::{self, Exception};
 use py_runtime::ffi;
@@ -14,14 +14,11 @@ use rustler::sys::{
 };
 
 use super::executor::Executor;
+use super::slice::{MAX_SLICE, Slice};
 use crate::request::decode::StreamPush;
 use crate::request::error::Error;
 use crate::term::{TermEnv, atom, local_pid, tuple};
 use crate::thread::event_loop::{Asyncio, is_coroutine};
-
-/// How long a step takes items, and how long while other jobs wait.
-const MAX_STEP: Duration = Duration::from_millis(1);
-const MAX_STEP_WITH_WAITERS: Duration = Duration::from_micros(100);
 
 /// Takes an item of a stream.
 type ItemSink<'g, R> = dyn FnMut(&mut R, &Object) -> Result<(), Error> + 'g;
@@ -174,7 +171,7 @@ impl<'a> Executor<'a> {
         most: u64,
         sink: &mut ItemSink<'_, Self>,
     ) -> Result<&'static str, Error> {
-        let began = Instant::now();
+        let mut slice = Slice::begin();
         for _ in 0..most {
             // SAFETY: attached; an iterator.
             let item = unsafe { Object::from_owned(self.py, ffi::PyIter_Next(iterator.as_ptr())) };
@@ -183,10 +180,7 @@ impl<'a> Executor<'a> {
                 return if has_raised { Err(Exception::take(self.py).into()) } else { Ok("done") };
             };
             sink(self, &item)?;
-            let lasted = began.elapsed();
-            if lasted > MAX_STEP
-                || (lasted > MAX_STEP_WITH_WAITERS && self.job.host.has_waiting_jobs())
-            {
+            if slice.is_over(self.job.host) {
                 break;
             }
         }
@@ -202,7 +196,7 @@ impl<'a> Executor<'a> {
     ) -> Result<&'static str, Error> {
         // SAFETY: attached; live objects, and the format takes an integer and a number.
         let taken = unsafe {
-            let budget = MAX_STEP.as_secs_f64();
+            let budget = MAX_SLICE.as_secs_f64();
             let taken = ffi::PyObject_CallMethod(
                 steps.as_ptr(),
                 c"take".as_ptr(),

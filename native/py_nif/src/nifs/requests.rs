@@ -53,6 +53,26 @@ extern "C" fn submit(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) 
     }
 }
 
+/// `submit_next(Ctx, Request) -> Seq | {error, Reason}`, of a map's next part: its first one has
+/// been accepted, so that the bound of the queue doesn't apply.
+extern "C" fn submit_next(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
+    // SAFETY: the VM calls this with its two arguments and the calling process's environment.
+    unsafe {
+        let moved =
+            copying::elsewhere(env, c"submit_next", submit_next, (argc, argv), *argv.add(1));
+        moved.unwrap_or_else(|| {
+            submit_by(env, argv, Context::submit_next, |seq| enif_make_uint64(env, seq))
+        })
+    }
+}
+
+rustler::codegen_runtime::inventory::submit!(rustler::Nif {
+    name: c"submit_next".as_ptr(),
+    arity: 2,
+    flags: 0,
+    raw_func: submit_next,
+});
+
 rustler::codegen_runtime::inventory::submit!(rustler::Nif {
     name: c"submit_sync".as_ptr(),
     arity: 2,

@@ -49,6 +49,14 @@ pub(crate) enum Request {
         kwargs: ErlNifTerm,
         env: ErlNifTerm,
     },
+    /// `Module.Function(*Args, **Kwargs)` for each list of arguments.
+    Map {
+        module: ErlNifTerm,
+        function: ErlNifTerm,
+        lists: ErlNifTerm,
+        kwargs: ErlNifTerm,
+        env: ErlNifTerm,
+    },
     /// An expression.
     Eval { source: ErlNifTerm, locals: ErlNifTerm, env: ErlNifTerm },
     /// Statements.
@@ -116,6 +124,7 @@ struct Atoms {
     none: usize,
     process: usize,
     call: usize,
+    map: usize,
     eval: usize,
     exec: usize,
     call_method: usize,
@@ -138,6 +147,7 @@ static ATOMS: LazyLock<Atoms> = LazyLock::new(|| {
             none: known("none"),
             process: known("process"),
             call: known("call"),
+            map: known("map"),
             eval: known("eval"),
             exec: known("exec"),
             call_method: known("call_method"),
@@ -167,7 +177,7 @@ impl Request {
         other: &Self,
         its_env: *mut ErlNifEnv,
     ) -> bool {
-        use Request::{Call, Eval, Exec};
+        use Request::{Call, Eval, Exec, Map};
         // SAFETY: the caller vouches for the terms.
         let same = |one: ErlNifTerm, other| unsafe { enif_is_identical(one, other) != 0 };
         let same_source = |one, other| {
@@ -179,9 +189,11 @@ impl Request {
             })
         };
         match (*self, *other) {
-            (Call { module, function, .. }, Call { module: its_module, function: its, .. }) => {
-                same(function, its) && same(module, its_module)
-            }
+            (
+                Call { module, function, .. } | Map { module, function, .. },
+                Call { module: its_module, function: its, .. }
+                | Map { module: its_module, function: its, .. },
+            ) => same(function, its) && same(module, its_module),
             (Eval { source, .. }, Eval { source: its, .. })
             | (Exec { source, .. }, Exec { source: its, .. }) => same_source(source, its),
             _ => false,
@@ -195,6 +207,9 @@ impl Request {
         match *rest {
             [module, function, args, kwargs, env] if operation == known.call => {
                 Some(Request::Call { module, function, args, kwargs, env })
+            }
+            [module, function, lists, kwargs, env] if operation == known.map => {
+                Some(Request::Map { module, function, lists, kwargs, env })
             }
             [source, locals, env] if operation == known.eval => {
                 Some(Request::Eval { source, locals, env })

@@ -53,8 +53,8 @@ impl Host for Arc<Context> {
         unsafe { from_bits(self.owner_id() as usize) }
     }
 
-    fn has_waiting_jobs(&self) -> bool {
-        self.has_work()
+    fn is_waited_for(&self) -> bool {
+        Context::is_waited_for(self)
     }
 
     fn interrupt_grace(&self) -> Option<Duration> {

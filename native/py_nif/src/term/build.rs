@@ -1,9 +1,14 @@
 //! Makes terms.
 
+use std::sync::LazyLock;
+
 use rustler::sys::{
-    ErlNifBinary, ErlNifEnv, ErlNifTerm, enif_alloc_binary, enif_make_atom_len, enif_make_binary,
-    enif_make_map_put, enif_make_new_binary, enif_make_new_map, enif_make_tuple_from_array,
+    ErlNifBinary, ErlNifEnv, ErlNifTerm, enif_alloc_binary, enif_alloc_env, enif_free_env,
+    enif_make_atom_len, enif_make_binary, enif_make_map_put, enif_make_new_binary,
+    enif_make_new_map, enif_make_tuple_from_array,
 };
+
+use super::{from_bits, to_bits};
 
 /// An atom known to this library at compile time.
 ///
@@ -12,6 +17,21 @@ use rustler::sys::{
 pub(crate) unsafe fn atom(env: *mut ErlNifEnv, name: &str) -> ErlNifTerm {
     // SAFETY: the name is at most a few ASCII characters.
     unsafe { enif_make_atom_len(env, name.as_ptr().cast(), name.len()) }
+}
+
+/// `ok`, without the look-up in the VM's table of atoms that [`atom`] does.
+pub(crate) fn ok() -> ErlNifTerm {
+    static OK: LazyLock<usize> = LazyLock::new(|| {
+        // SAFETY: the environment is made for this and freed after; an atom doesn't live in it.
+        unsafe {
+            let env = enif_alloc_env();
+            let ok = to_bits(atom(env, "ok"));
+            enif_free_env(env);
+            ok
+        }
+    });
+    // SAFETY: an atom is immediate.
+    unsafe { from_bits(*OK) }
 }
 
 /// A tuple.

@@ -16,7 +16,7 @@ use rustler::sys::{
     enif_make_copy, enif_make_pid, enif_send,
 };
 
-pub(crate) use build::{atom, atom_map, binary, new_binary, try_binary, tuple};
+pub(crate) use build::{atom, atom_map, binary, new_binary, ok, try_binary, tuple};
 pub(crate) use read::{
     ATOM_UTF8, BIT_BINARY, Encoded, MAX_ATOM, Pairs, SMALL_ATOM_UTF8, VERSION, atom_name, elements,
     existing_atom, inspect, is_immediate, is_tagged, print,

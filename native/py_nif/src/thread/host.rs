@@ -23,8 +23,8 @@ pub(crate) trait Host: Handles {
     /// The pid of its process, as a term.
     fn owner(&self) -> ErlNifTerm;
 
-    /// Whether other jobs wait.
-    fn has_waiting_jobs(&self) -> bool;
+    /// Whether other jobs wait, or other contexts for the GIL that they share with it.
+    fn is_waited_for(&self) -> bool;
 
     /// How long interrupted code may clean up. `None`: for ever.
     fn interrupt_grace(&self) -> Option<Duration>;
@@ -72,6 +72,10 @@ pub(crate) trait JobControl {
 
     /// Whether it was interrupted and hasn't raised `KeyboardInterrupt` for it yet.
     fn is_interrupted(&self) -> bool;
+
+    /// Whether it was ever interrupted, or is answered already, or nobody wants its result any
+    /// more.
+    fn is_stopped(&self) -> bool;
 
     /// Notes that the interrupt has been raised, if it has.
     fn note_raised(&self);

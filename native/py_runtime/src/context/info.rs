@@ -7,6 +7,7 @@ use super::Context;
 use super::job::Job;
 use super::quarantine::Quarantine;
 use super::report::JobCounts;
+use crate::gil;
 use crate::interpreter::mode::Mode;
 
 impl<J: Job> Context<J> {
@@ -69,6 +70,12 @@ impl<J: Job> Context<J> {
     /// Whether there seems to be something to do next: a hint, for a job that can stop early.
     pub fn has_work(&self) -> bool {
         !self.mailbox.looks_empty()
+    }
+
+    /// Whether other jobs wait, or other contexts for the GIL that they share with it: a hint, for
+    /// a job that can stop early.
+    pub fn is_waited_for(&self) -> bool {
+        self.has_work() || (self.config.mode.shares_gil() && gil::has_waiters())
     }
 
     /// Whether it takes no more jobs.

@@ -178,14 +178,27 @@ impl<J: Job> Context<J> {
         self.push(job)
     }
 
+    /// Submits the next part of something of which one part has been accepted before: also into a
+    /// full queue. Any thread; never waits.
+    ///
+    /// # Errors
+    /// As [`Context::submit`], but it is never overloaded.
+    pub fn submit_next(&self, job: J) -> Result<Seq, SubmitError<J>> {
+        self.push_if_below(usize::MAX, job)
+    }
+
     fn push(&self, job: J) -> Result<Seq, SubmitError<J>> {
+        self.push_if_below(self.config.max_queue, job)
+    }
+
+    fn push_if_below(&self, max_queue: usize, job: J) -> Result<Seq, SubmitError<J>> {
         if self.config.quarantine.is_full() {
             return Err(SubmitError::Quarantined(job));
         }
-        self.mailbox.push(job).or_else(|refused| match refused {
+        self.mailbox.push_if_below(max_queue, job).or_else(|refused| match refused {
             PushError::Full { job, queue } => Err(SubmitError::Overloaded { job, queue }),
             PushError::Closed(job) => match self.successor() {
-                Some(successor) => successor.push(job),
+                Some(successor) => successor.push_if_below(max_queue, job),
                 None => Err(SubmitError::Closed(job)),
             },
         })

@@ -132,12 +132,17 @@ impl<J: Clone, C> Mailbox<J, C> {
 
     /// Takes a job in. Wakes the context thread only if it sleeps.
     pub fn push(&self, job: J) -> Result<Seq, PushError<J>> {
+        self.push_if_below(self.max_queue, job)
+    }
+
+    /// As [`Mailbox::push`], with another bound of waiting jobs.
+    pub fn push_if_below(&self, max_queue: usize, job: J) -> Result<Seq, PushError<J>> {
         let (seq, sleeper) = {
             let mut inner = self.inner.lock();
             if inner.closed {
                 return Err(PushError::Closed(job));
             }
-            if inner.queue.len() >= self.max_queue {
+            if inner.queue.len() >= max_queue {
                 return Err(PushError::Full { job, queue: inner.queue.len() });
             }
             let seq = inner.next;

@@ -50,6 +50,15 @@ fn jobs_come_out_in_order() {
 }
 
 #[test]
+fn a_full_queue_takes_a_job_that_has_another_bound() {
+    let mailbox = Mailbox::<_, ()>::new(1);
+    assert_eq!(mailbox.push(1), Ok(0));
+    assert_eq!(mailbox.push_if_below(2, 2), Ok(1));
+    assert_eq!(mailbox.push_if_below(2, 3), Err(PushError::Full { job: 3, queue: 2 }));
+    assert_eq!(mailbox.next(), Next::Run(0, 1));
+}
+
+#[test]
 fn a_full_queue_refuses_and_gives_the_job_back() {
     let mailbox = mailbox(1);
     assert_eq!(mailbox.push(1), Ok(0));

@@ -52,6 +52,7 @@ each_mode() ->
      names_that_python_does_not_know_are_errors,
      names_given_as_text_are_not_interned,
      functions_are_looked_up_afresh,
+     a_module_that_is_being_imported_is_waited_for,
      a_module_may_have_an_odd_spec,
      exceptions_have_type_and_message,
      system_exit_is_an_error_like_any_other,
@@ -213,8 +214,51 @@ functions_are_looked_up_afresh(Config) ->
     ?assertEqual({ok, 1}, py_context:call(Ctx, made_by_hand, f, [])),
     ok = py_context:exec(Ctx, <<"m.f = lambda: 2">>),
     ?assertEqual({ok, 2}, py_context:call(Ctx, made_by_hand, f, [])),
-    ok = py_context:exec(Ctx, <<"del sys.modules['made_by_hand']">>),
-    ?assertMatch({error, {'ModuleNotFoundError', _}}, py_context:call(Ctx, made_by_hand, f, [])).
+    ok = py_context:exec(Ctx, <<"other = types.ModuleType('made_by_hand')\n"
+                                "other.f = lambda: 3\n"
+                                "sys.modules['made_by_hand'] = other">>),
+    ?assertEqual({ok, 3}, py_context:call(Ctx, made_by_hand, f, [])),
+    ok = py_context:exec(Ctx, <<"del other.f\n"
+                                "other.__getattr__ = lambda name: lambda: name">>),
+    ?assertEqual({ok, <<"f">>}, py_context:call(Ctx, made_by_hand, f, [])),
+    [begin
+         ok = py_context:exec(Ctx, <<"sys.modules['made_by_hand'] = None">>),
+         ?assertMatch({error, {'ModuleNotFoundError', _}},
+                      py_context:call(Ctx, made_by_hand, f, [])),
+         ok = py_context:exec(Ctx, <<"del sys.modules['made_by_hand']">>),
+         ?assertMatch({error, {'ModuleNotFoundError', _}},
+                      py_context:call(Ctx, made_by_hand, f, []))
+     end || _ <- [1, 2]],
+    %% The class of modules has this one, whatever the module's own dictionary says.
+    ok = py_context:exec(Ctx, <<"m.__dir__ = lambda: ['own']\n"
+                                "m.__dict__['__class__'] = len\n"
+                                "sys.modules['made_by_hand'] = m">>),
+    ?assertEqual({ok, <<"a">>}, py_context:call(Ctx, made_by_hand, '__class__.__name__.join',
+                                                [[<<"a">>]])),
+    ?assertEqual({ok, [<<"own">>]}, py_context:call(Ctx, made_by_hand, '__dir__', [])).
+
+%% By a thread of Python, which is not done with it when the calls come.
+a_module_that_is_being_imported_is_waited_for(Config) ->
+    Ctx = new(Config),
+    Folder = filename:join(?config(priv_dir, Config), "slow_modules"),
+    Gate = filename:join(Folder, "gate"),
+    ok = filelib:ensure_dir(Gate),
+    _ = file:delete(Gate),
+    ok = file:write_file(filename:join(Folder, "slow_import.py"),
+                         ["import os, time\n"
+                          "while not os.path.exists('", Gate, "'): time.sleep(0.001)\n"
+                          "def f(): return 7\n"]),
+    ok = py_context:exec(Ctx, [<<"import sys, threading, time\nsys.path.insert(0, '">>, Folder,
+                               <<"')\ndef load(): import slow_import\n"
+                                 "loader = threading.Thread(target=load)\nloader.start()\n"
+                                 "while 'slow_import' not in sys.modules: time.sleep(0.001)">>]),
+    Asker = test_helpers:ask(fun() ->
+        [py_context:call(Ctx, Module, f, []) || Module <- [slow_import, <<"slow_import">>]]
+    end),
+    _ = test_helpers:await_busy(Ctx),
+    ok = file:write_file(Gate, <<>>),
+    ?assertEqual([{ok, 7}, {ok, 7}], test_helpers:answer(Asker)),
+    ok = py_context:exec(Ctx, <<"loader.join(); del sys.path[0], sys.modules['slow_import']">>).
 
 exceptions_have_type_and_message(Config) ->
     Ctx = new(Config),

@@ -36,8 +36,7 @@ impl Executor<'_> {
     #[cfg(feature = "fuzz")]
     fn fuzz(&mut self, module: ErlNifTerm, args: ErlNifTerm) -> Option<Result<Object, Error>> {
         // SAFETY: the request's terms are read-only.
-        let module =
-            unsafe { self.local.names.borrow_mut().get(self.py, self.env, module, "module") };
+        let module = unsafe { self.local.names.get(self.py, self.env, module, "module") };
         let text = |text: &Object| py_runtime::exception::lossy_text(self.py, text);
         if text(&module.ok()?.whole)? != "_fuzz" {
             return None;
@@ -113,27 +112,55 @@ impl Executor<'_> {
     ) -> Result<Object, Error> {
         // SAFETY: the request's terms are read-only.
         let (module, function) = unsafe {
-            let mut names = self.local.names.borrow_mut();
+            let names = &self.local.names;
             (
                 names.get(self.py, self.env, module, "module")?,
                 names.get(self.py, self.env, function, "function")?,
             )
         };
-        let mut parts = function.parts.iter();
-        let mut found = if is_main(self.py, &module) {
-            self.global(env, parts.next().expect("a name has a part"))?
+        let (first, others) = function.parts.split_first().expect("a name has a part");
+        let mut found = if module.is_main {
+            self.global(env, first)?
         } else {
             if matches!(self.which(env), Namespace::Named) {
                 // It isn't used, but it must be one of this context's.
                 drop(self.namespace(env)?);
             }
-            self.module(&module)?
+            let module = self.module(&module)?;
+            self.attribute(&module, first, function.is_special)?
         };
-        for part in parts {
+        for part in others {
             let attribute = found.getattr(self.py, part);
             found = self.or_exception(attribute)?;
         }
         Ok(found)
+    }
+
+    /// An attribute of a module. That of an ordinary module is found in its dictionary, unless the
+    /// class of all modules may have one of this name.
+    fn attribute(
+        &mut self,
+        module: &Object,
+        name: &Object,
+        is_special: bool,
+    ) -> Result<Object, Error> {
+        if !is_special && let Some(found) = self.item_of_module(module, name)? {
+            return Ok(found);
+        }
+        let attribute = module.getattr(self.py, name);
+        self.or_exception(attribute)
+    }
+
+    fn item_of_module(&mut self, module: &Object, name: &Object) -> Result<Option<Object>, Error> {
+        // SAFETY: attached; the object is live, and asked for its dictionary if it is a module. The
+        // dictionary is borrowed from the module, which keeps it.
+        let dict = unsafe {
+            if ffi::PyModule_CheckExact(module.as_ptr()) == 0 {
+                return Ok(None);
+            }
+            Object::from_borrowed(self.py, ffi::PyModule_GetDict(module.as_ptr()))
+        };
+        dict.map_or(Ok(None), |dict| self.item(&dict, name))
     }
 
     /// A global of the namespace in use.
@@ -161,16 +188,42 @@ impl Executor<'_> {
 
     /// The module, from `sys.modules` or by importing it. A module that another thread is just
     /// importing is waited for, as `import` does.
+    ///
+    /// One that was found complete is so from then on, and need not be asked for its `__spec__`
+    /// each time.
     fn module(&mut self, name: &Name) -> Result<Object, Error> {
-        let module = match Object::imported_as(self.py, &name.whole) {
-            Some(known) if !is_initializing(self.py, &known) => Some(known),
+        let listed = self.listed(name)?;
+        if let Some(complete) = name.module.take()
+            && listed.as_ref().map(Object::as_ptr) == Some(complete.as_ptr())
+        {
+            let module = complete.clone_ref(self.py);
+            name.module.set(Some(complete));
+            return Ok(module);
+        }
+        // This waits for another thread's import.
+        match Object::imported_as(self.py, &name.whole) {
+            Some(known) if !known.is_none() => {
+                if !is_initializing(self.py, &known) {
+                    name.module.set(Some(known.clone_ref(self.py)));
+                }
+                Ok(known)
+            }
             _ => {
                 exception::clear(self.py);
                 // SAFETY: attached; the name is a `str`.
-                unsafe { Object::from_owned(self.py, ffi::PyImport_Import(name.whole.as_ptr())) }
+                let module = unsafe {
+                    Object::from_owned(self.py, ffi::PyImport_Import(name.whole.as_ptr()))
+                };
+                self.or_exception(module)
             }
-        };
-        self.or_exception(module)
+        }
+    }
+
+    /// What `sys.modules` has under a name.
+    fn listed(&mut self, name: &Name) -> Result<Option<Object>, Error> {
+        // SAFETY: attached; the interpreter keeps the dictionary, which is borrowed.
+        let modules = unsafe { Object::from_borrowed(self.py, ffi::PyImport_GetModuleDict()) };
+        modules.map_or(Ok(None), |modules| self.item(&modules, &name.whole))
     }
 
     /// An attribute, or with a dotted name an attribute's attribute.
@@ -181,7 +234,7 @@ impl Executor<'_> {
     ) -> Result<Object, Error> {
         let mut found = self.object(object)?;
         // SAFETY: the request's terms are read-only.
-        let name = unsafe { self.local.names.borrow_mut().get(self.py, self.env, name, "name") }?;
+        let name = unsafe { self.local.names.get(self.py, self.env, name, "name") }?;
         for part in &name.parts {
             let attribute = found.getattr(self.py, part);
             found = self.or_exception(attribute)?;
@@ -231,7 +284,7 @@ impl Executor<'_> {
         root: &str,
     ) -> Result<(), Error> {
         // SAFETY: the request's terms are read-only.
-        let name = unsafe { self.local.names.borrow_mut().get(self.py, self.env, key, root) }?;
+        let name = unsafe { self.local.names.get(self.py, self.env, key, root) }?;
         let path = || {
             let name = py_runtime::exception::lossy_text(self.py, &name.whole).unwrap_or_default();
             format!("{root}.{name}")
@@ -253,14 +306,6 @@ impl Executor<'_> {
             return Err(Error::Convert(ConvertError::Unconvertible { path: path(), what }));
         }
         self.or_exception(dict.set(self.py, &name.whole, &value))
-    }
-}
-
-fn is_main(py: Attached<'_>, module: &Name) -> bool {
-    let _ = py;
-    // SAFETY: attached; the name is a `str`, the text ends in NUL.
-    unsafe {
-        ffi::PyUnicode_CompareWithASCIIString(module.whole.as_ptr(), c"__main__".as_ptr()) == 0
     }
 }
 

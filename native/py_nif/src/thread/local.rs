@@ -19,7 +19,7 @@ use crate::erlang_types::Classes;
 /// them.
 pub(crate) struct Local {
     pub(crate) types: Types,
-    pub(crate) names: RefCell<NameCache>,
+    pub(crate) names: NameCache,
     pub(crate) code: RefCell<CodeCache>,
     /// The event loop, once there was a coroutine.
     pub(crate) asyncio: OnceCell<Asyncio>,
@@ -35,7 +35,7 @@ impl Local {
     pub(crate) fn new(classes: Classes, sources: Object) -> Self {
         Local {
             types: Types::new(classes),
-            names: RefCell::default(),
+            names: NameCache::default(),
             code: RefCell::new(CodeCache::new(sources)),
             asyncio: OnceCell::new(),
             processes: ProcessNamespaces::default(),

@@ -5,6 +5,7 @@
 //! names are not interned: CPython 3.12 keeps interned strings for ever, and their number has no
 //! bound.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
@@ -20,18 +21,25 @@ use crate::term::{self, to_bits};
 const MAX_NAMES: usize = 4096;
 
 /// A name, whole and at its dots.
-#[derive(Debug)]
 pub(crate) struct Name {
     /// The whole name.
     pub(crate) whole: Object,
     /// Its parts: one for `sqrt`, two for `datetime.now`.
     pub(crate) parts: Vec<Object>,
+    /// Whether it is `__main__`.
+    pub(crate) is_main: bool,
+    /// Whether one of its parts may be an attribute that every module has from its class.
+    pub(crate) is_special: bool,
+    /// The module of this name that was last found with its import complete.
+    pub(crate) module: Cell<Option<Object>>,
 }
 
+type NamesByAtom = HashMap<usize, Rc<Name>, BuildHasherDefault<WordHasher>>;
+
 /// The names of one context.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct NameCache {
-    by_atom: HashMap<usize, Rc<Name>, BuildHasherDefault<WordHasher>>,
+    by_atom: RefCell<NamesByAtom>,
 }
 
 impl NameCache {
@@ -40,7 +48,7 @@ impl NameCache {
     /// # Safety
     /// `term` belongs to `env`, which nobody else changes meanwhile.
     pub(crate) unsafe fn get(
-        &mut self,
+        &self,
         py: Attached<'_>,
         env: *mut ErlNifEnv,
         term: ErlNifTerm,
@@ -51,15 +59,16 @@ impl NameCache {
             // SAFETY: as above.
             return Ok(Rc::new(unsafe { read(py, env, term, what, Object::text) }?));
         }
-        if let Some(name) = self.by_atom.get(&to_bits(term)) {
+        if let Some(name) = self.by_atom.borrow().get(&to_bits(term)) {
             return Ok(Rc::clone(name));
         }
         // SAFETY: as above.
         let name = Rc::new(unsafe { read(py, env, term, what, Object::interned) }?);
-        if self.by_atom.len() >= MAX_NAMES {
-            self.by_atom.clear();
+        if self.by_atom.borrow().len() >= MAX_NAMES {
+            // Dropped when it isn't borrowed any more: the end of a module may run Python code.
+            drop(self.by_atom.take());
         }
-        self.by_atom.insert(to_bits(term), Rc::clone(&name));
+        self.by_atom.borrow_mut().insert(to_bits(term), Rc::clone(&name));
         Ok(name)
     }
 }
@@ -88,7 +97,13 @@ unsafe fn read(
     }
     let made = |part| make(py, part).ok_or_else(|| Exception::take(py));
     let parts = text.split('.').map(made).collect::<Result<_, _>>()?;
-    Ok(Name { whole: made(&text)?, parts })
+    Ok(Name {
+        whole: made(&text)?,
+        parts,
+        is_main: text == "__main__",
+        is_special: text.split('.').any(|part| part.starts_with("__")),
+        module: Cell::default(),
+    })
 }
 
 /// How many bytes a name may have. It is copied, as a whole and in parts.

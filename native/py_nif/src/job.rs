@@ -15,11 +15,10 @@ use crate::erlang_module::{self, current_job};
 use crate::exec;
 use crate::outbound::callback::{CallbackMessage, CallingThread, PendingCallback};
 use crate::outbound::output::JobOutput;
-use crate::request::call::Call;
+use crate::request::call::{Call, ReplyEnv};
 use crate::request::decode::Request;
 use crate::request::error::{Error, ExitReason};
-use crate::request::flags::Flags;
-use crate::term::{ProcessId, TermEnv, pid_term, to_bits};
+use crate::term::{ProcessId, pid_term, to_bits};
 use crate::thread::host::{CallError, CallbackResult, ErlangCall, JobControl};
 use crate::thread::job_scope::JobScope;
 use crate::thread::local::Local;
@@ -75,16 +74,13 @@ impl Job for Call {
         let caller = self.caller();
         // SAFETY: a native thread has no environment to give; the VM takes that for "elsewhere".
         let alive = unsafe { enif_is_process_alive(std::ptr::null_mut(), &raw const caller) };
-        // SAFETY: the elements are terms of our environment.
-        alive == 0
-            && unsafe { Flags::of(self.env(), self.elements()) }.on_caller_down(policy)
-                == OnCallerDown::Interrupt
+        alive == 0 && self.flags().on_caller_down(policy) == OnCallerDown::Interrupt
     }
 
     fn run(&self, scope: &mut Scope<'_, Self>) -> Outcome {
         // Until after the reply: the caller need not wait for large values to be freed.
         let mut deferred = DeferredDrop::default();
-        let env = TermEnv::new();
+        let env = self.reply_env();
         let result = self.execute(scope, env.as_ptr(), &mut deferred);
         let sent = self.send(scope, env, &result);
         outcome(&result, sent)
@@ -133,7 +129,7 @@ impl Call {
     fn send(
         &self,
         scope: &Scope<'_, Self>,
-        env: TermEnv,
+        env: ReplyEnv<'_>,
         result: &Result<ErlNifTerm, Error>,
     ) -> bool {
         // SAFETY: the environment is this thread's alone, and no scheduler runs a job.

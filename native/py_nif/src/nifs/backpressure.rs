@@ -22,11 +22,13 @@ extern "C" fn submit_as_waiter(
     let nif = submit_as_waiter;
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
     unsafe {
-        let moved = copying::elsewhere(env, c"submit_as_waiter", nif, (argc, argv), *argv.add(1));
-        moved.unwrap_or_else(|| {
-            submit_by(env, argv, Context::submit_bypassing_waiters, |seq| {
-                enif_make_uint64(env, seq)
-            })
+        let size =
+            match copying::elsewhere(env, c"submit_as_waiter", nif, (argc, argv), *argv.add(1)) {
+                Ok(size) => size,
+                Err(moved) => return moved,
+            };
+        submit_by(env, argv, size, Context::submit_bypassing_waiters, |seq| {
+            enif_make_uint64(env, seq)
         })
     }
 }

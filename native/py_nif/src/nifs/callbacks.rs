@@ -46,14 +46,15 @@ extern "C" fn callback_answer_and_idle(
     let (name, nif) = (c"callback_answer_and_idle", callback_answer_and_idle);
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
     unsafe {
-        copying::elsewhere(env, name, nif, (argc, argv), *argv.add(1)).unwrap_or_else(|| {
-            copying::body(env, (argc, argv), |env, arguments| match arguments {
-                [reference, answer] => {
-                    let (reference, pid) = (reference.decode()?, *env.pid().as_c_arg());
-                    Ok(callback::answer_and_idle(reference, pid, *answer).encode(env))
-                }
-                _ => Err(rustler::Error::BadArg),
-            })
+        if let Err(moved) = copying::elsewhere(env, name, nif, (argc, argv), *argv.add(1)) {
+            return moved;
+        }
+        copying::body(env, (argc, argv), |env, arguments| match arguments {
+            [reference, answer] => {
+                let (reference, pid) = (reference.decode()?, *env.pid().as_c_arg());
+                Ok(callback::answer_and_idle(reference, pid, *answer).encode(env))
+            }
+            _ => Err(rustler::Error::BadArg),
         })
     }
 }
@@ -89,14 +90,15 @@ extern "C" fn callback_answer(
     let (name, nif) = (c"callback_answer", callback_answer);
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
     unsafe {
-        copying::elsewhere(env, name, nif, (argc, argv), *argv.add(1)).unwrap_or_else(|| {
-            copying::body(env, (argc, argv), |env, arguments| match arguments {
-                [reference, answer] => {
-                    reference.decode::<ResourceArc<CallbackRef>>()?.answer(*answer);
-                    Ok(atoms::ok().encode(env))
-                }
-                _ => Err(rustler::Error::BadArg),
-            })
+        if let Err(moved) = copying::elsewhere(env, name, nif, (argc, argv), *argv.add(1)) {
+            return moved;
+        }
+        copying::body(env, (argc, argv), |env, arguments| match arguments {
+            [reference, answer] => {
+                reference.decode::<ResourceArc<CallbackRef>>()?.answer(*answer);
+                Ok(atoms::ok().encode(env))
+            }
+            _ => Err(rustler::Error::BadArg),
         })
     }
 }

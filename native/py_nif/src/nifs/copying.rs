@@ -21,7 +21,7 @@ use rustler::sys::{
 use rustler::{Env, NifResult, Term};
 
 use crate::scheduler;
-use crate::term::{Pairs, elements, to_bits};
+use crate::term::{Pairs, elements, inspect, to_bits};
 
 /// A NIF as the VM calls it.
 pub(crate) type RawNif =
@@ -37,14 +37,30 @@ const WEIGHT_PER_PERCENT: u32 = 500;
 /// How many levels are walked. A term with more counts as large.
 const MAX_LEVELS: u32 = 64;
 
+/// A term of at most this weight is [small](Size::Small). The VM allocates no less memory for the
+/// first term of an environment.
+const MAX_SMALL: u32 = 64;
+
+/// The VM copies binaries of at most so many bytes (`ERL_ONHEAP_BIN_LIMIT`), and shares others.
+const MAX_COPIED_BINARY: usize = 64;
+
 /// Weights of terms that are more than a word. How long an integer beyond 64 bits is can't be
 /// asked; most are keys and hashes.
 const FLOAT: u32 = 2;
 const BITSTRING: u32 = 4;
 const LONG_INTEGER: u32 = 32;
 
+/// How much there is to copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// A few words, without a binary that the copy shares.
+    Small,
+    /// More.
+    Any,
+}
+
 /// For a NIF that is about to copy `copied`, an argument of its own: makes the process pay for it.
-/// `Some(term)`: the NIF is to return that at once, because it is run again on a dirty scheduler.
+/// `Err(term)`: the NIF is to return that at once, because it is run again on a dirty scheduler.
 ///
 /// # Safety
 /// `env`, `argc` and `argv` are those of the running call of `nif`, and `copied` is of its terms.
@@ -55,19 +71,19 @@ pub(crate) unsafe fn elsewhere(
     nif: RawNif,
     (argc, argv): (c_int, *const ErlNifTerm),
     copied: ErlNifTerm,
-) -> Option<ErlNifTerm> {
+) -> Result<Size, ErlNifTerm> {
     // SAFETY: passed on to the caller. A NIF may have itself run again with its own arguments.
     unsafe {
         match weight(env, copied) {
-            Some(weight) if weight < WEIGHT_PER_PERCENT => None,
-            Some(weight) => {
+            Some((weight, size)) if weight < WEIGHT_PER_PERCENT => Ok(size),
+            Some((weight, size)) => {
                 enif_consume_timeslice(env, (weight / WEIGHT_PER_PERCENT) as c_int);
-                None
+                Ok(size)
             }
-            None if !scheduler::is_normal() => None,
+            None if !scheduler::is_normal() => Ok(Size::Any),
             None => {
                 let flags = ERL_NIF_DIRTY_JOB_CPU_BOUND as c_int;
-                Some(enif_schedule_nif(env, name.as_ptr(), flags, nif, argc, argv))
+                Err(enif_schedule_nif(env, name.as_ptr(), flags, nif, argc, argv))
             }
         }
     }
@@ -96,13 +112,15 @@ pub(crate) unsafe fn body(
 ///
 /// # Safety
 /// `term` belongs to `env`, which belongs to the current thread.
-unsafe fn weight(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<u32> {
+unsafe fn weight(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<(u32, Size)> {
     // SAFETY: passed on to the caller.
     let immediate = unsafe { immediate_tag(env, term) };
-    let mut scale = Scale { env, immediate, left: MAX_ON_SCHEDULER };
+    let mut scale = Scale { env, immediate, left: MAX_ON_SCHEDULER, shares: false };
     // SAFETY: as above.
     unsafe { scale.put(term, MAX_LEVELS)? };
-    Some(MAX_ON_SCHEDULER - scale.left)
+    let is_small = scale.is_small() && !scale.shares;
+    let size = if is_small { Size::Small } else { Size::Any };
+    Some((MAX_ON_SCHEDULER - scale.left, size))
 }
 
 /// The tag of terms that are one word, read off a request or an answer: a tuple that begins with an
@@ -136,6 +154,8 @@ struct Scale {
     /// See [`immediate_tag`].
     immediate: usize,
     left: u32,
+    /// Whether there was a binary that the copy shares. Looked for in what may be small.
+    shares: bool,
 }
 
 impl Scale {
@@ -143,6 +163,12 @@ impl Scale {
     fn take(&mut self, weight: u32) -> Option<()> {
         self.left = self.left.checked_sub(weight)?;
         Some(())
+    }
+
+    /// Whether it is small so far.
+    #[inline(always)]
+    fn is_small(&self) -> bool {
+        self.left >= MAX_ON_SCHEDULER - MAX_SMALL
     }
 
     /// # Safety
@@ -166,7 +192,7 @@ impl Scale {
             match enif_term_type(self.env, term) {
                 ERL_NIF_TERM_TYPE_INTEGER => self.put_integer(term),
                 ERL_NIF_TERM_TYPE_FLOAT => self.take(FLOAT),
-                ERL_NIF_TERM_TYPE_BITSTRING => self.take(BITSTRING),
+                ERL_NIF_TERM_TYPE_BITSTRING => self.put_bitstring(term),
                 ERL_NIF_TERM_TYPE_LIST => self.put_list(term, levels.checked_sub(1)?),
                 ERL_NIF_TERM_TYPE_TUPLE => {
                     let elements = elements(self.env, term);
@@ -180,6 +206,17 @@ impl Scale {
                 _ => self.take(1),
             }
         }
+    }
+
+    /// # Safety
+    /// As for [`put`](Self::put), of a bitstring.
+    unsafe fn put_bitstring(&mut self, term: ErlNifTerm) -> Option<()> {
+        if self.is_small() {
+            // SAFETY: passed on to the caller.
+            let bytes = unsafe { inspect(self.env, term) };
+            self.shares |= bytes.is_none_or(|bytes| bytes.len() > MAX_COPIED_BINARY);
+        }
+        self.take(BITSTRING)
     }
 
     /// # Safety

@@ -9,7 +9,7 @@ use rustler::sys::{
 };
 use rustler::{Atom, Encoder, Env, LocalPid, NifResult, ResourceArc, Term};
 
-use super::copying;
+use super::copying::{self, Size};
 use crate::request::call::{Call, ReplyMode};
 use crate::request::error::{Error, ExitReason};
 use crate::resources::contexts::{self, Context};
@@ -31,13 +31,19 @@ extern "C" fn submit_sync(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifT
     };
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
     unsafe {
-        let moved =
-            copying::elsewhere(env, c"submit_sync", submit_sync, (argc, argv), *argv.add(1));
-        moved.unwrap_or_else(|| {
-            submit_by(env, argv, submit, |(seq, spin)| match spin {
-                true => tuple(env, &[atoms::spin().as_c_arg(), enif_make_uint64(env, seq)]),
-                false => enif_make_uint64(env, seq),
-            })
+        let size = match copying::elsewhere(
+            env,
+            c"submit_sync",
+            submit_sync,
+            (argc, argv),
+            *argv.add(1),
+        ) {
+            Ok(size) => size,
+            Err(moved) => return moved,
+        };
+        submit_by(env, argv, size, submit, |(seq, spin)| match spin {
+            true => tuple(env, &[atoms::spin().as_c_arg(), enif_make_uint64(env, seq)]),
+            false => enif_make_uint64(env, seq),
         })
     }
 }
@@ -46,10 +52,11 @@ extern "C" fn submit_sync(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifT
 extern "C" fn submit(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
     unsafe {
-        let moved = copying::elsewhere(env, c"submit", submit, (argc, argv), *argv.add(1));
-        moved.unwrap_or_else(|| {
-            submit_by(env, argv, Context::submit, |seq| enif_make_uint64(env, seq))
-        })
+        let size = match copying::elsewhere(env, c"submit", submit, (argc, argv), *argv.add(1)) {
+            Ok(size) => size,
+            Err(moved) => return moved,
+        };
+        submit_by(env, argv, size, Context::submit, |seq| enif_make_uint64(env, seq))
     }
 }
 
@@ -58,11 +65,17 @@ extern "C" fn submit(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) 
 extern "C" fn submit_next(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
     unsafe {
-        let moved =
-            copying::elsewhere(env, c"submit_next", submit_next, (argc, argv), *argv.add(1));
-        moved.unwrap_or_else(|| {
-            submit_by(env, argv, Context::submit_next, |seq| enif_make_uint64(env, seq))
-        })
+        let size = match copying::elsewhere(
+            env,
+            c"submit_next",
+            submit_next,
+            (argc, argv),
+            *argv.add(1),
+        ) {
+            Ok(size) => size,
+            Err(moved) => return moved,
+        };
+        submit_by(env, argv, size, Context::submit_next, |seq| enif_make_uint64(env, seq))
     }
 }
 
@@ -92,6 +105,7 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
 pub(super) unsafe fn submit_by<T>(
     env: *mut ErlNifEnv,
     argv: *const ErlNifTerm,
+    size: Size,
     submit: impl FnOnce(&Context, Call) -> Result<T, SubmitError<Call>>,
     answer: impl FnOnce(T) -> ErlNifTerm,
 ) -> ErlNifTerm {
@@ -105,7 +119,7 @@ pub(super) unsafe fn submit_by<T>(
             return Error::ContextDied(ExitReason::NoProc).to_term(env);
         };
         let submitted = contexts::lookup(pid, |context| {
-            let call = Call::new(caller(env), request);
+            let call = Call::new(caller(env), request, size == Size::Small, contexts::envs(pid));
             submit(context, call).map_err(|refused| refusal(&refused, context))
         });
         match submitted {
@@ -157,13 +171,14 @@ extern "C" fn submit_async(
     let nif = submit_async;
     // SAFETY: the VM calls this with its two arguments and the calling process's environment.
     unsafe {
-        let moved = copying::elsewhere(env, c"submit_async", nif, (argc, argv), *argv.add(1));
-        moved.unwrap_or_else(|| {
-            copying::body(env, (argc, argv), |env, arguments| {
-                let [context, request] = arguments else { return Err(rustler::Error::BadArg) };
-                let mode = |id: Term| ReplyMode::Message(id.as_c_arg());
-                submit_with_mode(env, context.decode()?, *request, mode)
-            })
+        let size = match copying::elsewhere(env, c"submit_async", nif, (argc, argv), *argv.add(1)) {
+            Ok(size) => size,
+            Err(moved) => return moved,
+        };
+        copying::body(env, (argc, argv), |env, arguments| {
+            let [context, request] = arguments else { return Err(rustler::Error::BadArg) };
+            let mode = |id: Term| ReplyMode::Message(id.as_c_arg());
+            submit_with_mode(env, context.decode()?, *request, mode, size)
         })
     }
 }
@@ -180,17 +195,23 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
 extern "C" fn submit_cast(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: the VM calls this with its three arguments and the calling process's environment.
     unsafe {
-        let moved =
-            copying::elsewhere(env, c"submit_cast", submit_cast, (argc, argv), *argv.add(1));
-        moved.unwrap_or_else(|| {
-            copying::body(env, (argc, argv), |env, arguments| {
-                let [context, request, reports] = arguments else {
-                    return Err(rustler::Error::BadArg);
-                };
-                let reports = reports.decode::<Atom>()?.as_c_arg();
-                let mode = |_: Term| ReplyMode::ErrorsTo(reports);
-                submit_with_mode(env, context.decode()?, *request, mode)
-            })
+        let size = match copying::elsewhere(
+            env,
+            c"submit_cast",
+            submit_cast,
+            (argc, argv),
+            *argv.add(1),
+        ) {
+            Ok(size) => size,
+            Err(moved) => return moved,
+        };
+        copying::body(env, (argc, argv), |env, arguments| {
+            let [context, request, reports] = arguments else {
+                return Err(rustler::Error::BadArg);
+            };
+            let reports = reports.decode::<Atom>()?.as_c_arg();
+            let mode = |_: Term| ReplyMode::ErrorsTo(reports);
+            submit_with_mode(env, context.decode()?, *request, mode, size)
         })
     }
 }
@@ -207,6 +228,7 @@ fn submit_with_mode<'a>(
     context: LocalPid,
     request: Term<'a>,
     mode: impl FnOnce(Term<'a>) -> ReplyMode,
+    size: Size,
 ) -> NifResult<Term<'a>> {
     // SAFETY: a term of this NIF call.
     if !unsafe { is_request(env.as_c_arg(), request.as_c_arg()) } {
@@ -215,8 +237,12 @@ fn submit_with_mode<'a>(
     let id = ResourceArc::new(RequestId::default());
     let reference = id.encode(env);
     let mode = mode(reference);
+    let (is_small, envs) = (size == Size::Small, contexts::envs(*context.as_c_arg()));
     // SAFETY: the request and its id are terms of this NIF call.
-    let call = unsafe { Call::with_reply_mode(caller(env.as_c_arg()), request.as_c_arg(), mode) };
+    let call = unsafe {
+        let caller = caller(env.as_c_arg());
+        Call::with_reply_mode(caller, request.as_c_arg(), mode, is_small, envs)
+    };
     let submitted = contexts::lookup(*context.as_c_arg(), |context| {
         let seq = context.submit(call.clone()).map_err(|refused| refusal(&refused, context))?;
         id.bind(context, seq, call.downgrade());

@@ -4,6 +4,8 @@
 //! environment of their own; run on the context thread; answered from there or, when the context
 //! dies first, from a native background thread. The one that wins [`ReplyState`] sends.
 
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use py_runtime::reply_state::ReplyState;
@@ -11,7 +13,8 @@ use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_make_copy, enif_wherei
 
 use super::decode::{REFERENCE, RequestTerms};
 use super::error::Error;
-use crate::term::{TermEnv, atom, elements, is_tagged, pid_term, tuple};
+use super::flags::Flags;
+use crate::term::{EnvPool, TermEnv, atom, elements, is_tagged, pid_term, tuple};
 
 /// A request, shared by the mailbox and the threads that may have to answer it.
 #[derive(Clone, Debug)]
@@ -21,12 +24,19 @@ pub(crate) struct Call(Arc<CallData>);
 pub(crate) struct CallData {
     state: ReplyState,
     caller: ErlNifPid,
+    flags: Flags,
     /// See [`crate::request::decode`]. Read-only.
     request: ErlNifTerm,
     mode: ReplyMode,
-    /// Holds `request`. Not used for the reply: what came with a large request need not travel
-    /// back with a small answer.
-    env: TermEnv,
+    /// Holds `request`, until the drop.
+    env: ManuallyDrop<TermEnv>,
+    /// Whether the reply is made in `env`, too. Not that of a large request, because what came with
+    /// it would travel back with a small answer.
+    replies_in_env: bool,
+    /// Whether `env` has been sent, so that the terms are the receiver's.
+    is_env_sent: AtomicBool,
+    /// Where `env` comes from and goes back to.
+    envs: &'static EnvPool,
 }
 
 /// What becomes of the result. Terms are of the call's own environment.
@@ -41,6 +51,13 @@ pub(crate) enum ReplyMode {
     ErrorsTo(ErlNifTerm),
 }
 
+impl Drop for CallData {
+    fn drop(&mut self) {
+        // SAFETY: taken once, here.
+        self.envs.give_back(unsafe { ManuallyDrop::take(&mut self.env) });
+    }
+}
+
 impl CallData {
     /// Whether nothing will be sent any more.
     pub(crate) fn is_settled(&self) -> bool {
@@ -50,17 +67,43 @@ impl CallData {
 
 // SAFETY: a pid is a plain word.
 unsafe impl Send for CallData {}
-// SAFETY: as above; the environment is only read once the call is made.
+// SAFETY: as above. Once the call is made, only the thread that runs the job adds terms to the
+// environment; those of the request stay as they are until the reply is sent. Other threads read
+// them only if they have claimed the reply, so that the job's thread doesn't send it.
 unsafe impl Sync for CallData {}
 
+/// Where the result of a call is made.
+#[derive(Debug)]
+pub(crate) enum ReplyEnv<'a> {
+    /// In the environment of the request.
+    OfRequest(&'a TermEnv),
+    /// In one of its own.
+    New(TermEnv),
+}
+
+impl ReplyEnv<'_> {
+    pub(crate) fn as_ptr(&self) -> *mut ErlNifEnv {
+        match self {
+            ReplyEnv::OfRequest(env) => env.as_ptr(),
+            ReplyEnv::New(env) => env.as_ptr(),
+        }
+    }
+}
+
 impl Call {
-    /// Copies the request out of the caller's heap.
+    /// Copies the request out of the caller's heap, into an environment of `envs`. With `is_small`
+    /// its terms may travel back with the reply.
     ///
     /// # Safety
     /// `request` is a valid term of the NIF call that runs on this thread.
-    pub(crate) unsafe fn new(caller: ErlNifPid, request: ErlNifTerm) -> Self {
+    pub(crate) unsafe fn new(
+        caller: ErlNifPid,
+        request: ErlNifTerm,
+        is_small: bool,
+        envs: &'static EnvPool,
+    ) -> Self {
         // SAFETY: passed on to the caller.
-        unsafe { Self::with_reply_mode(caller, request, ReplyMode::Sync) }
+        unsafe { Self::with_reply_mode(caller, request, ReplyMode::Sync, is_small, envs) }
     }
 
     /// As `new`, with a mode of reply whose term is copied too.
@@ -71,8 +114,10 @@ impl Call {
         caller: ErlNifPid,
         request: ErlNifTerm,
         mode: ReplyMode,
+        is_small: bool,
+        envs: &'static EnvPool,
     ) -> Self {
-        let env = TermEnv::new();
+        let env = envs.take();
         // SAFETY: the new environment is ours, the caller vouches for the terms.
         unsafe {
             let request = enif_make_copy(env.as_ptr(), request);
@@ -80,7 +125,17 @@ impl Call {
                 ReplyMode::Message(id) => ReplyMode::Message(enif_make_copy(env.as_ptr(), id)),
                 other => other,
             };
-            Call(Arc::new(CallData { state: ReplyState::default(), caller, request, mode, env }))
+            Call(Arc::new(CallData {
+                state: ReplyState::default(),
+                caller,
+                flags: Flags::of(env.as_ptr(), elements(env.as_ptr(), request)),
+                request,
+                mode,
+                env: ManuallyDrop::new(env),
+                replies_in_env: is_small,
+                is_env_sent: AtomicBool::new(false),
+                envs,
+            }))
         }
     }
 
@@ -109,11 +164,29 @@ impl Call {
         self.0.env.as_ptr()
     }
 
-    /// The request's elements, see [`crate::request::decode`].
+    /// What the caller wants beyond the result. Any thread, at any time.
+    pub(crate) fn flags(&self) -> Flags {
+        self.0.flags
+    }
+
+    /// The request's elements, see [`crate::request::decode`]; none once the reply has been sent.
+    /// For the thread that runs the job, or has claimed its reply.
     pub(crate) fn elements(&self) -> &[ErlNifTerm] {
+        if self.0.is_env_sent.load(Ordering::Relaxed) {
+            return &[];
+        }
         // SAFETY: the term belongs to the environment, which lives as long as `self` and whose
         // terms don't move.
         unsafe { elements(self.env(), self.0.request) }
+    }
+
+    /// Where the result is to be made. For the thread that runs the job.
+    pub(crate) fn reply_env(&self) -> ReplyEnv<'_> {
+        if self.0.replies_in_env {
+            ReplyEnv::OfRequest(&self.0.env)
+        } else {
+            ReplyEnv::New(TermEnv::new())
+        }
     }
 
     /// Sends the result in the way that the caller wants it, unless somebody else has answered or
@@ -125,15 +198,24 @@ impl Call {
     /// # Safety
     /// `result` is a term of `env`, and this is no scheduler's thread: there `enif_send` needs the
     /// calling process.
-    pub(crate) unsafe fn reply(&self, env: TermEnv, result: ErlNifTerm) -> bool {
+    pub(crate) unsafe fn reply(&self, env: ReplyEnv<'_>, result: ErlNifTerm) -> bool {
         if !self.0.state.claim_reply() {
             return false;
         }
-        // SAFETY: passed on to the caller.
+        // SAFETY: passed on to the caller. Of the request's terms no thread reads any from here on:
+        // this one has claimed the reply, and runs the job.
         unsafe {
             if let Some((to, message)) = self.message(env.as_ptr(), result) {
                 // A caller that is gone needs no answer.
-                env.send(to, message);
+                match env {
+                    ReplyEnv::OfRequest(env) => {
+                        self.0.is_env_sent.store(true, Ordering::Relaxed);
+                        env.send_terms(to, message);
+                    }
+                    ReplyEnv::New(env) => {
+                        env.send(to, message);
+                    }
+                }
             }
         }
         self.0.state.replied();
@@ -150,15 +232,20 @@ impl Call {
         result: ErlNifTerm,
     ) -> Option<(ErlNifPid, ErlNifTerm)> {
         let caller = self.0.caller;
-        // SAFETY: passed on to the caller; the call's own terms are read-only.
+        let in_env = |term| match env == self.env() {
+            true => term,
+            // SAFETY: the call's own terms are read-only.
+            false => unsafe { enif_make_copy(env, term) },
+        };
+        // SAFETY: passed on to the caller.
         unsafe {
             match self.0.mode {
                 ReplyMode::Sync => {
-                    let reference = enif_make_copy(env, *self.elements().get(REFERENCE)?);
+                    let reference = in_env(*self.elements().get(REFERENCE)?);
                     Some((caller, tuple(env, &[reference, result])))
                 }
                 ReplyMode::Message(id) => {
-                    let id = enif_make_copy(env, id);
+                    let id = in_env(id);
                     Some((caller, tuple(env, &[atom(env, "py_result"), id, result])))
                 }
                 ReplyMode::ErrorsTo(name) => {
@@ -166,7 +253,7 @@ impl Call {
                         return None;
                     }
                     let to = registered(name)?;
-                    let request = enif_make_copy(env, self.0.request);
+                    let request = in_env(self.0.request);
                     let report = [atom(env, "py_cast"), pid_term(caller), request, result];
                     Some((to, tuple(env, &report)))
                 }
@@ -180,7 +267,7 @@ impl Call {
         // SAFETY: the environment is ours alone. This is never called on a scheduler.
         unsafe {
             let result = error.to_term(env.as_ptr());
-            self.reply(env, result);
+            self.reply(ReplyEnv::New(env), result);
         }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) enum Results {
 
 /// What the caller wants of a request beyond its result: a sum of the bits that
 /// `py_options:call_option/3` and `py_request` set. `py_request_flags.hrl` has the same names.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Flags(u32);
 
 impl Flags {

@@ -13,7 +13,7 @@ use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
 
 use crate::request::call::Call;
 use crate::request::error::ExitReason;
-use crate::term::{from_bits, pid_term, to_bits};
+use crate::term::{BuildWordHasher, EnvPool, from_bits, pid_term, to_bits};
 
 /// A context as the router knows it.
 pub(crate) type Context = py_runtime::context::Context<Call>;
@@ -54,7 +54,7 @@ pub(crate) struct Entry {
     _handle: ResourceArc<ContextHandle>,
 }
 
-type Shard = HashMap<ErlNifTerm, Arc<Entry>>;
+type Shard = HashMap<ErlNifTerm, Arc<Entry>, BuildWordHasher>;
 
 /// A power of two.
 const SHARDS: usize = 128;
@@ -62,9 +62,20 @@ const SHARDS: usize = 128;
 static CONTEXTS: LazyLock<[ArcSwap<Shard>; SHARDS]> =
     LazyLock::new(|| std::array::from_fn(|_| ArcSwap::default()));
 
-/// The shard with a pid. The lowest four bits of a local pid say that it is one.
+static ENVS: [EnvPool; SHARDS] = [const { EnvPool::new() }; SHARDS];
+
+/// The number of the shard with a pid. The lowest four bits of a local pid say that it is one.
+fn shard_number(pid: ErlNifTerm) -> usize {
+    (to_bits(pid) >> 4) % SHARDS
+}
+
 fn shard(pid: ErlNifTerm) -> &'static ArcSwap<Shard> {
-    &CONTEXTS[(to_bits(pid) >> 4) % SHARDS]
+    &CONTEXTS[shard_number(pid)]
+}
+
+/// Environments for the requests of a context, which few others share with it.
+pub(crate) fn envs(pid: ErlNifPid) -> &'static EnvPool {
+    &ENVS[shard_number(pid_term(pid))]
 }
 
 /// Lists a context under its process.

@@ -6,21 +6,25 @@
 //! Uses nothing else of the crate. It must never know what a term is for.
 
 mod build;
+mod env_pool;
 mod read;
+mod word_hasher;
 
 use std::hash::{Hash, Hasher};
 use std::mem::MaybeUninit;
 
 use rustler::sys::{
-    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_free_env, enif_get_local_pid,
-    enif_make_copy, enif_make_pid, enif_send,
+    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_clear_env, enif_free_env,
+    enif_get_local_pid, enif_make_copy, enif_make_pid, enif_send,
 };
 
 pub(crate) use build::{atom, atom_map, binary, new_binary, ok, try_binary, tuple};
+pub(crate) use env_pool::EnvPool;
 pub(crate) use read::{
     ATOM_UTF8, BIT_BINARY, Encoded, MAX_ATOM, Pairs, SMALL_ATOM_UTF8, VERSION, atom_name, elements,
     existing_atom, inspect, is_immediate, is_tagged, print,
 };
+pub(crate) use word_hasher::BuildWordHasher;
 
 /// An immediate term (an atom or local pid) as a word that can be kept: it is the same in every
 /// environment and needs none.
@@ -65,14 +69,28 @@ impl TermEnv {
         self.0
     }
 
+    /// Frees its terms.
+    pub(crate) fn clear(&mut self) {
+        // SAFETY: nobody else has the environment.
+        unsafe { enif_clear_env(self.0) };
+    }
+
     /// Sends a message with all of the environment's terms. `false`: the process is not alive.
     ///
     /// # Safety
-    /// `message` is a term of this environment, and this is no scheduler's thread: there
-    /// `enif_send` needs the calling process.
+    /// As for [`send_terms`](Self::send_terms).
     pub(crate) unsafe fn send(self, to: ErlNifPid, message: ErlNifTerm) -> bool {
-        // SAFETY: passed on to the caller; a sent message empties the environment, which is freed
-        // after.
+        // SAFETY: passed on to the caller; the environment is freed after.
+        unsafe { self.send_terms(to, message) }
+    }
+
+    /// As [`send`](Self::send), of an environment that is kept. It has no terms after.
+    ///
+    /// # Safety
+    /// `message` is a term of this environment, no thread reads its terms any more, and this is no
+    /// scheduler's thread: there `enif_send` needs the calling process.
+    pub(crate) unsafe fn send_terms(&self, to: ErlNifPid, message: ErlNifTerm) -> bool {
+        // SAFETY: passed on to the caller.
         unsafe { enif_send(std::ptr::null_mut(), &raw const to, self.0, message) != 0 }
     }
 }

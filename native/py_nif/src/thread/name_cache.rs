@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use py_runtime::exception::Exception;
@@ -15,7 +14,7 @@ use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_is_atom};
 
 use crate::request::error::{ConvertError, Error};
-use crate::term::{self, to_bits};
+use crate::term::{self, BuildWordHasher, to_bits};
 
 /// How many atoms a context remembers: more than a program calls.
 const MAX_NAMES: usize = 4096;
@@ -34,7 +33,7 @@ pub(crate) struct Name {
     pub(crate) module: Cell<Option<Object>>,
 }
 
-type NamesByAtom = HashMap<usize, Rc<Name>, BuildHasherDefault<WordHasher>>;
+type NamesByAtom = HashMap<usize, Rc<Name>, BuildWordHasher>;
 
 /// The names of one context.
 #[derive(Default)]
@@ -119,29 +118,5 @@ unsafe fn text_of(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<String> {
             Some(bytes) => std::str::from_utf8(bytes).ok().map(String::from),
             None => term::atom_name(env, term),
         }
-    }
-}
-
-/// Atoms are small distinct words already: one multiplication spreads them well enough.
-#[derive(Default)]
-struct WordHasher(u64);
-
-impl Hasher for WordHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = (self.0 ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(26);
-    }
-
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
     }
 }

@@ -25,9 +25,9 @@ mod interrupt;
 mod sync;
 
 pub use boot::environment;
-pub use context::{export, handle, job, quarantine};
+pub use context::{direct, export, handle, job, quarantine};
 pub use cpython::{code, exception, namespace, object, version, view};
 pub use gil::handoff;
 pub use interpreter::mode;
 pub use pyo3_ffi as ffi;
-pub use sync::{mailbox, os_thread, reply_state, wait_queue, wakeup};
+pub use sync::{large_stack, mailbox, os_thread, owner_lock, reply_state, wait_queue, wakeup};

@@ -44,7 +44,12 @@ impl<J: Job> Context<J> {
     /// How many jobs wait or run, as a hint that takes no lock. See
     /// [`Mailbox::load`](crate::sync::mailbox::Mailbox::load).
     pub fn load(&self) -> usize {
-        self.mailbox.load()
+        self.mailbox.load() + usize::from(self.direct.is_running())
+    }
+
+    /// How many jobs were run directly, and how many were to be and went to the queue.
+    pub fn direct_counts(&self) -> (u64, u64) {
+        self.direct.counts()
     }
 
     /// Whether another context has taken its place, and its jobs.
@@ -86,6 +91,9 @@ impl<J: Job> Context<J> {
     /// How long the current job or housekeeping has been running. `None` once the job has been
     /// answered: to its caller it is over then.
     pub fn busy_for(&self) -> Option<Duration> {
+        if self.direct.is_running() {
+            return self.job_age();
+        }
         if self.mailbox.current().is_none() {
             return self.housekeeping.running_for();
         }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use pyo3_ffi as ffi;
+
 use super::Context;
 use super::job::Job;
 use super::watchdog::WatchTarget;
 use crate::cpython::async_exc;
 use crate::cpython::object::Attached;
 use crate::gil::drop_request::GilHolder;
+use crate::gil::users::GilUser;
 use crate::interpreter;
 use crate::interpreter::mode::Mode;
 use crate::interrupt::interrupter::{self, Gil, Interruptible, Target};
@@ -35,13 +38,21 @@ impl<J: Job> Context<J> {
         interrupter::forget_ended(std::ptr::from_ref(self).cast(), Interruptible::gil(self));
     }
 
+    /// The state of the thread that runs the target. Null if it has none any more.
+    fn state_of(&self, target: Target) -> *mut ffi::PyThreadState {
+        match target {
+            Target::Direct(_) => self.direct.state(),
+            Target::Job(_) | Target::Housekeeping => self.state.load(Ordering::Relaxed),
+        }
+    }
+
     /// Whether the thread has still to raise an exception that was set on it. `None`: it isn't
     /// known. The caller is attached to the context's interpreter.
-    fn is_exception_pending(&self) -> Option<bool> {
+    fn is_exception_pending(&self, target: Target) -> Option<bool> {
         if cfg!(Py_GIL_DISABLED) {
             return None;
         }
-        let state = self.state.load(Ordering::Relaxed);
+        let state = self.state_of(target);
         if state.is_null() {
             return Some(false);
         }
@@ -51,8 +62,8 @@ impl<J: Job> Context<J> {
     }
 
     /// The caller is attached to the context's interpreter.
-    fn is_in_importlib(&self) -> bool {
-        let state = self.state.load(Ordering::Relaxed);
+    fn is_in_importlib(&self, target: Target) -> bool {
+        let state = self.state_of(target);
         // SAFETY: attached, as the caller vouches. The thread removes its state from here under the
         // GIL that this thread has, before it ends it.
         !state.is_null() && unsafe { lock_recovery::is_in_importlib(Attached::assume(), state) }
@@ -63,23 +74,30 @@ impl<J: Job> Interruptible for Context<J> {
     fn mark_and_check(&self, target: Target) -> bool {
         match target {
             Target::Job(seq) => self.mailbox.mark_interrupt(seq),
+            Target::Direct(id) => self.mark_direct(id),
             Target::Housekeeping => self.housekeeping.any_interrupted(),
         }
     }
 
     fn deliver(&self, target: Target) -> bool {
-        if self.is_in_importlib() {
+        if self.is_in_importlib(target) {
             // It is tried again soon; a thread that waits there wouldn't raise it anyway.
             return false;
         }
         // SAFETY: as the caller vouches.
         let py = unsafe { Attached::assume() };
+        if let Target::Direct(id) = target {
+            self.direct.interrupt(py, id);
+            async_exc::clear_flag_for_tracers(py);
+            return true;
+        }
         let set = || {
             self.interrupt_pending.store(true, Ordering::Relaxed);
             async_exc::set(py, self.ident.load(Ordering::Acquire));
         };
         let is_set = match target {
             Target::Job(seq) => self.mailbox.interrupt(seq, set),
+            Target::Direct(_) => unreachable!("dealt with above"),
             Target::Housekeeping => self.mailbox.interrupt_housekeeping(|is_innermost| {
                 self.housekeeping.deliver(is_innermost, set)
             }),
@@ -91,9 +109,10 @@ impl<J: Job> Interruptible for Context<J> {
     }
 
     fn has_to_raise(&self, target: Target) -> bool {
-        let pending = self.is_exception_pending();
+        let pending = self.is_exception_pending(target);
         let innermost = self.mailbox.current();
         match target {
+            Target::Direct(id) => self.direct.current() == Some(id) && pending != Some(false),
             Target::Job(seq) if innermost != Some(seq) => self.mailbox.has_to_raise(seq),
             Target::Job(_) if pending == Some(false) => {
                 self.mailbox.note_raised();
@@ -117,6 +136,7 @@ impl<J: Job> Interruptible for Context<J> {
     }
 
     fn with_attached(&self, work: &mut dyn FnMut()) {
+        let _user = self.config.mode.shares_gil().then(GilUser::enter);
         let gate = self.interpreter_gate.lock();
         if let Some(interpreter) = *gate {
             // SAFETY: the open gate keeps the interpreter alive; this is a thread without a state.
@@ -135,7 +155,7 @@ impl<J: Job> Interruptible for Context<J> {
 
 impl<J: Job> WatchTarget for Context<J> {
     fn is_busy(&self) -> bool {
-        self.mailbox.is_busy() || self.housekeeping.is_running()
+        self.mailbox.is_busy() || self.housekeeping.is_running() || self.direct.is_running()
     }
 
     fn check(self: Arc<Self>) {
@@ -147,6 +167,7 @@ impl<J: Job> WatchTarget for Context<J> {
                 self.interrupt_in_background(Target::Job(seq));
             }
         }
+        self.check_direct();
         if let Some(grace) = self.config.stuck_after
             && self.mailbox.current().is_none()
             // A job that waits, in which it is nested, can't go on either.

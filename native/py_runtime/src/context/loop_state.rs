@@ -1,8 +1,10 @@
 //! The state of a context's thread while it serves.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
+use crate::cpython::context_variables::ContextVariables;
 use crate::cpython::object::Object;
+use crate::gil::users::GilUser;
 use crate::interpreter::Interpreter;
 use crate::sync::adaptive_spin::AdaptiveSpin;
 
@@ -13,6 +15,10 @@ pub(crate) struct LoopState<'a, L> {
     pub(super) interpreter: &'a Interpreter,
     pub(super) namespace: &'a Object,
     pub(super) local: &'a L,
+    /// The values of context variables, once the context lends itself.
+    pub(super) variables: OnceCell<ContextVariables>,
+    /// Counts the thread as a user of the shared GIL, while it has work.
+    pub(super) gil_user: &'a Cell<Option<GilUser>>,
     pub(super) spin: RefCell<AdaptiveSpin>,
     /// How many jobs wait, each nested in the one before.
     pub(super) nesting: Cell<u32>,
@@ -20,4 +26,16 @@ pub(crate) struct LoopState<'a, L> {
     pub(super) in_finalizer: Cell<bool>,
     /// Whether a job was interrupted, and what it may have left behind is still to be repaired.
     pub(super) needs_repair: Cell<bool>,
+}
+
+impl<L> LoopState<'_, L> {
+    /// Waits by calling `wait`, detached, and not counted as a user of the GIL.
+    pub(super) fn idle<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.interpreter.detached(|| {
+            let counted = self.gil_user.take().is_some();
+            let result = wait();
+            self.gil_user.set(counted.then(GilUser::enter));
+            result
+        })
+    }
 }

@@ -9,6 +9,7 @@
 
 mod backpressure;
 mod config;
+pub mod direct;
 pub mod export;
 pub(crate) mod export_table;
 pub mod handle;
@@ -45,6 +46,7 @@ use crate::sync::reply_state::Cancel;
 use crate::sync::wait_queue::WaitQueue;
 pub use backpressure::Capacity;
 pub use config::Config;
+use direct::DirectState;
 use export_table::{ExportTable, PyBuffer};
 use handle_table::HandleTable;
 use housekeeping::HousekeepingState;
@@ -69,6 +71,8 @@ pub(crate) enum Control<N> {
     ReleaseBuffer(PyBuffer),
     /// A notice to the job type.
     Notice(N),
+    /// Collect garbage that direct runs have left.
+    Collect,
 }
 
 /// Wakes a caller: there may be capacity. Called on a native thread.
@@ -89,6 +93,7 @@ pub struct Context<J: Job> {
     id: u64,
     config: Config,
     mailbox: Mailbox<J, Control<J::Notice>>,
+    direct: DirectState,
     handles: HandleTable,
     exports: Arc<ExportTable>,
     housekeeping: HousekeepingState,
@@ -116,7 +121,8 @@ pub struct Context<J: Job> {
     waiters: WaitQueue<Waiter>,
     /// See [`Context::note_caller`].
     last_caller: AtomicUsize,
-    /// When the running job began, in µs since `born`, plus one; 0 while idle.
+    /// When the running job began, in µs since `born`, plus one; 0 while idle. Written by the
+    /// context's thread, or by a caller to whom the context is lent.
     busy_since: AtomicU64,
     born: Instant,
 }
@@ -138,6 +144,7 @@ impl<J: Job> Context<J> {
         let context = Arc::new(Context {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             mailbox: Mailbox::new(config.max_queue),
+            direct: DirectState::default(),
             handles: HandleTable::default(),
             exports: Arc::default(),
             housekeeping: HousekeepingState::default(),
@@ -232,6 +239,7 @@ impl<J: Job> Context<J> {
         if let Some(successor) = self.successor() {
             return successor.interrupt();
         }
+        let direct = self.interrupt_direct();
         let mut innermost_first = self.mailbox.running().into_iter().rev();
         let job = innermost_first.find(|(_, job)| job.state().interrupt());
         let min_age = if job.is_some() { Duration::ZERO } else { MIN_INTERRUPTIBLE_AGE };
@@ -243,7 +251,7 @@ impl<J: Job> Context<J> {
         if let Some((seq, _)) = job {
             self.interrupt_now(Target::Job(seq));
         }
-        finalizes || job.is_some()
+        direct || finalizes || job.is_some()
     }
 
     /// Refuses new jobs and has the waiting ones answered. The running one may finish; then the
@@ -275,6 +283,7 @@ impl<J: Job> Context<J> {
                 context.interrupt_in_background(Target::Job(seq));
             });
         }
+        self.kill_direct();
         if self.housekeeping.kill() {
             self.interrupt_now(Target::Housekeeping);
         }

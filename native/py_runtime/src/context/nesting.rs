@@ -144,7 +144,7 @@ impl<J: Job> Scope<'_, J> {
 
     fn sleep(&self, wait: &impl Wait<J>, as_of: usize, max: Option<Duration>) {
         let mailbox = &self.context.mailbox;
-        self.detached(|| {
+        self.loop_state.idle(|| {
             self.loop_state.spin.borrow_mut().wait_until(
                 || wait.is_over() || mailbox.has_event_since(as_of),
                 || mailbox.park_until_event(as_of, max),

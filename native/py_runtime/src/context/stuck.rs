@@ -18,13 +18,16 @@ use super::{Config, Context, Owner};
 use crate::interrupt::interrupter::Target;
 use crate::sync::background::BACKGROUND;
 
+/// Among what has been reported stuck, set in numbers of direct runs.
+const DIRECT_BIT: u64 = 1 << 62;
+
 impl<J: Job> Context<J> {
     /// Whether what it runs should have ended long ago.
     pub fn is_stuck(&self) -> bool {
         let Some(grace) = self.config.stuck_after else { return false };
         let interrupted_for = match self.mailbox.current() {
             Some(_) => self.mailbox.interrupted_for(),
-            None => self.housekeeping.interrupted_for(),
+            None => self.direct_interrupted_for().or_else(|| self.housekeeping.interrupted_for()),
         };
         interrupted_for.is_some_and(|age| age > grace)
     }
@@ -43,9 +46,11 @@ impl<J: Job> Context<J> {
     /// The watchdog finds it stuck. Notifies the owner, once per job or housekeeping, unless
     /// another context has taken over.
     pub(super) fn report_stuck(&self) {
-        let innermost = self.mailbox.current();
-        let what =
-            innermost.map_or_else(|| u64::MAX - self.housekeeping.current_id(), |seq| seq + 1);
+        let what = match (self.mailbox.current(), self.direct.current()) {
+            (Some(seq), _) => seq + 1,
+            (None, Some(id)) => DIRECT_BIT | id,
+            (None, None) => u64::MAX - self.housekeeping.current_id(),
+        };
         let is_new = self.reported_stuck.swap(what, Ordering::Relaxed) != what;
         if is_new && self.successor().is_none() {
             self.owner.stuck();
@@ -97,6 +102,7 @@ impl<J: Job> Context<J> {
                     context.interrupt_in_background(Target::Job(seq));
                 });
             }
+            self.kill_direct();
             if self.housekeeping.kill() {
                 self.interrupt_now(Target::Housekeeping);
             }

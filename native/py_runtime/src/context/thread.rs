@@ -1,6 +1,6 @@
 //! The context's own thread: it makes its interpreter, serves the mailbox and ends what it made.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
@@ -19,11 +19,12 @@ use super::start_retry::FailedStart;
 use super::watchdog;
 use super::{Context, Control, StartError, saved_state};
 use crate::boot::python_threads;
-use crate::cpython::async_exc;
 use crate::cpython::exception::Exception;
 use crate::cpython::namespace::{MainModule, new_namespace};
 use crate::cpython::object::{Attached, Object};
+use crate::cpython::{async_exc, collector};
 use crate::gil;
+use crate::gil::users::GilUser;
 use crate::interpreter::Interpreter;
 use crate::interpreter::mode::Mode;
 use crate::interrupt::lock_recovery;
@@ -64,9 +65,19 @@ impl<J: Job> Context<J> {
         self.native_id.store(native_thread_id(), Ordering::Relaxed);
         let target: Weak<Self> = Arc::downgrade(self);
         watchdog::register(target);
-        let first = Interpreter::enter(self.config.mode);
-        if let Some(failed) = self.serve_in(first, None) {
-            self.serve_in(Interpreter::enter_new(self.config.mode), Some(failed));
+        // Every thread starts from the main interpreter.
+        let gil_user = Cell::new(Some(GilUser::enter()));
+        let mode = self.config.mode;
+        let enter = |enter: fn(Mode) -> Result<Interpreter, String>| {
+            let interpreter = enter(mode);
+            if !mode.shares_gil() {
+                gil_user.set(None);
+            }
+            interpreter
+        };
+        if let Some(failed) = self.serve_in(enter(Interpreter::enter), &gil_user, None) {
+            gil_user.set(Some(GilUser::enter()));
+            self.serve_in(enter(Interpreter::enter_new), &gil_user, Some(failed));
         }
     }
 
@@ -76,6 +87,7 @@ impl<J: Job> Context<J> {
     fn serve_in(
         self: &Arc<Self>,
         interpreter: Result<Interpreter, String>,
+        gil_user: &Cell<Option<GilUser>>,
         failed: Option<FailedStart>,
     ) -> Option<FailedStart> {
         let interpreter = match interpreter {
@@ -104,6 +116,8 @@ impl<J: Job> Context<J> {
                         interpreter: &interpreter,
                         namespace: &namespace,
                         local: &local,
+                        variables: OnceCell::new(),
+                        gil_user,
                         spin: RefCell::new(AdaptiveSpin::new(self.config.spin)),
                         nesting: Cell::new(0),
                         in_finalizer: Cell::new(false),
@@ -227,15 +241,25 @@ impl<J: Job> Context<J> {
                     self.handle_control(loop_state.interpreter, Some(loop_state.local), messages);
                     self.end_housekeeping(loop_state.interpreter.attached());
                 }
-                Next::Empty => loop_state.interpreter.detached(|| {
-                    self.wake_waiters(self.config.max_queue);
-                    loop_state
-                        .spin
-                        .borrow_mut()
-                        .wait_until(|| !self.mailbox.looks_empty(), || self.park());
-                }),
+                Next::Empty => self.wait_for_work(loop_state),
                 Next::Closed => return,
             }
+        }
+    }
+
+    /// Waits until there is something in the mailbox. Meanwhile callers may run jobs themselves.
+    fn wait_for_work(self: &Arc<Self>, loop_state: &LoopState<'_, J::Local>) {
+        let lends = self.lends();
+        if lends {
+            self.prepare_to_lend(loop_state);
+        }
+        loop_state.idle(|| {
+            let _lent = lends.then(|| self.lend());
+            self.wake_waiters(self.config.max_queue);
+            loop_state.spin.borrow_mut().wait_until(|| !self.mailbox.looks_empty(), || self.park());
+        });
+        if lends {
+            self.resume_after_lending(loop_state);
         }
     }
 
@@ -296,6 +320,7 @@ impl<J: Job> Context<J> {
         for message in messages {
             match message {
                 Control::DropHandle(id) => self.drop_handle(interpreter, id),
+                Control::Collect => collector::collect_if_due(interpreter.attached()),
                 // SAFETY: attached, and only this interpreter's buffers are exported here.
                 Control::ReleaseBuffer(buffer) => unsafe { self.exports.release(buffer) },
                 Control::Notice(notice) => {
@@ -335,7 +360,7 @@ impl<J: Job> Context<J> {
 
     /// Only this thread writes the first two counters, so that a load and a store will do. A job
     /// that returns just when another thread takes over may undo what that thread counts first.
-    fn count(&self, outcome: Outcome) {
+    pub(super) fn count(&self, outcome: Outcome) {
         if self.successor().is_some() {
             // The counters belong to another thread now.
             return;

@@ -7,6 +7,7 @@ pub(crate) mod async_exc;
 pub mod code;
 mod collections;
 pub(crate) mod collector;
+pub(crate) mod context_variables;
 pub mod exception;
 pub mod namespace;
 pub mod object;

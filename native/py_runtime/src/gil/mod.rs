@@ -18,6 +18,7 @@
 pub(crate) mod drop_request;
 pub mod handoff;
 pub(crate) mod switch_interval;
+pub(crate) mod users;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -23,6 +23,8 @@ use crate::sync::os_thread;
 pub(crate) enum Target {
     /// The job of that number.
     Job(Seq),
+    /// The direct run of that number.
+    Direct(u64),
     /// Housekeeping, which has no number.
     Housekeeping,
 }

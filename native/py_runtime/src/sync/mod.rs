@@ -7,8 +7,10 @@
 
 pub(crate) mod adaptive_spin;
 pub(crate) mod background;
+pub mod large_stack;
 pub mod mailbox;
 pub mod os_thread;
+pub mod owner_lock;
 pub mod reply_state;
 pub mod wait_queue;
 pub mod wakeup;
@@ -16,6 +18,7 @@ pub mod wakeup;
 #[cfg(not(feature = "loom"))]
 mod imp {
     pub use parking_lot::Mutex;
+    pub use std::hint::spin_loop as spin;
     pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
     pub use std::thread::{Thread, current, park, park_timeout, yield_now};
 }
@@ -23,6 +26,7 @@ mod imp {
 #[cfg(feature = "loom")]
 mod imp {
     pub use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+    pub use loom::thread::yield_now as spin;
     pub use loom::thread::{Thread, current, park, yield_now};
 
     /// In a model no time passes: a thread that sleeps must be woken.

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 /// Stack of a thread that runs Python: what CPython itself gives its main thread on Linux. Python's
 /// recursion limit and the conversion depth are sized for it. Reserved, not committed.
-const PYTHON_STACK: usize = 8 << 20;
+pub(super) const PYTHON_STACK: usize = 8 << 20;
 
 /// Starts a thread that runs Python code.
 pub fn spawn_python<T: Send + 'static>(

@@ -37,6 +37,14 @@ impl Wakeup {
         }
     }
 
+    /// As [`Wakeup::notify`], by a worker that has taken nothing up under a lock, but by an atomic
+    /// in sequentially consistent order (`SeqCst`), which `is_work` reads in that order too.
+    pub fn notify_unlocked(&self) {
+        if self.asleep.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
     #[cold]
     fn wake(&self) {
         if let Some(sleeper) = self.sleeper.lock().take() {
@@ -70,6 +78,11 @@ pub(crate) static WATCHDOG: std::sync::LazyLock<Wakeup> = std::sync::LazyLock::n
 /// A context has just taken something up.
 pub(crate) fn notify_work() {
     WATCHDOG.notify();
+}
+
+/// A caller has just borrowed a context.
+pub(crate) fn notify_borrowed() {
+    WATCHDOG.notify_unlocked();
 }
 
 /// A context waits for the GIL, and is counted as a waiter.

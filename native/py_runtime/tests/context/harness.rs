@@ -517,7 +517,7 @@ impl Drop for Subject {
 }
 
 /// Waits until it is so.
-pub(crate) fn wait_until(condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < MAX_WAIT, "never");
@@ -557,13 +557,14 @@ fn end_for_threads_left(threads: &[String]) -> ! {
 /// A pipe from Python code whose context may be gone.
 pub(crate) struct Lines {
     writer: PipeWriter,
-    lines: Receiver<String>,
+    /// crossbeam's, because it is shared between threads.
+    lines: crossbeam::channel::Receiver<String>,
 }
 
 impl Lines {
     pub(crate) fn new() -> Self {
         let (reader, writer) = pipe().unwrap();
-        let (sender, lines) = channel();
+        let (sender, lines) = crossbeam::channel::unbounded();
         // Ends with the write end.
         std::thread::spawn(move || {
             BufReader::new(reader)

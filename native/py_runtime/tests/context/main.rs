@@ -3,6 +3,7 @@
 
 #![cfg(not(feature = "loom"))]
 
+mod direct;
 mod harness;
 mod interrupts;
 mod jobs;

@@ -8,7 +8,7 @@
 
 %% What has no default here: the options of calls, and those of py_venv.
 -define(OTHERS, [name, kwargs, timeout, env, traceback, values, on_caller_down, read_ahead, share,
-                 progress, result, installer, activate, force]).
+                 progress, result, dispatch, installer, activate, force]).
 
 %% The application environment: every key.
 -spec application() -> #{py_config:key() := term()}.
@@ -37,6 +37,7 @@ pool() ->
       on_caller_down => interrupt,
       stuck_after => 5_000,
       interrupt_grace => 1_000,
+      direct_limit => 200,
       overload => refuse,
       route => spread}.
 

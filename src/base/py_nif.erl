@@ -9,7 +9,8 @@
 
 -export([load/0]).
 -export([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1]).
--export([submit_sync/2, submit/2, submit_next/2, cancel/2, interrupt/1]).
+-export([direct_register/2, direct_unregister/2, direct_list/0]).
+-export([submit_sync/3, submit/2, submit_next/2, cancel/2, interrupt/1]).
 -export([object_context/1, reference_context/1]).
 -export([submit_async/2, submit_cast/3, cancel_request/1, request_is_settled/1, contexts/0]).
 -export([process_ref/1, process_of_ref/1]).
@@ -24,9 +25,10 @@
          callback_worker_leave/1, callback_begin/1, callback_answer/2]).
 
 -export_type([handle/0, hidden/0, pool/0, request/0, env/0, flags/0, key/0, seq/0, settings/0,
-              callback_ref/0, in_flight/0]).
+              callback_ref/0, in_flight/0, submitted/0, direct_phase/0]).
 
--nifs([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1, submit_sync/2,
+-nifs([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1, submit_sync/3,
+       direct_register/2, direct_unregister/2, direct_list/0,
        submit/2, submit_next/2, cancel/2, interrupt/1, object_context/1,
        reference_context/1, context_start/2,
        submit_async/2, submit_cast/3, cancel_request/1, request_is_settled/1, contexts/0,
@@ -78,6 +80,11 @@
 %% is the process that the request is made for, and `erlang.self()' in Python.
 -type flags() :: non_neg_integer().
 %% What the caller wants beyond the result: a sum of bits, see py_request_flags.hrl.
+-type submitted() :: seq() | {spin, seq()} | {error, term()}
+                   | {ok, term()} | {done, Result :: term()} | {flush, Result :: term()}.
+%% What became of a request whose caller waits: its number, or its result.
+-type direct_phase() :: probation | direct
+                      | {revoked, slow | waits | output | callback | coroutine}.
 -type settings() :: #{max_depth := pos_integer(), spin_us := non_neg_integer(),
                       callback_depth := pos_integer(),
                       redirect_output := boolean(), quarantine_limit := pos_integer(),
@@ -153,10 +160,22 @@ build_executable() -> ?NOT_LOADED.
 -spec check_mode(py_context:context_mode()) -> ok | {error, {unsupported_mode, atom(), binary()}}.
 check_mode(_Mode) -> ?NOT_LOADED.
 
-%% As `submit/2', by a caller that waits for the reply. `spin': the context has no other caller, so
-%% that polling for the reply may be worth it.
--spec submit_sync(pid(), request()) -> seq() | {spin, seq()} | {error, term()}.
-submit_sync(_Context, _Request) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
+%% As `submit/2', by a caller that waits for the reply, for so many ms. `spin': the context has no
+%% other caller, so that polling for the reply may be worth it. A call that may be dispatched
+%% directly has been run; `flush': its output is still to be waited for.
+-spec submit_sync(pid(), request(), timeout()) -> submitted().
+submit_sync(_Context, _Request, _Timeout) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
+
+%% Permits calls of a function to be dispatched directly.
+-spec direct_register(Module :: atom(), Func :: atom()) -> ok | system_limit.
+direct_register(_Module, _Func) -> ?NOT_LOADED.
+
+-spec direct_unregister(Module :: atom(), Func :: atom()) -> ok.
+direct_unregister(_Module, _Func) -> ?NOT_LOADED.
+
+%% The functions for which that is permitted, and how they do.
+-spec direct_list() -> [{{Module :: atom(), Func :: atom()}, direct_phase()}].
+direct_list() -> ?NOT_LOADED.
 
 %% Submits a request to a context. Its reply is one message `{Ref, Result}'.
 -spec submit(pid(), request()) -> seq() | {error, term()}.

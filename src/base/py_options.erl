@@ -6,7 +6,7 @@
 -module(py_options).
 
 -export([context/1, pool/1, pool_name/1, differ/2, hide/1, reveal/1]).
--export([call/1, call/2, statements/1, statements/2]).
+-export([call/1, call/2, function/1, function/2, statements/1, statements/2]).
 
 -export_type([context/0, pool/0, call/0, error/0]).
 
@@ -21,6 +21,7 @@
                      on_caller_down := interrupt | finish,
                      stuck_after := timeout(),
                      interrupt_grace := timeout(),
+                     direct_limit := pos_integer(),
                      overload := py_context:overload()}.
 %% The options of one context, complete.
 -type pool() :: #{contexts := pos_integer(), route := spread | affinity,
@@ -36,11 +37,14 @@
 -define(MAX_CONTEXTS, 65_536).
 %% The pool's process is registered under the name with a prefix, and an atom has 255 characters.
 -define(MAX_NAME_LENGTH, 240).
+%% In microseconds. A scheduler that doesn't look up for longer than this is no use to a process.
+-define(MAX_DIRECT_LIMIT, 100_000).
 %% The largest number the native side takes; practically no bound.
 -define(MAX_QUEUE, 1_000_000_000).
 
-%% The flags of `result'.
+%% The flags of `result', and of `dispatch'.
 -define(RESULTS, (?FLAG_TERMS bor ?FLAG_OBJECT)).
+-define(DISPATCH, (?FLAG_DIRECT bor ?FLAG_QUEUE)).
 
 %% Checks the options of one context and fills in the defaults.
 -spec context(term()) -> {ok, context()} | {error, error()}.
@@ -96,6 +100,20 @@ call(Options) ->
 call(Options, Defaults) ->
     call_each(lists:sort(maps:to_list(Options)), Defaults).
 
+%% Checks the options of a call of a function, which may run elsewhere than in the queue.
+-spec function(map()) -> {ok, call()} | {error, error()}.
+function(Options) ->
+    function(Options, {infinity, none, 0}).
+
+-spec function(map(), call()) -> {ok, call()} | {error, error()}.
+function(#{dispatch := Where} = Options, {Timeout, Env, Flags}) ->
+    case dispatch(Where, Flags) of
+        bad -> {error, {bad_option, {dispatch, Where}}};
+        Set -> call(maps:remove(dispatch, Options), {Timeout, Env, Set})
+    end;
+function(Options, Defaults) ->
+    call(Options, Defaults).
+
 %% Checks the options of statements, which have no result.
 -spec statements(map()) -> {ok, call()} | {error, error()}.
 statements(Options) ->
@@ -133,6 +151,12 @@ call_option(result, term, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor ?FL
 call_option(result, object, {Timeout, Env, Flags}) -> {Timeout, Env, Flags bor ?FLAG_OBJECT};
 call_option(_Key, _Value, _Checked) -> bad.
 
+%% Where a call of a function may run.
+-spec dispatch(term(), py_nif:flags()) -> py_nif:flags() | bad.
+dispatch(direct, Flags) -> Flags band bnot ?DISPATCH bor ?FLAG_DIRECT;
+dispatch(queue, Flags) -> Flags band bnot ?DISPATCH bor ?FLAG_QUEUE;
+dispatch(_Value, _Flags) -> bad.
+
 -spec check(term(), map()) -> {ok, map()} | {error, error()}.
 check(Options, Defaults) when is_map(Options) ->
     check_each(lists:sort(maps:to_list(Options)), Defaults, Defaults);
@@ -159,6 +183,7 @@ value(overload, refuse) -> {ok, refuse};
 value(overload, {wait, Ms}) when is_integer(Ms), Ms >= 0, Ms =< 16#7fffffff -> {ok, {wait, Ms}};
 value(stuck_after, Timeout) when ?IS_TIMEOUT(Timeout), Timeout =/= 0 -> {ok, Timeout};
 value(interrupt_grace, Timeout) when ?IS_TIMEOUT(Timeout) -> {ok, Timeout};
+value(direct_limit, Us) when is_integer(Us), Us > 0, Us =< ?MAX_DIRECT_LIMIT -> {ok, Us};
 value(on_caller_down, What) when What =:= interrupt; What =:= finish -> {ok, What};
 value(preload, undefined) -> {ok, undefined};
 value(venv, undefined) -> {ok, undefined};

@@ -17,3 +17,7 @@
 %% handle. Without either, handles.
 -define(FLAG_TERMS, 128).
 -define(FLAG_OBJECT, 256).
+%% Where the call may run: on its caller's scheduler, or in the queue only. Without either, as the
+%% function is registered.
+-define(FLAG_DIRECT, 512).
+-define(FLAG_QUEUE, 1024).

@@ -63,6 +63,7 @@
                      on_caller_down => interrupt | finish,
                      stuck_after => timeout(),
                      interrupt_grace => timeout(),
+                     direct_limit => pos_integer(),
                      overload => overload()}.
 %% `mode': default `worker'. `max_queue': how many jobs may wait, default 10 000. `preload':
 %% Python source that is run once in the new context. `venv': a virtual environment whose packages
@@ -73,14 +74,17 @@
 %% interrupted job may take to end, default 5 000; then its thread, which must be stuck in C code,
 %% is abandoned and a fresh one takes over behind the same pid. `interrupt_grace': ms that an
 %% interrupted job may clean up before it is interrupted again, default 1 000, at most
-%% `stuck_after'. `overload': whether a call is refused at once when the queue is full, default,
+%% `stuck_after'. `direct_limit': microseconds that a call which is dispatched directly may take,
+%% default 200, at most 100 000; see {@link py_context_router:register_direct/2}. `overload':
+%% whether a call is refused at once when the queue is full, default,
 %% or waits so many ms for capacity, first come, first served (only calls that wait for their
 %% results do).
 -type overload() :: refuse | {wait, non_neg_integer()}.
 -type call_options() :: #{timeout => timeout(), env => env() | none, traceback => boolean(),
                           values => erlang | elixir,
                           on_caller_down => interrupt | finish,
-                          result => auto | term | object}.
+                          result => auto | term | object,
+                          dispatch => direct | queue}.
 %% `timeout': in ms, default `infinity'. `env': an environment made by `create_local_env/1'.
 %% `traceback': whether an exception comes with its traceback; default false. `on_caller_down':
 %% whether the job is cancelled or done all the same when the calling process dies; default as the
@@ -88,7 +92,8 @@
 %% `Py.Object' in the result, at any depth; default `erlang', `none' and a reference. `result':
 %% what objects in the result become that have no term: handles (`auto', the default), what they
 %% stand for as `to_term/1' says (`term'), or the whole result one handle, whatever it is
-%% (`object'); not of `exec', which has no result.
+%% (`object'); not of `exec', which has no result. `dispatch': where a call of a function may run,
+%% as {@link py_context_router:register_direct/2} says for all calls of it; this goes before that.
 -type map_options() :: #{kwargs => kwargs(), timeout => timeout(), env => env() | none,
                          traceback => boolean(), values => erlang | elixir,
                          on_caller_down => interrupt, result => auto | term | object}.
@@ -207,7 +212,7 @@ call(Ctx, Module, Func, Args, Kwargs) ->
     {ok, term()} | {error, error()}.
 call(Ctx, Module, Func, Args, Kwargs, Options) when is_map(Options) ->
     All = [Ctx, Module, Func, Args, Kwargs, Options],
-    with_options(Options, fun(Call) -> call_checked(All, Call) end);
+    with_checked(py_options:function(Options), fun(Call) -> call_checked(All, Call) end);
 call(Ctx, Module, Func, Args, Kwargs, Timeout) ->
     call(Ctx, Module, Func, Args, Kwargs, Timeout, none).
 
@@ -534,12 +539,14 @@ alive_or_died(Answer) -> Answer.
 -spec with_options(timeout() | call_options(), fun((py_options:call()) -> Result)) ->
     Result | {error, {bad_option, term()}}.
 with_options(Options, Fun) when is_map(Options) ->
-    case py_options:call(Options) of
-        {ok, Call} -> Fun(Call);
-        {error, _} = Error -> Error
-    end;
+    with_checked(py_options:call(Options), Fun);
 with_options(Timeout, Fun) ->
     Fun({Timeout, none, 0}).
+
+-spec with_checked({ok, py_options:call()} | {error, Error}, fun((py_options:call()) -> Result)) ->
+    Result | {error, Error}.
+with_checked({ok, Call}, Fun) -> Fun(Call);
+with_checked({error, _} = Error, _Fun) -> Error.
 
 %% Options of a call about an object, or just its timeout.
 -spec with_object_options(timeout() | object_options(), fun((py_options:call()) -> Result)) ->

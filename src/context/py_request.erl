@@ -150,6 +150,7 @@ not_options(Other) -> {options, Other}.
 -spec checked(work(), map(), py_options:call()) ->
     {ok, py_options:call()} | {error, py_options:error()}.
 checked({exec, _}, Options, Defaults) -> py_options:statements(Options, Defaults);
+checked({call, _, _, _, _}, Options, Defaults) -> py_options:function(Options, Defaults);
 checked(_Work, Options, Defaults) -> py_options:call(Options, Defaults).
 
 %% How long a pool has to answer, in ms, unless the caller says otherwise.

@@ -1,14 +1,18 @@
 %% @private Hands requests to contexts of this node, and waits for their results.
 %%
 %% Runs in the calling process, which gives the request straight to the context's thread and gets
-%% the result from it as a message: no process stands in between. It never decides where a
-%% request goes.
+%% the result from it as a message: no process stands in between. A call that may be dispatched
+%% directly is run by the native side before it returns, on this scheduler. It never decides which
+%% context a request goes to.
 -module(py_submit).
 
 -export([run/2, call/6, submit/3, submit_async/2, submit_cast/3]).
 
 %% How often a caller polls for its reply before it waits: for some µs.
 -define(MAX_POLLS, 100).
+%% How long a service may take to pass output on, in ms. It never blocks, so this is for a VM in
+%% trouble.
+-define(FLUSH_TIMEOUT, 5_000).
 
 %% Submits a request and waits for its result. The reference is made here, so that the compiler
 %% sees that a long message queue need not be searched for it.
@@ -16,7 +20,8 @@
 run(Ctx, Request) ->
     Ref = make_ref(),
     Native = py_request:native(Request, Ref),
-    submitted(py_nif:submit_sync(Ctx, Native), Ref, Ctx, Native, py_request:timeout(Request)).
+    Timeout = py_request:timeout(Request),
+    submitted(py_nif:submit_sync(Ctx, Native, Timeout), Ref, Ctx, Native, Timeout).
 
 %% The same for a call with neither keyword arguments nor options.
 -spec call(pid(), atom() | binary(), atom() | binary(), py_context:args(), py_nif:env(),
@@ -24,7 +29,7 @@ run(Ctx, Request) ->
 call(Ctx, Module, Func, Args, Env, Timeout) ->
     Ref = make_ref(),
     Native = py_request:native_call(Ref, Module, Func, Args, Env),
-    submitted(py_nif:submit_sync(Ctx, Native), Ref, Ctx, Native, Timeout).
+    submitted(py_nif:submit_sync(Ctx, Native, Timeout), Ref, Ctx, Native, Timeout).
 
 %% Without waiting. The result comes as the message `{Key, Result}'.
 -spec submit(pid(), py_request:request(), py_nif:key()) -> py_nif:seq() | {error, term()}.
@@ -42,14 +47,33 @@ submit_async(Ctx, Request) ->
 submit_cast(Ctx, Request, Reports) ->
     py_nif:submit_cast(Ctx, py_request:native(Request, make_ref()), Reports).
 
--spec submitted(py_nif:seq() | {spin, py_nif:seq()} | {error, term()}, reference(), pid(),
-                py_nif:request(), timeout()) -> term().
+-spec submitted(py_nif:submitted(), reference(), pid(), py_nif:request(), timeout()) -> term().
+submitted({ok, _} = Done, _Ref, _Ctx, _Native, _Timeout) ->
+    Done;
 submitted({spin, Seq}, Ref, Ctx, _Native, Timeout) ->
     poll(Ref, Ctx, Seq, Timeout, ?MAX_POLLS);
 submitted(Seq, Ref, Ctx, _Native, Timeout) when is_integer(Seq) ->
     await(Ref, Ctx, Seq, Timeout);
+submitted({done, Result}, _Ref, _Ctx, _Native, _Timeout) ->
+    Result;
+submitted({flush, Result}, _Ref, _Ctx, _Native, _Timeout) ->
+    flush(),
+    Result;
 submitted(Error, Ref, Ctx, Native, Timeout) ->
     wait_or_refuse(Error, Ref, Ctx, Native, Timeout).
+
+%% What a call has printed and logged that ran on this scheduler has been sent by this process. The
+%% services take messages in order, so all of it is on its way when they answer.
+-spec flush() -> ok.
+flush() ->
+    lists:foreach(fun(Service) ->
+        %% A service that is gone has lost the output too.
+        try gen_server:call(Service, sync, ?FLUSH_TIMEOUT) of
+            ok -> ok
+        catch
+            exit:_ -> ok
+        end
+    end, [py_output, py_log]).
 
 %% A full queue may be waited for.
 -spec wait_or_refuse({error, term()}, reference(), pid(), py_nif:request(), timeout()) -> term().

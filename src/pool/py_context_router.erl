@@ -28,6 +28,7 @@
 -export([init_pool_registry/0, register_pool/2, register_pool/3, unregister_pool/1]).
 -export([unregister_pool/2, lookup_pool/2, list_pool_registrations/0]).
 %% Observing.
+-export([register_direct/2, unregister_direct/2, list_direct/0]).
 -export([info/0, info/1, pools/0]).
 %% For the other modules.
 -export([bound_context/1, routed_context/1]).
@@ -44,6 +45,7 @@
                         on_caller_down => interrupt | finish,
                         stuck_after => timeout(),
                         interrupt_grace => timeout(),
+                        direct_limit => pos_integer(),
                         overload => py_context:overload(),
                         route => spread | affinity}.
 %% `contexts': how many, default one per scheduler. `route': where the calls of `py' go that are
@@ -500,6 +502,55 @@ name(Name, N, Called) when is_binary(Name) ->
     end;
 name(_Name, N, Called) ->
     ?BADARG(Called, {argument, N, <<"neither an atom nor a binary">>}).
+
+%% ------------------------------------------------------------------ direct dispatch
+
+%% @doc Permits calls of a Python function to run on their callers' schedulers, which takes a
+%% fraction of the time: no thread has to wake. It is for short functions that need nothing but
+%% Python, such as `math.sqrt' or a parser of small texts. While such a call runs, its scheduler
+%% does nothing else, and in C code its caller can neither time out nor be killed.
+%%
+%% A permission, not a promise. The first 32 calls run in the queue and are measured. The function
+%% becomes direct if none took longer than half of `direct_limit', waited, printed, called an
+%% Erlang function or returned a coroutine. A busy context, a GIL that isn't free, a module that
+%% isn't imported yet and large arguments make a call go through the queue, with the same result.
+%% So far only contexts in mode `worker' take direct calls.
+%%
+%% Idempotent; a function whose permit was revoked is measured again. The page "direct" of the
+%% documentation says more.
+%%
+%% Errors: `error:system_limit' when 4096 functions are permitted.
+-spec register_direct(Module :: atom() | binary(), Func :: atom() | binary()) -> ok.
+register_direct(Module, Func) ->
+    Called = {?MODULE, register_direct, [Module, Func]},
+    Names = {atom(name(Module, 1, Called)), atom(name(Func, 2, Called))},
+    ok = py_app:ensure_started_or_exit(),
+    case py_nif:direct_register(element(1, Names), element(2, Names)) of
+        ok -> ok;
+        system_limit -> error(system_limit)
+    end.
+
+%% @doc Takes the permission back. Idempotent.
+-spec unregister_direct(Module :: atom() | binary(), Func :: atom() | binary()) -> ok.
+unregister_direct(Module, Func) ->
+    Called = {?MODULE, unregister_direct, [Module, Func]},
+    Names = {atom(name(Module, 1, Called)), atom(name(Func, 2, Called))},
+    ok = py_app:ensure_started_or_exit(),
+    py_nif:direct_unregister(element(1, Names), element(2, Names)).
+
+%% @doc The functions that are registered for direct calls, and how they do: on `probation',
+%% `direct', or `{revoked, Why}' for a while, because a call of it was `slow', waited (`waits'),
+%% printed or logged (`output'), called an Erlang function (`callback') or returned a `coroutine'.
+-spec list_direct() ->
+    [{{Module :: atom(), Func :: atom()}, py_nif:direct_phase()}].
+list_direct() ->
+    ok = py_app:ensure_started_or_exit(),
+    lists:sort(py_nif:direct_list()).
+
+%% Python looks names up by atoms. Those of registered functions are few.
+-spec atom(py_registry:name()) -> atom().
+atom(Name) when is_atom(Name) -> Name;
+atom(Name) -> binary_to_atom(Name).
 
 %% ------------------------------------------------------------------ observing
 

@@ -39,7 +39,11 @@ init([]) ->
     ok = py_nif:register_service(py_log),
     {ok, undefined}.
 
--spec handle_call(term(), gen_server:from(), undefined) -> {noreply, undefined}.
+-spec handle_call(term(), gen_server:from(), undefined) ->
+    {reply, ok, undefined} | {noreply, undefined}.
+%% All events that have come in before have been handed to `logger' when the answer comes.
+handle_call(sync, _From, State) ->
+    {reply, ok, State};
 handle_call(_Request, _From, State) ->
     {noreply, State}.
 

@@ -59,7 +59,11 @@ init([]) ->
     ok = py_nif:register_service(py_output),
     {ok, #state{}}.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}, 0}.
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {reply, ok, #state{}} | {noreply, #state{}, 0}.
+%% All text that has come in before is on its way when the answer comes.
+handle_call(sync, _From, State) ->
+    {reply, ok, pass_on(State)};
 handle_call(_Request, _From, State) ->
     {noreply, State, 0}.
 

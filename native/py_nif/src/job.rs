@@ -1,6 +1,7 @@
 //! A request as the job of a context's thread. The only file that knows both the side that talks to
 //! Erlang and the side that runs Python.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use py_runtime::context::{OnCallerDown, WaitError};
@@ -11,6 +12,7 @@ use py_runtime::reply_state::ReplyState;
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_is_process_alive};
 
 use crate::convert::DeferredDrop;
+use crate::direct::probation::Probation;
 use crate::erlang_module::{self, current_job};
 use crate::exec;
 use crate::outbound::callback::{CallbackMessage, CallingThread, PendingCallback};
@@ -19,7 +21,7 @@ use crate::request::call::{Call, ReplyEnv};
 use crate::request::decode::Request;
 use crate::request::error::{Error, ExitReason};
 use crate::term::{ProcessId, pid_term, to_bits};
-use crate::thread::host::{CallError, CallbackResult, ErlangCall, JobControl};
+use crate::thread::host::{CallError, CallbackResult, ErlangCall, JobControl, Unfit};
 use crate::thread::job_scope::JobScope;
 use crate::thread::local::Local;
 
@@ -107,7 +109,8 @@ impl Call {
         env: *mut ErlNifEnv,
         deferred: &mut DeferredDrop,
     ) -> Result<ErlNifTerm, Error> {
-        let running = RunningCall { call: self, scope };
+        let running = RunningCall { call: self, scope, unfit: Cell::new(None) };
+        let probation = Probation::begin(&self.terms(), scope.context.direct_limit());
         let job = JobScope {
             py: scope.py,
             namespace: scope.namespace,
@@ -118,6 +121,10 @@ impl Call {
         };
         let output = JobOutput::new(Some(ProcessId::new(self.caller())));
         let result = current_job::enter(&job, &output, || exec::run(&job, env, deferred));
+        if let Some(probation) = probation {
+            let printed = output.has_output().then_some(Unfit::Output);
+            probation.end(running.unfit.get().or(printed));
+        }
         if output.has_output() {
             output.flush_all();
             scope.detached(|| output.wait_until_acked());
@@ -170,14 +177,23 @@ fn outcome(result: &Result<ErlNifTerm, Error>, sent: bool) -> Outcome {
 struct RunningCall<'a> {
     call: &'a Call,
     scope: &'a Scope<'a, Call>,
+    /// What it has done that it may not do on a scheduler.
+    unfit: Cell<Option<Unfit>>,
 }
 
 impl JobControl for RunningCall<'_> {
+    fn note_unfit(&self, why: Unfit) {
+        if self.unfit.get().is_none() {
+            self.unfit.set(Some(why));
+        }
+    }
+
     fn check_depth(&self, limit: u32) -> Result<(), WaitError> {
         self.scope.check_depth(limit)
     }
 
     fn call_erlang(&self, call: ErlangCall<'_>, limit: u32) -> Result<CallbackResult, CallError> {
+        self.note_unfit(Unfit::Callback);
         let thread = CallingThread::Context(Arc::clone(self.scope.context));
         let pending = PendingCallback::start(&CallbackMessage::new(call), thread)
             .ok_or(CallError::NotRunning)?;

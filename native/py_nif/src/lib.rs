@@ -20,6 +20,7 @@
 //! reply.
 
 mod convert;
+mod direct;
 mod erlang_module;
 mod erlang_types;
 mod exec;

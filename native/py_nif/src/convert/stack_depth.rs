@@ -8,6 +8,8 @@
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
+use py_runtime::large_stack;
+
 /// More than a level takes, see [`max_depth`](super::Converter::max_depth).
 const LEVEL: usize = 400;
 
@@ -23,14 +25,27 @@ thread_local! {
 pub(super) fn depth_left(max_depth: u32) -> u32 {
     let (lowest, size) = STACK.get().unwrap_or_else(look_up);
     let here = (&raw const max_depth).addr();
-    // Code with a stack of its own (a greenlet) runs on one of unknown size.
     match here.checked_sub(lowest) {
-        Some(left) if left < size => {
-            let levels = left.saturating_sub(size / RESERVED) / LEVEL;
-            u32::try_from(levels).map_or(max_depth, |levels| levels.min(max_depth))
+        Some(left) if left < size => levels(left, size, max_depth),
+        _ => depth_left_elsewhere(here, max_depth),
+    }
+}
+
+/// The same on another stack than the thread's own: the large one that a scheduler runs Python on,
+/// or one of unknown size, of code that has its own (a greenlet).
+#[cold]
+fn depth_left_elsewhere(here: usize, max_depth: u32) -> u32 {
+    match large_stack::bounds() {
+        Some((lowest, size)) if (lowest..lowest + size).contains(&here) => {
+            levels(here - lowest, size, max_depth)
         }
         _ => max_depth,
     }
+}
+
+fn levels(left: usize, size: usize, max_depth: u32) -> u32 {
+    let levels = left.saturating_sub(size / RESERVED) / LEVEL;
+    u32::try_from(levels).map_or(max_depth, |levels| levels.min(max_depth))
 }
 
 #[cold]

@@ -4,6 +4,7 @@ use py_runtime::ffi;
 use py_runtime::object::Attached;
 
 use super::current_job::CurrentJob;
+use crate::thread::host::Unfit;
 
 /// Does something without the GIL on a thread that is no context's.
 pub(super) fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
@@ -15,7 +16,8 @@ pub(super) fn detached<T>(_: Attached<'_>, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Waits for what is in flight, without the GIL; an interrupted job waits no longer.
+/// Waits for what is in flight, without the GIL; an interrupted job waits no longer, and one that
+/// runs on a scheduler not at all.
 pub(super) fn wait(
     py: Attached<'_>,
     job: Option<&CurrentJob<'_>>,
@@ -24,6 +26,10 @@ pub(super) fn wait(
     match job {
         Some(job) => {
             let control = job.scope.control;
+            if !control.may_wait() {
+                control.note_unfit(Unfit::Waits);
+                return;
+            }
             control.note_raised();
             control.detached(&mut || wait(&|| control.is_interrupted()));
         }

@@ -64,6 +64,7 @@ pub(super) unsafe fn call(
                 Ok(CallbackResult::Lost) => Err(lost(py, module)),
                 Err(CallError::Interrupted(why)) => Err(interrupted(py, why)),
                 Err(CallError::NotRunning) => Err(not_running(py)),
+                Err(CallError::CannotWait) => Err(cannot_wait(py)),
             }
         }
     })
@@ -224,6 +225,12 @@ fn interrupted(py: Attached<'_>, why: WaitError) -> Raised {
             raise(py, ErrorClass::RecursionError, &message)
         }
     }
+}
+
+fn cannot_wait(py: Attached<'_>) -> Raised {
+    let message = "an Erlang function can't be called by a call that runs on its caller's \
+                   scheduler; from now on this one doesn't";
+    raise(py, ErrorClass::RuntimeError, message)
 }
 
 fn unknown(py: Attached<'_>, name: &str) -> Raised {

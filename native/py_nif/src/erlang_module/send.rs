@@ -2,22 +2,17 @@
 //!
 //! Runs on whatever thread Python code runs on, attached.
 
-use std::mem::MaybeUninit;
-use std::ptr::null_mut;
-
 use py_runtime::exception::{ErrorClass, lossy_text, raise_as};
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
-use rustler::sys::{
-    ErlNifEnv, ErlNifPid, ErlNifTerm, enif_is_atom, enif_is_pid, enif_send, enif_whereis_pid,
-};
+use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_is_atom, enif_is_pid};
 
 use super::blocking::wait;
 use super::current_job::{self, CurrentJob};
 use super::names::{check_name, is_name};
 use super::state::state;
 use super::values::{Raised, not_running, raise, to_python, to_term};
-use crate::term::{self, TermEnv, elements, local_pid, pid_term, tuple};
+use crate::term::{self, TermEnv, elements, known_atom, local_pid, pid_term, tuple};
 use crate::thread::host::outbound;
 
 /// Where a message goes.
@@ -84,7 +79,7 @@ unsafe fn receiver(env: *mut ErlNifEnv, term: ErlNifTerm) -> To {
         } else if enif_is_atom(env, term) != 0 || term::inspect(env, term).is_some() {
             To::Name(term)
         } else if let [name, node] = elements(env, term) {
-            match (existing_atom(env, *name), existing_atom(env, *node)) {
+            match (known_atom(env, *name), known_atom(env, *node)) {
                 (Some(name), Some(node)) => To::Elsewhere(tuple(env, &[name, node])),
                 _ => To::Nowhere,
             }
@@ -94,31 +89,11 @@ unsafe fn receiver(env: *mut ErlNifEnv, term: ErlNifTerm) -> To {
     }
 }
 
-/// The atom that a term is or names, if there is such an atom.
-///
-/// # Safety
-/// `term` belongs to `env`, which is this thread's.
-unsafe fn existing_atom(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<ErlNifTerm> {
-    // SAFETY: as the caller vouches; the name's bytes live as long as the term.
-    unsafe {
-        if enif_is_atom(env, term) != 0 {
-            return Some(term);
-        }
-        let name = std::str::from_utf8(term::inspect(env, term)?).ok()?;
-        term::existing_atom(env, name)
-    }
-}
-
 /// # Safety
 /// `name` belongs to `env`, which is this thread's, no scheduler's.
 unsafe fn registered_pid(env: *mut ErlNifEnv, name: ErlNifTerm) -> Option<ErlNifPid> {
-    let mut pid = MaybeUninit::uninit();
-    // SAFETY: as the caller vouches: without a calling process there is no environment to give.
-    // `pid` is filled when the call says so.
-    unsafe {
-        let name = existing_atom(env, name)?;
-        (enif_whereis_pid(null_mut(), name, pid.as_mut_ptr()) != 0).then(|| pid.assume_init())
-    }
+    // SAFETY: passed on to the caller.
+    unsafe { term::registered(known_atom(env, name)?) }
 }
 
 /// Sends at once, after all messages that this thread has sent through another process, because
@@ -137,7 +112,7 @@ unsafe fn send_local(
         wait(py, job, |stop| outbound().wait_for_remote_sends(stop));
     }
     // SAFETY: as the caller vouches.
-    unsafe { enif_send(null_mut(), &raw const pid, env.as_ptr(), message) != 0 }
+    unsafe { term::send(pid, env.as_ptr(), message) }
 }
 
 /// Has a process send it, because only a process can.

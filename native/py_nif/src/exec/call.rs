@@ -9,6 +9,7 @@ use super::executor::Executor;
 use crate::request::decode::Namespace;
 use crate::request::error::{ConvertError, Error};
 use crate::term::Pairs;
+use crate::thread::host::Unfit;
 use crate::thread::name_cache::Name;
 
 /// A longer buffer of arguments is freed between two calls.
@@ -186,6 +187,22 @@ impl Executor<'_> {
         }
     }
 
+    /// The module that is listed, for a job that can't wait for an import.
+    #[cold]
+    fn complete(&mut self, name: &Name, listed: Option<Object>) -> Result<Object, Error> {
+        match listed.filter(|known| !known.is_none()) {
+            Some(known) if !is_initializing(self.py, &known) => {
+                name.module.set(Some(known.clone_ref(self.py)));
+                Ok(known)
+            }
+            _ => {
+                exception::clear(self.py);
+                self.job.control.note_unfit(Unfit::NotImported);
+                Err(Error::Interrupted)
+            }
+        }
+    }
+
     /// The module, from `sys.modules` or by importing it. A module that another thread is just
     /// importing is waited for, as `import` does.
     ///
@@ -199,6 +216,9 @@ impl Executor<'_> {
             let module = complete.clone_ref(self.py);
             name.module.set(Some(complete));
             return Ok(module);
+        }
+        if !self.job.control.may_wait() {
+            return self.complete(name, listed);
         }
         // This waits for another thread's import.
         match Object::imported_as(self.py, &name.whole) {

@@ -10,7 +10,7 @@ mod map;
 mod slice;
 mod streams;
 
-use py_runtime::exception::TracebacksWanted;
+use py_runtime::exception::{Exception, TracebacksWanted};
 use py_runtime::object::Object;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
@@ -20,9 +20,14 @@ use crate::request::error::Error;
 use crate::request::flags::{Flags, Results};
 use crate::term::{atom, ok, tuple};
 use crate::thread::event_loop::is_coroutine;
+use crate::thread::host::Unfit;
 use crate::thread::job_scope::JobScope;
 use executor::Executor;
 use map::Map;
+
+/// For the caller of a function that has given no coroutine before.
+const COROUTINE: &str = "a call that runs on its caller's scheduler can't run a coroutine; from now \
+                         on this one doesn't run there";
 
 /// The reply to an operation.
 enum Reply {
@@ -120,6 +125,10 @@ impl Executor<'_> {
         } else if flags.defers() {
             Reply::Term(self.deferred(reply_env, value)?)
         } else {
+            self.job.control.note_unfit(Unfit::Coroutine);
+            if !self.job.control.may_wait() {
+                return Err(Error::Python(Exception::new("RuntimeError", COROUTINE)));
+            }
             Reply::Value(self.awaited(value)?)
         })
     }

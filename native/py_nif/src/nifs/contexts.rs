@@ -20,7 +20,7 @@ mod atoms {
         ok, error, undefined, infinity, worker, subinterp, owngil, system_limit, not_stuck,
         id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
         preload, on_caller_down, finish, stuck_after, interrupt_grace, stuck, pool, quarantined,
-        overload, done, failed, timed_out, cancelled, idle, busy, closing, python_interp,
+        overload, direct_limit, direct, direct_refused, done, failed, timed_out, cancelled, idle, busy, closing, python_interp,
         held_objects, refuse, wait, interrupt,
     }
 }
@@ -53,7 +53,7 @@ fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> Ni
 }
 
 /// A context's options, all of them: `#{mode, max_queue, preload, on_caller_down, stuck_after,
-/// interrupt_grace, overload, pool}`. Other keys are ignored.
+/// interrupt_grace, direct_limit, overload, pool}`. Other keys are ignored.
 fn config(owner_id: u64, options: Term) -> NifResult<Config> {
     const BAD: rustler::Error = rustler::Error::BadArg;
     let env = options.get_env();
@@ -88,6 +88,7 @@ fn config(owner_id: u64, options: Term) -> NifResult<Config> {
         on_caller_down,
         stuck_after: timeout(atoms::stuck_after())?,
         interrupt_grace: timeout(atoms::interrupt_grace())?,
+        direct_limit: Duration::from_micros(option(atoms::direct_limit())?.decode::<u32>()?.into()),
         overload_wait: match overload.decode::<Atom>() {
             Ok(refuse) if refuse == atoms::refuse() => None,
             _ => match overload.decode::<(Atom, u32)>()? {
@@ -211,6 +212,7 @@ fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
         || atoms::undefined().encode(env),
         |busy| u64::try_from(busy.as_millis()).unwrap_or(u64::MAX).encode(env),
     );
+    let (direct, direct_refused) = context.direct_counts();
     let numbers = [
         (atoms::interp_id(), context.id()),
         (atoms::thread_id(), context.native_thread_id()),
@@ -221,6 +223,8 @@ fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
         (atoms::timed_out(), counts.timed_out),
         (atoms::cancelled(), counts.cancelled),
         (atoms::quarantined(), context.abandoned_threads() as u64),
+        (atoms::direct(), direct),
+        (atoms::direct_refused(), direct_refused),
     ];
     let mut map: HashMap<Atom, Term> =
         numbers.into_iter().map(|(key, number)| (key, number.encode(env))).collect();

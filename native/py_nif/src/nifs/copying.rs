@@ -114,13 +114,35 @@ pub(crate) unsafe fn body(
 /// `term` belongs to `env`, which belongs to the current thread.
 unsafe fn weight(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<(u32, Size)> {
     // SAFETY: passed on to the caller.
+    let (weight, scale) = unsafe { weight_below(env, term, MAX_ON_SCHEDULER) }?;
+    let is_small = scale.is_small() && !scale.shares;
+    Some((weight, if is_small { Size::Small } else { Size::Any }))
+}
+
+/// Whether there is less than `most` to read.
+///
+/// # Safety
+/// As for [`weight`].
+#[inline]
+pub(super) unsafe fn is_light(env: *mut ErlNifEnv, term: ErlNifTerm, most: u32) -> bool {
+    // SAFETY: passed on to the caller.
+    unsafe { weight_below(env, term, most) }.is_some()
+}
+
+/// # Safety
+/// As for [`weight`].
+#[inline]
+unsafe fn weight_below(
+    env: *mut ErlNifEnv,
+    term: ErlNifTerm,
+    most: u32,
+) -> Option<(u32, Scale)> {
+    // SAFETY: passed on to the caller.
     let immediate = unsafe { immediate_tag(env, term) };
-    let mut scale = Scale { env, immediate, left: MAX_ON_SCHEDULER, shares: false };
+    let mut scale = Scale { env, immediate, left: most, shares: false };
     // SAFETY: as above.
     unsafe { scale.put(term, MAX_LEVELS)? };
-    let is_small = scale.is_small() && !scale.shares;
-    let size = if is_small { Size::Small } else { Size::Any };
-    Some((MAX_ON_SCHEDULER - scale.left, size))
+    Some((most - scale.left, scale))
 }
 
 /// The tag of terms that are one word, read off a request or an answer: a tuple that begins with an

@@ -8,6 +8,7 @@ mod backpressure;
 mod callbacks;
 mod contexts;
 mod copying;
+mod direct;
 mod hidden;
 mod pools;
 mod python;

@@ -1,15 +1,19 @@
 //! The NIFs that submit, cancel and interrupt requests.
 //!
-//! `submit_sync/2` and `submit/2` are on the hot path and written against the raw interface.
+//! `submit_sync/3` and `submit/2` are on the hot path and written against the raw interface.
 
 use py_runtime::context::SubmitError;
 use py_runtime::reply_state::Cancel;
 use rustler::sys::{
-    ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_make_badarg, enif_make_uint64, enif_self,
+    ErlNifEnv, ErlNifPid, ErlNifTerm, c_int, enif_get_uint64, enif_make_badarg, enif_make_uint64,
+    enif_self,
 };
 use rustler::{Atom, Encoder, Env, LocalPid, NifResult, ResourceArc, Term};
 
+use std::time::Duration;
+
 use super::copying::{self, Size};
+use crate::direct::call::DirectCall;
 use crate::request::call::{Call, ReplyMode};
 use crate::request::error::{Error, ExitReason};
 use crate::resources::contexts::{self, Context};
@@ -21,16 +25,20 @@ mod atoms {
     rustler::atoms! { ok, undefined, r#true = "true", sending, sent, not_running, spin }
 }
 
-/// `submit_sync(Ctx, Request) -> Seq | {spin, Seq} | {error, Reason}`, by a caller that waits for
-/// the reply. `spin`: the context has no other caller, so that polling for the reply may be worth
-/// it.
+/// `submit_sync(Ctx, Request, Timeout) -> Seq | {spin, Seq} | {error, Reason} | Done`, by a caller
+/// that waits for the reply. `spin`: the context has no other caller, so that polling for the reply
+/// may be worth it. `Done`: the request has been run, on this scheduler, see [`direct`]: `{ok,
+/// Value}`, `{done, Result}` or `{flush, Result}`. The timeout, in ms, is for those only.
 extern "C" fn submit_sync(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     let submit = |context: &Context, call: Call| {
         let spin = context.note_caller(to_bits(pid_term(call.caller())));
         context.submit(call).map(|seq| (seq, spin))
     };
-    // SAFETY: the VM calls this with its two arguments and the calling process's environment.
+    // SAFETY: the VM calls this with its three arguments and the calling process's environment.
     unsafe {
+        if let Some(done) = run_direct(env, argv) {
+            return done;
+        }
         let size = match copying::elsewhere(
             env,
             c"submit_sync",
@@ -45,6 +53,30 @@ extern "C" fn submit_sync(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifT
             true => tuple(env, &[atoms::spin().as_c_arg(), enif_make_uint64(env, seq)]),
             false => enif_make_uint64(env, seq),
         })
+    }
+}
+
+/// How much there is in arguments that a scheduler reads, as [`copying`] weighs it.
+const MAX_DIRECT_WEIGHT: u32 = 1000;
+
+/// Runs a request on this scheduler, if it may and can. `None`: it goes to the queue.
+///
+/// # Safety
+/// `env` is that of the running NIF call, `argv` its three arguments.
+#[inline]
+unsafe fn run_direct(env: *mut ErlNifEnv, argv: *const ErlNifTerm) -> Option<ErlNifTerm> {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        let (context, request, timeout) = (*argv, *argv.add(1), *argv.add(2));
+        let elements = elements(env, request);
+        let call = DirectCall::of(env, elements, caller(env))?;
+        if !copying::is_light(env, request, MAX_DIRECT_WEIGHT) {
+            return None;
+        }
+        let mut ms = 0;
+        let timeout =
+            (enif_get_uint64(env, timeout, &raw mut ms) != 0).then(|| Duration::from_millis(ms));
+        contexts::lookup(local_pid(env, context)?, |context| call.try_run(context, timeout))?
     }
 }
 
@@ -88,7 +120,7 @@ rustler::codegen_runtime::inventory::submit!(rustler::Nif {
 
 rustler::codegen_runtime::inventory::submit!(rustler::Nif {
     name: c"submit_sync".as_ptr(),
-    arity: 2,
+    arity: 3,
     flags: 0,
     raw_func: submit_sync,
 });

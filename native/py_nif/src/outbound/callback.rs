@@ -17,13 +17,13 @@ use std::thread::Thread;
 
 use parking_lot::Mutex;
 use py_runtime::context::Wait;
-use rustler::sys::{ErlNifPid, ErlNifTerm, enif_send};
+use rustler::sys::{ErlNifPid, ErlNifTerm};
 use rustler::{Encoder, Env, Resource, ResourceArc, Term};
 
 use crate::outbound::services::Service;
 use crate::request::call::Call;
 use crate::resources::contexts::Context;
-use crate::term::{self, SavedTerm, TermEnv, atom, binary, pid_term, to_bits, tuple};
+use crate::term::{self, SavedTerm, TermEnv, atom, binary, pid_term, send, to_bits, tuple};
 use crate::thread::host::{CallbackResult, ErlangCall};
 
 mod atoms {
@@ -180,10 +180,10 @@ impl CallbackMessage {
             pending.is_run_by(pid);
             // SAFETY: the message is a term of this environment, which it takes along if it is
             // sent, and this is no scheduler's thread.
-            let sent = unsafe { enif_send(std::ptr::null_mut(), &raw const pid, env, message) };
+            let sent = unsafe { send(pid, env, message) };
             // If not, the worker has been killed, or its service has, which may have answered
             // already.
-            if sent != 0 || reference.spend().is_none() {
+            if sent || reference.spend().is_none() {
                 return true;
             }
         }

@@ -6,9 +6,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_send};
+use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm};
 
-use crate::term::{from_bits, local_pid, pid_term, to_bits};
+use crate::term::{from_bits, local_pid, pid_term, send, to_bits};
 
 /// What a process does for Python.
 #[derive(Clone, Copy, Debug)]
@@ -30,18 +30,14 @@ impl Service {
     /// Sends a message, which empties `env`. `false`: there is no such process.
     ///
     /// # Safety
-    /// `message` belongs to `env`, which belongs to the current thread, no scheduler's.
+    /// As for [`term::send`](crate::term::send).
     pub(crate) unsafe fn send(self, env: *mut ErlNifEnv, message: ErlNifTerm) -> bool {
         let pid = PIDS[self as usize].load(Ordering::Acquire);
         if pid == 0 {
             return false;
         }
         // SAFETY: the word is that of a local pid; the rest is passed on to the caller.
-        unsafe {
-            local_pid(env, from_bits(pid)).is_some_and(|pid| {
-                enif_send(std::ptr::null_mut(), &raw const pid, env, message) != 0
-            })
-        }
+        unsafe { local_pid(env, from_bits(pid)).is_some_and(|pid| send(pid, env, message)) }
     }
 }
 

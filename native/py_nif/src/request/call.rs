@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use py_runtime::reply_state::ReplyState;
-use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_make_copy, enif_whereis_pid};
+use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_make_copy};
 
 use super::decode::{REFERENCE, RequestTerms};
 use super::error::Error;
 use super::flags::Flags;
-use crate::term::{EnvPool, TermEnv, atom, elements, is_tagged, pid_term, tuple};
+use crate::term::{EnvPool, TermEnv, atom, elements, is_tagged, pid_term, registered, tuple};
 
 /// A request, shared by the mailbox and the threads that may have to answer it.
 #[derive(Clone, Debug)]
@@ -269,20 +269,5 @@ impl Call {
             let result = error.to_term(env.as_ptr());
             self.reply(ReplyEnv::New(env), result);
         }
-    }
-}
-
-/// The process of this name.
-///
-/// Not on a scheduler: there `enif_whereis_pid` needs the calling process.
-///
-/// # Safety
-/// `name` is an atom.
-unsafe fn registered(name: ErlNifTerm) -> Option<ErlNifPid> {
-    let mut pid = std::mem::MaybeUninit::<ErlNifPid>::uninit();
-    // SAFETY: the caller vouches for the name; the pid is filled in where the answer isn't 0.
-    unsafe {
-        (enif_whereis_pid(std::ptr::null_mut(), name, pid.as_mut_ptr()) != 0)
-            .then(|| pid.assume_init())
     }
 }

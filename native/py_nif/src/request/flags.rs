@@ -26,6 +26,17 @@ pub(crate) enum Results {
     Object,
 }
 
+/// Where a call may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dispatch {
+    /// On its caller's scheduler, if its function is registered for that.
+    Registered,
+    /// On its caller's scheduler.
+    Direct,
+    /// In the queue only.
+    Queue,
+}
+
 /// What the caller wants of a request beyond its result: a sum of the bits that
 /// `py_options:call_option/3` and `py_request` set. `py_request_flags.hrl` has the same names.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +51,8 @@ impl Flags {
     const DEFER: u32 = 64;
     const TERMS: u32 = 128;
     const OBJECT: u32 = 256;
+    const DIRECT: u32 = 512;
+    const QUEUE: u32 = 1024;
 
     /// # Safety
     /// The elements are terms of `env`.
@@ -55,6 +68,15 @@ impl Flags {
     /// Whose conventions the result follows.
     pub(crate) fn values(self) -> Values {
         if self.0 & Self::ELIXIR == 0 { Values::Erlang } else { Values::Elixir }
+    }
+
+    /// Where the call may run.
+    pub(crate) fn dispatch(self) -> Dispatch {
+        match self.0 {
+            bits if bits & Self::QUEUE != 0 => Dispatch::Queue,
+            bits if bits & Self::DIRECT != 0 => Dispatch::Direct,
+            _ => Dispatch::Registered,
+        }
     }
 
     /// Whether the result shall come as a stream.

@@ -8,7 +8,7 @@ use rustler::sys::ErlNifPid;
 use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
 
 use super::contexts::Context;
-use crate::term::ProcessId;
+use crate::term::{ProcessId, calling_env};
 use crate::thread::host::MonitorProcesses;
 
 /// What a context monitors.
@@ -51,7 +51,10 @@ impl ProcessMonitor {
             users.insert(id, vec![weak]);
         }
         // Not under the lock, which the down callback takes.
-        let is_alive = this.monitor(None, &LocalPid::from_c_arg(pid)).is_some();
+        let calling = calling_env();
+        // SAFETY: not null, it is that of the running NIF call, which outlives this one.
+        let env = (!calling.is_null()).then(|| unsafe { Env::new(&calling, calling) });
+        let is_alive = this.monitor(env, &LocalPid::from_c_arg(pid)).is_some();
         if !is_alive {
             // Other contexts may have been added meanwhile.
             this.notify(id);

@@ -10,12 +10,13 @@ mod env_pool;
 mod read;
 mod word_hasher;
 
+use std::cell::Cell;
 use std::hash::{Hash, Hasher};
 use std::mem::MaybeUninit;
 
 use rustler::sys::{
     ErlNifEnv, ErlNifPid, ErlNifTerm, enif_alloc_env, enif_clear_env, enif_free_env,
-    enif_get_local_pid, enif_make_copy, enif_make_pid, enif_send,
+    enif_get_local_pid, enif_is_atom, enif_make_copy, enif_make_pid, enif_send, enif_whereis_pid,
 };
 
 pub(crate) use build::{atom, atom_map, binary, new_binary, ok, try_binary, tuple};
@@ -47,6 +48,86 @@ pub(crate) unsafe fn from_bits(bits: usize) -> ErlNifTerm {
 pub(crate) fn pid_term(pid: ErlNifPid) -> ErlNifTerm {
     // SAFETY: the environment is not looked at.
     unsafe { enif_make_pid(std::ptr::null_mut(), pid) }
+}
+
+thread_local! {
+    /// The environment of the NIF call in which Python code runs on this scheduler.
+    static CALLING: Cell<*mut ErlNifEnv> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// The environment to give to the VM's functions that ask which process calls: null on native
+/// threads, on which the VM takes that for "none". On a scheduler it must be the calling process's.
+pub(crate) fn calling_env() -> *mut ErlNifEnv {
+    CALLING.get()
+}
+
+/// Python code runs in a NIF call, on its scheduler, as long as this lives.
+pub(crate) struct Calling(*mut ErlNifEnv);
+
+impl Calling {
+    /// # Safety
+    /// `env` is that of the running NIF call, which outlives the result.
+    pub(crate) unsafe fn enter(env: *mut ErlNifEnv) -> Self {
+        Calling(CALLING.replace(env))
+    }
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        CALLING.set(self.0);
+    }
+}
+
+/// Sends a message, which empties `env`. `false`: the process is not alive.
+///
+/// # Safety
+/// `message` belongs to `env`, which is process-independent and this thread's. The thread is
+/// native, or runs Python code in a NIF call, see [`Calling`].
+pub(crate) unsafe fn send(to: ErlNifPid, env: *mut ErlNifEnv, message: ErlNifTerm) -> bool {
+    // SAFETY: passed on to the caller.
+    unsafe { enif_send(calling_env(), &raw const to, env, message) != 0 }
+}
+
+/// The process that is registered under an atom.
+///
+/// # Safety
+/// The thread is as for [`send`].
+pub(crate) unsafe fn registered(name: ErlNifTerm) -> Option<ErlNifPid> {
+    let mut pid = MaybeUninit::uninit();
+    // SAFETY: passed on to the caller; the pid is filled in where the answer isn't 0.
+    unsafe {
+        (enif_whereis_pid(calling_env(), name, pid.as_mut_ptr()) != 0).then(|| pid.assume_init())
+    }
+}
+
+/// Two names as atoms, if both are atoms or texts for which there are some.
+///
+/// # Safety
+/// The terms belong to `env`, which is this thread's.
+#[inline]
+pub(crate) unsafe fn atom_pair(
+    env: *mut ErlNifEnv,
+    one: ErlNifTerm,
+    other: ErlNifTerm,
+) -> Option<(ErlNifTerm, ErlNifTerm)> {
+    // SAFETY: passed on to the caller.
+    unsafe { Some((known_atom(env, one)?, known_atom(env, other)?)) }
+}
+
+/// A name, an atom or a text, as an atom. `None`: there is no such atom, or it is no name.
+///
+/// # Safety
+/// `term` belongs to `env`, which is this thread's.
+#[inline]
+pub(crate) unsafe fn known_atom(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<ErlNifTerm> {
+    // SAFETY: passed on to the caller; the name's bytes live as long as the term.
+    unsafe {
+        if enif_is_atom(env, term) != 0 {
+            return Some(term);
+        }
+        let name = std::str::from_utf8(inspect(env, term)?).ok()?;
+        existing_atom(env, name)
+    }
 }
 
 /// A process-independent environment, freed with its terms when dropped.
@@ -87,11 +168,11 @@ impl TermEnv {
     /// As [`send`](Self::send), of an environment that is kept. It has no terms after.
     ///
     /// # Safety
-    /// `message` is a term of this environment, no thread reads its terms any more, and this is no
-    /// scheduler's thread: there `enif_send` needs the calling process.
+    /// `message` is a term of this environment, and no thread reads its terms any more. The thread
+    /// is as for the function [`send`].
     pub(crate) unsafe fn send_terms(&self, to: ErlNifPid, message: ErlNifTerm) -> bool {
         // SAFETY: passed on to the caller.
-        unsafe { enif_send(std::ptr::null_mut(), &raw const to, self.0, message) != 0 }
+        unsafe { send(to, self.0, message) }
     }
 }
 

@@ -59,8 +59,34 @@ pub(crate) trait MonitorProcesses {
     fn demonitor(&self, processes: &mut dyn Iterator<Item = ProcessId>);
 }
 
+/// What a job has done that it may not do on a scheduler, where it would have to be done in no
+/// time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// It has taken too long.
+    Slow,
+    /// Its thread has waited.
+    Waits,
+    /// It has printed or logged.
+    Output,
+    /// It has called an Erlang function.
+    Callback,
+    /// It has a coroutine for a result.
+    Coroutine,
+    /// The module of its function isn't imported yet. It has done nothing.
+    NotImported,
+}
+
 /// The job that runs.
 pub(crate) trait JobControl {
+    /// Whether it may wait for anything. On a scheduler it may not.
+    fn may_wait(&self) -> bool {
+        true
+    }
+
+    /// Notes what it has done that it may not do on a scheduler. The first counts.
+    fn note_unfit(&self, why: Unfit);
+
     /// Whether it may wait for one more call of an Erlang function.
     fn check_depth(&self, limit: u32) -> Result<(), WaitError>;
 
@@ -109,6 +135,8 @@ pub(crate) enum CallError {
     Interrupted(WaitError),
     /// There is no process that would run the function.
     NotRunning,
+    /// The job may not wait.
+    CannotWait,
 }
 
 /// A call by a thread that is no context's.

@@ -29,6 +29,8 @@ pub struct Config {
     pub interrupt_grace: Option<Duration>,
     /// Where its thread is counted if it is stuck.
     pub quarantine: Arc<Quarantine>,
+    /// How long a direct run may take, see [`crate::context::direct`].
+    pub direct_limit: Duration,
     /// How long callers may wait for capacity in a full queue. `None`: they are refused.
     pub overload_wait: Option<Duration>,
 }

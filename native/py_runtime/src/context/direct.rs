@@ -327,7 +327,9 @@ impl<J: Job> Context<J> {
     }
 
     /// The context dies: so does the direct run that goes on.
-    pub(super) fn kill_direct(self: &Arc<Self>) {
+    pub(super) fn kill_direct(self: &Arc<Self>, why: J::ExitReason) {
+        // The first reason counts.
+        let _ = self.exit_reason.set(why);
         self.stop_direct(Status::ContextDied);
     }
 

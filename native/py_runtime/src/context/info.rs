@@ -47,6 +47,16 @@ impl<J: Job> Context<J> {
         self.mailbox.load() + usize::from(self.direct.is_running())
     }
 
+    /// How long a direct run may take.
+    pub fn direct_limit(&self) -> Duration {
+        self.config.direct_limit
+    }
+
+    /// Why it was killed or replaced, if it was.
+    pub fn exit_reason(&self) -> Option<J::ExitReason> {
+        self.exit_reason.get().cloned()
+    }
+
     /// How many jobs were run directly, and how many were to be and went to the queue.
     pub fn direct_counts(&self) -> (u64, u64) {
         self.direct.counts()

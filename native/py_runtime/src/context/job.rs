@@ -22,7 +22,7 @@ pub trait Job: Clone + Send + Sync + 'static {
     type Notice: std::fmt::Debug + Send + 'static;
 
     /// Why a context is gone, as its callers learn.
-    type ExitReason: Clone + Send + 'static;
+    type ExitReason: Clone + std::fmt::Debug + Send + Sync + 'static;
 
     /// The reason when the thread ends on its own, which is a bug of ours.
     fn thread_ended() -> Self::ExitReason;

@@ -94,6 +94,8 @@ pub struct Context<J: Job> {
     config: Config,
     mailbox: Mailbox<J, Control<J::Notice>>,
     direct: DirectState,
+    /// Why it was killed or replaced, for a direct run that goes on then.
+    exit_reason: OnceLock<J::ExitReason>,
     handles: HandleTable,
     exports: Arc<ExportTable>,
     housekeeping: HousekeepingState,
@@ -145,6 +147,7 @@ impl<J: Job> Context<J> {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             mailbox: Mailbox::new(config.max_queue),
             direct: DirectState::default(),
+            exit_reason: OnceLock::new(),
             handles: HandleTable::default(),
             exports: Arc::default(),
             housekeeping: HousekeepingState::default(),
@@ -283,7 +286,7 @@ impl<J: Job> Context<J> {
                 context.interrupt_in_background(Target::Job(seq));
             });
         }
-        self.kill_direct();
+        self.kill_direct(why);
         if self.housekeeping.kill() {
             self.interrupt_now(Target::Housekeeping);
         }

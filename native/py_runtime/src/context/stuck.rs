@@ -102,7 +102,7 @@ impl<J: Job> Context<J> {
                     context.interrupt_in_background(Target::Job(seq));
                 });
             }
-            self.kill_direct();
+            self.kill_direct(why.clone());
             if self.housekeeping.kill() {
                 self.interrupt_now(Target::Housekeeping);
             }

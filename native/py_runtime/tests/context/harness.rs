@@ -251,6 +251,7 @@ pub(crate) fn config(mode: Mode) -> Config {
         stuck_after: None,
         interrupt_grace: Some(Duration::from_millis(20)),
         quarantine: Arc::new(Quarantine::new(usize::MAX)),
+        direct_limit: Duration::from_micros(200),
         overload_wait: None,
     }
 }

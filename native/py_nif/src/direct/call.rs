@@ -4,7 +4,6 @@
 //! thread is woken, no message is sent.
 
 use std::cell::Cell;
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use py_runtime::job::Outcome;
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_consume_timeslice};
 
 use super::permits::{self, Permit, Way};
+use super::probation::Measurement;
 use crate::convert::DeferredDrop;
 use crate::erlang_module::current_job;
 use crate::exec;
@@ -110,14 +110,14 @@ impl<'a> DirectCall<'a> {
             Way::DirectMeasured => true,
             Way::Probation | Way::Queue => return None,
         };
-        let cpu_began = measures.then(cpu_time);
+        let measurement = measures.then(Measurement::begin);
         // SAFETY: passed on to the caller.
         let run = unsafe { self.run(context, timeout) }?;
         let (took, limit) = (run.took, context.direct_limit());
         if let Some(why) = run.value.unfit {
             permit.misbehaved(why);
-        } else if let Some(began) = cpu_began {
-            permit.measured(cpu_time().saturating_sub(began), limit);
+        } else if let Some(measurement) = measurement {
+            permit.measured(measurement.end(limit));
         } else if took > limit {
             permit.overran();
         }
@@ -164,7 +164,8 @@ impl<'a> DirectCall<'a> {
         let has_output = output.has_output();
         if has_output {
             output.flush_all();
-            unfit = unfit.or(Some(Unfit::Output));
+            // It has noted before that it would have had to wait for that.
+            unfit = unfit.filter(|why| *why != Unfit::Waits).or(Some(Unfit::Output));
         }
         let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
         Some((Done { result, has_output, unfit }, outcome))
@@ -202,17 +203,6 @@ struct Done {
     has_output: bool,
     /// It has done what it may not do on a scheduler.
     unfit: Option<Unfit>,
-}
-
-/// This thread's CPU time so far.
-fn cpu_time() -> Duration {
-    let mut time = MaybeUninit::<libc::timespec>::zeroed();
-    // SAFETY: filled in by the call; all zeros is a valid value, too.
-    let time = unsafe {
-        libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, time.as_mut_ptr());
-        time.assume_init()
-    };
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// A direct call, as the code that it runs sees it: it can't wait for anything.

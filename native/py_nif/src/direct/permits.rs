@@ -1,10 +1,13 @@
 //! The functions whose calls may run on their callers' schedulers, and how each has done so far.
 //!
-//! A permit begins on probation: calls run in the queue and are measured. After [`CLEAN_CALLS`] in
-//! turn that were short and needed nothing but Python, calls run directly. One that takes longer
-//! than its context's limit then puts the function under suspicion: wall time says little on a busy
-//! machine, so the next calls are measured by their thread's CPU clock, and the median decides. A
+//! A permit begins on probation: calls run in the queue and are measured. If nearly all of the
+//! first ones are short and need nothing but Python, calls run directly. One that takes longer than
+//! its context's limit then puts the function under suspicion: the next calls are measured, too. A
 //! function whose permit is revoked is on probation again after a pause, which doubles each time.
+//!
+//! What is measured is CPU time and how often the thread has slept, see
+//! [`probation`](super::probation): a thread that is scheduled out is late for nothing. On a busy
+//! machine these are too much for a good function now and then, so a few calls may be.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -18,10 +21,13 @@ use rustler::sys::ErlNifTerm;
 use crate::term::to_bits;
 use crate::thread::host::Unfit;
 
-/// How many calls in turn prove a function.
-pub(crate) const CLEAN_CALLS: u32 = 32;
-/// How many calls are measured by the CPU clock after one that took too long.
-const SUSPECT_CALLS: usize = 16;
+/// How many calls are measured on probation, and how many of them may be slow or wait.
+const PROBATION_CALLS: u32 = 32;
+const MAX_UNFIT_ON_PROBATION: u32 = 8;
+/// How many calls are measured after one that took too long, and how many of them may be slow or
+/// wait.
+const SUSPECT_CALLS: u32 = 16;
+const MAX_UNFIT_UNDER_SUSPICION: u32 = 8;
 /// How long a permit is revoked for the first time, and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
@@ -34,7 +40,7 @@ const MAX_PERMITS: usize = 4096;
 pub(crate) enum Way {
     /// On the scheduler.
     Direct,
-    /// On the scheduler, measured by the CPU clock.
+    /// On the scheduler, measured.
     DirectMeasured,
     /// In the queue, measured.
     Probation,
@@ -67,10 +73,9 @@ pub(crate) struct Permit {
 
 #[derive(Debug)]
 struct Record {
-    /// Calls in turn that were fit, while on probation.
-    clean: u32,
-    /// CPU times, while under suspicion.
-    times: Vec<Duration>,
+    /// Calls that were measured in this phase, and how many were slow or waited.
+    calls: u32,
+    unfit: u32,
     /// Why it was last revoked, and until when.
     revoked: Option<(Unfit, Instant)>,
     pause: Duration,
@@ -78,7 +83,7 @@ struct Record {
 
 impl Permit {
     fn new() -> Self {
-        let record = Record { clean: 0, times: Vec::new(), revoked: None, pause: FIRST_PAUSE };
+        let record = Record { calls: 0, unfit: 0, revoked: None, pause: FIRST_PAUSE };
         Permit {
             is_registered: AtomicBool::new(false),
             phase: AtomicU8::new(PROBATION),
@@ -104,25 +109,32 @@ impl Permit {
         if !is_over {
             return Way::Queue;
         }
-        record.clean = 0;
-        self.phase.store(PROBATION, Ordering::Relaxed);
+        self.enter(&mut record, PROBATION);
         Way::Probation
     }
 
-    /// A call on probation has ended.
-    pub(crate) fn proved(&self, unfit: Option<Unfit>) {
+    /// A call that was measured has ended.
+    #[cold]
+    pub(crate) fn measured(&self, unfit: Option<Unfit>) {
         let mut record = self.record.lock();
-        if self.phase.load(Ordering::Relaxed) != PROBATION {
-            return;
-        }
+        let (calls, most) = match self.phase.load(Ordering::Relaxed) {
+            PROBATION => (PROBATION_CALLS, MAX_UNFIT_ON_PROBATION),
+            SUSPECT => (SUSPECT_CALLS, MAX_UNFIT_UNDER_SUSPICION),
+            _ => return,
+        };
+        record.calls += 1;
         match unfit {
-            Some(why) => self.revoke(&mut record, why),
-            None => {
-                record.clean += 1;
-                if record.clean >= CLEAN_CALLS {
-                    self.phase.store(DIRECT, Ordering::Relaxed);
+            Some(why @ (Unfit::Slow | Unfit::Waits)) => {
+                record.unfit += 1;
+                if record.unfit > most {
+                    return self.revoke(&mut record, why);
                 }
             }
+            Some(why) => return self.revoke(&mut record, why),
+            None => (),
+        }
+        if record.calls >= calls {
+            self.enter(&mut record, DIRECT);
         }
     }
 
@@ -131,28 +143,13 @@ impl Permit {
     pub(crate) fn overran(&self) {
         let mut record = self.record.lock();
         if self.phase.load(Ordering::Relaxed) == DIRECT {
-            record.times.clear();
-            self.phase.store(SUSPECT, Ordering::Relaxed);
+            self.enter(&mut record, SUSPECT);
         }
     }
 
-    /// A direct call under suspicion has taken so much CPU time.
-    #[cold]
-    pub(crate) fn measured(&self, time: Duration, limit: Duration) {
-        let mut record = self.record.lock();
-        if self.phase.load(Ordering::Relaxed) != SUSPECT {
-            return;
-        }
-        record.times.push(time);
-        if record.times.len() < SUSPECT_CALLS {
-            return;
-        }
-        record.times.sort_unstable();
-        if record.times[SUSPECT_CALLS / 2] > limit {
-            self.revoke(&mut record, Unfit::Slow);
-        } else {
-            self.phase.store(DIRECT, Ordering::Relaxed);
-        }
+    fn enter(&self, record: &mut Record, phase: u8) {
+        (record.calls, record.unfit) = (0, 0);
+        self.phase.store(phase, Ordering::Relaxed);
     }
 
     /// A direct call has done what it may not do on a scheduler.
@@ -164,7 +161,7 @@ impl Permit {
     fn revoke(&self, record: &mut Record, why: Unfit) {
         record.revoked = Some((why, Instant::now() + record.pause));
         record.pause = (record.pause * 2).min(MAX_PAUSE);
-        self.phase.store(REVOKED, Ordering::Relaxed);
+        self.enter(record, REVOKED);
     }
 
     fn shown(&self) -> Shown {
@@ -231,8 +228,8 @@ pub(crate) fn register(module: ErlNifTerm, function: ErlNifTerm) -> bool {
     permit.is_registered.store(true, Ordering::Relaxed);
     let mut record = permit.record.lock();
     if permit.phase.load(Ordering::Relaxed) == REVOKED {
-        (record.clean, record.pause, record.revoked) = (0, FIRST_PAUSE, None);
-        permit.phase.store(PROBATION, Ordering::Relaxed);
+        (record.pause, record.revoked) = (FIRST_PAUSE, None);
+        permit.enter(&mut record, PROBATION);
     }
     true
 }

@@ -4,7 +4,7 @@
 //! wait, prints nothing, calls no Erlang function and gives no coroutine.
 
 use std::mem::MaybeUninit;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustler::sys::ErlNifTerm;
 
@@ -14,12 +14,31 @@ use crate::request::flags::{Dispatch, Flags};
 use crate::term::atom_pair;
 use crate::thread::host::Unfit;
 
-/// A call that is measured.
+/// What is measured of a call: this thread's CPU time, and how often it has slept.
+pub(super) struct Measurement {
+    time: Duration,
+    waits: i64,
+}
+
+impl Measurement {
+    pub(super) fn begin() -> Self {
+        Measurement { time: cpu_time(), waits: waits() }
+    }
+
+    /// What makes the call unfit, if anything does.
+    pub(super) fn end(self, limit: Duration) -> Option<Unfit> {
+        if waits() != self.waits {
+            return Some(Unfit::Waits);
+        }
+        (cpu_time().saturating_sub(self.time) > limit).then_some(Unfit::Slow)
+    }
+}
+
+/// A call that is measured in the queue.
 pub(crate) struct Probation {
     module: ErlNifTerm,
     function: ErlNifTerm,
-    began: Instant,
-    waits: i64,
+    measurement: Measurement,
     limit: Duration,
 }
 
@@ -47,25 +66,30 @@ impl Probation {
                 permits::with_registered(module, function, |permit| Some(permit.way()))
             }
         };
-        let began = Instant::now();
-        (is_measured == Some(Way::Probation)).then(|| Probation {
-            module,
-            function,
-            began,
-            waits: waits(),
-            limit,
+        (is_measured == Some(Way::Probation)).then(|| {
+            let measurement = Measurement::begin();
+            Probation { module, function, measurement, limit }
         })
     }
 
     /// Ends. `unfit`: what it has done that it may not do.
     pub(crate) fn end(self, unfit: Option<Unfit>) {
-        let Probation { module, function, began, waits: before, limit } = self;
-        let is_slow = began.elapsed() > limit / 2;
-        let unfit = unfit
-            .or_else(|| (waits() != before).then_some(Unfit::Waits))
-            .or_else(|| is_slow.then_some(Unfit::Slow));
-        permits::with(module, function, |permit| permit.proved(unfit));
+        let Probation { module, function, measurement, limit } = self;
+        // Half of what a direct call may take: the scheduler's caches are colder.
+        let unfit = unfit.or_else(|| measurement.end(limit / 2));
+        permits::with(module, function, |permit| permit.measured(unfit));
     }
+}
+
+/// This thread's CPU time so far.
+fn cpu_time() -> Duration {
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: filled in by the call; all zeros is a valid value, too.
+    let time = unsafe {
+        libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, time.as_mut_ptr());
+        time.assume_init()
+    };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// How often this thread has slept.

@@ -10,7 +10,7 @@ mod map;
 mod slice;
 mod streams;
 
-use py_runtime::exception::{Exception, TracebacksWanted};
+use py_runtime::exception::{self, Exception, TracebacksWanted};
 use py_runtime::object::Object;
 use rustler::sys::{ErlNifEnv, ErlNifTerm};
 
@@ -127,6 +127,9 @@ impl Executor<'_> {
         } else {
             self.job.control.note_unfit(Unfit::Coroutine);
             if !self.job.control.may_wait() {
+                // It has not begun, and is not missed.
+                drop(value.call_method0(self.py, c"close"));
+                exception::clear(self.py);
                 return Err(Error::Python(Exception::new("RuntimeError", COROUTINE)));
             }
             Reply::Value(self.awaited(value)?)

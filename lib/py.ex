@@ -60,6 +60,9 @@ defmodule Py do
     * `:on_caller_down` - `:interrupt` or `:finish`: what happens to the call if this process dies;
       `stream/4` takes only `:interrupt`, `map/4` does not take it.
 
+    * `:dispatch` - `:direct` or `:queue`: where the call may run, see
+      `PyContextRouter.register_direct/2`. Only `call/4` takes it.
+
   Any other option is an `ArgumentError`.
   """
 
@@ -75,6 +78,7 @@ defmodule Py do
   @exec_options @options -- [:result]
   @call_options [:kwargs | @options]
   @map_options @call_options -- [:on_caller_down]
+  @waiting_call_options [:dispatch | @call_options]
   @stream_options [:read_ahead | @call_options -- [:timeout]]
 
   # The names that Elixir gives to the file of code without a file.
@@ -96,7 +100,7 @@ defmodule Py do
   """
   @spec call(name(), name(), [term()], keyword()) :: {:ok, term()} | {:error, reason()}
   def call(module, function, args \\ [], options \\ []) do
-    {target, kwargs, rest} = call_options(options, @call_options)
+    {target, kwargs, rest} = call_options(options, @waiting_call_options)
     apply(:py, :call, target ++ [name!(module), name!(function), args!(args), kwargs, rest])
   end
 

@@ -38,6 +38,7 @@ defmodule PyContextRouter do
     * `:on_caller_down` - `:interrupt` (the default) or `:finish`;
     * `:interrupt_grace` - ms that an interrupted job may clean up before it is interrupted again;
       1 000;
+    * `:direct_limit` - microseconds that a call may take which runs on its caller's scheduler;
     * `:stuck_after` - ms that an interrupted job may take to end before its context is replaced;
       5 000;
     * `:route` - `:spread` (the default): a call of `Py` goes to another context while its
@@ -225,6 +226,29 @@ defmodule PyContextRouter do
   @doc "Removes a function's registration. Idempotent."
   @spec unregister_pool(name(), name()) :: :ok
   defdelegate unregister_pool(module, func), to: :py_context_router
+
+  @doc """
+  Permits calls of a short Python function to run on their callers' schedulers.
+
+  A permission, not a promise: see `:py_context_router.register_direct/2` and the page "direct".
+
+      iex> PyContextRouter.register_direct(:math, :sqrt)
+      :ok
+      iex> {{:math, :sqrt}, :probation} in PyContextRouter.list_direct()
+      true
+      iex> PyContextRouter.unregister_direct(:math, :sqrt)
+      :ok
+  """
+  @spec register_direct(name(), name()) :: :ok
+  defdelegate register_direct(module, func), to: :py_context_router
+
+  @doc "Takes the permission back. Idempotent."
+  @spec unregister_direct(name(), name()) :: :ok
+  defdelegate unregister_direct(module, func), to: :py_context_router
+
+  @doc "The functions that are registered for direct calls, and how they do."
+  @spec list_direct() :: [{{atom(), atom()}, :py_nif.direct_phase()}]
+  defdelegate list_direct(), to: :py_context_router
 
   @doc "The pool that a function is registered for, else its module's, else `:default`."
   @spec lookup_pool(name(), name()) :: pool()

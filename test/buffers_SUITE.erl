@@ -341,6 +341,7 @@ copied_on(Function, Request, Ctx) ->
     end.
 
 submitted(submit_cast, Ctx, Request) -> py_nif:submit_cast(Ctx, Request, py_async);
+submitted(submit_sync, Ctx, Request) -> py_nif:submit_sync(Ctx, Request, infinity);
 submitted(Function, Ctx, Request) -> py_nif:Function(Ctx, Request).
 
 %% The functions of py_nif that a fun runs on dirty schedulers, as the VM's trace tells.

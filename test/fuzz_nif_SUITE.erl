@@ -86,7 +86,7 @@ eval() ->
 %% The context ends with the process that has it.
 handle() ->
     Options = #{mode => worker, max_queue => 10, preload => [], on_caller_down => interrupt,
-                stuck_after => 5_000, interrupt_grace => 1_000,
+                stuck_after => 5_000, interrupt_grace => 1_000, direct_limit => 200,
                 overload => refuse, pool => undefined},
     py_nif:context_start(make_ref(), Options).
 
@@ -175,6 +175,7 @@ result(submit_cast, Ctx, Request) ->
     true = not is_reference(RequestId) orelse py_nif:request_is_settled(RequestId),
     _ = test_helpers:messages(),
     ok;
+result(submit_sync, Ctx, Request) -> answer(py_nif:submit_sync(Ctx, Request, infinity));
 result(Function, Ctx, Request) -> answer(py_nif:Function(Ctx, Request)).
 
 answer({spin, Seq}) -> answer(Seq);

@@ -50,7 +50,8 @@ layers(py_runtime) ->
 layers(py_nif) ->
     [{lib, [nifs]},
      {nifs, [job]},
-     {job, [outbound, exec, erlang_module]},
+     {job, [direct]},
+     {direct, [outbound, exec, erlang_module]},
      {outbound, [resources]},
      %% Implements traits of the two below, so that these need not know of handles and contexts.
      {resources, [thread]},

@@ -7,7 +7,8 @@ the_defaults_are_the_documented_ones_test() ->
     ?assertEqual({ok, #{contexts => Schedulers, mode => worker, max_queue => 10_000,
                         preload => undefined, venv => undefined, shutdown => 5_000,
                         stuck_after => 5_000,
-                        interrupt_grace => 1_000, overload => refuse, route => spread,
+                        interrupt_grace => 1_000, direct_limit => 200, overload => refuse,
+                        route => spread,
                         on_caller_down => interrupt}},
                  py_options:pool(#{})).
 
@@ -20,6 +21,7 @@ a_single_context_has_no_number_of_contexts_test() ->
 given_values_are_kept_test() ->
     Given = #{contexts => 3, mode => owngil, max_queue => infinity, preload => <<"x = 1">>,
               venv => <<"/srv/venv">>, shutdown => 0, stuck_after => 1, interrupt_grace => 0,
+              direct_limit => 1,
               overload => {wait, 10}, on_caller_down => finish, route => affinity},
     ?assertEqual({ok, Given}, py_options:pool(Given)).
 
@@ -46,6 +48,8 @@ a_bad_value_is_named_test_() ->
                          {stuck_after, 0}, {stuck_after, never}, {stuck_after, 1 bsl 32},
                          {interrupt_grace, -1}, {interrupt_grace, 1.0}, {interrupt_grace, never},
                          {interrupt_grace, 1 bsl 32},
+                         {direct_limit, 0}, {direct_limit, 100_001}, {direct_limit, 1.0},
+                         {direct_limit, infinity},
                          {on_caller_down, kill}, {overload, wait}, {overload, {wait, -1}},
                          {route, random}]].
 

@@ -25,11 +25,12 @@ defmodule Py.Pool do
     * `:contexts` - the number of contexts; one per scheduler by default;
     * `:mode` - `:worker`, `:subinterp` or `:owngil`;
     * and `:preload`, `:venv`, `:max_queue`, `:shutdown`, `:on_caller_down`, `:stuck_after`,
-      `:interrupt_grace`, `:overload`, `:route`, see `t::py_context_router.start_opts/0`.
+      `:interrupt_grace`, `:direct_limit`, `:overload`, `:route`, see
+      `t::py_context_router.start_opts/0`.
   """
 
   @options [:name, :contexts, :mode, :preload, :venv, :max_queue, :shutdown] ++
-             [:on_caller_down, :stuck_after, :interrupt_grace, :overload, :route]
+             [:on_caller_down, :stuck_after, :interrupt_grace, :direct_limit, :overload, :route]
 
   @doc "The child specification of a pool, for a supervisor."
   @spec child_spec(keyword()) :: Supervisor.child_spec()

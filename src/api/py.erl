@@ -60,14 +60,16 @@
                      traceback => boolean(),
                      values => erlang | elixir,
                      on_caller_down => interrupt | finish,
-                     result => auto | term | object}.
+                     result => auto | term | object,
+                     dispatch => direct | queue}.
 %% `kwargs': keyword arguments. `timeout': in ms. `env': whose variables are used: the calling
 %% process's (`process', the default), the context's own (`none'), or those of an environment made
 %% by `py_context:create_local_env/1'. `traceback': whether an exception comes with its traceback.
 %% `values': with `elixir', `None' is `nil' and a handle on an object the struct `Py.Object' in
 %% the result, at any depth; with `erlang', the default, they are `none' and a reference.
 %% `on_caller_down': what becomes of the call when the calling process dies. `result': as in
-%% `py_context:call_options()'; of streams, for each item; not of `exec'.
+%% `py_context:call_options()'; of streams, for each item; not of `exec'. `dispatch': where the call
+%% may run, of `call' only, see `py_context_router:register_direct/2'.
 -type result() :: {ok, term()} | {error, error()}.
 -type error() :: py_context:error()
                | {pool_not_started, py_context_router:pool_name()}
@@ -182,7 +184,7 @@ spawn_call(A, B, C, D, E) ->
 
 -spec spawned(py_args:parsed()) -> reference().
 spawned(Parsed) ->
-    case py_args:complete(Parsed) of
+    case py_args:complete_queued(Parsed) of
         {ok, Request} ->
             py_async:spawn_call(Request, py_args:limit(Parsed));
         {error, _} = Error ->
@@ -230,7 +232,7 @@ cast(A, B, C, D, E) ->
 
 -spec forgotten(py_args:parsed()) -> ok | {error, error()}.
 forgotten(Parsed) ->
-    case py_args:complete(Parsed) of
+    case py_args:complete_queued(Parsed) of
         {ok, Request} -> py_async:cast(py_request:survive_caller(Request), py_args:limit(Parsed));
         {error, _} = Error -> Error
     end.
@@ -354,7 +356,7 @@ stream_eval(A, B) ->
 
 -spec collected(py_args:parsed()) -> {ok, [term()]} | {error, error()}.
 collected(Parsed) ->
-    case py_args:complete(Parsed) of
+    case py_args:complete_queued(Parsed) of
         {ok, Request} -> py_stream:collect(Request);
         {error, _} = Error -> Error
     end.
@@ -438,7 +440,7 @@ stream_open(A, B, C, D, E) ->
 
 -spec opened(py_args:parsed()) -> {ok, py_stream:stream()} | {error, error()}.
 opened(Parsed) ->
-    case py_args:complete(Parsed) of
+    case py_args:complete_queued(Parsed) of
         {ok, Request} -> py_stream:open(Request);
         {error, _} = Error -> Error
     end.

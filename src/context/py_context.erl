@@ -517,7 +517,9 @@ is_subinterp(Ctx) ->
 %% one); `thread_id' (the OS's); `state' (`idle', `busy', `stuck' or `closing'); `queue' (jobs
 %% waiting) and `max_queue'; `busy_ms' (how long the running job has been running, or
 %% `undefined'); and how its jobs ended: `done', `failed', `timed_out', `cancelled' (interrupted,
-%% or their callers were gone); `quarantined' (its former threads that are stuck in C code).
+%% or their callers were gone); `quarantined' (its former threads that are stuck in C code);
+%% `direct' (calls that ran on their callers' schedulers), `direct_refused' (those that might have,
+%% but something wasn't free).
 -spec info(pid()) -> map() | {error, {context_died, term()}}.
 info(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
     case alive_or_died(py_nif:context_info(Ctx)) of

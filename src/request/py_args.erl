@@ -7,7 +7,7 @@
 %% the former.
 -module(py_args).
 
--export([call/1, map/1, eval/1, exec/1, complete/1, limit/1]).
+-export([call/1, map/1, eval/1, exec/1, complete/1, complete_queued/1, limit/1]).
 -export([calls/2, complete_each/2, complete_stream/1]).
 
 -export_type([parsed/0]).
@@ -163,6 +163,12 @@ arguments(_Args, N, All) -> ?BADARG(All, {argument, N, <<"not a list of argument
 complete({Request, Options}) when Options =:= #{} -> {ok, Request};
 complete({Request, Options}) -> py_request:with_options(Request, Options).
 
+%% The same of a request whose caller doesn't wait for it, so that it can't be dispatched directly.
+-spec complete_queued(parsed()) ->
+    {ok, py_request:request()} | {error, {bad_option, {term(), term()}}}.
+complete_queued({_Request, #{dispatch := Where}}) -> {error, {bad_option, {dispatch, Where}}};
+complete_queued(Parsed) -> complete(Parsed).
+
 %% The time limit that was given, of a call that nobody waits for.
 -spec limit(parsed()) -> timeout().
 limit({_Request, #{timeout := Timeout}}) -> Timeout;
@@ -222,7 +228,7 @@ complete_stream({_Request, #{on_caller_down := finish}}) ->
     %% No process would take the items.
     {error, {bad_option, {on_caller_down, finish}}};
 complete_stream({Request, #{read_ahead := N} = Options}) when is_integer(N), N > 0 ->
-    case complete({Request, maps:remove(read_ahead, Options)}) of
+    case complete_queued({Request, maps:remove(read_ahead, Options)}) of
         {ok, Complete} -> {ok, Complete, N};
         {error, _} = Error -> Error
     end;

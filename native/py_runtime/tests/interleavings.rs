@@ -14,6 +14,7 @@ use loom::thread;
 
 use py_runtime::handoff::Handoff;
 use py_runtime::mailbox::{Mailbox, NestedNext, NestedPolicy, Next};
+use py_runtime::owner_lock::OwnerLock;
 use py_runtime::reply_state::{Cancel, ReplyState};
 use py_runtime::wait_queue::WaitQueue;
 use py_runtime::wakeup::Wakeup;
@@ -669,4 +670,69 @@ fn a_thread_that_hands_off_lets_one_of_two_have_it_first() {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| use_gil(3));
+}
+
+// The lock that a context's thread lends: one at a time holds it, and the owner gets it back.
+
+/// Enters a place where only one thread may be.
+fn alone(inside: &AtomicBool) {
+    assert!(!inside.swap(true, Ordering::SeqCst), "two hold the lock");
+    thread::yield_now();
+    inside.store(false, Ordering::SeqCst);
+}
+
+#[test]
+fn a_lent_lock_has_one_holder_and_comes_back_to_its_owner() {
+    loom::model(|| {
+        let (lock, inside) = (Arc::new(OwnerLock::new()), Arc::new(AtomicBool::new(false)));
+        let borrow = || {
+            let (lock, inside) = (Arc::clone(&lock), Arc::clone(&inside));
+            thread::spawn(move || {
+                if lock.try_borrow() {
+                    alone(&inside);
+                    lock.give_back();
+                }
+            })
+        };
+        let borrowers = [borrow(), borrow()];
+        lock.release();
+        lock.acquire();
+        alone(&inside);
+        for borrower in borrowers {
+            borrower.join().unwrap();
+        }
+        assert!(!lock.is_borrowed());
+        assert!(!lock.try_borrow(), "the owner has it");
+    });
+}
+
+#[test]
+fn a_borrower_sees_what_was_queued_before_it_or_the_owner_runs_it_first() {
+    // The order of one caller's jobs: after a job was queued, a direct run begins only once the
+    // owner has taken it and lent the lock again.
+    loom::model(|| {
+        let lock = Arc::new(OwnerLock::new());
+        let (queued, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let owner = {
+            let (lock, queued, done) = (Arc::clone(&lock), Arc::clone(&queued), Arc::clone(&done));
+            thread::spawn(move || {
+                lock.release();
+                if queued.load(Ordering::Relaxed) > 0 {
+                    lock.acquire();
+                    done.store(true, Ordering::Relaxed);
+                    queued.store(0, Ordering::Relaxed);
+                    lock.release();
+                }
+            })
+        };
+        queued.store(1, Ordering::Relaxed);
+        if lock.try_borrow() {
+            // The caller checks again when it has the lock, see `Context::run_direct`.
+            if queued.load(Ordering::Relaxed) == 0 {
+                assert!(done.load(Ordering::Relaxed), "it has overtaken its own job");
+            }
+            lock.give_back();
+        }
+        owner.join().unwrap();
+    });
 }

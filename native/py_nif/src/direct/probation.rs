@@ -102,6 +102,6 @@ fn waits() -> i64 {
     // SAFETY: filled in by the call; all zeros is a valid value, too.
     unsafe {
         libc::getrusage(WHO, usage.as_mut_ptr());
-        usage.assume_init().ru_nvcsw.into()
+        usage.assume_init().ru_nvcsw
     }
 }

@@ -26,8 +26,8 @@ use executor::Executor;
 use map::Map;
 
 /// For the caller of a function that has given no coroutine before.
-const COROUTINE: &str = "a call that runs on its caller's scheduler can't run a coroutine; from now \
-                         on this one doesn't run there";
+const COROUTINE: &str = "a call that runs on its caller's scheduler can't run a coroutine; from \
+                         now on this one doesn't run there";
 
 /// The reply to an operation.
 enum Reply {

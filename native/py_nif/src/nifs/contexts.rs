@@ -20,7 +20,8 @@ mod atoms {
         ok, error, undefined, infinity, worker, subinterp, owngil, system_limit, not_stuck,
         id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
         preload, on_caller_down, finish, stuck_after, interrupt_grace, stuck, pool, quarantined,
-        overload, direct_limit, direct, direct_refused, done, failed, timed_out, cancelled, idle, busy, closing, python_interp,
+        overload, direct_limit, direct, direct_refused,
+        done, failed, timed_out, cancelled, idle, busy, closing, python_interp,
         held_objects, refuse, wait, interrupt,
     }
 }

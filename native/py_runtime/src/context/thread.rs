@@ -247,23 +247,7 @@ impl<J: Job> Context<J> {
         }
     }
 
-    /// Waits until there is something in the mailbox. Meanwhile callers may run jobs themselves.
-    fn wait_for_work(self: &Arc<Self>, loop_state: &LoopState<'_, J::Local>) {
-        let lends = self.lends();
-        if lends {
-            self.prepare_to_lend(loop_state);
-        }
-        loop_state.idle(|| {
-            let _lent = lends.then(|| self.lend());
-            self.wake_waiters(self.config.max_queue);
-            loop_state.spin.borrow_mut().wait_until(|| !self.mailbox.looks_empty(), || self.park());
-        });
-        if lends {
-            self.resume_after_lending(loop_state);
-        }
-    }
-
-    fn park(&self) {
+    pub(super) fn park(&self) {
         if self.waiters.is_empty() {
             self.mailbox.park();
         } else {

@@ -204,7 +204,7 @@ unsafe fn end_state(state: *mut ffi::PyThreadState) {
 }
 
 /// A new state in the main interpreter for this thread, which may use a stack that isn't its own
-/// while it is attached. `None`: there is no memory, or CPython can't be told of that stack.
+/// while it is attached. `None`: there is no memory, or CPython can't be informed of that stack.
 pub(crate) fn new_main_state_here() -> Option<*mut ffi::PyThreadState> {
     // SAFETY: Python runs, and its main interpreter is never ended.
     let state = unsafe { new_state(InterpreterPtr::main()) }.ok()?;

@@ -1,12 +1,12 @@
-//! Telling CPython where the stack of a thread ends.
+//! Informing CPython where the stack of a thread ends.
 //!
 //! Up to 3.13 CPython counts levels of recursion. From 3.14 on it compares addresses with the
-//! limits of the thread's own stack, unless it was told of another one:
+//! limits of the thread's own stack, unless it was informed of another one:
 //! `PyUnstable_ThreadState_SetStackProtection`, which not every 3.14 has.
 
 use pyo3_ffi as ffi;
 
-/// Tells CPython of this thread's large stack. `false`: it can't be told.
+/// Informs CPython of this thread's large stack. `false`: there is no way to.
 ///
 /// # Safety
 /// The state is alive and this thread's.
@@ -15,7 +15,7 @@ pub(super) unsafe fn set(_: *mut ffi::PyThreadState) -> bool {
     true
 }
 
-/// Tells CPython of this thread's large stack. `false`: it can't be told.
+/// Informs CPython of this thread's large stack. `false`: there is no way to.
 ///
 /// # Safety
 /// The state is alive and this thread's.

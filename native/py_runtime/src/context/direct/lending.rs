@@ -1,0 +1,79 @@
+//! The context's thread lends the context while it waits for work.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::IN_USE;
+use super::state::DirectState;
+use crate::boot::python_threads;
+use crate::context::Context;
+use crate::context::job::Job;
+use crate::context::loop_state::LoopState;
+use crate::cpython::context_variables::ContextVariables;
+use crate::gil::users;
+use crate::interpreter::mode::Mode;
+
+/// The context is lent from here to the drop, by its own thread.
+struct Lent<'a>(&'a DirectState);
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.0.lock.acquire();
+    }
+}
+
+impl<J: Job> Context<J> {
+    /// Waits until there is something in the mailbox. Meanwhile callers may run jobs themselves.
+    pub(in crate::context) fn wait_for_work(
+        self: &Arc<Self>,
+        loop_state: &LoopState<'_, J::Local>,
+    ) {
+        let lends = self.lends();
+        if lends {
+            self.prepare_to_lend(loop_state);
+        }
+        loop_state.idle(|| {
+            let _lent = lends.then(|| self.lend());
+            self.wake_waiters(self.config.max_queue);
+            loop_state.spin.borrow_mut().wait_until(|| !self.mailbox.looks_empty(), || self.park());
+        });
+        if lends {
+            self.resume_after_lending(loop_state);
+        }
+    }
+
+    /// Whether its thread lends the context while it has nothing to do.
+    fn lends(&self) -> bool {
+        let is_supported = self.config.mode == Mode::Worker && !cfg!(Py_GIL_DISABLED);
+        is_supported && IN_USE.load(Ordering::Relaxed)
+    }
+
+    /// The context's thread is about to wait, and still attached.
+    fn prepare_to_lend(&self, loop_state: &LoopState<'_, J::Local>) {
+        let py = loop_state.interpreter.attached();
+        users::note_python_threads(python_threads::any(py));
+        let variables = loop_state.variables.get_or_init(|| ContextVariables::copy_current(py));
+        variables.exit(py);
+        let direct = &self.direct;
+        direct
+            .namespace
+            .store(std::ptr::from_ref(loop_state.namespace).cast_mut(), Ordering::Relaxed);
+        direct
+            .local
+            .store(std::ptr::from_ref(loop_state.local).cast_mut().cast(), Ordering::Relaxed);
+        direct.variables.store(std::ptr::from_ref(variables).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Lends the context until the result is dropped. By its own thread, detached.
+    fn lend(&self) -> Lent<'_> {
+        self.direct.lock.release();
+        Lent(&self.direct)
+    }
+
+    /// The context's thread has the context back, and is attached.
+    fn resume_after_lending(&self, loop_state: &LoopState<'_, J::Local>) {
+        if let Some(variables) = loop_state.variables.get() {
+            variables.enter(loop_state.interpreter.attached());
+        }
+    }
+}

@@ -28,8 +28,8 @@
               callback_ref/0, in_flight/0, submitted/0, direct_phase/0]).
 
 -nifs([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1, submit_sync/3,
-       direct_register/2, direct_unregister/2, direct_list/0, submit/2, submit_next/2, cancel/2, interrupt/1,
-       object_context/1, reference_context/1, context_start/2, submit_async/2, submit_cast/3,
+       direct_register/2, direct_unregister/2, direct_list/0, submit/2, submit_next/2, cancel/2,
+       interrupt/1, object_context/1, reference_context/1, context_start/2, submit_async/2, submit_cast/3,
        cancel_request/1, request_is_settled/1, contexts/0, process_ref/1, process_of_ref/1,
        context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
        context_take_over/2, quarantined/1, pool_new/3, pool_close/1, pool_is_closed/1,

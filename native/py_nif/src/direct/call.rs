@@ -239,6 +239,10 @@ impl JobControl for DirectControl {
         false
     }
 
+    fn is_stopped(&self) -> bool {
+        false
+    }
+
     fn note_raised(&self) {}
 
     fn send_before_reply(&self, send: &mut dyn FnMut()) {

@@ -29,15 +29,15 @@
 
 -nifs([boot/2, run_atexit/0, version/0, build_executable/0, check_mode/1, submit_sync/3,
        direct_register/2, direct_unregister/2, direct_list/0, submit/2, submit_next/2, cancel/2,
-       interrupt/1, object_context/1, reference_context/1, context_start/2, submit_async/2, submit_cast/3,
-       cancel_request/1, request_is_settled/1, contexts/0, process_ref/1, process_of_ref/1,
-       context_drain/1, context_close/2, context_kill/2, context_info/1, context_replace/3,
-       context_take_over/2, quarantined/1, pool_new/3, pool_close/1, pool_is_closed/1,
-       submit_as_waiter/2, wait_for_capacity/3, cancel_wait/2, wake_next_waiter/1, pool_set/3,
-       pool_drain_slot/2, pool_resize/2, pool_context/1, pool_context/2, pool_route/1,
-       pool_route/2, pool_contexts/1, scheduler_id/0, hide/1, reveal/1, locate/3,
-       register_service/1, ack/4, set_callback_names/1, set_log_level/1, log_caught_up/0,
-       callback_new_ref/0, callback_worker_idle/2, callback_answer_and_idle/2,
+       interrupt/1, object_context/1, reference_context/1, context_start/2, submit_async/2,
+       submit_cast/3, cancel_request/1, request_is_settled/1, contexts/0, process_ref/1,
+       process_of_ref/1, context_drain/1, context_close/2, context_kill/2, context_info/1,
+       context_replace/3, context_take_over/2, quarantined/1, pool_new/3, pool_close/1,
+       pool_is_closed/1, submit_as_waiter/2, wait_for_capacity/3, cancel_wait/2,
+       wake_next_waiter/1, pool_set/3, pool_drain_slot/2, pool_resize/2, pool_context/1,
+       pool_context/2, pool_route/1, pool_route/2, pool_contexts/1, scheduler_id/0, hide/1,
+       reveal/1, locate/3, register_service/1, ack/4, set_callback_names/1, set_log_level/1,
+       log_caught_up/0, callback_new_ref/0, callback_worker_idle/2, callback_answer_and_idle/2,
        callback_worker_leave/1, callback_begin/1, callback_answer/2]).
 
 -opaque handle() :: reference().

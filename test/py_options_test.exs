@@ -19,6 +19,7 @@ defmodule PyOptionsTest do
       on_caller_down: :finish,
       stuck_after: 4_321,
       interrupt_grace: 321,
+      direct_limit: 300,
       route: :affinity,
       overload: {:wait, 100},
       venv: nil

@@ -357,10 +357,10 @@ a_module_that_is_not_imported_is_imported_in_the_queue(Config) ->
 large_arguments_go_to_the_queue(Config) ->
     Ctx = ctx(Config),
     prove(Ctx, kind, [[1]]),
-    Large = lists:seq(1, 5000),
-    ?assertNot(is_direct(Ctx, fun() ->
-        ?assertEqual({ok, <<"list">>}, py_context:call(Ctx, fast, kind, [Large]))
-    end)).
+    [?assertNot(is_direct(Ctx, fun() ->
+         ?assertEqual({ok, Type}, py_context:call(Ctx, fast, kind, [Large]))
+     end)) || {Large, Type} <- [{lists:seq(1, 5000), <<"list">>},
+                                {binary:copy(<<"x">>, 1_000_000), <<"str">>}]].
 
 pools_route_and_dispatch(Config) ->
     Ctx = ctx(Config),

@@ -48,6 +48,8 @@ const MAX_COPIED_BINARY: usize = 64;
 /// asked; most are keys and hashes.
 const FLOAT: u32 = 2;
 const BITSTRING: u32 = 4;
+/// How many bytes are read in the time that a word takes.
+const BYTES_PER_WEIGHT: usize = 64;
 const LONG_INTEGER: u32 = 32;
 
 /// How much there is to copy.
@@ -119,7 +121,8 @@ unsafe fn weight(env: *mut ErlNifEnv, term: ErlNifTerm) -> Option<(u32, Size)> {
     Some((weight, if is_small { Size::Small } else { Size::Any }))
 }
 
-/// Whether there is less than `most` to read.
+/// Whether there is less than `most` to read, bytes included, which aren't copied where a request
+/// is.
 ///
 /// # Safety
 /// As for [`weight`].
@@ -132,14 +135,11 @@ pub(super) unsafe fn is_light(env: *mut ErlNifEnv, term: ErlNifTerm, most: u32) 
 /// # Safety
 /// As for [`weight`].
 #[inline]
-unsafe fn weight_below(
-    env: *mut ErlNifEnv,
-    term: ErlNifTerm,
-    most: u32,
-) -> Option<(u32, Scale)> {
+unsafe fn weight_below(env: *mut ErlNifEnv, term: ErlNifTerm, most: u32) -> Option<(u32, Scale)> {
     // SAFETY: passed on to the caller.
     let immediate = unsafe { immediate_tag(env, term) };
-    let mut scale = Scale { env, immediate, left: most, shares: false };
+    let weighs_bytes = most < MAX_ON_SCHEDULER;
+    let mut scale = Scale { env, immediate, left: most, shares: false, weighs_bytes };
     // SAFETY: as above.
     unsafe { scale.put(term, MAX_LEVELS)? };
     Some((most - scale.left, scale))
@@ -178,6 +178,8 @@ struct Scale {
     left: u32,
     /// Whether there was a binary that the copy shares. Looked for in what may be small.
     shares: bool,
+    /// Whether the bytes of a binary count.
+    weighs_bytes: bool,
 }
 
 impl Scale {
@@ -233,7 +235,11 @@ impl Scale {
     /// # Safety
     /// As for [`put`](Self::put), of a bitstring.
     unsafe fn put_bitstring(&mut self, term: ErlNifTerm) -> Option<()> {
-        if self.is_small() {
+        if self.weighs_bytes {
+            // SAFETY: passed on to the caller.
+            let bytes = unsafe { inspect(self.env, term) }.map_or(0, <[u8]>::len);
+            self.take(u32::try_from(bytes / BYTES_PER_WEIGHT).unwrap_or(u32::MAX))?;
+        } else if self.is_small() {
             // SAFETY: passed on to the caller.
             let bytes = unsafe { inspect(self.env, term) };
             self.shares |= bytes.is_none_or(|bytes| bytes.len() > MAX_COPIED_BINARY);

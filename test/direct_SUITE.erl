@@ -486,7 +486,7 @@ a_revoked_function_is_measured_again_later(Config) ->
     Ctx = ctx(Config),
     ok = py_context_router:register_direct(fast, sometimes_slow),
     [{ok, 20_000} = py_context:call(Ctx, fast, sometimes_slow, [20_000])
-     || _ <- lists:seq(1, 32)],
+     || _ <- lists:seq(1, 9)],
     ?assertEqual({revoked, slow}, phase(fast, sometimes_slow)),
     eventually(fun() ->
         {ok, 1} = py_context:call(Ctx, fast, sometimes_slow, [1]),
@@ -642,15 +642,16 @@ many_callers_on_many_contexts_get_their_own_results(Config) ->
 with_one_scheduler_nothing_waits_for_itself(_Config) ->
     Program =
         "{ok, _} = application:ensure_all_started(py_context_router),"
-        "{ok, C} = py_context:new(#{mode => worker}),"
+        "{ok, C} = py_context:new(#{mode => worker, direct_limit => 10000}),"
         "ok = py_context:exec(C, <<\"import logging\\n"
         "def f(n):\\n"
         "  if n: print(n); logging.warning(n); logging.getLogger('x').isEnabledFor(10)\\n"
         "  return n\">>),"
         "Call = fun(N) -> {ok, N} = py_context:call(C, '__main__', f, [N], #{},"
         "                                           #{dispatch => direct}) end,"
-        "[Call(0) || _ <- lists:seq(1, 100)],"
-        "true = maps:get(direct, py_context:info(C)) > 0,"
+        "Prove = fun F() ->"
+        "    Call(0), maps:get(direct, py_context:info(C)) > 0 orelse F() end,"
+        "Prove(),"
         "[Call(N) || N <- lists:seq(1, 100)],"
         "io:format(\"fine~n\"), halt().",
     Ebin = filename:dirname(code:which(py)),

@@ -9,6 +9,7 @@
          the_changelog_begins_with_what_is_unreleased/1]).
 -export([the_map_has_every_source_file/1, the_words_of_the_glossary_are_used/1,
          no_word_is_a_metaphor/1, no_line_is_too_long/1, a_long_file_says_why/1]).
+-export([every_test_case_is_in_a_list/1, every_group_is_in_a_list/1]).
 
 %% Characters of a line.
 -define(MAX_COLUMNS, 100).
@@ -40,7 +41,7 @@ all() ->
     [the_version_stands_in_one_place, the_workflow_has_the_cells_of_the_matrix,
      the_changelog_begins_with_what_is_unreleased, the_map_has_every_source_file,
      the_words_of_the_glossary_are_used, no_word_is_a_metaphor, no_line_is_too_long,
-     a_long_file_says_why].
+     a_long_file_says_why, every_test_case_is_in_a_list, every_group_is_in_a_list].
 
 init_per_suite(Config) ->
     [{root, root(proplists:get_value(data_dir, Config))} | Config].
@@ -114,6 +115,62 @@ section(Title, Text) ->
     [Section] = [Section || Section <- re:split(Text, "(?m)^## ", [{return, list}, unicode]),
                             lists:prefix(Title ++ "\n", Section)],
     Section.
+
+%% ------------------------------------------------------------------ the lists of the suites
+
+%% A test case is a function of Config. So is many a helper, which other functions call. A function
+%% without arguments may be a list. One of these that no other function of the suite mentions is
+%% never run.
+every_test_case_is_in_a_list(_Config) ->
+    ?assertEqual([], [{Suite, Name} || {Suite, Functions} <- suites(),
+                                       {Name, Clauses} <- Functions,
+                                       takes_config(Clauses), not is_called_by_ct(Name),
+                                       not is_mentioned(Name, Functions)]).
+
+%% [{Suite, [{Function, Clauses}]}]
+suites() ->
+    Beams = filelib:wildcard(filename:join(filename:dirname(code:which(?MODULE)), "*_SUITE.beam")),
+    ?assert(length(Beams) > 10),
+    [{Suite, [{Name, Clauses} || {function, _, Name, _Arity, Clauses} <- Forms]}
+     || Beam <- Beams,
+        {ok, {Suite, [{abstract_code, {_, Forms}}]}} <- [beam_lib:chunks(Beam, [abstract_code])]].
+
+takes_config([{clause, _, [], _, _} | _]) -> true;
+takes_config([{clause, _, [{var, _, 'Config'}], _, _} | _]) -> true;
+takes_config([{clause, _, [{var, _, '_Config'}], _, _} | _]) -> true;
+takes_config(_Clauses) -> false.
+
+is_called_by_ct(Name) ->
+    lists:member(Name, [suite, all, groups, init_per_suite, end_per_suite]).
+
+is_mentioned(Name, Functions) ->
+    lists:any(fun({Other, Clauses}) -> Other =/= Name andalso has_atom(Name, Clauses) end,
+              Functions).
+
+has_atom(Name, {atom, _, Name}) -> true;
+has_atom(Name, {function, Name, _Arity}) -> true;
+has_atom(Name, Form) when is_tuple(Form) -> has_atom(Name, tuple_to_list(Form));
+has_atom(Name, [First | Rest]) -> has_atom(Name, First) orelse has_atom(Name, Rest);
+has_atom(_Name, _Form) -> false.
+
+%% A mode's group is defined for each mode, and run where the linked Python has it.
+every_group_is_in_a_list(_Config) ->
+    Modes = [worker, subinterp, owngil],
+    ?assertEqual([], [{Suite, Group} || {Suite, Functions} <- suites(),
+                                        lists:keymember(groups, 1, Functions),
+                                        Group <- unlisted(Suite:all(), Suite:groups()) -- Modes]).
+
+unlisted(All, Groups) ->
+    [element(1, Group) || Group <- Groups] -- listed(All, Groups).
+
+listed(Items, Groups) ->
+    lists:flatmap(fun({group, Name}) -> [Name | listed_in(Name, Groups)];
+                     ({group, Name, _Options}) -> [Name | listed_in(Name, Groups)];
+                     (_Case) -> []
+                  end, Items).
+
+listed_in(Name, Groups) ->
+    listed(lists:last(tuple_to_list(lists:keyfind(Name, 1, Groups))), Groups).
 
 %% ------------------------------------------------------------------ words and sizes
 

@@ -17,6 +17,9 @@ all() ->
     ++ [what_a_leader_that_never_answers_is_asked_is_bounded,
         nothing_reaches_the_standard_output_of_the_vm,
         output_is_left_alone_if_asked_to,
+        what_is_written_to_the_original_streams_is_not_lost,
+        closed_descriptors_break_nothing,
+        levels_of_loggers_are_settings,
         a_new_vm_shows_reports_of_the_library_and_pythons_records_if_asked_to,
         the_signal_of_children_is_left_alone_if_asked_to].
 

@@ -117,9 +117,9 @@ fn a_busy_context_hands_the_gil_off_to_another_that_waits() {
 fn of_two_busy_contexts_neither_starves() {
     in_each_mode(|mode| {
         let jobs = 20_000;
-        // Between threads that each have a GIL the kernel chooses, and may have others to care for.
-        let tries = if mode.shares_gil() { 1 } else { 5 };
-        let neither_starves = (0..tries).any(|_| {
+        // The kernel chooses between threads that each have a GIL. On a busy machine it also
+        // decides whether the thread that a GIL is handed off to runs in time.
+        let neither_starves = (0..5).any(|_| {
             let others = race(mode, jobs);
             println!("when one had done {jobs}, the other had done {others}");
             others > jobs / 4

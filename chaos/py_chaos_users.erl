@@ -11,6 +11,7 @@
 -spec actions() -> [{atom(), Weight :: pos_integer(), fun((py_chaos:world()) -> outcome())}].
 actions() ->
     [{call, 10, fun(W) -> expect({ok, 4.0}, py_context:call(context(W), math, sqrt, [16])) end},
+     {direct, 10, fun direct/1},
      {echo, 10, fun echo/1},
      {eval, 6, fun eval/1},
      {exec_and_raise, 3, fun raise/1},
@@ -353,6 +354,12 @@ routing(#{pools := Pools} = World) ->
         error:badarg -> {failed, died}
     end.
 
+%% On the scheduler, where that is free.
+-spec direct(py_chaos:world()) -> outcome().
+direct(World) ->
+    expect({ok, 4.0}, py_context:call(context(World), math, sqrt, [16], #{},
+                                      #{dispatch => one_of([direct, direct, queue])})).
+
 -spec registration(py_chaos:world()) -> outcome().
 registration(#{pools := Pools}) ->
     %% The registry may be restarting.
@@ -360,6 +367,8 @@ registration(#{pools := Pools}) ->
         ok = py_context_router:register_pool(one_of(Pools), math, one_of([sqrt, sin, cos])),
         true = is_atom(py_context_router:lookup_pool(math, sqrt)),
         ok = py_context_router:unregister_pool(math, one_of([sqrt, sin, cos])),
+        ok = py_context_router:register_direct(builtins, one_of([abs, len])),
+        ok = py_context_router:unregister_direct(builtins, one_of([abs, len])),
         ok
     catch
         exit:_ -> {failed, died}

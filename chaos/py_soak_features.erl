@@ -66,6 +66,8 @@ frequent(9, _N, Ctx) -> py_context:exec(Ctx, <<"y = [1, 2, 3]">>);
 frequent(10, N, Ctx) ->
     expect({ok, N + 1},
            py_context:eval(Ctx, <<"__import__('erlang').call('soak_add', n)">>, #{n => N}));
+frequent(11, N, Ctx) ->
+    expect({ok, N}, py_context:call(Ctx, builtins, abs, [-N], #{}, #{dispatch => direct}));
 frequent(_, N, Ctx) -> expect({ok, N}, py_context:call(Ctx, builtins, abs, [-N])).
 
 %% Features that cost more, and run rarely.

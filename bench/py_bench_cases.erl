@@ -1,12 +1,13 @@
 %% The cases and their targets.
 -module(py_bench_cases).
 
--export([all/0, run/2, in_new_vms/1]).
+-export([all/0, run/2, in_new_vms/1, rate/3]).
 
 -spec all() -> [{atom(), What :: string()}].
 all() ->
     [{get_context, "py_context_router:get_context/0, bound and unbound, less the loop's cost"},
      {call, "one caller, one py_context:call(Ctx, math, sqrt, [2.0]) after the other"},
+     {direct, "calls on their callers' schedulers, beside a message to a process and back"},
      {eval, "one caller, py_context:eval(Ctx, <<\"1+1\">>)"},
      {callers, "calls/s of 1, 10, 50, 200 callers that each route and call, and their fairness"},
      {bytes, "16 MB of bytes there and back, copied and not"},
@@ -42,6 +43,8 @@ run(call, Scale) ->
     {ok, 2.0} = py_context:call(Ctx, math, sqrt, [4.0]),
     short("math.sqrt", fun() -> {ok, _} = py_context:call(Ctx, math, sqrt, [2.0]) end,
           {at_most, 3_000}, Scale);
+run(direct, Scale) ->
+    py_bench_direct:calls(Scale);
 run(eval, Scale) ->
     Ctx = py_context_router:get_context(),
     {ok, 2} = py_context:eval(Ctx, <<"1+1">>),
@@ -126,6 +129,12 @@ rate_target(_) -> none.
 -spec show_rate(number()) -> iodata().
 show_rate(Rate) ->
     io_lib:format("~bk/s", [round(Rate / 1_000)]).
+
+%% Calls per second of so many callers.
+-spec rate(pos_integer(), Ms :: pos_integer(), fun(() -> {ok, float()})) -> float().
+rate(N, Ms, Call) ->
+    {Rate, _Least} = window(N, Ms, Call),
+    Rate.
 
 %% Calls per second, and the least-served caller's share of the mean.
 -spec window(pos_integer(), pos_integer(), fun(() -> {ok, float()})) -> {float(), float()}.

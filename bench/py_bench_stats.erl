@@ -1,7 +1,7 @@
 %% Timing and statistics, for any kind of work.
 -module(py_bench_stats).
 
--export([latency/3, durations/4, over_rounds/1, loop/3, rounds/2, in_process/1, timed/1]).
+-export([latency/3, durations/4, over_rounds/1, loop/3, mean/2, rounds/2, in_process/1, timed/1]).
 -export([summary/1, percentile/2, median/1]).
 -export([duration/1, size/1, row/3, row/4, figure/4]).
 
@@ -63,6 +63,16 @@ per_turn(Loop, Turns, Rounds) ->
                                       Ns / Turns
                                   end)
                    end).
+
+%% ns per call of `Fun', called so many times.
+-spec mean(fun(() -> term()), pos_integer()) -> float().
+mean(Fun, Turns) ->
+    {Ns, _} = in_process(fun() -> timed(fun() -> repeat(Fun, Turns) end) end),
+    Ns / Turns.
+
+-spec repeat(fun(() -> term()), non_neg_integer()) -> ok.
+repeat(_Fun, 0) -> ok;
+repeat(Fun, N) -> _ = Fun(), repeat(Fun, N - 1).
 
 %% In ns; timer:tc only knows that unit from OTP 26 on.
 -spec timed(fun(() -> Result)) -> {non_neg_integer(), Result}.

@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustler::sys::ErlNifTerm;
 
-use crate::term::to_bits;
+use crate::term::{BuildWordHasher, to_bits};
 use crate::thread::host::Unfit;
 
 /// How many calls are measured on probation, and how many of them may be slow or wait.
@@ -177,7 +177,9 @@ impl Permit {
 /// The words of two atoms, of a module and a function.
 type Key = (usize, usize);
 
-static PERMITS: LazyLock<ArcSwap<HashMap<Key, Arc<Permit>>>> = LazyLock::new(ArcSwap::default);
+type Permits = HashMap<Key, Arc<Permit>, BuildWordHasher>;
+
+static PERMITS: LazyLock<ArcSwap<Permits>> = LazyLock::new(ArcSwap::default);
 
 /// Whether any function is permitted, or ever was.
 static ANY: AtomicBool = AtomicBool::new(false);

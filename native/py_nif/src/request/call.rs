@@ -198,6 +198,7 @@ impl Call {
     /// # Safety
     /// `result` is a term of `env`, and this is no scheduler's thread: there `enif_send` needs the
     /// calling process.
+    #[inline(never)] // bin/instructions counts it.
     pub(crate) unsafe fn reply(&self, env: ReplyEnv<'_>, result: ErlNifTerm) -> bool {
         if !self.0.state.claim_reply() {
             return false;

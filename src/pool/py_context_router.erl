@@ -523,7 +523,7 @@ name(_Name, N, Called) ->
 -spec register_direct(Module :: atom() | binary(), Func :: atom() | binary()) -> ok.
 register_direct(Module, Func) ->
     Called = {?MODULE, register_direct, [Module, Func]},
-    Names = {atom(name(Module, 1, Called)), atom(name(Func, 2, Called))},
+    Names = {atom(Module, 1, Called), atom(Func, 2, Called)},
     ok = py_app:ensure_started_or_exit(),
     case py_nif:direct_register(element(1, Names), element(2, Names)) of
         ok -> ok;
@@ -534,7 +534,7 @@ register_direct(Module, Func) ->
 -spec unregister_direct(Module :: atom() | binary(), Func :: atom() | binary()) -> ok.
 unregister_direct(Module, Func) ->
     Called = {?MODULE, unregister_direct, [Module, Func]},
-    Names = {atom(name(Module, 1, Called)), atom(name(Func, 2, Called))},
+    Names = {atom(Module, 1, Called), atom(Func, 2, Called)},
     ok = py_app:ensure_started_or_exit(),
     py_nif:direct_unregister(element(1, Names), element(2, Names)).
 
@@ -548,9 +548,15 @@ list_direct() ->
     lists:sort(py_nif:direct_list()).
 
 %% Python looks names up by atoms. Those of registered functions are few.
--spec atom(py_registry:name()) -> atom().
-atom(Name) when is_atom(Name) -> Name;
-atom(Name) -> binary_to_atom(Name).
+-spec atom(atom() | binary(), pos_integer(), py_error:called()) -> atom().
+atom(Name, N, Called) ->
+    case name(Name, N, Called) of
+        Atom when is_atom(Atom) -> Atom;
+        Binary ->
+            try binary_to_atom(Binary)
+            catch error:system_limit -> ?BADARG(Called, {argument, N, <<"too long for an atom">>})
+            end
+    end.
 
 %% ------------------------------------------------------------------ observing
 

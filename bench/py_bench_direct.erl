@@ -10,7 +10,6 @@ calls(#{samples := Samples, rounds := Rounds} = Scale) ->
     ok = py_context:exec(Ctx, <<"def add(a, b): return a + b">>),
     Functions = [{'__main__', add, [1, 2]}, {math, sqrt, [2.0]}],
     ok = lists:foreach(fun(Function) -> prove(Ctx, Function) end, Functions),
-    {ok, [_ | _] = Contexts} = py_context_router:start_pool(bench_direct, #{mode => worker}),
     Server = spawn_link(fun serve/0),
     Echo = fun() -> ask(Server) end,
     Ways = [{"message to a process and back", Echo}
@@ -23,13 +22,11 @@ calls(#{samples := Samples, rounds := Rounds} = Scale) ->
     Measured = py_bench_stats:rounds(Rounds, Round),
     Rows = lists:append([rows(N, Name, Measured)
                          || {N, {Name, _}} <- lists:enumerate(Ways)]),
-    Callers = [throughput(N, Scale) || N <- [1, 50]],
+    Callers = lists:append([throughput(Mode, Scale) || Mode <- modes()]),
     unlink(Server),
     exit(Server, kill),
     ok = lists:foreach(fun({M, F, _}) -> py_context_router:unregister_direct(M, F) end, Functions),
-    ok = py_context_router:stop_pool(bench_direct),
     ok = py_context:destroy(Ctx),
-    true = length(Contexts) > 0,
     Rows ++ Callers.
 
 %% The time, and its ratio to the first of the same round.
@@ -79,13 +76,25 @@ serve() ->
     receive {From, Ref} -> From ! {Ref, ok} end,
     serve().
 
-%% Calls/s of many callers, each in its scheduler's context.
--spec throughput(pos_integer(), py_bench:scale()) -> py_bench:row().
-throughput(N, #{window_ms := Window, rounds := Rounds}) ->
+-spec modes() -> [py_context:context_mode()].
+modes() ->
+    [worker] ++ [owngil || py:owngil_supported()].
+
+%% Calls/s of one and of many callers, each in its scheduler's context.
+-spec throughput(py_context:context_mode(), py_bench:scale()) -> [py_bench:row()].
+throughput(Mode, Scale) ->
+    {ok, _} = py_context_router:start_pool(bench_direct, #{mode => Mode}),
+    Rows = [throughput(Mode, N, Scale) || N <- [1, 50]],
+    ok = py_context_router:stop_pool(bench_direct),
+    Rows.
+
+-spec throughput(py_context:context_mode(), pos_integer(), py_bench:scale()) -> py_bench:row().
+throughput(Mode, N, #{window_ms := Window, rounds := Rounds}) ->
     Call = fun() ->
         {ok, _} = py_context:call(py_context_router:get_context(bench_direct), math, sqrt, [2.0])
     end,
     Rates = py_bench_stats:rounds(Rounds, fun() -> py_bench_cases:rate(N, Window, Call) end),
     Show = fun(Rate) -> io_lib:format("~bk/s", [round(Rate / 1000)]) end,
-    py_bench_stats:row([integer_to_list(N), " callers, math.sqrt"], py_bench_stats:summary(Rates),
+    Work = io_lib:format("~b callers, math.sqrt, ~s", [N, Mode]),
+    py_bench_stats:row(Work, py_bench_stats:summary(Rates),
                        none, Show).

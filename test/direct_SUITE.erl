@@ -4,7 +4,8 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
--export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
+-export([all/0, groups/0, suite/0, init_per_suite/1, end_per_suite/1]).
+-export([init_per_group/2, end_per_group/2]).
 -export([init_per_testcase/2, end_per_testcase/2]).
 -compile([export_all, nowarn_export_all]).
 
@@ -105,31 +106,40 @@ suite() ->
     [{timetrap, {seconds, 60}}].
 
 all() ->
+    [{group, Mode} || Mode <- [worker | own()]]
+    ++ [beside_a_neighbour_that_computes_calls_go_to_the_queue,
+        with_one_scheduler_nothing_waits_for_itself, bad_names_are_named].
+
+groups() ->
+    [{Mode, [], each()} || Mode <- [worker, owngil]].
+
+%% The modes, beside `worker', of contexts that take direct calls.
+own() ->
+    {ok, _} = application:ensure_all_started(py_context_router),
+    {ok, {Major, Minor}} = py:eval(<<"__import__('sys').version_info[:2]">>),
+    [owngil || {Major, Minor} =:= {3, 12} orelse {Major, Minor} =:= {3, 13}].
+
+each() ->
     [values_and_errors_are_as_those_of_the_queue, a_traceback_is_that_of_the_queue
-    ,it_runs_on_the_callers_scheduler, python_sees_the_caller, handles_are_those_of_the_context
-    ,environments_are_those_of_the_queue, binaries_name_the_same_function
-    ,keyword_arguments_and_options_are_heeded, order_of_one_caller_is_kept
-    ,a_function_proves_itself_first, unregistered_it_runs_in_the_queue
-    ,an_option_permits_or_forbids_it_for_one_call, bad_names_are_named
-    ,a_module_that_is_not_imported_is_imported_in_the_queue, large_arguments_go_to_the_queue
-    ,pools_route_and_dispatch
-    ,a_function_that_begins_to_take_long_is_revoked, one_call_that_takes_long_revokes_nothing
-    ,a_function_that_begins_to_sleep_is_revoked, a_scheduler_that_is_preempted_revokes_nothing
-    ,a_limit_is_an_option_of_the_context
-    ,what_prints_has_arrived_with_the_result_and_runs_in_the_queue_then
-    ,what_logs_has_arrived_with_the_result_and_runs_in_the_queue_then
-    ,what_calls_erlang_is_refused_once_and_runs_in_the_queue_then
-    ,what_gives_a_coroutine_is_refused_once_and_runs_in_the_queue_then
-    ,what_is_unfit_never_becomes_direct, a_revoked_function_is_measured_again_later
-    ,messages_are_sent_in_the_name_of_the_caller
-    ,an_endless_call_is_interrupted, an_endless_call_is_stopped_by_its_timeout
-    ,deep_recursion_is_an_exception
-    ,contexts_stop_and_resize_under_direct_calls
-    ,beside_python_threads_calls_go_to_the_queue
-    ,beside_a_neighbour_that_computes_calls_go_to_the_queue
-    ,decimals_have_the_precision_of_the_context, garbage_in_cycles_is_collected
-    ,schedulers_go_offline_and_come_back, many_callers_on_many_contexts_get_their_own_results
-    ,with_one_scheduler_nothing_waits_for_itself].
+     ,it_runs_on_the_callers_scheduler, python_sees_the_caller, handles_are_those_of_the_context
+     ,environments_are_those_of_the_queue, binaries_name_the_same_function
+     ,keyword_arguments_and_options_are_heeded, order_of_one_caller_is_kept
+     ,a_function_proves_itself_first, unregistered_it_runs_in_the_queue
+     ,an_option_permits_or_forbids_it_for_one_call
+     ,a_module_that_is_not_imported_is_imported_in_the_queue, large_arguments_go_to_the_queue
+     ,pools_route_and_dispatch, a_function_that_begins_to_take_long_is_revoked
+     ,one_call_that_takes_long_revokes_nothing, a_function_that_begins_to_sleep_is_revoked
+     ,a_scheduler_that_is_preempted_revokes_nothing, a_limit_is_an_option_of_the_context
+     ,what_prints_has_arrived_with_the_result_and_runs_in_the_queue_then
+     ,what_logs_has_arrived_with_the_result_and_runs_in_the_queue_then
+     ,what_calls_erlang_is_refused_once_and_runs_in_the_queue_then
+     ,what_gives_a_coroutine_is_refused_once_and_runs_in_the_queue_then
+     ,what_is_unfit_never_becomes_direct, a_revoked_function_is_measured_again_later
+     ,messages_are_sent_in_the_name_of_the_caller, an_endless_call_is_interrupted
+     ,an_endless_call_is_stopped_by_its_timeout, deep_recursion_is_an_exception
+     ,contexts_stop_and_resize_under_direct_calls, beside_python_threads_calls_go_to_the_queue
+     ,decimals_have_the_precision_of_the_context, garbage_in_cycles_is_collected
+     ,schedulers_go_offline_and_come_back, many_callers_on_many_contexts_get_their_own_results].
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(py_context_router),
@@ -138,8 +148,14 @@ init_per_suite(Config) ->
 end_per_suite(_Config) ->
     ok = application:stop(py_context_router).
 
+init_per_group(Mode, Config) ->
+    [{mode, Mode} | Config].
+
+end_per_group(_Mode, _Config) ->
+    ok.
+
 init_per_testcase(_Case, Config) ->
-    {ok, Ctx} = py_context:new(#{mode => worker, direct_limit => ?LIMIT}),
+    {ok, Ctx} = py_context:new(#{mode => mode(Config), direct_limit => ?LIMIT}),
     ok = py_context:exec(Ctx, <<?MODULE_SOURCE>>),
     [{ctx, Ctx} | Config].
 
@@ -151,6 +167,16 @@ end_per_testcase(_Case, Config) ->
 
 ctx(Config) ->
     ?config(ctx, Config).
+
+mode(Config) ->
+    proplists:get_value(mode, Config, worker).
+
+%% A pool whose contexts have the module.
+start_pool(N, Config) ->
+    Options = #{contexts => N, mode => mode(Config), preload => <<?MODULE_SOURCE>>,
+                direct_limit => ?LIMIT},
+    {ok, Contexts} = py_context_router:start_pool(direct_pool, Options),
+    Contexts.
 
 %% ------------------------------------------------------------------ helpers
 
@@ -245,7 +271,7 @@ handles_are_those_of_the_context(Config) ->
     {ok, Object} = direct(Ctx, new, []),
     ?assertEqual(Ctx, py_context:context_of(Object)),
     ?assertEqual({ok, <<"object">>}, direct(Ctx, kind, [Object])),
-    {ok, Other} = py_context:new(#{mode => worker}),
+    {ok, Other} = py_context:new(#{mode => mode(Config)}),
     {ok, Foreign} = py_context:eval(Other, <<"object()">>),
     Queued = py_context:call(Ctx, fast, kind, [Foreign], #{}, #{dispatch => queue}),
     ?assertEqual(Queued, direct(Ctx, kind, [Foreign])),
@@ -364,7 +390,7 @@ large_arguments_go_to_the_queue(Config) ->
 
 pools_route_and_dispatch(Config) ->
     Ctx = ctx(Config),
-    {ok, Contexts} = py_context_router:start_pool(direct_pool, 2),
+    Contexts = start_pool(2, Config),
     ok = py_context_router:register_pool(direct_pool, fast),
     prove(Ctx, add, [1, 2]),
     Direct = fun() -> lists:sum([count(C) || C <- Contexts]) end,
@@ -418,8 +444,8 @@ a_scheduler_that_is_preempted_revokes_nothing(Config) ->
     end,
     ?assertEqual(direct, phase(fast, sometimes_slow)).
 
-a_limit_is_an_option_of_the_context(_Config) ->
-    {ok, Ctx} = py_context:new(#{mode => worker, direct_limit => 100_000}),
+a_limit_is_an_option_of_the_context(Config) ->
+    {ok, Ctx} = py_context:new(#{mode => mode(Config), direct_limit => 100_000}),
     ok = py_context:exec(Ctx, <<?MODULE_SOURCE>>),
     prove(Ctx, sometimes_slow, [1]),
     [{ok, 20_000} = direct(Ctx, sometimes_slow, [20_000]) || _ <- lists:seq(1, 20)],
@@ -545,7 +571,7 @@ deep_recursion_is_an_exception(Config) ->
 contexts_stop_and_resize_under_direct_calls(Config) ->
     Ctx = ctx(Config),
     prove(Ctx, add, [1, 2]),
-    {ok, _} = py_context_router:start_pool(direct_pool, 3),
+    _ = start_pool(3, Config),
     Until = erlang:monotonic_time(millisecond) + 1000,
     Callers = [ask(fun() -> call_until(Until) end) || _ <- lists:seq(1, 8)],
     [begin
@@ -624,7 +650,7 @@ schedulers_go_offline_and_come_back(Config) ->
 
 many_callers_on_many_contexts_get_their_own_results(Config) ->
     prove(ctx(Config), add, [1, 2]),
-    {ok, _} = py_context_router:start_pool(direct_pool, 4),
+    _ = start_pool(4, Config),
     Callers = [ask(fun() ->
         [begin
              Sum = N + I,

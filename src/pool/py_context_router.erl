@@ -514,7 +514,8 @@ name(_Name, N, Called) ->
 %% becomes direct if none took longer than half of `direct_limit', waited, printed, called an
 %% Erlang function or returned a coroutine. A busy context, a GIL that isn't free, a module that
 %% isn't imported yet and large arguments make a call go through the queue, with the same result.
-%% So far only contexts in mode `worker' take direct calls.
+%% Contexts in mode `worker' take direct calls, and with CPython 3.12 and 3.13 those in mode
+%% `owngil'.
 %%
 %% Idempotent; a function whose permit was revoked is measured again. The page "direct" of the
 %% documentation says more.

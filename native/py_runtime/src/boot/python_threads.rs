@@ -4,9 +4,7 @@
 //! end, and several contexts share it: each waits for those that it has started.
 
 use std::ffi::CStr;
-use std::ptr::null_mut;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3_ffi as ffi;
 
@@ -15,6 +13,7 @@ use crate::cpython::exception::{Exception, clear};
 use crate::cpython::namespace::library_namespace;
 use crate::cpython::object::{Attached, Object};
 use crate::cpython::unbound::Unbound;
+use crate::gil::users::GilUsers;
 
 const SOURCE: &[u8] = include_bytes!("python_threads.py");
 
@@ -35,31 +34,32 @@ pub(crate) fn install(py: Attached<'_>) -> Result<(), Exception> {
 /// `_thread._count`, of the main interpreter.
 static COUNT: OnceLock<Unbound> = OnceLock::new();
 
-/// The newest thread state of the main interpreter when its threads were last counted.
-static NEWEST: AtomicPtr<ffi::PyThreadState> = AtomicPtr::new(null_mut());
-
-/// Whether threads that Python code has started run in the main interpreter, to which the thread is
-/// attached.
-pub(crate) fn any(py: Attached<'_>) -> bool {
-    NEWEST.store(newest_state(py), Ordering::Relaxed);
-    // SAFETY: attached to the main interpreter, as every caller is.
-    let count = COUNT.get().map(|count| unsafe { count.bind_copy(py) });
+/// Notes whether threads that Python code has started run in this interpreter.
+pub(crate) fn note(py: Attached<'_>, users: &GilUsers) {
+    let newest = newest_state(py);
+    let count = match COUNT.get() {
+        // SAFETY: attached to the main interpreter, that of the function.
+        Some(count) if py.is_in_main_interpreter() => Some(unsafe { count.bind_copy(py) }),
+        _ => Object::imported(py, "_thread").and_then(|thread| thread.getattr_c(py, c"_count")),
+    };
     let any = count.and_then(|count| count.call0(py)).and_then(|count| count.is_true(py));
     if any.is_none() {
         clear(py);
     }
-    any.unwrap_or(true)
+    users.note_python_threads(any.unwrap_or(true), newest);
 }
 
-/// Whether a thread may have begun since [`any`] was last called.
-pub(crate) fn may_have_changed(py: Attached<'_>) -> bool {
-    NEWEST.load(Ordering::Relaxed) != newest_state(py)
+/// The same, if a thread may have begun since it was last noted.
+pub(crate) fn note_if_changed(py: Attached<'_>, users: &GilUsers) {
+    if users.newest() != newest_state(py) {
+        note(py, users);
+    }
 }
 
 /// New states are listed first.
-fn newest_state(_: Attached<'_>) -> *mut ffi::PyThreadState {
-    // SAFETY: attached to the main interpreter; the pointer is only compared.
-    unsafe { ffi::PyInterpreterState_ThreadHead(ffi::PyInterpreterState_Main()) }
+fn newest_state(py: Attached<'_>) -> *mut ffi::PyThreadState {
+    // SAFETY: attached to the interpreter; the pointer is only compared.
+    unsafe { ffi::PyInterpreterState_ThreadHead(py.interpreter()) }
 }
 
 /// The thread of a worker context begins. It is attached to the main interpreter.

@@ -12,7 +12,6 @@ use super::watchdog::WatchTarget;
 use crate::cpython::async_exc;
 use crate::cpython::object::Attached;
 use crate::gil::drop_request::GilHolder;
-use crate::gil::users::GilUser;
 use crate::interpreter;
 use crate::interpreter::mode::Mode;
 use crate::interrupt::interrupter::{self, Gil, Interruptible, Target};
@@ -136,7 +135,7 @@ impl<J: Job> Interruptible for Context<J> {
     }
 
     fn with_attached(&self, work: &mut dyn FnMut()) {
-        let _user = self.config.mode.shares_gil().then(GilUser::enter);
+        let _user = self.gil_users().enter();
         let gate = self.interpreter_gate.lock();
         if let Some(interpreter) = *gate {
             // SAFETY: the open gate keeps the interpreter alive; this is a thread without a state.

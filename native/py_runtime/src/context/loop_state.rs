@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 
 use crate::cpython::context_variables::ContextVariables;
 use crate::cpython::object::Object;
-use crate::gil::users::GilUser;
+use crate::gil::users::{GilUser, SHARED};
 use crate::interpreter::Interpreter;
 use crate::sync::adaptive_spin::AdaptiveSpin;
 
@@ -18,7 +18,7 @@ pub(crate) struct LoopState<'a, L> {
     /// The values of context variables, once the context lends itself.
     pub(super) variables: OnceCell<ContextVariables>,
     /// Counts the thread as a user of the shared GIL, while it has work.
-    pub(super) gil_user: &'a Cell<Option<GilUser>>,
+    pub(super) gil_user: &'a Cell<Option<GilUser<'static>>>,
     pub(super) spin: RefCell<AdaptiveSpin>,
     /// How many jobs wait, each nested in the one before.
     pub(super) nesting: Cell<u32>,
@@ -34,7 +34,7 @@ impl<L> LoopState<'_, L> {
         self.interpreter.detached(|| {
             let counted = self.gil_user.take().is_some();
             let result = wait();
-            self.gil_user.set(counted.then(GilUser::enter));
+            self.gil_user.set(counted.then(|| SHARED.enter()));
             result
         })
     }

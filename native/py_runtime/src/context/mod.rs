@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use pyo3_ffi as ffi;
 
+use crate::gil::users::GilUsers;
 use crate::interpreter::InterpreterPtr;
 use crate::interrupt::interrupter::Target;
 use crate::sync::background::BACKGROUND;
@@ -94,6 +95,8 @@ pub struct Context<J: Job> {
     config: Config,
     mailbox: Mailbox<J, Control<J::Notice>>,
     direct: DirectState,
+    /// The users of a GIL of its own.
+    own_gil: GilUsers,
     /// Why it was killed or replaced, for a direct run that goes on then.
     exit_reason: OnceLock<J::ExitReason>,
     handles: HandleTable,
@@ -147,6 +150,7 @@ impl<J: Job> Context<J> {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             mailbox: Mailbox::new(config.max_queue),
             direct: DirectState::default(),
+            own_gil: GilUsers::new(),
             exit_reason: OnceLock::new(),
             handles: HandleTable::default(),
             exports: Arc::default(),

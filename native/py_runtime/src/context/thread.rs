@@ -24,7 +24,7 @@ use crate::cpython::namespace::{MainModule, new_namespace};
 use crate::cpython::object::{Attached, Object};
 use crate::cpython::{async_exc, collector};
 use crate::gil;
-use crate::gil::users::GilUser;
+use crate::gil::users::{GilUser, SHARED};
 use crate::interpreter::Interpreter;
 use crate::interpreter::mode::Mode;
 use crate::interrupt::lock_recovery;
@@ -66,7 +66,7 @@ impl<J: Job> Context<J> {
         let target: Weak<Self> = Arc::downgrade(self);
         watchdog::register(target);
         // Every thread starts from the main interpreter.
-        let gil_user = Cell::new(Some(GilUser::enter()));
+        let gil_user = Cell::new(Some(SHARED.enter()));
         let mode = self.config.mode;
         let enter = |enter: fn(Mode) -> Result<Interpreter, String>| {
             let interpreter = enter(mode);
@@ -76,7 +76,7 @@ impl<J: Job> Context<J> {
             interpreter
         };
         if let Some(failed) = self.serve_in(enter(Interpreter::enter), &gil_user, None) {
-            gil_user.set(Some(GilUser::enter()));
+            gil_user.set(Some(SHARED.enter()));
             self.serve_in(enter(Interpreter::enter_new), &gil_user, Some(failed));
         }
     }
@@ -87,7 +87,7 @@ impl<J: Job> Context<J> {
     fn serve_in(
         self: &Arc<Self>,
         interpreter: Result<Interpreter, String>,
-        gil_user: &Cell<Option<GilUser>>,
+        gil_user: &Cell<Option<GilUser<'static>>>,
         failed: Option<FailedStart>,
     ) -> Option<FailedStart> {
         let interpreter = match interpreter {

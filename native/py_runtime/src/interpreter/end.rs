@@ -8,7 +8,10 @@ use pyo3_ffi as ffi;
 use super::exit_functions::{collect_garbage, run_exit_functions};
 use super::mode::Mode;
 use super::parked::{self, ParkedInterpreter};
-use super::{Interpreter, end_current_state, end_state, new_state, reset, with_main_attached};
+use super::{
+    Interpreter, end_current_state, end_state, new_state, reset, scheduler_states,
+    with_main_attached,
+};
 use crate::boot::{self, python_threads};
 #[cfg(not(Py_3_12))]
 use crate::cpython::code;
@@ -47,6 +50,8 @@ impl Interpreter {
         unsafe {
             let why = if !self.is_last_thread() {
                 "threads started by Python code outlive their context"
+            } else if scheduler_states::count(self.number()) > 0 {
+                "its callers' threads have states in it, and it can't be reset"
             } else if self.has_shared_code() {
                 "it can't be reset"
             } else {
@@ -138,14 +143,20 @@ impl Interpreter {
         self.mode == Mode::SubInterpreter && cfg!(all(Py_3_12, not(Py_3_13)))
     }
 
-    /// Whether no other thread has a state in the interpreter. None can make one meanwhile: that
+    /// Whether no other thread has a state in the interpreter, but schedulers, which are not in. None can make one meanwhile: that
     /// takes the GIL, which this thread holds, or the gate, which is closed.
     fn is_last_thread(&self) -> bool {
+        let most = 1 + scheduler_states::count(self.number());
+        let mut states = 0;
         // SAFETY: the interpreter is alive and its list of states is not being changed.
         unsafe {
-            let first = ffi::PyInterpreterState_ThreadHead(self.pointer().0);
-            first == self.tstate && ffi::PyThreadState_Next(first).is_null()
+            let mut state = ffi::PyInterpreterState_ThreadHead(self.pointer().0);
+            while !state.is_null() && states <= most {
+                states += 1;
+                state = ffi::PyThreadState_Next(state);
+            }
         }
+        states == most
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod exit_functions;
 pub mod mode;
 pub(crate) mod parked;
 pub(crate) mod reset;
+pub(crate) mod scheduler_states;
 mod stack_limits;
 #[cfg(Py_3_12)]
 mod static_types;
@@ -22,7 +23,7 @@ use pyo3_ffi as ffi;
 
 use crate::cpython::object::{Attached, Object};
 use crate::gil;
-use crate::gil::users::GilUser;
+use crate::gil::users::SHARED;
 use mode::Mode;
 
 pub use end::run_atexit;
@@ -160,7 +161,7 @@ impl Drop for Detached<'_> {
 /// # Safety
 /// The current thread is not attached to any interpreter.
 pub(crate) unsafe fn with_main_attached(f: impl FnOnce()) {
-    let _user = GilUser::enter();
+    let _user = SHARED.enter();
     // SAFETY: Python runs and is never finalized.
     unsafe { with_attached(InterpreterPtr::main(), f) };
 }
@@ -201,15 +202,6 @@ unsafe fn end_state(state: *mut ffi::PyThreadState) {
         ffi::PyThreadState_Clear(state);
         ffi::PyThreadState_Delete(state);
     }
-}
-
-/// A new state in the main interpreter for this thread, which may use a stack that isn't its own
-/// while it is attached. `None`: there is no memory, or CPython can't be informed of that stack.
-pub(crate) fn new_main_state_here() -> Option<*mut ffi::PyThreadState> {
-    // SAFETY: Python runs, and its main interpreter is never ended.
-    let state = unsafe { new_state(InterpreterPtr::main()) }.ok()?;
-    // SAFETY: the state is new, and this thread's.
-    unsafe { stack_limits::set(state) }.then_some(state)
 }
 
 /// A new state, made by this thread.

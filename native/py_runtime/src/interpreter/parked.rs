@@ -8,7 +8,7 @@ use super::{Interpreter, InterpreterPtr, end_current_state, end_state, new_state
 use crate::cpython::object::Object;
 use crate::cpython::unbound::Unbound;
 use crate::gil;
-use crate::gil::users::GilUser;
+use crate::gil::users::SHARED;
 use crate::sync::os_thread;
 
 /// An interpreter that no thread is in. It keeps a state that no thread uses. CPython up to 3.12
@@ -53,7 +53,7 @@ impl ParkedInterpreter {
     /// thread it is left behind.
     pub(crate) fn end(self) {
         let end = move || {
-            let _user = self.mode.shares_gil().then(GilUser::enter);
+            let _user = self.mode.shares_gil().then(|| SHARED.enter());
             if let Ok(mut entered) = self.enter() {
                 entered.reset = None;
             }
@@ -63,7 +63,7 @@ impl ParkedInterpreter {
 
     /// Runs `f` attached to it. It stays parked.
     pub(crate) fn with_attached(&self, f: impl FnOnce()) {
-        let _user = self.mode.shares_gil().then(GilUser::enter);
+        let _user = self.mode.shares_gil().then(|| SHARED.enter());
         // SAFETY: a parked interpreter is alive as long as `self`.
         unsafe { with_attached(InterpreterPtr::of(self.parked_state), f) };
     }

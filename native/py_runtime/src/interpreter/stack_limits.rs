@@ -30,6 +30,9 @@ pub(super) unsafe fn set(state: *mut ffi::PyThreadState) -> bool {
     const NAME: &std::ffi::CStr = c"PyUnstable_ThreadState_SetStackProtection";
     // SAFETY: the name ends in NUL. A function of that name has that type.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, NAME.as_ptr()) };
+    if large_stack::ensure().is_none() {
+        return false;
+    }
     let Some((lowest, size)) = large_stack::bounds() else { return false };
     if found.is_null() {
         return false;

@@ -29,14 +29,20 @@ pub fn bounds() -> Option<(usize, usize)> {
 /// Runs `work` on this thread's large stack. A panic ends `work` only: it must not unwind from one
 /// stack into the other. `None`: there is no memory for a stack.
 pub(crate) fn run<T>(work: impl FnOnce() -> T) -> Option<std::thread::Result<T>> {
-    let mut lowest = LOWEST.get();
-    if lowest.is_null() {
-        lowest = map()?;
-        LOWEST.set(lowest);
-    }
+    let lowest = ensure()?;
     // SAFETY: the mapping is this thread's alone, is never unmapped, and nothing runs on it: `work`
     // doesn't call this again, because only a scheduler's own code does. No panic leaves it.
     Some(unsafe { psm::on_stack(lowest, PYTHON_STACK, || catch_unwind(AssertUnwindSafe(work))) })
+}
+
+/// The lowest address of this thread's large stack, which is made now if it has none.
+pub(crate) fn ensure() -> Option<*mut u8> {
+    let lowest = LOWEST.get();
+    if !lowest.is_null() {
+        return Some(lowest);
+    }
+    LOWEST.set(map()?);
+    Some(LOWEST.get())
 }
 
 /// A mapping with a guard page below it. Kept as long as the process: schedulers never end.

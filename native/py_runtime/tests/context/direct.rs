@@ -17,13 +17,18 @@ use crate::harness::{
     wait_until,
 };
 
-/// Modes in which contexts lend themselves.
-const MODE: Mode = Mode::Worker;
+/// Runs `test` in each mode in which contexts lend themselves.
+fn in_lending_modes(test: impl Fn(Mode)) {
+    in_mode(Mode::Worker, &test);
+    if direct::is_supported(Mode::OwnGil) {
+        in_mode(Mode::OwnGil, &test);
+    }
+}
 
 /// A context that lends itself.
-fn lender() -> Subject {
+fn lender(mode: Mode) -> Subject {
     direct::enable();
-    Subject::start(MODE)
+    Subject::start(mode)
 }
 
 /// Runs `work` directly, if everything is free.
@@ -75,8 +80,8 @@ fn class_of(result: JobResult) -> String {
 
 #[test]
 fn a_direct_run_sees_what_jobs_have_left_and_the_other_way_round() {
-    in_mode(MODE, |_| {
-        let subject = lender();
+    in_lending_modes(|mode| {
+        let subject = lender(mode);
         for round in 0..200 {
             subject.run(&format!("left = {round}"));
             assert_eq!(direct_eval(&subject, "left"), Ok(round.to_string()));
@@ -91,8 +96,8 @@ fn a_direct_run_sees_what_jobs_have_left_and_the_other_way_round() {
 
 #[test]
 fn a_context_that_works_or_has_ended_is_not_lent() {
-    in_mode(MODE, |_| {
-        let subject = lender();
+    in_lending_modes(|mode| {
+        let subject = lender(mode);
         direct_eval(&subject, "1").unwrap();
         let blocked = subject.block();
         assert!(is_refused(&subject), "while it runs a job");
@@ -107,8 +112,9 @@ fn a_context_that_works_or_has_ended_is_not_lent() {
 
 #[test]
 fn no_direct_run_waits_for_the_gil() {
-    in_mode(MODE, |_| {
-        let (subject, neighbour) = (lender(), lender());
+    // Of contexts that share one.
+    in_mode(Mode::Worker, |mode| {
+        let (subject, neighbour) = (lender(mode), lender(mode));
         direct_eval(&subject, "1").unwrap();
         let refused = || (0..100).all(|_| is_refused(&subject));
         let computes = running_code(&neighbour, "while True: pass");
@@ -130,8 +136,8 @@ fn no_direct_run_waits_for_the_gil() {
 
 #[test]
 fn no_direct_run_waits_for_a_thread_of_python_code() {
-    in_mode(MODE, |_| {
-        let subject = lender();
+    in_lending_modes(|mode| {
+        let subject = lender(mode);
         direct_eval(&subject, "1").unwrap();
         subject.run(
             "import threading\nstop = threading.Event()\n\
@@ -150,8 +156,9 @@ fn no_direct_run_waits_for_a_thread_of_python_code() {
 
 #[test]
 fn a_direct_run_of_another_context_is_waited_for_no_longer_than_a_moment() {
-    in_mode(MODE, |_| {
-        let (one, other) = (lender(), lender());
+    // Of contexts that share one.
+    in_mode(Mode::Worker, |mode| {
+        let (one, other) = (lender(mode), lender(mode));
         direct_eval(&one, "1").unwrap();
         direct_eval(&other, "1").unwrap();
         let refused = direct(&one, None, |_| {
@@ -168,8 +175,8 @@ fn a_direct_run_of_another_context_is_waited_for_no_longer_than_a_moment() {
 
 #[test]
 fn a_job_waits_for_the_direct_run_before_it() {
-    in_mode(MODE, |_| {
-        let subject = lender();
+    in_lending_modes(|mode| {
+        let subject = lender(mode);
         let submitted = std::sync::Mutex::new(None);
         let run = direct(&subject, None, |scope| {
             let mut submitted = submitted.lock().unwrap();
@@ -189,8 +196,8 @@ fn a_job_waits_for_the_direct_run_before_it() {
 
 #[test]
 fn an_endless_direct_run_is_interrupted_and_nothing_after_it() {
-    in_mode(MODE, |_| {
-        let subject = lender();
+    in_lending_modes(|mode| {
+        let subject = lender(mode);
         let lines = Lines::new();
         let source =
             format!("import os\nos.write({}, b'in\\n')\nwhile True: pass", lines.write_end());
@@ -218,8 +225,8 @@ fn an_endless_direct_run_is_interrupted_and_nothing_after_it() {
 
 #[test]
 fn a_direct_run_is_stopped_when_its_time_is_up() {
-    in_mode(MODE, |_| {
-        let subject = lender();
+    in_lending_modes(|mode| {
+        let subject = lender(mode);
         let timeout = Some(Duration::from_millis(30));
         let run = direct(&subject, timeout, |scope| {
             code::exec(scope.py, b"while True: pass", "<test>", scope.namespace)?;
@@ -234,10 +241,10 @@ fn a_direct_run_is_stopped_when_its_time_is_up() {
 
 #[test]
 fn without_a_timeout_a_direct_run_is_stopped_when_it_would_be_stuck() {
-    in_mode(MODE, |_| {
+    in_lending_modes(|mode| {
         direct::enable();
         let stuck_after = Some(Duration::from_millis(30));
-        let subject = Subject::with_config(Config { stuck_after, ..config(MODE) });
+        let subject = Subject::with_config(Config { stuck_after, ..config(mode) });
         subject.started().unwrap();
         let run = direct(&subject, None, |scope| {
             code::exec(scope.py, b"while True: pass", "<test>", scope.namespace)?;
@@ -250,8 +257,8 @@ fn without_a_timeout_a_direct_run_is_stopped_when_it_would_be_stuck() {
 
 #[test]
 fn a_killed_context_ends_its_direct_run() {
-    in_mode(MODE, |_| {
-        let (subject, lines) = (lender(), Lines::new());
+    in_lending_modes(|mode| {
+        let (subject, lines) = (lender(mode), Lines::new());
         let source =
             format!("import os\nos.write({}, b'in\\n')\nwhile True: pass", lines.write_end());
         let run = std::thread::scope(|scope| {
@@ -271,10 +278,10 @@ fn a_killed_context_ends_its_direct_run() {
 
 #[test]
 fn a_direct_run_that_does_not_return_from_c_makes_its_context_stuck() {
-    in_mode(MODE, |_| {
+    in_lending_modes(|mode| {
         direct::enable();
         let stuck_after = Some(Duration::from_millis(30));
-        let subject = Subject::with_config(Config { stuck_after, ..config(MODE) });
+        let subject = Subject::with_config(Config { stuck_after, ..config(mode) });
         subject.started().unwrap();
         let may_return = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -298,8 +305,8 @@ fn a_direct_run_that_does_not_return_from_c_makes_its_context_stuck() {
 
 #[test]
 fn deep_recursion_in_a_direct_run_is_an_exception() {
-    in_mode(MODE, |_| {
-        let subject = lender();
+    in_lending_modes(|mode| {
+        let subject = lender(mode);
         subject.run(
             "import json\ndef down(n): return down(n + 1)\n\
              class Deep:\n def __repr__(self): return repr([self])\n\
@@ -322,8 +329,8 @@ fn deep_recursion_in_a_direct_run_is_an_exception() {
 
 #[test]
 fn all_threads_of_a_context_have_its_context_variables() {
-    in_mode(MODE, |_| {
-        let (subject, other) = (lender(), lender());
+    in_lending_modes(|mode| {
+        let (subject, other) = (lender(mode), lender(mode));
         subject.run("import contextvars, decimal\nv = contextvars.ContextVar('v', default=0)");
         other.run("import decimal");
         subject.run("v.set(1); decimal.getcontext().prec = 5");
@@ -340,8 +347,8 @@ fn all_threads_of_a_context_have_its_context_variables() {
 
 #[test]
 fn what_direct_runs_leave_in_cycles_is_collected() {
-    in_mode(MODE, |_| {
-        let subject = lender();
+    in_lending_modes(|mode| {
+        let subject = lender(mode);
         subject.run(
             "alive = 0\nclass Cyclic:\n \
              def __init__(self):\n  global alive\n  alive += 1\n  self.itself = self\n \
@@ -360,8 +367,8 @@ fn what_direct_runs_leave_in_cycles_is_collected() {
 
 #[test]
 fn a_direct_run_that_declines_has_not_been() {
-    in_mode(MODE, |_| {
-        let subject = lender();
+    in_lending_modes(|mode| {
+        let subject = lender(mode);
         direct_eval(&subject, "1").unwrap();
         let declined = subject.context.run_direct(None, |_| None::<((), Outcome)>);
         assert!(declined.is_none());
@@ -375,8 +382,8 @@ fn a_direct_run_that_declines_has_not_been() {
 
 #[test]
 fn a_panic_in_a_direct_run_leaves_the_context_as_it_was() {
-    in_mode(MODE, |_| {
-        let subject = lender();
+    in_lending_modes(|mode| {
+        let subject = lender(mode);
         direct_eval(&subject, "1").unwrap();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             direct(&subject, None, |_| panic!("on purpose"))
@@ -390,8 +397,8 @@ fn a_panic_in_a_direct_run_leaves_the_context_as_it_was() {
 
 #[test]
 fn callers_on_many_threads_share_contexts_with_jobs() {
-    in_mode(MODE, |_| {
-        let subjects = [lender(), lender()];
+    in_lending_modes(|mode| {
+        let subjects = [lender(mode), lender(mode)];
         for subject in &subjects {
             subject.run("n = 0");
         }
@@ -414,5 +421,39 @@ fn callers_on_many_threads_share_contexts_with_jobs() {
         let counted: u32 = subjects.iter().map(|s| s.value("n").parse::<u32>().unwrap()).sum();
         assert_eq!(counted, 9000);
         subjects.into_iter().for_each(Subject::end);
+    });
+}
+
+#[test]
+fn a_context_with_its_own_gil_is_lent_beside_one_that_computes() {
+    in_lending_modes(|mode| {
+        if mode.shares_gil() {
+            return;
+        }
+        let (subject, neighbour) = (lender(mode), lender(mode));
+        direct_eval(&subject, "1").unwrap();
+        let computes = running_code(&neighbour, "while True: pass");
+        assert_eq!(direct_eval(&subject, "1 + 1"), Ok("2".into()));
+        neighbour.context.cancel(computes.seq);
+        computes.silence();
+        subject.end();
+        neighbour.end();
+    });
+}
+
+#[test]
+fn an_interpreter_that_was_lent_is_used_again_and_not_ended() {
+    in_lending_modes(|mode| {
+        let mut numbers = Vec::new();
+        for round in 0..20 {
+            let subject = lender(mode);
+            subject.run(&format!("import threading\nkept = threading.local()\nround = {round}"));
+            assert_eq!(direct_eval(&subject, "round"), Ok(round.to_string()));
+            direct_exec(&subject, "kept.value = 'left'").unwrap();
+            numbers.push(subject.context.interpreter_number());
+            subject.end();
+        }
+        numbers.dedup();
+        assert_eq!(numbers.len(), 1, "one interpreter after the other: {numbers:?}");
     });
 }

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::IN_USE;
 use super::state::DirectState;
+use super::{IN_USE, is_supported};
 use crate::boot::python_threads;
 use crate::context::Context;
 use crate::context::job::Job;
 use crate::context::loop_state::LoopState;
 use crate::cpython::context_variables::ContextVariables;
-use crate::gil::users;
-use crate::interpreter::mode::Mode;
+use crate::gil::users::{GilUsers, SHARED};
 
 /// The context is lent from here to the drop, by its own thread.
 struct Lent<'a>(&'a DirectState);
@@ -42,19 +41,24 @@ impl<J: Job> Context<J> {
         }
     }
 
+    /// The users of its GIL.
+    pub(in crate::context) fn gil_users(&self) -> &GilUsers {
+        if self.config.mode.shares_gil() { &SHARED } else { &self.own_gil }
+    }
+
     /// Whether its thread lends the context while it has nothing to do.
     fn lends(&self) -> bool {
-        let is_supported = self.config.mode == Mode::Worker && !cfg!(Py_GIL_DISABLED);
-        is_supported && IN_USE.load(Ordering::Relaxed)
+        IN_USE.load(Ordering::Relaxed) && is_supported(self.config.mode)
     }
 
     /// The context's thread is about to wait, and still attached.
     fn prepare_to_lend(&self, loop_state: &LoopState<'_, J::Local>) {
         let py = loop_state.interpreter.attached();
-        users::note_python_threads(python_threads::any(py));
+        python_threads::note(py, self.gil_users());
         let variables = loop_state.variables.get_or_init(|| ContextVariables::copy_current(py));
         variables.exit(py);
         let direct = &self.direct;
+        direct.interpreter.store(py.interpreter(), Ordering::Relaxed);
         direct
             .namespace
             .store(std::ptr::from_ref(loop_state.namespace).cast_mut(), Ordering::Relaxed);

@@ -12,8 +12,8 @@
 //! which it keeps. Nothing is queued when a direct run begins, so jobs of one caller keep their
 //! order.
 //!
-//! So far there are direct runs in the main interpreter only, which never ends, and neither do
-//! schedulers: their states are never deleted.
+//! There are direct runs in interpreters that never end: the main one, and those with a GIL of their
+//! own where they are reused. Schedulers never end either: their states are never deleted.
 
 mod lending;
 mod run;
@@ -27,11 +27,12 @@ use std::time::Duration;
 use super::Context;
 use super::job::{Job, Outcome};
 use crate::cpython::object::{Attached, Object};
-use crate::gil::users::DirectUser;
+use crate::interpreter::mode::Mode;
+use crate::interpreter::reset::REUSES_INTERPRETERS;
 use crate::interrupt::interrupter::Target;
 use crate::sync::large_stack;
 use crate::sync::wakeup;
-use run::{AttachedRun, Borrowed, thread_state};
+use run::{AttachedRun, Borrowed};
 pub(super) use state::DirectState;
 use state::Status;
 
@@ -41,6 +42,18 @@ static IN_USE: AtomicBool = AtomicBool::new(false);
 /// From now on contexts lend themselves while they have nothing to do.
 pub fn enable() {
     IN_USE.store(true, Ordering::Relaxed);
+}
+
+/// Whether contexts of this mode lend themselves.
+#[must_use]
+pub fn is_supported(mode: Mode) -> bool {
+    let in_mode = match mode {
+        Mode::Worker => true,
+        Mode::SubInterpreter => false,
+        // Interpreters that are ended can't have states of schedulers.
+        Mode::OwnGil => REUSES_INTERPRETERS,
+    };
+    in_mode && !cfg!(Py_GIL_DISABLED)
 }
 
 /// How a direct run ended.
@@ -111,8 +124,8 @@ impl<J: Job> Context<J> {
         if !self.mailbox.looks_empty() {
             return None;
         }
-        let state = thread_state()?;
-        let _user = DirectUser::try_enter()?;
+        let _user = self.gil_users().try_enter_direct()?;
+        let state = borrowed.thread_state()?;
         let began = self.born.elapsed();
         borrowed.begin(began, timeout, state);
         wakeup::notify_borrowed();

@@ -1,7 +1,6 @@
 //! One direct run: the context is lent to this thread, and this thread is attached.
 
 use std::cell::Cell;
-use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,30 +15,11 @@ use crate::context::{Context, Control};
 use crate::cpython::async_exc;
 use crate::cpython::exception;
 use crate::cpython::object::Attached;
-use crate::gil::users;
-use crate::interpreter;
+use crate::interpreter::scheduler_states;
 use crate::interrupt::lock_recovery;
 
 /// After so many direct runs the context's thread collects garbage: during one it isn't collected.
 const COLLECT_AFTER: u64 = 1000;
-
-thread_local! {
-    /// This thread's state in the main interpreter, for direct runs. Kept for ever.
-    static STATE: Cell<*mut ffi::PyThreadState> = const { Cell::new(null_mut()) };
-}
-
-/// This thread's state. `None`: there is no memory for one, or this CPython has no way to tell it
-/// of another stack.
-pub(super) fn thread_state() -> Option<*mut ffi::PyThreadState> {
-    match STATE.get() {
-        state if state.is_null() => {
-            let state = interpreter::new_main_state_here()?;
-            STATE.set(state);
-            Some(state)
-        }
-        state => Some(state),
-    }
-}
 
 /// The context, lent to this thread.
 pub(super) struct Borrowed<'a, J: Job>(&'a Context<J>);
@@ -48,6 +28,14 @@ impl<'a, J: Job> Borrowed<'a, J> {
     pub(super) fn new(context: &'a Context<J>) -> Option<Self> {
         // Made only then: its drop gives the lock back.
         context.direct.lock.try_borrow().then(|| Borrowed(context))
+    }
+
+    /// This thread's state in the context's interpreter.
+    pub(super) fn thread_state(&self) -> Option<*mut ffi::PyThreadState> {
+        let Borrowed(context) = self;
+        let interpreter = context.direct.interpreter.load(Ordering::Relaxed);
+        // SAFETY: a context that lends itself is in that interpreter, which has that number.
+        unsafe { scheduler_states::of_this_thread(interpreter, context.interpreter_number()) }
     }
 
     /// A run begins. Others see it from here on.
@@ -157,9 +145,7 @@ impl<J: Job> Drop for AttachedRun<'_, J> {
         self.end();
         // SAFETY: attached, see the type.
         let py = unsafe { Attached::assume() };
-        if python_threads::may_have_changed(py) {
-            users::note_python_threads(python_threads::any(py));
-        }
+        python_threads::note_if_changed(py, self.context.gil_users());
         self.context.direct.variables().exit(py);
         // SAFETY: attached; detached by this.
         unsafe {

@@ -45,6 +45,7 @@ pub(in crate::context) struct DirectState {
     pub(super) namespace: AtomicPtr<Object>,
     pub(super) local: AtomicPtr<()>,
     pub(super) variables: AtomicPtr<ContextVariables>,
+    pub(super) interpreter: AtomicPtr<ffi::PyInterpreterState>,
     /// The current run, or the last one.
     pub(super) run: AtomicU64,
     /// When it is to be stopped, in µs since the context's birth; 0: never.
@@ -68,6 +69,7 @@ impl Default for DirectState {
             namespace: AtomicPtr::default(),
             local: AtomicPtr::default(),
             variables: AtomicPtr::default(),
+            interpreter: AtomicPtr::default(),
             run: AtomicU64::new(0),
             deadline: AtomicU64::new(0),
             interrupted_at: AtomicU64::new(0),

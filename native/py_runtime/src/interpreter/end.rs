@@ -143,8 +143,9 @@ impl Interpreter {
         self.mode == Mode::SubInterpreter && cfg!(all(Py_3_12, not(Py_3_13)))
     }
 
-    /// Whether no other thread has a state in the interpreter, but schedulers, which are not in. None can make one meanwhile: that
-    /// takes the GIL, which this thread holds, or the gate, which is closed.
+    /// Whether no other thread has a state in the interpreter, but schedulers, which are not in.
+    /// None can make one meanwhile: that takes the GIL, which this thread holds, or the gate, which
+    /// is closed, or the context, which isn't lent.
     fn is_last_thread(&self) -> bool {
         let most = 1 + scheduler_states::count(self.number());
         let mut states = 0;

@@ -12,8 +12,8 @@
 //! which it keeps. Nothing is queued when a direct run begins, so jobs of one caller keep their
 //! order.
 //!
-//! There are direct runs in interpreters that never end: the main one, and those with a GIL of their
-//! own where they are reused. Schedulers never end either: their states are never deleted.
+//! There are direct runs in interpreters that never end: the main one, and those with a GIL of
+//! their own where they are reused. Schedulers never end either: their states are never deleted.
 
 mod lending;
 mod run;

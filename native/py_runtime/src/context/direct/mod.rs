@@ -7,10 +7,10 @@
 //! [`Context::run_direct`] refuses otherwise; then the job goes to the queue. Whether the job is
 //! short enough is the caller's business.
 //!
-//! Who holds the context's [`OwnerLock`] may use its namespace and its [`Job::Local`]. They belong
-//! to the interpreter, not to the thread. The caller's thread attaches with a state of its own,
-//! which it keeps. Nothing is queued when a direct run begins, so jobs of one caller keep their
-//! order.
+//! The holder of the context's lock ([`crate::sync::owner_lock`]) may use its namespace and its
+//! [`Job::Local`]. They belong to the interpreter, not to the thread. The caller's thread attaches
+//! with a state of its own, which it keeps. Nothing is queued when a direct run begins, so jobs of
+//! one caller keep their order.
 //!
 //! There are direct runs in interpreters that never end: the main one, and those with a GIL of
 //! their own where they are reused. Schedulers never end either: their states are never deleted.

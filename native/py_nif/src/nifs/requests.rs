@@ -27,7 +27,7 @@ mod atoms {
 
 /// `submit_sync(Ctx, Request, Timeout) -> Seq | {spin, Seq} | {error, Reason} | Done`, by a caller
 /// that waits for the reply. `spin`: the context has no other caller, so that polling for the reply
-/// may be worth it. `Done`: the request has been run, on this scheduler, see [`direct`]: `{ok,
+/// may be worth it. `Done`: the request has been run, on this scheduler, see [`DirectCall`]: `{ok,
 /// Value}`, `{done, Result}` or `{flush, Result}`. The timeout, in ms, is for those only.
 extern "C" fn submit_sync(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     let submit = |context: &Context, call: Call| {

@@ -3,7 +3,8 @@
 //! The folders are layers, each of which uses those below it only:
 //!
 //! - `nifs`: every NIF of `py_nif.erl`. `testing`: hooks of tests (behind features).
-//! - `job`: a request as the job of a context's thread.
+//! - `job`: a request as the job of a context's thread. `direct`: one that its caller's scheduler
+//!   runs.
 //! - `outbound`: messages to Erlang's processes. `resources`: references that Erlang holds.
 //! - `exec`: what a request does. `erlang_module`: the Python module `erlang`.
 //! - `thread`: what a context's thread keeps, and what it needs of the layers above (`host.rs`).

@@ -14,6 +14,7 @@ all() ->
      {containers, "lists, maps and records there and back"},
      {front, "one caller: py:call, exec, eval, spawn_call"},
      {maps, "one function for many lists of arguments: py_context:map and py:map, a call"},
+     {async, "coroutines: one, many beside one another, and what runs beside them"},
      {streams, "streams, collected and as messages, an item"},
      {callbacks, "from Python: erlang.call, of 1 to 10 000 in one job"},
      {sends, "from Python: erlang.send, 10 000 in one job"},
@@ -59,6 +60,8 @@ run(front, Scale) ->
     py_bench_front:calls(Scale);
 run(maps, Scale) ->
     py_bench_front:maps(Scale);
+run(async, Scale) ->
+    py_bench_async:run(Scale);
 run(streams, Scale) ->
     py_bench_front:streams(Scale);
 run(callbacks, Scale) ->

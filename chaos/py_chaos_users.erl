@@ -1,5 +1,7 @@
 %% Actions of users. To add one: a line in `actions/0', and its function, which answers `ok',
 %% `{failed, Kind}' for an outcome that faults may bring about, or `{wrong, What}'.
+%%
+%% It is over 400 lines because all actions are side by side.
 -module(py_chaos_users).
 
 -export([actions/0]).
@@ -28,6 +30,9 @@ actions() ->
      {spawn_and_await, 4, fun spawned/1},
      {cast, 2, fun cast/1},
      {parallel, 2, fun parallel/1},
+     {coroutine, 4, fun coroutine/1},
+     {coroutine_in_time, 3, fun late_coroutine/1},
+     {coroutine_of_the_dead, 2, fun dead_coroutine/1},
      {stream, 2, fun stream/1},
      {stream_closed, 1, fun closed_stream/1},
      {stream_of_messages, 2, fun stream_of_messages/1},
@@ -225,6 +230,41 @@ parallel(_World) ->
         Other ->
             expect(results, Other)
     end.
+
+%% It waits in its context beside others.
+-spec coroutine(py_chaos:world()) -> outcome().
+coroutine(World) ->
+    N = rand:uniform(1000),
+    expect({ok, N}, py_context:eval(context(World), nap(<<"n">>), #{n => N}, 20_000)).
+
+%% Its time is up before it is done, or not. It cleans up, or goes on.
+-spec late_coroutine(py_chaos:world()) -> outcome().
+late_coroutine(World) ->
+    Code = one_of([nap(<<"1">>),
+                   <<"import asyncio\ntry:\n  await asyncio.sleep(60)\n"
+                     "finally:\n  await asyncio.sleep(0.001)">>,
+                   <<"import asyncio\nfor _ in range(20):\n"
+                     "  try: await asyncio.sleep(0.001)\n"
+                     "  except asyncio.CancelledError: pass">>,
+                   <<"import asyncio\nawait asyncio.sleep(0)\nwhile True: pass">>]),
+    expect(ok, py_context:exec(context(World), Code, rand:uniform(10))).
+
+-spec dead_coroutine(py_chaos:world()) -> outcome().
+dead_coroutine(World) ->
+    Ctx = context(World),
+    {Pid, Monitor} = spawn_monitor(fun() -> py_context:eval(Ctx, nap(<<"60">>)) end),
+    receive {'DOWN', Monitor, process, Pid, _} -> ok
+    after rand:uniform(5) ->
+        exit(Pid, kill),
+        receive {'DOWN', Monitor, process, Pid, _} -> ok end
+    end.
+
+%% An expression that waits for up to 5 ms, or for 60 s, and then has this value.
+-spec nap(binary()) -> binary().
+nap(<<"60">>) -> <<"await __import__('asyncio').sleep(60)">>;
+nap(Value) ->
+    Seconds = float_to_binary(rand:uniform(5) / 1000, [{decimals, 3}]),
+    <<"await __import__('asyncio').sleep(", Seconds/binary, ", ", Value/binary, ")">>.
 
 -spec stream(py_chaos:world()) -> outcome().
 stream(#{pools := Pools}) ->

@@ -77,6 +77,7 @@ rare() ->
      fun unconvertible/2, fun variables_of_a_process/2, fun front/2, fun printed/2,
      fun logged/2, fun sent/2,
      fun nested/2, fun called_by_a_thread/2, fun function_of_a_moment/2, fun asynchronous/2,
+     fun coroutine/2, fun coroutines/2, fun late_coroutine/2, fun awaited_function/2,
      fun program/2, fun spawned/2, fun parallel/2, fun cast/2,
      fun stream/2, fun closed_stream/2, fun stream_of_messages/2, fun cancelled_stream/2,
      fun timed_out/2, fun stopped/2, fun caller_that_dies/2, fun interrupted/2, fun killed/2,
@@ -175,6 +176,31 @@ function_of_a_moment(N, Ctx) ->
         {error, {'NameError', _}} -> ok
     end,
     py:unregister_function(Name).
+
+-spec coroutine(pos_integer(), pid()) -> ok.
+coroutine(N, Ctx) ->
+    expect({ok, N}, py_context:eval(Ctx, <<"await __import__('asyncio').sleep(0.001, n)">>,
+                                    #{n => N})).
+
+%% Beside one another in one context.
+-spec coroutines(pos_integer(), pid()) -> ok.
+coroutines(N, Ctx) ->
+    Parent = self(),
+    Pids = [spawn_link(fun() -> ok = coroutine(N + I, Ctx), Parent ! {done, self()} end)
+            || I <- lists:seq(1, 50)],
+    _ = [receive {done, Pid} -> ok end || Pid <- Pids],
+    ok.
+
+-spec late_coroutine(pos_integer(), pid()) -> ok.
+late_coroutine(_N, Ctx) ->
+    expect({error, timeout},
+           py_context:eval(Ctx, <<"await __import__('asyncio').sleep(60)">>, #{}, 1)).
+
+-spec awaited_function(pos_integer(), pid()) -> ok.
+awaited_function(N, Ctx) ->
+    expect({ok, N + 1},
+           py_context:eval(Ctx, <<"await __import__('erlang').async_call('soak_add', n)">>,
+                           #{n => N})).
 
 -spec asynchronous(pos_integer(), pid()) -> ok.
 asynchronous(N, Ctx) ->

@@ -38,6 +38,10 @@ defmodule PyContextRouter do
     * `:on_caller_down` - `:interrupt` (the default) or `:finish`;
     * `:interrupt_grace` - ms that an interrupted job may clean up before it is interrupted again;
       1 000;
+    * `:max_tasks` - how many coroutines may wait in a context; 10 000;
+    * `:cancel_grace` - ms that a cancelled coroutine may clean up before it is cancelled again;
+      1 000;
+    * `:event_loop` - the Python module that makes the event loop of coroutines; `:asyncio`;
     * `:direct_limit` - microseconds that a call may take which runs on its caller's scheduler;
     * `:stuck_after` - ms that an interrupted job may take to end before its context is replaced;
       5 000;

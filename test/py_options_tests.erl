@@ -8,7 +8,8 @@ the_defaults_are_the_documented_ones_test() ->
                         preload => undefined, venv => undefined, shutdown => 5_000,
                         stuck_after => 5_000,
                         interrupt_grace => 1_000, direct_limit => 200, overload => refuse,
-                        route => spread,
+                        route => spread, max_tasks => 10_000, cancel_grace => 1_000,
+                        event_loop => asyncio,
                         on_caller_down => interrupt}},
                  py_options:pool(#{})).
 
@@ -21,7 +22,7 @@ a_single_context_has_no_number_of_contexts_test() ->
 given_values_are_kept_test() ->
     Given = #{contexts => 3, mode => owngil, max_queue => infinity, preload => <<"x = 1">>,
               venv => <<"/srv/venv">>, shutdown => 0, stuck_after => 1, interrupt_grace => 0,
-              direct_limit => 1,
+              direct_limit => 1, max_tasks => 1, cancel_grace => infinity, event_loop => uvloop,
               overload => {wait, 10}, on_caller_down => finish, route => affinity},
     ?assertEqual({ok, Given}, py_options:pool(Given)).
 
@@ -37,6 +38,9 @@ a_bad_value_is_named_test_() ->
     [?_assertEqual({error, {bad_option, {Key, Value}}}, py_options:pool(#{Key => Value}))
      || {Key, Value} <- [{contexts, 0}, {contexts, -1}, {contexts, 1.5}, {contexts, two},
                          {contexts, infinity}, {contexts, 1 bsl 70},
+                         {max_tasks, 0}, {max_tasks, infinity}, {max_tasks, 1.0},
+                         {cancel_grace, -1}, {cancel_grace, soon},
+                         {event_loop, <<"uvloop">>}, {event_loop, undefined},
                          {mode, thread}, {mode, undefined}, {mode, <<"worker">>},
                          {max_queue, 0}, {max_queue, -1}, {max_queue, none}, {max_queue, 1.0},
                          {max_queue, 1 bsl 70},

@@ -25,12 +25,13 @@ defmodule Py.Pool do
     * `:contexts` - the number of contexts; one per scheduler by default;
     * `:mode` - `:worker`, `:subinterp` or `:owngil`;
     * and `:preload`, `:venv`, `:max_queue`, `:shutdown`, `:on_caller_down`, `:stuck_after`,
-      `:interrupt_grace`, `:direct_limit`, `:overload`, `:route`, see
-      `t::py_context_router.start_opts/0`.
+      `:interrupt_grace`, `:direct_limit`, `:overload`, `:route`, `:max_tasks`, `:cancel_grace`,
+      `:event_loop`, see `t::py_context_router.start_opts/0`.
   """
 
   @options [:name, :contexts, :mode, :preload, :venv, :max_queue, :shutdown] ++
-             [:on_caller_down, :stuck_after, :interrupt_grace, :direct_limit, :overload, :route]
+             [:on_caller_down, :stuck_after, :interrupt_grace, :direct_limit, :overload, :route] ++
+             [:max_tasks, :cancel_grace, :event_loop]
 
   @doc "The child specification of a pool, for a supervisor."
   @spec child_spec(keyword()) :: Supervisor.child_spec()

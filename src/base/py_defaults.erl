@@ -39,6 +39,9 @@ pool() ->
       interrupt_grace => 1_000,
       direct_limit => 200,
       overload => refuse,
+      max_tasks => 10_000,
+      cancel_grace => 1_000,
+      event_loop => asyncio,
       route => spread}.
 
 %% Whether anything has an option of that name: a call, a pool, a stream, a virtual environment, the

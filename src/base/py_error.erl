@@ -31,6 +31,8 @@ sentence({context_died, Reason}) ->
     io_lib:format("the context died: ~0tp", [Reason]);
 sentence({overloaded, #{queue := Queue, max_queue := Max}}) ->
     io_lib:format("the context has ~b calls waiting and takes no more than ~b", [Queue, Max]);
+sentence({overloaded, #{tasks := Tasks, max_tasks := Max}}) ->
+    io_lib:format("the context runs ~b coroutines, of at most ~b, and takes no more", [Tasks, Max]);
 sentence({overloaded, #{quarantined := Stuck, limit := Limit}}) ->
     io_lib:format("the pool has ~b threads stuck in C code, of at most ~b, and takes no new calls",
                   [Stuck, Limit]);

@@ -70,7 +70,7 @@
   | {stream_push, key(), flags(), Stream :: reference(), Max :: pos_integer(),
      Tag :: reference(), Consumer :: pid()}
   | {stream_close, key(), flags(), Stream :: reference()}
-  | {gather, key(), flags(), Deferred :: [reference()], timeout()}
+  | {gather, key(), flags(), Deferred :: [reference()]}
   | {new_env, key(), flags()}.
 %% What a context can be asked; taken apart in native/py_nif/src/request/decode.rs. A pid at the end
 %% is the process that the request is made for, and `erlang.self()' in Python.

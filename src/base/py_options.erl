@@ -22,7 +22,10 @@
                      stuck_after := timeout(),
                      interrupt_grace := timeout(),
                      direct_limit := pos_integer(),
-                     overload := py_context:overload()}.
+                     overload := py_context:overload(),
+                     max_tasks := pos_integer(),
+                     cancel_grace := timeout(),
+                     event_loop := atom()}.
 %% The options of one context, complete.
 -type pool() :: #{contexts := pos_integer(), route := spread | affinity,
                   mode := py_context:context_mode(), atom() := term()}.
@@ -184,6 +187,9 @@ value(overload, {wait, Ms}) when is_integer(Ms), Ms >= 0, Ms =< 16#7fffffff -> {
 value(stuck_after, Timeout) when ?IS_TIMEOUT(Timeout), Timeout =/= 0 -> {ok, Timeout};
 value(interrupt_grace, Timeout) when ?IS_TIMEOUT(Timeout) -> {ok, Timeout};
 value(direct_limit, Us) when is_integer(Us), Us > 0, Us =< ?MAX_DIRECT_LIMIT -> {ok, Us};
+value(max_tasks, N) when is_integer(N), N > 0, N =< ?MAX_QUEUE -> {ok, N};
+value(cancel_grace, Timeout) when ?IS_TIMEOUT(Timeout) -> {ok, Timeout};
+value(event_loop, Module) when is_atom(Module), Module =/= undefined -> {ok, Module};
 value(on_caller_down, What) when What =:= interrupt; What =:= finish -> {ok, What};
 value(preload, undefined) -> {ok, undefined};
 value(venv, undefined) -> {ok, undefined};

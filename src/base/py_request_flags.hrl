@@ -11,8 +11,6 @@
 -define(FLAG_ELIXIR, 16).
 %% The result comes as a handle on an iterator.
 -define(FLAG_STREAM, 32).
-%% A coroutine is not run, but comes as `{deferred, Handle}'.
--define(FLAG_DEFER, 64).
 %% What objects in the result become that have no term: what they stand for; or the whole result one
 %% handle. Without either, handles.
 -define(FLAG_TERMS, 128).

@@ -16,6 +16,8 @@
 %% <li>`interrupted': by `interrupt/1'.</li>
 %% <li>`{context_died, Why}': the context was dead (`noproc') or died during the call.</li>
 %% <li>`{overloaded, #{queue, max_queue}}': the context's queue is full; nothing was queued.</li>
+%% <li>`{overloaded, #{tasks, max_tasks}}': the context has as many coroutines as it takes; this one
+%%     has not begun.</li>
 %% <li>`{overloaded, #{quarantined, limit}}': too many threads of its pool are stuck in C code (see
 %%     the application's setting `quarantine_limit'); nothing was queued.</li>
 %% <li>`{unconvertible, Path, What}', `{too_deep, Limit}': a value couldn't cross.</li>
@@ -64,6 +66,9 @@
                      stuck_after => timeout(),
                      interrupt_grace => timeout(),
                      direct_limit => pos_integer(),
+                     max_tasks => pos_integer(),
+                     cancel_grace => timeout(),
+                     event_loop => atom(),
                      overload => overload()}.
 %% `mode': default `worker'. `max_queue': how many jobs may wait, default 10 000. `preload':
 %% Python source that is run once in the new context. `venv': a virtual environment whose packages
@@ -75,7 +80,10 @@
 %% is abandoned and a fresh one takes over behind the same pid. `interrupt_grace': ms that an
 %% interrupted job may clean up before it is interrupted again, default 1 000, at most
 %% `stuck_after'. `direct_limit': microseconds that a call which is dispatched directly may take,
-%% default 200, at most 100 000; see {@link py_context_router:register_direct/2}. `overload':
+%% default 200, at most 100 000; see {@link py_context_router:register_direct/2}. `max_tasks': how
+%% many coroutines may wait in the context, default 10 000. `cancel_grace': ms that a cancelled
+%% coroutine may clean up before it is cancelled again, default 1 000. `event_loop': the Python
+%% module whose `new_event_loop()' makes the loop of coroutines, default `asyncio'. `overload':
 %% whether a call is refused at once when the queue is full, default,
 %% or waits so many ms for capacity, first come, first served (only calls that wait for their
 %% results do).
@@ -131,6 +139,7 @@
                | panicked
                | {context_died, term()}
                | {overloaded, #{queue := non_neg_integer(), max_queue := pos_integer()}
+                            | #{tasks := pos_integer(), max_tasks := pos_integer()}
                             | #{quarantined := pos_integer(), limit := pos_integer()}}
                | {unconvertible, Path :: binary(), What :: binary()}
                | {too_deep, pos_integer()}
@@ -484,8 +493,9 @@ create_local_env(Ctx) ->
 
 %% @doc Interrupts the running job: its caller gets `{error, interrupted}'. Python sees a
 %% `KeyboardInterrupt' at its next bytecode; code that is blocked in C sees it when it returns. A
-%% finalizer that has held up the next job for 5 ms or more is interrupted likewise. `not_running':
-%% nothing runs, also if jobs wait.
+%% finalizer that has held up the next job for 5 ms or more is interrupted likewise. If nothing
+%% runs, the coroutine is cancelled that has been waiting longest. `not_running': there is none,
+%% also if jobs wait.
 -spec interrupt(pid()) -> ok | not_running | {error, {context_died, term()}}.
 interrupt(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
     alive_or_died(py_nif:interrupt(Ctx));
@@ -515,11 +525,12 @@ is_subinterp(Ctx) ->
 %% @doc What is known of a context, without asking its thread: `mode'; `interp_id' (as
 %% `get_interp_id/1'); `python_interp' (CPython's own number of the interpreter, 0 is the main
 %% one); `thread_id' (the OS's); `state' (`idle', `busy', `stuck' or `closing'); `queue' (jobs
-%% waiting) and `max_queue'; `busy_ms' (how long the running job has been running, or
-%% `undefined'); and how its jobs ended: `done', `failed', `timed_out', `cancelled' (interrupted,
-%% or their callers were gone); `quarantined' (its former threads that are stuck in C code);
-%% `direct' (calls that ran on their callers' schedulers), `direct_refused' (those that might have,
-%% but something wasn't free).
+%% waiting) and `max_queue'; `busy_ms' (how long the running job has been running, or `undefined');
+%% and how its jobs ended: `done', `failed', `timed_out', `cancelled' (interrupted, or their
+%% callers were gone); `tasks' (coroutines that wait or run) and `abandoned_tasks' (those of them
+%% that were cancelled and go on although their `cancel_grace' is over); `quarantined' (its former
+%% threads that are stuck in C code); `direct' (calls that ran on their callers' schedulers),
+%% `direct_refused' (those that might have, but something wasn't free).
 -spec info(pid()) -> map() | {error, {context_died, term()}}.
 info(Ctx) when is_pid(Ctx), node(Ctx) =:= node() ->
     case alive_or_died(py_nif:context_info(Ctx)) of

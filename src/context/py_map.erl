@@ -251,7 +251,7 @@ awaited(Parts, InOrder, #map{request = Request, deadline = Deadline}) ->
     #job{} | {error, term()}.
 gather(Ctx, Handles, {_, N} = Key, Request) ->
     Options = {infinity, none, py_request:flags(Request)},
-    Gather = py_request:new(Ctx, {gather, Handles, infinity}, Options),
+    Gather = py_request:new(Ctx, {gather, Handles}, Options),
     case py_nif:submit_next(Ctx, py_request:native(Gather, Key)) of
         Seq when is_integer(Seq) ->
             Worker = #worker{ctx = Ctx, number = N, size = 1, accepted = true},

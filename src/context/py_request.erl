@@ -10,7 +10,7 @@
 -export([new/3, call/5, map/5, eval/3, exec/2, eval_shared/3, exec_shared/2, with_options/2]).
 -export([in_context/1, in_pool/1, pool_timeout/0, not_options/1]).
 %% Changing one.
--export([with_target/2, with_timeout/2, with_lists/2, on_behalf/2, as_stream/1, defer_coroutines/1,
+-export([with_target/2, with_timeout/2, with_lists/2, on_behalf/2, as_stream/1,
          survive_caller/1]).
 %% Asking one.
 -export([target/1, timeout/1, flags/1, env/1, lists/1]).
@@ -48,7 +48,7 @@
               | {stream_push, Stream :: reference(), Max :: pos_integer(), Tag :: reference(),
                  Consumer :: pid()}
               | {stream_close, Stream :: reference()}
-              | {gather, Coroutines :: [reference()], timeout()}
+              | {gather, Coroutines :: [reference()]}
               | new_env.
 -type name() :: atom() | binary().
 
@@ -183,11 +183,6 @@ on_behalf(_Pid, Request) -> Request.
 as_stream(Request) ->
     flag(?FLAG_STREAM, Request).
 
-%% A coroutine is not run but comes as `{deferred, Handle}'.
--spec defer_coroutines(request()) -> request().
-defer_coroutines(Request) ->
-    flag(?FLAG_DEFER, Request).
-
 %% It runs to its end also when the calling process dies, unless the options say otherwise.
 -spec survive_caller(request()) -> request().
 survive_caller(#request{flags = Flags} = Request)
@@ -272,7 +267,7 @@ native(#request{work = Work, env = Env, flags = Flags}, Key) ->
         {stream_push, Stream, Max, Tag, Consumer} ->
             {stream_push, Key, Flags, Stream, Max, Tag, Consumer};
         {stream_close, Stream} -> {stream_close, Key, Flags, Stream};
-        {gather, Coroutines, Timeout} -> {gather, Key, Flags, Coroutines, Timeout};
+        {gather, Coroutines} -> {gather, Key, Flags, Coroutines};
         new_env -> {new_env, Key, Flags}
     end.
 

@@ -46,6 +46,9 @@
                         stuck_after => timeout(),
                         interrupt_grace => timeout(),
                         direct_limit => pos_integer(),
+                        max_tasks => pos_integer(),
+                        cancel_grace => timeout(),
+                        event_loop => atom(),
                         overload => py_context:overload(),
                         route => spread | affinity}.
 %% `contexts': how many, default one per scheduler. `route': where the calls of `py' go that are

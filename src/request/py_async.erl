@@ -13,8 +13,6 @@
 -export([start_link/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
-%% How long a context may take to cancel coroutines whose time is up, in ms.
--define(CANCEL_TIMEOUT, 1_500).
 %% How often a call that has a limit is checked, in ms: at first, and at most, less and less often.
 -define(FIRST_CHECK_INTERVAL, 1_000).
 -define(MAX_CHECK_INTERVAL, 10_000).
@@ -22,7 +20,7 @@
 -type limit() :: timeout().
 %% How long the call may take. The limit holds although no process waits.
 -type submitted() :: {waiting, pid(), py_nif:seq()} | {error, term()}.
--type result() :: {ok, term()} | {error, term()} | {deferred, reference()}.
+-type result() :: {ok, term()} | {error, term()}.
 -type owner() :: {spawn_call, pid()} | {cast, pid(), iodata()}.
 
 %% ------------------------------------------------------------------ results by message
@@ -212,80 +210,28 @@ cast(Request, Limit, Caller) ->
 %% ------------------------------------------------------------------ many at once
 
 %% Runs requests side by side, spread over the contexts of their pools; the results in order.
+%% Coroutines are side by side in one context, too.
 %%
 %% All answers have one reference, so that the compiler sees that a long message queue need not be
 %% searched for them.
--spec parallel([py_request:request()], timeout()) -> [{ok, term()} | {error, term()}].
+-spec parallel([py_request:request()], timeout()) -> [result()].
 parallel(Requests, Timeout) ->
     Deadline = py_deadline:from_timeout(Timeout),
     Ref = make_ref(),
-    Submitted = [{N, submit_deferring(Request, Ref, N, Deadline)}
-                 || {N, Request} <- numbered(Requests)],
-    Flags = lists:foldl(fun(Request, Sum) -> py_request:flags(Request) bor Sum end, 0, Requests),
-    gathered(in_order(collect(Ref, Submitted, Deadline)), Flags, Deadline).
-
--spec numbered([Value]) -> [{pos_integer(), Value}].
-numbered(Values) ->
-    lists:zip(lists:seq(1, length(Values)), Values).
+    Numbered = lists:zip(lists:seq(1, length(Requests)), Requests),
+    Submitted = [{N, submit_spread(Request, Ref, N, Deadline)} || {N, Request} <- Numbered],
+    in_order(collect(Ref, Submitted, Deadline)).
 
 -spec in_order(#{pos_integer() => Value}) -> [Value].
 in_order(Results) ->
     [maps:get(N, Results) || N <- lists:seq(1, map_size(Results))].
 
 %% A request that waits for a context does so in the time that is left for all.
--spec submit_deferring(py_request:request(), reference(), pos_integer(), py_deadline:deadline()) ->
+-spec submit_spread(py_request:request(), reference(), pos_integer(), py_deadline:deadline()) ->
     submitted().
-submit_deferring(Request, Ref, N, Deadline) ->
-    Deferring = py_request:defer_coroutines(Request),
-    InTime = py_request:with_timeout(Deferring, py_deadline:left(Deadline)),
+submit_spread(Request, Ref, N, Deadline) ->
+    InTime = py_request:with_timeout(Request, py_deadline:left(Deadline)),
     py_dispatch:submit_spread(InTime, N, fun(Ctx, Sent) -> submit(Ctx, Sent, {Ref, N}) end).
-
-%% Coroutines have not been run yet, but wait in their contexts: in each, all run side by side.
--spec gathered([result()], py_nif:flags(), py_deadline:deadline()) ->
-    [{ok, term()} | {error, term()}].
-gathered(Results, Flags, Deadline) ->
-    Numbered = numbered(Results),
-    case [{py_context:context_of(Handle), {N, Handle}} || {N, {deferred, Handle}} <- Numbered] of
-        [] ->
-            Results;
-        Deferred ->
-            Groups = numbered(maps:to_list(groups(Deferred))),
-            Ref = make_ref(),
-            Submitted = [{N, gather(Ctx, Coroutines, {Ref, N}, Flags, py_deadline:left(Deadline))}
-                         || {N, {Ctx, Coroutines}} <- Groups],
-            %% The context itself cancels late coroutines; the extra time is for its
-            %% answer.
-            Gathered = collect(Ref, Submitted, later(Deadline)),
-            Later = maps:from_list([Each || {N, {_Ctx, Coroutines}} <- Groups,
-                                            Each <- each(Coroutines, maps:get(N, Gathered))]),
-            [maps:get(N, Later, Result) || {N, Result} <- Numbered]
-    end.
-
--spec groups([{Key, Value}]) -> #{Key => [Value]}.
-groups(Pairs) ->
-    Add = fun({Key, Value}, Groups) ->
-        maps:update_with(Key, fun(Values) -> [Value | Values] end, [Value], Groups)
-    end,
-    lists:foldr(Add, #{}, Pairs).
-
--spec gather(pid() | undefined, [{pos_integer(), reference()}], py_nif:key(), py_nif:flags(),
-             timeout()) -> submitted().
-gather(undefined, _Coroutines, _Key, _Flags, _Timeout) ->
-    {error, {context_died, noproc}};
-gather(Ctx, Coroutines, Key, Flags, Timeout) ->
-    Gather = {gather, [Handle || {_, Handle} <- Coroutines], Timeout},
-    submit(Ctx, py_request:new(Ctx, Gather, {infinity, none, Flags}), Key).
-
--spec each([{pos_integer(), reference()}], result()) ->
-    [{pos_integer(), {ok, term()} | {error, term()}}].
-each(Coroutines, {ok, Results}) ->
-    lists:zip([N || {N, _} <- Coroutines], Results);
-each(Coroutines, {error, _} = Error) ->
-    [{N, Error} || {N, _} <- Coroutines].
-
--spec later(py_deadline:deadline()) -> py_deadline:deadline().
-later(infinity) -> infinity;
-later(Deadline) -> Deadline + ?CANCEL_TIMEOUT.
 
 -spec submit(pid(), py_request:request(), py_nif:key()) -> submitted().
 submit(Ctx, Request, Key) ->

@@ -27,7 +27,7 @@ is_taken(<<"__", _/binary>>) ->
 is_taken(Name) ->
     lists:member(Name, [<<"Atom">>, <<"Buffer">>, <<"Error">>, <<"Pid">>, <<"ProcessError">>,
                         <<"Ref">>, <<"_restore">>, <<"call">>, <<"log">>, <<"self">>, <<"send">>,
-                        <<"whereis">>]).
+                        <<"whereis">>, <<"async_call">>]).
 
 %% Registers a function, in the place of the one that had the name.
 -spec register(binary(), target(), values()) -> ok.

@@ -16,7 +16,7 @@ use super::permits::{self, Permit, Way};
 use super::probation::Measurement;
 use crate::convert::DeferredDrop;
 use crate::erlang_module::current_job;
-use crate::exec;
+use crate::exec::{self, Ran};
 use crate::outbound::output::JobOutput;
 use crate::request::call::Call;
 use crate::request::decode::{Request, RequestTerms};
@@ -25,7 +25,7 @@ use crate::request::flags::{Dispatch, Flags};
 use crate::resources::contexts::Context;
 use crate::scheduler;
 use crate::term::{Calling, ProcessId, atom, atom_pair, tuple};
-use crate::thread::host::{CallError, CallbackResult, ErlangCall, JobControl, Unfit};
+use crate::thread::host::{CallError, CallbackResult, ErlangCall, JobControl, PendingCall, Unfit};
 use crate::thread::job_scope::JobScope;
 
 /// What one percent of a timeslice is, which is about 1 ms.
@@ -60,7 +60,7 @@ impl<'a> DirectCall<'a> {
             {
                 return None;
             }
-            if flags.streams() || flags.defers() || !scheduler::is_normal() {
+            if flags.streams() || !scheduler::is_normal() {
                 return None;
             }
             let Some(Request::Call { module, function, .. }) = Request::decode(elements) else {
@@ -155,7 +155,12 @@ impl<'a> DirectCall<'a> {
         let output = JobOutput::new(Some(ProcessId::new(self.request.caller)));
         let env = self.request.env;
         let mut deferred = DeferredDrop::default();
-        let result = current_job::enter(&job, &output, || exec::run(&job, env, &mut deferred));
+        let ran = current_job::enter(&job, &output, || exec::run(&job, env, &mut deferred));
+        let result = ran.and_then(|ran| match ran {
+            Ran::Result(result) => Ok(result),
+            // Not where a job can't become a task.
+            Ran::Coroutine(_) => Err(Error::Panicked),
+        });
         drop(deferred);
         let mut unfit = control.unfit.get();
         if unfit == Some(Unfit::NotImported) {
@@ -212,8 +217,16 @@ struct DirectControl {
 }
 
 impl JobControl for DirectControl {
+    fn may_become_task(&self) -> bool {
+        false
+    }
+
     fn check_depth(&self, _: u32) -> Result<(), WaitError> {
         Ok(())
+    }
+
+    fn start_call(&self, _: ErlangCall<'_>, _: u64) -> Option<Arc<dyn PendingCall>> {
+        None
     }
 
     fn call_erlang(&self, _: ErlangCall<'_>, _: u32) -> Result<CallbackResult, CallError> {

@@ -8,7 +8,7 @@ use std::ptr::null_mut;
 use std::time::Duration;
 
 use py_runtime::context::WaitError;
-use py_runtime::exception::{ErrorClass, set_no_memory};
+use py_runtime::exception::{self, ErrorClass, set_no_memory};
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{ErlNifEnv, ErlNifTerm, enif_make_list_from_array};
@@ -23,6 +23,7 @@ use crate::request::flags::Values;
 use crate::settings;
 use crate::term::{SavedTerm, TermEnv, elements};
 use crate::thread::host::{CallError, CallbackResult, ErlangCall, PendingCall, outbound};
+use crate::thread::tasks::AwaitedCall;
 
 /// How often a thread without a context checks whether it was asked to stop.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
@@ -58,16 +59,88 @@ pub(super) unsafe fn call(
         // SAFETY: as above.
         unsafe {
             match called {
-                // It is not looked up in any environment.
-                Ok(CallbackResult::Immediate(value)) => returned(py, job, null_mut(), value, &name),
-                Ok(CallbackResult::Term(answer)) => result(py, job, module, &name, &answer),
-                Ok(CallbackResult::Lost) => Err(lost(py, module)),
+                Ok(answer) => taken(py, job, module, &name, answer),
                 Err(CallError::Interrupted(why)) => Err(interrupted(py, why)),
                 Err(CallError::NotRunning) => Err(not_running(py)),
                 Err(CallError::CannotWait) => Err(cannot_wait(py)),
             }
         }
     })
+}
+
+/// Has the function registered as `name` called: a future of its result, or None where the event
+/// loop of tasks doesn't run.
+///
+/// # Safety
+/// `module` is live and ours, `args` are live objects.
+pub(super) unsafe fn async_call(
+    py: Attached<'_>,
+    module: *mut ffi::PyObject,
+    name: &Object,
+    args: &[*mut ffi::PyObject],
+) -> Result<Object, Raised> {
+    let name = text_of(py, name)?;
+    let values = outbound().function_values(&name).ok_or_else(|| unknown(py, &name))?;
+    current_job::with(|job| {
+        let Some(job) = job else { return Ok(Object::none(py)) };
+        let local = job.scope.local;
+        let Some(event_loop) = local.event_loop.get() else { return Ok(Object::none(py)) };
+        let future = event_loop.new_future(py).map_err(|_| Raised)?;
+        let Some(future) = future else { return Ok(Object::none(py)) };
+        let env = TermEnv::new();
+        // SAFETY: the environment is ours alone; the caller vouches for the objects.
+        let list = unsafe { arguments(values, py, Some(job), env.as_ptr(), args) }?;
+        let call = ErlangCall { name: &name, env, arguments: list };
+        let number = local.tasks.next_call();
+        let pending = job.scope.control.start_call(call, number).ok_or_else(|| not_running(py))?;
+        // SAFETY: the caller vouches for the module.
+        let module = unsafe { Object::lent(py, &module) }.clone_ref(py);
+        let call = AwaitedCall { future: future.clone_ref(py), module, name, pending };
+        local.tasks.keep_call(number, call);
+        Ok(future)
+    })
+}
+
+/// Gives the future of a call the answer, unless nobody awaits it any more. As code of the event
+/// loop.
+pub(crate) fn answer_future(py: Attached<'_>, call: &AwaitedCall) {
+    let is_done = call.future.call_method0(py, c"done");
+    if is_done.is_some_and(|is_done| is_done.is_bool(false)) {
+        let answer = call.pending.take_answer().unwrap_or(CallbackResult::Lost);
+        // SAFETY: the module is ours, and kept by the call.
+        let value = current_job::with(|job| unsafe {
+            taken(py, job, call.module.as_ptr(), &call.name, answer)
+        });
+        let (method, value) = match value {
+            Ok(value) => (c"set_result", Some(value)),
+            Err(Raised) => (c"set_exception", exception::take_object(py)),
+        };
+        let method = call.future.getattr_c(py, method);
+        drop(method.zip(value).and_then(|(method, value)| method.call1(py, &value)));
+    }
+    exception::clear(py);
+}
+
+/// The object for a call's answer.
+///
+/// # Safety
+/// `module` is live and ours.
+unsafe fn taken(
+    py: Attached<'_>,
+    job: Option<&CurrentJob<'_>>,
+    module: *mut ffi::PyObject,
+    name: &str,
+    answer: CallbackResult,
+) -> Result<Object, Raised> {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        match answer {
+            // It is not looked up in any environment.
+            CallbackResult::Immediate(value) => returned(py, job, null_mut(), value, name),
+            CallbackResult::Term(answer) => result(py, job, module, name, &answer),
+            CallbackResult::Lost => Err(lost(py, module)),
+        }
+    }
 }
 
 /// Calls on a thread that is no context's. `Err`: it was asked to stop.

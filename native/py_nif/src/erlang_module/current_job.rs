@@ -11,6 +11,7 @@ use py_runtime::object::Attached;
 
 use crate::thread::host::{Output, outbound};
 use crate::thread::job_scope::JobScope;
+use crate::thread::loop_scope::{self, LoopScope};
 
 /// A job that runs, on the stack of its thread.
 pub(crate) struct CurrentJob<'a> {
@@ -41,15 +42,38 @@ pub(crate) fn enter<T>(scope: &JobScope<'_>, output: &dyn Output, work: impl FnO
     work()
 }
 
-/// Gives `work` the job that runs on this thread, which is attached. Python code can have one
-/// interpreter run code in another on the same thread; there it is no job's.
+/// Runs `work`, a turn of the event loop, as no job: one may be below it on the stack, waiting.
+pub(crate) fn leave<T>(work: impl FnOnce() -> T) -> T {
+    let _restore = Restore(CURRENT.replace(std::ptr::null()));
+    work()
+}
+
+/// Gives `work` the job that runs on this thread, which is attached, or whose step does. Python
+/// code can have one interpreter run code in another on the same thread; there it is no job's.
 pub(crate) fn with<T>(work: impl FnOnce(Option<&CurrentJob<'_>>) -> T) -> T {
     // SAFETY: the job is further down this thread's stack, where it stays until `enter` returns,
     // and there are only shared references to it.
-    let job = unsafe { CURRENT.get().as_ref() };
-    // SAFETY: the caller says that the thread is attached.
-    let here = || unsafe { Attached::assume() }.interpreter();
-    work(job.filter(|job| job.interpreter == here()))
+    match unsafe { CURRENT.get().as_ref() } {
+        Some(job) => {
+            // SAFETY: the caller says that the thread is attached.
+            let here = unsafe { Attached::assume() }.interpreter();
+            work(Some(job).filter(|job| job.interpreter == here))
+        }
+        None => loop_scope::with(|running| match running {
+            Some(running) => with_step(running, work),
+            None => work(None),
+        }),
+    }
+}
+
+/// Gives `work` the job whose step runs.
+fn with_step<T>(running: &LoopScope<'_>, work: impl FnOnce(Option<&CurrentJob<'_>>) -> T) -> T {
+    let (mut work, mut result) = (Some(work), None);
+    running.with_job(&mut |scope, output| {
+        let job = CurrentJob { scope, interpreter: running.py.interpreter(), output };
+        result = work.take().map(|work| work(Some(&job)));
+    });
+    result.expect("the work is done once")
 }
 
 /// Gives `work` the output of the job that runs on this thread, or of the thread.

@@ -58,7 +58,7 @@ fn own_loop_slot(scope: &JobScope<'_>) -> Option<Object> {
         None => Some(scope.request.on_behalf_of()),
     };
     let of_process = pid.and_then(|pid| local.processes.loop_slot(scope.py, pid));
-    of_process.unwrap_or_else(|| local.event_loop.list(scope.py))
+    of_process.unwrap_or_else(|| local.loop_slot.list(scope.py))
 }
 
 fn named(scope: &JobScope<'_>) -> Option<(ErlNifTerm, Namespace)> {

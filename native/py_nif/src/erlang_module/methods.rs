@@ -9,6 +9,7 @@ use py_runtime::exception::ErrorClass;
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
+use super::current_job;
 use super::method_def::{
     Argument, END, Methods, arguments, function, guarded, keep, keywords, many, one,
 };
@@ -46,7 +47,10 @@ pub(super) static METHODS: Methods<7> = Methods(UnsafeCell::new([
 ]));
 
 /// Functions of the prelude only.
-pub(super) static PRIVATE: Methods<9> = Methods(UnsafeCell::new([
+pub(super) static PRIVATE: Methods<12> = Methods(UnsafeCell::new([
+    one(c"_runs_job", runs_job, ffi::METH_NOARGS, c""),
+    many(c"_call", call_now, c""),
+    many(c"_async_call", async_call, c""),
     many(c"_write", write, c""),
     one(c"_flush", flush, ffi::METH_O, c""),
     many(c"_log", log, c""),
@@ -83,6 +87,38 @@ unsafe extern "C" fn call(
             let name = keep(py, *name)?;
             refuse_keywords(py, &name, keys)?;
             calls::call(py, module, &name, args)
+        }
+    })
+}
+
+unsafe extern "C" fn call_now(
+    module: Argument,
+    args: *mut Argument,
+    count: ffi::Py_ssize_t,
+) -> Argument {
+    // SAFETY: as CPython gives them.
+    unsafe { call(module, args.cast_const(), count, std::ptr::null_mut()) }
+}
+
+/// Whether a job runs on this thread.
+unsafe extern "C" fn runs_job(_: Argument, _: Argument) -> Argument {
+    guarded(|py| Ok(Object::bool(py, current_job::with(|job| job.is_some()))))
+}
+
+/// A future of the function's result, or None where the event loop of tasks doesn't run.
+unsafe extern "C" fn async_call(
+    module: Argument,
+    args: *mut Argument,
+    count: ffi::Py_ssize_t,
+) -> Argument {
+    guarded(|py| {
+        // SAFETY: as CPython gives them, live as long as the call lasts.
+        unsafe {
+            let [name, args @ ..] = arguments(args, count) else {
+                let usage = "erlang.async_call() takes a name and then the function's arguments";
+                return Err(wrong(py, usage));
+            };
+            calls::async_call(py, module, &keep(py, *name)?, args)
         }
     })
 }

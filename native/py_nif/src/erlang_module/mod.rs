@@ -31,6 +31,7 @@ use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 
 use crate::erlang_types::{atom, buffer, pid_ref};
+pub(crate) use call::answer_future;
 pub(crate) use prelude::{install, sources};
 use state::{ModuleState, state};
 pub(crate) use state::{NAME, classes};
@@ -162,7 +163,8 @@ unsafe fn publish(py: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
             ErrorClass::ImportError.raise(py, "the module erlang is gone");
             return None;
         }
-        let log = Object::lent(py, &state.prelude).get_item(py, c"log");
+        let prelude = Object::lent(py, &state.prelude);
+        let (log, async_call) = (prelude.get_item(py, c"log"), prelude.get_item(py, c"async_call"));
         let attributes = [
             (c"Atom", state.atom),
             (c"Pid", state.pid),
@@ -171,6 +173,7 @@ unsafe fn publish(py: Attached<'_>, module: *mut ffi::PyObject) -> Option<()> {
             (c"Error", state.error),
             (c"ProcessError", state.process_error),
             (c"log", log.as_ref().map_or(null_mut(), Object::as_ptr)),
+            (c"async_call", async_call.as_ref().map_or(null_mut(), Object::as_ptr)),
         ];
         attributes
             .into_iter()

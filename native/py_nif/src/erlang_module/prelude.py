@@ -1,7 +1,7 @@
 # The part of module `erlang` that is written in Python. Runs once in each interpreter, in a
 # namespace that has the types Atom, Pid and Ref, and functions that only the native module has:
-# _write, _flush, _log, _log_level, _log_level_is_old, _log_levels, _environ, _namespace,
-# _loop_slot. The other files of this folder are appended to it.
+# _call, _async_call, _runs_job, _write, _flush, _log, _log_level, _log_level_is_old, _log_levels,
+# _environ, _namespace, _loop_slot. The other files of this folder are appended to it.
 import _thread
 import atexit
 import io
@@ -73,6 +73,22 @@ def log(level, msg, /, **meta):
     meta.setdefault("file", caller.f_code.co_filename)
     meta.setdefault("line", caller.f_lineno)
     _log(severity, msg, meta)
+
+
+def async_call(name, /, *args):
+    """Calls the Erlang function registered as `name`. To be awaited: for its result."""
+    future = _async_call(name, *args)
+    return _call_elsewhere(name, args) if future is None else future
+
+
+async def _call_elsewhere(name, args):
+    """On another loop than that of a context's tasks. A job's own loop waits meanwhile, so that
+    the function can call Python in the same context."""
+    if _runs_job():
+        return _call(name, *args)
+    import asyncio
+
+    return await asyncio.get_running_loop().run_in_executor(None, _call, name, *args)
 
 
 def checkpoint():

@@ -10,6 +10,7 @@ use crate::request::decode::Namespace;
 use crate::request::error::{ConvertError, Error, ExitReason};
 use crate::term::{self, atom, tuple};
 use crate::thread::code_cache;
+use crate::thread::event_loop::is_coroutine;
 
 impl Executor<'_> {
     pub(super) fn eval(
@@ -27,14 +28,24 @@ impl Executor<'_> {
         self.or_exception(code::run(self.py, &code, &globals, &globals))
     }
 
-    pub(super) fn exec(&mut self, source: ErlNifTerm, env: ErlNifTerm) -> Result<(), Error> {
+    /// Runs statements. A coroutine: they wait outside of functions.
+    pub(super) fn exec(
+        &mut self,
+        source: ErlNifTerm,
+        env: ErlNifTerm,
+    ) -> Result<Option<Object>, Error> {
         let code = self.compiled(source, Kind::Statements)?;
         let globals = self.namespace(env)?;
-        let done = self.or_exception(code::run(self.py, &code, &globals, &globals)).map(drop);
+        let done = self.or_exception(code::run(self.py, &code, &globals, &globals));
+        self.after_exec(env);
+        Ok(Some(done?).filter(is_coroutine))
+    }
+
+    /// Statements may have changed the context's own namespace.
+    pub(super) fn after_exec(&self, env: ErlNifTerm) {
         if matches!(self.which(env), Namespace::Own) {
             self.local.processes.refresh(self.py);
         }
-        done
     }
 
     /// A copy of `globals` with `locals` over it. Real locals would not do: the body of a lambda

@@ -105,13 +105,24 @@ impl<'a> Executor<'a> {
 
     pub(super) fn or_exception<T>(&mut self, value: Option<T>) -> Result<T, Error> {
         value.ok_or_else(|| {
-            if TracebacksWanted::now() {
-                // While the cache is borrowed, a traceback has no lines of ours.
-                if let Ok(cache) = self.local.code.try_borrow() {
-                    cache.show_lines(self.py);
-                }
-            }
+            self.show_lines();
             Exception::take(self.py).into()
         })
+    }
+
+    /// The exception that is set, which stays set.
+    pub(super) fn peeked_exception(&self) -> Error {
+        py_runtime::exception::preserving_exception(self.py, || self.show_lines());
+        Exception::peek(self.py).into()
+    }
+
+    /// Gives tracebacks the lines of our sources.
+    fn show_lines(&self) {
+        if TracebacksWanted::now() {
+            // While the cache is borrowed, a traceback has no lines of ours.
+            if let Ok(cache) = self.local.code.try_borrow() {
+                cache.show_lines(self.py);
+            }
+        }
     }
 }

@@ -37,6 +37,18 @@ enum Reply {
     Value(Object),
     /// This term.
     Term(ErlNifTerm),
+    /// What the coroutine gives in the end, in the way of the request.
+    Awaits(Object),
+    /// As if a coroutine had given this.
+    Taken(Object),
+}
+
+/// What has become of a request.
+pub(crate) enum Ran {
+    /// This is its result.
+    Result(ErlNifTerm),
+    /// It has begun: the coroutine is to be run, and [`finish`] then called with what it gives.
+    Coroutine(Object),
 }
 
 /// Does what the request says and makes the result term in `reply_env`. `deferred` is to be dropped
@@ -45,35 +57,85 @@ pub(crate) fn run(
     job: &JobScope<'_>,
     reply_env: *mut ErlNifEnv,
     deferred: &mut DeferredDrop,
+) -> Result<Ran, Error> {
+    let RequestTerms { env, elements, .. } = job.request;
+    // SAFETY: the request's terms are read-only.
+    let flags = unsafe { Flags::of(env, elements) };
+    let _tracebacks = TracebacksWanted::from_now(flags.tracebacks());
+    let request = Request::decode(elements).ok_or(Error::Panicked)?;
+    let mut run = Executor::of_request(job, request, flags);
+    let reply = match run.operate(request, reply_env)? {
+        Reply::Value(value) => run.resolve(value, flags, reply_env)?,
+        reply => reply,
+    };
+    let reply = match reply {
+        Reply::Awaits(coroutine) if job.control.may_become_task() => {
+            return Ok(Ran::Coroutine(coroutine));
+        }
+        Reply::Awaits(coroutine) if !job.control.may_wait() => {
+            job.control.note_unfit(Unfit::Coroutine);
+            // It has not begun, and is not missed.
+            drop(coroutine.call_method0(job.py, c"close"));
+            exception::clear(job.py);
+            return Err(Error::Python(Exception::new("RuntimeError", COROUTINE)));
+        }
+        Reply::Awaits(coroutine) => {
+            let value = run.awaited(&coroutine)?;
+            run.finished(request, flags, value, reply_env)?
+        }
+        Reply::Taken(value) => run.finished(request, flags, value, reply_env)?,
+        reply => reply,
+    };
+    run.reply_term(reply, reply_env, deferred).map(Ran::Result)
+}
+
+/// Makes the result term of a request whose coroutine has ended: with a value, or with the
+/// exception that is set, which stays set.
+pub(crate) fn finish(
+    job: &JobScope<'_>,
+    reply_env: *mut ErlNifEnv,
+    deferred: &mut DeferredDrop,
+    value: Option<Object>,
 ) -> Result<ErlNifTerm, Error> {
     let RequestTerms { env, elements, .. } = job.request;
     // SAFETY: the request's terms are read-only.
     let flags = unsafe { Flags::of(env, elements) };
     let _tracebacks = TracebacksWanted::from_now(flags.tracebacks());
     let request = Request::decode(elements).ok_or(Error::Panicked)?;
-    let results = match request {
-        Request::ToTerm { .. } => Results::Terms,
-        _ => flags.results(),
-    };
-    let mut run = Executor::new(job, flags.values(), results);
-    let reply = match run.operate(request, reply_env)? {
-        Reply::Value(value) => run.resolve(value, flags, reply_env)?,
-        reply => reply,
-    };
-    // SAFETY: the reply's environment is this thread's alone.
-    unsafe {
-        Ok(match reply {
-            Reply::Done => ok(),
-            Reply::Term(term) => term,
-            Reply::Value(value) => {
-                let value = run.consume(value, reply_env, deferred)?;
-                tuple(reply_env, &[ok(), value])
-            }
-        })
-    }
+    let mut run = Executor::of_request(job, request, flags);
+    let value = value.ok_or_else(|| run.peeked_exception())?;
+    let reply = run.finished(request, flags, value, reply_env)?;
+    run.reply_term(reply, reply_env, deferred)
 }
 
-impl Executor<'_> {
+impl<'a> Executor<'a> {
+    fn of_request(job: &'a JobScope<'a>, request: Request, flags: Flags) -> Self {
+        let results = match request {
+            Request::ToTerm { .. } => Results::Terms,
+            _ => flags.results(),
+        };
+        Executor::new(job, flags.values(), results)
+    }
+
+    fn reply_term(
+        &self,
+        reply: Reply,
+        reply_env: *mut ErlNifEnv,
+        deferred: &mut DeferredDrop,
+    ) -> Result<ErlNifTerm, Error> {
+        // SAFETY: the reply's environment is this thread's alone.
+        unsafe {
+            Ok(match reply {
+                Reply::Done => ok(),
+                Reply::Term(term) => term,
+                Reply::Value(value) | Reply::Awaits(value) | Reply::Taken(value) => {
+                    let value = self.consume(value, reply_env, deferred)?;
+                    tuple(reply_env, &[ok(), value])
+                }
+            })
+        }
+    }
+
     fn operate(&mut self, request: Request, reply_env: *mut ErlNifEnv) -> Result<Reply, Error> {
         Ok(match request {
             Request::Call { module, function, args, kwargs, env } => {
@@ -84,10 +146,10 @@ impl Executor<'_> {
                 Reply::Term(self.map(reply_env, map)?)
             }
             Request::Eval { source, locals, env } => Reply::Value(self.eval(source, locals, env)?),
-            Request::Exec { source, env } => {
-                self.exec(source, env)?;
-                Reply::Done
-            }
+            Request::Exec { source, env } => match self.exec(source, env)? {
+                Some(coroutine) => Reply::Awaits(coroutine),
+                None => Reply::Done,
+            },
             Request::CallMethod { object, method, args, kwargs } => {
                 Reply::Value(self.call_method(object, method, args, kwargs)?)
             }
@@ -96,43 +158,49 @@ impl Executor<'_> {
             Request::ToBuffer { object, share } => {
                 Reply::Term(self.buffer(reply_env, object, share)?)
             }
-            Request::StreamNext { stream, most } => {
-                Reply::Term(self.stream_next(reply_env, stream, most)?)
-            }
-            Request::StreamPush(push) => Reply::Term(self.stream_push(reply_env, push)?),
-            Request::StreamClose { stream } => {
-                self.stream_close(stream)?;
-                Reply::Done
-            }
-            Request::Gather { deferred, timeout } => {
-                Reply::Term(self.gather(reply_env, deferred, timeout)?)
-            }
+            Request::StreamNext { stream, most } => self.stream_next(reply_env, stream, most)?,
+            Request::StreamPush(push) => self.stream_push(reply_env, push)?,
+            Request::StreamClose { stream } => self.stream_close(stream)?,
+            Request::Gather { deferred } => self.gather(deferred)?,
             Request::NewEnv => Reply::Term(self.new_env(reply_env)?),
         })
     }
 
-    /// Begins a stream, if the caller wants one; runs or defers a coroutine.
+    /// Begins a stream, if the caller wants one.
     fn resolve(
         &mut self,
         value: Object,
         flags: Flags,
         reply_env: *mut ErlNifEnv,
     ) -> Result<Reply, Error> {
-        Ok(if flags.streams() {
-            Reply::Term(self.stream(reply_env, value)?)
-        } else if !is_coroutine(&value) {
-            Reply::Value(value)
-        } else if flags.defers() {
-            Reply::Term(self.deferred(reply_env, value)?)
+        Ok(if is_coroutine(&value) {
+            Reply::Awaits(value)
+        } else if flags.streams() {
+            Reply::Term(self.stream(reply_env, &value)?)
         } else {
-            self.job.control.note_unfit(Unfit::Coroutine);
-            if !self.job.control.may_wait() {
-                // It has not begun, and is not missed.
-                drop(value.call_method0(self.py, c"close"));
-                exception::clear(self.py);
-                return Err(Error::Python(Exception::new("RuntimeError", COROUTINE)));
+            Reply::Value(value)
+        })
+    }
+
+    /// What the request's coroutine has given.
+    fn finished(
+        &mut self,
+        request: Request,
+        flags: Flags,
+        value: Object,
+        reply_env: *mut ErlNifEnv,
+    ) -> Result<Reply, Error> {
+        Ok(match request {
+            Request::StreamNext { .. } => Reply::Term(self.items_taken(reply_env, &value)?),
+            Request::StreamPush(push) => Reply::Term(self.items_to_push(reply_env, push, &value)?),
+            Request::StreamClose { .. } => Reply::Done,
+            Request::Gather { .. } => Reply::Term(self.gathered(reply_env, &value)?),
+            Request::Exec { env, .. } => {
+                self.after_exec(env);
+                Reply::Done
             }
-            Reply::Value(self.awaited(value)?)
+            _ if flags.streams() => Reply::Term(self.stream(reply_env, &value)?),
+            _ => Reply::Value(value),
         })
     }
 

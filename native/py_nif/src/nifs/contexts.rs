@@ -20,6 +20,7 @@ mod atoms {
         ok, error, undefined, infinity, worker, subinterp, owngil, system_limit, not_stuck,
         id, mode, interp_id, thread_id, state, queue, max_queue, busy_ms,
         preload, on_caller_down, finish, stuck_after, interrupt_grace, stuck, pool, quarantined,
+        max_tasks, cancel_grace, event_loop, asyncio, tasks, abandoned_tasks,
         overload, direct_limit, direct, direct_refused,
         done, failed, timed_out, cancelled, idle, busy, closing, python_interp,
         held_objects, refuse, wait, interrupt,
@@ -54,7 +55,8 @@ fn context_start<'a>(env: Env<'a>, reference: Term<'a>, options: Term<'a>) -> Ni
 }
 
 /// A context's options, all of them: `#{mode, max_queue, preload, on_caller_down, stuck_after,
-/// interrupt_grace, direct_limit, overload, pool}`. Other keys are ignored.
+/// interrupt_grace, direct_limit, overload, max_tasks, cancel_grace, event_loop, pool}`. Other keys
+/// are ignored.
 fn config(owner_id: u64, options: Term) -> NifResult<Config> {
     const BAD: rustler::Error = rustler::Error::BadArg;
     let env = options.get_env();
@@ -90,12 +92,18 @@ fn config(owner_id: u64, options: Term) -> NifResult<Config> {
         stuck_after: timeout(atoms::stuck_after())?,
         interrupt_grace: timeout(atoms::interrupt_grace())?,
         direct_limit: Duration::from_micros(option(atoms::direct_limit())?.decode::<u32>()?.into()),
+        max_tasks: option(atoms::max_tasks())?.decode()?,
+        cancel_grace: timeout(atoms::cancel_grace())?,
         overload_wait: match overload.decode::<Atom>() {
             Ok(refuse) if refuse == atoms::refuse() => None,
             _ => match overload.decode::<(Atom, u32)>()? {
                 (wait, ms) if wait == atoms::wait() => Some(Duration::from_millis(ms.into())),
                 _ => return Err(BAD),
             },
+        },
+        event_loop: match option(atoms::event_loop())? {
+            module if module == atoms::asyncio().encode(env) => None,
+            module => Some(module.decode::<Atom>()?.to_term(env).atom_to_string()?),
         },
         quarantine: quarantines::of_pool(option(atoms::pool())?.decode()?, env),
     })
@@ -226,6 +234,8 @@ fn info<'a>(env: Env<'a>, context: &Context) -> Term<'a> {
         (atoms::quarantined(), context.abandoned_threads() as u64),
         (atoms::direct(), direct),
         (atoms::direct_refused(), direct_refused),
+        (atoms::tasks(), context.task_count() as u64),
+        (atoms::abandoned_tasks(), context.abandoned_tasks() as u64),
     ];
     let mut map: HashMap<Atom, Term> =
         numbers.into_iter().map(|(key, number)| (key, number.encode(env))).collect();

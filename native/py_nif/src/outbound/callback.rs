@@ -21,7 +21,7 @@ use rustler::sys::{ErlNifPid, ErlNifTerm};
 use rustler::{Encoder, Env, Resource, ResourceArc, Term};
 
 use crate::outbound::services::Service;
-use crate::request::call::Call;
+use crate::request::call::{Call, Notice};
 use crate::resources::contexts::Context;
 use crate::term::{self, SavedTerm, TermEnv, atom, binary, pid_term, send, to_bits, tuple};
 use crate::thread::host::{CallbackResult, ErlangCall};
@@ -37,6 +37,8 @@ const MAX_IDLE: usize = 8;
 pub(crate) enum CallingThread {
     /// A context's thread, which runs other jobs meanwhile.
     Context(Arc<Context>),
+    /// A context's thread, of which code on the event loop waits for the call of this number.
+    EventLoop(Arc<Context>, u64),
     /// Any other thread, which sleeps.
     Other(Thread),
 }
@@ -233,6 +235,9 @@ impl PendingCallback {
         }
         match &self.thread {
             CallingThread::Context(context) => context.wake_waiting_job(),
+            CallingThread::EventLoop(context, number) => {
+                context.notify(Notice::CallAnswered(*number));
+            }
             CallingThread::Other(thread) => thread.unpark(),
         }
     }

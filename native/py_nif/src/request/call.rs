@@ -14,7 +14,18 @@ use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_make_copy};
 use super::decode::{REFERENCE, RequestTerms};
 use super::error::Error;
 use super::flags::Flags;
-use crate::term::{EnvPool, TermEnv, atom, elements, is_tagged, pid_term, registered, tuple};
+use crate::term::{
+    EnvPool, ProcessId, TermEnv, atom, elements, is_tagged, pid_term, registered, tuple,
+};
+
+/// A message to a context's thread, beside requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Notice {
+    /// A process that had a namespace or a task in the context is dead.
+    ProcessDead(ProcessId),
+    /// A call of an Erlang function by the event loop's code is answered.
+    CallAnswered(u64),
+}
 
 /// A request, shared by the mailbox and the threads that may have to answer it.
 #[derive(Clone, Debug)]

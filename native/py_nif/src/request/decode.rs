@@ -76,7 +76,7 @@ pub(crate) enum Request {
     /// The end of a stream, before its time.
     StreamClose { stream: ErlNifTerm },
     /// Coroutines that were deferred, side by side.
-    Gather { deferred: ErlNifTerm, timeout: ErlNifTerm },
+    Gather { deferred: ErlNifTerm },
     /// A fresh namespace.
     NewEnv,
 }
@@ -230,9 +230,7 @@ impl Request {
                 Some(Request::StreamPush(StreamPush { stream, most, consumer, tag }))
             }
             [stream] if operation == known.stream_close => Some(Request::StreamClose { stream }),
-            [deferred, timeout] if operation == known.gather => {
-                Some(Request::Gather { deferred, timeout })
-            }
+            [deferred] if operation == known.gather => Some(Request::Gather { deferred }),
             [] if operation == known.new_env => Some(Request::NewEnv),
             _ => None,
         }

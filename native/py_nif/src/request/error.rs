@@ -23,6 +23,8 @@ pub(crate) enum Error {
     ContextDied(ExitReason),
     /// The context's queue is full.
     Overloaded { queue: usize, max_queue: usize },
+    /// As many coroutines as may be are tasks of the context's event loop.
+    TooManyTasks { tasks: usize, max_tasks: usize },
     /// Too many threads of the context's pool are stuck.
     Quarantined { stuck: usize, limit: usize },
     /// An object or environment belongs to another context.
@@ -133,6 +135,9 @@ impl Error {
                 }
                 Error::Overloaded { queue, max_queue } => {
                     overloaded(env, [("queue", *queue), ("max_queue", *max_queue)])
+                }
+                Error::TooManyTasks { tasks, max_tasks } => {
+                    overloaded(env, [("tasks", *tasks), ("max_tasks", *max_tasks)])
                 }
                 Error::Quarantined { stuck, limit } => {
                     overloaded(env, [("quarantined", *stuck), ("limit", *limit)])

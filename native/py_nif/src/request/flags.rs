@@ -48,7 +48,6 @@ impl Flags {
     const INTERRUPT_ON_CALLER_DOWN: u32 = 8;
     const ELIXIR: u32 = 16;
     const STREAM: u32 = 32;
-    const DEFER: u32 = 64;
     const TERMS: u32 = 128;
     const OBJECT: u32 = 256;
     const DIRECT: u32 = 512;
@@ -82,11 +81,6 @@ impl Flags {
     /// Whether the result shall come as a stream.
     pub(crate) fn streams(self) -> bool {
         self.0 & Self::STREAM != 0
-    }
-
-    /// Whether a coroutine is not to be run but deferred.
-    pub(crate) fn defers(self) -> bool {
-        self.0 & Self::DEFER != 0
     }
 
     /// What becomes of a result without a term.

@@ -1,7 +1,6 @@
 //! A context as the code on its thread sees it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use py_runtime::handle::Handle;
 use py_runtime::object::{Attached, Object};
@@ -55,10 +54,6 @@ impl Host for Arc<Context> {
 
     fn is_waited_for(&self) -> bool {
         Context::is_waited_for(self)
-    }
-
-    fn interrupt_grace(&self) -> Option<Duration> {
-        self.grace()
     }
 
     unsafe fn new_namespace(&self, env: *mut ErlNifEnv, namespace: Object) -> Option<ErlNifTerm> {

@@ -8,6 +8,7 @@ use rustler::sys::ErlNifPid;
 use rustler::{Env, LocalPid, Monitor, Resource, ResourceArc};
 
 use super::contexts::Context;
+use crate::request::call::Notice;
 use crate::term::{ProcessId, calling_env};
 use crate::thread::host::MonitorProcesses;
 
@@ -65,7 +66,7 @@ impl ProcessMonitor {
     fn notify(&self, id: ProcessId) {
         let contexts = self.users.lock().remove(&id);
         for context in contexts.into_iter().flatten().filter_map(|context| context.upgrade()) {
-            context.notify(id);
+            context.notify(Notice::ProcessDead(id));
         }
     }
 

@@ -250,6 +250,16 @@ impl ProcessId {
         self.0
     }
 
+    /// The process whose word [`ProcessId::bits`] gave.
+    ///
+    /// # Safety
+    /// The word is that of a local pid.
+    pub(crate) unsafe fn from_bits(bits: usize) -> Self {
+        // SAFETY: as the caller vouches; a local pid is looked up in no environment.
+        let pid = unsafe { local_pid(std::ptr::null_mut(), from_bits(bits)) };
+        ProcessId(pid.expect("a local pid"))
+    }
+
     /// The word of the pid, by which contexts know their owners and processes are compared.
     pub(crate) fn bits(self) -> usize {
         to_bits(pid_term(self.0))

@@ -26,9 +26,6 @@ pub(crate) trait Host: Handles {
     /// Whether other jobs wait, or other contexts for the GIL that they share with it.
     fn is_waited_for(&self) -> bool;
 
-    /// How long interrupted code may clean up. `None`: for ever.
-    fn interrupt_grace(&self) -> Option<Duration>;
-
     /// A reference to a new namespace, as a term of `env`. `None`: the context has ended.
     ///
     /// # Safety
@@ -87,11 +84,18 @@ pub(crate) trait JobControl {
     /// Notes what it has done that it may not do on a scheduler. The first counts.
     fn note_unfit(&self, why: Unfit);
 
+    /// Whether it can wait as a task of the event loop.
+    fn may_become_task(&self) -> bool;
+
     /// Whether it may wait for one more call of an Erlang function.
     fn check_depth(&self, limit: u32) -> Result<(), WaitError>;
 
     /// Calls an Erlang function. The context runs other jobs meanwhile.
     fn call_erlang(&self, call: ErlangCall<'_>, limit: u32) -> Result<CallbackResult, CallError>;
+
+    /// Has an Erlang function called, for code of the event loop. The thread is notified of the
+    /// answer by this number. `None`: there is no process that would run it.
+    fn start_call(&self, call: ErlangCall<'_>, number: u64) -> Option<Arc<dyn PendingCall>>;
 
     /// Does something without the GIL.
     fn detached(&self, work: &mut dyn FnMut());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::event_loop::LoopOptions;
 use super::job::OnCallerDown;
 use super::quarantine::Quarantine;
 use crate::interpreter::mode::Mode;
@@ -27,6 +28,12 @@ pub struct Config {
     /// How long an interrupted job may clean up before it is interrupted again. Never longer than
     /// `stuck_after`, see [`Config::grace`].
     pub interrupt_grace: Option<Duration>,
+    /// How many tasks there may be on its event loop.
+    pub max_tasks: usize,
+    /// How long a cancelled task may clean up. `None`: for ever.
+    pub cancel_grace: Option<Duration>,
+    /// The Python module whose `new_event_loop` makes its event loop. `None`: asyncio.
+    pub event_loop: Option<String>,
     /// Where its thread is counted if it is stuck.
     pub quarantine: Arc<Quarantine>,
     /// How long a direct run may take, see [`crate::context::direct`].
@@ -40,5 +47,14 @@ impl Config {
     #[must_use]
     pub fn grace(&self) -> Option<Duration> {
         [self.interrupt_grace, self.stuck_after].into_iter().flatten().min()
+    }
+
+    /// How its event loop is to be made.
+    pub(super) fn loop_options(&self) -> LoopOptions {
+        LoopOptions {
+            interrupt_grace: self.grace(),
+            cancel_grace: self.cancel_grace,
+            module: self.event_loop.clone(),
+        }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) enum Housekeeping {
     Preload,
     /// Control messages: finalizers of objects that had handles or exports.
     Finalizers,
+    /// A turn of the event loop, beside the steps of tasks.
+    EventLoop,
     /// The end of the thread: finalizers of all that is left, and what an interpreter runs at its
     /// end.
     Teardown,
@@ -137,6 +139,14 @@ impl HousekeepingState {
             running.interrupted_at = Some(Instant::now());
         }
         is_overdue
+    }
+
+    /// What runs consists of short parts, and one has ended: from now on it counts anew how long
+    /// jobs are blocked.
+    pub(crate) fn note_progress(&self) {
+        if let Some(running) = self.0.lock().running.last_mut() {
+            running.blocking_since = None;
+        }
     }
 
     /// Whether something runs.

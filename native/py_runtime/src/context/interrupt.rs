@@ -47,7 +47,7 @@ impl<J: Job> Context<J> {
 
     /// Whether the thread has still to raise an exception that was set on it. `None`: it isn't
     /// known. The caller is attached to the context's interpreter.
-    fn is_exception_pending(&self, target: Target) -> Option<bool> {
+    pub(super) fn is_exception_pending(&self, target: Target) -> Option<bool> {
         if cfg!(Py_GIL_DISABLED) {
             return None;
         }
@@ -163,10 +163,11 @@ impl<J: Job> WatchTarget for Context<J> {
                 && job.state().cancel() == Cancel::Running
             {
                 self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
-                self.interrupt_in_background(Target::Job(seq));
+                self.stop_running(seq);
             }
         }
         self.check_direct();
+        self.interrupt_overdue_step();
         if let Some(grace) = self.config.stuck_after
             && self.mailbox.current().is_none()
             // A job that waits, in which it is nested, can't go on either.

@@ -3,13 +3,16 @@
 //! This file and the context's own need each other: a job is run with a [`Scope`], which has the
 //! context, and a context is one of jobs of some kind.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::Context;
+use super::event_loop::{LoopOptions, LoopWait};
 use super::loop_state::LoopState;
 use crate::cpython::code;
 use crate::cpython::exception::Exception;
 use crate::cpython::object::{Attached, Object};
+use crate::sync::mailbox::Seq;
 use crate::sync::reply_state::ReplyState;
 
 /// A unit of work that answers for itself.
@@ -28,7 +31,7 @@ pub trait Job: Clone + Send + Sync + 'static {
     fn thread_ended() -> Self::ExitReason;
 
     /// Makes the thread's `Local`, attached, before the first job.
-    fn prepare(py: Attached<'_>) -> Result<Self::Local, Exception>;
+    fn prepare(py: Attached<'_>, options: &LoopOptions) -> Result<Self::Local, Exception>;
 
     /// Runs a source that the context begins with, attached, in the context's own namespace.
     fn preload(
@@ -42,7 +45,31 @@ pub trait Job: Clone + Send + Sync + 'static {
     }
 
     /// Handles a notice, attached, on the context thread. No exception stays set.
-    fn notice(py: Attached<'_>, local: &Self::Local, notice: Self::Notice);
+    fn notice(scope: &Scope<'_, Self>, notice: Self::Notice);
+
+    /// Whether the thread has an event loop.
+    fn has_event_loop(local: &Self::Local) -> bool {
+        let _ = local;
+        false
+    }
+
+    /// How to wait for the thread's event loop, attached. `None`: it has none.
+    fn loop_wait(py: Attached<'_>, local: &Self::Local) -> Option<LoopWait> {
+        let _ = (py, local);
+        None
+    }
+
+    /// Runs the event loop once, attached, on the context thread. No exception stays set. With
+    /// `wait` one that waits [by itself](LoopWait::InLoop) does so, until that is readable.
+    fn turn(scope: &Scope<'_, Self>, wait: Option<RawFd>) {
+        let _ = (scope, wait);
+    }
+
+    /// Cancels the task of this number, attached, on the context thread: `now`, and again when its
+    /// time to clean up is over. No exception stays set.
+    fn cancel_task(scope: &Scope<'_, Self>, seq: Seq, now: bool) {
+        let _ = (scope, seq, now);
+    }
 
     /// Which thread may still reply.
     fn state(&self) -> &ReplyState;
@@ -91,6 +118,8 @@ pub enum Outcome {
     Interrupted,
     /// Its caller didn't want the result any more.
     Unwanted,
+    /// It has not ended but become a task, which will reply.
+    Task,
 }
 
 /// What a running job finds on its thread.
@@ -104,6 +133,8 @@ pub struct Scope<'a, J: Job> {
     pub namespace: &'a Object,
     /// See [`Job::Local`]. Shared, because other jobs run while one waits.
     pub local: &'a J::Local,
+    /// The number of the job that runs, if one does.
+    pub seq: Option<Seq>,
     /// The state of the thread's loop.
     pub(crate) loop_state: &'a LoopState<'a, J::Local>,
 }

@@ -1,12 +1,15 @@
 //! The state of a context's thread while it serves.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::cpython::context_variables::ContextVariables;
 use crate::cpython::object::Object;
 use crate::gil::users::{GilUser, SHARED};
 use crate::interpreter::Interpreter;
 use crate::sync::adaptive_spin::AdaptiveSpin;
+use crate::sync::event_fd::EventFd;
 
 /// What the thread's loop needs, and what is known of the jobs on the thread. A job that waits runs
 /// the loop too.
@@ -26,6 +29,46 @@ pub(crate) struct LoopState<'a, L> {
     pub(super) in_finalizer: Cell<bool>,
     /// Whether a job was interrupted, and what it may have left behind is still to be repaired.
     pub(super) needs_repair: Cell<bool>,
+    /// Whether the event loop has a turn, on the stack.
+    pub(super) in_turn: Cell<bool>,
+    /// When its last turn ended.
+    pub(super) turned_at: Cell<Instant>,
+    /// What ends a wait for the event loop's descriptor. Made at need.
+    pub(super) poll_event: OnceCell<Arc<EventFd>>,
+}
+
+impl<'a, L> LoopState<'a, L> {
+    pub(super) fn new(
+        interpreter: &'a Interpreter,
+        namespace: &'a Object,
+        local: &'a L,
+        gil_user: &'a Cell<Option<GilUser<'static>>>,
+        spin: Duration,
+    ) -> Self {
+        LoopState {
+            interpreter,
+            namespace,
+            local,
+            variables: OnceCell::new(),
+            gil_user,
+            spin: RefCell::new(AdaptiveSpin::new(spin)),
+            nesting: Cell::new(0),
+            in_finalizer: Cell::new(false),
+            needs_repair: Cell::new(false),
+            in_turn: Cell::new(false),
+            turned_at: Cell::new(Instant::now()),
+            poll_event: OnceCell::new(),
+        }
+    }
+
+    /// What ends a wait for the event loop's descriptor. `None`: the process has no descriptor
+    /// left.
+    pub(super) fn poll_event(&self) -> Option<&Arc<EventFd>> {
+        if self.poll_event.get().is_none() {
+            let _ = self.poll_event.set(Arc::new(EventFd::new().ok()?));
+        }
+        self.poll_event.get()
+    }
 }
 
 impl<L> LoopState<'_, L> {

@@ -10,6 +10,7 @@
 mod backpressure;
 mod config;
 pub mod direct;
+mod event_loop;
 pub mod export;
 pub(crate) mod export_table;
 pub mod handle;
@@ -25,6 +26,7 @@ mod report;
 mod saved_state;
 mod start_retry;
 mod stuck;
+mod tasks;
 mod thread;
 pub(crate) mod watchdog;
 
@@ -48,6 +50,7 @@ use crate::sync::wait_queue::WaitQueue;
 pub use backpressure::Capacity;
 pub use config::Config;
 use direct::DirectState;
+pub use event_loop::{LoopOptions, LoopWait};
 use export_table::{ExportTable, PyBuffer};
 use handle_table::HandleTable;
 use housekeeping::HousekeepingState;
@@ -63,6 +66,9 @@ pub use report::{JobCounts, Owner, StartError, SubmitError};
 /// for.
 const MIN_INTERRUPTIBLE_AGE: Duration = Duration::from_millis(5);
 
+/// How long the thread sleeps while callers wait for capacity: those that were woken may be gone.
+const MAX_PARK_WITH_WAITERS: Duration = Duration::from_millis(1);
+
 /// A message to the context thread, which goes before all jobs.
 #[derive(Debug)]
 pub(crate) enum Control<N> {
@@ -70,6 +76,8 @@ pub(crate) enum Control<N> {
     DropHandle(usize),
     /// Release the buffer of an export.
     ReleaseBuffer(PyBuffer),
+    /// Cancel a task.
+    CancelTask(Seq),
     /// A notice to the job type.
     Notice(N),
     /// Collect garbage that direct runs have left.
@@ -124,6 +132,11 @@ pub struct Context<J: Job> {
     quarantined: Mutex<Membership>,
     successor: OnceLock<Arc<Context<J>>>,
     waiters: WaitQueue<Waiter>,
+    /// When the thread ends although there are tasks, once they were all cancelled.
+    tasks_end_by: OnceLock<Instant>,
+    /// Until when the thread waits if nothing happens, in µs since `born`: for a direct run, which
+    /// may give the event loop a timer.
+    loop_waits_until: AtomicU64,
     /// See [`Context::note_caller`].
     last_caller: AtomicUsize,
     /// When the running job began, in µs since `born`, plus one; 0 while idle. Written by the
@@ -168,6 +181,8 @@ impl<J: Job> Context<J> {
             quarantined: Mutex::default(),
             successor: OnceLock::new(),
             waiters: WaitQueue::default(),
+            tasks_end_by: OnceLock::new(),
+            loop_waits_until: AtomicU64::new(u64::MAX),
             last_caller: AtomicUsize::new(0),
             busy_since: AtomicU64::new(0),
             born: Instant::now(),
@@ -234,14 +249,14 @@ impl<J: Job> Context<J> {
         // A job that was cancelled between being taken up and being started still counts as
         // waiting: it will not run, so there is nothing to interrupt.
         if outcome == Cancel::Running {
-            self.interrupt_in_background(Target::Job(seq));
+            self.stop_running(seq);
         }
         outcome
     }
 
     /// Interrupts the running job, whose caller gets the error, and a finalizer that blocks it or
-    /// the next one. Of nested jobs that is the innermost whose caller hasn't cancelled it.
-    /// `false`: nothing runs.
+    /// the next one. Of nested jobs that is the innermost whose caller hasn't cancelled it. If none
+    /// runs, cancels the oldest task that isn't cancelled yet. `false`: there is none.
     pub fn interrupt(self: &Arc<Self>) -> bool {
         if let Some(successor) = self.successor() {
             return successor.interrupt();
@@ -257,8 +272,10 @@ impl<J: Job> Context<J> {
         }
         if let Some((seq, _)) = job {
             self.interrupt_now(Target::Job(seq));
+            // If it is a step of a task, that may have ended before.
+            self.cancel_task(seq);
         }
-        direct || finalizes || job.is_some()
+        direct || finalizes || job.is_some() || self.interrupt_oldest_task()
     }
 
     /// Refuses new jobs and has the waiting ones answered. The running one may finish; then the
@@ -290,7 +307,8 @@ impl<J: Job> Context<J> {
                 context.interrupt_in_background(Target::Job(seq));
             });
         }
-        self.kill_direct(why);
+        self.kill_direct(why.clone());
+        self.end_tasks(why);
         if self.housekeeping.kill() {
             self.interrupt_now(Target::Housekeeping);
         }

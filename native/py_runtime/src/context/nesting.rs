@@ -15,13 +15,14 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::event_loop::LoopWait;
 use super::housekeeping::Housekeeping;
 use super::job::{Job, Scope};
 use super::loop_state::LoopState;
 use super::saved_state::{self, SavedState};
 use super::{Context, Control};
 use crate::cpython::async_exc;
-use crate::sync::mailbox::{JobRelation, NestedNext, NestedPolicy};
+use crate::sync::mailbox::{JobRelation, NestedNext, NestedPolicy, Seq};
 
 /// How long a wait lasts before jobs run that aren't known to be needed. An answer that takes no
 /// longer finds the thread waiting.
@@ -33,6 +34,10 @@ const NESTING_DELAY_STEP: Duration = Duration::from_millis(1);
 /// bound would let unrelated callers fill the stack to its limit: with 50 ms, of 100 callers whose
 /// Erlang function took 5 s, 36 were refused; with 1 s, 5.
 const MAX_NESTING_DELAY: Duration = Duration::from_secs(10);
+
+/// How long a job that waits sleeps, where nothing is known of the thread's event loop, before that
+/// has a turn.
+const MAX_SLEEP_WITHOUT_TURN: Duration = Duration::from_millis(5);
 
 /// Something that a job waits for.
 pub trait Wait<J> {
@@ -73,8 +78,8 @@ impl<J: Job> Scope<'_, J> {
             let waited = since.elapsed();
             match mailbox.next_nested(|job| wait.needs(job), level.policy(waited)) {
                 NestedNext::Interrupted => return Err(self.interrupted()),
-                NestedNext::Run(_, job) => {
-                    self.run_nested(job);
+                NestedNext::Run(seq, job) => {
+                    self.run_nested(seq, job);
                     // Now this job is to be interrupted, if that was requested meanwhile.
                     if self.take_interrupt() {
                         return Err(self.interrupted());
@@ -89,7 +94,7 @@ impl<J: Job> Scope<'_, J> {
                 }
                 NestedNext::Nothing { as_of, jobs } => {
                     let max = jobs.then(|| level.delay.saturating_sub(waited));
-                    self.sleep(wait, as_of, max);
+                    self.sleep_or_turn(wait, as_of, max);
                 }
             }
         }
@@ -142,6 +147,36 @@ impl<J: Job> Scope<'_, J> {
         self.loop_state.interpreter.detached(work)
     }
 
+    /// Sleeps, or runs the event loop, unless that is below on the stack: what the job waits for
+    /// may need one of its tasks.
+    fn sleep_or_turn(&self, wait: &impl Wait<J>, as_of: usize, max: Option<Duration>) {
+        let loop_state = self.loop_state;
+        let is_below = loop_state.in_turn.get() || loop_state.in_finalizer.get();
+        let of_loop = if is_below { None } else { J::loop_wait(self.py, loop_state.local) };
+        let Some(of_loop) = of_loop else {
+            self.sleep(wait, as_of, max);
+            return;
+        };
+        match of_loop {
+            LoopWait::Poll { fd, at_most } if !of_loop.is_due() => {
+                let at_most = [at_most, max].into_iter().flatten().min();
+                let is_over = || wait.is_over();
+                loop_state.idle(|| {
+                    self.context.wait_with_loop(loop_state, (fd, at_most), as_of, is_over)
+                });
+            }
+            LoopWait::Poll { .. } => (),
+            LoopWait::InLoop => {
+                let at_most =
+                    max.map_or(MAX_SLEEP_WITHOUT_TURN, |it| it.min(MAX_SLEEP_WITHOUT_TURN));
+                self.sleep(wait, as_of, Some(at_most));
+            }
+        }
+        if !wait.is_over() && !self.context.mailbox.has_event_since(as_of) {
+            self.context.turn_nested(loop_state);
+        }
+    }
+
     fn sleep(&self, wait: &impl Wait<J>, as_of: usize, max: Option<Duration>) {
         let mailbox = &self.context.mailbox;
         self.loop_state.idle(|| {
@@ -152,10 +187,10 @@ impl<J: Job> Scope<'_, J> {
         });
     }
 
-    fn run_nested(&self, job: J) {
+    fn run_nested(&self, seq: Seq, job: J) {
         let saved = SavedState::save(self.py);
         let outer = self.loop_state.in_finalizer.replace(false);
-        self.context.run_job(job, self.loop_state);
+        self.context.run_job(seq, job, self.loop_state);
         self.loop_state.in_finalizer.set(outer);
         if self.loop_state.needs_repair.get() {
             saved_state::clear_running_loop(self.py);
@@ -165,8 +200,8 @@ impl<J: Job> Scope<'_, J> {
 
     fn run_nested_finalizers(&self, messages: Vec<Control<J::Notice>>) {
         let _guard = FinalizerGuard::begin(self);
-        let LoopState { interpreter, local, .. } = self.loop_state;
-        self.context.handle_control(interpreter, Some(local), messages);
+        let interpreter = self.loop_state.interpreter;
+        self.context.handle_control(interpreter, Some(self.loop_state), messages);
     }
 
     /// Clears the asynchronous exception, which the job would raise after the one that it raises

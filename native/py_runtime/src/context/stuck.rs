@@ -103,6 +103,7 @@ impl<J: Job> Context<J> {
                 });
             }
             self.kill_direct(why.clone());
+            self.end_tasks(why.clone());
             if self.housekeeping.kill() {
                 self.interrupt_now(Target::Housekeeping);
             }

@@ -1,12 +1,13 @@
 //! The context's own thread: it makes its interpreter, serves the mailbox and ends what it made.
+//!
+//! It is over 400 lines because a thread's life is in one place, from its start to its end.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use pyo3_ffi as ffi;
 
@@ -17,7 +18,7 @@ use super::loop_state::LoopState;
 use super::quarantine::Membership;
 use super::start_retry::FailedStart;
 use super::watchdog;
-use super::{Context, Control, StartError, saved_state};
+use super::{Context, Control, MAX_PARK_WITH_WAITERS, StartError, saved_state};
 use crate::boot::python_threads;
 use crate::cpython::exception::Exception;
 use crate::cpython::namespace::{MainModule, new_namespace};
@@ -28,14 +29,10 @@ use crate::gil::users::{GilUser, SHARED};
 use crate::interpreter::Interpreter;
 use crate::interpreter::mode::Mode;
 use crate::interrupt::lock_recovery;
-use crate::sync::adaptive_spin::AdaptiveSpin;
 use crate::sync::background::BACKGROUND;
-use crate::sync::mailbox::Next;
+use crate::sync::mailbox::{Next, Seq};
 use crate::sync::reply_state::Cancel;
 use crate::sync::wakeup;
-
-/// How long the thread sleeps while callers wait for capacity: those that were woken may be gone.
-const MAX_PARK_WITH_WAITERS: Duration = Duration::from_millis(1);
 
 type Prepared<J> = (Option<MainModule>, Object, <J as Job>::Local);
 
@@ -99,7 +96,7 @@ impl<J: Job> Context<J> {
         };
         self.open_gate(&interpreter);
         let may_retry = failed.is_none() && interpreter.is_reused();
-        let served = catch_unwind(AssertUnwindSafe(|| match Self::prepare(&interpreter) {
+        let served = catch_unwind(AssertUnwindSafe(|| match self.prepare(&interpreter) {
             Ok((_main, namespace, local)) => {
                 let preloaded = self.run_preloads(interpreter.attached(), &local, &namespace);
                 if may_retry && self.should_retry_start(&preloaded) {
@@ -112,17 +109,14 @@ impl<J: Job> Context<J> {
                 }
                 self.owner.started(preloaded);
                 if serves {
-                    self.serve_mailbox(&LoopState {
-                        interpreter: &interpreter,
-                        namespace: &namespace,
-                        local: &local,
-                        variables: OnceCell::new(),
+                    let spin = self.config.spin;
+                    self.serve_mailbox(&LoopState::new(
+                        &interpreter,
+                        &namespace,
+                        &local,
                         gil_user,
-                        spin: RefCell::new(AdaptiveSpin::new(self.config.spin)),
-                        nesting: Cell::new(0),
-                        in_finalizer: Cell::new(false),
-                        needs_repair: Cell::new(false),
-                    });
+                        spin,
+                    ));
                 } else {
                     self.housekeeping.drain();
                 }
@@ -180,7 +174,7 @@ impl<J: Job> Context<J> {
 
     /// The context's namespace, which is that of the module `__main__` where the interpreter is its
     /// own, and what its jobs share. To be dropped from the last to the first.
-    fn prepare(interpreter: &Interpreter) -> Result<Prepared<J>, Exception> {
+    fn prepare(&self, interpreter: &Interpreter) -> Result<Prepared<J>, Exception> {
         let py = interpreter.attached();
         let (main, namespace) = match interpreter.mode() {
             Mode::Worker => (None, new_namespace(py)?),
@@ -189,7 +183,7 @@ impl<J: Job> Context<J> {
                 (Some(main), namespace)
             }
         };
-        Ok((main, namespace, J::prepare(py)?))
+        Ok((main, namespace, J::prepare(py, &self.config.loop_options())?))
     }
 
     fn run_preloads(
@@ -224,7 +218,7 @@ impl<J: Job> Context<J> {
         allowed
     }
 
-    fn end_housekeeping(&self, py: Attached<'_>) {
+    pub(super) fn end_housekeeping(&self, py: Attached<'_>) {
         if self.housekeeping.end() {
             self.clear_interrupt(py);
             self.forget_interrupts();
@@ -235,13 +229,18 @@ impl<J: Job> Context<J> {
     fn serve_mailbox(self: &Arc<Self>, loop_state: &LoopState<'_, J::Local>) {
         loop {
             match self.mailbox.next() {
-                Next::Run(_, job) => self.run_job(job, loop_state),
+                Next::Run(seq, job) => {
+                    self.run_job(seq, job, loop_state);
+                    self.turn_if_late(loop_state);
+                }
                 Next::Control(messages) => {
                     self.begin_housekeeping(Housekeeping::Finalizers);
-                    self.handle_control(loop_state.interpreter, Some(loop_state.local), messages);
+                    self.handle_control(loop_state.interpreter, Some(loop_state), messages);
                     self.end_housekeeping(loop_state.interpreter.attached());
+                    self.turn_if_due(loop_state);
                 }
-                Next::Empty => self.wait_for_work(loop_state),
+                Next::Empty => self.wait_or_turn(loop_state),
+                Next::Closed if self.waits_for_tasks() => self.wait_or_turn(loop_state),
                 Next::Closed => return,
             }
         }
@@ -256,17 +255,23 @@ impl<J: Job> Context<J> {
         }
     }
 
-    pub(super) fn run_job(self: &Arc<Self>, job: J, loop_state: &LoopState<'_, J::Local>) {
+    pub(super) fn run_job(
+        self: &Arc<Self>,
+        seq: Seq,
+        job: J,
+        loop_state: &LoopState<'_, J::Local>,
+    ) {
         let py = loop_state.interpreter.attached();
         wakeup::notify_work();
         self.wake_waiters(1);
         if self.should_run(&job) && job.state().start() {
-            let began = u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
+            let began = self.now();
             // Not 0 if this job is nested in another. Only this thread writes it.
             let outer = self.busy_since.load(Ordering::Relaxed);
             self.busy_since.store(began, Ordering::Relaxed);
             let (namespace, local) = (loop_state.namespace, loop_state.local);
-            let mut scope = Scope { py, context: self, namespace, local, loop_state };
+            let mut scope =
+                Scope { py, context: self, namespace, local, seq: Some(seq), loop_state };
             let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut scope)));
             self.busy_since.store(outer, Ordering::Relaxed);
             if outcome.is_err() {
@@ -275,43 +280,64 @@ impl<J: Job> Context<J> {
                 crate::cpython::exception::clear(py);
                 job.reply_panicked();
             }
-            self.count(outcome.unwrap_or(Outcome::Failed));
+            match outcome {
+                Ok(Outcome::Task) => self.keep_as_task(seq, &job),
+                outcome => self.count(outcome.unwrap_or(Outcome::Failed)),
+            }
         }
         if self.mailbox.end_running() {
             self.clear_interrupt(py);
             self.forget_interrupts();
             loop_state.needs_repair.set(true);
         }
-        // An outer job that waits may own locks which it still needs.
-        if loop_state.nesting.get() == 0 && loop_state.needs_repair.take() {
-            self.begin_housekeeping(Housekeeping::Finalizers);
-            stop_tracing(py);
-            self.end_housekeeping(py);
-            repair_after_interrupt(py);
-        }
+        self.repair_if_needed(loop_state);
         // Its terms are freed before the next job begins.
         drop(job);
         loop_state.interpreter.maybe_yield_gil();
     }
 
-    /// Handles control messages. Without the thread's `Local`, notices are about nothing any more.
+    /// Repairs what interrupted code may have left behind. Not while an outer job waits, which may
+    /// own locks that it still needs.
+    pub(super) fn repair_if_needed(&self, loop_state: &LoopState<'_, J::Local>) {
+        if loop_state.nesting.get() == 0 && loop_state.needs_repair.take() {
+            let py = loop_state.interpreter.attached();
+            self.begin_housekeeping(Housekeeping::Finalizers);
+            stop_tracing(py);
+            self.end_housekeeping(py);
+            repair_after_interrupt(py);
+        }
+    }
+
+    /// µs since the context was made, plus one.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    /// Handles control messages. Without the thread's state, notices and tasks are about nothing
+    /// any more.
     pub(super) fn handle_control(
-        &self,
+        self: &Arc<Self>,
         interpreter: &Interpreter,
-        local: Option<&J::Local>,
+        loop_state: Option<&LoopState<'_, J::Local>>,
         messages: Vec<Control<J::Notice>>,
     ) {
+        let py = interpreter.attached();
+        let scope = loop_state.map(|loop_state| {
+            let LoopState { namespace, local, .. } = *loop_state;
+            Scope { py, context: self, namespace, local, seq: None, loop_state }
+        });
         for message in messages {
-            match message {
-                Control::DropHandle(id) => self.drop_handle(interpreter, id),
-                Control::Collect => collector::collect_if_due(interpreter.attached()),
+            match (message, &scope) {
+                (Control::DropHandle(id), _) => self.drop_handle(interpreter, id),
+                (Control::Collect, _) => collector::collect_if_due(py),
                 // SAFETY: attached, and only this interpreter's buffers are exported here.
-                Control::ReleaseBuffer(buffer) => unsafe { self.exports.release(buffer) },
-                Control::Notice(notice) => {
-                    if let Some(local) = local {
-                        J::notice(interpreter.attached(), local, notice);
-                    }
+                (Control::ReleaseBuffer(buffer), _) => unsafe { self.exports.release(buffer) },
+                (Control::Notice(notice), Some(scope)) => J::notice(scope, notice),
+                (Control::CancelTask(seq), Some(scope)) => {
+                    let is_first = self.mailbox.note_cancelled(seq);
+                    J::cancel_task(scope, seq, is_first);
                 }
+                (Control::Notice(_) | Control::CancelTask(_), None) => (),
             }
         }
     }
@@ -356,7 +382,7 @@ impl<J: Job> Context<J> {
                 self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
                 return;
             }
-            Outcome::Unwanted => return,
+            Outcome::Unwanted | Outcome::Task => return,
         };
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
@@ -390,7 +416,7 @@ fn native_thread_id() -> u64 {
     u64::try_from(id).unwrap_or(0)
 }
 
-fn log_panic(whose: &str) {
+pub(super) fn log_panic(whose: &str) {
     // The panic hook has written the message and place; this adds the outcome.
     eprintln!("py_context_router: {whose} panicked; the panic was contained and answered");
 }

@@ -17,6 +17,10 @@ pub enum Kind {
     Statements,
 }
 
+/// Lets statements and expressions wait (`await`) outside of functions: then the code's value is a
+/// coroutine (`ast.PyCF_ALLOW_TOP_LEVEL_AWAIT`).
+const ALLOW_TOP_LEVEL_AWAIT: c_int = 0x2000;
+
 /// Compiles UTF-8 source. A NUL inside is a `ValueError`, as for Python's own `compile`.
 pub fn compile(
     py: Attached<'_>,
@@ -30,9 +34,16 @@ pub fn compile(
         Kind::Expression => ffi::Py_eval_input,
         Kind::Statements => ffi::Py_file_input,
     };
-    // SAFETY: attached; both texts end in NUL.
+    let mut flags = ffi::PyCompilerFlags {
+        cf_flags: ALLOW_TOP_LEVEL_AWAIT,
+        // Not looked at without `PyCF_ONLY_AST`.
+        cf_feature_version: 0,
+    };
+    // SAFETY: attached; both texts end in NUL, and the flags live as long as the call.
     let code = unsafe {
-        Object::from_owned(py, ffi::Py_CompileString(source.as_ptr(), filename.as_ptr(), start))
+        let (source, filename) = (source.as_ptr(), filename.as_ptr());
+        let code = ffi::Py_CompileStringExFlags(source, filename, start, &raw mut flags, -1);
+        Object::from_owned(py, code)
     };
     code.ok_or_else(|| Exception::take(py))
 }

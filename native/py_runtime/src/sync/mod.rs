@@ -7,6 +7,7 @@
 
 pub(crate) mod adaptive_spin;
 pub(crate) mod background;
+pub mod event_fd;
 pub mod large_stack;
 pub mod mailbox;
 pub mod os_thread;

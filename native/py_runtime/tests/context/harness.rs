@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use py_runtime::boot;
 use py_runtime::code::{self, Kind};
-use py_runtime::context::{Config, Context, Owner, StartError, SubmitError};
+use py_runtime::context::{Config, Context, LoopOptions, Owner, StartError, SubmitError};
 use py_runtime::exception::{Exception, lossy_text};
 use py_runtime::ffi;
 use py_runtime::handle::Handle;
@@ -127,13 +127,13 @@ impl Job for TestJob {
         "thread ended"
     }
 
-    fn prepare(py: Attached<'_>) -> Result<Object, Exception> {
+    fn prepare(py: Attached<'_>, _: &LoopOptions) -> Result<Object, Exception> {
         // SAFETY: attached; the result is null or ours.
         unsafe { Object::from_owned(py, ffi::PyDict_New()) }.ok_or_else(|| Exception::take(py))
     }
 
-    fn notice(py: Attached<'_>, local: &Object, notice: &'static std::ffi::CStr) {
-        local.set_item(py, notice, &Object::none(py)).unwrap();
+    fn notice(scope: &Scope<'_, Self>, notice: &'static std::ffi::CStr) {
+        scope.local.set_item(scope.py, notice, &Object::none(scope.py)).unwrap();
     }
 
     fn state(&self) -> &ReplyState {
@@ -250,6 +250,9 @@ pub(crate) fn config(mode: Mode) -> Config {
         on_caller_down: OnCallerDown::Interrupt,
         stuck_after: None,
         interrupt_grace: Some(Duration::from_millis(20)),
+        max_tasks: usize::MAX,
+        cancel_grace: Some(Duration::from_millis(20)),
+        event_loop: None,
         quarantine: Arc::new(Quarantine::new(usize::MAX)),
         direct_limit: Duration::from_micros(200),
         overload_wait: None,

@@ -1,6 +1,5 @@
 //! The context's thread lends the context while it waits for work.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::state::DirectState;
@@ -23,9 +22,18 @@ impl Drop for Lent<'_> {
 
 impl<J: Job> Context<J> {
     /// Waits until there is something in the mailbox. Meanwhile callers may run jobs themselves.
-    pub(in crate::context) fn wait_for_work(
-        self: &Arc<Self>,
+    pub(in crate::context) fn wait_for_work(&self, loop_state: &LoopState<'_, J::Local>) {
+        self.while_lent(loop_state, || {
+            self.wake_waiters(self.config.max_queue);
+            loop_state.spin.borrow_mut().wait_until(|| !self.mailbox.looks_empty(), || self.park());
+        });
+    }
+
+    /// Waits by calling `wait`, detached. Meanwhile callers may run jobs themselves.
+    pub(in crate::context) fn while_lent(
+        &self,
         loop_state: &LoopState<'_, J::Local>,
+        wait: impl FnOnce(),
     ) {
         let lends = self.lends();
         if lends {
@@ -33,8 +41,7 @@ impl<J: Job> Context<J> {
         }
         loop_state.idle(|| {
             let _lent = lends.then(|| self.lend());
-            self.wake_waiters(self.config.max_queue);
-            loop_state.spin.borrow_mut().wait_until(|| !self.mailbox.looks_empty(), || self.park());
+            wait();
         });
         if lends {
             self.resume_after_lending(loop_state);

@@ -132,7 +132,9 @@ impl<J: Job> Context<J> {
         let done = large_stack::run(|| {
             // SAFETY: the state is this thread's, which isn't attached; it holds the lock.
             let attached = unsafe { AttachedRun::new(self, state) };
-            let done = work(&attached.scope());
+            let scope = attached.scope();
+            let done = work(&scope);
+            self.wake_for_event_loop(scope.py, scope.local);
             (done, attached.end())
         })?;
         let (done, end) = done.unwrap_or_else(|panic| resume_unwind(panic));

@@ -12,12 +12,12 @@ mod traceback;
 
 use crate::cpython::object::{Attached, Object};
 use message::message;
-use raised::take_raised;
+use raised::{restore, take_raised};
 
 pub use super::read::lossy_text;
 pub use class::Class;
 pub use error_class::{ErrorClass, raise_as};
-pub use raised::{clear, is_set, preserving_exception, set_no_memory};
+pub use raised::{clear, is_set, preserving_exception, set_no_memory, take_object, take_stop};
 pub use traceback::{Frame, Traceback, TracebacksWanted};
 
 /// What is left of a Python exception once it leaves its thread.
@@ -47,6 +47,20 @@ impl Exception {
         match take_raised(py) {
             Some(raised) => Self::describe(py, &raised),
             None => Exception::new("SystemError", "a call failed without setting an exception"),
+        }
+    }
+
+    /// The exception that is set on this thread, which stays set.
+    #[must_use]
+    pub fn peek(py: Attached<'_>) -> Self {
+        match take_raised(py) {
+            Some(raised) => {
+                let exception = Self::describe(py, &raised);
+                clear(py);
+                restore(raised);
+                exception
+            }
+            None => Self::take(py),
         }
     }
 

@@ -28,6 +28,11 @@ pub(super) fn take_raised(py: Attached<'_>) -> Option<Object> {
     }
 }
 
+/// Takes the exception object that is set on this thread.
+pub fn take_object(py: Attached<'_>) -> Option<Object> {
+    take_raised(py)
+}
+
 /// Forgets whatever exception is set.
 pub fn clear(_: Attached<'_>) {
     // SAFETY: attached.
@@ -58,7 +63,19 @@ pub fn preserving_exception(py: Attached<'_>, f: impl FnOnce()) {
     }
 }
 
-fn restore(raised: Object) {
+/// The value of the `StopIteration` that is set, which is cleared. `None`: no such is set.
+pub fn take_stop(py: Attached<'_>) -> Option<Object> {
+    // SAFETY: attached; a live class.
+    let is_stop =
+        is_set(py) && unsafe { ffi::PyErr_ExceptionMatches(ffi::PyExc_StopIteration) } != 0;
+    if !is_stop {
+        return None;
+    }
+    let raised = take_raised(py)?;
+    raised.getattr_c(py, c"value")
+}
+
+pub(super) fn restore(raised: Object) {
     #[cfg(Py_3_12)]
     // SAFETY: attached, as every owner of an `Object` is; the call takes the reference over.
     unsafe {

@@ -3,7 +3,8 @@
 //! Any thread pushes, cancels and closes; only the context thread takes. One mutex guards the
 //! queue, the running jobs and the parked flag together, which makes the hard questions easy:
 //!
-//! - A job is always either in the queue or among the running ones, so a cancellation finds it.
+//! - A job is always in the queue, among the running ones or among the tasks, so a cancellation
+//!   finds it.
 //! - A producer sees the flag that the consumer set before it last checked the queue, so no
 //!   wake-up is lost.
 //!
@@ -14,12 +15,16 @@
 
 mod nested;
 mod running;
+mod tasks;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::sync::event_fd::EventFd;
 use crate::sync::{AtomicUsize, Mutex, Ordering, Thread, current, park, park_timeout};
 use running::RunningJobs;
+use tasks::Task;
 
 pub use nested::{JobRelation, NestedNext, NestedPolicy};
 pub use running::Seq;
@@ -51,6 +56,15 @@ pub enum Next<J, C> {
     Closed,
 }
 
+/// The context thread while it sleeps, and how it is woken.
+#[derive(Debug)]
+enum Sleeper {
+    /// It is parked.
+    Parks(Thread),
+    /// It polls file descriptors, this one among them.
+    Polls(Arc<EventFd>),
+}
+
 #[derive(Debug)]
 struct Inner<J, C> {
     /// In the order of their numbers.
@@ -58,13 +72,15 @@ struct Inner<J, C> {
     /// The number of the next job to come.
     next: Seq,
     running: RunningJobs<J>,
+    /// The tasks of the event loop.
+    tasks: HashMap<Seq, Task<J>>,
     control: Vec<C>,
     /// No more jobs are taken in.
     closed: bool,
     /// Nothing at all is taken in: the context thread won't check again.
     ended: bool,
     /// The context thread, if it sleeps.
-    parked: Option<Thread>,
+    parked: Option<Sleeper>,
     /// How often something happened that the context thread may want to know.
     events: usize,
 }
@@ -78,7 +94,7 @@ impl<J: Clone, C> Inner<J, C> {
     }
 
     /// Counts an event; returns the context thread, if it sleeps and has to be woken.
-    fn record_event(&mut self, events: &AtomicUsize) -> Option<Thread> {
+    fn record_event(&mut self, events: &AtomicUsize) -> Option<Sleeper> {
         self.events = self.events.wrapping_add(1);
         events.store(self.events, Ordering::Release);
         self.parked.take()
@@ -106,6 +122,7 @@ impl<J: Clone, C> Mailbox<J, C> {
                 queue: VecDeque::new(),
                 next: 0,
                 running: RunningJobs::default(),
+                tasks: HashMap::new(),
                 control: Vec::new(),
                 closed: false,
                 ended: false,
@@ -173,11 +190,14 @@ impl<J: Clone, C> Mailbox<J, C> {
     }
 
     /// Takes the job numbered `seq`, so that its request can be cancelled: out of the queue if it
-    /// waits there, a second reference to it if it runs. `None`: it has ended.
+    /// waits there, a second reference to it if it runs or is a task. `None`: it has ended.
     pub fn take(&self, seq: Seq) -> Option<J> {
         let mut inner = self.inner.lock();
         if let Some(job) = inner.running.get(seq) {
             return Some(job.clone());
+        }
+        if let Some(task) = inner.tasks.get(&seq) {
+            return Some(task.job.clone());
         }
         // No hole is left: a context that is stuck while its callers cancel must not grow.
         let place = inner.queue.binary_search_by_key(&seq, |(waiting, _)| *waiting).ok()?;
@@ -303,6 +323,7 @@ impl<J: Clone, C> Mailbox<J, C> {
             let Some(is_current) = inner.running.interrupt(seq) else { return false };
             if is_current {
                 set();
+                inner.tasks.get_mut(&seq).map(Task::note_cancelled);
             }
             (is_current, inner.record_event(&self.events))
         };
@@ -438,7 +459,7 @@ impl<J: Clone, C> Mailbox<J, C> {
             if inner.events != as_of {
                 return;
             }
-            inner.parked = Some(current());
+            inner.parked = Some(Sleeper::Parks(current()));
         }
         match max {
             Some(max) => park_timeout(max),
@@ -464,14 +485,16 @@ impl<J: Clone, C> Mailbox<J, C> {
     fn prepare_to_park(&self) -> bool {
         let mut inner = self.inner.lock();
         let is_idle = inner.queue.is_empty() && inner.control.is_empty() && !inner.closed;
-        inner.parked = is_idle.then(current);
+        inner.parked = is_idle.then(|| Sleeper::Parks(current()));
         is_idle
     }
 }
 
-fn unpark(sleeper: Option<Thread>) {
-    if let Some(thread) = sleeper {
-        thread.unpark();
+fn unpark(sleeper: Option<Sleeper>) {
+    match sleeper {
+        Some(Sleeper::Parks(thread)) => thread.unpark(),
+        Some(Sleeper::Polls(event)) => event.notify(),
+        None => (),
     }
 }
 

@@ -529,10 +529,30 @@ flat_values_of_any_length_convert(Config) ->
 
 large_maps_convert(Config) ->
     %% Around where the VM changes a map's shape, and where building one used to crash it.
-    Sizes = [31, 32, 33, 127, 128, 129, 1000, 100_000],
+    Sizes = [31, 32, 33, 127, 128, 129, 1000, 1 bsl 14, 1 bsl 14 + 1, 100_000],
     Maps = [maps:from_list([{Key(N), N} || N <- lists:seq(1, Size)])
             || Size <- Sizes, Key <- [fun(N) -> N end, fun integer_to_binary/1, fun(N) -> {N} end]],
     [] = wrong([{M, {ok, M}} || M <- Maps], fun(M) -> call(Config, ident, [M]) end),
+    %% In every place and way that a result can come.
+    Ctx = proplists:get_value(ctx, Config),
+    [begin
+         {ok, #{1 := M}} = call(Config, ident, [#{1 => M}]),
+         {ok, [{ok, M}, {ok, M}]} = py_context:map(Ctx, copy, copy, [[M], [M]]),
+         {ok, [{ok, M}]} = py:parallel([{copy, copy, [M]}]),
+         {ok, M} = py:await(py:spawn_call(Ctx, copy, copy, [M]))
+     end || M <- Maps, map_size(M) =:= 129 orelse map_size(M) =:= 1000],
+    %% A value that changes the keys while it is converted.
+    ok = py_context:exec(Ctx, <<"import collections\n"
+                                "class Swap(collections.UserString):\n"
+                                "  def __str__(self):\n"
+                                "    swapped.pop('1', None); swapped[b'2'] = 2\n"
+                                "    return 'x'\n"
+                                "def swaps():\n"
+                                "  global swapped\n"
+                                "  swapped = {str(n): n or Swap('') for n in range(500)}\n"
+                                "  return swapped\n">>),
+    {error, {unconvertible, <<"result">>, _}} =
+        py_context:call(Ctx, '__main__', swaps, [], #{}, #{result => term}),
     Nested = maps:from_list([{N, maps:from_list([{M, {[M]}} || M <- lists:seq(1, 40)])}
                              || N <- lists:seq(1, 40)]),
     {ok, [Nested, Nested]} = call(Config, ident, [[Nested, Nested]]),

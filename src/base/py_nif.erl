@@ -158,7 +158,8 @@ check_mode(_Mode) -> ?NOT_LOADED.
 
 %% As `submit/2', by a caller that waits for the reply, for so many ms. `spin': the context has no
 %% other caller, so that polling for the reply may be worth it. A call that may be dispatched
-%% directly has been run; `flush': its output is still to be waited for.
+%% directly has been run; `flush': its output is still to be waited for. A result that is a large
+%% dict may come as `{pairs, [{Key, Value}]}'.
 -spec submit_sync(pid(), request(), timeout()) -> submitted().
 submit_sync(_Context, _Request, _Timeout) -> ?BEFORE_LOADING({error, {context_died, noproc}}).
 

@@ -92,7 +92,7 @@ wait_or_refuse(Error, _Ref, _Ctx, _Native, _Timeout) ->
 poll(Ref, Ctx, Seq, Timeout, Polls) when Polls =:= 0; Timeout =:= 0 ->
     await(Ref, Ctx, Seq, Timeout);
 poll(Ref, Ctx, Seq, Timeout, Polls) ->
-    receive {Ref, Result} -> Result
+    receive {Ref, Result} -> complete(Result)
     after 0 -> poll(Ref, Ctx, Seq, Timeout, Polls - 1)
     end.
 
@@ -101,10 +101,25 @@ poll(Ref, Ctx, Seq, Timeout, Polls) ->
 -spec await(reference(), pid(), py_nif:seq(), timeout()) -> term().
 await(Ref, Ctx, Seq, Timeout) ->
     receive
-        {Ref, Result} -> Result
+        {Ref, Result} -> complete(Result)
     after Timeout ->
         case py_nif:cancel(Ctx, Seq) of
             true -> {error, timeout};
-            false -> receive {Ref, Result} -> Result end
+            false -> receive {Ref, Result} -> complete(Result) end
         end
     end.
+
+%% Before OTP 27.3 a large map can't be made at once on the context's thread, and key by key that
+%% takes four times as long as here.
+-spec complete(term()) -> term().
+complete({ok, _} = Result) -> Result;
+complete({pairs, Pairs}) ->
+    Map = maps:from_list(Pairs),
+    case map_size(Map) =:= length(Pairs) of
+        true -> {ok, Map};
+        %% Its keys were distinct when the conversion began.
+        false -> {error, {unconvertible, <<"result">>,
+                          <<"dict that changed while it was converted">>}}
+    end;
+complete(Result) ->
+    Result.

@@ -10,6 +10,7 @@
 //! [`Types`].
 
 mod build_map;
+mod dict;
 mod fail;
 mod foreign;
 mod handles;
@@ -204,6 +205,33 @@ impl Converter<'_> {
         // A failed conversion hasn't met all there is.
         deferred.value = (term.is_ok() && writer.is_plain).then_some(value);
         term
+    }
+
+    /// A list of pairs for a dict of which the caller makes a map, because here that would take
+    /// longer: of many keys, which are distinct in Erlang, too. `None` for anything else. The dict
+    /// is not used after.
+    ///
+    /// # Errors
+    /// See [`ConvertError`].
+    ///
+    /// # Safety
+    /// As for `to_term`.
+    pub(crate) unsafe fn consume_to_pairs(
+        &self,
+        env: *mut ErlNifEnv,
+        dict: &Object,
+        by_value: bool,
+        deferred: &mut DeferredDrop,
+    ) -> Result<Option<ErlNifTerm>, ConvertError> {
+        let depth_left = stack_depth::depth_left(self.max_depth);
+        let mut writer = self.writer(env, by_value);
+        // SAFETY: `dict` is live; the caller vouches for the environment.
+        let pairs = unsafe { dict::dict_to_pairs(&mut writer, dict.as_ptr(), depth_left) }
+            .map_err(|fail| fail.into_error("result", depth_left))?;
+        if pairs.is_some() && writer.is_plain {
+            deferred.value = Some(dict.clone_ref(self.py));
+        }
+        Ok(pairs)
     }
 
     /// # Safety

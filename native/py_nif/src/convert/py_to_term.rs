@@ -1,5 +1,5 @@
-//! Python object → Erlang term: finds the object's type and hands it to the right file. Lists,
-//! tuples and dicts are walked here.
+//! Python object → Erlang term: finds the object's type and hands it to the right file. Lists
+//! and tuples are walked here.
 //!
 //! Runs on a context thread, attached. Exact types first, by pointer comparison, because nearly
 //! every value is one; subclasses after. Must never turn an object that it doesn't know into
@@ -13,20 +13,18 @@
 use py_runtime::ffi;
 use py_runtime::object::{Attached, Object};
 use rustler::sys::{
-    ErlNifTerm, enif_make_copy, enif_make_list_from_array, enif_make_map_from_arrays,
-    enif_make_tuple_from_array,
+    ErlNifTerm, enif_make_list_from_array, enif_make_map_from_arrays, enif_make_tuple_from_array,
 };
 
-use super::build_map::{build_map, max_at_once};
+use super::dict::dict_to_term;
 use super::fail::{Fail, descend};
 use super::handles::NoHandle;
-use super::place::{object_step, show, type_name};
+use super::place::type_name;
 use super::writer::Writer;
 use super::{number, text, to_plain};
 use crate::erlang_types::{buffer, pid_ref};
 use crate::request::error::ConvertError;
 use crate::request::flags::Values;
-use crate::term::TermEnv;
 
 /// The VM's header word for a tuple has 24 bits for the arity. A larger one is undefined.
 const MAX_ARITY: usize = (1 << 24) - 1;
@@ -266,95 +264,4 @@ unsafe fn tuple_to_term(
         writer.parts.truncate(start);
         Ok(term)
     }
-}
-
-/// # Safety
-/// `dict` is a live dict, or an instance of a subclass, that the caller keeps alive.
-unsafe fn dict_to_term(
-    writer: &mut Writer<'_>,
-    dict: *mut ffi::PyObject,
-    depth_left: u32,
-) -> Result<ErlNifTerm, Fail> {
-    // SAFETY: as the caller vouches.
-    unsafe {
-        #[cfg(Py_GIL_DISABLED)]
-        // Walking a dict that other threads can change needs a lock for the whole walk; a copy
-        // needs it for the moment of copying.
-        let copy = owned_or_raised(writer.py, ffi::PyDict_Copy(dict))?;
-        #[cfg(Py_GIL_DISABLED)]
-        let dict = copy.as_ptr();
-        let size = ffi::PyDict_Size(dict) as usize;
-        if size <= max_at_once() || writer.in_scratch {
-            return pairs_to_term(writer, dict, size, depth_left);
-        }
-        // A map that is made key by key leaves each of its former selves behind.
-        let scratch = TermEnv::new();
-        let env = std::mem::replace(&mut writer.env, scratch.as_ptr());
-        writer.in_scratch = true;
-        let map = pairs_to_term(writer, dict, size, depth_left);
-        writer.in_scratch = false;
-        writer.env = env;
-        let map = enif_make_copy(env, map?);
-        writer.scratch = Some(scratch);
-        Ok(map)
-    }
-}
-
-/// # Safety
-/// As for [`dict_to_term`]; nobody but this thread can change the dict.
-#[inline(never)]
-unsafe fn pairs_to_term(
-    writer: &mut Writer<'_>,
-    dict: *mut ffi::PyObject,
-    size: usize,
-    depth_left: u32,
-) -> Result<ErlNifTerm, Fail> {
-    let py = writer.py;
-    // First the keys, then the values. Parts of these come after them and are removed again.
-    let start = writer.parts.len();
-    if writer.parts.try_reserve(2 * size).is_err() {
-        return Err(Fail::no_memory(py));
-    }
-    writer.parts.resize(start + 2 * size, ErlNifTerm::default());
-    let mut count = 0;
-    let mut position = 0;
-    let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
-    // SAFETY: the walk stops as soon as the dict's size isn't what it was, and `PyDict_Next` checks
-    // its position against the dict as it is; keys and values are looked at only through
-    // references of our own.
-    unsafe {
-        while ffi::PyDict_Next(dict, &raw mut position, &raw mut key, &raw mut value) != 0 {
-            let (Some(key), Some(value)) =
-                (Object::from_borrowed(py, key), Object::from_borrowed(py, value))
-            else {
-                break;
-            };
-            if count == size || ffi::PyDict_Size(dict) as usize != size {
-                return Err(changed_dict());
-            }
-            let term = match writer.value(key.as_ptr(), depth_left) {
-                Ok(term) => term,
-                Err(fail) => return Err(fail.in_element(|| format!(".key({})", show(py, &key)))),
-            };
-            writer.parts[start + count] = term;
-            let term = match writer.value(value.as_ptr(), depth_left) {
-                Ok(term) => term,
-                Err(fail) => return Err(fail.in_element(|| object_step(py, &key))),
-            };
-            writer.parts[start + size + count] = term;
-            count += 1;
-        }
-        if count != size || ffi::PyDict_Size(dict) as usize != size {
-            return Err(changed_dict());
-        }
-        let (keys, values) = writer.parts[start..].split_at(size);
-        let term = build_map(writer.env, keys, values)?;
-        writer.parts.truncate(start);
-        Ok(term)
-    }
-}
-
-#[cold]
-fn changed_dict() -> Fail {
-    Fail::refuse("dict that changed while it was converted")
 }

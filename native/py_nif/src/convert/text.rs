@@ -35,6 +35,9 @@ pub(super) unsafe fn binary_to_python(
         // SAFETY: as above.
         return Err(unsafe { refuse_bits(reader.env, term) });
     };
+    if bytes.is_ascii() {
+        return ascii_to_python(reader.py, bytes);
+    }
     if std::str::from_utf8(bytes).is_err() {
         return bytes_to_python(reader.py, bytes);
     }
@@ -45,6 +48,26 @@ pub(super) unsafe fn binary_to_python(
     // for Rust as for Python.
     unsafe {
         owned_or_raised(reader.py, ffi::PyUnicode_FromStringAndSize(bytes.as_ptr().cast(), length))
+    }
+}
+
+/// A `str` of bytes that are all ASCII, at which Python would look once more.
+fn ascii_to_python(py: Attached<'_>, bytes: &[u8]) -> Result<Object, Fail> {
+    let Ok(length) = ffi::Py_ssize_t::try_from(bytes.len()) else {
+        return Err(Fail::refuse("binary that is too large"));
+    };
+    // SAFETY: attached; pointer and length are those of one slice. A new `str` for ASCII has a byte
+    // for each character and is still nobody else's. The empty one and those of one character are
+    // shared, so Python makes them.
+    unsafe {
+        if length < 2 {
+            let text = ffi::PyUnicode_FromStringAndSize(bytes.as_ptr().cast(), length);
+            return owned_or_raised(py, text);
+        }
+        let text = owned_or_raised(py, ffi::PyUnicode_New(length, 127))?;
+        let data = ffi::PyUnicode_1BYTE_DATA(text.as_ptr());
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len());
+        Ok(text)
     }
 }
 

@@ -129,8 +129,13 @@ impl<'a> Executor<'a> {
                 Reply::Done => ok(),
                 Reply::Term(term) => term,
                 Reply::Value(value) | Reply::Awaits(value) | Reply::Taken(value) => {
-                    let value = self.consume(value, reply_env, deferred)?;
-                    tuple(reply_env, &[ok(), value])
+                    match self.pairs(&value, reply_env, deferred)? {
+                        Some(pairs) => tuple(reply_env, &[atom(reply_env, "pairs"), pairs]),
+                        None => {
+                            let value = self.consume(value, reply_env, deferred)?;
+                            tuple(reply_env, &[ok(), value])
+                        }
+                    }
                 }
             })
         }
@@ -223,6 +228,25 @@ impl<'a> Executor<'a> {
                 self.converter().consume_to_term(reply_env, value, by_value, deferred)?
             }
         })
+    }
+
+    /// A large dict as pairs, where the caller makes a map of them. `None`: it doesn't, or the
+    /// value is something else.
+    ///
+    /// # Safety
+    /// `reply_env` is this thread's alone.
+    unsafe fn pairs(
+        &self,
+        value: &Object,
+        reply_env: *mut ErlNifEnv,
+        deferred: &mut DeferredDrop,
+    ) -> Result<Option<ErlNifTerm>, Error> {
+        if self.results == Results::Object || !self.job.control.caller_makes_maps() {
+            return Ok(None);
+        }
+        let by_value = self.results == Results::Terms;
+        // SAFETY: passed on to the caller.
+        Ok(unsafe { self.converter().consume_to_pairs(reply_env, value, by_value, deferred)? })
     }
 
     fn buffer(

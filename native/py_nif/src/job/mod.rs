@@ -276,6 +276,10 @@ impl JobControl for RunningCall<'_> {
         self.scope.is_interrupted()
     }
 
+    fn caller_makes_maps(&self) -> bool {
+        self.call.is_some_and(Call::caller_makes_maps)
+    }
+
     fn is_stopped(&self) -> bool {
         self.call.is_some_and(|call| {
             let state = call.state();

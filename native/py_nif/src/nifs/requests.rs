@@ -32,6 +32,7 @@ mod atoms {
 extern "C" fn submit_sync(env: *mut ErlNifEnv, argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     let submit = |context: &Context, call: Call| {
         let spin = context.note_caller(to_bits(pid_term(call.caller())));
+        call.let_caller_make_maps();
         context.submit(call).map(|seq| (seq, spin))
     };
     // SAFETY: the VM calls this with its three arguments and the calling process's environment.

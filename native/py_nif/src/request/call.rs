@@ -46,6 +46,8 @@ pub(crate) struct CallData {
     replies_in_env: bool,
     /// Whether `env` has been sent, so that the terms are the receiver's.
     is_env_sent: AtomicBool,
+    /// See [`Call::let_caller_make_maps`].
+    caller_makes_maps: AtomicBool,
     /// Where `env` comes from and goes back to.
     envs: &'static EnvPool,
 }
@@ -145,6 +147,7 @@ impl Call {
                 env: ManuallyDrop::new(env),
                 replies_in_env: is_small,
                 is_env_sent: AtomicBool::new(false),
+                caller_makes_maps: AtomicBool::new(false),
                 envs,
             }))
         }
@@ -178,6 +181,17 @@ impl Call {
     /// What the caller wants beyond the result. Any thread, at any time.
     pub(crate) fn flags(&self) -> Flags {
         self.0.flags
+    }
+
+    /// The caller is `py_submit`: a result that is a large dict may come as `{pairs, List}`. Before
+    /// the call is submitted.
+    pub(crate) fn let_caller_make_maps(&self) {
+        self.0.caller_makes_maps.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a result may come as pairs.
+    pub(crate) fn caller_makes_maps(&self) -> bool {
+        self.0.caller_makes_maps.load(Ordering::Relaxed)
     }
 
     /// The request's elements, see [`crate::request::decode`]; none once the reply has been sent.

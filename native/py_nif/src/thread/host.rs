@@ -103,6 +103,11 @@ pub(crate) trait JobControl {
     /// Whether it was interrupted and hasn't raised `KeyboardInterrupt` for it yet.
     fn is_interrupted(&self) -> bool;
 
+    /// Whether the caller makes a map of a result in the form of pairs.
+    fn caller_makes_maps(&self) -> bool {
+        false
+    }
+
     /// Whether it was ever interrupted, or is answered already, or nobody wants its result any
     /// more.
     fn is_stopped(&self) -> bool;

@@ -18,7 +18,6 @@
 -define(MODULE_SOURCE,
 "import decimal, erlang, gc, json, logging, os, sys, threading, time, types
 m = types.ModuleType('fast')
-sys.modules['fast'] = m
 def exported(function):
     setattr(m, function.__name__, function)
     return function
@@ -100,6 +99,8 @@ def starts_thread(yes):
         m.stop = threading.Event()
         threading.Thread(target=m.stop.wait).start()
     return None
+# Only now: in worker contexts others call its functions while this runs.
+sys.modules['fast'] = m
 ").
 
 suite() ->
@@ -108,6 +109,7 @@ suite() ->
 all() ->
     [{group, Mode} || Mode <- [worker | own()]]
     ++ [beside_a_neighbour_that_computes_calls_go_to_the_queue,
+        beside_a_thread_of_a_job_that_waits_calls_go_to_the_queue,
         with_one_scheduler_nothing_waits_for_itself, bad_names_are_named].
 
 groups() ->
@@ -139,6 +141,7 @@ each() ->
      ,an_endless_call_is_stopped_by_its_timeout, deep_recursion_is_an_exception
      ,contexts_stop_and_resize_under_direct_calls, beside_python_threads_calls_go_to_the_queue
      ,decimals_have_the_precision_of_the_context, garbage_in_cycles_is_collected
+     ,registrations_end_with_the_application
      ,schedulers_go_offline_and_come_back, many_callers_on_many_contexts_get_their_own_results].
 
 init_per_suite(Config) ->
@@ -501,8 +504,13 @@ what_is_unfit_never_becomes_direct(Config) ->
     _ = captured(fun() ->
         [begin
              ok = py_context_router:register_direct(fast, Func),
-             [{ok, _} = py_context:call(Ctx, fast, Func, Args) || _ <- lists:seq(1, 40)],
-             ?assertEqual({revoked, Why}, phase(fast, Func))
+             %% On a busy machine the pause of one that is revoked may be over at the end.
+             Phases = [begin
+                           {ok, _} = py_context:call(Ctx, fast, Func, Args),
+                           phase(fast, Func)
+                       end || _ <- lists:seq(1, 40)],
+             ?assertEqual({Func, true}, {Func, lists:member({revoked, Why}, Phases)}),
+             ?assertEqual([], lists:usort(Phases) -- [probation, {revoked, Why}])
          end || {Func, Args, Why} <- Unfit]
     end),
     ?assertEqual(0, count(Ctx)),
@@ -604,6 +612,30 @@ beside_python_threads_calls_go_to_the_queue(Config) ->
                                 "'Thread-') for t in threading.enumerate()): time.sleep(0.001)">>),
     eventually(fun() -> is_direct(Ctx, fun() -> py_context:call(Ctx, fast, add, [1, 2]) end) end).
 
+beside_a_thread_of_a_job_that_waits_calls_go_to_the_queue(Config) ->
+    Ctx = ctx(Config),
+    prove(Ctx, add, [1, 2]),
+    {ok, Neighbour} = py_context:new(#{mode => worker}),
+    Self = self(),
+    ok = py:register_function(direct_answer, fun() ->
+        Self ! {waits, self()},
+        receive go_on -> ok end
+    end),
+    Asked = ask(fun() ->
+        py_context:exec(Neighbour, <<"import erlang, threading\nstop = threading.Event()\n"
+                                     "def compute():\n  while not stop.is_set(): pass\n"
+                                     "thread = threading.Thread(target=compute)\nthread.start()\n"
+                                     "erlang.call('direct_answer')\nstop.set()\nthread.join()">>)
+    end),
+    Waiting = receive {waits, Pid} -> Pid end,
+    [?assertNot(is_direct(Ctx, fun() -> py_context:call(Ctx, fast, add, [1, 2]) end))
+     || _ <- lists:seq(1, 10)],
+    Waiting ! go_on,
+    ?assertEqual(ok, answer(Asked)),
+    ok = py:unregister_function(direct_answer),
+    ok = py_context:destroy(Neighbour),
+    eventually(fun() -> is_direct(Ctx, fun() -> py_context:call(Ctx, fast, add, [1, 2]) end) end).
+
 beside_a_neighbour_that_computes_calls_go_to_the_queue(Config) ->
     Ctx = ctx(Config),
     prove(Ctx, add, [1, 2]),
@@ -636,6 +668,17 @@ garbage_in_cycles_is_collected(Config) ->
     {ok, Alive} = py_context:eval(Ctx, <<"alive">>),
     ?assert(Alive < 15_000, Alive),
     ?assertEqual({ok, true}, py_context:eval(Ctx, <<"gc.isenabled()">>)).
+
+registrations_end_with_the_application(Config) ->
+    prove(ctx(Config), add, [1, 2]),
+    ok = application:stop(py_context_router),
+    ok = application:start(py_context_router),
+    ?assertEqual([], py_context_router:list_direct()),
+    {ok, Ctx} = py_context:new(#{mode => mode(Config), direct_limit => ?LIMIT}),
+    ok = py_context:exec(Ctx, <<?MODULE_SOURCE>>),
+    ?assertNot(is_direct(Ctx, fun() -> {ok, 3} = py_context:call(Ctx, fast, add, [1, 2]) end)),
+    prove(Ctx, add, [1, 2]),
+    ok = py_context:destroy(Ctx).
 
 schedulers_go_offline_and_come_back(Config) ->
     Ctx = ctx(Config),

@@ -73,7 +73,25 @@ hit_bugs() ->
          ?assertMatch(#{alive := 2, restarts := 0}, py_context_router:info(default)),
          ok = py_context_router:stop()
      end || Mode <- [worker, subinterp, owngil], py_nif:check_mode(Mode) =:= ok],
-    ok.
+    hit_a_bug_directly().
+
+%% On a scheduler a panic would end the VM.
+hit_a_bug_directly() ->
+    {ok, Ctx} = py_context:new(#{mode => worker, direct_limit => 10_000}),
+    ok = py_context:exec(Ctx, <<"import sys, types\nfault = types.ModuleType('_fault')\n"
+                                "fault.f = lambda: 1\nsys.modules['_fault'] = fault">>),
+    ok = py_context_router:register_direct('_fault', f),
+    Direct = fun(Module) ->
+        Before = maps:get(direct, py_context:info(Ctx)),
+        Result = py_context:call(Ctx, Module, f, []),
+        {Result, maps:get(direct, py_context:info(Ctx)) - Before}
+    end,
+    test_helpers:eventually(fun() -> Direct('_fault') =:= {{ok, 1}, 1} end),
+    %% The fault point knows the module by its text.
+    test_helpers:eventually(fun() -> Direct(<<"_fault">>) =:= {{error, panicked}, 1} end),
+    test_helpers:eventually(fun() -> Direct('_fault') =:= {{ok, 1}, 1} end),
+    ok = py_context_router:unregister_direct('_fault', f),
+    ok = py_context:destroy(Ctx).
 
 %% The application's code beside a library built with the feature `faults'.
 faulty_application(Config) ->

@@ -35,6 +35,8 @@ start_tree() ->
 stop(_State) ->
     ok = py_pool_stop:forget_dead(),
     ok = py_registry:forget(),
+    _ = [ok = py_nif:direct_unregister(Module, Func)
+         || {{Module, Func}, _Phase} <- py_nif:direct_list()],
     ok = py_context_setup:forget(),
     ok = py_callback_registry:forget(),
     py_boot:stop([py_output, py_log]).

@@ -4,11 +4,13 @@
 //! thread is woken, no message is sent.
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use py_runtime::context::WaitError;
 use py_runtime::direct::{DirectEnd, DirectRun, DirectScope};
+use py_runtime::exception;
 use py_runtime::job::Outcome;
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_consume_timeslice};
 
@@ -155,7 +157,12 @@ impl<'a> DirectCall<'a> {
         let output = JobOutput::new(Some(ProcessId::new(self.request.caller)));
         let env = self.request.env;
         let mut deferred = DeferredDrop::default();
-        let ran = current_job::enter(&job, &output, || exec::run(&job, env, &mut deferred));
+        // A panic must not reach the VM, which calls this. The hook has written its message.
+        let run = || catch_unwind(AssertUnwindSafe(|| exec::run(&job, env, &mut deferred)));
+        let ran = current_job::enter(&job, &output, run).unwrap_or_else(|_| {
+            exception::clear(job.py);
+            Err(Error::Panicked)
+        });
         let result = ran.and_then(|ran| match ran {
             Ran::Result(result) => Ok(result),
             // Not where a job can't become a task.

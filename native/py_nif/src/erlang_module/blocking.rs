@@ -4,6 +4,7 @@ use py_runtime::ffi;
 use py_runtime::object::Attached;
 
 use super::current_job::CurrentJob;
+use crate::term::is_calling;
 use crate::thread::host::Unfit;
 
 /// Does something without the GIL on a thread that is no context's.
@@ -33,6 +34,8 @@ pub(super) fn wait(
             control.note_raised();
             control.detached(&mut || wait(&|| control.is_interrupted()));
         }
+        // Code of a job in another interpreter, or a finalizer after it.
+        None if is_calling() => (),
         None => detached(py, || wait(&|| false)),
     }
 }

@@ -21,7 +21,7 @@ use super::state::state;
 use super::values::{Raised, not_running, raise, to_python, to_term_as, try_to_python};
 use crate::request::flags::Values;
 use crate::settings;
-use crate::term::{SavedTerm, TermEnv, elements};
+use crate::term::{SavedTerm, TermEnv, elements, is_calling};
 use crate::thread::host::{CallError, CallbackResult, ErlangCall, PendingCall, outbound};
 use crate::thread::tasks::AwaitedCall;
 
@@ -53,6 +53,8 @@ pub(super) unsafe fn call(
         let called = unsafe {
             match job {
                 Some(job) => job.scope.control.call_erlang(call, settings::callback_depth()),
+                // Code of a job in another interpreter, or a finalizer after it.
+                None if is_calling() => Err(CallError::CannotWait),
                 None => call_and_sleep(py, module, call)?,
             }
         };

@@ -61,6 +61,11 @@ pub(crate) fn calling_env() -> *mut ErlNifEnv {
     CALLING.get()
 }
 
+/// Whether Python code runs on this thread in a NIF call: then nothing may wait.
+pub(crate) fn is_calling() -> bool {
+    !CALLING.get().is_null()
+}
+
 /// Python code runs in a NIF call, on its scheduler, as long as this lives.
 pub(crate) struct Calling(*mut ErlNifEnv);
 

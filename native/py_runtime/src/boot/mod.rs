@@ -21,6 +21,7 @@ use pyo3_ffi as ffi;
 use crate::cpython::async_exc;
 use crate::cpython::exception::Exception;
 use crate::cpython::object::{Attached, Object};
+use crate::cpython::trace_functions;
 use crate::cpython::version;
 use crate::gil::switch_interval;
 use crate::sync::os_thread;
@@ -220,6 +221,7 @@ fn prepare_main(py: Attached<'_>) -> Result<(), Exception> {
     // `threading` takes the thread that first imports it for the main one (up to 3.12).
     Object::import(py, c"threading").ok_or_else(|| Exception::take(py))?;
     async_exc::find_offset(py);
+    trace_functions::find_offsets(py);
     // SAFETY: no precondition.
     async_exc::clear(py, unsafe { libc::pthread_self() } as u64);
     python_threads::install(py)?;

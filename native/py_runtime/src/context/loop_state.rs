@@ -4,10 +4,12 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::boot::python_threads;
 use crate::cpython::context_variables::ContextVariables;
 use crate::cpython::object::Object;
-use crate::gil::users::{GilUser, SHARED};
+use crate::gil::users::{GilUser, OwnThreads, SHARED};
 use crate::interpreter::Interpreter;
+use crate::interpreter::mode::Mode;
 use crate::sync::adaptive_spin::AdaptiveSpin;
 use crate::sync::event_fd::EventFd;
 
@@ -18,10 +20,12 @@ pub(crate) struct LoopState<'a, L> {
     pub(super) interpreter: &'a Interpreter,
     pub(super) namespace: &'a Object,
     pub(super) local: &'a L,
-    /// The values of context variables, once the context lends itself.
-    pub(super) variables: OnceCell<ContextVariables>,
+    /// The values of context variables, of a context that may lend itself.
+    pub(super) variables: Option<&'a ContextVariables>,
     /// Counts the thread as a user of the shared GIL, while it has work.
     pub(super) gil_user: &'a Cell<Option<GilUser<'static>>>,
+    /// Of an interpreter of its own.
+    pub(super) own_threads: OwnThreads,
     pub(super) spin: RefCell<AdaptiveSpin>,
     /// How many jobs wait, each nested in the one before.
     pub(super) nesting: Cell<u32>,
@@ -42,6 +46,7 @@ impl<'a, L> LoopState<'a, L> {
         interpreter: &'a Interpreter,
         namespace: &'a Object,
         local: &'a L,
+        variables: Option<&'a ContextVariables>,
         gil_user: &'a Cell<Option<GilUser<'static>>>,
         spin: Duration,
     ) -> Self {
@@ -49,8 +54,9 @@ impl<'a, L> LoopState<'a, L> {
             interpreter,
             namespace,
             local,
-            variables: OnceCell::new(),
+            variables,
             gil_user,
+            own_threads: OwnThreads::new(interpreter.attached(), interpreter.state()),
             spin: RefCell::new(AdaptiveSpin::new(spin)),
             nesting: Cell::new(0),
             in_finalizer: Cell::new(false),
@@ -74,11 +80,23 @@ impl<'a, L> LoopState<'a, L> {
 impl<L> LoopState<'_, L> {
     /// Waits by calling `wait`, detached, and not counted as a user of the GIL.
     pub(super) fn idle<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.note_python_threads();
         self.interpreter.detached(|| {
             let counted = self.gil_user.take().is_some();
             let result = wait();
-            self.gil_user.set(counted.then(|| SHARED.enter()));
+            self.gil_user.set(counted.then(|| SHARED.enter_after_direct()));
             result
         })
+    }
+
+    /// Notes whether threads that Python code has started may use the GIL from now on. Attached,
+    /// and still counted.
+    fn note_python_threads(&self) {
+        let py = self.interpreter.attached();
+        match self.interpreter.mode() {
+            Mode::Worker => python_threads::note_if_changed(py, &SHARED),
+            Mode::SubInterpreter => self.own_threads.note(py),
+            Mode::OwnGil => (),
+        }
     }
 }

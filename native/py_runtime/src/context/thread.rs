@@ -4,13 +4,11 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
-use pyo3_ffi as ffi;
-
+use super::direct;
 use super::export_table;
 use super::housekeeping::Housekeeping;
 use super::job::{Job, Outcome, Scope};
@@ -20,9 +18,11 @@ use super::start_retry::FailedStart;
 use super::watchdog;
 use super::{Context, Control, MAX_PARK_WITH_WAITERS, StartError, saved_state};
 use crate::boot::python_threads;
+use crate::cpython::context_variables::ContextVariables;
 use crate::cpython::exception::Exception;
 use crate::cpython::namespace::{MainModule, new_namespace};
 use crate::cpython::object::{Attached, Object};
+use crate::cpython::trace_functions::stop_tracing;
 use crate::cpython::{async_exc, collector};
 use crate::gil;
 use crate::gil::users::{GilUser, SHARED};
@@ -63,7 +63,7 @@ impl<J: Job> Context<J> {
         let target: Weak<Self> = Arc::downgrade(self);
         watchdog::register(target);
         // Every thread starts from the main interpreter.
-        let gil_user = Cell::new(Some(SHARED.enter()));
+        let gil_user = Cell::new(Some(SHARED.enter_after_direct()));
         let mode = self.config.mode;
         let enter = |enter: fn(Mode) -> Result<Interpreter, String>| {
             let interpreter = enter(mode);
@@ -73,7 +73,7 @@ impl<J: Job> Context<J> {
             interpreter
         };
         if let Some(failed) = self.serve_in(enter(Interpreter::enter), &gil_user, None) {
-            gil_user.set(Some(SHARED.enter()));
+            gil_user.set(Some(SHARED.enter_after_direct()));
             self.serve_in(enter(Interpreter::enter_new), &gil_user, Some(failed));
         }
     }
@@ -98,6 +98,9 @@ impl<J: Job> Context<J> {
         let may_retry = failed.is_none() && interpreter.is_reused();
         let served = catch_unwind(AssertUnwindSafe(|| match self.prepare(&interpreter) {
             Ok((_main, namespace, local)) => {
+                // Before any code of the context runs, which may set some.
+                let variables = direct::is_supported(self.config.mode)
+                    .then(|| ContextVariables::copy_current(interpreter.attached()));
                 let preloaded = self.run_preloads(interpreter.attached(), &local, &namespace);
                 if may_retry && self.should_retry_start(&preloaded) {
                     self.begin_housekeeping(Housekeeping::Finalizers);
@@ -109,11 +112,13 @@ impl<J: Job> Context<J> {
                 }
                 self.owner.started(preloaded);
                 if serves {
+                    let variables = variables.as_ref();
                     let spin = self.config.spin;
                     self.serve_mailbox(&LoopState::new(
                         &interpreter,
                         &namespace,
                         &local,
+                        variables,
                         gil_user,
                         spin,
                     ));
@@ -394,18 +399,8 @@ impl<J: Job> Context<J> {
     }
 }
 
-/// Removes this thread's trace and profile functions. Those of an interrupted job could break the
-/// next one, or block the end of the context. Dropping them may run finalizers.
-fn stop_tracing(_: Attached<'_>) {
-    // SAFETY: attached; a function that is null takes no argument.
-    unsafe {
-        ffi::PyEval_SetTrace(None, null_mut());
-        ffi::PyEval_SetProfile(None, null_mut());
-    }
-}
-
 /// Repairs what interrupted code may leave behind in Python itself. Not while an outer job waits.
-fn repair_after_interrupt(py: Attached<'_>) {
+pub(super) fn repair_after_interrupt(py: Attached<'_>) {
     lock_recovery::release_owned(py);
     saved_state::clear_running_loop(py);
 }

@@ -12,6 +12,7 @@ pub mod exception;
 pub mod namespace;
 pub mod object;
 pub(crate) mod read;
+pub(crate) mod trace_functions;
 pub(crate) mod unbound;
 pub mod version;
 pub mod view;

@@ -7,13 +7,21 @@
 //! moment.
 //!
 //! A thread that is counted while a direct caller is in waits inside CPython, until that caller is
-//! done: a direct call is short.
+//! done. CPython would have that caller release the GIL after a switch interval, and get it back
+//! when the other thread is done, which may be long after. A direct call is short, but its
+//! scheduler may be scheduled out in the middle. So a context's thread asks for the GIL only when
+//! the caller is out, or has been in for so long that the call isn't short
+//! ([`GilUsers::enter_after_direct`]).
 
+use std::cell::Cell;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use pyo3_ffi as ffi;
+
+use crate::cpython::object::Attached;
 
 /// A direct caller is in.
 const DIRECT: usize = 1 << (usize::BITS - 1);
@@ -23,6 +31,13 @@ const MAX_WAIT: Duration = Duration::from_micros(2);
 /// How often it looks before it asks for the time.
 const LOOKS: u32 = 8;
 
+/// How long a context's thread waits for a direct caller: longer than a busy machine mostly
+/// schedules a scheduler out. Where a direct call doesn't return each job of others is that late.
+const MAX_WAIT_FOR_DIRECT: Duration = Duration::from_millis(20);
+/// How often it looks before it sleeps, and how long.
+const LOOKS_FOR_DIRECT: u32 = 1000;
+const SLEEP_FOR_DIRECT: Duration = Duration::from_micros(50);
+
 /// The users of one GIL.
 #[derive(Debug)]
 pub(crate) struct GilUsers {
@@ -30,6 +45,8 @@ pub(crate) struct GilUsers {
     users: AtomicUsize,
     /// Whether threads that Python code has started run under it.
     python_threads: AtomicBool,
+    /// How many contexts have an interpreter of their own that shares it, with such threads in it.
+    contexts_with_threads: AtomicUsize,
     /// The newest thread state of the interpreter when that was last checked. Only compared.
     newest: AtomicPtr<ffi::PyThreadState>,
 }
@@ -42,6 +59,7 @@ impl GilUsers {
         GilUsers {
             users: AtomicUsize::new(0),
             python_threads: AtomicBool::new(false),
+            contexts_with_threads: AtomicUsize::new(0),
             newest: AtomicPtr::new(null_mut()),
         }
     }
@@ -50,6 +68,38 @@ impl GilUsers {
     pub(crate) fn enter(&self) -> GilUser<'_> {
         self.users.fetch_add(1, Ordering::SeqCst);
         GilUser(self)
+    }
+
+    /// Counts this thread, and waits until the direct caller that is in is out, but not for ever.
+    pub(crate) fn enter_after_direct(&self) -> GilUser<'_> {
+        let user = self.enter();
+        if self.is_direct_in() {
+            self.wait_for_direct();
+        }
+        user
+    }
+
+    #[cold]
+    fn wait_for_direct(&self) {
+        for _ in 0..LOOKS_FOR_DIRECT {
+            std::hint::spin_loop();
+            if !self.is_direct_in() {
+                return;
+            }
+        }
+        let start = Instant::now();
+        while self.is_direct_in() && start.elapsed() < MAX_WAIT_FOR_DIRECT {
+            std::thread::sleep(SLEEP_FOR_DIRECT);
+        }
+    }
+
+    fn is_direct_in(&self) -> bool {
+        self.users.load(Ordering::SeqCst) & DIRECT != 0
+    }
+
+    fn python_threads_run(&self) -> bool {
+        self.python_threads.load(Ordering::Relaxed)
+            || self.contexts_with_threads.load(Ordering::Relaxed) != 0
     }
 
     /// Notes whether threads of Python code run, as of the time when `newest` was the newest state.
@@ -66,14 +116,16 @@ impl GilUsers {
     /// Enters as the one direct caller, if the GIL is free. Waits for another direct caller, for a
     /// moment.
     pub(crate) fn try_enter_direct(&self) -> Option<DirectUser<'_>> {
-        if self.python_threads.load(Ordering::Relaxed) {
+        if self.python_threads_run() {
             return None;
         }
-        match self.try_enter() {
+        let entered = match self.try_enter() {
             Ok(_) => Some(DirectUser(self)),
             Err(DIRECT) => self.wait(),
             Err(_) => None,
-        }
+        };
+        // Once more: a thread that was counted until just now may have noted some.
+        entered.filter(|_| !self.python_threads_run())
     }
 
     fn try_enter(&self) -> Result<usize, usize> {
@@ -105,6 +157,83 @@ pub(crate) struct GilUser<'a>(&'a GilUsers);
 impl Drop for GilUser<'_> {
     fn drop(&mut self) {
         self.0.users.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The interpreters that share the main one's GIL and have threads that Python code has started.
+static WITH_THREADS: Mutex<Vec<SharingInterpreter>> = Mutex::new(Vec::new());
+
+/// An interpreter that shares the main one's GIL, and the state of its context's thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct SharingInterpreter(*mut ffi::PyInterpreterState, *mut ffi::PyThreadState);
+
+// SAFETY: plain addresses, whose users say why what they point to is alive.
+unsafe impl Send for SharingInterpreter {}
+
+impl SharingInterpreter {
+    /// Whether it has other threads than its context's.
+    ///
+    /// # Safety
+    /// Both are alive. The thread has the shared GIL, under which states come and go.
+    unsafe fn has_other_threads(self) -> bool {
+        let SharingInterpreter(interpreter, own) = self;
+        // SAFETY: as the caller vouches.
+        unsafe {
+            let first = ffi::PyInterpreterState_ThreadHead(interpreter);
+            first != own || !ffi::PyThreadState_Next(first).is_null()
+        }
+    }
+}
+
+/// What a context notes about the threads in its own interpreter, which shares the GIL. Dropped
+/// attached to that.
+#[derive(Debug)]
+pub(crate) struct OwnThreads {
+    interpreter: SharingInterpreter,
+    noted: Cell<bool>,
+}
+
+impl OwnThreads {
+    /// Of the interpreter that this thread is attached to with `state`.
+    pub(crate) fn new(py: Attached<'_>, state: *mut ffi::PyThreadState) -> Self {
+        let interpreter = SharingInterpreter(py.interpreter(), state);
+        OwnThreads { interpreter, noted: Cell::new(false) }
+    }
+
+    /// Notes whether there are any. By the context's thread, which is counted.
+    pub(crate) fn note(&self, _: Attached<'_>) {
+        // SAFETY: attached, so that both are alive.
+        let any = unsafe { self.interpreter.has_other_threads() };
+        if any || self.noted.get() {
+            self.set(any);
+        }
+    }
+
+    #[cold]
+    fn set(&self, any: bool) {
+        let mut with_threads = WITH_THREADS.lock();
+        with_threads.retain(|known| *known != self.interpreter);
+        with_threads.extend(any.then_some(self.interpreter));
+        SHARED.contexts_with_threads.store(with_threads.len(), Ordering::Relaxed);
+        self.noted.set(any);
+    }
+}
+
+impl Drop for OwnThreads {
+    fn drop(&mut self) {
+        if self.noted.get() {
+            self.set(false);
+        }
+    }
+}
+
+/// Threads may have ended without their context's doing. By a thread that has the shared GIL.
+pub(crate) fn forget_ended_threads(_: Attached<'_>) {
+    if SHARED.contexts_with_threads.load(Ordering::Relaxed) != 0 {
+        let mut with_threads = WITH_THREADS.lock();
+        // SAFETY: a context's thread removes them here, under the GIL, before they end.
+        with_threads.retain(|known| unsafe { known.has_other_threads() });
+        SHARED.contexts_with_threads.store(with_threads.len(), Ordering::Relaxed);
     }
 }
 

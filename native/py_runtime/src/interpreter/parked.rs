@@ -53,7 +53,7 @@ impl ParkedInterpreter {
     /// thread it is left behind.
     pub(crate) fn end(self) {
         let end = move || {
-            let _user = self.mode.shares_gil().then(|| SHARED.enter());
+            let _user = self.mode.shares_gil().then(|| SHARED.enter_after_direct());
             if let Ok(mut entered) = self.enter() {
                 entered.reset = None;
             }

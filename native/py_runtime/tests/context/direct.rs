@@ -155,6 +155,63 @@ fn no_direct_run_waits_for_a_thread_of_python_code() {
 }
 
 #[test]
+fn no_direct_run_waits_for_a_thread_of_another_interpreter_that_shares_the_gil() {
+    in_mode(Mode::SubInterpreter, |mode| {
+        let (subject, neighbour) = (lender(Mode::Worker), Subject::start(mode));
+        direct_eval(&subject, "1").unwrap();
+        neighbour.run(
+            "import threading\nstop = threading.Event()\n\
+             def compute():\n while not stop.is_set(): sum(range(1000))\n\
+             thread = threading.Thread(target=compute)\nthread.start()",
+        );
+        for _ in 0..100 {
+            assert!(is_refused(&subject));
+        }
+        neighbour.run("threading.Timer(0.01, stop.set).start()");
+        // The next job of the other context notes that they have ended, not their own one.
+        wait_until(|| {
+            subject.run("pass");
+            !is_refused(&subject)
+        });
+        neighbour.run("stop.clear(); thread = threading.Thread(target=compute); thread.start()");
+        assert!(is_refused(&subject));
+        neighbour.run("threading.Timer(0.01, stop.set).start()");
+        // It ends when the thread has; then nothing of it is counted any more.
+        neighbour.end();
+        direct_eval(&subject, "1").unwrap();
+        subject.end();
+    });
+}
+
+#[test]
+fn a_direct_run_keeps_the_gil_although_a_job_of_another_context_wants_it() {
+    in_mode(Mode::Worker, |mode| {
+        let (subject, neighbour) = (lender(mode), lender(mode));
+        subject.run("import builtins, time");
+        neighbour.run("import builtins");
+        // A machine that is busy now takes longer than a job waits for a direct run.
+        let keeps_it = || {
+            let job = std::sync::Mutex::new(None);
+            let run = direct(&subject, None, |scope| {
+                code::exec(scope.py, b"builtins.taken = False", "<test>", scope.namespace)?;
+                *job.lock().unwrap() = Some(neighbour.exec("builtins.taken = True"));
+                let source = b"end = time.perf_counter() + 0.005\n\
+                               while time.perf_counter() < end: pass";
+                code::exec(scope.py, source, "<test>", scope.namespace)?;
+                eval(scope.py, scope.namespace, "builtins.taken")
+            });
+            job.into_inner().unwrap().unwrap().only_reply();
+            run.value == Ok("False".into())
+        };
+        assert!((0..50).any(|_| keeps_it()));
+        assert_eq!(subject.value("builtins.taken"), "True");
+        subject.run("del builtins.taken");
+        subject.end();
+        neighbour.end();
+    });
+}
+
+#[test]
 fn a_direct_run_of_another_context_is_waited_for_no_longer_than_a_moment() {
     // Of contexts that share one.
     in_mode(Mode::Worker, |mode| {
@@ -340,6 +397,45 @@ fn all_threads_of_a_context_have_its_context_variables() {
         assert_eq!(subject.value("v.get()"), "2");
         assert_eq!(subject.value("decimal.Decimal(1) / 3"), "0.333");
         assert_eq!(direct_eval(&other, "decimal.getcontext().prec"), Ok("28".into()));
+        subject.end();
+        other.end();
+    });
+}
+
+#[test]
+fn context_variables_set_before_the_first_direct_run_can_be_reset_after_it() {
+    in_lending_modes(|mode| {
+        let subject = Subject::start(mode);
+        subject.run(
+            "import contextvars\nv = contextvars.ContextVar('v', default=0)\ntoken = v.set(1)",
+        );
+        direct::enable();
+        subject.run("pass");
+        assert_eq!(direct_eval(&subject, "v.get()"), Ok("1".into()));
+        subject.run("v.reset(token)");
+        assert_eq!(direct_eval(&subject, "v.get()"), Ok("0".into()));
+        subject.end();
+    });
+}
+
+#[test]
+fn a_direct_run_leaves_nothing_on_its_thread_that_another_context_would_find() {
+    in_lending_modes(|mode| {
+        let (subject, other) = (lender(mode), lender(mode));
+        other.run("import asyncio, sys");
+        subject.run("import asyncio, sys");
+        let traces = "(sys.gettrace(), sys.getprofile())";
+        for function in ["settrace", "setprofile"] {
+            direct_exec(&subject, &format!("sys.{function}(lambda *_: None)")).unwrap();
+            assert_eq!(direct_eval(&other, traces), Ok("(None, None)".into()), "{function}");
+        }
+        let run = direct(&subject, Some(Duration::from_millis(10)), |scope| {
+            let source = b"asyncio._set_running_loop(asyncio.new_event_loop())\nwhile True: pass";
+            code::exec(scope.py, source, "<test>", scope.namespace)?;
+            Ok(String::new())
+        });
+        assert_eq!(run.end, DirectEnd::TimedOut);
+        assert_eq!(direct_eval(&other, "asyncio._get_running_loop()"), Ok("None".into()));
         subject.end();
         other.end();
     });

@@ -3,13 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use super::state::DirectState;
-use super::{IN_USE, is_supported};
+use super::{is_in_use, is_supported};
 use crate::boot::python_threads;
 use crate::context::Context;
 use crate::context::job::Job;
 use crate::context::loop_state::LoopState;
-use crate::cpython::context_variables::ContextVariables;
-use crate::gil::users::{GilUsers, SHARED};
+use crate::gil::users::{self, GilUsers, SHARED};
 
 /// The context is lent from here to the drop, by its own thread.
 struct Lent<'a>(&'a DirectState);
@@ -55,14 +54,17 @@ impl<J: Job> Context<J> {
 
     /// Whether its thread lends the context while it has nothing to do.
     fn lends(&self) -> bool {
-        IN_USE.load(Ordering::Relaxed) && is_supported(self.config.mode)
+        is_in_use() && is_supported(self.config.mode)
     }
 
     /// The context's thread is about to wait, and still attached.
     fn prepare_to_lend(&self, loop_state: &LoopState<'_, J::Local>) {
         let py = loop_state.interpreter.attached();
         python_threads::note(py, self.gil_users());
-        let variables = loop_state.variables.get_or_init(|| ContextVariables::copy_current(py));
+        if self.config.mode.shares_gil() {
+            users::forget_ended_threads(py);
+        }
+        let variables = loop_state.variables.expect("a context that may lend itself has them");
         variables.exit(py);
         let direct = &self.direct;
         direct.interpreter.store(py.interpreter(), Ordering::Relaxed);
@@ -83,7 +85,7 @@ impl<J: Job> Context<J> {
 
     /// The context's thread has the context back, and is attached.
     fn resume_after_lending(&self, loop_state: &LoopState<'_, J::Local>) {
-        if let Some(variables) = loop_state.variables.get() {
+        if let Some(variables) = loop_state.variables {
             variables.enter(loop_state.interpreter.attached());
         }
     }

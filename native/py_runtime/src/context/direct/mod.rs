@@ -56,6 +56,11 @@ pub fn is_supported(mode: Mode) -> bool {
     in_mode && !cfg!(Py_GIL_DISABLED)
 }
 
+/// Whether any job was ever to run directly.
+pub(super) fn is_in_use() -> bool {
+    IN_USE.load(Ordering::Relaxed)
+}
+
 /// How a direct run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectEnd {
@@ -152,18 +157,26 @@ impl<J: Job> Context<J> {
 
     /// Interrupts the direct run that goes on. `false`: there is none, or it ends already.
     pub(super) fn interrupt_direct(self: &Arc<Self>) -> bool {
-        self.stop_direct(Status::Interrupted)
+        self.stop_direct(self.direct.current(), Status::Interrupted)
     }
 
     /// The context dies: so does the direct run that goes on.
     pub(super) fn kill_direct(self: &Arc<Self>, why: J::ExitReason) {
         // The first reason counts.
         let _ = self.exit_reason.set(why);
-        self.stop_direct(Status::ContextDied);
+        let mut stopped = None;
+        // Another one may have begun meanwhile.
+        while let Some(id) = self.direct.current()
+            && stopped != Some(id)
+        {
+            self.stop_direct(Some(id), Status::ContextDied);
+            stopped = Some(id);
+        }
     }
 
-    fn stop_direct(self: &Arc<Self>, status: Status) -> bool {
-        let stopped = self.direct.decide(status);
+    /// Stops run `id`. `false`: it ends already, or there is none.
+    fn stop_direct(self: &Arc<Self>, id: Option<u64>, status: Status) -> bool {
+        let stopped = id.filter(|id| self.direct.decide(*id, status));
         if let Some(id) = stopped {
             self.interrupt_now(Target::Direct(id));
         }
@@ -173,9 +186,8 @@ impl<J: Job> Context<J> {
     /// The watchdog checks a direct run: it is stopped when its time is up. One without a timeout
     /// holds a scheduler for `stuck_after` at most.
     pub(super) fn check_direct(self: &Arc<Self>) {
-        if self.direct.current().is_none() {
-            return;
-        }
+        // First of all: what is read next is of this run, or of a later one, which isn't stopped.
+        let Some(id) = self.direct.current() else { return };
         let deadline = self.direct.deadline.load(Ordering::Relaxed);
         let is_late = match self.config.stuck_after {
             _ if deadline > 0 => self.micros() >= deadline,
@@ -183,7 +195,7 @@ impl<J: Job> Context<J> {
             None => false,
         };
         let status = if deadline > 0 { Status::TimedOut } else { Status::Interrupted };
-        if is_late && self.stop_direct(status) && status == Status::TimedOut {
+        if is_late && self.stop_direct(Some(id), status) && status == Status::TimedOut {
             self.counters.timed_out.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -11,12 +11,13 @@ use super::state::{STATUS_BITS, Status};
 use super::{DirectEnd, DirectScope, micros};
 use crate::boot::python_threads;
 use crate::context::job::Job;
+use crate::context::thread::repair_after_interrupt;
 use crate::context::{Context, Control};
 use crate::cpython::async_exc;
 use crate::cpython::exception;
 use crate::cpython::object::Attached;
+use crate::cpython::trace_functions::stop_tracing_here;
 use crate::interpreter::scheduler_states;
-use crate::interrupt::lock_recovery;
 
 /// After so many direct runs the context's thread collects garbage: during one it isn't collected.
 const COLLECT_AFTER: u64 = 1000;
@@ -132,7 +133,7 @@ impl<'a, J: Job> AttachedRun<'a, J> {
         }
         if end != DirectEnd::Done {
             self.context.forget_interrupts();
-            lock_recovery::release_owned(py);
+            repair_after_interrupt(py);
         }
         exception::clear(py);
         self.end.set(Some(end));
@@ -145,6 +146,8 @@ impl<J: Job> Drop for AttachedRun<'_, J> {
         self.end();
         // SAFETY: attached, see the type.
         let py = unsafe { Attached::assume() };
+        // The next run on this thread may be another context's.
+        stop_tracing_here(py, self.context.direct.state());
         python_threads::note_if_changed(py, self.context.gil_users());
         self.context.direct.variables().exit(py);
         // SAFETY: attached; detached by this.

@@ -90,7 +90,7 @@ impl DirectState {
 
     /// The number of the current run, unless it has ended.
     pub(in crate::context) fn current(&self) -> Option<u64> {
-        let word = self.run.load(Ordering::Relaxed);
+        let word = self.run.load(Ordering::Acquire);
         (Status::of(word) != Status::None).then_some(word >> STATUS_BITS)
     }
 
@@ -113,17 +113,18 @@ impl DirectState {
         }
     }
 
-    /// Decides how the current run ends, unless that is decided. Its number, if it is this.
-    pub(super) fn decide(&self, status: Status) -> Option<u64> {
+    /// Decides how run `id` ends. `false`: that is decided, or it has ended.
+    pub(super) fn decide(&self, id: u64, status: Status) -> bool {
         let changed = self.run.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |word| {
             let may_change = match Status::of(word) {
+                _ if word >> STATUS_BITS != id => false,
                 Status::Running => true,
                 Status::Interrupted => status != Status::Interrupted,
                 _ => false,
             };
             may_change.then_some((word >> STATUS_BITS << STATUS_BITS) | status as u64)
         });
-        changed.ok().map(|word| word >> STATUS_BITS)
+        changed.is_ok()
     }
 }
 
@@ -133,5 +134,27 @@ impl DirectState {
         // SAFETY: called by who holds the lock; the context's thread keeps them as long as it
         // serves, and lends the context only then.
         unsafe { &*self.variables.load(Ordering::Relaxed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_stopped_by_its_number_so_that_no_later_one_is() {
+        let direct = DirectState::default();
+        let begin = |id: u64| {
+            direct.run.store((id << STATUS_BITS) | Status::Running as u64, Ordering::Relaxed);
+        };
+        begin(1);
+        assert_eq!(direct.current(), Some(1));
+        begin(2);
+        assert!(!direct.decide(1, Status::TimedOut));
+        assert_eq!(Status::of(direct.run.load(Ordering::Relaxed)), Status::Running);
+        assert!(direct.decide(2, Status::Interrupted));
+        assert!(!direct.decide(2, Status::Interrupted));
+        assert!(direct.decide(2, Status::ContextDied));
+        assert!(!direct.decide(2, Status::TimedOut));
     }
 }

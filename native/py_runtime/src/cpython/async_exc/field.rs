@@ -31,18 +31,32 @@ pub(crate) unsafe fn set(ident: u64, exception: *mut ffi::PyObject) {
 /// Searches for the field, once. Runs no Python code, which would raise what is set here. Before
 /// CPython 3.13 the interpreter's flag is set afterwards.
 pub(crate) fn find_offset(_: Attached<'_>) {
-    // SAFETY: attached, as the token proves; the classes exist as long as Python runs.
-    let offsets = unsafe {
-        let (one, other) = (ffi::PyExc_KeyboardInterrupt, ffi::PyExc_SystemExit);
-        [one, other, null_mut()].map(|exception| {
+    // SAFETY: attached, as the token proves; the function sets the field of this thread.
+    let offset = unsafe {
+        field_offset(|exception| {
             // SAFETY: no precondition.
             set(libc::pthread_self() as u64, exception);
-            words_that_hold(ffi::PyThreadState_Get(), exception)
+        })
+    };
+    let _ = OFFSET.set(offset);
+}
+
+/// The offset, in words, of the field of this thread's state that `set` sets to an object or to
+/// null: it has what has just been set. `None`: no field does, or several do.
+///
+/// # Safety
+/// Attached. `set` sets a field of this thread's state.
+pub(crate) unsafe fn field_offset(set: impl Fn(*mut ffi::PyObject)) -> Option<usize> {
+    // SAFETY: attached, as the caller vouches; the classes exist as long as Python runs.
+    let offsets = unsafe {
+        let (one, other) = (ffi::PyExc_KeyboardInterrupt, ffi::PyExc_SystemExit);
+        [one, other, null_mut()].map(|object| {
+            set(object);
+            words_that_hold(ffi::PyThreadState_Get(), object)
         })
     };
     let offsets = offsets.into_iter().fold(u32::MAX, |all, offsets| all & offsets);
-    let offset = (offsets.count_ones() == 1).then(|| offsets.trailing_zeros() as usize);
-    let _ = OFFSET.set(offset);
+    (offsets.count_ones() == 1).then(|| offsets.trailing_zeros() as usize)
 }
 
 /// The words of a state, as bits, that have this value.

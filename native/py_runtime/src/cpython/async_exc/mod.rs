@@ -21,7 +21,7 @@ use std::ptr::null_mut;
 use crate::cpython::collector::without_collecting;
 use crate::cpython::exception::ErrorClass;
 use crate::cpython::object::Attached;
-pub(crate) use field::{find_offset, is_pending};
+pub(crate) use field::{field_offset, find_offset, is_pending};
 
 /// Has a thread of this interpreter raise `KeyboardInterrupt`.
 pub(crate) fn set(py: Attached<'_>, ident: u64) {

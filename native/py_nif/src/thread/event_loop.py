@@ -283,13 +283,21 @@ class Pump:
         self.ready = self.resume = None
 
     async def run(self):
-        async for item in self.source:
-            self.items.append(item)
-            self.wanted -= 1
-            self.signal()
-            if self.wanted <= 0 or time.monotonic() >= self.until:
-                self.resume = self.on.create_future()
-                await self.resume
+        try:
+            async for item in self.source:
+                self.items.append(item)
+                self.wanted -= 1
+                self.signal()
+                if self.wanted <= 0 or time.monotonic() >= self.until:
+                    self.resume = self.on.create_future()
+                    await self.resume
+        finally:
+            await self.close()
+
+    async def close(self):
+        aclose = getattr(self.source, "aclose", None)
+        if aclose is not None:
+            await aclose()
 
     def signal(self, *_):
         if not self.ready.done():
@@ -347,9 +355,7 @@ class Steps:
             self.task.cancel()
             await asyncio.wait([self.task], timeout=GRACE)
             retrieve(self.task)
-        aclose = getattr(self.pump.source, "aclose", None)
-        if aclose is not None:
-            await aclose()
+        await self.pump.close()
 
     def close_now(self):
         """The same where the job can't wait as a task."""

@@ -36,17 +36,17 @@ all() ->
      another_version_of_the_library_is_refused].
 
 groups() ->
-    [in_each_mode(graces,
+    [in_each_mode(graces, [parallel],
       [executors_can_be_used_again_although_a_thread_never_ends,
        threads_that_never_end_are_left,
        an_exit_handler_that_never_ends_is_left,
        the_application_starts_again_fifty_times]),
-     in_each_mode(ends_of_the_vm,
+     in_each_mode(ends_of_the_vm, [],
       [halt_is_clean,
        init_stop_is_clean,
        sigterm_is_clean,
        stopping_the_application_is_clean]),
-     in_each_mode(ends_of_the_application,
+     in_each_mode(ends_of_the_application, [parallel],
       [exit_handlers_run_when_the_application_stops,
        what_exit_handlers_print_and_log_is_seen,
        threads_of_a_context_are_waited_for,
@@ -55,9 +55,10 @@ groups() ->
        pending_work_of_an_executor_that_others_have_is_done_when_the_application_stops,
        executors_can_be_used_again])].
 
-%% In all modes at once, because most cases wait.
-in_each_mode(Name, Cases) ->
-    {Name, [parallel], [{Mode, [parallel], Cases} || {group, Mode} <- test_helpers:mode_groups()]}.
+%% In all modes at once. The cases of a mode, too, if they only wait; where they compute, too many
+%% at once keep each other from coming to an end.
+in_each_mode(Name, Options, Cases) ->
+    {Name, [parallel], [{Mode, Options, Cases} || {group, Mode} <- test_helpers:mode_groups()]}.
 
 -include("mode_groups.hrl").
 
@@ -121,12 +122,13 @@ child([Mode, "exit_handlers"]) ->
 child([Mode, End]) ->
     {ok, [Loop, Sleep, Wait | Rest]} = py_context_router:start(
         #{contexts => 6, mode => list_to_atom(Mode), shutdown => 100, preload => ?NUMBERS}),
+    %% First, because what comes then takes all processors.
+    ok = begin_streams(Rest),
     ok = py:register_function(loop, fun() -> py_context:exec(Wait, <<"while True: pass">>) end),
     Jobs = [{Loop, <<"while True: pass">>}, {Sleep, <<"import time\ntime.sleep(60)">>},
             {Wait, <<"import erlang\nerlang.call('loop')">>}],
     [spawn(fun() -> py_context:exec(Ctx, Code) end) || {Ctx, Code} <- Jobs],
     [await_busy(Ctx) || {Ctx, _} <- Jobs],
-    ok = begin_streams(Rest),
     [spawn(fun() -> py_context:eval(Ctx, <<"1 + 1">>) end) || Ctx <- [Loop, Sleep, Wait | Rest]],
     io:format("busy ~s~n", [os:getpid()]),
     end_by(list_to_atom(End)).

@@ -140,3 +140,94 @@ impl<J: Clone, C> Mailbox<J, C> {
         (inner.queue.is_empty() && inner.control.is_empty()).then_some(inner.events)
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::super::Next;
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A mailbox whose first job, number 0, has become a task.
+    fn with_task() -> Mailbox<u32, &'static str> {
+        let mailbox = Mailbox::new(10);
+        assert_eq!(mailbox.push(7), Ok(0));
+        assert_eq!(mailbox.next(), Next::Run(0, 7));
+        mailbox.add_task(0, 7);
+        mailbox.end_running();
+        mailbox
+    }
+
+    #[test]
+    fn a_task_holds_nothing_and_is_found_until_it_ends() {
+        let mailbox = with_task();
+        assert!(!mailbox.is_busy() && mailbox.load() == 0);
+        assert_eq!(
+            (mailbox.take(0), mailbox.task(0), mailbox.tasks()),
+            (Some(7), Some(7), vec![(0, 7)])
+        );
+        assert!(mailbox.end_task(0) && !mailbox.end_task(0));
+        assert_eq!((mailbox.take(0), mailbox.task_count()), (None, 0));
+    }
+
+    #[test]
+    fn a_step_is_current_and_can_be_interrupted() {
+        let mailbox = with_task();
+        mailbox.begin_step(0, 7);
+        assert_eq!((mailbox.current(), mailbox.load()), (Some(0), 1));
+        let mut is_set = false;
+        assert!(mailbox.interrupt(0, || is_set = true) && is_set);
+        // The exception is the cancellation: it may clean up.
+        assert!(!mailbox.note_cancelled(0));
+        assert!(mailbox.end_running());
+        assert!(!mailbox.interrupt(0, || panic!("between steps")));
+        mailbox.note_too_late(0);
+        assert!(mailbox.note_cancelled(0));
+    }
+
+    #[test]
+    fn the_thread_gets_a_message_for_a_task_to_cancel() {
+        let mailbox = with_task();
+        let as_of = mailbox.idle_as_of().unwrap();
+        assert!(mailbox.ask_to_cancel(0, "cancel") && !mailbox.ask_to_cancel(1, "no task"));
+        assert!(mailbox.has_event_since(as_of) && mailbox.idle_as_of().is_none());
+        assert_eq!(mailbox.next(), Next::Control(vec!["cancel"]));
+        assert!(mailbox.note_cancelled(0) && !mailbox.note_cancelled(0));
+    }
+
+    #[test]
+    fn a_step_is_overdue_that_keeps_its_task_from_being_cancelled() {
+        let mailbox = with_task();
+        let overdue = |delay, grace| mailbox.overdue_step(delay, grace);
+        mailbox.begin_step(0, 7);
+        assert_eq!(overdue(Duration::ZERO, Some(Duration::ZERO)), None);
+        assert!(mailbox.ask_to_cancel(0, "cancel"));
+        std::thread::sleep(Duration::from_micros(10));
+        assert_eq!((overdue(Duration::ZERO, None), overdue(LONG, None)), (Some(0), None));
+        // Once it is cancelled it has its time to clean up.
+        assert!(mailbox.note_cancelled(0));
+        std::thread::sleep(Duration::from_micros(10));
+        assert_eq!(
+            (overdue(Duration::ZERO, None), overdue(Duration::ZERO, Some(LONG))),
+            (None, None)
+        );
+        assert_eq!(overdue(LONG, Some(Duration::ZERO)), Some(0));
+        assert_eq!(
+            (mailbox.abandoned_tasks(Some(Duration::ZERO)), mailbox.abandoned_tasks(None)),
+            (1, 0)
+        );
+    }
+
+    #[test]
+    fn a_thread_that_polls_is_woken_by_a_push() {
+        let mailbox = with_task();
+        let event = Arc::new(EventFd::new().unwrap());
+        let as_of = mailbox.idle_as_of().unwrap();
+        assert!(mailbox.prepare_to_poll(as_of, &event));
+        assert_eq!(mailbox.push(8), Ok(1));
+        assert!(!mailbox.prepare_to_poll(as_of, &event));
+        // It was notified: the wait for a descriptor that is never readable ends.
+        let (reader, _writer) = std::io::pipe().unwrap();
+        event.wait(std::os::fd::AsRawFd::as_raw_fd(&reader), None);
+    }
+}

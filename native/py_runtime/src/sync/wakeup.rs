@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_thread_sleeps_until_it_is_notified() {
-        for notify in [|| WATCHDOG.notify(), notify_work, notify_wait] {
+        for notify in [|| WATCHDOG.notify(), notify_work, notify_borrowed, notify_wait] {
             let (woken, is_woken) = channel();
             std::thread::spawn(move || {
                 WATCHDOG.wait_unless(|| false);

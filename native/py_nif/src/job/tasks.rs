@@ -92,7 +92,7 @@ pub(super) fn start(
     }
 }
 
-/// Runs the context's event loop once. See [`Job::turn`](py_runtime::job::Job::turn).
+/// Runs the context's event loop once. See [`Job::turn`].
 pub(super) fn turn(scope: &Scope<'_, Call>, wait: Option<RawFd>) {
     let (py, local) = (scope.py, scope.local);
     let Some(event_loop) = local.event_loop.get() else { return };

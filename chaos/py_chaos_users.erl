@@ -235,12 +235,12 @@ parallel(_World) ->
 -spec coroutine(py_chaos:world()) -> outcome().
 coroutine(World) ->
     N = rand:uniform(1000),
-    expect({ok, N}, py_context:eval(context(World), nap(<<"n">>), #{n => N}, 20_000)).
+    expect({ok, N}, py_context:eval(context(World), awaiting(<<"n">>), #{n => N}, 20_000)).
 
 %% Its time is up before it is done, or not. It cleans up, or goes on.
 -spec late_coroutine(py_chaos:world()) -> outcome().
 late_coroutine(World) ->
-    Code = one_of([nap(<<"1">>),
+    Code = one_of([awaiting(<<"1">>),
                    <<"import asyncio\ntry:\n  await asyncio.sleep(60)\n"
                      "finally:\n  await asyncio.sleep(0.001)">>,
                    <<"import asyncio\nfor _ in range(20):\n"
@@ -252,7 +252,7 @@ late_coroutine(World) ->
 -spec dead_coroutine(py_chaos:world()) -> outcome().
 dead_coroutine(World) ->
     Ctx = context(World),
-    {Pid, Monitor} = spawn_monitor(fun() -> py_context:eval(Ctx, nap(<<"60">>)) end),
+    {Pid, Monitor} = spawn_monitor(fun() -> py_context:eval(Ctx, awaiting(<<"60">>)) end),
     receive {'DOWN', Monitor, process, Pid, _} -> ok
     after rand:uniform(5) ->
         exit(Pid, kill),
@@ -260,9 +260,9 @@ dead_coroutine(World) ->
     end.
 
 %% An expression that waits for up to 5 ms, or for 60 s, and then has this value.
--spec nap(binary()) -> binary().
-nap(<<"60">>) -> <<"await __import__('asyncio').sleep(60)">>;
-nap(Value) ->
+-spec awaiting(binary()) -> binary().
+awaiting(<<"60">>) -> <<"await __import__('asyncio').sleep(60)">>;
+awaiting(Value) ->
     Seconds = float_to_binary(rand:uniform(5) / 1000, [{decimals, 3}]),
     <<"await __import__('asyncio').sleep(", Seconds/binary, ", ", Value/binary, ")">>.
 

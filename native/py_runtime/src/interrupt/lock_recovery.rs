@@ -8,7 +8,10 @@
 //! itself raises exceptions in there too, when memory or the stack runs out) are released after it,
 //! once no outer job waits on the thread.
 //!
-//! So are the locks of `logging`: before CPython 3.13 the interrupt may come just as one has been
+//! What an interrupted import of a package has imported of the package's own is forgotten, too:
+//! CPython only forgets the package, and the next import of it would fail.
+//!
+//! The locks of `logging` are released as well: before CPython 3.13 the interrupt may come just as one has been
 //! taken, and no other thread of the interpreter could log any more.
 
 use std::ptr::null_mut;

@@ -395,6 +395,37 @@ fn an_interrupted_job_leaves_no_import_lock_behind() {
 }
 
 #[test]
+fn a_package_whose_import_was_interrupted_can_be_imported_again() {
+    in_each_mode(|mode| {
+        let (subject, lines) = (Subject::start(mode), Lines::new());
+        let folder = std::env::temp_dir().join(format!("py_runtime_{}", std::process::id()));
+        let package = folder.join("interrupted_package");
+        std::fs::create_dir_all(&package).unwrap();
+        std::fs::write(package.join("part.py"), "here = 1\n").unwrap();
+        // As asyncio's own: it uses the part by the name that the first import binds.
+        let init = "import builtins, os\nfrom .part import *\n\
+                    if builtins.waits:\n os.write(builtins.out, b'in\\n')\n while True: pass\n\
+                    found = part.here\n";
+        std::fs::write(package.join("__init__.py"), init).unwrap();
+        subject.run(&format!(
+            "import builtins, sys\nsys.path.insert(0, {:?})\nbuiltins.waits = True\n\
+             builtins.out = {}",
+            folder.to_str().unwrap(),
+            lines.write_end()
+        ));
+        let importing = subject.exec("import interrupted_package");
+        assert_eq!(lines.next(), "in");
+        assert_eq!(subject.cancel(&importing), Cancel::Running);
+        importing.silence();
+        subject.run("builtins.waits = False\nimport interrupted_package");
+        assert_eq!(subject.value("interrupted_package.found"), "1");
+        subject.run("sys.path.pop(0)");
+        subject.end();
+        std::fs::remove_dir_all(&folder).unwrap();
+    });
+}
+
+#[test]
 fn an_interrupted_job_leaves_no_lock_of_logging_behind() {
     in_each_mode(|mode| {
         let subject = Subject::start(mode);

@@ -92,8 +92,11 @@ samples() ->
       {py_options, context} => fun() -> {ok, Options} = py_options:context(#{}), Options end,
       {file, name_all} => fun() -> <<"/nonexistent/folder">> end}.
 
+%% One that a call before has stopped is started again by its pool, which may take a moment.
 context() ->
     _ = py_context_router:is_started() orelse py_context_router:start(#{contexts => 1}),
+    Serves = fun() -> {ok, 1} =:= py_context:eval(py_context_router:get_context(), <<"1">>) end,
+    _ = test_helpers:eventually(Serves),
     py_context_router:get_context().
 
 object() ->

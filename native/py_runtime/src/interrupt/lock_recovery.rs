@@ -11,8 +11,8 @@
 //! What an interrupted import of a package has imported of the package's own is forgotten, too:
 //! CPython only forgets the package, and the next import of it would fail.
 //!
-//! The locks of `logging` are released as well: before CPython 3.13 the interrupt may come just as one has been
-//! taken, and no other thread of the interpreter could log any more.
+//! The locks of `logging` are released as well: before CPython 3.13 the interrupt may come just as
+//! one has been taken, and no other thread of the interpreter could log any more.
 
 use std::ptr::null_mut;
 

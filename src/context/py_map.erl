@@ -150,10 +150,22 @@ called(Ref, #map{jobs = Jobs} = Map) when Jobs =:= #{} ->
         {error, _} = Error -> Error
     end;
 called(Ref, #map{jobs = Jobs, deadline = Deadline} = Map) ->
+    case next_answer(Ref, Jobs, Deadline) of
+        {ok, Answer, Job, Others} ->
+            called(Ref, submit_all(answered(Answer, Job, Map#map{jobs = Others})));
+        {error, _} = Error ->
+            Error
+    end.
+
+%% The next answer, the job that it is of, and the others. After an error, or when the time is up,
+%% no other answer comes.
+-spec next_answer(reference(), #{pos_integer() => #job{}}, py_deadline:deadline()) ->
+    {ok, Answer :: term(), #job{}, #{pos_integer() => #job{}}} | {error, term()}.
+next_answer(Ref, Jobs, Deadline) ->
     receive
         {{Ref, N}, {ok, Answer}} ->
             {Job, Others} = maps:take(N, Jobs),
-            called(Ref, submit_all(answered(Answer, Job, Map#map{jobs = Others})));
+            {ok, Answer, Job, Others};
         {{Ref, N}, {error, _} = Error} ->
             ok = cancel(Ref, maps:remove(N, Jobs)),
             Error
@@ -266,16 +278,11 @@ gather(Ctx, Handles, {_, N} = Key, Request) ->
 gathered(_Ref, Jobs, Results, _Deadline) when Jobs =:= #{} ->
     Results;
 gathered(Ref, Jobs, Results, Deadline) ->
-    receive
-        {{Ref, N}, {ok, Values}} ->
-            {#job{worker = #worker{ctx = Ctx}}, Others} = maps:take(N, Jobs),
+    case next_answer(Ref, Jobs, Deadline) of
+        {ok, Values, #job{worker = #worker{ctx = Ctx}}, Others} ->
             gathered(Ref, Others, Results#{Ctx => Values}, Deadline);
-        {{Ref, N}, {error, _} = Error} ->
-            ok = cancel(Ref, maps:remove(N, Jobs)),
+        {error, _} = Error ->
             Error
-    after py_deadline:left(Deadline) ->
-        ok = cancel(Ref, Jobs),
-        {error, timeout}
     end.
 
 %% All results, those of coroutines in the places where these were.

@@ -6,6 +6,7 @@
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
+use py_runtime::direct::is_in_use;
 use rustler::sys::ErlNifTerm;
 
 use super::permits::{self, Way};
@@ -47,7 +48,7 @@ impl Probation {
     /// take.
     #[inline]
     pub(crate) fn begin(request: &RequestTerms<'_>, limit: Duration) -> Option<Self> {
-        if permits::any() { Self::begin_permitted(request, limit) } else { None }
+        if is_in_use() { Self::begin_permitted(request, limit) } else { None }
     }
 
     #[cold]

@@ -57,7 +57,9 @@ pub fn is_supported(mode: Mode) -> bool {
 }
 
 /// Whether any job was ever to run directly.
-pub(super) fn is_in_use() -> bool {
+#[inline]
+#[must_use]
+pub fn is_in_use() -> bool {
     IN_USE.load(Ordering::Relaxed)
 }
 

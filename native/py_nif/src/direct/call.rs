@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use py_runtime::context::WaitError;
-use py_runtime::direct::{DirectEnd, DirectRun, DirectScope, is_in_use};
+use py_runtime::direct::{DirectEnd, DirectRun, DirectScope};
 use py_runtime::exception;
 use py_runtime::job::Outcome;
 use rustler::sys::{ErlNifEnv, ErlNifPid, ErlNifTerm, enif_consume_timeslice};
@@ -58,7 +58,8 @@ impl<'a> DirectCall<'a> {
         unsafe {
             let flags = Flags::of(env, elements);
             let dispatch = flags.dispatch();
-            if dispatch == Dispatch::Queue || (dispatch == Dispatch::Registered && !is_in_use()) {
+            if dispatch == Dispatch::Queue || (dispatch == Dispatch::Registered && !permits::any())
+            {
                 return None;
             }
             if flags.streams() || !scheduler::is_normal() {

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use py_runtime::direct;
 use rustler::sys::ErlNifTerm;
 
 use crate::term::{BuildWordHasher, to_bits};
@@ -182,6 +181,15 @@ type Permits = HashMap<Key, Arc<Permit>, BuildWordHasher>;
 
 static PERMITS: LazyLock<ArcSwap<Permits>> = LazyLock::new(ArcSwap::default);
 
+/// Whether any function is permitted, or ever was.
+static ANY: AtomicBool = AtomicBool::new(false);
+
+/// Whether any function is permitted. Until then a call costs nothing more.
+#[inline(always)]
+pub(crate) fn any() -> bool {
+    ANY.load(Ordering::Relaxed)
+}
+
 fn key(module: ErlNifTerm, function: ErlNifTerm) -> Key {
     (to_bits(module), to_bits(function))
 }
@@ -229,7 +237,8 @@ pub(crate) fn register(module: ErlNifTerm, function: ErlNifTerm) -> bool {
 }
 
 fn add(key: Key) -> Option<Arc<Permit>> {
-    direct::enable();
+    py_runtime::direct::enable();
+    ANY.store(true, Ordering::Relaxed);
     PERMITS.rcu(|permits| {
         if permits.contains_key(&key) || permits.len() >= MAX_PERMITS {
             return Arc::clone(permits);

@@ -6,7 +6,6 @@
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use py_runtime::direct::is_in_use;
 use rustler::sys::ErlNifTerm;
 
 use super::permits::{self, Way};
@@ -48,7 +47,7 @@ impl Probation {
     /// take.
     #[inline]
     pub(crate) fn begin(request: &RequestTerms<'_>, limit: Duration) -> Option<Self> {
-        if is_in_use() { Self::begin_permitted(request, limit) } else { None }
+        if permits::any() { Self::begin_permitted(request, limit) } else { None }
     }
 
     #[cold]

@@ -57,9 +57,7 @@ pub fn is_supported(mode: Mode) -> bool {
 }
 
 /// Whether any job was ever to run directly.
-#[inline]
-#[must_use]
-pub fn is_in_use() -> bool {
+pub(super) fn is_in_use() -> bool {
     IN_USE.load(Ordering::Relaxed)
 }
 

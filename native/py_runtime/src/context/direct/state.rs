@@ -113,13 +113,6 @@ impl DirectState {
         }
     }
 
-    /// The variables in which all of the context's code runs.
-    pub(super) fn variables(&self) -> &ContextVariables {
-        // SAFETY: called by who holds the lock; the context's thread keeps them as long as it
-        // serves, and lends the context only then.
-        unsafe { &*self.variables.load(Ordering::Relaxed) }
-    }
-
     /// Decides how run `id` ends. `false`: that is decided, or it has ended.
     pub(super) fn decide(&self, id: u64, status: Status) -> bool {
         let changed = self.run.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |word| {
@@ -132,6 +125,15 @@ impl DirectState {
             may_change.then_some((word >> STATUS_BITS << STATUS_BITS) | status as u64)
         });
         changed.is_ok()
+    }
+}
+
+impl DirectState {
+    /// The variables in which all of the context's code runs.
+    pub(super) fn variables(&self) -> &ContextVariables {
+        // SAFETY: called by who holds the lock; the context's thread keeps them as long as it
+        // serves, and lends the context only then.
+        unsafe { &*self.variables.load(Ordering::Relaxed) }
     }
 }
 
